@@ -1,0 +1,1 @@
+"""Pictures and their truth: one format a file."""

@@ -1,0 +1,253 @@
+"""The nouns of the house: what travels between data, model, loss, metric and picture.
+
+Shape letters, used in every docstring: **B** pictures, **H W** pixels, **M** ground-truth boxes (padded),
+**A** anchors, **K** classes, **C** channels, **N** boxes of one picture.
+
+Boxes are xyxy, absolute pixels of the tensor they live with, float32, origin top-left, within
+[0, W] x [0, H]. Labels are 0..K-1. COCO's xywh and category ids, and VOC's 1-based corners, exist only in
+the file that reads or writes that format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:  # whoever reuses the backbone needs torch alone
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+PADDING_LABEL = -1
+"""Label of a padded row of ``Batch.boxes``: there is no box."""
+
+IGNORE_LABEL = -2
+"""Label of a region to ignore (a COCO crowd, a difficult VOC object): neither object nor background."""
+
+IGNORE_INDEX = 255
+"""Mask value of a pixel that counts neither in a loss nor in a metric."""
+
+
+class FeatureInfo(NamedTuple):
+    """What a head must know of a feature map before it is built."""
+
+    channels: int
+    stride: int
+
+
+class Sample(NamedTuple):
+    """One picture and its truth, as a data set gives it: numpy on the host, before batching.
+
+    Attributes:
+        image: uint8 [H, W, 3], RGB, EXIF orientation already applied.
+        boxes: float32 [N, 4], xyxy in pixels of ``image``; every box has a positive area.
+        labels: int64 [N], 0..K-1, or ``IGNORE_LABEL`` for a region to ignore.
+        mask: uint8 [H, W] of classes, 255 ignored; None where the task has no masks.
+        image_id: the picture's id in its data set's own numbering; unique there.
+        path: where the picture came from, for messages.
+    """
+
+    image: npt.NDArray[np.uint8]
+    boxes: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    mask: npt.NDArray[np.uint8] | None
+    image_id: int
+    path: Path
+
+
+class Infos(NamedTuple):
+    """Per picture, the way back from the model's input to the original picture.
+
+    ``model_xy = original_xy * scales + offsets``; :mod:`mnv2dense.geometry` makes and inverts it.
+
+    Attributes:
+        image_ids: int64 [B].
+        sizes: int64 [B, 2], (height, width) of the original picture, pixels.
+        scales: float32 [B, 2], (x, y).
+        offsets: float32 [B, 2], (x, y), pixels of the model's input.
+    """
+
+    image_ids: Tensor
+    sizes: Tensor
+    scales: Tensor
+    offsets: Tensor
+
+
+class Batch(NamedTuple):
+    """Tensors of fixed shape: the same graph serves every batch. What a task lacks is None.
+
+    Attributes:
+        images: uint8 [B, 3, H, W], RGB; normalisation happens inside the model.
+        boxes: float32 [B, M, 4], xyxy in pixels of ``images``; zeros where padded.
+        labels: int64 [B, M], 0..K-1; ``PADDING_LABEL`` where padded, ``IGNORE_LABEL`` where to ignore.
+        masks: uint8 [B, H, W], classes, 255 ignored.
+        infos: the way back to the original pictures.
+    """
+
+    images: Tensor
+    boxes: Tensor | None
+    labels: Tensor | None
+    masks: Tensor | None
+    infos: Infos
+
+
+class BoxPredictions(NamedTuple):
+    """What a box head says of every anchor, before any decision; what box losses take.
+
+    Attributes:
+        deltas: [B, A, 4], encoded offsets from ``anchors`` (:func:`mnv2dense.boxes.encode`).
+        logits: [B, A, K + 1] with the background first where scores are a softmax, [B, A, K] where sigmoids.
+        anchors: [A, 4], xyxy in pixels of the model's input.
+    """
+
+    deltas: Tensor
+    logits: Tensor
+    anchors: Tensor
+
+
+class ScoredBoxes(NamedTuple):
+    """Decoded predictions: fixed shape, no threshold and no NMS yet; what an exported file gives.
+
+    Attributes:
+        boxes: [B, A, 4], xyxy in pixels of the model's input, clipped to it.
+        scores: [B, A, K], 0..1, without background.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Boxes found in one picture, best first.
+
+    Attributes:
+        boxes: float32 [N, 4], xyxy in pixels of the original picture, clipped to it.
+        scores: float32 [N], 0..1, descending.
+        labels: int64 [N], 0..K-1.
+        class_names: the K names that ``labels`` index.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return int(self.labels.shape[0])
+
+    @property
+    def names(self) -> list[str]:
+        """The class name of each box, [N]."""
+        return [self.class_names[i] for i in self.labels.tolist()]
+
+    def above(self, threshold: float) -> Detections:
+        """Those with a score of at least ``threshold``."""
+        keep = self.scores >= threshold
+        return Detections(self.boxes[keep], self.scores[keep], self.labels[keep], self.class_names)
+
+    def to(self, device: torch.device | str) -> Detections:
+        """The same detections with their tensors on ``device``."""
+        return Detections(
+            self.boxes.to(device), self.scores.to(device), self.labels.to(device), self.class_names
+        )
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """A feature extractor. Built for the features it is asked for; deeper layers do not exist.
+
+    Attributes:
+        feature_info: name -> (channels, stride) of each feature asked for, in the order asked.
+        mean: per channel, what the weights expect subtracted from pixels scaled to 0..1.
+        std: per channel, what the weights expect pixels divided by after that.
+        config: plain values that rebuild this module without its weights (``_target_`` included).
+    """
+
+    feature_info: dict[str, FeatureInfo]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    config: dict[str, Any]
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """[B, 3, H, W] normalised float -> name -> [B, C, H / stride, W / stride]."""
+        ...
+
+
+@runtime_checkable
+class Head(Protocol):
+    """Turns features into raw predictions, those into fixed-shape tensors, those into results."""
+
+    config: dict[str, Any]
+
+    def __call__(self, features: Mapping[str, Tensor]) -> Any:  # noqa: ANN401 - each head has its own raw type
+        """Features -> raw predictions, what the loss takes."""
+        ...
+
+    def decode(self, raw: Any) -> Any:  # noqa: ANN401
+        """Raw predictions -> tensors in the model's input pixels; traceable, of fixed shape."""
+        ...
+
+    def select(self, decoded: Any, infos: Infos) -> list[Any]:  # noqa: ANN401
+        """Decoded tensors -> one typed result per picture, in its original pixels."""
+        ...
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """No Python loop over pictures or boxes, no host sync: it compiles into the model's graph."""
+
+    def __call__(self, raw: Any, batch: Batch) -> dict[str, Tensor]:  # noqa: ANN401
+        """Raw predictions and truth -> named scalar terms; their sum is what is minimised."""
+        ...
+
+
+class Dataset(Protocol):
+    """A map-style data set in one format.
+
+    Attributes:
+        class_names: the K names that labels index.
+    """
+
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+    def path_of(self, image_id: int) -> Path:
+        """Where the picture with this ``Sample.image_id`` lies; so that messages can name pictures."""
+        ...
+
+    def coco_ground_truth(self) -> dict[str, Any]:
+        """The truth as a COCO ``instances`` dict, in original pixels, with the format's own category ids.
+
+        ``categories`` are in label order: label k is ``categories[k]["id"]``. Annotations carry ``area`` and
+        ``iscrowd``; ids are unique and positive. Detection data sets have it, and COCO mAP is scored on it.
+        """
+        ...
+
+
+class Metric(Protocol):
+    """Scores results against a data set; every picture counts once, on any number of processes."""
+
+    def bind(self, dataset: Dataset) -> None:
+        """Take the truth that results will be scored against; called once before the first update."""
+        ...
+
+    def reset(self) -> None:
+        """Forget all results, keep the truth."""
+        ...
+
+    def update(self, results: Sequence[Any], batch: Batch) -> None:
+        """Take one batch's results, in the order of ``batch.infos.image_ids``."""
+        ...
+
+    def compute(self) -> dict[str, float]:
+        """Scores over all processes; a collective call, the same values everywhere."""
+        ...

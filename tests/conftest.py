@@ -1,0 +1,24 @@
+"""Fixtures every test may ask for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+# Small tensors: a second thread costs more than it brings, and the machine is shared with loader workers.
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real pictures and weights that real-data tests read; they skip where it is absent."""
+    folder = Path(os.environ.get("MNV2DENSE_SHARED", "../shared"))
+    if not (folder / "data").is_dir():
+        reason = f"no real data at {folder.absolute()}; set MNV2DENSE_SHARED to the folder that holds data/ and weights/"
+        if os.environ.get("MNV2DENSE_REQUIRE_SHARED"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder.absolute()
