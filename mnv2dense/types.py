@@ -181,15 +181,24 @@ class Backbone(Protocol):
 
 @runtime_checkable
 class Head(Protocol):
-    """Turns features into raw predictions, those into fixed-shape tensors, those into results."""
+    """Turns features into raw predictions, those into fixed-shape tensors, those into results.
 
+    Built as ``Head(feature_info, size=(H, W), class_names=names, **options)``: the model completes the options of
+    a config with the backbone's features, its own input size and the classes.
+
+    Attributes:
+        class_names: the K names that labels index.
+        config: plain values (``_target_`` and ``features`` included) that rebuild the head once completed.
+    """
+
+    class_names: tuple[str, ...]
     config: dict[str, Any]
 
-    def __call__(self, features: Mapping[str, Tensor]) -> Any:  # noqa: ANN401 - each head has its own raw type
-        """Features -> raw predictions, what the loss takes."""
+    def __call__(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> Any:  # noqa: ANN401
+        """Features of pictures of ``size`` (height, width) -> raw predictions, what the loss takes."""
         ...
 
-    def decode(self, raw: Any) -> Any:  # noqa: ANN401
+    def decode(self, raw: Any, size: tuple[int, int]) -> Any:  # noqa: ANN401
         """Raw predictions -> tensors in the model's input pixels; traceable, of fixed shape."""
         ...
 

@@ -1,0 +1,178 @@
+"""The model: normalisation, backbone and head in one module, the same for training, evaluation, demo and export."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from mnv2dense.backbones.mobilenet_v2 import mobilenet_v2
+from mnv2dense.heads.ssdlite import SSDLiteHead
+from mnv2dense.types import Infos
+
+
+@final
+class DenseModel(nn.Module):
+    """uint8 pictures in, a head's predictions out.
+
+    Train on ``model(images)``; evaluate and demonstrate with :meth:`predict`; export :meth:`forward` and
+    :meth:`decode`. Normalisation is inside, so that nobody outside has to know the weights' mean and std.
+
+    Args:
+        backbone: see :class:`mnv2dense.types.Backbone`.
+        head: see :class:`mnv2dense.types.Head`; built on the backbone's ``feature_info``.
+        size: (height, width) that pictures are resized to, pixels.
+        resize: "squash" to that size, or "letterbox" into it keeping the aspect ratio.
+
+    Attributes:
+        class_names: the head's classes.
+        config: plain values from which :func:`build_model` makes the same model, without weights.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: nn.Module,
+        *,
+        size: tuple[int, int],
+        resize: Literal["squash", "letterbox"] = "squash",
+    ) -> None:
+        super().__init__()
+        if resize not in ("squash", "letterbox"):
+            raise ValueError(f"resize={resize!r} must be 'squash' or 'letterbox'.")
+        self.backbone = backbone
+        self.head = head
+        self.size = size
+        self.resize: Literal["squash", "letterbox"] = resize
+        self.class_names: tuple[str, ...] = tuple(head.class_names)  # type: ignore[arg-type]
+        self.config: dict[str, Any] = {
+            "size": list(size),
+            "resize": resize,
+            "class_names": list(self.class_names),
+            "backbone": backbone.config,
+            "head": head.config,
+        }
+        # (pixel / 255 - mean) / std, folded into one multiplication and one addition.
+        std = torch.tensor(backbone.std).view(1, 3, 1, 1)
+        mean = torch.tensor(backbone.mean).view(1, 3, 1, 1)
+        self._scale: Tensor
+        self._shift: Tensor
+        self.register_buffer("_scale", 1 / (255 * std), persistent=False)
+        self.register_buffer("_shift", -mean / std, persistent=False)
+
+    def forward(self, images: Tensor) -> Any:  # noqa: ANN401 - each head has its own raw type
+        """uint8 [B, 3, H, W], RGB -> the head's raw predictions."""
+        features = self.backbone(images.to(self._scale.dtype) * self._scale + self._shift)
+        return self.head(features, (images.shape[-2], images.shape[-1]))
+
+    def decode(self, raw: Any, size: tuple[int, int] | None = None) -> Any:  # noqa: ANN401
+        """Raw predictions -> tensors of fixed shape in pixels of the model's input (``size``, default the model's)."""
+        return self.head.decode(raw, size or self.size)  # type: ignore[operator]
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, infos: Infos) -> list[Any]:
+        """uint8 [B, 3, H, W] -> one typed result per picture, in its original pixels.
+
+        The model must be in eval mode; it is not switched here, because that would move batch-norm statistics'
+        ownership away from whoever trains.
+        """
+        return self.results(self(images), infos, (images.shape[-2], images.shape[-1]))
+
+    def results(self, raw: Any, infos: Infos, size: tuple[int, int] | None = None) -> list[Any]:  # noqa: ANN401
+        """The second half of :meth:`predict`, for whoever has the raw predictions already."""
+        results: list[Any] = self.head.select(self.decode(raw, size), infos)  # type: ignore[operator]
+        return results
+
+
+def build_model(config: Mapping[str, Any], *, packages: Sequence[str] = ("mnv2dense",)) -> DenseModel:
+    """The model that a plain config describes; what training and loading both call.
+
+    The head says which features it reads; the backbone is built as deep as those need, and the head is completed
+    with what the backbone then offers, so channel counts stand nowhere in a config.
+
+    Args:
+        config: ``size``, ``resize``, ``class_names``, and ``backbone`` and ``head`` with a ``_target_`` each;
+            ``head.features`` names the features.
+        packages: packages whose classes may be named. A config out of a file someone sent must not name others:
+            naming is running.
+
+    Raises:
+        ValueError: a part that is missing, a target outside ``packages``, options the target does not take.
+    """
+    for key in ("size", "class_names", "backbone", "head"):
+        if key not in config:
+            raise ValueError(f"The model's config lacks {key!r}; it has {', '.join(config) or 'nothing'}.")
+    size = (int(config["size"][0]), int(config["size"][1]))
+    if min(size) < 32:
+        raise ValueError(f"model.size={list(size)}: both sides must be at least 32 pixels, one cell of stride 32.")
+    head = dict(config["head"])
+    features = head.pop("features", None)
+    if not features:
+        raise ValueError("head.features is missing: the names of the backbone's features that the head reads.")
+    backbone = _construct(config["backbone"], packages, "backbone", features=tuple(features))
+    built = _construct(
+        head, packages, "head", backbone.feature_info, size=size, class_names=tuple(config["class_names"])
+    )
+    return DenseModel(backbone, built, size=size, resize=config.get("resize", "squash"))
+
+
+def ssdlite320_mobilenet_v2(
+    num_classes: int = 80,
+    *,
+    class_names: Sequence[str] | None = None,
+    width_mult: float = 1.0,
+    size: tuple[int, int] = (320, 320),
+    resize: Literal["squash", "letterbox"] = "squash",
+    weights_backbone: str | Path | None = None,
+    **head: Any,  # noqa: ANN401
+) -> DenseModel:
+    """MobileNetV2 + SSDLite as the paper has it: 4,337,013 parameters and 0.789B multiply-adds at 80 classes.
+
+    Args:
+        num_classes: K, without background.
+        class_names: K names; "0", "1", ... if left out.
+        width_mult: of the backbone.
+        size: (height, width) of the input, pixels.
+        resize: how pictures get there.
+        weights_backbone: pretrained backbone, see :func:`mnv2dense.mobilenet_v2`.
+        **head: options of :class:`mnv2dense.heads.SSDLiteHead`, such as ``scores="sigmoid"``.
+
+    Raises:
+        ValueError: ``class_names`` are not ``num_classes`` names, or an option is off.
+    """
+    names = tuple(class_names) if class_names is not None else tuple(str(k) for k in range(num_classes))
+    if len(names) != num_classes:
+        raise ValueError(f"num_classes={num_classes}, but class_names has {len(names)} names; make them agree.")
+    backbone = mobilenet_v2(
+        width_mult=width_mult, features=("stride16_expanded", "last_conv"), weights=weights_backbone
+    )
+    built = SSDLiteHead(backbone.feature_info, size=size, class_names=names, **head)
+    return DenseModel(backbone, built, size=size, resize=resize)
+
+
+def _construct(
+    config: Mapping[str, Any], packages: Sequence[str], part: str, *arguments: Any, **completed: Any  # noqa: ANN401
+) -> nn.Module:
+    options = {key: value for key, value in config.items() if key != "_target_"}
+    target = str(config.get("_target_", ""))
+    if target.partition(".")[0] not in packages:
+        raise ValueError(
+            f"{part}._target_={target!r} is refused: only classes of {', '.join(packages)} are built from a config, "
+            "because building one runs its code."
+        )
+    module, _, name = target.rpartition(".")
+    try:
+        constructor = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{part}._target_={target!r} does not exist ({error}).") from error
+    if not (isinstance(constructor, type) and issubclass(constructor, nn.Module)) and constructor is not mobilenet_v2:
+        raise ValueError(f"{part}._target_={target!r} is refused: it is not a torch module.")
+    try:
+        built: nn.Module = constructor(*arguments, **completed, **options)
+    except TypeError as error:
+        raise ValueError(f"{part}: {error}. Look at the options of {target}.") from error
+    return built
