@@ -1,0 +1,183 @@
+"""The one resize of the house, and the way back from the model's input to the original picture.
+
+Training, validation, the predictor and the calibration of exported files all resize here, so that a model
+never meets a picture resized in another way than it learned on. ``model_xy = original_xy * scale + offset``
+holds for the edges of pixels: a picture spans [0, W] x [0, H], as boxes do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mnv2dense.types import IGNORE_INDEX, Infos
+
+ResizeMode = Literal["squash", "letterbox"]
+"""``squash`` fills the model's input and changes the aspect ratio, as the SSD paper does; ``letterbox`` keeps
+the aspect ratio and pads the rest evenly on both sides."""
+
+RESIZE_MODES: tuple[ResizeMode, ...] = ("squash", "letterbox")
+
+PAD_VALUE = 127
+"""Mid-grey: close to zero once normalised, by any of the usual means."""
+
+
+class Fit(NamedTuple):
+    """Where a picture lies in the model's input.
+
+    Attributes:
+        scale_x: model pixels per original pixel; the true ratio of whole pixel counts, so it inverts exactly.
+        scale_y: the same, vertically.
+        offset_x: model pixels left of the picture.
+        offset_y: model pixels above the picture.
+    """
+
+    scale_x: float
+    scale_y: float
+    offset_x: int
+    offset_y: int
+
+
+def fit(height: int, width: int, size: tuple[int, int], mode: ResizeMode = "squash") -> Fit:
+    """Place a picture of ``height`` x ``width`` pixels in a model's input of ``size`` (height, width).
+
+    Raises:
+        ValueError: for a picture or an input without pixels, or an unknown mode.
+    """
+    inner_height, inner_width = _inner_size(height, width, size, mode)
+    return Fit(
+        scale_x=inner_width / width,
+        scale_y=inner_height / height,
+        offset_x=(size[1] - inner_width) // 2,
+        offset_y=(size[0] - inner_height) // 2,
+    )
+
+
+def resize(
+    image: Tensor, size: tuple[int, int], mode: ResizeMode = "squash", *, pad_value: int = PAD_VALUE
+) -> tuple[Tensor, Fit]:
+    """Resize a picture to the model's input, bilinear with antialiasing.
+
+    Args:
+        image: uint8 [3, h, w] on the CPU. The transposed view of an [h, w, 3] picture is the fast layout.
+        size: (height, width) of the model's input, pixels.
+        mode: see :data:`ResizeMode`.
+        pad_value: 0..255, what surrounds a letterboxed picture.
+
+    Returns:
+        uint8 [3, H, W], and where the picture lies in it.
+
+    Raises:
+        ValueError: for a tensor that is not uint8 [3, h, w], a picture without pixels, or an unknown mode.
+    """
+    if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
+        raise ValueError(
+            f"the picture is {image.dtype} {tuple(image.shape)}, but must be torch.uint8 (3, height, width); "
+            "for a numpy picture (height, width, 3) pass torch.from_numpy(picture).permute(2, 0, 1)."
+        )
+    height, width = int(image.shape[1]), int(image.shape[2])
+    inner_size = _inner_size(height, width, size, mode)
+    inner = F.interpolate(image[None], inner_size, mode="bilinear", antialias=True)[0]
+    return _pad(inner.contiguous(), size, pad_value), fit(height, width, size, mode)
+
+
+def resize_mask(mask: Tensor, size: tuple[int, int], mode: ResizeMode = "squash") -> Tensor:
+    """Resize a mask of classes exactly as :func:`resize` does its picture; nearest, as classes do not blend.
+
+    Args:
+        mask: uint8 [h, w].
+        size: (height, width) of the model's input, pixels.
+        mode: see :data:`ResizeMode`.
+
+    Returns:
+        uint8 [H, W], ``IGNORE_INDEX`` around a letterboxed picture.
+    """
+    inner_size = _inner_size(int(mask.shape[0]), int(mask.shape[1]), size, mode)
+    inner = F.interpolate(mask[None, None], inner_size, mode="nearest-exact")[0]
+    return _pad(inner, size, IGNORE_INDEX)[0]
+
+
+def boxes_to_input(boxes: Tensor, scales: Tensor, offsets: Tensor) -> Tensor:
+    """Boxes in pixels of the original picture -> in pixels of the model's input.
+
+    Args:
+        boxes: [N, 4] of one picture or [B, N, 4] of a batch, xyxy.
+        scales: [2] or [B, 2], (x, y), as in :class:`~mnv2dense.types.Infos`.
+        offsets: [2] or [B, 2], (x, y).
+
+    Returns:
+        Boxes of the same shape.
+    """
+    return boxes * _for_corners(scales) + _for_corners(offsets)
+
+
+def boxes_to_original(boxes: Tensor, scales: Tensor, offsets: Tensor, sizes: Tensor) -> Tensor:
+    """Boxes in pixels of the model's input -> in pixels of the original picture, clipped to it.
+
+    Args:
+        boxes: [N, 4] of one picture or [B, N, 4] of a batch, xyxy.
+        scales: [2] or [B, 2], (x, y), as in :class:`~mnv2dense.types.Infos`.
+        offsets: [2] or [B, 2], (x, y).
+        sizes: [2] or [B, 2], (height, width) of the original picture.
+
+    Returns:
+        Boxes of the same shape.
+    """
+    original = (boxes - _for_corners(offsets)) / _for_corners(scales)
+    limits = _for_corners(sizes.flip(-1)).to(original.dtype)
+    return original.clamp_min(0).minimum(limits)
+
+
+def infos(image_ids: Sequence[int], sizes: Sequence[tuple[int, int]], fits: Sequence[Fit]) -> Infos:
+    """The way back for B pictures (one is a batch of one).
+
+    Args:
+        image_ids: B ids.
+        sizes: B times (height, width) of the original picture, pixels.
+        fits: B times where :func:`resize` put it.
+    """
+    return Infos(
+        image_ids=torch.tensor(image_ids, dtype=torch.int64),
+        sizes=torch.tensor(sizes, dtype=torch.int64).reshape(-1, 2),
+        scales=torch.tensor([(f.scale_x, f.scale_y) for f in fits], dtype=torch.float32).reshape(-1, 2),
+        offsets=torch.tensor([(f.offset_x, f.offset_y) for f in fits], dtype=torch.float32).reshape(-1, 2),
+    )
+
+
+def _inner_size(height: int, width: int, size: tuple[int, int], mode: ResizeMode) -> tuple[int, int]:
+    """Rows and columns that the picture itself takes in the model's input."""
+    if min(height, width, *size) < 1:
+        raise ValueError(
+            f"cannot resize {height} x {width} to {size[0]} x {size[1]} (height x width): "
+            "both need at least one pixel each way."
+        )
+    if mode == "squash":
+        return size
+    if mode == "letterbox":
+        scale = min(size[0] / height, size[1] / width)
+        # A 1 x 5000 picture keeps one row where its fair share would be none.
+        return (
+            min(size[0], max(1, round(height * scale))),
+            min(size[1], max(1, round(width * scale))),
+        )
+    raise ValueError(f"resize mode {mode!r} is unknown; choose one of {', '.join(RESIZE_MODES)}.")
+
+
+def _pad(inner: Tensor, size: tuple[int, int], value: int) -> Tensor:
+    """Centre [C, h, w] in [C, H, W]; an odd pixel goes to the right and below."""
+    channels, height, width = inner.shape
+    if (height, width) == tuple(size):
+        return inner
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    padded = inner.new_full((channels, *size), value)
+    padded[:, top : top + height, left : left + width] = inner
+    return padded
+
+
+def _for_corners(xy: Tensor) -> Tensor:
+    """(x, y) per picture, [2] or [B, 2] -> (x, y, x, y) that broadcasts over boxes, [1, 4] or [B, 1, 4]."""
+    return torch.cat((xy, xy), dim=-1).unsqueeze(-2)
