@@ -1,0 +1,220 @@
+"""Augmentation of detection samples by albumentations, the only file that imports it.
+
+The recipe is the SSD paper's (section 2.2 and 3.6): photometric distortion, zoom-out, crops with a minimum
+overlap, mirror. albumentations brings the frame (boxes, masks, probabilities, any further transform); the
+zoom-out and the crop are transforms of our own, because its crops know nothing of a minimum overlap.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+from collections.abc import Sequence
+from typing import Any, final
+
+# albumentations asks PyPI for its newest version when imported, unless told not to.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import albumentations as A
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mnv2dense.data.windows import Boxes, View, Window, crop_window, zoom_out_window
+from mnv2dense.types import IGNORE_LABEL, Sample
+
+
+@final
+class DetectionAugment:
+    """The SSD recipe as a function of (sample, seed): no global random state is read or changed.
+
+    Objects keep their place if their centre stays in the crop, clipped to it; regions to ignore stay as long
+    as they are visible. Every part is switched off by a probability of 0.
+
+    Args:
+        photometric_probability: of each of brightness, contrast, saturation and hue.
+        brightness: largest shift, as a fraction of full scale (the paper's 32 of 255).
+        contrast: largest relative change: 0.5 multiplies by 0.5..1.5.
+        saturation: largest relative change.
+        hue_degrees: largest turn of the colour circle.
+        zoom_out_probability: of placing the picture on a larger canvas.
+        max_zoom_out: largest side of that canvas, in sides of the picture.
+        fill: its colour, RGB; ImageNet's mean.
+        crop_probability: of choosing one of ``minimum_overlaps``.
+        minimum_overlaps: smallest IoU of the crop with the object it overlaps most; 1 is the whole picture.
+        flip_probability: of mirroring left and right.
+        min_box_side: boxes with a smaller side, in pixels of the augmented picture, are dropped.
+        extra: further albumentations transforms, applied last.
+    """
+
+    def __init__(
+        self,
+        *,
+        photometric_probability: float = 0.5,
+        brightness: float = 0.125,
+        contrast: float = 0.5,
+        saturation: float = 0.5,
+        hue_degrees: float = 18.0,
+        zoom_out_probability: float = 0.5,
+        max_zoom_out: float = 4.0,
+        fill: tuple[int, int, int] = (124, 116, 104),
+        crop_probability: float = 1.0,
+        minimum_overlaps: Sequence[float] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0),
+        flip_probability: float = 0.5,
+        min_box_side: float = 1.0,
+        extra: Sequence[A.BasicTransform] = (),
+    ) -> None:
+        if max_zoom_out < 1:
+            raise ValueError(
+                f"max_zoom_out is {max_zoom_out}, but a canvas is at least the picture: use 1 or more."
+            )
+        if not minimum_overlaps or not all(0 <= overlap <= 1 for overlap in minimum_overlaps):
+            raise ValueError(f"minimum_overlaps is {list(minimum_overlaps)}, but needs values in 0..1.")
+        self._transforms = A.Compose(
+            [
+                _Photometric(photometric_probability, brightness, contrast, saturation, hue_degrees),
+                _Window(
+                    zoom_out_probability if max_zoom_out > 1 else 0.0,
+                    max_zoom_out,
+                    tuple(fill),
+                    crop_probability,
+                    tuple(minimum_overlaps),
+                ),
+                A.HorizontalFlip(p=flip_probability),
+                *extra,
+            ],
+            # `clip`: a division may leave a box a rounding error outside of the picture.
+            bbox_params=A.BboxParams(
+                format="pascal_voc", min_width=min_box_side, min_height=min_box_side, clip=True
+            ),
+        )
+
+    def __call__(self, sample: Sample, seed: int) -> Sample:
+        """Augment one sample.
+
+        Args:
+            sample: as a data set gives it; left unchanged.
+            seed: 0..2**32 - 1; the same seed gives the same result.
+
+        Returns:
+            A sample with a picture of another size, its boxes clipped to it and of positive area.
+        """
+        # One stream for all parts. albumentations' own `set_random_seed` starts every part alike, so that
+        # the pictures that are mirrored would be exactly those that are zoomed out.
+        self._transforms.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        rows = np.column_stack((sample.boxes.reshape(-1, 4).astype(np.float64), sample.labels))
+        targets = {"image": sample.image, "bboxes": rows}
+        if sample.mask is not None:
+            targets["mask"] = sample.mask
+        result = self._transforms(**targets)
+        rows = _rows(result["bboxes"])
+        return sample._replace(
+            image=result["image"],
+            boxes=rows[:, :4].astype(np.float32),
+            labels=rows[:, 4].astype(np.int64),
+            mask=result.get("mask"),
+        )
+
+
+def colour_matrix(
+    *, brightness: float, contrast: float, saturation: float, hue_degrees: float
+) -> npt.NDArray[np.float32]:
+    """Brightness, then contrast, saturation and hue as one affine map of RGB, [3, 4].
+
+    The hue turns around the grey axis and the saturation blends with the grey of equal luma, both in the
+    plane of YIQ; one pass over the pixels in place of the four of HSV, and white stays white.
+
+    Args:
+        brightness: added, 0..255 scale.
+        contrast: multiplies.
+        saturation: 0 is grey, 1 unchanged.
+        hue_degrees: positive turns red towards green.
+    """
+    angle = math.radians(hue_degrees)
+    turn = saturation * np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    chroma = np.eye(3)
+    chroma[1:, 1:] = turn
+    matrix = np.empty((3, 4), np.float32)
+    matrix[:, :3] = contrast * (_YIQ_TO_RGB @ chroma @ _RGB_TO_YIQ)
+    matrix[:, 3] = contrast * brightness  # equal in all channels, so hue and saturation leave it alone
+    return matrix
+
+
+# The FCC's NTSC matrix (1953), with the luma weights of JPEG.
+_RGB_TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+_YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
+
+
+class _Photometric(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations is untyped
+    """Each of the four distortions with probability ``each``, in one pass over the pixels."""
+
+    def __init__(
+        self, each: float, brightness: float, contrast: float, saturation: float, hue_degrees: float
+    ) -> None:
+        super().__init__(p=1.0 if each > 0 else 0.0)
+        self.each = each
+        self.limits = np.array([255 * brightness, contrast, saturation, hue_degrees])
+
+    def get_params(self) -> dict[str, Any]:
+        chosen = self.random_generator.random(4) < self.each
+        shifts = self.random_generator.uniform(-1, 1, size=4) * self.limits * chosen
+        if not chosen.any():
+            return {"matrix": None}
+        return {
+            "matrix": colour_matrix(
+                brightness=shifts[0], contrast=1 + shifts[1], saturation=1 + shifts[2], hue_degrees=shifts[3]
+            )
+        }
+
+    def apply(
+        self, img: npt.NDArray[np.uint8], matrix: npt.NDArray[np.float32] | None, **_: object
+    ) -> npt.NDArray[np.uint8]:
+        return img if matrix is None else np.asarray(cv2.transform(img, matrix), np.uint8)
+
+
+class _Window(A.DualTransform):  # type: ignore[misc]  # albumentations is untyped
+    """Zoom-out and crop in one: both only choose which window of the plane to look at."""
+
+    def __init__(
+        self,
+        zoom_out_probability: float,
+        max_zoom_out: float,
+        fill: tuple[int, ...],
+        crop_probability: float,
+        minimum_overlaps: tuple[float, ...],
+    ) -> None:
+        super().__init__(p=1.0 if max(zoom_out_probability, crop_probability) > 0 else 0.0)
+        self.zoom_out_probability = zoom_out_probability
+        self.max_zoom_out = max_zoom_out
+        self.fill_colour = fill
+        self.crop_probability = crop_probability
+        self.minimum_overlaps = minimum_overlaps
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        rng = self.random_generator
+        height, width = params["shape"][:2]
+        window = Window(0, 0, width, height)
+        if rng.random() < self.zoom_out_probability:
+            window = zoom_out_window(height, width, rng.uniform(1, self.max_zoom_out), rng)
+        if rng.random() < self.crop_probability:
+            rows = _rows(data["bboxes"])
+            objects = rows[rows[:, 4] != IGNORE_LABEL, :4] * (width, height, width, height)
+            if not len(objects):  # then the picture itself is what a crop must keep in sight
+                objects = np.array([[0.0, 0.0, width, height]])
+            window = crop_window(window, objects, self.minimum_overlaps, rng)
+        return {"view": View(window, height, width)}
+
+    def apply(self, img: npt.NDArray[np.uint8], view: View, **_: object) -> npt.NDArray[np.uint8]:
+        return view.of_picture(img, self.fill_colour)
+
+    def apply_to_mask(self, mask: npt.NDArray[np.uint8], view: View, **_: object) -> npt.NDArray[np.uint8]:
+        return view.of_mask(mask)
+
+    def apply_to_bboxes(self, bboxes: Boxes, view: View, **_: object) -> Boxes:
+        return view.of_rows(_rows(bboxes))
+
+
+def _rows(bboxes: Any) -> Boxes:  # noqa: ANN401
+    """Boxes as albumentations holds them, with our label column, [N, 5]; where there are none it drops that column."""
+    return np.asarray(bboxes).reshape(-1, 5)
