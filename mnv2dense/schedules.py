@@ -27,8 +27,8 @@ from typing import final
 class _Warmup:
     """The rise from ``warmup_start`` to 1, and the progress after it.
 
-    A base class and not a part of each schedule, because LambdaLR saves a schedule's ``__dict__``: with nothing
-    but numbers in it the checkpoint stays loadable with ``weights_only=True``.
+    A base class and not a part of each schedule, because LambdaLR saves a schedule's ``__dict__``: with
+    nothing but numbers in it the checkpoint stays loadable with ``weights_only=True``.
     """
 
     def __init__(self, *, total_steps: int, warmup: float, warmup_start: float) -> None:
@@ -166,8 +166,8 @@ def _steps(name: str, duration: float, total_steps: int) -> int:
     steps = duration if isinstance(duration, int) else round(duration * total_steps)
     if not 0 <= steps <= total_steps:
         raise ValueError(
-            f"{name}={duration} is {steps} of the run's {total_steps} optimiser steps; give a fraction of the "
-            "run such as 0.05, or a number of steps that fits into it (an int)"
+            f"{name}={duration} is {steps} of the run's {total_steps} optimiser steps; "
+            "give a fraction of the run such as 0.05, or a number of steps that fits into it (an int)"
         )
     return steps
 

@@ -1,0 +1,51 @@
+"""Writing a file so that a reader, a crash or a full disk never meets half of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file beside ``path`` that replaces it when the block ends, and only if it ends well.
+
+    The new file is in the same folder (a rename is atomic within one file system only) and is on the disk
+    before it takes the name, so whoever opens ``path`` finds the old contents or the new ones, also after a
+    power cut.
+
+    Args:
+        path: the file to write; its folder must exist.
+
+    Yields:
+        The binary file to write to.
+
+    Raises:
+        OSError: as the block or the disk raises it; ``path`` is as it was and nothing is left beside it.
+    """
+    # The process id: two processes that write the same file must not share the new one.
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with new.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """The rename itself has to reach the disk too."""
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
