@@ -28,11 +28,10 @@ class CheckpointError(ValueError):
 
 def model_entry(model: DenseModel, weights: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
     """What goes under ``"mnv2dense"`` in a checkpoint; ``weights`` stand in for the model's own if given."""
-    chosen = model.state_dict() if weights is None else weights
     return {
         "format": _FORMAT,
         "config": model.config,
-        "weights": {name: tensor.detach().cpu().clone() for name, tensor in chosen.items()},
+        "weights": dict(model.state_dict() if weights is None else weights),
     }
 
 

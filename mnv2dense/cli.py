@@ -1,0 +1,338 @@
+"""What the commands do: compose a config, build the parts, run them. Hydra and its configs stop in this file.
+
+A user's mistake ends in one short message on stderr and exit code 2; the stack trace goes to the run's log.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytorch_lightning as pl
+import torch
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities import rank_zero_only
+from rich.console import Console
+from rich.progress import Progress
+
+from mnv2dense.annotate import predict_pictures
+from mnv2dense.callbacks import NonFiniteLossError
+from mnv2dense.checkpoint import find_checkpoint, load_model, load_weights
+from mnv2dense.checkpoint_io import AtomicCheckpointIO
+from mnv2dense.complexity import complexity
+from mnv2dense.config_errors import explain
+from mnv2dense.data.module import Augment, DataModule
+from mnv2dense.data.pictures import list_pictures
+from mnv2dense.history import History
+from mnv2dense.metrics.coco_map import CocoMeanAP
+from mnv2dense.model import DenseModel, build_model
+from mnv2dense.predictor import Predictor
+from mnv2dense.run_folder import RunFolder
+from mnv2dense.scoring import report, score, table
+from mnv2dense.task import Task
+from mnv2dense.types import Metric
+
+log = logging.getLogger(__name__)
+
+_console = Console()
+
+_USER_ERRORS = (ValueError, OSError, ImportError, NonFiniteLossError)
+"""What a user can cause and mend; anything else is a bug and keeps its stack trace."""
+
+
+def train() -> None:
+    """``mnv2dense-train`` and tools/train.py."""
+    _main("train", _train)
+
+
+def evaluate() -> None:
+    """``mnv2dense-evaluate`` and tools/evaluate.py."""
+    _main("evaluate", _evaluate)
+
+
+def predict() -> None:
+    """``mnv2dense-predict`` and tools/predict.py."""
+    _main("predict", _predict)
+
+
+def conf_folder() -> Path:
+    """The configs: inside the installed package, else beside it in a checkout.
+
+    Raises:
+        FileNotFoundError: neither is there.
+    """
+    package = Path(__file__).parent
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise FileNotFoundError(f"The configs are missing: neither {package}/conf nor {package.parent}/conf holds train.yaml.")
+
+
+def _main(name: str, job: Callable[[DictConfig], None]) -> None:
+    # Hydra prints its own errors and exits unless this is set; then they come through, to be explained.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    folder = str(conf_folder())
+    failures: list[Exception] = []
+
+    def guarded(config: DictConfig) -> None:
+        try:
+            job(config)
+        except Exception as error:  # carried past Hydra, which would print a message of its own
+            log.debug("stopped by", exc_info=error)
+            failures.append(error)
+
+    try:
+        hydra.main(version_base="1.3", config_path=folder, config_name=name)(guarded)()
+        if failures:
+            raise failures[0]
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) else error
+        message = explain(error, config_folder=folder, config_name=name, arguments=sys.argv[1:])
+        if isinstance(cause, _USER_ERRORS) and (message is None or cause is not error):
+            message = str(cause)
+        if message is None or "MNV2DENSE_TRACEBACK" in os.environ:
+            raise
+        Console(stderr=True, soft_wrap=True).print(f"error: {message}", style="red", highlight=False, markup=False)
+        sys.exit(2)
+
+
+def _train(config: DictConfig) -> None:
+    plain = _plain(config)
+    folder = RunFolder.create(config.run_dir, task=config.task)
+    folder.write_config(plain)
+    folder.write_environment(seed=config.seed)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+
+    datamodule = _datamodule(config.data, plain, augment=_augment(config))
+    datamodule.setup("fit")
+    described = plain["model"] | {
+        "class_names": datamodule.class_names,
+        "backbone": plain["backbone"],
+        "head": plain["head"],
+    }
+    model = build_model(described, packages=_packages(plain["backbone"], plain["head"]))
+    if config.init_from and not config.resume:
+        loaded = load_weights(model, config.init_from)
+        log.info("init_from=%s: %d tensors taken, %d left", config.init_from, len(loaded.taken), len(loaded.left))
+    task = Task(
+        model=model,
+        loss=instantiate(config.loss),
+        metric=instantiate(config.metric),
+        optimizer=instantiate(config.optimizer),
+        schedule=instantiate(config.schedule),
+        backbone_lr_factor=config.backbone_lr_factor,
+        channels_last=config.channels_last,
+        compile=config.compile,
+    )
+    callbacks = {key: instantiate(entry) for key, entry in config.callbacks.items() if entry is not None}
+    trainer: pl.Trainer = instantiate(
+        config.trainer,
+        callbacks=list(callbacks.values()),
+        logger=[
+            instantiate(entry, save_dir=str(folder.path)) for entry in config.logger.values() if entry is not None
+        ],
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=str(folder.path),
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        num_sanity_val_steps=0,
+    )
+    _announce(config, folder, model, datamodule)
+    resume = find_checkpoint(config.resume, names=("last.ckpt", "best.ckpt")) if config.resume else None
+    trainer.fit(task, datamodule=datamodule, ckpt_path=resume)
+
+    history = callbacks.get("history")
+    if isinstance(history, History) and trainer.is_global_zero:
+        history.plot(folder.path / "curves.png")
+    best = load_model(find_checkpoint(folder.path), device=task.device)
+    _score_and_report(folder, best, datamodule, task.metric, title=f"best of {trainer.current_epoch} epochs")
+
+
+def _evaluate(config: DictConfig) -> None:
+    device = _device(config.device)
+    model = load_model(config.checkpoint).to(device)
+    trained = _config_beside(find_checkpoint(config.checkpoint))
+    data = config.get("data")
+    if data is None:
+        data = _trusted(trained, "data", "mnv2dense.data.")
+    if data is None:
+        raise ValueError(
+            f"checkpoint={config.checkpoint} has no config.yaml beside it that tells its data; "
+            "name some: data=coco data.root=PATH."
+        )
+    for key in ("batch_size", "num_workers"):
+        if config.get(key) is not None:
+            data[key] = config[key]
+    plain: dict[str, Any] = {"model": {"size": model.size, "resize": model.resize}, "seed": 0}
+    datamodule = _datamodule(data, plain, augment=None, train=False)
+    _check_classes(model, datamodule)
+    folder = RunFolder.create(config.run_dir, task="evaluate")
+    folder.write_config({**_plain(config), "data": OmegaConf.to_container(data, resolve=True)})
+    folder.write_environment(seed=0)
+    metric = _trusted(trained, "metric", "mnv2dense.metrics.")
+    scorer = CocoMeanAP() if metric is None else instantiate(metric)
+    _score_and_report(folder, model, datamodule, scorer, title=str(config.checkpoint))
+
+
+def _predict(config: DictConfig) -> None:
+    plain = _plain(config)
+    predictor = Predictor(config.checkpoint, threshold=config.threshold, device=_device(config.device))
+    source = Path(config.source)
+    pictures = list_pictures(source) if source.is_dir() else [source]
+    if not pictures:
+        raise ValueError(f"source={config.source}: the folder holds no pictures.")
+    folder = RunFolder.create(config.run_dir, task="predict")
+    folder.write_config(plain)
+    folder.write_environment(seed=0)
+    with Progress(console=_console, transient=True) as bar:
+        job = bar.add_task("pictures", total=len(pictures))
+        failed = predict_pictures(predictor, pictures, folder.path, advance=lambda: bar.advance(job))
+    print(folder.path)
+    if failed:
+        raise ValueError(
+            f"{len(failed)} of {len(pictures)} pictures could not be read:\n" + "\n".join(failed.values())
+        )
+
+
+def _score_and_report(
+    folder: RunFolder, model: DenseModel, datamodule: DataModule, metric: Metric, *, title: str
+) -> None:
+    """Score, write what the run folder shows, print the table; the folder's path is the last line."""
+    device = next(model.parameters()).device
+    with Progress(console=_console, transient=True, disable=rank_zero_only.rank != 0) as bar:
+        job = bar.add_task("scoring", total=len(datamodule.val or ()))
+        scores = score(
+            model, datamodule, metric, device=device, advance=lambda count: bar.advance(job, count)
+        )
+    if rank_zero_only.rank == 0:
+        report(folder, model=model, datamodule=datamodule, metric=metric, scores=scores)
+        _console.print(table(scores, title=title))
+        print(folder.path)
+
+
+def _announce(config: DictConfig, folder: RunFolder, model: DenseModel, datamodule: DataModule) -> None:
+    costs = complexity(model, model.size)
+    counts = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in datamodule.describe().items())
+    height, width = model.size
+    log.info("%s", counts)
+    log.info(
+        "%s at %dx%d: %.2fM parameters, %.3fB multiply-adds",
+        type(model.head).__name__,
+        height,
+        width,
+        costs.parameters / 1e6,
+        costs.multiply_adds / 1e9,
+    )
+    choices = HydraConfig.get().runtime.choices
+    if choices.get("preset") == "shapes":
+        log.info(
+            "This is the quick default for data=shapes: width %s at %dx%d. "
+            "preset=full trains the paper's model, width 1.0 at 320x320.",
+            config.backbone.width_mult,
+            height,
+            width,
+        )
+    log.info("run folder: %s", folder.path)
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    """Resolved, with every needed value there, as dicts and lists."""
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _datamodule(
+    data: DictConfig, plain: Mapping[str, Any], *, augment: Augment | None, train: bool = True
+) -> DataModule:
+    size = plain["model"]["size"]
+    if not isinstance(size, Sequence) or len(size) != 2:
+        raise ValueError(f"model.size={size}: give height and width, as in model.size=[320,320].")
+    return DataModule(
+        train=instantiate(data.train) if train else None,
+        val=instantiate(data.val),
+        augment=augment,
+        size=(int(size[0]), int(size[1])),
+        resize=plain["model"]["resize"],
+        batch_size=data.batch_size,
+        num_workers=data.num_workers,
+        max_boxes=data.max_boxes,
+        seed=plain["seed"],
+        pin_memory=data.pin_memory,
+    )
+
+
+def _augment(config: DictConfig) -> Augment | None:
+    return instantiate(config.augment) if config.augment and "_target_" in config.augment else None
+
+
+def _packages(*parts: Mapping[str, Any]) -> list[str]:
+    """A config that the user wrote may name classes of any package; one out of a checkpoint may not."""
+    return [str(part["_target_"]).partition(".")[0] for part in parts]
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device={name!r} is no device of torch; try cpu, cuda or cuda:1.") from error
+
+
+def _config_beside(checkpoint: Path) -> dict[str, Any] | None:
+    """The config of the run a checkpoint belongs to, if it still lies in its run folder."""
+    path = checkpoint.parent.parent / "config.yaml"
+    if not path.is_file():
+        return None
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return content if isinstance(content, dict) else None
+
+
+def _trusted(trained: Mapping[str, Any] | None, key: str, prefix: str) -> DictConfig | None:
+    """A part of a run's config, if the classes it names are our own: a run folder may come from anywhere."""
+    part = (trained or {}).get(key)
+    if part is None:
+        return None
+    for target in _targets(part):
+        if not target.startswith(prefix):
+            raise ValueError(
+                f"The run's config.yaml names {target!r} for {key}, which is refused: building it would run its code. "
+                f"Name the {key} on the command line."
+            )
+    return OmegaConf.create(part)
+
+
+def _targets(node: object) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key == "_target_":
+                yield str(value)
+            else:
+                yield from _targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _targets(value)
+
+
+def _check_classes(model: DenseModel, datamodule: DataModule) -> None:
+    if datamodule.class_names != model.class_names:
+        raise ValueError(
+            f"The model knows {len(model.class_names)} classes ({_some(model.class_names)}), the data has "
+            f"{len(datamodule.class_names)} ({_some(datamodule.class_names)}). "
+            "Score on data with the classes that the model was trained for, in their order."
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

@@ -1,0 +1,123 @@
+"""Pictures in, results in the pictures' own pixels out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from mnv2dense.checkpoint import load_model
+from mnv2dense.geometry import infos, resize
+from mnv2dense.model import DenseModel
+from mnv2dense.types import Infos
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from PIL import Image
+
+    Picture = str | Path | Image.Image | npt.NDArray[np.uint8] | Tensor
+
+
+@final
+class Predictor:
+    """A model ready for use: it takes pictures as they are and answers in their pixels.
+
+    The model is copied; its batch norms are folded into the convolutions before them, which changes results by
+    rounding alone and takes about a third off the time.
+
+    Args:
+        model: a model, or the run folder or checkpoint to load one from.
+        threshold: results with a lower score are left out; None keeps what the model's head keeps.
+        device: "auto" takes a GPU where there is one.
+    """
+
+    def __init__(
+        self,
+        model: DenseModel | str | Path,
+        *,
+        threshold: float | None = None,
+        device: torch.device | str = "auto",
+    ) -> None:
+        if isinstance(device, str) and device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        loaded = model if isinstance(model, DenseModel) else load_model(model)
+        folded = fold_batch_norms(copy.deepcopy(loaded).eval())
+        self.model = folded.to(device=device, memory_format=torch.channels_last)
+        self.device = torch.device(device)
+        self.threshold = threshold
+
+    def __call__(self, picture: Picture) -> Any:  # noqa: ANN401 - the head's result type
+        """Results of one picture.
+
+        Args:
+            picture: a path, a PIL image, uint8 RGB [H, W, 3] as an array, or uint8 RGB [3, H, W] as a tensor.
+
+        Returns:
+            :class:`mnv2dense.types.Detections` for a detector.
+
+        Raises:
+            ValueError: not a picture, or a shape or type other than those above.
+            FileNotFoundError: no such file.
+        """
+        return self.many([picture])[0]
+
+    def many(self, pictures: Iterable[Picture]) -> list[Any]:
+        """Results of several pictures, in their order, run as one batch."""
+        images = [_as_tensor(picture) for picture in pictures]
+        if not images:
+            return []
+        fitted, fits = zip(
+            *(resize(image, self.model.size, self.model.resize) for image in images), strict=True
+        )
+        back = infos(range(len(images)), [(image.shape[1], image.shape[2]) for image in images], fits)
+        with torch.inference_mode():
+            results = self.model.predict(
+                torch.stack(fitted).to(self.device), Infos(*(part.to(self.device) for part in back))
+            )
+        if self.threshold is None:
+            return results
+        return [result.above(self.threshold) for result in results]
+
+
+def fold_batch_norms(model: DenseModel) -> DenseModel:
+    """Fold every batch norm that follows a convolution into it, in place; the model must be in eval mode."""
+    for module in model.modules():
+        if not isinstance(module, nn.Sequential):
+            continue
+        for name, following in zip(list(module._modules), list(module._modules)[1:], strict=False):
+            conv, norm = module._modules[name], module._modules[following]
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                module._modules[name] = fuse_conv_bn_eval(conv, norm)
+                module._modules[following] = nn.Identity()
+    return model
+
+
+def _as_tensor(picture: Picture) -> Tensor:
+    import numpy as np
+    from PIL import Image
+
+    from mnv2dense.data.pictures import read_picture
+
+    if isinstance(picture, str | Path):
+        return torch.from_numpy(read_picture(Path(picture))).permute(2, 0, 1)
+    if isinstance(picture, Image.Image):
+        return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+            raise ValueError(
+                f"an array of {picture.dtype} {list(picture.shape)}, but a picture is uint8 RGB [height, width, 3]."
+            )
+        return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
+    if isinstance(picture, Tensor):
+        if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.shape[0] != 3 or 0 in picture.shape:
+            raise ValueError(
+                f"a tensor of {picture.dtype} {list(picture.shape)}, but a picture is uint8 RGB [3, height, width]."
+            )
+        return picture
+    raise ValueError(f"{type(picture).__name__} is not a picture: give a path, PIL image, array or tensor.")

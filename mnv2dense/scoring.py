@@ -1,0 +1,127 @@
+"""A model scored on a data set, and what a run folder shows of it; the same for training's end and for evaluate.py."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+
+from mnv2dense.data.module import DataModule
+from mnv2dense.draw import contact_sheet, draw_truth_beside, plot_precision_recall, save_picture
+from mnv2dense.metrics.coco_map import CocoMeanAP
+from mnv2dense.model import DenseModel
+from mnv2dense.predictor import Predictor
+from mnv2dense.run_folder import RunFolder
+from mnv2dense.types import IGNORE_LABEL, Batch, Detections, Infos, Metric, Sample
+
+log = logging.getLogger(__name__)
+
+_HEADLINES = {
+    "AP": "IoU 0.50:0.95, all areas",
+    "AP50": "IoU 0.50",
+    "AP75": "IoU 0.75",
+    "APs": "small objects, area < 32\u00b2 px",
+    "APm": "medium objects",
+    "APl": "large objects, area > 96\u00b2 px",
+    "AR1": "recall, 1 box a picture",
+    "AR10": "recall, 10 boxes a picture",
+    "AR100": "recall, 100 boxes a picture",
+    "ARs": "recall, small objects",
+    "ARm": "recall, medium objects",
+    "ARl": "recall, large objects",
+}
+
+
+def score(
+    model: DenseModel,
+    datamodule: DataModule,
+    metric: Metric,
+    *,
+    device: torch.device | str,
+    advance: Callable[[int], None] = lambda _: None,
+) -> dict[str, float]:
+    """Score ``model`` on the validation data; a collective call where several processes share the data.
+
+    Args:
+        model: in eval mode, on ``device``.
+        datamodule: set up; gives ``val_dataloader`` and ``val_dataset``.
+        metric: bound to the data here; holds the results afterwards.
+        device: where to run.
+        advance: told the number of pictures done after each batch, for a progress bar.
+    """
+    if datamodule.val is None:
+        raise ValueError("There is no validation data to score on: give data.val.")
+    metric.bind(datamodule.val)
+    metric.reset()
+    for batch in datamodule.val_dataloader():
+        batch = _to_device(batch, device)
+        metric.update(model.predict(batch.images, batch.infos), batch)
+        advance(len(batch.images))
+    return metric.compute()
+
+
+def report(
+    folder: RunFolder,
+    *,
+    model: DenseModel,
+    datamodule: DataModule,
+    metric: Metric,
+    scores: Mapping[str, float],
+    samples: int = 8,
+) -> None:
+    """Write metrics.json, predictions.json, precision_recall.png and samples.png into the run folder."""
+    folder.write_metrics(scores)
+    if isinstance(metric, CocoMeanAP):
+        plot_precision_recall(*metric.precision_recall(), folder.path / "precision_recall.png")
+        predictions = json.dumps(metric.detections_as_coco())
+        (folder.path / "predictions.json").write_text(predictions, encoding="utf-8")
+    draw_samples(model, datamodule, folder.path / "samples.png", count=samples)
+
+
+def draw_samples(
+    model: DenseModel, datamodule: DataModule, path: Path, *, count: int = 8, threshold: float = 0.4
+) -> None:
+    """Predictions beside the truth for ``count`` pictures, evenly spread over the validation data."""
+    dataset = datamodule.val
+    assert dataset is not None
+    predictor = Predictor(model, threshold=threshold, device=next(model.parameters()).device)
+    count = min(count, len(dataset))
+    panels = []
+    for number in range(count):
+        sample = dataset[number * len(dataset) // count]
+        truth = _truth_of(sample, model.class_names)
+        panels.append(draw_truth_beside(sample.image, truth, predictor(sample.image)))
+    save_picture(contact_sheet(panels, columns=2), path)
+
+
+def table(scores: Mapping[str, float], *, title: str) -> Table:
+    """The headline scores as a table for the terminal; a dash where the data set cannot tell."""
+    made = Table(title=title, title_justify="left")
+    made.add_column("score")
+    made.add_column("value", justify="right")
+    made.add_column("of what", style="dim")
+    for name, meaning in _HEADLINES.items():
+        value = scores[name]
+        made.add_row(name, "-" if value < 0 else f"{value:.3f}", meaning)
+    return made
+
+
+def _truth_of(sample: Sample, class_names: tuple[str, ...]) -> Detections:
+    labels = torch.from_numpy(sample.labels)
+    objects = labels != IGNORE_LABEL
+    boxes = torch.from_numpy(sample.boxes)[objects]
+    return Detections(boxes, torch.ones(len(boxes)), labels[objects], class_names)
+
+
+def _to_device(batch: Batch, device: torch.device | str) -> Batch:
+    return batch._replace(
+        images=batch.images.to(device, non_blocking=True),
+        infos=Infos(*(part.to(device, non_blocking=True) for part in batch.infos)),
+    )
+
+

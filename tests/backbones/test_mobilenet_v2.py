@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mnv2dense.backbones.mobilenet_v2 import FEATURE_NAMES, MobileNetV2, mobilenet_v2, scaled_channels
+from mnv2dense.types import FeatureInfo
+
+
+def parameters(model: torch.nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize(("width_mult", "published"), [(1.0, 3_504_872), (1.4, 6_108_776)])
+def test_with_a_classifier_of_1000_classes_it_has_the_published_parameters(
+    width_mult: float, published: int
+) -> None:
+    model = MobileNetV2(width_mult=width_mult)
+    channels = model.feature_info["last_conv"].channels
+    assert parameters(model) + (channels + 1) * 1000 == published
+
+
+def test_channels_round_to_multiples_of_8_and_never_fall_by_more_than_a_tenth() -> None:
+    assert scaled_channels(32, 0.75) == 24
+    assert scaled_channels(24, 0.35) == 8
+    assert scaled_channels(16, 1.4) == 24  # 22.4
+    assert scaled_channels(24, 0.5) == 16  # 12 would round to 8 in some versions; 8 is less than 90% of 12
+
+
+def test_the_last_convolution_is_not_narrowed_below_width_one() -> None:
+    assert MobileNetV2(width_mult=0.35).feature_info["last_conv"].channels == 1280
+    assert MobileNetV2(width_mult=1.4).feature_info["last_conv"].channels == 1792
+
+
+def test_features_have_the_papers_channels_and_strides() -> None:
+    assert MobileNetV2(features=FEATURE_NAMES).feature_info == {
+        "stride2": FeatureInfo(16, 2),
+        "stride4": FeatureInfo(24, 4),
+        "stride8": FeatureInfo(32, 8),
+        "stride16": FeatureInfo(96, 16),
+        "stride16_expanded": FeatureInfo(576, 16),
+        "last_bottleneck": FeatureInfo(320, 32),
+        "last_conv": FeatureInfo(1280, 32),
+    }
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+@pytest.mark.parametrize("padding", ["torch", "tf"])
+@pytest.mark.parametrize("size", [(64, 96), (65, 97)])
+def test_every_feature_comes_out_as_feature_info_promises(
+    output_stride: int, padding: str, size: tuple[int, int]
+) -> None:
+    model = MobileNetV2(output_stride=output_stride, padding=padding, features=FEATURE_NAMES).eval()  # type: ignore[arg-type]
+    with torch.no_grad():
+        features = model(torch.rand(2, 3, *size))
+    assert tuple(features) == FEATURE_NAMES
+    for name, (channels, stride) in model.feature_info.items():
+        assert features[name].shape == (2, channels, -(-size[0] // stride), -(-size[1] // stride)), name
+
+
+@pytest.mark.parametrize("name", FEATURE_NAMES)
+def test_a_shallow_backbone_gives_the_deep_ones_feature_and_has_no_layer_past_it(name: str) -> None:
+    torch.manual_seed(0)
+    deep = MobileNetV2(features=FEATURE_NAMES).eval()
+    shallow = MobileNetV2(features=[name]).eval()
+    own = shallow.state_dict()
+    shallow.load_state_dict({key: deep.state_dict()[key] for key in own})
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(shallow(images)[name], deep(images)[name])
+    shallow.train()(torch.rand(2, 3, 64, 64))[name].sum().backward()
+    assert all(p.grad is not None for p in shallow.parameters()), "a layer past the feature was built"
+
+
+def test_features_come_in_the_order_asked_for() -> None:
+    model = MobileNetV2(features=("last_conv", "stride4")).eval()
+    assert list(model(torch.rand(1, 3, 32, 32))) == ["last_conv", "stride4"] == list(model.feature_info)
+
+
+def test_dilation_keeps_what_the_strides_saw() -> None:
+    """A dilated network computes the strided one's output at every position, so sampling it gives that back."""
+    torch.manual_seed(0)
+    strided = MobileNetV2(features=("last_bottleneck",)).eval()
+    dilated = MobileNetV2(features=("last_bottleneck",), output_stride=16).eval()
+    dilated.load_state_dict(strided.state_dict())
+    images = torch.rand(1, 3, 256, 256)
+    with torch.no_grad():
+        coarse, fine = strided(images)["last_bottleneck"], dilated(images)["last_bottleneck"]
+    # Borders differ: dilated padding reaches further. The middle must agree.
+    torch.testing.assert_close(fine[:, :, 6:10:2, 6:10:2], coarse[:, :, 3:5, 3:5], rtol=1e-4, atol=1e-5)
+
+
+def test_tf_padding_puts_the_odd_pixel_at_the_end() -> None:
+    model = MobileNetV2(padding="tf", features=("stride2",))
+    convolution = model.stem[0]
+    torch.nn.init.zeros_(convolution.weight)
+    convolution.weight.data[:, :, 0, 0] = 1  # the top left tap
+    images = torch.zeros(1, 3, 4, 4)
+    images[:, :, 0, 0] = 1
+    out = convolution(images)[0, 0]
+    assert out.tolist() == [[3.0, 0.0], [0.0, 0.0]]  # symmetric padding would have this tap see padding there
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"width_mult": 0.0}, "width_mult=0.0 must be positive"),
+        ({"output_stride": 4}, "output_stride=4 must be 8, 16 or 32"),
+        ({"padding": "same"}, "padding='same' must be"),
+        ({"features": ["stride5"]}, "must be one of stride2, stride4"),
+        ({"features": ["stride4", "stride4"]}, "named once"),
+        ({"features": "stride4"}, "non-empty list"),
+        ({"mean": (0.5,)}, "mean=.* must have three values"),
+    ],
+)
+def test_a_wrong_option_is_named_with_its_rule(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MobileNetV2(**options)  # type: ignore[arg-type]
+
+
+def test_its_config_rebuilds_it() -> None:
+    model = mobilenet_v2(width_mult=0.5, output_stride=16, features=("stride8",), padding="tf", norm_eps=0.01)
+    options = {key: value for key, value in model.config.items() if key != "_target_"}
+    again = MobileNetV2(features=("stride8",), **options)
+    again.load_state_dict(model.state_dict())
+    assert again.config == model.config

@@ -1,0 +1,6 @@
+"""See conf/evaluate.yaml for the options."""
+
+from mnv2dense.cli import evaluate
+
+if __name__ == "__main__":
+    evaluate()
