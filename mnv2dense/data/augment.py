@@ -84,9 +84,14 @@ class DetectionAugment:
                 A.HorizontalFlip(p=flip_probability),
                 *extra,
             ],
-            # `clip`: a division may leave a box a rounding error outside of the picture.
+            # `clip`: a division may leave a box a rounding error outside of the picture. Boxes are filtered
+            # once, at the end; after every transform it would cost as much as the crop.
             bbox_params=A.BboxParams(
-                format="pascal_voc", min_width=min_box_side, min_height=min_box_side, clip=True
+                format="pascal_voc",
+                min_width=min_box_side,
+                min_height=min_box_side,
+                clip=True,
+                check_each_transform=False,
             ),
         )
 
@@ -216,5 +221,5 @@ class _Window(A.DualTransform):  # type: ignore[misc]  # albumentations is untyp
 
 
 def _rows(bboxes: Any) -> Boxes:  # noqa: ANN401
-    """Boxes as albumentations holds them, with our label column, [N, 5]; where there are none it drops that column."""
+    """Boxes with their column of labels, [N, 5]; of no boxes albumentations drops that column."""
     return np.asarray(bboxes).reshape(-1, 5)

@@ -1,0 +1,110 @@
+"""From samples to a batch: resizing to the model's input and padding to a fixed number of boxes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mnv2dense.geometry import Fit, ResizeMode, boxes_to_input, infos, resize, resize_mask
+from mnv2dense.types import IGNORE_LABEL, PADDING_LABEL, Batch, Sample
+
+_log = logging.getLogger(__name__)
+
+
+class Item(NamedTuple):
+    """A sample in the model's input, before padding.
+
+    Attributes:
+        image: uint8 [3, H, W].
+        boxes: float32 [N, 4], xyxy in pixels of ``image``.
+        labels: int64 [N].
+        mask: uint8 [H, W], or None.
+        image_id: the picture's id in its data set.
+        size: (height, width) before resizing, pixels.
+        fit: where the picture lies in ``image``.
+        path: where it came from, for messages.
+    """
+
+    image: Tensor
+    boxes: Tensor
+    labels: Tensor
+    mask: Tensor | None
+    image_id: int
+    size: tuple[int, int]
+    fit: Fit
+    path: Path
+
+
+def prepare(sample: Sample, size: tuple[int, int], mode: ResizeMode) -> Item:
+    """Resize a sample to the model's input of ``size`` (height, width), boxes and mask with it."""
+    image, fit = resize(_tensor(sample.image).permute(2, 0, 1), size, mode)
+    scales, offsets = torch.tensor(fit[:2]), torch.tensor(fit[2:])
+    return Item(
+        image=image,
+        boxes=boxes_to_input(_tensor(sample.boxes).reshape(-1, 4), scales, offsets),
+        labels=_tensor(sample.labels),
+        mask=None if sample.mask is None else resize_mask(_tensor(sample.mask), size, mode),
+        image_id=sample.image_id,
+        size=(sample.image.shape[0], sample.image.shape[1]),
+        fit=fit,
+        path=sample.path,
+    )
+
+
+def collate(items: Sequence[Item], *, max_boxes: int) -> Batch:
+    """Stack B items of one size, their boxes padded to M = ``max_boxes``; of more, the largest are kept."""
+    boxes = torch.zeros(len(items), max_boxes, 4)
+    labels = torch.full((len(items), max_boxes), PADDING_LABEL)
+    for row, item in enumerate(items):
+        kept = _largest(item, max_boxes)
+        boxes[row, : len(kept)] = item.boxes[kept]
+        labels[row, : len(kept)] = item.labels[kept]
+    masks = [item.mask for item in items if item.mask is not None]
+    return Batch(
+        images=torch.stack([item.image for item in items]),
+        boxes=boxes,
+        labels=labels,
+        masks=torch.stack(masks) if masks else None,
+        infos=infos(
+            [item.image_id for item in items], [item.size for item in items], [item.fit for item in items]
+        ),
+    )
+
+
+def _largest(item: Item, max_boxes: int) -> Tensor:
+    """Indices of the boxes to keep, [N] or fewer, in their own order; objects before regions to ignore."""
+    if len(item.labels) <= max_boxes:
+        return torch.arange(len(item.labels))
+    _report_crowded_picture(item.path, len(item.labels), max_boxes)
+    areas = (item.boxes[:, 2:] - item.boxes[:, :2]).prod(dim=1)
+    areas[item.labels == IGNORE_LABEL] *= -1
+    return areas.argsort(descending=True, stable=True)[:max_boxes].sort().values
+
+
+def _report_crowded_picture(path: Path, count: int, max_boxes: int) -> None:
+    global _crowded_picture_reported
+    if not _crowded_picture_reported:
+        _crowded_picture_reported = True
+        _log.warning(
+            "%s has %d boxes, more than data.max_boxes=%d: the largest are kept, here and in any other such "
+            "picture. Raise data.max_boxes to keep all.",
+            path,
+            count,
+            max_boxes,
+        )
+
+
+# Once per process: a data set of crowds would fill the log.
+_crowded_picture_reported = False
+
+
+def _tensor(array: npt.NDArray[Any]) -> Tensor:
+    # Decoders may hand out read-only or flipped memory, neither of which torch takes.
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))

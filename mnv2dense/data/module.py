@@ -1,0 +1,290 @@
+"""From data sets to batches, on any number of processes."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, cast, final
+
+import pytorch_lightning as pl
+import torch
+import torch.utils.data
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mnv2dense.data.collate import Item, collate, prepare
+from mnv2dense.data.sampler import Draw, EpochSampler, seed_of
+from mnv2dense.geometry import RESIZE_MODES, ResizeMode
+from mnv2dense.types import Batch, Dataset, Sample
+
+Augment = Callable[[Sample, int], Sample]
+
+
+@final
+class DataModule(pl.LightningDataModule):
+    """Training and validation data as batches of fixed shape.
+
+    What is drawn and how it is augmented depends on ``seed``, epoch and picture alone: not on the number of
+    workers, and not on whether the epoch was interrupted. Each process of a distributed run draws its own
+    share (:class:`~mnv2dense.data.sampler.EpochSampler`), so the trainer must be made with
+    ``use_distributed_sampler=False``.
+
+    Args:
+        train: data set to learn from, or a function that makes it; None where there is none.
+        val: data set to score on, or a function that makes it; None where there is none.
+        augment: (sample, seed) -> sample, for training only; None changes nothing.
+        size: (height, width) of the model's input, pixels.
+        resize: ``squash`` or ``letterbox``; see :mod:`mnv2dense.geometry`.
+        batch_size: pictures per process and step.
+        num_workers: loader processes per process; None takes the cores of this machine divided by the
+            processes on it, 8 at most; 0 loads in the main process.
+        max_boxes: M. Of a picture with more objects the largest are kept, and the log says so.
+        seed: of order and augmentation.
+        pin_memory: page-locked batches, for a faster copy to a GPU; None does it where there is a GPU.
+        drop_last: leave out an epoch's last incomplete batch, unless it is the only one.
+        timeout_seconds: how long a worker may take for one batch before the run stops; 0 waits for ever.
+        start_method: how workers start; None forks on Linux, and is Python's default elsewhere.
+
+    Raises:
+        ValueError: for a size, mode, batch size or other number outside its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        train: Dataset | Callable[[], Dataset] | None,
+        val: Dataset | Callable[[], Dataset] | None,
+        augment: Augment | None = None,
+        size: tuple[int, int] = (320, 320),
+        resize: ResizeMode = "squash",
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        max_boxes: int = 100,
+        seed: int = 0,
+        pin_memory: bool | None = None,
+        drop_last: bool = True,
+        timeout_seconds: float = 300.0,
+        start_method: Literal["fork", "forkserver", "spawn"] | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in (("batch_size", batch_size), ("max_boxes", max_boxes), ("size", min(size))):
+            if value < 1:
+                raise ValueError(f"data.{name} is {value}, but must be at least 1.")
+        for name, number in (
+            ("num_workers", num_workers or 0),
+            ("seed", seed),
+            ("timeout_seconds", timeout_seconds),
+        ):
+            if number < 0:
+                raise ValueError(f"data.{name} is {number}, but must not be negative.")
+        if resize not in RESIZE_MODES:
+            raise ValueError(f"data.resize is {resize!r}; choose one of {', '.join(RESIZE_MODES)}.")
+        self.size = (size[0], size[1])
+        self.resize = resize
+        self.batch_size = batch_size
+        self.max_boxes = max_boxes
+        self.seed = seed
+        self.augment = augment
+        self._num_workers = num_workers
+        self._pin_memory = pin_memory
+        self._drop_last = drop_last
+        self._timeout_seconds = timeout_seconds
+        self._start_method = start_method or ("fork" if sys.platform == "linux" else None)
+        self._train_source = train
+        self._val_source = val
+        self._train_sampler: EpochSampler | None = None
+        self._start = (0, 0)
+
+    @functools.cached_property
+    def train(self) -> Dataset | None:
+        """The training data set, made when first asked for."""
+        return _made(self._train_source)
+
+    @functools.cached_property
+    def val(self) -> Dataset | None:
+        """The validation data set, made when first asked for."""
+        return _made(self._val_source)
+
+    @functools.cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """The K names that labels index, the same in training and validation.
+
+        Raises:
+            ValueError: if the two data sets disagree, or there is none.
+        """
+        if self.train is None and self.val is None:
+            raise ValueError("there is no data set: give data.train, data.val or both.")
+        if self.train is None or self.val is None:
+            return tuple(cast(Dataset, self.train or self.val).class_names)
+        train, val = tuple(self.train.class_names), tuple(self.val.class_names)
+        if train != val:
+            raise ValueError(_disagreement(train, val))
+        return train
+
+    def setup(self, stage: str | None = None) -> None:
+        """Make the data sets and compare their classes; Lightning calls it on every process."""
+        _ = self.class_names
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Augmented batches in a new order every epoch; the same number of them on every process."""
+        dataset = _present(self.train, "train")
+        sampler = EpochSampler(
+            length=len(dataset), shuffle=True, equal_shares=True, seed=self.seed, **self._place()
+        )
+        self._train_sampler = sampler
+        self.resume_at(*self._start)
+        # One picture in a data set must still give one batch.
+        drop_last = self._drop_last and len(sampler) >= self.batch_size
+        return self._loader(dataset, sampler, self.augment, drop_last=drop_last)
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+        """Every picture once, in the data set's order, unaugmented; no loader where there is no data set."""
+        if self.val is None:
+            # Lightning asks whether no validation data was the intention: it was.
+            warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
+            return []
+        sampler = EpochSampler(length=len(self.val), shuffle=False, equal_shares=False, **self._place())
+        return self._loader(self.val, sampler, None, drop_last=False)
+
+    def resume_at(self, epoch: int, batches_done: int) -> None:
+        """Leave out the first ``batches_done`` training batches of ``epoch``: they were trained on before.
+
+        The loader's length stays that of a whole epoch, because Lightning goes on counting from where the
+        checkpoint stood. Must be called before the epoch's first batch is drawn.
+
+        Raises:
+            ValueError: if the epoch has fewer pictures than that.
+        """
+        self._start = (epoch, batches_done)
+        if (sampler := self._train_sampler) is not None:
+            draws_done = batches_done * self.batch_size
+            if draws_done - len(sampler) < self.batch_size:  # an epoch's last batch may be incomplete
+                draws_done = min(draws_done, len(sampler))
+            sampler.start_at(epoch, draws_done)
+
+    def describe(self) -> dict[str, int]:
+        """Counts for a run's log: classes; and pictures, boxes and regions to ignore of each data set."""
+        counts = {"classes": len(self.class_names)}
+        for split, dataset in (("train", self.train), ("val", self.val)):
+            if dataset is None:
+                continue
+            counts[f"{split}_pictures"] = len(dataset)
+            if hasattr(dataset, "coco_ground_truth"):
+                ignored = [bool(a.get("iscrowd")) for a in dataset.coco_ground_truth()["annotations"]]
+                counts[f"{split}_boxes"] = len(ignored) - sum(ignored)
+                counts[f"{split}_ignored_regions"] = sum(ignored)
+        return counts
+
+    def path_of(self, image_id: int) -> Path:
+        """Where the picture of this id lies, asking first the training, then the validation data.
+
+        Raises:
+            KeyError: if neither has it.
+        """
+        for dataset in (self.train, self.val):
+            if dataset is not None:
+                try:
+                    return dataset.path_of(image_id)
+                except KeyError:
+                    continue
+        raise KeyError(f"no picture has the id {image_id} in the training or the validation data.")
+
+    def train_paths(self, image_ids: Sequence[int] | Tensor) -> list[Path]:
+        """Where the training pictures of these ids lie, for messages about a batch."""
+        dataset = _present(self.train, "train")
+        return [dataset.path_of(int(image_id)) for image_id in image_ids]
+
+    def _place(self) -> dict[str, int]:
+        """This process among those that share an epoch."""
+        if self.trainer is not None:
+            return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+        return {"rank": 0, "world_size": 1}
+
+    def _loader(
+        self, dataset: Dataset, sampler: EpochSampler, augment: Augment | None, *, drop_last: bool
+    ) -> DataLoader[Batch]:
+        pictures = _Pictures(dataset, augment, self.size, self.resize, self.seed)
+        workers = self._num_workers
+        if workers is None:
+            neighbours = 1 if self.trainer is None else self.trainer.num_devices
+            workers = min(8, _cores() // max(1, neighbours))
+        if workers > 0 and self._start_method == "fork":
+            # Python 3.12 warns of any fork beside threads. Our workers touch neither CUDA nor the parent's
+            # locks, and run one thread each; starting afresh would cost each of them seconds of imports.
+            warnings.filterwarnings("ignore", r".*use of fork\(\) may lead to deadlocks", DeprecationWarning)
+        pin_memory = torch.cuda.is_available() if self._pin_memory is None else self._pin_memory
+        return DataLoader(
+            cast("torch.utils.data.Dataset[Batch]", pictures),
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            collate_fn=functools.partial(collate, max_boxes=self.max_boxes),
+            pin_memory=pin_memory,
+            drop_last=drop_last,
+            timeout=self._timeout_seconds if workers > 0 else 0,
+            worker_init_fn=_start_worker,
+            multiprocessing_context=self._start_method if workers > 0 else None,
+            persistent_workers=workers > 0,
+        )
+
+
+class _Pictures(torch.utils.data.Dataset[Item]):
+    """What runs in a worker: a draw of a picture -> the picture, augmented and resized."""
+
+    def __init__(
+        self, dataset: Dataset, augment: Augment | None, size: tuple[int, int], mode: ResizeMode, seed: int
+    ) -> None:
+        self.dataset = dataset
+        self.augment = augment
+        self.size = size
+        self.mode = mode
+        self.seed = seed
+
+    def __getitem__(self, draw: Draw) -> Item:
+        sample = self.dataset[draw.picture]
+        if self.augment is not None:
+            sample = self.augment(sample, seed_of(self.seed, draw))
+        return prepare(sample, self.size, self.mode)
+
+
+def _start_worker(_: int) -> None:
+    """One thread a worker, and Ctrl-C is for the main process, which then stops its workers in order."""
+    import cv2
+
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _made(source: Dataset | Callable[[], Dataset] | None) -> Dataset | None:
+    if source is None or hasattr(source, "__getitem__"):
+        return cast("Dataset | None", source)
+    return source()
+
+
+def _present(dataset: Dataset | None, split: str) -> Dataset:
+    if dataset is None:
+        raise ValueError(f"data.{split} is not given, and this needs it.")
+    return dataset
+
+
+def _disagreement(train: tuple[str, ...], val: tuple[str, ...]) -> str:
+    """Where two lists of classes differ first."""
+    at = next(
+        (i for i, (a, b) in enumerate(zip(train, val, strict=False)) if a != b), min(len(train), len(val))
+    )
+    first, second = (repr(names[at]) if at < len(names) else "nothing" for names in (train, val))
+    return (
+        f"training data has {len(train)} classes and validation data {len(val)}; label {at} is {first} in "
+        f"the one and {second} in the other. Both must list the same classes in the same order."
+    )
+
+
+def _cores() -> int:
+    """Cores this process may use; fewer than the machine has where a scheduler pins it."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import functools
+import os
+import signal
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import move_data_to_device
+from torch import Tensor
+
+from mnv2dense.data.augment import DetectionAugment
+from mnv2dense.data.module import DataModule
+from mnv2dense.types import Batch, Sample
+
+# Lightning 2.6 builds its loaders by a class that torch 2.15 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning")
+
+
+class Squares:
+    """Picture k: 24 x 32 pixels of noise, with k % 3 boxes; its id is 100 + k."""
+
+    def __init__(self, length: int, class_names: tuple[str, ...] = ("cat", "dog"), first: int = 0) -> None:
+        self.length = length
+        self.class_names = class_names
+        self.first = first
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Sample:
+        index += self.first
+        rng = np.random.default_rng(index)
+        image = rng.integers(0, 255, (24, 32, 3), dtype=np.uint8)
+        boxes = np.array([[2, 3, 20, 21], [10, 4, 30, 22]], np.float32)[: index % 3]
+        return Sample(image, boxes, np.arange(len(boxes)), None, 100 + index, self.path_of(100 + index))
+
+    def path_of(self, image_id: int) -> Path:
+        if not self.first <= image_id - 100 < self.first + self.length:
+            raise KeyError(image_id)
+        return Path(f"{image_id}.png")
+
+    def coco_ground_truth(self) -> dict[str, Any]:
+        return {"annotations": [{"iscrowd": 0}, {"iscrowd": 1}, {}]}
+
+
+class Fatal(Squares):
+    """Kills the process that loads picture 3."""
+
+    def __getitem__(self, index: int) -> Sample:
+        if index == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+
+def data(train: int | None = 10, val: int | None = 5, **options: Any) -> DataModule:  # noqa: ANN401
+    defaults: dict[str, Any] = {
+        "augment": DetectionAugment(),
+        "size": (16, 16),
+        "batch_size": 2,
+        "num_workers": 0,
+    }
+    return DataModule(
+        train=None if train is None else Squares(train),
+        val=None if val is None else Squares(val),
+        **(defaults | options),
+    )
+
+
+def ids(batches: Iterable[Batch]) -> list[list[int]]:
+    return [batch.infos.image_ids.tolist() for batch in batches]
+
+
+def equal(one: Batch, two: Batch) -> bool:
+    pairs = zip((*one[:3], *one.infos), (*two[:3], *two.infos), strict=True)
+    return all(a is not None and b is not None and torch.equal(a, b) for a, b in pairs)
+
+
+def test_training_batches_have_the_promised_shapes() -> None:
+    batch = next(iter(data(max_boxes=7).train_dataloader()))
+    assert isinstance(batch, Batch)
+    assert batch.images.shape == (2, 3, 16, 16)
+    assert batch.boxes is not None
+    assert batch.boxes.shape == (2, 7, 4)
+    assert batch.boxes.min() >= 0
+    assert batch.boxes.max() <= 16
+
+
+def test_validation_sees_every_picture_once_unaugmented_and_in_order() -> None:
+    module = data()
+    loader = module.val_dataloader()
+    assert not isinstance(loader, list)
+    batches = list(loader)
+    assert ids(batches) == [[100, 101], [102, 103], [104]]
+    assert batches[0].infos.sizes.tolist() == [[24, 32]] * 2
+    assert batches[0].boxes is not None
+    assert batches[0].boxes[1, 0].tolist() == [1, 2, 10, 14]
+
+
+def test_the_last_incomplete_training_batch_is_dropped_unless_it_is_the_only_one() -> None:
+    assert [len(batch) for batch in ids(data(9, batch_size=4).train_dataloader())] == [4, 4]
+    assert [len(batch) for batch in ids(data(9, batch_size=4, drop_last=False).train_dataloader())] == [
+        4,
+        4,
+        1,
+    ]
+    assert [len(batch) for batch in ids(data(3, batch_size=4).train_dataloader())] == [3]
+
+
+def test_every_epoch_is_drawn_and_augmented_anew() -> None:
+    loader = data(batch_size=10).train_dataloader()
+    (first,) = loader
+    assert hasattr(loader.sampler, "set_epoch")
+    loader.sampler.set_epoch(1)
+    (second,) = loader
+    assert sorted(*ids([first])) == sorted(*ids([second])) == list(range(100, 110))
+    assert ids([first]) != ids([second])
+    of_101 = [batch.images[batch.infos.image_ids == 101] for batch in (first, second)]
+    assert not torch.equal(*of_101)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_epoch_gives_the_batches_that_were_left(workers: int) -> None:
+    def epoch(number: int, module: DataModule) -> list[Batch]:
+        loader = module.train_dataloader()
+        assert len(loader) == 5
+        loader.sampler.set_epoch(number)  # type: ignore[attr-defined]
+        return list(loader)
+
+    whole = epoch(3, data())
+    before, after = data(num_workers=workers), data(num_workers=workers)
+    before.resume_at(3, 2)
+    for resumed in (epoch(3, before), resumed_late(epoch, after)):
+        assert len(resumed) == 3
+        assert all(equal(one, two) for one, two in zip(whole[2:], resumed, strict=True))
+    assert len(epoch(4, before)) == 5
+
+
+def resumed_late(epoch: Callable[[int, DataModule], list[Batch]], module: DataModule) -> list[Batch]:
+    """Resuming after the loader was made must do the same."""
+    loader = module.train_dataloader()
+    module.train_dataloader = lambda: loader  # type: ignore[method-assign]
+    module.resume_at(3, 2)
+    return epoch(3, module)
+
+
+def test_resuming_after_an_incomplete_last_batch_leaves_nothing_to_draw() -> None:
+    module = data(5, drop_last=False)
+    module.resume_at(0, 3)
+    assert list(module.train_dataloader()) == []
+    with pytest.raises(ValueError, match="this process has 5"):
+        module.resume_at(0, 4)
+
+
+def test_two_processes_share_an_epoch() -> None:
+    class Place:
+        world_size, num_devices = 2, 2
+
+        def __init__(self, rank: int) -> None:
+            self.global_rank = rank
+
+    drawn: list[list[list[int]]] = []
+    scored: list[int] = []
+    for rank in range(2):
+        module = data(9)
+        module.trainer = Place(rank)  # type: ignore[assignment]
+        drawn.append(ids(module.train_dataloader()))
+        scored += [picture for batch in ids(module.val_dataloader()) for picture in batch]  # type: ignore[arg-type]
+    assert len(drawn[0]) == len(drawn[1]) == 2
+    assert not {i for batch in drawn[0] for i in batch} & {i for batch in drawn[1] for i in batch}
+    assert sorted(scored) == [100, 101, 102, 103, 104]
+
+
+def test_batches_move_to_a_device_as_batches() -> None:
+    batch = next(iter(data().train_dataloader()))
+    moved = move_data_to_device(batch, torch.device("meta"))
+    assert isinstance(moved, Batch)
+    assert moved.images.is_meta
+    assert moved.infos.sizes.is_meta
+    assert moved.masks is None
+
+
+class Counting(pl.LightningModule):
+    """Notes which pictures came in which epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen: list[tuple[int, tuple[int, ...]]] = []
+        self.scored: list[int] = []
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        self.seen.append((self.current_epoch, tuple(batch.infos.image_ids.tolist())))
+        return self.weight * batch.images.float().mean()
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        self.scored += batch.infos.image_ids.tolist()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def trainer(epochs: int) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=epochs,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        log_every_n_steps=1,
+    )
+
+
+def test_lightning_draws_every_epoch_anew_through_persistent_workers() -> None:
+    task = Counting()
+    trainer(3).fit(task, data(6, 5, num_workers=2))
+    epochs = [[pictures for epoch, pictures in task.seen if epoch == number] for number in range(3)]
+    assert all(sorted(sum(one, ())) == list(range(100, 106)) for one in epochs)
+    assert len({tuple(one) for one in epochs}) == 3
+    assert task.scored == [100, 101, 102, 103, 104] * 3
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_lightning_trains_without_validation_data() -> None:
+    task = Counting()
+    trainer(1).fit(task, data(4, None))
+    assert len(task.seen) == 2
+
+
+def test_a_killed_worker_ends_the_run() -> None:
+    module = DataModule(
+        train=None, val=Fatal(8), size=(16, 16), batch_size=2, num_workers=1, timeout_seconds=30
+    )
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        list(module.val_dataloader())
+
+
+def test_data_sets_are_made_once_when_needed() -> None:
+    made = []
+
+    def make() -> Squares:
+        made.append(1)
+        return Squares(3)
+
+    module = DataModule(train=make, val=functools.partial(Squares, 2))
+    assert made == []
+    assert module.class_names == ("cat", "dog")
+    module.setup("fit")
+    assert made == [1]
+    assert module.val is not None
+    assert len(module.val) == 2
+
+
+def test_data_sets_with_different_classes_are_refused() -> None:
+    module = DataModule(train=Squares(3), val=Squares(3, ("cat", "cow")))
+    with pytest.raises(ValueError, match="label 1 is 'dog' in the one and 'cow' in the other"):
+        module.setup("fit")
+    shorter = DataModule(train=Squares(3), val=Squares(3, ("cat",)))
+    with pytest.raises(
+        ValueError, match="2 classes and validation data 1; label 1 is 'dog' in the one and nothing"
+    ):
+        shorter.setup("fit")
+
+
+def test_pictures_are_found_by_their_id_in_training_then_validation() -> None:
+    module = DataModule(train=Squares(3), val=Squares(3, first=3))
+    assert module.path_of(101) == Path("101.png")
+    assert module.path_of(104) == Path("104.png")
+    assert module.train_paths(torch.tensor([100, 102])) == [Path("100.png"), Path("102.png")]
+    with pytest.raises(KeyError, match="no picture has the id 9"):
+        module.path_of(9)
+
+
+def test_it_describes_its_data_in_numbers() -> None:
+    assert data(10, None).describe() == {
+        "classes": 2,
+        "train_pictures": 10,
+        "train_boxes": 2,
+        "train_ignored_regions": 1,
+    }
+
+
+def test_absent_data_and_wrong_numbers_are_named() -> None:
+    assert data(3, None).val_dataloader() == []
+    with pytest.raises(ValueError, match=r"data\.train is not given"):
+        data(None, 3).train_dataloader()
+    with pytest.raises(ValueError, match="no data set"):
+        data(None, None).setup()
+    with pytest.raises(ValueError, match=r"data\.batch_size is 0"):
+        data(batch_size=0)
+    with pytest.raises(ValueError, match=r"data\.num_workers is -1"):
+        data(num_workers=-1)
+    with pytest.raises(ValueError, match=r"data\.resize is 'crop'; choose one of squash, letterbox"):
+        data(resize="crop")
