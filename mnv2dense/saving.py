@@ -227,8 +227,8 @@ class BestAndLast(pl.callbacks.Checkpoint):
             return
         self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
         self._epoch, self._batches = state["epoch"], state["batches"]
-        # An epoch's iterator draws from torch's generator when it is made. At the start of an epoch that is still
-        # to come; within one it came before the checkpoint, so the generators have to be restored after it.
+        # An epoch's iterator draws from torch's generator when it is made. At an epoch's start that is yet to
+        # come; within one it came before the checkpoint, so the generators have to be restored after it.
         if trainer.world_size == 1 and self._batches == 0:
             random_state.restore(state["generators"])
         elif trainer.world_size == 1:

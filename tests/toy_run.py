@@ -1,4 +1,4 @@
-"""A run small enough for a test: a model with batch norm and dropout, data that depend on (epoch, index) alone."""
+"""A run small enough for a test: batch norm, dropout, and data that depend on (epoch, index) alone."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class ToyTask(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         loss = self.loss(batch)
         self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=len(batch.images))
-        return {"loss": loss, "squares": loss.detach()}
+        return {"loss": loss, "terms": {"squares": loss.detach()}}
 
     def on_validation_epoch_start(self) -> None:
         self.total = 0.0
@@ -116,7 +116,7 @@ class Once(pl.Callback):
     def __init__(self, hook: str, *, epoch: int = 0, batch: int | None = None, send: signal.Signals) -> None:
         self.done = False
 
-        def act(trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any, **kwargs: Any) -> None:
+        def act(trainer: pl.Trainer, pl_module: pl.LightningModule, *args: int, **kwargs: object) -> None:
             here = trainer.current_epoch == epoch and (batch is None or args[-1] == batch)
             if here and not trainer.sanity_checking and not self.done:
                 self.done = True
@@ -125,7 +125,7 @@ class Once(pl.Callback):
         setattr(self, hook, act)
 
 
-def toy_trainer(folder: Path, *callbacks: pl.Callback, **options: Any) -> pl.Trainer:
+def toy_trainer(folder: Path, *callbacks: pl.Callback, **options: object) -> pl.Trainer:
     return pl.Trainer(
         **{
             "accelerator": "cpu",

@@ -1,0 +1,232 @@
+"""A guard and a switch for training: the loss has to stay finite, some layers have to stay as they are."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple, final
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from mnv2dense.types import Batch
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became NaN or infinite; the message says at which step, in which pictures, and what to try."""
+
+
+class _Seen(NamedTuple):
+    """One step's loss on its way to the host."""
+
+    epoch: int
+    step: int
+    names: tuple[str, ...]
+    values: Tensor  # float32 [terms], on the host; to be read only once ``arrived`` has happened
+    anywhere: Tensor  # bool [], on the host: is it non-finite on any process?
+    image_ids: Tensor  # int64 [B], wherever the batch was
+    arrived: torch.cuda.Event | None
+
+
+@final
+class NaNGuard(pl.Callback):
+    """Stops the run when the loss is not finite, naming the pictures of that very batch.
+
+    What ``training_step`` returns is looked at: ``loss``, and the scalar ``terms`` beside it. On CPU at once.
+    On CUDA the values are copied in the background and looked at when they have arrived, a step or a few
+    later, so the device never waits; no checkpoint is written before all of them were looked at. On several
+    processes all stop, and the one whose loss it was names the pictures.
+    """
+
+    def __init__(self) -> None:
+        self._seen: deque[_Seen] = deque()
+
+    @torch.no_grad()
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        """Send this step's loss to the host, and look at those that have arrived."""
+        terms = dict(_scalars(outputs))
+        if not terms:
+            return
+        values = torch.stack([value.detach().float() for value in terms.values()])
+        # Not finite in any term: a sum may hide it (inf - inf), and the term is what helps to find the cause.
+        bad = ~values.isfinite().all()
+        distributed = trainer.world_size > 1
+        if distributed:
+            # Otherwise the others would wait for ever, in the next gradient exchange, for one that is gone.
+            everyone = bad.float()
+            torch.distributed.all_reduce(everyone, op=torch.distributed.ReduceOp.MAX)
+            bad = everyone.bool()
+        arrived = torch.cuda.Event() if values.is_cuda else None  # type: ignore[no-untyped-call]
+        self._seen.append(
+            _Seen(
+                epoch=trainer.current_epoch,
+                step=trainer.global_step,
+                names=tuple(terms),
+                values=_to_host(values),
+                anywhere=_to_host(bad),
+                image_ids=batch.infos.image_ids,
+                arrived=arrived,
+            )
+        )
+        if arrived is not None:
+            arrived.record()
+        while self._seen and self._may_look(distributed):
+            self._look(trainer, self._seen.popleft())
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at all that is left."""
+        self._look_at_all(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Do not score a broken model."""
+        self._look_at_all(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, object]
+    ) -> None:
+        """Never let a broken model take the place of a good checkpoint."""
+        self._look_at_all(trainer)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """A run that starts again starts clean."""
+        self._seen.clear()
+
+    def _may_look(self, distributed: bool) -> bool:
+        """Has the oldest arrived?"""
+        arrived = self._seen[0].arrived
+        if arrived is None:
+            return True
+        if distributed:  # all processes must look at the same moment: always one step behind
+            return len(self._seen) > 1
+        return bool(arrived.query())  # type: ignore[no-untyped-call]
+
+    def _look_at_all(self, trainer: pl.Trainer) -> None:
+        while self._seen:
+            self._look(trainer, self._seen.popleft())
+
+    def _look(self, trainer: pl.Trainer, seen: _Seen) -> None:
+        if seen.arrived is not None:
+            seen.arrived.synchronize()
+        if not seen.anywhere.item():
+            return
+        where = f"the loss is not finite at step {seen.step} (epoch {seen.epoch}"
+        if seen.values.isfinite().all():
+            raise NonFiniteLossError(f"{where}) on another process, which names the pictures")
+        values = zip(seen.names, seen.values.tolist(), strict=True)
+        terms = ", ".join(f"{name}={value:.4g}" for name, value in values)
+        pictures = ", ".join(_names(trainer, seen.image_ids.tolist()))
+        rate = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else float("nan")
+        raise NonFiniteLossError(
+            f"{where}, process {trainer.global_rank}): {terms}. Pictures of that batch: {pictures}. Look at "
+            "them and their labels first; if they are right, lower the learning rate "
+            f"(now {rate:.3g}), warm up longer, clip gradients (trainer.gradient_clip_val), or try "
+            f"trainer.precision=32-true (now {trainer.precision})"
+        )
+
+
+@final
+class Freeze(pl.Callback):
+    """Keeps the backbone, or its first layers, as they are: for fine-tuning on few pictures.
+
+    Frozen layers get no gradient, and their batch norms neither learn nor follow the batches' statistics.
+
+    Args:
+        backbone: True freezes all of it, a number the stem and that many blocks, False nothing.
+        batch_norm: every batch norm of the backbone keeps its statistics, also in layers that learn: for
+            batches too small to measure a mean. Scale and shift still learn where the layer does.
+    """
+
+    def __init__(self, *, backbone: bool | int = True, batch_norm: bool = False) -> None:
+        if not isinstance(backbone, bool) and backbone < 0:
+            raise ValueError(f"backbone={backbone}: a number of blocks from 0, true for all or false")
+        self.backbone = backbone
+        self.batch_norm = batch_norm
+        self._fixed_norms: list[nn.Module] = []
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Freeze before the optimiser asks which parameters learn."""
+        if stage != "fit":
+            return
+        backbone = pl_module.get_submodule("model.backbone")
+        frozen = freeze(backbone, self.backbone)
+        norms = (backbone if self.batch_norm else nn.ModuleList(frozen)).modules()
+        self._fixed_norms = [
+            module for module in norms if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        ]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Here and not in setup: Lightning warns of modules that are in evaluation mode before training."""
+        self._fix_norms()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Again, should anything have called ``train()`` in between."""
+        self._fix_norms()
+
+    def _fix_norms(self) -> None:
+        for norm in self._fixed_norms:
+            norm.eval()
+
+
+def freeze(backbone: nn.Module, upto: bool | int) -> list[nn.Module]:
+    """Turn gradients off in a backbone or its first layers, and return the modules concerned.
+
+    Args:
+        backbone: has ``stem`` and a list ``blocks``.
+        upto: True for all of it, a number for the stem and that many blocks, False for nothing.
+
+    Raises:
+        ValueError: there are not so many blocks.
+    """
+    if upto is False:
+        return []
+    if upto is True:
+        frozen = [backbone]
+    else:
+        blocks = list(backbone.get_submodule("blocks").children())
+        if upto > len(blocks):
+            raise ValueError(
+                f"backbone={upto}: this backbone has {len(blocks)} blocks; give at most that, or true"
+            )
+        frozen = [backbone.get_submodule("stem"), *blocks[:upto]]
+    for module in frozen:
+        module.requires_grad_(False)
+    return frozen
+
+
+def _scalars(outputs: object) -> Iterator[tuple[str, Tensor]]:
+    """The scalar tensors that ``training_step`` returned, by name."""
+    if isinstance(outputs, Tensor):
+        yield "loss", outputs
+    elif isinstance(outputs, Mapping):
+        for name, value in outputs.items():
+            if isinstance(value, Tensor) and value.ndim == 0:
+                yield str(name), value
+            elif isinstance(value, Mapping):
+                yield from _scalars(value)
+
+
+def _to_host(tensor: Tensor) -> Tensor:
+    """From CUDA without waiting, into page-locked memory; from elsewhere as always."""
+    if not tensor.is_cuda:
+        return tensor.cpu()
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return host.copy_(tensor, non_blocking=True)
+
+
+def _names(trainer: pl.Trainer, image_ids: list[int]) -> list[str]:
+    train_paths = getattr(getattr(trainer, "datamodule", None), "train_paths", None)
+    if train_paths is None:
+        return [f"id {image_id}" for image_id in image_ids]
+    paths: list[Path] = train_paths(image_ids)
+    return [str(path) for path in paths]
