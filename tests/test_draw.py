@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+
+from mnv2dense.draw import (
+    class_color,
+    contact_sheet,
+    draw_detections,
+    draw_truth_beside,
+    plot_curves,
+    plot_precision_recall,
+    save_picture,
+)
+from mnv2dense.types import IGNORE_LABEL, Detections
+
+Picture = npt.NDArray[np.uint8]
+GRAY = (100, 100, 100)
+
+
+def plain(height: int, width: int) -> Picture:
+    return np.full((height, width, 3), GRAY, np.uint8)
+
+
+def found(*rows: tuple[list[float], float, int], names: tuple[str, ...] = ("cat", "dog")) -> Detections:
+    """(xyxy, score, label) each."""
+    return Detections(
+        torch.tensor([box for box, _, _ in rows], dtype=torch.float32).reshape(-1, 4),
+        torch.tensor([score for _, score, _ in rows], dtype=torch.float32),
+        torch.tensor([label for _, _, label in rows], dtype=torch.int64),
+        names,
+    )
+
+
+def pixels_of(picture: Picture, color: tuple[int, int, int]) -> npt.NDArray[np.bool]:
+    return np.asarray((picture == np.array(color)).all(axis=2))
+
+
+def changed(picture: Picture) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of what is not gray any more, the last two exclusive."""
+    rows, columns = np.nonzero(~pixels_of(picture, GRAY))
+    return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
+
+
+def test_a_box_runs_along_the_inside_of_its_edges_in_the_colour_of_its_class() -> None:
+    picture = draw_detections(plain(100, 100), found(([20, 40, 80, 90], 0.9, 1)))
+    edge = class_color(1)
+    for x, y in ((20, 60), (79, 60), (50, 89), (79, 40), (20, 89)):
+        assert tuple(picture[y, x]) == edge
+    for x, y in ((19, 60), (80, 60), (50, 90), (21, 60), (78, 60), (50, 88)):
+        assert tuple(picture[y, x]) == GRAY
+
+
+def test_the_tag_stands_on_the_box() -> None:
+    picture = draw_detections(plain(200, 200), found(([20, 100, 180, 190], 0.9, 0)))
+    left, top, _, _ = changed(picture)
+    assert left == 20
+    assert 80 < top < 100
+    assert pixels_of(picture, class_color(0))[top, 20:60].all()
+
+
+@pytest.mark.parametrize("box", [[0, 0, 40, 30], [170, 0, 200, 30], [150, 190, 200, 200], [0, 180, 9, 200]])
+def test_a_tag_at_the_border_is_drawn_whole_and_inside(box: list[float]) -> None:
+    name = "giraffe"
+    inside = draw_detections(plain(200, 200), found(([50, 100, 60, 110], 0.5, 0), names=(name,)))
+    at_border = draw_detections(plain(200, 200), found((box, 0.5, 0), names=(name,)))
+    letters = (pixels_of(picture, (255, 255, 255)).sum() for picture in (inside, at_border))
+    # Both tags show the same letters: as many pure white pixels, none cut off.
+    assert len(set(letters)) == 1
+    assert at_border.shape == (200, 200, 3)
+
+
+def test_two_tags_on_one_corner_do_not_cover_each_other() -> None:
+    one = draw_detections(plain(300, 300), found(([50, 100, 250, 250], 0.9, 0)))
+    two = draw_detections(
+        plain(300, 300), found(([50, 100, 250, 250], 0.9, 0), ([50, 100, 250, 250], 0.8, 0))
+    )
+    white = (255, 255, 255)
+    assert pixels_of(two, white).sum() > 1.5 * pixels_of(one, white).sum()
+    assert two[pixels_of(one, white)].min() == 255  # the better one stayed where it was
+
+
+def test_the_better_of_two_equal_boxes_is_on_top() -> None:
+    box = [20.0, 30.0, 90.0, 90.0]
+    picture = draw_detections(plain(100, 100), found((box, 0.9, 1), (box, 0.8, 0)))
+    assert tuple(picture[60, 89]) == class_color(1)
+
+
+def test_what_is_below_the_threshold_is_not_drawn_and_the_input_stays_as_it_was() -> None:
+    image = plain(50, 50)
+    assert changed(draw_detections(image, found(([5, 20, 40, 40], 0.5, 0)), threshold=0.5))
+    assert (draw_detections(image, found(([5, 20, 40, 40], 0.49, 0)), threshold=0.5) == image).all()
+    assert (image == plain(50, 50)).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (2, 3)])
+def test_tiny_and_thin_pictures_survive(size: tuple[int, int]) -> None:
+    detections = found(([0, 0, size[1], size[0]], 0.9, 0))
+    assert draw_detections(plain(*size), detections).shape == (*size, 3)
+    assert draw_truth_beside(plain(*size), detections, detections).dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    "box", [[-9, -9, 2, 2], [48, 48, 99, 99], [60, 60, 70, 70], [20, 20, 20, 20], [30, 30, 9, 9]]
+)
+def test_boxes_outside_empty_or_inverted_are_drawn_at_the_nearest_pixels(box: list[float]) -> None:
+    picture = draw_detections(plain(50, 50), found((box, 0.9, 0)))
+    assert pixels_of(picture, class_color(0)).any()
+
+
+def test_a_region_to_ignore_is_gray_and_named_by_what_it_is() -> None:
+    picture = draw_detections(
+        plain(200, 200), found(([20, 100, 180, 190], 1.0, IGNORE_LABEL)), show_scores=False
+    )
+    named = draw_detections(
+        plain(200, 200), found(([20, 100, 180, 190], 1.0, 0), names=("ignored",)), show_scores=False
+    )
+    assert tuple(picture[150, 179]) == class_color(IGNORE_LABEL)
+    assert changed(picture) == changed(named)
+
+
+@pytest.mark.parametrize("name", ["größer", "кот", "γάτα"])
+def test_letters_beyond_ascii_have_shapes_of_their_own(name: str) -> None:
+    def drawn(text: str) -> Picture:
+        return draw_detections(plain(200, 200), found(([5, 100, 180, 190], 0.9, 0), names=(text,)))
+
+    missing = "\U0010fffd" * len(name)  # a code point that no font has
+    assert (drawn(name) != drawn(missing)).any()
+
+
+def test_eighty_classes_have_eighty_colours() -> None:
+    assert len({class_color(k) for k in range(80)}) == 80
+
+
+def test_something_that_is_no_picture_is_refused_with_the_way_out() -> None:
+    with pytest.raises(ValueError, match=r"uint8 \[3, 8, 8\].*permute"):
+        draw_detections(np.zeros((3, 8, 8), np.uint8), found())
+    with pytest.raises(ValueError, match="float32"):
+        draw_detections(np.zeros((8, 8, 3), np.float32), found())  # type: ignore[arg-type]
+
+
+def test_truth_stands_left_and_predictions_right() -> None:
+    panels = draw_truth_beside(
+        plain(400, 600), found(([100, 100, 300, 300], 1.0, 0)), found(([100, 100, 300, 300], 0.8, 1))
+    )
+    half = panels.shape[1] // 2
+    assert panels.shape[1] == 2 * 600 + 3 * 12
+    assert pixels_of(panels[:, :half], class_color(0)).sum() > 400
+    assert pixels_of(panels[:, half:], class_color(1)).sum() > 400
+    assert not pixels_of(panels[:, half:], class_color(0)).any()
+
+
+def test_a_small_picture_is_enlarged_with_its_boxes_so_that_tags_leave_it_visible() -> None:
+    panels = draw_truth_beside(plain(64, 64), found(([16, 32, 48, 60], 1.0, 0)), found())
+    # 64 px times 5 is 320: the right edge of the box is at 12 (margin) + 48 * 5.
+    column = pixels_of(panels, class_color(0))[:, 12 + 48 * 5 - 1]
+    assert column.sum() >= 28 * 5
+
+
+def test_a_sheet_gives_each_picture_its_cell() -> None:
+    red, green, blue = (np.full((*size, 3), 0, np.uint8) for size in ((10, 20), (30, 10), (5, 5)))
+    red[..., 0], green[..., 1], blue[..., 2] = 255, 255, 255
+    sheet = contact_sheet([red, green, blue], columns=2, gap=3)
+    assert sheet.shape == (3 + 30 + 3 + 5 + 3, 3 + 20 + 3 + 10 + 3, 3)
+    assert (sheet[3:13, 3:23] == red).all()
+    assert (sheet[3:33, 26:36] == green).all()
+    assert (sheet[36:41, 3:8] == blue).all()
+    with pytest.raises(ValueError, match="0 pictures in 2 columns"):
+        contact_sheet([])
+
+
+def test_a_saved_picture_reads_back_and_leaves_nothing_else_behind(tmp_path: Path) -> None:
+    path = save_picture(plain(4, 6), tmp_path / "größe" / "a b.png")
+    with Image.open(path) as image:
+        assert (np.asarray(image) == plain(4, 6)).all()
+    assert [file.name for file in path.parent.iterdir()] == ["a b.png"]
+
+
+def colors_in(path: Path) -> set[tuple[int, ...]]:
+    with Image.open(path) as image:
+        return {
+            tuple(color)
+            for color in np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0).tolist()
+        }
+
+
+def test_curves_fill_two_panels_and_survive_nan_and_a_single_epoch(tmp_path: Path) -> None:
+    history = {
+        "train/loss": [(0, 3.0), (1, float("nan")), (2, 2.0)],
+        "val/AP50": [(0, 0.1), (2, 0.4)],
+        "val/AP": [(2, 0.2)],
+    }
+    path = plot_curves(history, tmp_path / "curves.png")
+    with Image.open(path) as image:
+        assert image.size == (1488, 576)
+    assert {class_color(0), class_color(1)} <= colors_in(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("history", [{}, {"loss": []}, {"val/AP": [(0, float("nan"))]}])
+def test_a_run_without_values_still_gets_its_plot(
+    tmp_path: Path, history: dict[str, list[tuple[int, float]]]
+) -> None:
+    with Image.open(plot_curves(history, tmp_path / "curves.png")) as image:
+        assert image.size == (744, 576)
+
+
+@pytest.mark.parametrize("classes", [0, 3, 80])
+def test_precision_recall_is_plotted_for_any_number_of_classes(tmp_path: Path, classes: int) -> None:
+    recall = np.linspace(0, 1, 101)
+    per_class = {f"$5 кот {k}": 1 - recall ** (k + 1) for k in range(classes)}
+    mean = {"IoU 0.50": 1 - recall, "IoU 0.75": 1 - recall**2} if classes else {}
+    path = plot_precision_recall(recall, mean, per_class, tmp_path / "pr.png")
+    with Image.open(path) as image:
+        assert image.size == (1488, 576)
+    assert (class_color(0) in colors_in(path)) == (classes > 0)
+
+
+def test_plots_leave_pyplot_and_importing_leaves_the_drawing_libraries_alone() -> None:
+    code = """
+import sys, tempfile
+import mnv2dense.draw
+assert not {"matplotlib", "PIL", "cv2"} & set(sys.modules), "imported too early"
+with tempfile.TemporaryDirectory() as folder:
+    mnv2dense.draw.plot_curves({"loss": [(0, 1.0)]}, folder + "/curves.png")
+assert "matplotlib.pyplot" not in sys.modules, "global state"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
