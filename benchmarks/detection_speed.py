@@ -83,7 +83,7 @@ def _peer_step(peer: ModuleType, arguments: argparse.Namespace, *, amp: bool) ->
 def _our_step(peer: ModuleType, arguments: argparse.Namespace, variant: str) -> Callable[[], None]:
     device = arguments.device
     model = ssdlite320_mobilenet_v2(80, size=(arguments.size, arguments.size))
-    model = model.to(device=device, memory_format=torch.channels_last).train()
+    model = model.to(device).to(memory_format=torch.channels_last).train()
     loss = MultiBoxLoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
     batch = _our_batch(*peer.fake_batch(arguments.batch, arguments.size, arguments.boxes, device))
@@ -99,7 +99,7 @@ def _our_step(peer: ModuleType, arguments: argparse.Namespace, variant: str) -> 
         with torch.autocast(device, torch.bfloat16, enabled="bf16" in variant):
             total = torch.stack(list(forward(batch).values())).sum()
         optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return step

@@ -6,7 +6,6 @@ plain config and the weights to use (averaged ones where training averaged). Rea
 
 from __future__ import annotations
 
-import os
 import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mnv2dense.atomic_file import atomic_write
 from mnv2dense.model import DenseModel, build_model
 
 ENTRY = "mnv2dense"
@@ -41,12 +41,8 @@ def save_model(model: DenseModel, path: str | Path) -> Path:
     The file appears whole or not at all: it is written beside its target and moved there.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        torch.save({ENTRY: model_entry(model)}, beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with atomic_write(path) as file:
+        torch.save({ENTRY: model_entry(model)}, file)
     return path
 
 
@@ -130,7 +126,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         CheckpointError: damaged, foreign, or holding pickled objects that would run code.
     """
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{file} is refused: it holds pickled objects that loading would run, or is no checkpoint at all. "
@@ -138,7 +134,8 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         ) from error
     except (RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError) as error:
         raise CheckpointError(f"{file} cannot be read ({error}); it is damaged or cut short.") from error
-    entry = content.get(ENTRY) if isinstance(content, dict) else None
+    content = content if isinstance(content, dict) else {}
+    entry = content.get(ENTRY)
     if not isinstance(entry, dict) or not {"format", "config", "weights"} <= entry.keys():
         raise CheckpointError(
             f"{file} is not a checkpoint of mnv2dense: it has no entry {ENTRY!r}. "
@@ -148,4 +145,4 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{file} has format {entry['format']}, this version reads {_FORMAT}: update mnv2dense."
         )
-    return content
+    return dict(content)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,12 @@ log = logging.getLogger(__name__)
 
 _console = Console()
 
+# Warnings of libraries that no user can act on.
+_NOISE = (
+    r".*isinstance\(treespec, LeafSpec\)",  # pytorch-lightning 2.6 on torch 2.15
+    r".*does not have many workers",  # num_workers is chosen from the cores there are
+)
+
 _USER_ERRORS = (ValueError, OSError, ImportError, NonFiniteLossError)
 """What a user can cause and mend; anything else is a bug and keeps its stack trace."""
 
@@ -78,6 +85,9 @@ def conf_folder() -> Path:
 
 
 def _main(name: str, job: Callable[[DictConfig], None]) -> None:
+    _log_to_console()
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message)
     # Hydra prints its own errors and exits unless this is set; then they come through, to be explained.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     folder = str(conf_folder())
@@ -96,7 +106,7 @@ def _main(name: str, job: Callable[[DictConfig], None]) -> None:
             raise failures[0]
     except Exception as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
-        message = explain(error, config_folder=folder, config_name=name, arguments=sys.argv[1:])
+        message: str | None = explain(error, config_folder=folder, config_name=name, arguments=sys.argv[1:])
         if isinstance(cause, _USER_ERRORS) and (message is None or cause is not error):
             message = str(cause)
         if message is None or "MNV2DENSE_TRACEBACK" in os.environ:
@@ -108,6 +118,12 @@ def _main(name: str, job: Callable[[DictConfig], None]) -> None:
 def _train(config: DictConfig) -> None:
     plain = _plain(config)
     folder = RunFolder.create(config.run_dir, task=config.task)
+    if (folder.path / "checkpoints").exists():
+        raise ValueError(
+            f"run_dir={config.run_dir} already holds a run, whose checkpoints would be overwritten. "
+            "Name another folder; to go on with that run, add resume= and its folder."
+        )
+    folder.log_to_file()
     folder.write_config(plain)
     folder.write_environment(seed=config.seed)
     pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -144,8 +160,8 @@ def _train(config: DictConfig) -> None:
         default_root_dir=str(folder.path),
         use_distributed_sampler=False,
         enable_model_summary=False,
-        enable_progress_bar=False,
         num_sanity_val_steps=0,
+        log_every_n_steps=min(config.trainer.log_every_n_steps, _steps_per_epoch(datamodule)),
     )
     _announce(config, folder, model, datamodule)
     resume = find_checkpoint(config.resume, names=("last.ckpt", "best.ckpt")) if config.resume else None
@@ -209,12 +225,12 @@ def _score_and_report(
 ) -> None:
     """Score, write what the run folder shows, print the table; the folder's path is the last line."""
     device = next(model.parameters()).device
-    with Progress(console=_console, transient=True, disable=rank_zero_only.rank != 0) as bar:
+    with Progress(console=_console, transient=True, disable=not _is_first_process()) as bar:
         job = bar.add_task("scoring", total=len(datamodule.val or ()))
         scores = score(
             model, datamodule, metric, device=device, advance=lambda count: bar.advance(job, count)
         )
-    if rank_zero_only.rank == 0:
+    if _is_first_process():
         report(folder, model=model, datamodule=datamodule, metric=metric, scores=scores)
         _console.print(table(scores, title=title))
         print(folder.path)
@@ -245,6 +261,18 @@ def _announce(config: DictConfig, folder: RunFolder, model: DenseModel, datamodu
     log.info("run folder: %s", folder.path)
 
 
+def _log_to_console() -> None:
+    """Our own notes as plain lines; of the libraries, what deserves attention."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.addFilter(lambda record: record.name.startswith("mnv2dense") or record.levelno >= logging.WARNING)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("mnv2dense").setLevel(logging.DEBUG)
+    handler.setLevel(logging.INFO)
+    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda", "lightning_fabric.utilities.seed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
 def _plain(config: DictConfig) -> dict[str, Any]:
     """Resolved, with every needed value there, as dicts and lists."""
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -270,6 +298,15 @@ def _datamodule(
         seed=plain["seed"],
         pin_memory=data.pin_memory,
     )
+
+
+def _is_first_process() -> bool:
+    return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
+
+
+def _steps_per_epoch(datamodule: DataModule) -> int:
+    """On one process; Lightning warns where it would log less than once in an epoch."""
+    return max(1, len(datamodule.train or ()) // datamodule.batch_size)
 
 
 def _augment(config: DictConfig) -> Augment | None:
@@ -310,7 +347,9 @@ def _trusted(trained: Mapping[str, Any] | None, key: str, prefix: str) -> DictCo
                 f"The run's config.yaml names {target!r} for {key}, which is refused: building it would run its code. "
                 f"Name the {key} on the command line."
             )
-    return OmegaConf.create(part)
+    created = OmegaConf.create(part)
+    assert isinstance(created, DictConfig)
+    return created
 
 
 def _targets(node: object) -> Iterator[str]:

@@ -48,7 +48,7 @@ class Predictor:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         loaded = model if isinstance(model, DenseModel) else load_model(model)
         folded = fold_batch_norms(copy.deepcopy(loaded).eval())
-        self.model = folded.to(device=device, memory_format=torch.channels_last)
+        self.model: DenseModel = folded.to(device).to(memory_format=torch.channels_last)
         self.device = torch.device(device)
         self.threshold = threshold
 
@@ -77,7 +77,7 @@ class Predictor:
         )
         back = infos(range(len(images)), [(image.shape[1], image.shape[2]) for image in images], fits)
         with torch.inference_mode():
-            results = self.model.predict(
+            results: list[Any] = self.model.predict(
                 torch.stack(fitted).to(self.device), Infos(*(part.to(self.device) for part in back))
             )
         if self.threshold is None:

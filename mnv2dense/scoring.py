@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from rich.table import Table
+from torch.utils.data import DataLoader
 
 from mnv2dense.data.module import DataModule
 from mnv2dense.draw import contact_sheet, draw_truth_beside, plot_precision_recall, save_picture
@@ -58,8 +59,10 @@ def score(
         raise ValueError("There is no validation data to score on: give data.val.")
     metric.bind(datamodule.val)
     metric.reset()
-    for batch in datamodule.val_dataloader():
-        batch = _to_device(batch, device)
+    loader = datamodule.val_dataloader()
+    assert isinstance(loader, DataLoader)
+    for on_host in loader:
+        batch = _to_device(on_host, device)
         metric.update(model.predict(batch.images, batch.infos), batch)
         advance(len(batch.images))
     return metric.compute()

@@ -214,7 +214,7 @@ class MobileNetV2(nn.Module):
         self.mean = _three(mean, "mean")
         self.std = _three(std, "std")
         self._features = tuple(features)
-        layer = {"padding": padding, "norm_eps": norm_eps, "norm_momentum": norm_momentum}
+        layer: dict[str, Any] = {"padding": padding, "norm_eps": norm_eps, "norm_momentum": norm_momentum}
         depth = max(FEATURE_NAMES.index(name) for name in features)
         deepest = FEATURE_NAMES[depth]
         last_block = _BLOCK_OF_FEATURE.get(deepest, 16)
