@@ -146,8 +146,9 @@ def _data_folder(root: Path, year: str) -> Path:
         raise FileNotFoundError(f"data.root={root}: no such folder (looked from {Path.cwd()}).")
     there = sorted(path.name for path in root.iterdir())[:10]
     raise FileNotFoundError(
-        f"data.root={root}: no Annotations folder in {', '.join(map(str, candidates))}. Set data.root to the "
-        f"VOCdevkit or to a folder with Annotations, JPEGImages and ImageSets, and data.year; it has: {there}."
+        f"data.root={root}: no Annotations folder in {', '.join(map(str, candidates))}. Set data.root "
+        "to the VOCdevkit or to a folder with Annotations, JPEGImages and ImageSets, and data.year; "
+        f"it has: {there}."
     )
 
 
