@@ -5,7 +5,9 @@ Resuming from any of them gives the weights of the run that was never interrupte
 - the loader gives the same batch for the same (epoch, index), and the datamodule has
   ``resume_at(epoch, batches)``: its training loader's next iterator starts there, while ``len()`` of the
   loader stays the whole epoch's;
-- randomness inside the model (dropout) comes from the global generators of torch, numpy or Python.
+- the loaders draw their workers' seeds from a generator of their own, as persistent workers are started anew;
+- randomness inside the model (dropout) comes from the global generators of torch, numpy or Python;
+- the run's length is given in epochs. Under ``max_steps`` Lightning takes a finished epoch for an unfinished one.
 
 On several processes only the first one's generators are in the file, and none are restored.
 """
@@ -62,9 +64,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
         stop_on_signals: bool = True,
     ) -> None:
         if mode not in ("min", "max"):
-            raise ValueError(
-                f"mode={mode!r}: must be 'max' (more is better, as AP) or 'min' (less is, as a loss)"
-            )
+            raise ValueError(f"mode={mode!r}: must be 'max' (more is better, as AP) or 'min' (less is, as a loss)")
         for name, value in (("every_n_epochs", every_n_epochs), ("every_n_batches", every_n_batches)):
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value}: must be at least 1")
@@ -138,7 +138,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
         if stop or due:
             self._save(trainer, self.last_path)
         if stop:
-            self._exit()
+            self._exit(trainer)
 
     def on_validation_batch_end(
         self,
@@ -156,7 +156,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
         if self._told_to_stop(trainer):
             self._repeats_validation = True
             self._save(trainer, self.last_path)
-            self._exit()
+            self._exit(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note that there are fresh scores; they are looked at when the epoch ends."""
@@ -171,9 +171,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
         self._validated = False
         self._stopping = self._told_to_stop(trainer)
         final_epoch = (
-            trainer.should_stop
-            or self._epoch == trainer.max_epochs
-            or trainer.global_step == trainer.max_steps
+            trainer.should_stop or self._epoch == trainer.max_epochs or trainer.global_step == trainer.max_steps
         )
         if self._epoch % self.every_n_epochs == 0 or final_epoch or self._stopping:
             self._save(trainer, self.last_path)
@@ -181,17 +179,15 @@ class BestAndLast(pl.callbacks.Checkpoint):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop between two epochs: the loggers have the epoch's figures by now."""
         if self._stopping:
-            self._exit()
+            self._exit(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop after the final epoch too: what the caller does next (scoring, drawing) takes time."""
         self._release()
         if self._stopping:
-            self._exit()
+            self._exit(trainer)
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Give the signals back."""
         self._release()
 
@@ -234,14 +230,18 @@ class BestAndLast(pl.callbacks.Checkpoint):
         elif trainer.world_size == 1:
             self._generators_to_restore = state["generators"]
         self._bring_best(trainer)
+        if trainer.max_steps != -1 and self._batches == 0:
+            _log.warning(
+                "trainer.max_steps=%d: resumed at the end of an epoch, a run limited in steps is not the same to the "
+                "last bit; set trainer.max_epochs instead",
+                trainer.max_steps,
+            )
         datamodule = getattr(trainer, "datamodule", None)
         resume_at = getattr(datamodule, "resume_at", None)
         if resume_at is not None:
             resume_at(self._epoch, self._batches)
             # Lightning cannot know that the loader starts at the right batch.
-            warnings.filterwarnings(
-                "ignore", message="You're resuming from a checkpoint that ended before the epoch"
-            )
+            warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")
         elif self._batches:
             raise TypeError(
                 f"{trainer.ckpt_path} was written within epoch {self._epoch}, after {self._batches} batches, "
@@ -276,25 +276,22 @@ class BestAndLast(pl.callbacks.Checkpoint):
 
     def _save(self, trainer: pl.Trainer, path: Path) -> None:
         if not getattr(trainer, "fast_dev_run", False):
-            trainer.save_checkpoint(path)
+            trainer.save_checkpoint(path, weights_only=False)
             self._batches_since_save = 0
 
     def _told_to_stop(self, trainer: pl.Trainer) -> bool:
         told = self.signals is not None and self.signals.received is not None
-        return (
-            told
-            if trainer.world_size == 1
-            else bool(trainer.strategy.reduce_boolean_decision(told, all=False))
-        )
+        return told if trainer.world_size == 1 else bool(trainer.strategy.reduce_boolean_decision(told, all=False))
 
     def _release(self) -> None:
         if self.signals is not None:
             self.signals.release()
 
-    def _exit(self) -> NoReturn:
+    def _exit(self, trainer: pl.Trainer) -> NoReturn:
         received = self.signals.received if self.signals is not None else None
         reason = received or signal.SIGTERM  # none here: another process was told
-        _log.warning("Stopped by %s; go on with resume=%s", reason.name, self.last_path)
+        if trainer.is_global_zero:
+            _log.warning("Stopped by %s; go on with resume=%s", reason.name, self.last_path)
         raise SystemExit(128 + reason)
 
 

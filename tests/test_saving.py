@@ -76,9 +76,7 @@ def test_a_run_that_was_told_to_stop_resumes_as_if_it_never_had(
     with pytest.raises(SystemExit) as stopped:
         run(tmp_path / "cut", told, accumulate_grad_batches=accumulate)
     assert stopped.value.code == 143
-    resumed = run(
-        tmp_path / "cut", resume=tmp_path / "cut/checkpoints/last.ckpt", accumulate_grad_batches=accumulate
-    )
+    resumed = run(tmp_path / "cut", resume=tmp_path / "cut/checkpoints/last.ckpt", accumulate_grad_batches=accumulate)
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
     assert resumed.scores == whole.scores[-len(resumed.scores) :]
     assert same(resumed.state_dict(), whole.state_dict())
@@ -153,13 +151,21 @@ def test_a_run_that_was_killed_resumes_from_the_last_checkpoint_it_wrote(
     assert_same_run(whole, tmp_path)
 
 
-def test_a_run_limited_in_steps_resumes_exactly_too(tmp_path: Path) -> None:
+def test_a_run_limited_in_steps_resumes_exactly_within_an_epoch(tmp_path: Path) -> None:
     limits = {"max_steps": 10, "max_epochs": -1}
     run(tmp_path / "whole", **limits)
     with pytest.raises(SystemExit):
         run(tmp_path / "cut", Once("on_train_batch_start", epoch=1, batch=1, send=signal.SIGTERM), **limits)
     run(tmp_path / "cut", resume=tmp_path / "cut/checkpoints/last.ckpt", **limits)
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_a_run_limited_in_steps_warns_that_an_epochs_end_is_no_exact_place_to_resume(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(tmp_path, max_epochs=1)
+    run(tmp_path, resume=tmp_path / "checkpoints/last.ckpt", max_steps=6, max_epochs=-1)
+    assert "trainer.max_steps=6" in caplog.text
 
 
 def test_the_best_epoch_stays_when_later_ones_are_worse_or_nan(tmp_path: Path) -> None:
