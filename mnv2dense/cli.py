@@ -106,12 +106,12 @@ def _main(name: str, job: Callable[[DictConfig], None]) -> None:
             raise failures[0]
     except Exception as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
-        message: str | None = explain(error, config_folder=folder, config_name=name, arguments=sys.argv[1:])
-        if isinstance(cause, _USER_ERRORS) and (message is None or cause is not error):
-            message = str(cause)
-        if message is None or "MNV2DENSE_TRACEBACK" in os.environ:
+        said = explain(error, config_folder=folder, config_name=name, arguments=sys.argv[1:])
+        if isinstance(cause, _USER_ERRORS) and (said is None or cause is not error):
+            said = str(cause)
+        if said is None or "MNV2DENSE_TRACEBACK" in os.environ:
             raise
-        Console(stderr=True, soft_wrap=True).print(f"error: {message}", style="red", highlight=False, markup=False)
+        Console(stderr=True, soft_wrap=True).print(f"error: {said}", style="red", highlight=False, markup=False)
         sys.exit(2)
 
 
@@ -269,7 +269,7 @@ def _log_to_console() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("mnv2dense").setLevel(logging.DEBUG)
     handler.setLevel(logging.INFO)
-    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda", "lightning_fabric.utilities.seed"):
+    for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.table import Table
@@ -77,13 +76,13 @@ def report(
     scores: Mapping[str, float],
     samples: int = 8,
 ) -> None:
-    """Write metrics.json, predictions.json, precision_recall.png and samples.png into the run folder."""
+    """Write metrics.json, predictions.json, precision_recall.png and samples.jpg into the run folder."""
     folder.write_metrics(scores)
     if isinstance(metric, CocoMeanAP):
         plot_precision_recall(*metric.precision_recall(), folder.path / "precision_recall.png")
         predictions = json.dumps(metric.detections_as_coco())
         (folder.path / "predictions.json").write_text(predictions, encoding="utf-8")
-    draw_samples(model, datamodule, folder.path / "samples.png", count=samples)
+    draw_samples(model, datamodule, folder.path / "samples.jpg", count=samples)
 
 
 def draw_samples(

@@ -49,7 +49,7 @@ class Task(pl.LightningModule):
         schedule: Callable[..., Callable[[int], float]] | None = None,
         backbone_lr_factor: float = 1.0,
         channels_last: bool = True,
-        compile: bool = False,  # noqa: A002 - the field's name for it
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self.model = model.to(memory_format=torch.channels_last) if channels_last else model

@@ -230,6 +230,8 @@ class DataModule(pl.LightningDataModule):
             worker_init_fn=_start_worker,
             multiprocessing_context=self._start_method if workers > 0 else None,
             persistent_workers=workers > 0,
+            # Workers' base seed comes from here, not from the global generator, whose state a resumed run restores.
+            generator=torch.Generator(),
         )
 
 
@@ -253,12 +255,18 @@ class _Pictures(torch.utils.data.Dataset[Item]):
 
 
 def _start_worker(_: int) -> None:
-    """One thread a worker, and Ctrl-C is for the main process, which then stops its workers in order."""
+    """One thread a worker, and no ear for signals: they reach the main process too, which ends its workers in order.
+
+    Ctrl-C and a scheduler's SIGTERM go to all processes of a job; a worker that died of one would break the batch
+    that the main process still wants to finish before it saves. Workers end when the main process does.
+    """
     import cv2
 
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _made(source: Dataset | Callable[[], Dataset] | None) -> Dataset | None:

@@ -93,6 +93,8 @@ class EpochSampler(Sampler[Draw]):
                 "Resume with the data set, batch size and number of processes of the saved run."
             )
         self._start = (epoch, draws_done)
+        # Lightning makes the first iterator, and workers prefetch from it, before it calls set_epoch.
+        self.epoch = epoch
 
     def __len__(self) -> int:
         """Draws of a whole epoch, also when resumed in its middle: Lightning counts from its start."""
