@@ -21,7 +21,7 @@ Array = npt.NDArray[np.float32]
 def draw_picture(
     rng: np.random.Generator, size: int
 ) -> tuple[npt.NDArray[np.uint8], list[int], npt.NDArray[np.uint8]]:
-    """Draw 0 to 6 shapes, 12 to 60% of the shorter side large, turned, partly over each other.
+    """Draw 0 to 8 shapes, 18 to 60% of the shorter side large, turned, partly over each other.
 
     Args:
         rng: decides everything.
@@ -37,12 +37,12 @@ def draw_picture(
     owners = np.zeros((height, width), np.uint8)
     labels: list[int] = []
     areas: list[int] = []
-    wanted = int(rng.choice(7, p=[0.03, 0.17, 0.22, 0.22, 0.18, 0.12, 0.06]))
+    wanted = int(rng.choice(9, p=[0.03, 0.07, 0.1, 0.15, 0.15, 0.15, 0.15, 0.1, 0.1]))
     for _ in range(4 * wanted):  # tries: what would hide too much of a shape is put elsewhere
         if len(labels) == wanted:
             break
         label = int(rng.integers(len(SHAPE_CLASSES)))
-        radius = size / 2 * math.exp(rng.uniform(math.log(0.12), math.log(0.6)))
+        radius = size / 2 * math.exp(rng.uniform(math.log(0.18), math.log(0.6)))
         cover = _cover(rng, label, radius)
         centre_x, centre_y = rng.uniform(0.6 * radius, np.array([width, height]) - 0.6 * radius)
         spot = _Spot(round(centre_x), round(centre_y), len(cover), height, width)

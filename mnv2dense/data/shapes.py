@@ -23,14 +23,14 @@ from mnv2dense.data.shape_pictures import SHAPE_CLASSES, draw_picture
 from mnv2dense.types import Sample
 
 # Part of the cache folder's name: raise it when drawing changes, so that nobody trains on old pictures.
-_VERSION = 1
+_VERSION = 2
 
 _log = logging.getLogger(__name__)
 
 
 @final
 class Shapes:
-    """Pictures of shapes of six classes, 0 to 6 a picture, partly hiding each other; a few are empty.
+    """Pictures of shapes of six classes, 0 to 8 a picture, partly hiding each other; a few are empty.
 
     Drawn at the first use (about 10 s), then read from the cache. Two processes may ask at once.
 
