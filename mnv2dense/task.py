@@ -37,6 +37,9 @@ class Task(pl.LightningModule):
         backbone_lr_factor: the backbone's learning rate as a factor of the head's; below 1 for fine-tuning.
         channels_last: keep weights and activations in NHWC memory, which convolutions prefer on CPU and GPU.
         compile: put model and loss through torch.compile, as one graph.
+
+    Raises:
+        ValueError: the loss is for another kind of scores than the head gives.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Task(pl.LightningModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
+        _check_scores(model, loss)
         self.model = model.to(memory_format=torch.channels_last) if channels_last else model
         self.loss = loss
         self.metric = metric
@@ -146,3 +150,14 @@ class Task(pl.LightningModule):
                         group["lr_factor"] = self._backbone_lr_factor
                     groups.append(group)
         return groups
+
+
+def _check_scores(model: DenseModel, loss: Loss) -> None:
+    """A background column more or less would train without a word, every class one column off."""
+    given, wanted = getattr(model.head, "scores", None), getattr(loss, "scores", None)
+    if given is not None and wanted is not None and given != wanted:
+        fitting = "loss=multibox" if given == "softmax" else "loss=focal"
+        raise ValueError(
+            f"head.scores={given}, but {type(loss).__name__} is for {wanted} scores. "
+            f"Choose head.scores={wanted}, or {fitting}."
+        )

@@ -39,6 +39,9 @@ class SSDLiteHead(nn.Module):
         norm_eps: batch norm's epsilon in the head.
         norm_momentum: weight of the newest batch in the head's running statistics.
 
+    Attributes:
+        scores: as given; a loss that names its own is compared with it.
+
     Raises:
         ValueError: not two features of which the second is half the size, or an option outside its values.
     """
@@ -90,6 +93,7 @@ class SSDLiteHead(nn.Module):
         self.nms_threshold = nms_threshold
         self.candidates = candidates
         self.limit = limit
+        self.scores = scores
         self._softmax = scores == "softmax"
         self._first_map_anchors = first_map_anchors
         self._features = tuple(features)
@@ -171,7 +175,9 @@ class SSDLiteHead(nn.Module):
                 nn.init.constant_(predictor[-1].bias, -math.log((1 - _PRIOR) / _PRIOR))  # type: ignore[index]
 
 
-def _conv(before: int, after: int, norm: Mapping[str, Any], *, stride: int = 1, depthwise: bool = False) -> nn.Sequential:
+def _conv(
+    before: int, after: int, norm: Mapping[str, Any], *, stride: int = 1, depthwise: bool = False
+) -> nn.Sequential:
     kernel = 3 if depthwise else 1
     conv = nn.Conv2d(
         before, after, kernel, stride, kernel // 2, groups=before if depthwise else 1, bias=False

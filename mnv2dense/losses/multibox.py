@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -29,9 +29,14 @@ class MultiBoxLoss:
         box_weight: factor of the box term.
         scales: the box coder's factors; the decoding head must use the same.
 
+    Attributes:
+        scores: what the head's logits must be.
+
     Raises:
         ValueError: a factor or count is negative, or the threshold lies outside 0..1.
     """
+
+    scores: Literal["softmax"] = "softmax"
 
     def __init__(
         self,
