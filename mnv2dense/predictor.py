@@ -35,6 +35,9 @@ class Predictor:
         model: a model, or the run folder or checkpoint to load one from.
         threshold: results with a lower score are left out; None keeps what the model's head keeps.
         device: "auto" takes a GPU where there is one.
+
+    Raises:
+        ValueError: a threshold outside 0..1; or what :func:`mnv2dense.load_model` raises.
     """
 
     def __init__(
@@ -44,6 +47,8 @@ class Predictor:
         threshold: float | None = None,
         device: torch.device | str = "auto",
     ) -> None:
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise ValueError(f"threshold={threshold}: scores lie between 0 and 1; 0.3 is a good start.")
         if isinstance(device, str) and device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         loaded = model if isinstance(model, DenseModel) else load_model(model)
@@ -56,7 +61,8 @@ class Predictor:
         """Results of one picture.
 
         Args:
-            picture: a path, a PIL image, uint8 RGB [H, W, 3] as an array, or uint8 RGB [3, H, W] as a tensor.
+            picture: a path, a PIL image of any mode (turned upright by its EXIF data, as a file is), uint8 RGB
+                [H, W, 3] as an array, or uint8 RGB [3, H, W] as a tensor.
 
         Returns:
             :class:`mnv2dense.types.Detections` for a detector.
@@ -102,12 +108,12 @@ def _as_tensor(picture: Picture) -> Tensor:
     import numpy as np
     from PIL import Image
 
-    from mnv2dense.data.pictures import read_picture
+    from mnv2dense.data.pictures import from_pillow, read_picture
 
     if isinstance(picture, str | Path):
         return torch.from_numpy(read_picture(Path(picture))).permute(2, 0, 1)
     if isinstance(picture, Image.Image):
-        return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+        return torch.from_numpy(from_pillow(picture)).permute(2, 0, 1)
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
             raise ValueError(

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
 MAX_PIXELS = 178_956_970
@@ -78,6 +79,18 @@ def decode_picture(
         raise
     except Exception as error:  # decoders answer a broken file with whatever exception they fell over
         raise PictureError(f"{name}: damaged or truncated picture ({error}). {_NEXT_STEP}") from error
+    return picture if upright is None else np.ascontiguousarray(upright(picture))
+
+
+def from_pillow(image: Image) -> npt.NDArray[np.uint8]:
+    """A Pillow image as :func:`read_picture` gives the file of it: upright, RGB, what is transparent on white.
+
+    Raises:
+        PictureError: a mode that has no agreed black and white.
+        OSError: the image was opened from a file that is damaged.
+    """
+    upright = _UPRIGHT.get(_orientation(image))
+    picture = _to_rgb(image, "picture")
     return picture if upright is None else np.ascontiguousarray(upright(picture))
 
 
@@ -191,7 +204,7 @@ def _open(file: IO[bytes], name: str | os.PathLike[str], max_pixels: int) -> Ima
     return image
 
 
-def _orientation(image: ImageFile) -> int:
+def _orientation(image: Image) -> int:
     """EXIF (or XMP) orientation, 1..8; 1 where there is none or it is damaged."""
     from PIL import Image
 
@@ -218,7 +231,7 @@ def _decode_plain_jpeg(image: ImageFile, data: bytes) -> npt.NDArray[np.uint8] |
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def _to_rgb(image: ImageFile, name: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
+def _to_rgb(image: Image, name: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
     """Any mode of Pillow's to uint8 [H, W, 3]."""
     image.load()
     # Pillow's own conversion of 16-bit gray saturates: everything above 255 would be white.
