@@ -114,7 +114,7 @@ def find_checkpoint(path: str | Path, *, names: Sequence[str] = ("best.ckpt", "l
                 return folder / name
     what = "holds no checkpoints/best.ckpt or checkpoints/last.ckpt" if path.is_dir() else "does not exist"
     raise FileNotFoundError(
-        f"checkpoint={str(path)!r} {what} (looked at {path.absolute()}). "
+        f"{str(path)!r} {what} (looked at {path.absolute()}). "
         "Give a run folder such as runs/detection/2025-01-31_12-00-00, or a .ckpt file."
     )
 

@@ -17,8 +17,8 @@ import hydra
 import pytorch_lightning as pl
 import torch
 import yaml
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
@@ -37,6 +37,7 @@ from mnv2dense.history import History
 from mnv2dense.metrics.coco_map import CocoMeanAP
 from mnv2dense.model import DenseModel, build_model
 from mnv2dense.predictor import Predictor
+from mnv2dense.preflight import check_classes, check_length, check_monitor, check_resume
 from mnv2dense.run_folder import RunFolder
 from mnv2dense.scoring import report, score, table
 from mnv2dense.task import Task
@@ -81,7 +82,9 @@ def conf_folder() -> Path:
     for folder in (package / "conf", package.parent / "conf"):
         if (folder / "train.yaml").is_file():
             return folder
-    raise FileNotFoundError(f"The configs are missing: neither {package}/conf nor {package.parent}/conf holds train.yaml.")
+    raise FileNotFoundError(
+        f"The configs are missing: neither {package}/conf nor {package.parent}/conf holds train.yaml."
+    )
 
 
 def _main(name: str, job: Callable[[DictConfig], None]) -> None:
@@ -105,10 +108,9 @@ def _main(name: str, job: Callable[[DictConfig], None]) -> None:
         if failures:
             raise failures[0]
     except Exception as error:
-        cause = error.__cause__ if isinstance(error, InstantiationException) else error
         said = explain(error, config_folder=folder, config_name=name, arguments=sys.argv[1:])
-        if isinstance(cause, _USER_ERRORS) and (said is None or cause is not error):
-            said = str(cause)
+        if said is None and isinstance(error, _USER_ERRORS):
+            said = str(error)
         if said is None or "MNV2DENSE_TRACEBACK" in os.environ:
             raise
         Console(stderr=True, soft_wrap=True).print(f"error: {said}", style="red", highlight=False, markup=False)
@@ -117,6 +119,8 @@ def _main(name: str, job: Callable[[DictConfig], None]) -> None:
 
 def _train(config: DictConfig) -> None:
     plain = _plain(config)
+    _check_preset()
+    check_length(plain["trainer"])
     folder = RunFolder.create(config.run_dir, task=config.task)
     if (folder.path / "checkpoints").exists():
         raise ValueError(
@@ -139,10 +143,13 @@ def _train(config: DictConfig) -> None:
     if config.init_from and not config.resume:
         loaded = load_weights(model, config.init_from)
         log.info("init_from=%s: %d tensors taken, %d left", config.init_from, len(loaded.taken), len(loaded.left))
+    resume = check_resume(config.resume, model) if config.resume else None
+    metric: Metric = instantiate(config.metric)
+    check_monitor(config.monitor, metric, datamodule)
     task = Task(
         model=model,
         loss=instantiate(config.loss),
-        metric=instantiate(config.metric),
+        metric=metric,
         optimizer=instantiate(config.optimizer),
         schedule=instantiate(config.schedule),
         backbone_lr_factor=config.backbone_lr_factor,
@@ -161,22 +168,33 @@ def _train(config: DictConfig) -> None:
         use_distributed_sampler=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        log_every_n_steps=min(config.trainer.log_every_n_steps, _steps_per_epoch(datamodule)),
+    )
+    # Only now the number of processes is known; a short epoch would else leave no point on the curves.
+    steps = len(datamodule.train or ()) // (datamodule.batch_size * trainer.world_size)
+    trainer.log_every_n_steps = max(  # type: ignore[attr-defined]  # Lightning sets it out of sight of mypy
+        1, min(config.trainer.log_every_n_steps, steps)
     )
     _announce(config, folder, model, datamodule)
-    resume = find_checkpoint(config.resume, names=("last.ckpt", "best.ckpt")) if config.resume else None
     trainer.fit(task, datamodule=datamodule, ckpt_path=resume)
 
     history = callbacks.get("history")
     if isinstance(history, History) and trainer.is_global_zero:
         history.plot(folder.path / "curves.png")
-    best = load_model(find_checkpoint(folder.path), device=task.device)
+    if config.trainer.fast_dev_run:
+        log.info("trainer.fast_dev_run: the parts work together; nothing was kept to be scored")
+        if trainer.is_global_zero:
+            print(folder.path)
+        return
+    # The other processes of a torchrun do not know the first one's folder; and Lightning has moved the task to the CPU.
+    kept = find_checkpoint(folder.path) if trainer.is_global_zero else folder.path
+    best = load_model(trainer.strategy.broadcast(kept), device=trainer.strategy.root_device)
     _score_and_report(folder, best, datamodule, task.metric, title=f"best of {trainer.current_epoch} epochs")
 
 
 def _evaluate(config: DictConfig) -> None:
+    plain = _plain(config)
     device = _device(config.device)
-    model = load_model(config.checkpoint).to(device)
+    model = load_model(config.checkpoint, device=device)
     trained = _config_beside(find_checkpoint(config.checkpoint))
     data = config.get("data")
     if data is None:
@@ -189,11 +207,11 @@ def _evaluate(config: DictConfig) -> None:
     for key in ("batch_size", "num_workers"):
         if config.get(key) is not None:
             data[key] = config[key]
-    plain: dict[str, Any] = {"model": {"size": model.size, "resize": model.resize}, "seed": 0}
-    datamodule = _datamodule(data, plain, augment=None, train=False)
-    _check_classes(model, datamodule)
+    way: dict[str, Any] = {"model": {"size": model.size, "resize": model.resize}, "seed": 0}
+    datamodule = _datamodule(data, way, augment=None, train=False)
+    check_classes(model, datamodule)
     folder = RunFolder.create(config.run_dir, task="evaluate")
-    folder.write_config({**_plain(config), "data": OmegaConf.to_container(data, resolve=True)})
+    folder.write_config({**plain, "data": OmegaConf.to_container(data, resolve=True)})
     folder.write_environment(seed=0)
     metric = _trusted(trained, "metric", "mnv2dense.metrics.")
     scorer = CocoMeanAP() if metric is None else instantiate(metric)
@@ -202,8 +220,12 @@ def _evaluate(config: DictConfig) -> None:
 
 def _predict(config: DictConfig) -> None:
     plain = _plain(config)
-    predictor = Predictor(config.checkpoint, threshold=config.threshold, device=_device(config.device))
     source = Path(config.source)
+    if not source.exists():
+        raise FileNotFoundError(
+            f"source={config.source}: no such picture or folder (looked at {source.absolute()})."
+        )
+    predictor = Predictor(config.checkpoint, threshold=config.threshold, device=_device(config.device))
     pictures = list_pictures(source) if source.is_dir() else [source]
     if not pictures:
         raise ValueError(f"source={config.source}: the folder holds no pictures.")
@@ -262,13 +284,13 @@ def _announce(config: DictConfig, folder: RunFolder, model: DenseModel, datamodu
 
 
 def _log_to_console() -> None:
-    """Our own notes as plain lines; of the libraries, what deserves attention."""
+    """Our own notes as plain lines, once; of the libraries, what deserves attention."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     handler.addFilter(lambda record: record.name.startswith("mnv2dense") or record.levelno >= logging.WARNING)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("mnv2dense").setLevel(logging.DEBUG)
-    handler.setLevel(logging.INFO)
+    handler.setLevel(logging.INFO if _is_first_process() else logging.WARNING)
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -284,7 +306,7 @@ def _datamodule(
     data: DictConfig, plain: Mapping[str, Any], *, augment: Augment | None, train: bool = True
 ) -> DataModule:
     size = plain["model"]["size"]
-    if not isinstance(size, Sequence) or len(size) != 2:
+    if not isinstance(size, Sequence) or [type(side) for side in size] != [int, int]:
         raise ValueError(f"model.size={size}: give height and width, as in model.size=[320,320].")
     return DataModule(
         train=instantiate(data.train) if train else None,
@@ -300,13 +322,16 @@ def _datamodule(
     )
 
 
+def _check_preset() -> None:
+    """An optional group takes any name without a word; only a data set's own preset may be missing."""
+    chosen = HydraConfig.get().runtime.choices
+    presets = GlobalHydra.instance().config_loader().get_group_options("preset")
+    if chosen["preset"] not in (chosen["data"], *presets):
+        raise ValueError(f"preset={chosen['preset']}: there is no such choice. Choose from {', '.join(presets)}.")
+
+
 def _is_first_process() -> bool:
     return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
-
-
-def _steps_per_epoch(datamodule: DataModule) -> int:
-    """On one process; Lightning warns where it would log less than once in an epoch."""
-    return max(1, len(datamodule.train or ()) // datamodule.batch_size)
 
 
 def _augment(config: DictConfig) -> Augment | None:
@@ -322,9 +347,12 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"device={name!r} is no device of torch; try cpu, cuda or cuda:1.") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device={name!r}: torch sees {torch.cuda.device_count()} such devices here; try device=cpu.")
+    return device
 
 
 def _config_beside(checkpoint: Path) -> dict[str, Any] | None:
@@ -362,16 +390,3 @@ def _targets(node: object) -> Iterator[str]:
     elif isinstance(node, list):
         for value in node:
             yield from _targets(value)
-
-
-def _check_classes(model: DenseModel, datamodule: DataModule) -> None:
-    if datamodule.class_names != model.class_names:
-        raise ValueError(
-            f"The model knows {len(model.class_names)} classes ({_some(model.class_names)}), the data has "
-            f"{len(datamodule.class_names)} ({_some(datamodule.class_names)}). "
-            "Score on data with the classes that the model was trained for, in their order."
-        )
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

@@ -9,16 +9,22 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 
 def explain(error: Exception, *, config_folder: str, config_name: str, arguments: Sequence[str]) -> str | None:
-    """What to tell the user about an error of composing or reading the config; None if it is none of those.
+    """What to tell the user about an error that the config caused; None if it did not.
 
     Args:
-        error: what Hydra or OmegaConf raised.
+        error: what Hydra or OmegaConf raised, or a constructor that did not like its options.
         config_folder: where the configs are.
         config_name: the command's own config, "train".
         arguments: the command line, without the program's name.
@@ -33,10 +39,16 @@ def explain(error: Exception, *, config_folder: str, config_name: str, arguments
     if isinstance(error, MissingMandatoryValue):
         key = str(error.full_key)
         return f"{key} is needed: add {key}=... to the command line."
-    if isinstance(error, ConfigCompositionException) and (found := re.search(r"Could not override '([^']+)'", str(error))):
+    found = re.search(r"Could not override '([^']+)'", str(error))
+    if isinstance(error, ConfigCompositionException) and found is not None:
         return _no_such_key(found[1].split("@")[0], config_folder, config_name, arguments)
+    cause = error.__cause__ if isinstance(error, InstantiationException) else error
+    if (option := _text_for_a_number(config_folder, config_name, arguments)) is not None:
+        return option
+    if isinstance(cause, TypeError) and (option := _unexpected(str(cause), arguments)) is not None:
+        return f"{option}: {cause}"
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return " ".join(str(error).split())
+        return " ".join(str(cause or error).split())
     return None
 
 
@@ -47,24 +59,51 @@ def _no_such_choice(error: MissingConfigException) -> str:
         return " ".join(str(error).split())
     if not choices:
         return f"{group}={choice}: there is no such choice."
-    return f"{group}={choice}: there is no such choice{_did_you_mean(choice, choices, group + '=')} Choose from {', '.join(choices)}."
+    meant = _did_you_mean(choice, choices, f"{group}=")
+    return f"{group}={choice}: there is no such choice{meant} Choose from {', '.join(choices)}."
 
 
 def _no_such_key(key: str, config_folder: str, config_name: str, arguments: Sequence[str]) -> str:
     """The nearest keys of the config that the other arguments give."""
     others = [a for a in arguments if not a.startswith("-") and not a.startswith((f"{key}=", f"{key}@"))]
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(config_folder, version_base="1.3"):
-        try:
-            config = compose(config_name, overrides=others)
-        except HydraException:  # the others are wrong too; one message at a time
-            config = compose(config_name, overrides=[])
+    config = _compose(config_folder, config_name, others)
     groups = [path.name for path in Path(config_folder).iterdir() if path.is_dir()]
     known = [*_keys(config), *groups]
     parent = key.rpartition(".")[0]
     beside = [name.removeprefix(f"{parent}.") for name in known if parent and name.rpartition(".")[0] == parent]
     listed = f" {parent} has {', '.join(sorted(set(beside)))}." if beside else ""
     return f"{key}: there is no such option{_did_you_mean(key, known)}{listed}"
+
+
+def _text_for_a_number(config_folder: str, config_name: str, arguments: Sequence[str]) -> str | None:
+    """An argument with text where the configs have a number: no constructor says that well."""
+    given = [argument for argument in arguments if re.match(r"[\w.]+=", argument)]
+    groups = [argument for argument in given if (Path(config_folder) / argument.partition("=")[0]).is_dir()]
+    usual, asked = (_compose(config_folder, config_name, chosen) for chosen in (groups, given))
+    for argument in reversed(given):  # where a key is given twice, the last one counts
+        key = argument.partition("=")[0]
+        default, value = (OmegaConf.select(config, key) for config in (usual, asked))
+        if isinstance(value, str) and isinstance(default, int | float):
+            return f"{argument}: a number is needed, as in {key}={default}."
+    return None
+
+
+def _unexpected(complaint: str, arguments: Sequence[str]) -> str | None:
+    """The argument that added the option which a constructor says it does not take."""
+    found = re.search(r"unexpected keyword argument '(\w+)'", complaint)
+    if found is None:
+        return None
+    return next((a for a in arguments if re.match(rf"\+*[\w.]*\.{found[1]}=", a)), None)
+
+
+def _compose(config_folder: str, config_name: str, arguments: Sequence[str]) -> DictConfig:
+    """The config that these arguments give; the default one if they do not compose."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_folder, version_base="1.3"):
+        try:
+            return compose(config_name, overrides=list(arguments))
+        except HydraException:  # one message at a time
+            return compose(config_name, overrides=[])
 
 
 def _did_you_mean(word: str, choices: Sequence[str], prefix: str = "") -> str:

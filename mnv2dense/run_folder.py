@@ -104,7 +104,7 @@ class RunFolder:
         self._write(name, _json(dict(metrics)))
 
     def log_to_file(self, name: str = "run.log") -> logging.Handler | None:
-        """Append what is logged from now on, from INFO up, to ``run.log``.
+        """Append what is logged from now on to ``run.log``: INFO and up, or less from loggers set to say more.
 
         Returns:
             The handler, for ``logging.getLogger().removeHandler``; None in all processes but the first.
@@ -112,7 +112,6 @@ class RunFolder:
         if not self._writes:
             return None
         handler = logging.FileHandler(self.path / name, encoding="utf-8")
-        handler.setLevel(logging.INFO)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root = logging.getLogger()
         root.addHandler(handler)

@@ -110,6 +110,8 @@ class YoloDetection:
 
 def _folders(root: Path, split: str) -> tuple[Path, Path]:
     """The folders of pictures and of labels."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"data.root={root}: no such folder (looked from {Path.cwd()}).")
     names = (split, "valid") if split == "val" else (split,)
     layouts = [
         pair
@@ -124,7 +126,7 @@ def _folders(root: Path, split: str) -> tuple[Path, Path]:
                 )
             return root / images, root / labels
     looked = ", ".join(images for images, _ in layouts)
-    there = sorted(path.name for path in root.iterdir())[:10] if root.is_dir() else "no such folder"
+    there = ", ".join(sorted(path.name for path in root.iterdir())[:10]) or "nothing"
     raise FileNotFoundError(
         f"data.root={root}: no pictures of split {split!r}; looked for {looked}. Set data.root to the folder "
         f"that holds images/ and labels/; it has: {there}."
