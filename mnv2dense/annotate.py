@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def predict_pictures(
 ) -> dict[Path, str]:
     """Write ``<name>.jpg`` with boxes drawn for each picture, and ``predictions.json`` for all.
 
-    The json is a COCO ``instances`` file with a ``score`` in each annotation; category ids are labels + 1.
+    The json is a COCO ``instances`` file with a ``score`` in each annotation; category ids are those of the data the model was trained on.
 
     Args:
         predictor: a detector's.
@@ -33,6 +34,7 @@ def predict_pictures(
     Returns:
         Pictures that could not be read, and why; the others are done all the same.
     """
+    ids = predictor.model.category_ids
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     failed: dict[Path, str] = {}
@@ -46,22 +48,23 @@ def predict_pictures(
         found = predictor(picture)
         height, width = picture.shape[:2]
         images.append({"id": len(images) + 1, "file_name": path.name, "height": height, "width": width})
-        annotations.extend(_annotations(found, image_id=len(images), first_id=len(annotations) + 1))
+        annotations.extend(_annotations(found, ids, image_id=len(images), first_id=len(annotations) + 1))
         save_picture(draw_detections(picture, found), folder / output)
         advance()
-    categories = [{"id": k + 1, "name": name} for k, name in enumerate(predictor.model.class_names)]
+    names = predictor.model.class_names
+    categories = [{"id": number, "name": name} for number, name in zip(ids, names, strict=True)]
     content = {"images": images, "categories": categories, "annotations": annotations}
     (folder / "predictions.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     return failed
 
 
-def _annotations(found: Detections, *, image_id: int, first_id: int) -> list[dict[str, Any]]:
+def _annotations(found: Detections, ids: Sequence[int], *, image_id: int, first_id: int) -> list[dict[str, Any]]:
     rows = zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
     return [
         {
             "id": first_id + number,
             "image_id": image_id,
-            "category_id": label + 1,
+            "category_id": ids[label],
             "bbox": [round(value, 2) for value in (left, top, right - left, bottom - top)],
             "area": round((right - left) * (bottom - top), 2),
             "iscrowd": 0,
@@ -73,7 +76,7 @@ def _annotations(found: Detections, *, image_id: int, first_id: int) -> list[dic
 
 def _output_names(pictures: Sequence[Path]) -> list[str]:
     """``a.png`` and ``a.jpg`` in one folder must not overwrite each other's result."""
-    stems = [path.stem for path in pictures]
+    stems = Counter(path.stem for path in pictures)
     return [
-        f"{path.stem}.jpg" if stems.count(path.stem) == 1 else f"{path.name}.jpg" for path in pictures
+        f"{path.stem}.jpg" if stems[path.stem] == 1 else f"{path.name}.jpg" for path in pictures
     ]

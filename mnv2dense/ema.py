@@ -86,6 +86,11 @@ class EMA(pl.Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Evaluate the average."""
         if self._average and not self._raw:
+            if trainer.world_size > 1:
+                # Batch-norm statistics are each process' own; all must score the model that the first one saves.
+                for name, _ in pl_module.named_buffers():
+                    if name in self._average:
+                        torch.distributed.broadcast(self._average[name], src=0)
             self._tensors = _averaged_tensors(pl_module)
             self._raw = {name: tensor.clone() for name, tensor in self._tensors.items()}
             _copy(self._tensors, self._average)

@@ -29,6 +29,7 @@ class History(pl.Callback):
         self.scores = tuple(scores)
         self.points: dict[str, list[tuple[int, float]]] = defaultdict(list)
         self._losses: list[torch.Tensor] = []
+        self._validated = False
 
     def on_train_batch_end(
         self,
@@ -45,11 +46,19 @@ class History(pl.Callback):
         """One point for each name, after validation."""
         epoch = trainer.current_epoch + 1
         if self._losses:
-            self._add("train/loss", epoch, float(torch.stack(self._losses).mean()))
+            # Lightning divides a batch's loss by the batches that are accumulated.
+            mean = float(torch.stack(self._losses).mean()) * trainer.accumulate_grad_batches
+            self._add("train/loss", epoch, mean)
         self._losses = []
-        for name, value in trainer.callback_metrics.items():
-            if name.startswith("val/") and "AP/" not in name:
-                self._add(name, epoch, float(value))
+        if self._validated:  # Lightning keeps the last scores; an epoch without validation has none of its own
+            for name, value in trainer.callback_metrics.items():
+                if name.startswith("val/") and "AP/" not in name:
+                    self._add(name, epoch, float(value))
+        self._validated = False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """This epoch has scores of its own."""
+        self._validated = not trainer.sanity_checking
 
     def plot(self, path: Path) -> None:
         """Draw the losses and the chosen scores; nothing where no epoch ended."""

@@ -27,6 +27,8 @@ class DenseModel(nn.Module):
         head: see :class:`mnv2dense.types.Head`; built on the backbone's ``feature_info``.
         size: (height, width) that pictures are resized to, pixels.
         resize: "squash" to that size, or "letterbox" into it keeping the aspect ratio.
+        category_ids: what each label is called in the data set's own json, for files of predictions; COCO's have
+            gaps. Left out, labels + 1.
 
     Attributes:
         class_names: the head's classes.
@@ -40,6 +42,7 @@ class DenseModel(nn.Module):
         *,
         size: tuple[int, int],
         resize: Literal["squash", "letterbox"] = "squash",
+        category_ids: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if resize not in ("squash", "letterbox"):
@@ -49,10 +52,16 @@ class DenseModel(nn.Module):
         self.size = size
         self.resize: Literal["squash", "letterbox"] = resize
         self.class_names: tuple[str, ...] = tuple(head.class_names)  # type: ignore[arg-type]
+        self.category_ids = tuple(category_ids or range(1, len(self.class_names) + 1))
+        if len(self.category_ids) != len(self.class_names):
+            raise ValueError(
+                f"{len(self.category_ids)} category_ids for {len(self.class_names)} class_names; there must be one each."
+            )
         self.config: dict[str, Any] = {
             "size": list(size),
             "resize": resize,
             "class_names": list(self.class_names),
+            "category_ids": list(self.category_ids),
             "backbone": backbone.config,
             "head": head.config,
         }
@@ -77,9 +86,11 @@ class DenseModel(nn.Module):
     def predict(self, images: Tensor, infos: Infos) -> list[Any]:
         """uint8 [B, 3, H, W] -> one typed result per picture, in its original pixels.
 
-        The model must be in eval mode; it is not switched here, because that would move batch-norm statistics'
-        ownership away from whoever trains.
+        Raises:
+            RuntimeError: the model is in training mode, where predicting would change its batch-norm statistics.
         """
+        if self.training:
+            raise RuntimeError("predict() needs the model in eval mode: call model.eval() first.")
         return self.results(self(images), infos, (images.shape[-2], images.shape[-1]))
 
     def results(self, raw: Any, infos: Infos, size: tuple[int, int] | None = None) -> list[Any]:  # noqa: ANN401
@@ -95,7 +106,7 @@ def build_model(config: Mapping[str, Any], *, packages: Sequence[str] = ("mnv2de
     with what the backbone then offers, so channel counts stand nowhere in a config.
 
     Args:
-        config: ``size``, ``resize``, ``class_names``, and ``backbone`` and ``head`` with a ``_target_`` each;
+        config: ``size``, ``resize``, ``class_names``, ``category_ids`` (optional), and ``backbone`` and ``head`` with a ``_target_`` each;
             ``head.features`` names the features.
         packages: packages whose classes may be named. A config out of a file someone sent must not name others:
             naming is running.
@@ -117,7 +128,13 @@ def build_model(config: Mapping[str, Any], *, packages: Sequence[str] = ("mnv2de
     built = _construct(
         head, packages, "head", backbone.feature_info, size=size, class_names=tuple(config["class_names"])
     )
-    return DenseModel(backbone, built, size=size, resize=config.get("resize", "squash"))
+    return DenseModel(
+        backbone,
+        built,
+        size=size,
+        resize=config.get("resize", "squash"),
+        category_ids=config.get("category_ids"),
+    )
 
 
 def ssdlite320_mobilenet_v2(

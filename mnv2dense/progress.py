@@ -54,6 +54,7 @@ class ProgressLines(pl.callbacks.ProgressBar):
         self._start_epoch()
 
     def _start_epoch(self) -> None:
+        self._validated = False
         self._batches = 0
         self._pictures = 0
         self._seconds = 0.0  # of training, validation left out
@@ -142,6 +143,7 @@ class ProgressLines(pl.callbacks.ProgressBar):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the training clock again."""
+        self._validated = True
         self._mark = time.monotonic()
         if self._bar is not None and self._validation is not None:
             self._bar.remove_task(self._validation)
@@ -150,7 +152,7 @@ class ProgressLines(pl.callbacks.ProgressBar):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The epoch's line."""
         if self._enabled and self._batches:
-            self._print(f"{_epoch(trainer)}  {self._figures(trainer, scores=True)}")
+            self._print(f"{_epoch(trainer)}  {self._figures(trainer, scores=self._validated)}")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the bar away; the lines stay."""

@@ -24,6 +24,7 @@ from typing import Any, Literal, NoReturn, final
 import pytorch_lightning as pl
 
 from mnv2dense import random_state
+from mnv2dense.atomic_file import atomic_write
 from mnv2dense.stop_signals import StopSignals
 
 BEST = "best.ckpt"
@@ -252,13 +253,16 @@ class BestAndLast(pl.callbacks.Checkpoint):
     def _bring_best(self, trainer: pl.Trainer) -> None:
         """A run that goes on in another folder takes the best so far with it, or looks for a new one."""
         before = Path(str(trainer.ckpt_path)).with_name(BEST)
-        if self.best_path.exists():
+        # The first process decides: the others may not know its folder.
+        here, there = trainer.strategy.broadcast((self.best_path.exists(), before.exists()))
+        if here:
             return
-        if not before.exists():
+        if not there:
             self.best_score = self.best_epoch = None
         elif trainer.is_global_zero:
             self.best_path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(before, self.best_path)
+            with before.open("rb") as source, atomic_write(self.best_path) as target:
+                shutil.copyfileobj(source, target)
 
     def _is_best(self, trainer: pl.Trainer) -> bool:
         if self.monitor not in trainer.callback_metrics:

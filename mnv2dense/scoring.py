@@ -49,7 +49,7 @@ def score(
 
     Args:
         model: in eval mode, on ``device``.
-        datamodule: set up; gives ``val_dataloader`` and ``val_dataset``.
+        datamodule: set up; gives ``val`` and its loader.
         metric: bound to the data here; holds the results afterwards.
         device: where to run.
         advance: told the number of pictures done after each batch, for a progress bar.
@@ -60,10 +60,14 @@ def score(
     metric.reset()
     loader = datamodule.val_dataloader()
     assert isinstance(loader, DataLoader)
-    for on_host in loader:
-        batch = _to_device(on_host, device)
-        metric.update(model.predict(batch.images, batch.infos), batch)
-        advance(len(batch.images))
+    batches = iter(loader)
+    try:
+        for on_host in batches:
+            batch = _to_device(on_host, device)
+            metric.update(model.predict(batch.images, batch.infos), batch)
+            advance(len(batch.images))
+    finally:
+        del batches  # ends its workers; an error's traceback would keep them, and the process, alive
     return metric.compute()
 
 
@@ -97,7 +101,7 @@ def draw_samples(
     for number in range(count):
         sample = dataset[number * len(dataset) // count]
         truth = _truth_of(sample, model.class_names)
-        panels.append(draw_truth_beside(sample.image, truth, predictor(sample.image)))
+        panels.append(draw_truth_beside(sample.image, truth, predictor(sample.image), threshold=threshold))
     save_picture(contact_sheet(panels, columns=2), path)
 
 
@@ -108,8 +112,8 @@ def table(scores: Mapping[str, float], *, title: str) -> Table:
     made.add_column("value", justify="right")
     made.add_column("of what", style="dim")
     for name, meaning in _HEADLINES.items():
-        value = scores[name]
-        made.add_row(name, "-" if value < 0 else f"{value:.3f}", meaning)
+        if name in scores:
+            made.add_row(name, "-" if scores[name] < 0 else f"{scores[name]:.3f}", meaning)
     return made
 
 

@@ -180,20 +180,6 @@ class DataModule(pl.LightningDataModule):
                 counts[f"{split}_ignored_regions"] = sum(ignored)
         return counts
 
-    def path_of(self, image_id: int) -> Path:
-        """Where the picture of this id lies, asking first the training, then the validation data.
-
-        Raises:
-            KeyError: if neither has it.
-        """
-        for dataset in (self.train, self.val):
-            if dataset is not None:
-                try:
-                    return dataset.path_of(image_id)
-                except KeyError:
-                    continue
-        raise KeyError(f"no picture has the id {image_id} in the training or the validation data.")
-
     def train_paths(self, image_ids: Sequence[int] | Tensor) -> list[Path]:
         """Where the training pictures of these ids lie, for messages about a batch."""
         dataset = _present(self.train, "train")
@@ -254,19 +240,25 @@ class _Pictures(torch.utils.data.Dataset[Item]):
         return prepare(sample, self.size, self.mode)
 
 
-def _start_worker(_: int) -> None:
-    """One thread a worker, and no ear for signals: they reach the main process too, which ends its workers in order.
+# Long enough for the main process to finish a batch and save, short enough for whoever waits for the end.
+_GRACE_SECONDS = 10
 
-    Ctrl-C and a scheduler's SIGTERM go to all processes of a job; a worker that died of one would break the batch
-    that the main process still wants to finish before it saves. Workers end when the main process does.
+
+def _start_worker(_: int) -> None:
+    """One thread a worker, and a deaf ear for signals that the main process gets too.
+
+    Ctrl-C and a scheduler's SIGTERM go to all processes of a job. A worker that died of one at once would break the
+    batch that the main process still wants to finish before it saves; one that never did would keep it from ending.
     """
     import cv2
 
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+    for name in ("SIGINT", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_SECONDS))
 
 
 def _made(source: Dataset | Callable[[], Dataset] | None) -> Dataset | None:
