@@ -23,7 +23,8 @@ def predict_pictures(
 ) -> dict[Path, str]:
     """Write ``<name>.jpg`` with boxes drawn for each picture, and ``predictions.json`` for all.
 
-    The json is a COCO ``instances`` file with a ``score`` in each annotation; category ids are those of the data the model was trained on.
+    The json is a COCO ``instances`` file with a ``score`` in each annotation; category ids are those of the data that
+    the model was trained on.
 
     Args:
         predictor: a detector's.
@@ -77,6 +78,4 @@ def _annotations(found: Detections, ids: Sequence[int], *, image_id: int, first_
 def _output_names(pictures: Sequence[Path]) -> list[str]:
     """``a.png`` and ``a.jpg`` in one folder must not overwrite each other's result."""
     stems = Counter(path.stem for path in pictures)
-    return [
-        f"{path.stem}.jpg" if stems[path.stem] == 1 else f"{path.name}.jpg" for path in pictures
-    ]
+    return [f"{path.stem}.jpg" if stems[path.stem] == 1 else f"{path.name}.jpg" for path in pictures]

@@ -7,7 +7,8 @@ plain config and the weights to use (averaged ones where training averaged). Rea
 from __future__ import annotations
 
 import pickle
-import zipfile
+import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,8 +66,9 @@ def load_model(
     try:
         model = build_model(entry["config"], packages=packages)
         model.load_state_dict(entry["weights"])
-    except (ValueError, RuntimeError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{file}: {error}") from error
+    except (ValueError, RuntimeError, TypeError, KeyError, AttributeError, IndexError) as error:
+        # Of a wrong width torch lists every tensor.
+        raise CheckpointError(f"{file}: {textwrap.shorten(str(error), 400)}") from error
     return model.to(device).eval()
 
 
@@ -89,9 +91,7 @@ def load_weights(model: DenseModel, path: str | Path) -> Loaded:
     entry = read_checkpoint(file)[ENTRY]
     own = model.state_dict()
     fitting = {
-        name: tensor
-        for name, tensor in entry["weights"].items()
-        if name in own and own[name].shape == tensor.shape
+        name: tensor for name, tensor in entry["weights"].items() if name in own and own[name].shape == tensor.shape
     }
     if not fitting:
         raise CheckpointError(f"{file}: none of its tensors fits this model; is it of another width?")
@@ -126,14 +126,18 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         CheckpointError: damaged, foreign, or holding pickled objects that would run code.
     """
     try:
-        content: Any = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # torch warns of pickles that it is about to refuse
+            warnings.simplefilter("ignore")
+            content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{file} is refused: it holds pickled objects that loading would run, or is no checkpoint at all. "
             "Checkpoints of mnv2dense hold tensors and plain values only; get the file from who trained it."
         ) from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be read ({error}); it is damaged or cut short.") from error
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read ({error}).") from error
+    except Exception as error:  # torch's reader answers other bytes with whatever it falls over
+        raise CheckpointError(f"{file} cannot be read ({error}); it is damaged, cut short or no checkpoint.") from error
     content = content if isinstance(content, dict) else {}
     entry = content.get(ENTRY)
     if not isinstance(entry, dict) or not {"format", "config", "weights"} <= entry.keys():
@@ -142,7 +146,5 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
             "Backbones of other projects go to backbone.weights=."
         )
     if entry["format"] != _FORMAT:
-        raise CheckpointError(
-            f"{file} has format {entry['format']}, this version reads {_FORMAT}: update mnv2dense."
-        )
+        raise CheckpointError(f"{file} has format {entry['format']}, this version reads {_FORMAT}: update mnv2dense.")
     return dict(content)

@@ -113,6 +113,8 @@ def _main(name: str, job: Callable[[DictConfig], None]) -> None:
             said = str(error)
         if said is None or "MNV2DENSE_TRACEBACK" in os.environ:
             raise
+        if "Original Traceback" in said:  # torch packs a loader worker's whole trace into the message
+            said = said.strip().splitlines()[-1].partition(": ")[2]
         Console(stderr=True, soft_wrap=True).print(f"error: {said}", style="red", highlight=False, markup=False)
         sys.exit(2)
 
@@ -121,12 +123,12 @@ def _train(config: DictConfig) -> None:
     plain = _plain(config)
     _check_preset()
     check_length(plain["trainer"])
+    if not isinstance(config.seed, int):
+        raise ValueError(f"seed={config.seed}: give a whole number, so that the run can be repeated.")
     folder = RunFolder.create(config.run_dir, task=config.task)
-    if (folder.path / "checkpoints").exists():
-        raise ValueError(
-            f"run_dir={config.run_dir} already holds a run, whose checkpoints would be overwritten. "
-            "Name another folder; to go on with that run, add resume= and its folder."
-        )
+    if not config.resume:
+        _refuse_a_run(folder, "Name another folder; to go on with that run, add resume= and its folder.")
+    folder.keep("csv")  # of the run that is resumed here; the logger would begin its file anew
     folder.log_to_file()
     folder.write_config(plain)
     folder.write_environment(seed=config.seed)
@@ -136,10 +138,11 @@ def _train(config: DictConfig) -> None:
     datamodule.setup("fit")
     described = plain["model"] | {
         "class_names": datamodule.class_names,
+        "category_ids": datamodule.category_ids,
         "backbone": plain["backbone"],
         "head": plain["head"],
     }
-    model = build_model(described, packages=_packages(plain["backbone"], plain["head"]))
+    model = build_model(described, packages=_packages(plain))
     if config.init_from and not config.resume:
         loaded = load_weights(model, config.init_from)
         log.info("init_from=%s: %d tensors taken, %d left", config.init_from, len(loaded.taken), len(loaded.left))
@@ -160,9 +163,7 @@ def _train(config: DictConfig) -> None:
     trainer: pl.Trainer = instantiate(
         config.trainer,
         callbacks=list(callbacks.values()),
-        logger=[
-            instantiate(entry, save_dir=str(folder.path)) for entry in config.logger.values() if entry is not None
-        ],
+        logger=[instantiate(entry, save_dir=str(folder.path)) for entry in config.logger.values() if entry is not None],
         plugins=[AtomicCheckpointIO()],
         default_root_dir=str(folder.path),
         use_distributed_sampler=False,
@@ -187,18 +188,18 @@ def _train(config: DictConfig) -> None:
         return
     # The other processes of a torchrun do not know the first one's folder; and Lightning has moved the task to the CPU.
     kept = find_checkpoint(folder.path) if trainer.is_global_zero else folder.path
-    best = load_model(trainer.strategy.broadcast(kept), device=trainer.strategy.root_device)
+    best = load_model(trainer.strategy.broadcast(kept), device=trainer.strategy.root_device, packages=_packages(plain))
     _score_and_report(folder, best, datamodule, task.metric, title=f"best of {trainer.current_epoch} epochs")
 
 
 def _evaluate(config: DictConfig) -> None:
     plain = _plain(config)
     device = _device(config.device)
-    model = load_model(config.checkpoint, device=device)
+    model = load_model(config.checkpoint, device=device, packages=config.packages)
     trained = _config_beside(find_checkpoint(config.checkpoint))
     data = config.get("data")
     if data is None:
-        data = _trusted(trained, "data", "mnv2dense.data.")
+        data = _trusted(trained, "data")
     if data is None:
         raise ValueError(
             f"checkpoint={config.checkpoint} has no config.yaml beside it that tells its data; "
@@ -211,9 +212,11 @@ def _evaluate(config: DictConfig) -> None:
     datamodule = _datamodule(data, way, augment=None, train=False)
     check_classes(model, datamodule)
     folder = RunFolder.create(config.run_dir, task="evaluate")
+    _refuse_a_run(folder, "Name another folder for the scores.")
+    folder.log_to_file()
     folder.write_config({**plain, "data": OmegaConf.to_container(data, resolve=True)})
-    folder.write_environment(seed=0)
-    metric = _trusted(trained, "metric", "mnv2dense.metrics.")
+    folder.write_environment()
+    metric = config.get("metric") or _trusted(trained, "metric")
     scorer = CocoMeanAP() if metric is None else instantiate(metric)
     _score_and_report(folder, model, datamodule, scorer, title=str(config.checkpoint))
 
@@ -222,24 +225,24 @@ def _predict(config: DictConfig) -> None:
     plain = _plain(config)
     source = Path(config.source)
     if not source.exists():
-        raise FileNotFoundError(
-            f"source={config.source}: no such picture or folder (looked at {source.absolute()})."
-        )
-    predictor = Predictor(config.checkpoint, threshold=config.threshold, device=_device(config.device))
+        raise FileNotFoundError(f"source={config.source}: no such picture or folder (looked at {source.absolute()}).")
+    device = _device(config.device)
+    model = load_model(config.checkpoint, device=device, packages=config.packages)
+    predictor = Predictor(model, threshold=config.threshold, device=device)
     pictures = list_pictures(source) if source.is_dir() else [source]
     if not pictures:
         raise ValueError(f"source={config.source}: the folder holds no pictures.")
     folder = RunFolder.create(config.run_dir, task="predict")
+    _refuse_a_run(folder, "Name another folder for the predictions.")
+    folder.log_to_file()
     folder.write_config(plain)
-    folder.write_environment(seed=0)
+    folder.write_environment()
     with Progress(console=_console, transient=True) as bar:
         job = bar.add_task("pictures", total=len(pictures))
         failed = predict_pictures(predictor, pictures, folder.path, advance=lambda: bar.advance(job))
     print(folder.path)
     if failed:
-        raise ValueError(
-            f"{len(failed)} of {len(pictures)} pictures could not be read:\n" + "\n".join(failed.values())
-        )
+        raise ValueError(f"{len(failed)} of {len(pictures)} pictures could not be read:\n" + "\n".join(failed.values()))
 
 
 def _score_and_report(
@@ -247,11 +250,10 @@ def _score_and_report(
 ) -> None:
     """Score, write what the run folder shows, print the table; the folder's path is the last line."""
     device = next(model.parameters()).device
+    model = model.to(memory_format=torch.channels_last)
     with Progress(console=_console, transient=True, disable=not _is_first_process()) as bar:
         job = bar.add_task("scoring", total=len(datamodule.val or ()))
-        scores = score(
-            model, datamodule, metric, device=device, advance=lambda count: bar.advance(job, count)
-        )
+        scores = score(model, datamodule, metric, device=device, advance=lambda count: bar.advance(job, count))
     if _is_first_process():
         report(folder, model=model, datamodule=datamodule, metric=metric, scores=scores)
         _console.print(table(scores, title=title))
@@ -338,9 +340,9 @@ def _augment(config: DictConfig) -> Augment | None:
     return instantiate(config.augment) if config.augment and "_target_" in config.augment else None
 
 
-def _packages(*parts: Mapping[str, Any]) -> list[str]:
+def _packages(plain: Mapping[str, Any]) -> list[str]:
     """A config that the user wrote may name classes of any package; one out of a checkpoint may not."""
-    return [str(part["_target_"]).partition(".")[0] for part in parts]
+    return [str(plain[part]["_target_"]).partition(".")[0] for part in ("backbone", "head")]
 
 
 def _device(name: str) -> torch.device:
@@ -360,33 +362,53 @@ def _config_beside(checkpoint: Path) -> dict[str, Any] | None:
     path = checkpoint.parent.parent / "config.yaml"
     if not path.is_file():
         return None
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid YAML ({error}); name the data on the command line.") from error
     return content if isinstance(content, dict) else None
 
 
-def _trusted(trained: Mapping[str, Any] | None, key: str, prefix: str) -> DictConfig | None:
-    """A part of a run's config, if the classes it names are our own: a run folder may come from anywhere."""
+_TRUSTED = (
+    "mnv2dense.data.coco.CocoDetection",
+    "mnv2dense.data.voc.VocDetection",
+    "mnv2dense.data.yolo.YoloDetection",
+    "mnv2dense.data.shapes.Shapes",
+    "mnv2dense.metrics.coco_map.CocoMeanAP",
+)
+"""What a run folder's config may build: such a folder may come from anywhere, and building is running."""
+
+
+def _trusted(trained: Mapping[str, Any] | None, key: str) -> DictConfig | None:
+    """A part of a run's config, if all it holds are plain values and classes of the list above."""
     part = (trained or {}).get(key)
     if part is None:
         return None
-    for target in _targets(part):
-        if not target.startswith(prefix):
+    for name, value in _leaves(part):
+        if name == "_target_" and value in _TRUSTED:
+            continue
+        if name.startswith("_") or "${" in str(value):
             raise ValueError(
-                f"The run's config.yaml names {target!r} for {key}, which is refused: building it would run its code. "
-                f"Name the {key} on the command line."
+                f"The run's config.yaml has {name}: {value!r} under {key}, which is refused: it could run code. "
+                f"Name the {key} on the command line, as in {key}=..."
             )
     created = OmegaConf.create(part)
     assert isinstance(created, DictConfig)
     return created
 
 
-def _targets(node: object) -> Iterator[str]:
-    if isinstance(node, Mapping):
+def _leaves(node: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """Every plain value with the key it stands under; below a key of Hydra's own, the key itself."""
+    if isinstance(node, Mapping) and not name.startswith("_"):
         for key, value in node.items():
-            if key == "_target_":
-                yield str(value)
-            else:
-                yield from _targets(value)
-    elif isinstance(node, list):
+            yield from _leaves(value, str(key))
+    elif isinstance(node, list) and not name.startswith("_"):
         for value in node:
-            yield from _targets(value)
+            yield from _leaves(value, name)
+    else:
+        yield name, node
+
+
+def _refuse_a_run(folder: RunFolder, next_step: str) -> None:
+    if (folder.path / "checkpoints").exists():
+        raise ValueError(f"run_dir={folder.path} already holds a run, which would be overwritten. {next_step}")

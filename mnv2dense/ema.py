@@ -60,9 +60,7 @@ class EMA(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count optimiser steps from where the run stands."""
-        self._tensors = _averaged_tensors(
-            pl_module
-        )  # again: the module may have changed its memory format since
+        self._tensors = _averaged_tensors(pl_module)  # again: the module may have changed its memory format since
         self._last_step = trainer.global_step
 
     @torch.no_grad()
@@ -106,9 +104,7 @@ class EMA(pl.Callback):
         _copy(self._tensors, self._average)
         self._average = {}
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Do not leave a module in the swapped state behind."""
         self.on_validation_end(trainer, pl_module)
 

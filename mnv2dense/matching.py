@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mnv2dense.boxes import SCALES, BoxScales, area, encode, pairwise_intersection, pairwise_iou
+from mnv2dense.boxes import area, encode, pairwise_intersection, pairwise_iou
 from mnv2dense.types import IGNORE_LABEL, Batch
 
 BACKGROUND = -1
@@ -45,14 +45,13 @@ class Targets(NamedTuple):
 
 
 @torch.no_grad()
-def assign(anchors: Tensor, batch: Batch, *, threshold: float = 0.5, scales: BoxScales = SCALES) -> Targets:
+def assign(anchors: Tensor, batch: Batch, *, threshold: float = 0.5) -> Targets:
     """Match a batch's truth to the anchors and encode it: the targets that box losses compare with.
 
     Args:
         anchors: [A, 4], xyxy in pixels of ``batch.images``.
         batch: its ``boxes`` [B, M, 4] and ``labels`` [B, M] are read; M may be 0.
         threshold: see :func:`match`.
-        scales: the box coder's factors; the decoding head must use the same.
 
     Raises:
         ValueError: the batch has no boxes.
@@ -73,7 +72,7 @@ def assign(anchors: Tensor, batch: Batch, *, threshold: float = 0.5, scales: Box
     # An anchor without a truth is compared with itself: zero deltas, no logarithm of an empty box.
     own_boxes = torch.where(matched.unsqueeze(-1), own_boxes, anchors)
     return Targets(
-        deltas=encode(own_boxes, anchors, scales=scales),
+        deltas=encode(own_boxes, anchors),
         labels=torch.where(matched, labels.gather(1, truth), matches),
     )
 

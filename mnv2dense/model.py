@@ -55,7 +55,7 @@ class DenseModel(nn.Module):
         self.category_ids = tuple(category_ids or range(1, len(self.class_names) + 1))
         if len(self.category_ids) != len(self.class_names):
             raise ValueError(
-                f"{len(self.category_ids)} category_ids for {len(self.class_names)} class_names; there must be one each."
+                f"{len(self.category_ids)} category_ids for {len(self.class_names)} class_names, one each is needed."
             )
         self.config: dict[str, Any] = {
             "size": list(size),
@@ -106,8 +106,8 @@ def build_model(config: Mapping[str, Any], *, packages: Sequence[str] = ("mnv2de
     with what the backbone then offers, so channel counts stand nowhere in a config.
 
     Args:
-        config: ``size``, ``resize``, ``class_names``, ``category_ids`` (optional), and ``backbone`` and ``head`` with a ``_target_`` each;
-            ``head.features`` names the features.
+        config: ``size``, ``resize``, ``class_names``, ``category_ids`` (optional), and ``backbone`` and ``head`` with a
+            ``_target_`` each; ``head.features`` names the features.
         packages: packages whose classes may be named. A config out of a file someone sent must not name others:
             naming is running.
 
@@ -172,7 +172,11 @@ def ssdlite320_mobilenet_v2(
 
 
 def _construct(
-    config: Mapping[str, Any], packages: Sequence[str], part: str, *arguments: Any, **completed: Any  # noqa: ANN401
+    config: Mapping[str, Any],
+    packages: Sequence[str],
+    part: str,
+    *arguments: Any,
+    **completed: Any,  # noqa: ANN401
 ) -> nn.Module:
     options = {key: value for key, value in config.items() if key != "_target_"}
     target = str(config.get("_target_", ""))

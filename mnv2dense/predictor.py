@@ -78,9 +78,7 @@ class Predictor:
         images = [_as_tensor(picture) for picture in pictures]
         if not images:
             return []
-        fitted, fits = zip(
-            *(resize(image, self.model.size, self.model.resize) for image in images), strict=True
-        )
+        fitted, fits = zip(*(resize(image, self.model.size, self.model.resize) for image in images), strict=True)
         back = infos(range(len(images)), [(image.shape[1], image.shape[2]) for image in images], fits)
         with torch.inference_mode():
             results: list[Any] = self.model.predict(

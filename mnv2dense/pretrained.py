@@ -56,9 +56,7 @@ def _read_huggingface(folder: Path) -> Pretrained:
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON ({error}); copy the folder again.") from error
     if config.get("model_type") != "mobilenet_v2":
-        raise ValueError(
-            f"{path}: model_type is {config.get('model_type')!r}, this backbone takes 'mobilenet_v2'."
-        )
+        raise ValueError(f"{path}: model_type is {config.get('model_type')!r}, this backbone takes 'mobilenet_v2'.")
     # Each of these changes the network itself; weights of such a variant would load and answer wrongly.
     paper = {"expand_ratio": 6.0, "first_layer_is_expansion": True, "finegrained_output": True, "hidden_act": "relu6"}
     for key, value in paper.items():

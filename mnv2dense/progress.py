@@ -48,9 +48,7 @@ class ProgressLines(pl.callbacks.ProgressBar):
         self._training: TaskID | None = None
         self._validation: TaskID | None = None
         self._started = self._printed = self._mark = time.monotonic()
-        self._batches_in_all = (
-            0  # by this process since it started, not counting what a resumed run did before
-        )
+        self._batches_in_all = 0  # by this process since it started, not counting what a resumed run did before
         self._start_epoch()
 
     def _start_epoch(self) -> None:
@@ -83,9 +81,7 @@ class ProgressLines(pl.callbacks.ProgressBar):
                 console=self._console,
                 transient=True,
             )
-            self._training = self._bar.add_task(
-                _epoch(trainer), total=_known(trainer.num_training_batches), figures=""
-            )
+            self._training = self._bar.add_task(_epoch(trainer), total=_known(trainer.num_training_batches), figures="")
             self._bar.start()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -160,9 +156,7 @@ class ProgressLines(pl.callbacks.ProgressBar):
             self._bar.stop()
             self._bar = None
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Leave the terminal in order."""
         self.on_train_end(trainer, pl_module)
 
@@ -190,12 +184,7 @@ class ProgressLines(pl.callbacks.ProgressBar):
     def _seconds_left(self, trainer: pl.Trainer) -> float | None:
         """By the pace so far, validation included; None where the end is not known."""
         per_epoch = _known(trainer.num_training_batches)
-        if (
-            per_epoch is None
-            or trainer.max_epochs is None
-            or trainer.max_epochs < 1
-            or not self._batches_in_all
-        ):
+        if per_epoch is None or trainer.max_epochs is None or trainer.max_epochs < 1 or not self._batches_in_all:
             return None
         left = trainer.max_epochs * per_epoch - trainer.fit_loop.total_batch_idx - 1
         return (time.monotonic() - self._started) / self._batches_in_all * max(0, left)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import json
 import logging
 import math
@@ -102,6 +103,13 @@ class RunFolder:
     def write_metrics(self, metrics: Mapping[str, Any], name: str = "metrics.json") -> None:
         """``metrics.json``: sorted keys; a number that does not exist (NaN) becomes null, as JSON demands."""
         self._write(name, _json(dict(metrics)))
+
+    def keep(self, name: str) -> None:
+        """Move what is there under ``name`` aside, to the first free of ``name_1``, ``name_2``, ..."""
+        old = self.path / name
+        if self._writes and old.exists():
+            free = (self.path / f"{name}_{number}" for number in itertools.count(1))
+            old.rename(next(path for path in free if not path.exists()))
 
     def log_to_file(self, name: str = "run.log") -> logging.Handler | None:
         """Append what is logged from now on to ``run.log``: INFO and up, or less from loggers set to say more.

@@ -129,5 +129,3 @@ def _to_device(batch: Batch, device: torch.device | str) -> Batch:
         images=batch.images.to(device, non_blocking=True),
         infos=Infos(*(part.to(device, non_blocking=True) for part in batch.infos)),
     )
-
-

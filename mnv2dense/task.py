@@ -25,7 +25,8 @@ _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm)
 class Task(pl.LightningModule):
     """Minimises ``loss`` of ``model`` over batches and scores it by ``metric``, whatever the head is.
 
-    Logged: ``train/loss`` and ``train/<term>``, ``val/loss``, and ``val/<score>`` for every score of the metric.
+    Logged: ``train/loss``, ``train/<term>`` and ``train/lr`` (the highest of the parameter groups), ``val/loss``, and
+    ``val/<score>`` for every score of the metric.
 
     Args:
         model: what is trained.
@@ -74,6 +75,8 @@ class Task(pl.LightningModule):
         terms = self._terms(batch)
         total = torch.stack(list(terms.values())).sum()
         logged = {"train/loss": total.detach()} | {f"train/{k}": v.detach() for k, v in terms.items()}
+        rates = [group["lr"] for optimizer in self.trainer.optimizers for group in optimizer.param_groups]
+        logged["train/lr"] = torch.tensor(max(rates))
         # Not reduced over processes: a mean over ranks on every step would cost a synchronisation for a curve.
         self.log_dict(logged, on_step=True, on_epoch=False, batch_size=len(batch.images))
         return {"loss": total, **{name: value.detach() for name, value in terms.items()}}
@@ -139,9 +142,7 @@ class Task(pl.LightningModule):
         groups: list[dict[str, Any]] = []
         for in_backbone in (True, False):
             for decayed in (True, False):
-                chosen = [
-                    p for p in trained if (id(p) in backbone) == in_backbone and (id(p) not in plain) == decayed
-                ]
+                chosen = [p for p in trained if (id(p) in backbone) == in_backbone and (id(p) not in plain) == decayed]
                 if chosen:
                     group: dict[str, Any] = {"params": chosen}
                     if not decayed:

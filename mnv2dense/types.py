@@ -246,7 +246,7 @@ class Metric(Protocol):
     """Scores results against a data set; every picture counts once, on any number of processes."""
 
     def bind(self, dataset: Dataset) -> None:
-        """Take the truth that results will be scored against; called once before the first update."""
+        """Take the truth that results will be scored against; called before the first update of every validation."""
         ...
 
     def reset(self) -> None:

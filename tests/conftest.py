@@ -17,7 +17,7 @@ def shared() -> Path:
     """The folder of real pictures and weights that real-data tests read; they skip where it is absent."""
     folder = Path(os.environ.get("MNV2DENSE_SHARED", "../shared"))
     if not (folder / "data").is_dir():
-        reason = f"no real data at {folder.absolute()}; set MNV2DENSE_SHARED to the folder that holds data/ and weights/"
+        reason = f"no real data at {folder.absolute()}; set MNV2DENSE_SHARED to the folder of data/ and weights/"
         if os.environ.get("MNV2DENSE_REQUIRE_SHARED"):
             pytest.fail(reason)
         pytest.skip(reason)

@@ -34,7 +34,8 @@ def test_what_belongs_to_the_weights_comes_with_them(shared: Path) -> None:
     assert model.config["padding"] == "tf"
     assert model.config["norm_eps"] == 1e-3
     assert model.mean == model.std == (0.5, 0.5, 0.5)
-    assert mobilenet_v2(weights=shared / "weights/mobilenet_v2_1.0_224", norm_momentum=0.05).config["norm_momentum"] == 0.05
+    faster = mobilenet_v2(weights=shared / "weights/mobilenet_v2_1.0_224", norm_momentum=0.05)
+    assert faster.config["norm_momentum"] == 0.05
 
 
 def test_a_missing_folder_is_named() -> None:

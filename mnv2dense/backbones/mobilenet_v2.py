@@ -145,9 +145,7 @@ class InvertedResidual(nn.Module):
         inner = in_channels * expansion
         self.shortcut = stride == 1 and in_channels == out_channels
         self.expansion_only = expansion_only
-        self.expansion = (
-            ConvNormAct(in_channels, inner, kernel=1, **layer) if expansion > 1 else nn.Identity()
-        )
+        self.expansion = ConvNormAct(in_channels, inner, kernel=1, **layer) if expansion > 1 else nn.Identity()
         if not expansion_only:
             self.depthwise = ConvNormAct(
                 inner, inner, kernel=3, stride=stride, dilation=dilation, groups=inner, **layer
@@ -356,9 +354,7 @@ def _check_options(width_mult: float, output_stride: int, features: Sequence[str
         raise ValueError(f"features={features!r} must be a non-empty list of {', '.join(FEATURE_NAMES)}.")
     unknown = [name for name in features if name not in FEATURE_NAMES]
     if unknown or len(set(features)) != len(features):
-        raise ValueError(
-            f"features={list(features)}: each must be one of {', '.join(FEATURE_NAMES)}, and named once."
-        )
+        raise ValueError(f"features={list(features)}: each must be one of {', '.join(FEATURE_NAMES)}, and named once.")
 
 
 def _three(values: Sequence[float], name: str) -> tuple[float, float, float]:

@@ -66,9 +66,7 @@ class DetectionAugment:
         extra: Sequence[A.BasicTransform] = (),
     ) -> None:
         if max_zoom_out < 1:
-            raise ValueError(
-                f"max_zoom_out is {max_zoom_out}, but a canvas is at least the picture: use 1 or more."
-            )
+            raise ValueError(f"max_zoom_out is {max_zoom_out}, but a canvas is at least the picture: use 1 or more.")
         if not minimum_overlaps or not all(0 <= overlap <= 1 for overlap in minimum_overlaps):
             raise ValueError(f"minimum_overlaps is {list(minimum_overlaps)}, but needs values in 0..1.")
         self._transforms = A.Compose(
@@ -154,9 +152,7 @@ _YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
 class _Photometric(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations is untyped
     """Each of the four distortions with probability ``each``, in one pass over the pixels."""
 
-    def __init__(
-        self, each: float, brightness: float, contrast: float, saturation: float, hue_degrees: float
-    ) -> None:
+    def __init__(self, each: float, brightness: float, contrast: float, saturation: float, hue_degrees: float) -> None:
         super().__init__(p=1.0 if each > 0 else 0.0)
         self.each = each
         self.limits = np.array([255 * brightness, contrast, saturation, hue_degrees])

@@ -141,9 +141,7 @@ class BoxTable:
             "info": {"description": str(self.source)},
             "images": [
                 {"id": image_id, "file_name": path.name, "height": height, "width": width}
-                for image_id, path, (height, width) in zip(
-                    self.image_ids, self.paths, self._sizes, strict=True
-                )
+                for image_id, path, (height, width) in zip(self.image_ids, self.paths, self._sizes, strict=True)
             ],
             "categories": [
                 {"id": category_id, "name": name}
@@ -246,9 +244,7 @@ def ids_from_stems(paths: Sequence[Path]) -> list[int]:
     return list(range(1, len(stems) + 1))
 
 
-def _sticks_out(
-    corners: npt.NDArray[np.floating[Any]], frames: npt.NDArray[np.float64]
-) -> npt.NDArray[np.bool_]:
+def _sticks_out(corners: npt.NDArray[np.floating[Any]], frames: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Which xyxy boxes [T, 4] leave their frames [T or 1, 2], (height, width): bool [T]."""
     low = (corners < -_TOLERANCE_PX).any(axis=1)
     high = (np.maximum(corners[:, :2], corners[:, 2:]) > frames[:, ::-1] + _TOLERANCE_PX).any(axis=1)

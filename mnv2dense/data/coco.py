@@ -127,9 +127,7 @@ def _load(root: Path, file: Path) -> dict[str, list[dict[str, Any]]]:
 def _checked_images(file: Path, images: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for position, image in enumerate(images):
         if not is_int(image.get("id")) or not isinstance(image.get("file_name"), str):
-            raise ValueError(
-                f"{file}: images[{position}] needs an integer 'id' and a 'file_name': {image!r:.200}"
-            )
+            raise ValueError(f"{file}: images[{position}] needs an integer 'id' and a 'file_name': {image!r:.200}")
         if _size(image) is not None and not all(is_int(side) and side > 0 for side in _size(image) or ()):
             raise ValueError(
                 f"{file}: image {image['id']} ({image['file_name']}) has width {image['width']!r} and "

@@ -72,9 +72,7 @@ def collate(items: Sequence[Item], *, max_boxes: int) -> Batch:
         boxes=boxes,
         labels=labels,
         masks=torch.stack(masks) if masks else None,
-        infos=infos(
-            [item.image_id for item in items], [item.size for item in items], [item.fit for item in items]
-        ),
+        infos=infos([item.image_id for item in items], [item.size for item in items], [item.fit for item in items]),
     )
 
 

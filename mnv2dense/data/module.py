@@ -126,6 +126,13 @@ class DataModule(pl.LightningDataModule):
             raise ValueError(_disagreement(train, val))
         return train
 
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """What each label is called in the data set's own numbering."""
+        dataset = self.train or self.val
+        assert dataset is not None
+        return tuple(int(category["id"]) for category in dataset.coco_ground_truth()["categories"])
+
     def setup(self, stage: str | None = None) -> None:
         """Make the data sets and compare their classes; Lightning calls it on every process."""
         _ = self.class_names
@@ -133,9 +140,7 @@ class DataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Augmented batches in a new order every epoch; the same number of them on every process."""
         dataset = _present(self.train, "train")
-        sampler = EpochSampler(
-            length=len(dataset), shuffle=True, equal_shares=True, seed=self.seed, **self._place()
-        )
+        sampler = EpochSampler(length=len(dataset), shuffle=True, equal_shares=True, seed=self.seed, **self._place())
         self._train_sampler = sampler
         self.resume_at(*self._start)
         # One picture in a data set must still give one batch.
@@ -275,9 +280,7 @@ def _present(dataset: Dataset | None, split: str) -> Dataset:
 
 def _disagreement(train: tuple[str, ...], val: tuple[str, ...]) -> str:
     """Where two lists of classes differ first."""
-    at = next(
-        (i for i, (a, b) in enumerate(zip(train, val, strict=False)) if a != b), min(len(train), len(val))
-    )
+    at = next((i for i, (a, b) in enumerate(zip(train, val, strict=False)) if a != b), min(len(train), len(val)))
     first, second = (repr(names[at]) if at < len(names) else "nothing" for names in (train, val))
     return (
         f"training data has {len(train)} classes and validation data {len(val)}; label {at} is {first} in "

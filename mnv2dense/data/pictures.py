@@ -25,9 +25,7 @@ MAX_PIXELS = 178_956_970
 PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Suffixes that :func:`list_pictures` takes for pictures, lower case. Reading goes by content, not suffix."""
 
-_NEXT_STEP = (
-    "Fetch the file again or remove it; a data set leaves such pictures out with bad_pictures='skip'."
-)
+_NEXT_STEP = "Fetch the file again or remove it; a data set leaves such pictures out with bad_pictures='skip'."
 
 # EXIF 2.32, tag 274: what turns the stored rows and columns into the upright picture.
 _UPRIGHT: dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]] = {

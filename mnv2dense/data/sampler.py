@@ -65,9 +65,7 @@ class EpochSampler(Sampler[Draw]):
         if length < 1:
             raise ValueError("the data set has no pictures; check the folder and the split it was read from.")
         if not 0 <= rank < world_size:
-            raise ValueError(
-                f"rank is {rank}, but must lie in 0..{world_size - 1} for {world_size} processes."
-            )
+            raise ValueError(f"rank is {rank}, but must lie in 0..{world_size - 1} for {world_size} processes.")
         self.length = length
         self.shuffle = shuffle
         self.equal_shares = equal_shares

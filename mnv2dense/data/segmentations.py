@@ -62,9 +62,7 @@ def check_rle(file: Path, row: dict[str, Any], image_size: tuple[int, int] | Non
     elif sum(counts) != math.prod(size):
         problem = f"its runs add up to {sum(counts)}, not to {size[0]}x{size[1]} = {math.prod(size)} pixels"
     if problem:
-        raise ValueError(
-            f"{file}: annotation {row['id']} has a malformed RLE: {problem}. Correct or remove it."
-        )
+        raise ValueError(f"{file}: annotation {row['id']} has a malformed RLE: {problem}. Correct or remove it.")
 
 
 def decoded_runs(counts: str) -> list[int] | None:

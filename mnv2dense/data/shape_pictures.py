@@ -18,9 +18,7 @@ _LEAST_VISIBLE = 0.55
 Array = npt.NDArray[np.float32]
 
 
-def draw_picture(
-    rng: np.random.Generator, size: int
-) -> tuple[npt.NDArray[np.uint8], list[int], npt.NDArray[np.uint8]]:
+def draw_picture(rng: np.random.Generator, size: int) -> tuple[npt.NDArray[np.uint8], list[int], npt.NDArray[np.uint8]]:
     """Draw 0 to 8 shapes, 18 to 60% of the shorter side large, turned, partly over each other.
 
     Args:
@@ -81,9 +79,7 @@ def _cover(rng: np.random.Generator, label: int, radius: float) -> Array:
     side = 2 * math.ceil(1.35 * radius + 4)
     angle, stretch = rng.uniform(0, 2 * math.pi), rng.uniform(0.9, 1.1)
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-    contours = [
-        (outline * [stretch, 1 / stretch] @ turn * radius + side / 2) for outline in _outlines(rng, label)
-    ]
+    contours = [(outline * [stretch, 1 / stretch] @ turn * radius + side / 2) for outline in _outlines(rng, label)]
     # fillPoly counts in 1/16 pixels; a contour inside another is a hole.
     mask = np.zeros((side, side), np.uint8)
     points = [np.round(contour * 16).astype(np.int32) for contour in contours]
@@ -113,9 +109,7 @@ def _outlines(rng: np.random.Generator, label: int) -> list[npt.NDArray[np.float
         return [star]
     arm = rng.uniform(0.26, 0.34)
     quarter = np.array([[0.95, -arm], [0.95, arm], [arm, arm]])
-    return [
-        np.concatenate([quarter @ np.array([[c, s], [-s, c]]) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))])
-    ]
+    return [np.concatenate([quarter @ np.array([[c, s], [-s, c]]) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))])]
 
 
 def _paint(rng: np.random.Generator, canvas: Array, cover: Array, spot: _Spot, radius: float) -> None:
@@ -155,9 +149,7 @@ def _background(rng: np.random.Generator, height: int, width: int) -> Array:
     return canvas
 
 
-def _texture(
-    rng: np.random.Generator, main: Array, second: Array, height: int, width: int, *, period: float
-) -> Array:
+def _texture(rng: np.random.Generator, main: Array, second: Array, height: int, width: int, *, period: float) -> Array:
     """Two colours in stripes, checks, a slope, speckles or nearly plain, [H, W, 3]."""
     import cv2
 
@@ -176,9 +168,7 @@ def _texture(
         mix = (along - along.min()) / (along.max() - along.min())
     elif kind == "speckles":
         cells = max(2, round(3 * height / period)), max(2, round(3 * width / period))
-        mix = np.asarray(
-            cv2.resize(rng.uniform(-1.5, 1.5, cells).astype(np.float32), (width, height)), np.float32
-        )
+        mix = np.asarray(cv2.resize(rng.uniform(-1.5, 1.5, cells).astype(np.float32), (width, height)), np.float32)
     else:
         mix = np.full((height, width), 0.1, np.float32)
     share = np.float32(rng.uniform(0.4, 1.0)) * mix.clip(0, 1)

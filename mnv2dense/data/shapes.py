@@ -86,9 +86,7 @@ class Shapes:
         return self._data.coco_ground_truth()
 
 
-def draw_shapes(
-    folder: str | Path, *, seed: int = 0, train: int = 1200, val: int = 200, size: int = 240
-) -> Path:
+def draw_shapes(folder: str | Path, *, seed: int = 0, train: int = 1200, val: int = 200, size: int = 240) -> Path:
     """Draw a COCO data set: ``{train,val}/*.jpg`` and ``annotations/instances_{train,val}.json``.
 
     The same arguments give the same bytes. The folder appears complete or not at all; if it is already
@@ -106,9 +104,7 @@ def draw_shapes(
     """
     folder = Path(folder).absolute()
     if train < 1 or val < 1 or size < 32:
-        raise ValueError(
-            f"train={train}, val={val}, size={size}: draw at least 1 picture each, of 32 px or more."
-        )
+        raise ValueError(f"train={train}, val={val}, size={size}: draw at least 1 picture each, of 32 px or more.")
     arguments = {"version": _VERSION, "seed": seed, "train": train, "val": val, "size": size}
     if _is_drawn(folder, arguments):
         return folder
@@ -117,9 +113,7 @@ def draw_shapes(
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
-        raise OSError(
-            f"cannot draw shapes into {folder}: {error}. Set MNV2DENSE_CACHE or data.root."
-        ) from error
+        raise OSError(f"cannot draw shapes into {folder}: {error}. Set MNV2DENSE_CACHE or data.root.") from error
     try:
         for number, (split, count) in enumerate((("train", train), ("val", val))):
             _draw_split(draft, split, count, size, first_id=number * train + 1, seeds=[seed, number])
@@ -169,9 +163,7 @@ def _draw_split(folder: Path, split: str, count: int, size: int, first_id: int, 
             images.append({"id": image_id, "file_name": name, "width": width, "height": height})
             for row in objects:
                 annotations.append({"id": len(annotations) + 1, "image_id": image_id} | row)
-    categories = [
-        {"id": label + 1, "name": name, "supercategory": "shape"} for label, name in enumerate(SHAPE_CLASSES)
-    ]
+    categories = [{"id": label + 1, "name": name, "supercategory": "shape"} for label, name in enumerate(SHAPE_CLASSES)]
     content = {"images": images, "categories": categories, "annotations": annotations}
     (folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
 
@@ -182,10 +174,7 @@ def _draw(rng: np.random.Generator, size: int) -> tuple[bytes, int, int, list[di
 
     picture, labels, owners = draw_picture(rng, size)
     _, jpeg = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
-    objects = [
-        {"category_id": label + 1} | _describe(owners == number)
-        for number, label in enumerate(labels, start=1)
-    ]
+    objects = [{"category_id": label + 1} | _describe(owners == number) for number, label in enumerate(labels, start=1)]
     return jpeg.tobytes(), *owners.shape, objects
 
 

@@ -79,9 +79,7 @@ class VocDetection:
         self.class_names = tuple(class_names) if class_names is not None else _class_names(folder)
         label_of = {name: label for label, name in enumerate(self.class_names)}
         paths = _picture_paths(folder / "JPEGImages", stems)
-        usable = usable_pictures(
-            folder / f"ImageSets/Main/{split}.txt", paths, bad_pictures=bad_pictures, limit=limit
-        )
+        usable = usable_pictures(folder / f"ImageSets/Main/{split}.txt", paths, bad_pictures=bad_pictures, limit=limit)
         files = [folder / "Annotations" / f"{stems[i]}.xml" for i in usable]
         _refuse_missing(files, folder)
         annotations = [_parse(file) for file in files]
@@ -193,9 +191,7 @@ def _class_names(folder: Path) -> tuple[str, ...]:
 
 def _label(file: Path, name: str, label_of: dict[str, int]) -> int:
     if name not in label_of:
-        raise ValueError(
-            f"{file}: class {name!r} is not among the {len(label_of)} class_names: {', '.join(label_of)}."
-        )
+        raise ValueError(f"{file}: class {name!r} is not among the {len(label_of)} class_names: {', '.join(label_of)}.")
     return label_of[name]
 
 
@@ -228,9 +224,7 @@ def _object(element: ElementTree.Element) -> tuple[str, bool, tuple[float, float
         text = _text(element, f"bndbox/{tag}")
         number = float(text)
         if not math.isfinite(number) or abs(number) > LARGEST_COORDINATE:
-            raise ValueError(
-                f"<{tag}>{text}</{tag}> of a {name!r} is no place in a picture; correct or remove it"
-            )
+            raise ValueError(f"<{tag}>{text}</{tag}> of a {name!r} is no place in a picture; correct or remove it")
         corners.append(number)
     x1, y1, x2, y2 = corners
     return name, _text(element, "difficult", "0") not in ("0", "false", ""), (x1 - 1, y1 - 1, x2, y2)

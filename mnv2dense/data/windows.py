@@ -39,9 +39,7 @@ def zoom_out_window(height: int, width: int, ratio: float, rng: np.random.Genera
     return Window(left, top, left + canvas_width, top + canvas_height)
 
 
-def crop_window(
-    canvas: Window, objects: Boxes, minimum_overlaps: Sequence[float], rng: np.random.Generator
-) -> Window:
+def crop_window(canvas: Window, objects: Boxes, minimum_overlaps: Sequence[float], rng: np.random.Generator) -> Window:
     """Choose a crop of ``canvas`` by the SSD paper's rule (section 2.2).
 
     Sides are 0.3 to 1 times those of the canvas, at an aspect ratio of 1/2 to 2 times its own. The minimum
@@ -118,16 +116,12 @@ class View:
         origin = np.array((self.part.left, self.part.top) * 2)
         target = np.array((self.place.left, self.place.top) * 2)
         height, width = self._place_size()
-        scale = np.array(
-            (width / (self.part.right - self.part.left), height / (self.part.bottom - self.part.top)) * 2
-        )
+        scale = np.array((width / (self.part.right - self.part.left), height / (self.part.bottom - self.part.top)) * 2)
         on_canvas = ((boxes[keep] - origin) * scale + target) / (self.size[::-1] * 2)
         kept[:, :4] = on_canvas.clip(0, 1)
         return np.asarray(kept)
 
-    def _draw(
-        self, image: npt.NDArray[np.uint8], interpolation: int, fill: tuple[int, ...]
-    ) -> npt.NDArray[np.uint8]:
+    def _draw(self, image: npt.NDArray[np.uint8], interpolation: int, fill: tuple[int, ...]) -> npt.NDArray[np.uint8]:
         part, place = image[self.part.top : self.part.bottom, self.part.left : self.part.right], self.place
         if (size := self._place_size()) != part.shape[:2]:
             part = np.asarray(cv2.resize(part, size[::-1], interpolation=interpolation), np.uint8)

@@ -114,16 +114,12 @@ def _folders(root: Path, split: str) -> tuple[Path, Path]:
         raise FileNotFoundError(f"data.root={root}: no such folder (looked from {Path.cwd()}).")
     names = (split, "valid") if split == "val" else (split,)
     layouts = [
-        pair
-        for name in names
-        for pair in ((f"images/{name}", f"labels/{name}"), (f"{name}/images", f"{name}/labels"))
+        pair for name in names for pair in ((f"images/{name}", f"labels/{name}"), (f"{name}/images", f"{name}/labels"))
     ]
     for images, labels in layouts:
         if (root / images).is_dir():
             if not (root / labels).is_dir():
-                raise FileNotFoundError(
-                    f"{root / labels}: no such folder, beside {images} it holds the labels."
-                )
+                raise FileNotFoundError(f"{root / labels}: no such folder, beside {images} it holds the labels.")
             return root / images, root / labels
     looked = ", ".join(images for images, _ in layouts)
     there = ", ".join(sorted(path.name for path in root.iterdir())[:10]) or "nothing"
@@ -148,9 +144,7 @@ def _class_names(root: Path) -> tuple[str, ...]:
                     raise ValueError(f"{file}: the keys of 'names' are {list(names)[:10]}, not 0, 1, 2, ...")
                 names = [names[label] for label in range(len(names))]
             if not isinstance(names, list) or not names:
-                raise ValueError(
-                    f"{file}: 'names' is {names!r}; give the class names as a list, or 0: name, 1: ..."
-                )
+                raise ValueError(f"{file}: 'names' is {names!r}; give the class names as a list, or 0: name, 1: ...")
             return tuple(str(name) for name in names)
     if (root / "classes.txt").is_file():
         lines = (root / "classes.txt").read_text(encoding="utf-8-sig").splitlines()
@@ -174,9 +168,7 @@ def _read_labels(file: Path, num_classes: int) -> list[tuple[int, tuple[float, f
             try:
                 labels.append(_parse_line(line, num_classes))
             except ValueError as error:
-                raise ValueError(
-                    f"{file}, line {number}: {error}; the line is {line.strip()!r:.100}."
-                ) from error
+                raise ValueError(f"{file}, line {number}: {error}; the line is {line.strip()!r:.100}.") from error
     return labels
 
 
@@ -190,8 +182,6 @@ def _parse_line(line: str, num_classes: int) -> tuple[int, tuple[float, float, f
         x, y, width, height = rest
         return int(first), (x - width / 2, y - height / 2, width, height)
     if len(rest) < 6 or len(rest) % 2:
-        raise ValueError(
-            f"{len(rest)} values after the class; a box has 4, a polygon an even number of 6 or more"
-        )
+        raise ValueError(f"{len(rest)} values after the class; a box has 4, a polygon an even number of 6 or more")
     xs, ys = rest[0::2], rest[1::2]
     return int(first), (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))

@@ -102,9 +102,7 @@ class SSDLiteHead(nn.Module):
 
         norm = {"eps": norm_eps, "momentum": norm_momentum}
         channels = [first.channels, second.channels, *extra_channels]
-        self.extra = nn.ModuleList(
-            _extra_layer(before, after, norm) for before, after in pairwise(channels[1:])
-        )
+        self.extra = nn.ModuleList(_extra_layer(before, after, norm) for before, after in pairwise(channels[1:]))
         cells = anchors_per_cell(maps=len(channels), first_map_anchors=first_map_anchors)
         self.box_predictors = nn.ModuleList(
             _predictor(wide, 4 * count, norm) for wide, count in zip(channels, cells, strict=True)
@@ -125,8 +123,7 @@ class SSDLiteHead(nn.Module):
             maps.append(layer(maps[-1]))
         deltas = [_per_anchor(predict(x), 4) for predict, x in zip(self.box_predictors, maps, strict=True)]
         logits = [
-            _per_anchor(predict(x), self._columns)
-            for predict, x in zip(self.class_predictors, maps, strict=True)
+            _per_anchor(predict(x), self._columns) for predict, x in zip(self.class_predictors, maps, strict=True)
         ]
         anchors = self.anchors
         if size != self._size:
@@ -147,7 +144,8 @@ class SSDLiteHead(nn.Module):
         for index, (boxes, scores) in enumerate(zip(decoded.boxes, decoded.scores, strict=True)):
             flat = scores.flatten()
             best = flat.topk(min(self.candidates, flat.numel()))
-            kept = best.values >= self.score_threshold
+            # Not `>=`: a NaN must get through to the metric, which names the picture, and not look like an empty one.
+            kept = ~(best.values < self.score_threshold)
             values, pairs = best.values[kept], best.indices[kept]
             labels = pairs % scores.shape[1]
             candidates = boxes[pairs // scores.shape[1]]
@@ -179,9 +177,7 @@ def _conv(
     before: int, after: int, norm: Mapping[str, Any], *, stride: int = 1, depthwise: bool = False
 ) -> nn.Sequential:
     kernel = 3 if depthwise else 1
-    conv = nn.Conv2d(
-        before, after, kernel, stride, kernel // 2, groups=before if depthwise else 1, bias=False
-    )
+    conv = nn.Conv2d(before, after, kernel, stride, kernel // 2, groups=before if depthwise else 1, bias=False)
     return nn.Sequential(conv, _BatchNorm(after, **norm), nn.ReLU6(inplace=True))
 
 

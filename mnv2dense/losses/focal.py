@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mnv2dense.boxes import SCALES, BoxScales
 from mnv2dense.matching import IGNORED, assign
 from mnv2dense.types import Batch, BoxPredictions
 
@@ -27,7 +26,6 @@ class SigmoidFocalLoss:
         threshold: least IoU, 0..1, at which an anchor follows a truth; see :func:`mnv2dense.matching.match`.
         class_weight: factor of the classification term.
         box_weight: factor of the box term.
-        scales: the box coder's factors; the decoding head must use the same.
 
     Attributes:
         scores: what the head's logits must be.
@@ -46,14 +44,11 @@ class SigmoidFocalLoss:
         threshold: float = 0.5,
         class_weight: float = 1.0,
         box_weight: float = 1.0,
-        scales: BoxScales = SCALES,
     ) -> None:
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold}: an IoU lies between 0 and 1; SSD matches at 0.5.")
         if not 0 <= alpha <= 1:
-            raise ValueError(
-                f"alpha is {alpha}: it shares weight between yes and no, 0 to 1; the paper has 0.25."
-            )
+            raise ValueError(f"alpha is {alpha}: it shares weight between yes and no, 0 to 1; the paper has 0.25.")
         if gamma < 0:
             raise ValueError(f"gamma is {gamma}: below 0 easy anchors would dominate; the paper has 2.")
         self.alpha = alpha
@@ -61,7 +56,6 @@ class SigmoidFocalLoss:
         self.threshold = threshold
         self.class_weight = class_weight
         self.box_weight = box_weight
-        self.scales = scales
 
     def __call__(self, raw: BoxPredictions, batch: Batch) -> dict[str, Tensor]:
         """Compare predictions with truth.
@@ -73,7 +67,7 @@ class SigmoidFocalLoss:
         Returns:
             ``classification`` and ``box``, scalars; finite and differentiable without any object, too.
         """
-        targets = assign(raw.anchors, batch, threshold=self.threshold, scales=self.scales)
+        targets = assign(raw.anchors, batch, threshold=self.threshold)
         matched = targets.labels >= 0
         normaliser = matched.sum().clamp(min=1)
 

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mnv2dense.boxes import SCALES, BoxScales
 from mnv2dense.matching import BACKGROUND, assign
 from mnv2dense.types import Batch, BoxPredictions
 
@@ -27,7 +26,6 @@ class MultiBoxLoss:
         min_negatives: kept at least, so that pictures without objects teach too.
         class_weight: factor of the classification term.
         box_weight: factor of the box term.
-        scales: the box coder's factors; the decoding head must use the same.
 
     Attributes:
         scores: what the head's logits must be.
@@ -46,7 +44,6 @@ class MultiBoxLoss:
         min_negatives: int = 3,
         class_weight: float = 1.0,
         box_weight: float = 1.0,
-        scales: BoxScales = SCALES,
     ) -> None:
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold}: an IoU lies between 0 and 1; SSD matches at 0.5.")
@@ -60,7 +57,6 @@ class MultiBoxLoss:
         self.min_negatives = min_negatives
         self.class_weight = class_weight
         self.box_weight = box_weight
-        self.scales = scales
 
     def __call__(self, raw: BoxPredictions, batch: Batch) -> dict[str, Tensor]:
         """Compare predictions with truth.
@@ -72,7 +68,7 @@ class MultiBoxLoss:
         Returns:
             ``classification`` and ``box``, scalars; finite and differentiable without any object, too.
         """
-        targets = assign(raw.anchors, batch, threshold=self.threshold, scales=self.scales)
+        targets = assign(raw.anchors, batch, threshold=self.threshold)
         matched = targets.labels >= 0
         normaliser = matched.sum().clamp(min=1)
 

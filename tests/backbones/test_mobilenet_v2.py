@@ -12,9 +12,7 @@ def parameters(model: torch.nn.Module) -> int:
 
 
 @pytest.mark.parametrize(("width_mult", "published"), [(1.0, 3_504_872), (1.4, 6_108_776)])
-def test_with_a_classifier_of_1000_classes_it_has_the_published_parameters(
-    width_mult: float, published: int
-) -> None:
+def test_with_a_classifier_of_1000_classes_it_has_the_published_parameters(width_mult: float, published: int) -> None:
     model = MobileNetV2(width_mult=width_mult)
     channels = model.feature_info["last_conv"].channels
     assert parameters(model) + (channels + 1) * 1000 == published
