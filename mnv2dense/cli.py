@@ -39,7 +39,7 @@ from mnv2dense.model import DenseModel, build_model
 from mnv2dense.predictor import Predictor
 from mnv2dense.preflight import check_classes, check_length, check_monitor, check_resume
 from mnv2dense.run_folder import RunFolder
-from mnv2dense.scoring import report, score, table
+from mnv2dense.scoring import anchor_bound, report, score, table
 from mnv2dense.task import Task
 from mnv2dense.types import Metric
 
@@ -256,7 +256,11 @@ def _score_and_report(
         scores = score(model, datamodule, metric, device=device, advance=lambda count: bar.advance(job, count))
     if _is_first_process():
         report(folder, model=model, datamodule=datamodule, metric=metric, scores=scores)
-        _console.print(table(scores, title=title))
+        bound = None if datamodule.val is None else anchor_bound(model, datamodule.val)
+        caption = None if bound is None else f"{bound:.1%} of the objects can have an anchor of their own at IoU 0.5"
+        if caption:
+            log.debug("%s", caption)
+        _console.print(table(scores, title=title, caption=caption))
         print(folder.path)
 
 

@@ -175,7 +175,7 @@ def _construct(
     config: Mapping[str, Any],
     packages: Sequence[str],
     part: str,
-    *arguments: Any,
+    *arguments: Any,  # noqa: ANN401
     **completed: Any,  # noqa: ANN401
 ) -> nn.Module:
     options = {key: value for key, value in config.items() if key != "_target_"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,13 +12,17 @@ import torch
 from rich.table import Table
 from torch.utils.data import DataLoader
 
+from mnv2dense.boxes import xywh_to_xyxy
 from mnv2dense.data.module import DataModule
 from mnv2dense.draw import contact_sheet, draw_truth_beside, plot_precision_recall, save_picture
+from mnv2dense.geometry import boxes_to_input, fit
+from mnv2dense.heads.ssdlite import SSDLiteHead
+from mnv2dense.matching import anchor_recall
 from mnv2dense.metrics.coco_map import CocoMeanAP
 from mnv2dense.model import DenseModel
 from mnv2dense.predictor import Predictor
 from mnv2dense.run_folder import RunFolder
-from mnv2dense.types import IGNORE_LABEL, Batch, Detections, Infos, Metric, Sample
+from mnv2dense.types import IGNORE_LABEL, Batch, Dataset, Detections, Infos, Metric, Sample
 
 log = logging.getLogger(__name__)
 
@@ -105,9 +110,41 @@ def draw_samples(
     save_picture(contact_sheet(panels, columns=2), path)
 
 
-def table(scores: Mapping[str, float], *, title: str) -> Table:
+def anchor_bound(model: DenseModel, dataset: Dataset, *, pictures: int = 500) -> float | None:
+    """The share of objects that the head's anchors can meet with IoU 0.5, each object by an anchor of its own.
+
+    Where small objects crowd, no training gets far past it; so it stands beside the score. Crowds are left out.
+
+    Args:
+        model: a detector; None comes back for a head without anchors.
+        dataset: whose truth is asked.
+        pictures: at most so many, evenly spread, are looked at.
+    """
+    if not isinstance(model.head, SSDLiteHead):
+        return None
+    truth = dataset.coco_ground_truth()
+    boxes_of: dict[int, list[list[float]]] = defaultdict(list)
+    for annotation in truth["annotations"]:
+        if not annotation.get("iscrowd"):
+            boxes_of[annotation["image_id"]].append(annotation["bbox"])
+    images = [image for image in truth["images"] if boxes_of[image["id"]]]
+    chosen = images[:: max(1, len(images) // pictures)]
+    met = total = 0.0
+    for image in chosen:
+        placed = fit(image["height"], image["width"], model.size, model.resize)
+        boxes = boxes_to_input(
+            xywh_to_xyxy(torch.tensor(boxes_of[image["id"]])),
+            torch.tensor([placed.scale_x, placed.scale_y]),
+            torch.tensor([placed.offset_x, placed.offset_y]),
+        )
+        met += len(boxes) * anchor_recall(model.head.anchors.cpu(), boxes)
+        total += len(boxes)
+    return met / total if total else None
+
+
+def table(scores: Mapping[str, float], *, title: str, caption: str | None = None) -> Table:
     """The headline scores as a table for the terminal; a dash where the data set cannot tell."""
-    made = Table(title=title, title_justify="left")
+    made = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     made.add_column("score")
     made.add_column("value", justify="right")
     made.add_column("of what", style="dim")
