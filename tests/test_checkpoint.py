@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mnv2dense.checkpoint import (
+    CheckpointError,
+    find_checkpoint,
+    load_model,
+    load_weights,
+    model_entry,
+    save_model,
+)
+from mnv2dense.model import DenseModel
+from tests.tiny import pictures, tiny_model
+
+
+@pytest.fixture(scope="module")
+def model() -> DenseModel:
+    return tiny_model(class_names=["cat", "dog", "owl"], resize="letterbox")
+
+
+@pytest.fixture(scope="module")
+def saved(model: DenseModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(model, tmp_path_factory.mktemp("saved") / "model.ckpt")
+
+
+def test_a_loaded_model_gives_the_same_raw_predictions(model: DenseModel, saved: Path) -> None:
+    loaded = load_model(saved)
+    assert not loaded.training
+    assert loaded.class_names == ("cat", "dog", "owl")
+    assert (loaded.size, loaded.resize) == (model.size, "letterbox")
+    for ours, theirs in zip(model(pictures()), loaded(pictures()), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_run_folder_stands_for_its_best_checkpoint_and_else_its_last(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    last.touch()
+    assert find_checkpoint(tmp_path) == last
+    best = tmp_path / "checkpoints" / "best.ckpt"
+    best.touch()
+    assert find_checkpoint(tmp_path) == best
+    assert find_checkpoint(tmp_path / "checkpoints") == best
+    assert find_checkpoint(str(last)) == last
+
+
+def test_a_path_that_is_not_there_says_where_was_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=rf"'nowhere' does not exist \(looked at {tmp_path}/nowhere\)"):
+        load_model("nowhere")
+    with pytest.raises(FileNotFoundError, match=r"holds no checkpoints/best\.ckpt or checkpoints/last\.ckpt"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.999])
+def test_a_file_cut_short_is_refused(saved: Path, tmp_path: Path, kept: float) -> None:
+    content = saved.read_bytes()
+    cut = tmp_path / "cut.ckpt"
+    cut.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
+    with pytest.raises(CheckpointError, match=r"cut\.ckpt"):
+        load_model(cut)
+
+
+@pytest.mark.parametrize("content", [b"<!DOCTYPE html>", b"hello", b".", b"G", b"\x89PNG\r\n\x1a\n" + bytes(100)])
+def test_a_file_that_is_something_else_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "page.ckpt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"page\.ckpt"):
+        load_model(tmp_path / "page.ckpt")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"weight": torch.zeros(2)},
+        torch.zeros(2),
+        [1, 2],
+        {"mnv2dense": 3},
+        {"mnv2dense": {"format": 1, "config": {}}},
+    ],
+)
+def test_a_torch_file_of_another_project_is_told_where_it_could_go(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "foreign.pt")
+    with pytest.raises(CheckpointError, match=r"not a checkpoint of mnv2dense.* go to backbone\.weights="):
+        load_model(tmp_path / "foreign.pt")
+
+
+class TouchesAFile:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda thing, path: path.write_bytes(pickle.dumps(thing))])
+def test_a_file_that_would_run_code_is_refused_and_nothing_runs(
+    model: DenseModel, tmp_path: Path, save: Callable[[object, Path], object]
+) -> None:
+    touched = tmp_path / "touched"
+    file = tmp_path / "hostile.ckpt"
+    save({"mnv2dense": model_entry(model), "extra": TouchesAFile(touched)}, file)
+    with pytest.raises(CheckpointError, match=r"hostile\.ckpt is refused: .* that loading would run"):
+        load_model(file)
+    assert not touched.exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "options"),
+    [
+        ("os.system", {"command": "touch {folder}/drawn"}),
+        ("subprocess.Popen", {"args": ["touch", "{folder}/drawn"]}),
+        ("builtins.open", {"file": "{folder}/drawn", "mode": "w"}),
+        ("mnv2dense.data.shapes.draw_shapes", {"folder": "{folder}/drawn"}),
+        ("mnv2dense.model.importlib.import_module", {"name": "this"}),
+    ],
+)
+@pytest.mark.parametrize("part", ["backbone", "head"])
+def test_a_config_in_a_file_may_name_nothing_that_acts(
+    model: DenseModel, tmp_path: Path, part: str, target: str, options: dict[str, Any]
+) -> None:
+    entry = model_entry(model)
+    placed = {key: str(value).format(folder=tmp_path) for key, value in options.items()}
+    hostile = {"_target_": target, "features": ["stride16_expanded", "last_conv"], **placed}
+    entry["config"] = entry["config"] | {part: hostile}
+    torch.save({"mnv2dense": entry}, tmp_path / "hostile.ckpt")
+    with pytest.raises(CheckpointError, match=rf"{part}\._target_='{target}'"):
+        load_model(tmp_path / "hostile.ckpt")
+    assert [path.name for path in tmp_path.iterdir()] == ["hostile.ckpt"]
+
+
+def test_a_format_from_the_future_asks_for_an_update(model: DenseModel, tmp_path: Path) -> None:
+    torch.save({"mnv2dense": model_entry(model) | {"format": 2}}, tmp_path / "new.ckpt")
+    with pytest.raises(CheckpointError, match=r"has format 2, this version reads 1: update mnv2dense"):
+        load_model(tmp_path / "new.ckpt")
+
+
+def test_weights_that_do_not_belong_to_the_config_are_an_error(model: DenseModel, tmp_path: Path) -> None:
+    entry = model_entry(model)
+    entry["weights"].pop("backbone.stem.0.weight")
+    torch.save({"mnv2dense": entry}, tmp_path / "lacking.ckpt")
+    with pytest.raises(CheckpointError, match=r"lacking\.ckpt: .*backbone\.stem\.0\.weight"):
+        load_model(tmp_path / "lacking.ckpt")
+
+
+def test_another_number_of_classes_takes_all_but_the_class_predictors(saved: Path, model: DenseModel) -> None:
+    other = tiny_model(5, seed=1)
+    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    loaded = load_weights(other, saved)
+    after, source = other.state_dict(), model.state_dict()
+    assert all(name.startswith("head.class_predictors.") for name in loaded.left)
+    assert {name.rpartition(".")[0][-2:] for name in loaded.left} == {".1"}  # their last convolutions alone
+    assert len(loaded.left) == 6 * 2
+    assert all(torch.equal(after[name], before[name]) for name in loaded.left)
+    assert all(torch.equal(after[name], source[name]) for name in loaded.taken)
+    assert len(loaded.taken) + len(loaded.left) == len(after)
+
+
+def test_weights_of_which_none_fits_are_an_error(model: DenseModel, tmp_path: Path) -> None:
+    entry = model_entry(model) | {"weights": {"stem": torch.zeros(3)}}
+    torch.save({"mnv2dense": entry}, tmp_path / "other.ckpt")
+    with pytest.raises(CheckpointError, match=r"none of its tensors fits this model; is it of another width"):
+        load_weights(tiny_model(), tmp_path / "other.ckpt")
