@@ -1,0 +1,114 @@
+"""The seams: every part keeps its contract, and all ways to a prediction give the same one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mnv2dense import MobileNetV2, MultiBoxLoss, SigmoidFocalLoss, SSDLiteHead
+from mnv2dense.data.coco import CocoDetection
+from mnv2dense.data.module import DataModule
+from mnv2dense.data.shapes import Shapes, draw_shapes
+from mnv2dense.data.voc import VocDetection
+from mnv2dense.data.yolo import YoloDetection
+from mnv2dense.geometry import ResizeMode
+from mnv2dense.metrics.coco_map import CocoMeanAP
+from mnv2dense.predictor import Predictor
+from mnv2dense.types import Backbone, Dataset, Detections, Head, Loss, Metric
+from tests.tiny import batch_of, pictures, tiny_model
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_shapes(tmp_path_factory.mktemp("data") / "shapes", train=1, val=3, size=64)
+
+
+def assert_same(ours: Detections, theirs: Detections) -> None:
+    """As sets of boxes: rounding may swap neighbours whose scores tie."""
+    assert len(ours) == len(theirs) > 0
+    torch.testing.assert_close(ours.scores, theirs.scores, rtol=0, atol=1e-4)
+    for box, score, label in zip(ours.boxes, ours.scores, ours.labels, strict=True):
+        alike = (theirs.labels == label) & ((theirs.scores - score).abs() < 1e-4)
+        assert ((theirs.boxes[alike] - box).abs().amax(dim=1) < 0.05).any()
+
+
+@pytest.mark.parametrize("resize", ["squash", "letterbox"])
+def test_validation_predictor_and_raw_predictions_give_the_same_detections(shapes: Path, resize: ResizeMode) -> None:
+    model = tiny_model(6, resize=resize)
+    data = CocoDetection(root=shapes, split="val")
+    module = DataModule(train=None, val=data, size=model.size, resize=resize, batch_size=3, num_workers=0)
+    (batch,) = module.val_dataloader()
+    with torch.no_grad():
+        validated = model.predict(batch.images, batch.infos)
+        from_raw = model.results(model(batch.images), batch.infos)
+    predictor = Predictor(model, device="cpu")
+    for index, found in enumerate(validated):
+        height, width = batch.infos.sizes[index].tolist()
+        assert height != width  # shapes come in all proportions, or squash and letterbox would be one
+        assert found.boxes[:, 0::2].max() <= width
+        assert found.boxes[:, 1::2].max() <= height
+        assert_same(from_raw[index], found)
+        assert_same(predictor(data.path_of(int(batch.infos.image_ids[index]))), found)
+        assert_same(predictor(data[index].image), found)
+
+
+def test_backbone_head_losses_and_metric_keep_their_protocols() -> None:
+    backbone: Backbone = MobileNetV2(width_mult=0.35, features=("stride16_expanded", "last_conv"))
+    head: Head = SSDLiteHead(backbone.feature_info, size=(96, 96), class_names=["a"])
+    multibox: Loss = MultiBoxLoss()
+    focal: Loss = SigmoidFocalLoss()
+    metric: Metric = CocoMeanAP()
+    assert isinstance(backbone, Backbone)
+    assert isinstance(head, Head)
+    assert isinstance(multibox, Loss)
+    assert isinstance(focal, Loss)
+    assert_has(metric, Metric)
+
+
+@pytest.mark.parametrize("dataset", [CocoDetection, VocDetection, YoloDetection, Shapes])
+def test_every_format_keeps_the_protocol_of_data_sets(dataset: type) -> None:
+    methods = {name for name in vars(Dataset) if callable(getattr(Dataset, name)) and not name.startswith("_")}
+    assert {"path_of", "coco_ground_truth"} <= methods
+    assert {name for name in ({*methods, "__len__", "__getitem__"}) if not hasattr(dataset, name)} == set()
+
+
+def assert_has(thing: object, protocol: type) -> None:
+    wanted = {name for name in vars(protocol) if not name.startswith("_")}
+    assert wanted
+    assert {name for name in wanted if not callable(getattr(thing, name, None))} == set()
+
+
+@pytest.mark.parametrize(("scores", "loss"), [("softmax", MultiBoxLoss()), ("sigmoid", SigmoidFocalLoss())])
+def test_every_loss_gives_scalars_that_reach_the_whole_backbone(scores: str, loss: Loss) -> None:
+    model = tiny_model(scores=scores).train()
+    batch = batch_of(pictures(2), [[[10.0, 12.0, 60.0, 70.0]], [[30.0, 20.0, 90.0, 90.0]]], [[0], [2]])
+    terms = loss(model(batch.images), batch)
+    assert all(term.ndim == 0 and term.isfinite() for term in terms.values())
+    sum(terms.values()).backward()
+    for name, parameter in model.backbone.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_every_feature_has_the_channels_and_stride_it_announces() -> None:
+    names = ("stride2", "stride4", "stride8", "stride16", "stride16_expanded", "last_bottleneck", "last_conv")
+    for output_stride in (8, 16, 32):
+        backbone = MobileNetV2(width_mult=0.35, output_stride=output_stride, features=names).eval()
+        found = backbone(torch.zeros(1, 3, 64, 96))
+        assert tuple(found) == names
+        for name, info in backbone.feature_info.items():
+            assert found[name].shape == (1, info.channels, 64 // info.stride, 96 // info.stride)
+
+
+def test_importing_the_package_loads_torch_and_nothing_heavier() -> None:
+    heavy = (
+        "pytorch_lightning hydra omegaconf albumentations pycocotools faster_coco_eval torchvision cv2 PIL matplotlib "
+        "safetensors rich tensorboard"
+    )
+    program = f"import mnv2dense, sys; print(*(name for name in '{heavy}'.split() if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
