@@ -271,13 +271,9 @@ def test_data_sets_with_different_classes_are_refused() -> None:
         shorter.setup("fit")
 
 
-def test_pictures_are_found_by_their_id_in_training_then_validation() -> None:
+def test_training_pictures_are_found_by_their_ids() -> None:
     module = DataModule(train=Squares(3), val=Squares(3, first=3))
-    assert module.path_of(101) == Path("101.png")
-    assert module.path_of(104) == Path("104.png")
     assert module.train_paths(torch.tensor([100, 102])) == [Path("100.png"), Path("102.png")]
-    with pytest.raises(KeyError, match="no picture has the id 9"):
-        module.path_of(9)
 
 
 def test_it_describes_its_data_in_numbers() -> None:
