@@ -18,9 +18,7 @@ _SMALLEST_SCALE = 0.1
 _RATIOS = (1.0, 2.0, 1 / 2, 3.0, 1 / 3)
 
 
-def map_sizes(
-    image_size: tuple[int, int], *, first_stride: int = 16, count: int = 6
-) -> list[tuple[int, int]]:
+def map_sizes(image_size: tuple[int, int], *, first_stride: int = 16, count: int = 6) -> list[tuple[int, int]]:
     """(height, width) of the pyramid's maps: the first at ``first_stride``, each next one half of the last.
 
     Stride-2 convolutions with padding round up, and so does this: 300 pixels give 19, 10, 5, 3, 2, 1 cells.

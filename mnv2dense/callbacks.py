@@ -96,9 +96,7 @@ class NaNGuard(pl.Callback):
         """Never let a broken model take the place of a good checkpoint."""
         self._look_at_all(trainer)
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """A run that starts again starts clean."""
         self._seen.clear()
 
@@ -161,9 +159,7 @@ class Freeze(pl.Callback):
         backbone = pl_module.get_submodule("model.backbone")
         frozen = freeze(backbone, self.backbone)
         norms = (backbone if self.batch_norm else nn.ModuleList(frozen)).modules()
-        self._fixed_norms = [
-            module for module in norms if isinstance(module, nn.modules.batchnorm._BatchNorm)
-        ]
+        self._fixed_norms = [module for module in norms if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Here and not in setup: Lightning warns of modules that are in evaluation mode before training."""
@@ -195,9 +191,7 @@ def freeze(backbone: nn.Module, upto: bool | int) -> list[nn.Module]:
     else:
         blocks = list(backbone.get_submodule("blocks").children())
         if upto > len(blocks):
-            raise ValueError(
-                f"backbone={upto}: this backbone has {len(blocks)} blocks; give at most that, or true"
-            )
+            raise ValueError(f"backbone={upto}: this backbone has {len(blocks)} blocks; give at most that, or true")
         frozen = [backbone.get_submodule("stem"), *blocks[:upto]]
     for module in frozen:
         module.requires_grad_(False)

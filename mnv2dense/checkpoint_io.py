@@ -36,11 +36,7 @@ class AtomicCheckpointIO(CheckpointIO):
             OSError,
             RuntimeError,
         ) as error:  # torch's zip writer turns a failed write into a RuntimeError
-            kept = (
-                "the checkpoint that was there before is whole"
-                if target.exists()
-                else "there was none before"
-            )
+            kept = "the checkpoint that was there before is whole" if target.exists() else "there was none before"
             raise OSError(
                 getattr(error, "errno", None),
                 f"{target}: checkpoint not written ({error}); {kept}. "
@@ -72,9 +68,7 @@ class AtomicCheckpointIO(CheckpointIO):
                 "Nothing in it was run; use a checkpoint written by this package"
             ) from error
         if not isinstance(checkpoint, dict):
-            raise ValueError(
-                f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint of a training run"
-            )
+            raise ValueError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint of a training run")
         return checkpoint
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:

@@ -83,9 +83,7 @@ def draw_detections(
     return np.asarray(canvas, dtype=np.uint8).copy()
 
 
-def draw_truth_beside(
-    image: Picture, truth: Detections, detections: Detections, *, threshold: float = 0.3
-) -> Picture:
+def draw_truth_beside(image: Picture, truth: Detections, detections: Detections, *, threshold: float = 0.3) -> Picture:
     """Two titled panels: the truth on the left, what was found on the right. Small pictures are enlarged.
 
     Args:
@@ -127,16 +125,12 @@ def contact_sheet(images: Sequence[Picture], *, columns: int = 2, gap: int = 12)
         ValueError: there are no pictures, or ``columns`` is below 1.
     """
     if not images or columns < 1:
-        raise ValueError(
-            f"{len(images)} pictures in {columns} columns make no sheet; give at least one of each."
-        )
+        raise ValueError(f"{len(images)} pictures in {columns} columns make no sheet; give at least one of each.")
     columns = min(columns, len(images))
     rows = [images[start : start + columns] for start in range(0, len(images), columns)]
     widths = [max(_checked(image).shape[1] for image in images[k::columns]) for k in range(columns)]
     heights = [max(image.shape[0] for image in row) for row in rows]
-    sheet = np.full(
-        (sum(heights) + gap * (len(rows) + 1), sum(widths) + gap * (columns + 1), 3), 255, np.uint8
-    )
+    sheet = np.full((sum(heights) + gap * (len(rows) + 1), sum(widths) + gap * (columns + 1), 3), 255, np.uint8)
     for i, row in enumerate(rows):
         for k, image in enumerate(row):
             height, width = image.shape[:2]
@@ -166,8 +160,7 @@ def plot_curves(history: Mapping[str, Sequence[tuple[int, float]]], path: str | 
         path: PNG to write.
     """
     finite = {
-        name: [(epoch, value) for epoch, value in points if math.isfinite(value)]
-        for name, points in history.items()
+        name: [(epoch, value) for epoch, value in points if math.isfinite(value)] for name, points in history.items()
     }
     losses = {name: points for name, points in finite.items() if points and "loss" in name.lower()}
     scores = {name: points for name, points in finite.items() if points and "loss" not in name.lower()}
@@ -232,9 +225,7 @@ def plot_precision_recall(
         left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False, fontsize=9)
     if named:
         title = "class, AP50" if len(named) == len(ranked) else f"best and worst 6 of {len(ranked)}, AP50"
-        legend = right.legend(
-            loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8, title=title
-        )
+        legend = right.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8, title=title)
         legend.get_title().set_fontsize(8)
     return _save(figure, path)
 

@@ -21,9 +21,7 @@ def check_length(trainer: Mapping[str, Any]) -> None:
     """
     epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps", -1)
     if isinstance(epochs, int) and epochs < 1 and steps < 1:
-        raise ValueError(
-            f"trainer.max_epochs={epochs}: train for at least 1 epoch; schedules span the whole run."
-        )
+        raise ValueError(f"trainer.max_epochs={epochs}: train for at least 1 epoch; schedules span the whole run.")
 
 
 def check_monitor(monitor: str, metric: Metric, datamodule: DataModule) -> None:
@@ -54,9 +52,7 @@ def check_resume(path: str, model: DenseModel) -> Path:
     file = find_checkpoint(path, names=("last.ckpt", "best.ckpt"))
     checkpoint = read_checkpoint(file)
     if "optimizer_states" not in checkpoint:
-        raise ValueError(
-            f"resume={path}: {file.name} is a model alone, not a run to go on with; use init_from={path}."
-        )
+        raise ValueError(f"resume={path}: {file.name} is a model alone, not a run to go on with; use init_from={path}.")
     own, found = (
         {name: tensor.shape for name, tensor in weights.items()}
         for weights in (model.state_dict(), checkpoint[ENTRY]["weights"])

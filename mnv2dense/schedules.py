@@ -144,9 +144,7 @@ class Step(_Warmup):
     ) -> None:
         super().__init__(total_steps=total_steps, warmup=warmup, warmup_start=warmup_start)
         if not 0 < gamma <= 1:
-            raise ValueError(
-                f"gamma={gamma}: multiplies the learning rate at each milestone; within 0..1, above 0"
-            )
+            raise ValueError(f"gamma={gamma}: multiplies the learning rate at each milestone; within 0..1, above 0")
         fractions = [_fraction_of_run(milestone, epochs) for milestone in milestones]
         if fractions != sorted(set(fractions)):
             raise ValueError(f"milestones={list(milestones)}: each must lie after the one before it")
@@ -187,7 +185,5 @@ def _fraction_of_run(milestone: float, epochs: int | None) -> float:
             )
         milestone = milestone / epochs
     if not 0 < milestone < 1:
-        raise ValueError(
-            f"milestones: {milestone:g} of the run; each must lie inside the run, between 0 and 1"
-        )
+        raise ValueError(f"milestones: {milestone:g} of the run; each must lie inside the run, between 0 and 1")
     return milestone

@@ -153,9 +153,7 @@ class Detections:
 
     def to(self, device: torch.device | str) -> Detections:
         """The same detections with their tensors on ``device``."""
-        return Detections(
-            self.boxes.to(device), self.scores.to(device), self.labels.to(device), self.class_names
-        )
+        return Detections(self.boxes.to(device), self.scores.to(device), self.labels.to(device), self.class_names)
 
 
 @runtime_checkable

@@ -11,12 +11,8 @@ import torch
 from mnv2dense.anchors import anchors_per_cell, default_boxes, map_sizes
 
 
-@pytest.mark.parametrize(
-    ("side", "first_map_anchors", "count"), [(320, 3, 2034), (320, 6, 3234), (300, 3, 1917)]
-)
-def test_ssdlite_has_as_many_anchors_as_published(
-    side: int, first_map_anchors: Literal[3, 6], count: int
-) -> None:
+@pytest.mark.parametrize(("side", "first_map_anchors", "count"), [(320, 3, 2034), (320, 6, 3234), (300, 3, 1917)])
+def test_ssdlite_has_as_many_anchors_as_published(side: int, first_map_anchors: Literal[3, 6], count: int) -> None:
     sizes = map_sizes((side, side))
     boxes = default_boxes(sizes, (side, side), first_map_anchors=first_map_anchors)
     assert boxes.shape == (count, 4)

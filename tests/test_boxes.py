@@ -75,9 +75,7 @@ def test_decoding_undoes_encoding() -> None:
     corners = torch.rand(3, 50, 2, generator=generator) * 300 - 20
     boxes = torch.cat((corners, corners + 1 + 80 * torch.rand(3, 50, 2, generator=generator)), dim=-1)
     anchors = boxes[0].flip(0)
-    torch.testing.assert_close(
-        box_math.decode(box_math.encode(boxes, anchors), anchors), boxes, atol=1e-3, rtol=0
-    )
+    torch.testing.assert_close(box_math.decode(box_math.encode(boxes, anchors), anchors), boxes, atol=1e-3, rtol=0)
 
 
 def test_encoding_a_degenerate_box_is_finite() -> None:
@@ -101,9 +99,7 @@ def test_clipping_keeps_boxes_inside_the_picture() -> None:
 
 
 def test_nms_drops_the_weaker_of_two_alike_but_only_within_a_class() -> None:
-    boxes = tensor(
-        [[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 9.0], [0.0, 0.0, 10.0, 9.5], [50.0, 0.0, 60.0, 9.0]]
-    )
+    boxes = tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 9.0], [0.0, 0.0, 10.0, 9.5], [50.0, 0.0, 60.0, 9.0]])
     scores = tensor([0.6, 0.9, 0.7, 0.2])
     labels = tensor([0, 0, 1, 0])
     assert box_math.nms(boxes, scores, labels, iou_threshold=0.6, limit=100).tolist() == [1, 2, 3]

@@ -51,9 +51,7 @@ def test_values_still_on_their_way_are_looked_at_before_a_checkpoint_is_written(
     # As on a device that is far behind: nothing ever seems to have arrived.
     monkeypatch.setattr(NaNGuard, "_may_look", lambda self, distributed: False)
     trainer = toy_trainer(tmp_path, NaNGuard(), BestAndLast(every_n_batches=3))
-    with pytest.raises(
-        NonFiniteLossError, match=r"step 7 .*pictures/6\.jpg, pictures/7\.jpg, pictures/8\.jpg"
-    ):
+    with pytest.raises(NonFiniteLossError, match=r"step 7 .*pictures/6\.jpg, pictures/7\.jpg, pictures/8\.jpg"):
         trainer.fit(Breaks(), datamodule=ToyData())
 
 
@@ -81,9 +79,7 @@ class Fine(ToyTask):
 
 
 def changed(before: dict[str, Tensor], after: dict[str, Tensor], part: str) -> bool:
-    return any(
-        not torch.equal(before[name], after[name]) for name in before if name.startswith(f"model.{part}")
-    )
+    return any(not torch.equal(before[name], after[name]) for name in before if name.startswith(f"model.{part}"))
 
 
 @pytest.mark.parametrize(
@@ -112,9 +108,7 @@ def test_batch_norms_may_keep_their_statistics_while_their_layers_learn(tmp_path
     trainer = toy_trainer(tmp_path, Freeze(backbone=False, batch_norm=True), BestAndLast())
     trainer.fit(task, datamodule=ToyData())
     after = task.state_dict()
-    assert torch.equal(
-        before["model.backbone.stem.1.running_mean"], after["model.backbone.stem.1.running_mean"]
-    )
+    assert torch.equal(before["model.backbone.stem.1.running_mean"], after["model.backbone.stem.1.running_mean"])
     assert not torch.equal(before["model.backbone.stem.1.weight"], after["model.backbone.stem.1.weight"])
     assert not torch.equal(before["model.head.1.running_mean"], after["model.head.1.running_mean"])
 

@@ -34,9 +34,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole_and_says_so(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(torch, "save", half_a_file)
-    with pytest.raises(
-        OSError, match=r"last\.ckpt: checkpoint not written .*No space left.* whole"
-    ) as raised:
+    with pytest.raises(OSError, match=r"last\.ckpt: checkpoint not written .*No space left.* whole") as raised:
         AtomicCheckpointIO().save_checkpoint({"epoch": 2}, path)
     assert raised.value.errno == errno.ENOSPC
     assert files(tmp_path) == ["last.ckpt"]

@@ -79,9 +79,7 @@ def test_a_tag_at_the_border_is_drawn_whole_and_inside(box: list[float]) -> None
 
 def test_two_tags_on_one_corner_do_not_cover_each_other() -> None:
     one = draw_detections(plain(300, 300), found(([50, 100, 250, 250], 0.9, 0)))
-    two = draw_detections(
-        plain(300, 300), found(([50, 100, 250, 250], 0.9, 0), ([50, 100, 250, 250], 0.8, 0))
-    )
+    two = draw_detections(plain(300, 300), found(([50, 100, 250, 250], 0.9, 0), ([50, 100, 250, 250], 0.8, 0)))
     white = (255, 255, 255)
     assert pixels_of(two, white).sum() > 1.5 * pixels_of(one, white).sum()
     assert two[pixels_of(one, white)].min() == 255  # the better one stayed where it was
@@ -107,18 +105,14 @@ def test_tiny_and_thin_pictures_survive(size: tuple[int, int]) -> None:
     assert draw_truth_beside(plain(*size), detections, detections).dtype == np.uint8
 
 
-@pytest.mark.parametrize(
-    "box", [[-9, -9, 2, 2], [48, 48, 99, 99], [60, 60, 70, 70], [20, 20, 20, 20], [30, 30, 9, 9]]
-)
+@pytest.mark.parametrize("box", [[-9, -9, 2, 2], [48, 48, 99, 99], [60, 60, 70, 70], [20, 20, 20, 20], [30, 30, 9, 9]])
 def test_boxes_outside_empty_or_inverted_are_drawn_at_the_nearest_pixels(box: list[float]) -> None:
     picture = draw_detections(plain(50, 50), found((box, 0.9, 0)))
     assert pixels_of(picture, class_color(0)).any()
 
 
 def test_a_region_to_ignore_is_gray_and_named_by_what_it_is() -> None:
-    picture = draw_detections(
-        plain(200, 200), found(([20, 100, 180, 190], 1.0, IGNORE_LABEL)), show_scores=False
-    )
+    picture = draw_detections(plain(200, 200), found(([20, 100, 180, 190], 1.0, IGNORE_LABEL)), show_scores=False)
     named = draw_detections(
         plain(200, 200), found(([20, 100, 180, 190], 1.0, 0), names=("ignored",)), show_scores=False
     )
@@ -185,10 +179,7 @@ def test_a_saved_picture_reads_back_and_leaves_nothing_else_behind(tmp_path: Pat
 
 def colors_in(path: Path) -> set[tuple[int, ...]]:
     with Image.open(path) as image:
-        return {
-            tuple(color)
-            for color in np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0).tolist()
-        }
+        return {tuple(color) for color in np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0).tolist()}
 
 
 def test_curves_fill_two_panels_and_survive_nan_and_a_single_epoch(tmp_path: Path) -> None:
@@ -205,9 +196,7 @@ def test_curves_fill_two_panels_and_survive_nan_and_a_single_epoch(tmp_path: Pat
 
 
 @pytest.mark.parametrize("history", [{}, {"loss": []}, {"val/AP": [(0, float("nan"))]}])
-def test_a_run_without_values_still_gets_its_plot(
-    tmp_path: Path, history: dict[str, list[tuple[int, float]]]
-) -> None:
+def test_a_run_without_values_still_gets_its_plot(tmp_path: Path, history: dict[str, list[tuple[int, float]]]) -> None:
     with Image.open(plot_curves(history, tmp_path / "curves.png")) as image:
         assert image.size == (744, 576)
 

@@ -30,9 +30,7 @@ def make_batch(boxes: Tensor, labels: Tensor) -> Batch:
     return Batch(torch.zeros(pictures, 3, 64, 64, dtype=torch.uint8), boxes, labels, None, infos)
 
 
-def random_truth(
-    *, seed: int, pictures: int = 4, truths: int = 12, side: float = 64
-) -> tuple[Tensor, Tensor]:
+def random_truth(*, seed: int, pictures: int = 4, truths: int = 12, side: float = 64) -> tuple[Tensor, Tensor]:
     """Boxes [B, M, 4], labels [B, M]: objects of 3 classes, crowds, padding; the last picture is empty."""
     generator = torch.Generator().manual_seed(seed)
     corner = torch.rand(pictures, truths, 2, generator=generator) * side * 0.7
@@ -64,9 +62,7 @@ def match_one_picture(anchors: Tensor, boxes: Tensor, labels: Tensor, threshold:
         if best >= 0 and iou[best, a] >= threshold:
             matches[a] = best
 
-    wanted: dict[
-        int, list[tuple[float, int]]
-    ] = {}  # truth -> its eight best (suitability, anchor), best first
+    wanted: dict[int, list[tuple[float, int]]] = {}  # truth -> its eight best (suitability, anchor), best first
     for i in objects:
         top = sorted(range(len(anchors)), key=lambda a: -float(iou[i, a]))[:8]
         centre = (boxes[i, :2] + boxes[i, 2:]) / 2

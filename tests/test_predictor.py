@@ -62,9 +62,7 @@ def test_path_pil_image_array_and_tensor_give_the_same_answer(predictor: Predict
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_pil_image_is_turned_upright_as_its_file_is(
-    predictor: Predictor, tmp_path: Path, orientation: int
-) -> None:
+def test_a_pil_image_is_turned_upright_as_its_file_is(predictor: Predictor, tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[274] = orientation
     path = tmp_path / "turned.png"
@@ -108,9 +106,7 @@ def test_the_given_model_stays_as_it_is(model: DenseModel) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_a_checkpoint_is_as_good_as_its_model(
-    predictor: Predictor, model: DenseModel, tmp_path: Path
-) -> None:
+def test_a_checkpoint_is_as_good_as_its_model(predictor: Predictor, model: DenseModel, tmp_path: Path) -> None:
     path = save_model(model, tmp_path / "model.ckpt")
     assert_same(Predictor(path, device="cpu")(scene()), predictor(scene()))
 
@@ -146,9 +142,7 @@ def test_boxes_of_the_oddest_pictures_stay_inside_them(resize: str, height: int,
         (7, "int is not a picture: give a path, PIL image, array or tensor"),
     ],
 )
-def test_what_is_no_picture_is_refused_with_what_would_be(
-    predictor: Predictor, picture: object, message: str
-) -> None:
+def test_what_is_no_picture_is_refused_with_what_would_be(predictor: Predictor, picture: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         predictor(picture)
 

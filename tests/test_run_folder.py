@@ -43,9 +43,7 @@ def test_a_folder_that_cannot_be_written_to_is_an_error_at_the_start(
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "touch", refuse)  # root, who runs tests in containers, may write anywhere
-    with pytest.raises(
-        PermissionError, match=r"cannot be written to \(Permission denied\); set another run_dir="
-    ):
+    with pytest.raises(PermissionError, match=r"cannot be written to \(Permission denied\); set another run_dir="):
         RunFolder(tmp_path)
 
 
@@ -82,8 +80,7 @@ def test_the_environment_names_versions_seed_and_command(tmp_path: Path) -> None
     found = json.loads((tmp_path / "environment.json").read_text())
     assert found["seed"] == 7
     assert (
-        found["packages"]["torch"] == torch.__version__.split("+")[0]
-        or found["packages"]["torch"] == torch.__version__
+        found["packages"]["torch"] == torch.__version__.split("+")[0] or found["packages"]["torch"] == torch.__version__
     )
     assert found["cpus"] >= 1
     assert isinstance(found["command"], list)

@@ -146,15 +146,11 @@ class CocoMeanAP:
         self._require_truth()
         image_ids = batch.infos.image_ids.tolist()
         if len(results) != len(image_ids):
-            raise ValueError(
-                f"{len(results)} results for a batch of {len(image_ids)} pictures; give one for each."
-            )
+            raise ValueError(f"{len(results)} results for a batch of {len(image_ids)} pictures; give one for each.")
         if not image_ids:
             return
         rows = [
-            torch.cat(
-                [found.boxes.float(), found.scores.float()[:, None], found.labels.float()[:, None]], dim=1
-            )
+            torch.cat([found.boxes.float(), found.scores.float()[:, None], found.labels.float()[:, None]], dim=1)
             for found in results
         ]
         # One transfer a batch: a device would otherwise be waited for three times a picture.
@@ -245,18 +241,13 @@ class CocoMeanAP:
         labels = table[:, 5].astype(np.int64).tolist()
         sizes = table[:, 2:4] - table[:, :2]
         boxes = np.concatenate([table[:, :2], sizes], axis=1).tolist()
-        columns = zip(
-            image_ids, labels, boxes, sizes.prod(axis=1).tolist(), table[:, 4].tolist(), strict=True
-        )
+        columns = zip(image_ids, labels, boxes, sizes.prod(axis=1).tolist(), table[:, 4].tolist(), strict=True)
         names = ("id", "image_id", "category_id", "bbox", "area", "score", "iscrowd")
         return [dict(zip(names, (i, *row, 0), strict=True)) for i, row in enumerate(columns, start=1)]
 
     def _evaluate(self, truth: Mapping[str, Any]) -> _Evaluation:
         precision, recall = _BACKENDS[self._backend](truth, {**truth, "annotations": self._found()})
-        scores = {
-            name: _mean(precision[iou, ..., area, _HUNDRED])
-            for name, (iou, area) in _AVERAGE_PRECISIONS.items()
-        }
+        scores = {name: _mean(precision[iou, ..., area, _HUNDRED]) for name, (iou, area) in _AVERAGE_PRECISIONS.items()}
         scores |= {name: _mean(recall[..., area, limit]) for name, (area, limit) in _AVERAGE_RECALLS.items()}
         precision = np.ascontiguousarray(precision[..., _ALL, _HUNDRED])
         for k, name in enumerate(self._names):
@@ -326,17 +317,13 @@ def _mean(table: FloatArray) -> float:
     return float(judged.mean()) if judged.size else -1.0
 
 
-def _with_faster_coco_eval(
-    truth: Mapping[str, Any], found: Mapping[str, Any]
-) -> tuple[FloatArray, FloatArray]:
+def _with_faster_coco_eval(truth: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[FloatArray, FloatArray]:
     from faster_coco_eval import COCO, COCOeval_faster
 
     def silent(*_: object) -> None:
         """Keep progress lines out of the run's log."""
 
-    evaluator = COCOeval_faster(
-        _indexed(COCO(), truth), _indexed(COCO(), found), iouType="bbox", print_function=silent
-    )
+    evaluator = COCOeval_faster(_indexed(COCO(), truth), _indexed(COCO(), found), iouType="bbox", print_function=silent)
     evaluator.evaluate()
     evaluator.accumulate()
     return np.asarray(evaluator.eval["precision"]), np.asarray(evaluator.eval["recall"])

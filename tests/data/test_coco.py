@@ -120,9 +120,7 @@ def test_boxes_without_area_in_the_picture_are_dropped_others_clipped_all_counte
         {},
     ],
 )
-def test_a_box_that_is_not_four_sane_numbers_is_refused_naming_the_annotation(
-    bad: object, tmp_path: Path
-) -> None:
+def test_a_box_that_is_not_four_sane_numbers_is_refused_naming_the_annotation(bad: object, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"instances_train2017\.json: annotation 42 has bbox .*four numbers"):
         load(tmp_path, [annotation(), annotation(42, bbox=bad)])
 
@@ -138,9 +136,7 @@ def test_a_box_that_is_not_four_sane_numbers_is_refused_naming_the_annotation(
         12,
     ],
 )
-def test_a_polygon_of_other_than_sane_pairs_is_refused_naming_the_annotation(
-    bad: object, tmp_path: Path
-) -> None:
+def test_a_polygon_of_other_than_sane_pairs_is_refused_naming_the_annotation(bad: object, tmp_path: Path) -> None:
     good = annotation(segmentation=[[1, 1, 9, 1, 9, 9]])
     with pytest.raises(ValueError, match="annotation 42 has the polygon"):
         load(tmp_path, [good, annotation(42, segmentation=[[1, 1, 9, 1, 9, 9], bad])])
@@ -226,9 +222,7 @@ def test_annotations_of_unknown_pictures_or_categories_are_refused(tmp_path: Pat
         ({"annotations": [annotation(iscrowd="yes")]}, "annotation 1 has iscrowd 'yes'"),
     ],
 )
-def test_a_field_of_the_wrong_kind_is_refused_by_place(
-    changes: dict[str, Any], message: str, tmp_path: Path
-) -> None:
+def test_a_field_of_the_wrong_kind_is_refused_by_place(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         load(tmp_path, [], **changes)
 
@@ -254,9 +248,7 @@ def test_missing_pictures_are_one_report(tmp_path: Path) -> None:
 
 def test_a_missing_json_lists_those_there_are(tmp_path: Path) -> None:
     write(tmp_path, [])
-    with pytest.raises(
-        FileNotFoundError, match=r"val2017\.json: no such.*annotations/instances_train2017\.json"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"val2017\.json: no such.*annotations/instances_train2017\.json"):
         CocoDetection(root=tmp_path, split="val2017")
     with pytest.raises(FileNotFoundError, match=r"data\.root=.*nowhere: no such folder"):
         CocoDetection(root=tmp_path / "nowhere")
@@ -270,9 +262,7 @@ def test_a_broken_json_is_named(tmp_path: Path) -> None:
         CocoDetection(root=tmp_path)
 
 
-def test_bad_pictures_are_skipped_and_counted_when_asked(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_bad_pictures_are_skipped_and_counted_when_asked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path, [annotation(), annotation(2, image_id=9)])
     (tmp_path / "train2017" / "7.jpg").write_bytes(b"")
     with pytest.raises(ValueError, match=r"7\.jpg: empty file"):
@@ -308,9 +298,7 @@ def save_lying_down(path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [{"width": 48, "height": 64}, {"width": 64, "height": 48}, {}])
-def test_boxes_match_the_upright_picture_however_the_size_was_recorded(
-    size: dict[str, int], tmp_path: Path
-) -> None:
+def test_boxes_match_the_upright_picture_however_the_size_was_recorded(size: dict[str, int], tmp_path: Path) -> None:
     image = {"id": 7, "file_name": "7.jpg"} | size
     write(tmp_path, [annotation(bbox=[8, 40, 16, 16])], images=[image])
     save_lying_down(tmp_path / "train2017" / "7.jpg")
@@ -324,9 +312,7 @@ def test_boxes_match_the_upright_picture_however_the_size_was_recorded(
 def test_boxes_that_fit_only_the_stored_picture_are_refused(tmp_path: Path) -> None:
     write(tmp_path, [annotation(bbox=[40, 8, 20, 16])])
     save_lying_down(tmp_path / "train2017" / "7.jpg")
-    with pytest.raises(
-        ValueError, match=r"7\.jpg: upright .* is 48x64, .*fit only the stored 64x48.*exiftool"
-    ):
+    with pytest.raises(ValueError, match=r"7\.jpg: upright .* is 48x64, .*fit only the stored 64x48.*exiftool"):
         CocoDetection(root=tmp_path)[0]
 
 

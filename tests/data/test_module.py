@@ -237,9 +237,7 @@ def test_lightning_trains_without_validation_data() -> None:
 
 
 def test_a_killed_worker_ends_the_run() -> None:
-    module = DataModule(
-        train=None, val=Fatal(8), size=(16, 16), batch_size=2, num_workers=1, timeout_seconds=30
-    )
+    module = DataModule(train=None, val=Fatal(8), size=(16, 16), batch_size=2, num_workers=1, timeout_seconds=30)
     with pytest.raises(RuntimeError, match="DataLoader worker"):
         list(module.val_dataloader())
 
@@ -265,9 +263,7 @@ def test_data_sets_with_different_classes_are_refused() -> None:
     with pytest.raises(ValueError, match="label 1 is 'dog' in the one and 'cow' in the other"):
         module.setup("fit")
     shorter = DataModule(train=Squares(3), val=Squares(3, ("cat",)))
-    with pytest.raises(
-        ValueError, match="2 classes and validation data 1; label 1 is 'dog' in the one and nothing"
-    ):
+    with pytest.raises(ValueError, match="2 classes and validation data 1; label 1 is 'dog' in the one and nothing"):
         shorter.setup("fit")
 
 

@@ -53,9 +53,7 @@ def test_a_jpeg_comes_out_as_rgb_not_bgr() -> None:
 
 
 def test_the_fast_jpeg_path_agrees_with_pillow() -> None:
-    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (61, 43, 3), np.uint8)).resize(
-        (86, 122)
-    )
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (61, 43, 3), np.uint8)).resize((86, 122))
     data = encoded(noise, "JPEG", quality=90)
     reference = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
     assert np.abs(decode_picture(data).astype(int) - reference).max() <= 3
@@ -90,9 +88,7 @@ def test_a_truncated_file_is_refused_by_name(form: str, kept: float, tmp_path: P
     data = encoded(noise, form)
     path = tmp_path / "half a picture.jpg"
     path.write_bytes(data[: int(len(data) * kept)])
-    with pytest.raises(
-        PictureError, match=r"half a picture\.jpg: damaged or truncated.*Fetch the file again"
-    ):
+    with pytest.raises(PictureError, match=r"half a picture\.jpg: damaged or truncated.*Fetch the file again"):
         read_picture(path)
 
 
@@ -122,9 +118,7 @@ def test_other_content_is_called_no_picture() -> None:
 def test_a_900_megapixel_header_is_refused_before_allocation(tmp_path: Path) -> None:
     (tmp_path / "bomb.png").write_bytes(png_header(30_000, 30_000))
     for read in (read_picture, picture_size):
-        with pytest.raises(
-            PictureError, match=r"bomb\.png: 30000x30000 is 900 megapixels.*max_pixels=900000000"
-        ):
+        with pytest.raises(PictureError, match=r"bomb\.png: 30000x30000 is 900 megapixels.*max_pixels=900000000"):
             read(tmp_path / "bomb.png")
 
 
@@ -140,9 +134,7 @@ def test_gray_is_repeated_over_three_channels() -> None:
     picture = decode_picture(encoded(Image.new("L", (3, 2), 77), "PNG"))
     assert picture.tolist() == np.full((2, 3, 3), 77).tolist()
     assert decode_picture(encoded(Image.new("L", (8, 8), 77), "JPEG")).shape == (8, 8, 3)
-    assert (
-        decode_picture(encoded(Image.new("1", (3, 2), 1), "PNG")).tolist() == np.full((2, 3, 3), 255).tolist()
-    )
+    assert decode_picture(encoded(Image.new("1", (3, 2), 1), "PNG")).tolist() == np.full((2, 3, 3), 255).tolist()
 
 
 def test_transparency_is_laid_on_white() -> None:
@@ -186,9 +178,7 @@ def test_16_bit_colour_is_scaled_not_saturated() -> None:
 
 
 def test_32_bit_values_are_refused_with_the_way_out() -> None:
-    with pytest.raises(
-        PictureError, match=r"heat: 32-bit values \(mode F\).*Convert the file to 8 or 16 bits"
-    ):
+    with pytest.raises(PictureError, match=r"heat: 32-bit values \(mode F\).*Convert the file to 8 or 16 bits"):
         decode_picture(encoded(Image.new("F", (2, 2), 0.5), "TIFF"), name="heat")
 
 

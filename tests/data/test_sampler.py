@@ -29,8 +29,7 @@ def test_every_epoch_has_its_own_order_and_the_same_seed_repeats_it() -> None:
 @pytest.mark.parametrize("length", [1, 2, 7, 9])
 def test_training_shares_are_equal_and_hold_every_picture(length: int) -> None:
     shares = [
-        EpochSampler(length=length, shuffle=True, equal_shares=True, rank=rank, world_size=3)
-        for rank in range(3)
+        EpochSampler(length=length, shuffle=True, equal_shares=True, rank=rank, world_size=3) for rank in range(3)
     ]
     drawn = [pictures(share) for share in shares]
     assert {len(one) for one in drawn} == {len(shares[0])}
@@ -39,19 +38,13 @@ def test_training_shares_are_equal_and_hold_every_picture(length: int) -> None:
 
 
 def test_evaluation_draws_every_picture_exactly_once() -> None:
-    shares = [
-        EpochSampler(length=7, shuffle=False, equal_shares=False, rank=rank, world_size=3)
-        for rank in range(3)
-    ]
+    shares = [EpochSampler(length=7, shuffle=False, equal_shares=False, rank=rank, world_size=3) for rank in range(3)]
     assert [pictures(share) for share in shares] == [[0, 3, 6], [1, 4], [2, 5]]
     assert [len(share) for share in shares] == [3, 2, 2]
 
 
 def test_a_process_without_a_share_of_the_evaluation_repeats_a_picture() -> None:
-    shares = [
-        EpochSampler(length=2, shuffle=False, equal_shares=False, rank=rank, world_size=3)
-        for rank in range(3)
-    ]
+    shares = [EpochSampler(length=2, shuffle=False, equal_shares=False, rank=rank, world_size=3) for rank in range(3)]
     assert [pictures(share) for share in shares] == [[0], [1], [0]]
     assert len(shares[2]) == 1
 
@@ -69,9 +62,7 @@ def test_a_resumed_epoch_draws_the_rest_and_the_next_one_is_whole() -> None:
 
 
 def test_every_draw_has_its_own_seed() -> None:
-    seeds = {
-        seed_of(seed, Draw(epoch, picture)) for seed in range(3) for epoch in range(3) for picture in range(3)
-    }
+    seeds = {seed_of(seed, Draw(epoch, picture)) for seed in range(3) for epoch in range(3) for picture in range(3)}
     assert len(seeds) == 27
     assert seed_of(1, Draw(2, 3)) == seed_of(1, Draw(2, 3))
 

@@ -12,15 +12,12 @@ from mnv2dense.types import IGNORE_LABEL
 
 def voc_object(name: str = "cat", corners: tuple[object, ...] = (1, 1, 64, 48), extra: str = "") -> str:
     box = "".join(
-        f"<{tag}>{value}</{tag}>"
-        for tag, value in zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True)
+        f"<{tag}>{value}</{tag}>" for tag, value in zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True)
     )
     return f"<object><name>{name}</name>{extra}<bndbox>{box}</bndbox></object>"
 
 
-def write(
-    root: Path, pictures: dict[str, str], split: str = "train", size: tuple[int, int] = (64, 48)
-) -> Path:
+def write(root: Path, pictures: dict[str, str], split: str = "train", size: tuple[int, int] = (64, 48)) -> Path:
     """Pictures of 64x48, stem -> the xml of its objects."""
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -58,9 +55,7 @@ def test_parts_of_persons_are_not_objects(tmp_path: Path) -> None:
 
 
 def test_the_ground_truth_has_coco_boxes_and_ids_from_one(tmp_path: Path) -> None:
-    truth = VocDetection(
-        root=write(tmp_path, {"000012": voc_object(corners=(11, 6, 30, 15))})
-    ).coco_ground_truth()
+    truth = VocDetection(root=write(tmp_path, {"000012": voc_object(corners=(11, 6, 30, 15))})).coco_ground_truth()
     assert truth["annotations"] == [
         {"id": 1, "image_id": 12, "category_id": 8, "bbox": [10, 5, 20, 10], "area": 200, "iscrowd": 0}
     ]
@@ -94,9 +89,7 @@ def test_some_voc_classes_are_numbered_as_all_twenty(tmp_path: Path) -> None:
 
 def test_a_class_that_is_not_listed_is_refused_naming_the_file(tmp_path: Path) -> None:
     write(tmp_path, {"000005": voc_object("zebra")})
-    with pytest.raises(
-        ValueError, match=r"000005\.xml: class 'zebra' is not among the 2 class_names: cat, dog"
-    ):
+    with pytest.raises(ValueError, match=r"000005\.xml: class 'zebra' is not among the 2 class_names: cat, dog"):
         VocDetection(root=tmp_path, class_names=["cat", "dog"])
 
 

@@ -43,9 +43,7 @@ def test_a_missing_or_empty_label_file_is_a_negative(tmp_path: Path) -> None:
 
 
 def test_labels_for_no_picture_at_all_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"labels/train: no label file for any of 1 pictures.*looked for a\.txt"
-    ):
+    with pytest.raises(ValueError, match=r"labels/train: no label file for any of 1 pictures.*looked for a\.txt"):
         YoloDetection(root=write(tmp_path, {"a": None}))
 
 

@@ -15,9 +15,7 @@ from mnv2dense.matching import BACKGROUND
 from mnv2dense.types import IGNORE_LABEL, PADDING_LABEL, BoxPredictions
 from tests.test_matching import make_batch, match_one_picture, random_truth
 
-_ANCHORS = tensor(
-    [[0.0, 0.0, 10.0, 10.0], [20.0, 0.0, 30.0, 10.0], [40.0, 0.0, 50.0, 10.0], [0.0, 20.0, 10.0, 30.0]]
-)
+_ANCHORS = tensor([[0.0, 0.0, 10.0, 10.0], [20.0, 0.0, 30.0, 10.0], [40.0, 0.0, 50.0, 10.0], [0.0, 20.0, 10.0, 30.0]])
 
 
 def _predictions(*, columns: int, pictures: int = 4, seed: int = 0) -> BoxPredictions:

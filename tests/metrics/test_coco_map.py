@@ -259,9 +259,7 @@ def test_no_detections_at_all_score_zero_and_nothing_is_printed(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("pictures", [0, 2])
-def test_a_data_set_without_objects_scores_minus_one_and_has_no_curves(
-    backend: Backend, pictures: int
-) -> None:
+def test_a_data_set_without_objects_scores_minus_one_and_has_no_curves(backend: Backend, pictures: int) -> None:
     metric = bound(truth_of(pictures=pictures), backend=backend)
     if pictures:
         metric.update([found(([0, 0, 10, 10], 0.9, 0))], batch_of(0))
@@ -400,9 +398,7 @@ def _score_a_shard(rank: int, folder: str) -> None:
 
 
 def test_two_processes_give_bit_for_bit_what_one_gives_and_fail_together(tmp_path: Path) -> None:
-    torch.multiprocessing.start_processes(
-        _score_a_shard, args=(str(tmp_path),), nprocs=2, start_method="spawn"
-    )
+    torch.multiprocessing.start_processes(_score_a_shard, args=(str(tmp_path),), nprocs=2, start_method="spawn")
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
 
     instances = random_instances(seed=4, pictures=15)
