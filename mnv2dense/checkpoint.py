@@ -85,10 +85,11 @@ def load_weights(model: DenseModel, path: str | Path) -> Loaded:
     A head for other classes is left as it is where its shapes differ.
 
     Raises:
-        CheckpointError: not one tensor fits.
+        CheckpointError: not one tensor fits, or the weights belong to another padding or normalisation.
     """
     file = find_checkpoint(path)
     entry = read_checkpoint(file)[ENTRY]
+    _check_preprocessing(file, entry["config"], model)
     own = model.state_dict()
     fitting = {
         name: tensor for name, tensor in entry["weights"].items() if name in own and own[name].shape == tensor.shape
@@ -97,6 +98,18 @@ def load_weights(model: DenseModel, path: str | Path) -> Loaded:
         raise CheckpointError(f"{file}: none of its tensors fits this model; is it of another width?")
     model.load_state_dict(fitting, strict=False)
     return Loaded(sorted(fitting), sorted(own.keys() - fitting.keys()))
+
+
+def _check_preprocessing(file: Path, config: Mapping[str, Any], model: DenseModel) -> None:
+    """Weights load into any padding and normalisation, and answer wrongly in all but their own."""
+    theirs = config.get("backbone", {})
+    own = model.config["backbone"]
+    differing = [key for key in ("padding", "norm_eps", "mean", "std") if key in own and theirs.get(key) != own[key]]
+    if differing:
+        options = " ".join(f"backbone.{key}={theirs.get(key)}".replace(" ", "") for key in differing)
+        raise CheckpointError(
+            f"{file} was trained with another {', '.join(differing)} than this model has; start from it with {options}"
+        )
 
 
 def find_checkpoint(path: str | Path, *, names: Sequence[str] = ("best.ckpt", "last.ckpt")) -> Path:

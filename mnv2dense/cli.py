@@ -9,14 +9,13 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
 import pytorch_lightning as pl
 import torch
-import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
@@ -41,6 +40,7 @@ from mnv2dense.preflight import check_classes, check_length, check_monitor, chec
 from mnv2dense.run_folder import RunFolder
 from mnv2dense.scoring import anchor_bound, report, score, table
 from mnv2dense.task import Task
+from mnv2dense.trusted_config import config_beside, trusted_part
 from mnv2dense.types import Metric
 
 log = logging.getLogger(__name__)
@@ -196,7 +196,7 @@ def _evaluate(config: DictConfig) -> None:
     plain = _plain(config)
     device = _device(config.device)
     model = load_model(config.checkpoint, device=device, packages=config.packages)
-    trained = _config_beside(find_checkpoint(config.checkpoint))
+    trained = config_beside(find_checkpoint(config.checkpoint))
     data = config.get("data")
     if data is None:
         data = _trusted(trained, "data")
@@ -361,56 +361,9 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _config_beside(checkpoint: Path) -> dict[str, Any] | None:
-    """The config of the run a checkpoint belongs to, if it still lies in its run folder."""
-    path = checkpoint.parent.parent / "config.yaml"
-    if not path.is_file():
-        return None
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML ({error}); name the data on the command line.") from error
-    return content if isinstance(content, dict) else None
-
-
-_TRUSTED = (
-    "mnv2dense.data.coco.CocoDetection",
-    "mnv2dense.data.voc.VocDetection",
-    "mnv2dense.data.yolo.YoloDetection",
-    "mnv2dense.data.shapes.Shapes",
-    "mnv2dense.metrics.coco_map.CocoMeanAP",
-)
-"""What a run folder's config may build: such a folder may come from anywhere, and building is running."""
-
-
 def _trusted(trained: Mapping[str, Any] | None, key: str) -> DictConfig | None:
-    """A part of a run's config, if all it holds are plain values and classes of the list above."""
-    part = (trained or {}).get(key)
-    if part is None:
-        return None
-    for name, value in _leaves(part):
-        if name == "_target_" and value in _TRUSTED:
-            continue
-        if name.startswith("_") or "${" in str(value):
-            raise ValueError(
-                f"The run's config.yaml has {name}: {value!r} under {key}, which is refused: it could run code. "
-                f"Name the {key} on the command line, as in {key}=..."
-            )
-    created = OmegaConf.create(part)
-    assert isinstance(created, DictConfig)
-    return created
-
-
-def _leaves(node: object, name: str = "") -> Iterator[tuple[str, object]]:
-    """Every plain value with the key it stands under; below a key of Hydra's own, the key itself."""
-    if isinstance(node, Mapping) and not name.startswith("_"):
-        for key, value in node.items():
-            yield from _leaves(value, str(key))
-    elif isinstance(node, list) and not name.startswith("_"):
-        for value in node:
-            yield from _leaves(value, name)
-    else:
-        yield name, node
+    part = trusted_part(trained, key)
+    return None if part is None else OmegaConf.create(dict(part))
 
 
 def _refuse_a_run(folder: RunFolder, next_step: str) -> None:

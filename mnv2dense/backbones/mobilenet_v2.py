@@ -290,6 +290,8 @@ def mobilenet_v2(
     padding: Padding | None = None,
     norm_eps: float | None = None,
     norm_momentum: float | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
 ) -> MobileNetV2:
     """A :class:`MobileNetV2`, from pretrained weights if ``weights`` names some.
 
@@ -304,6 +306,8 @@ def mobilenet_v2(
         padding: override.
         norm_eps: override.
         norm_momentum: override; fine-tuning for a few hundred steps wants more than TensorFlow's 0.003.
+        mean: override.
+        std: override.
 
     Raises:
         ValueError: weights of another width, or not a MobileNetV2.
@@ -319,7 +323,7 @@ def mobilenet_v2(
                 f"Set backbone.width_mult={pretrained.width_mult}, or choose weights of that width."
             )
         options = dict(pretrained.options)
-    overrides = {"padding": padding, "norm_eps": norm_eps, "norm_momentum": norm_momentum}
+    overrides = {"padding": padding, "norm_eps": norm_eps, "norm_momentum": norm_momentum, "mean": mean, "std": std}
     options |= {name: value for name, value in overrides.items() if value is not None}
     model = MobileNetV2(width_mult=width_mult, output_stride=output_stride, features=features, **options)
     if pretrained is not None:

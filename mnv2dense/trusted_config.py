@@ -1,0 +1,68 @@
+"""The config in a run folder, believed only as far as it cannot run code: such a folder may come from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_TRUSTED = (
+    "mnv2dense.data.coco.CocoDetection",
+    "mnv2dense.data.voc.VocDetection",
+    "mnv2dense.data.yolo.YoloDetection",
+    "mnv2dense.data.shapes.Shapes",
+    "mnv2dense.metrics.coco_map.CocoMeanAP",
+)
+"""What such a config may build. A list and not a prefix: ``mnv2dense.data.collate.np.load`` has the prefix too."""
+
+
+def config_beside(checkpoint: Path) -> dict[str, Any] | None:
+    """The config of the run that a checkpoint belongs to, if it still lies in its run folder.
+
+    Raises:
+        ValueError: there is one, and it cannot be read.
+    """
+    path = checkpoint.parent.parent / "config.yaml"
+    if not path.is_file():
+        return None
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid YAML ({error}); name the data on the command line.") from error
+    return content if isinstance(content, dict) else None
+
+
+def trusted_part(trained: Mapping[str, Any] | None, key: str) -> Mapping[str, Any] | None:
+    """One part of a run's config, if all it holds are plain values and classes that may be built.
+
+    Raises:
+        ValueError: it names another class, or holds an interpolation or another key that Hydra acts upon.
+    """
+    part = (trained or {}).get(key)
+    if part is None:
+        return None
+    for name, value in _leaves(part):
+        if name == "_target_" and value in _TRUSTED:
+            continue
+        if name.startswith("_") or "${" in name or "${" in str(value):
+            raise ValueError(
+                f"The run's config.yaml has {name}: {value!r} under {key}, which is refused: it could run code. "
+                f"Name the {key} on the command line, as in {key}=..."
+            )
+    if not isinstance(part, Mapping):
+        raise ValueError(f"The run's config.yaml has {part!r} as its {key}; name the {key} on the command line.")
+    return part
+
+
+def _leaves(node: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """Every plain value with the key it stands under; below a key of Hydra's own, the key itself."""
+    if isinstance(node, Mapping) and not name.startswith("_"):
+        for key, value in node.items():
+            yield from _leaves(value, str(key))
+    elif isinstance(node, list) and not name.startswith("_"):
+        for value in node:
+            yield from _leaves(value, name)
+    else:
+        yield name, node
