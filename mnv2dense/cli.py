@@ -256,11 +256,10 @@ def _score_and_report(
         scores = score(model, datamodule, metric, device=device, advance=lambda count: bar.advance(job, count))
     if _is_first_process():
         report(folder, model=model, datamodule=datamodule, metric=metric, scores=scores)
+        _console.print(table(scores, title=title))
         bound = None if datamodule.val is None else anchor_bound(model, datamodule.val)
-        caption = None if bound is None else f"{bound:.1%} of the objects can have an anchor of their own at IoU 0.5"
-        if caption:
-            log.debug("%s", caption)
-        _console.print(table(scores, title=title, caption=caption))
+        if bound is not None:
+            log.info("%.1f%% of the objects can have an anchor of their own at IoU 0.5.", 100 * bound)
         print(folder.path)
 
 

@@ -142,9 +142,9 @@ def anchor_bound(model: DenseModel, dataset: Dataset, *, pictures: int = 500) ->
     return met / total if total else None
 
 
-def table(scores: Mapping[str, float], *, title: str, caption: str | None = None) -> Table:
+def table(scores: Mapping[str, float], *, title: str) -> Table:
     """The headline scores as a table for the terminal; a dash where the data set cannot tell."""
-    made = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    made = Table(title=title, title_justify="left")
     made.add_column("score")
     made.add_column("value", justify="right")
     made.add_column("of what", style="dim")

@@ -3,6 +3,8 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -293,3 +295,26 @@ def test_absent_data_and_wrong_numbers_are_named() -> None:
         data(num_workers=-1)
     with pytest.raises(ValueError, match=r"data\.resize is 'crop'; choose one of squash, letterbox"):
         data(resize="crop")
+
+
+def test_a_process_ends_although_an_error_keeps_its_loader_alive(tmp_path: Path) -> None:
+    """The traceback holds the loader, so its workers are only terminated when Python ends; they must give in."""
+    script = tmp_path / "fails.py"
+    script.write_text(
+        "from tests.data.test_module import Squares\n"
+        "from mnv2dense.data.module import DataModule\n"
+        "data = DataModule(train=Squares(8), val=None, size=(32, 32), batch_size=2, num_workers=1)\n"
+        "for batch in data.train_dataloader():\n"
+        "    raise ValueError('in the middle')\n",
+        encoding="utf-8",
+    )
+    ended = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "ValueError: in the middle" in ended.stderr
