@@ -169,6 +169,7 @@ def _train(config: DictConfig) -> None:
         use_distributed_sampler=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        check_val_every_n_epoch=_validation_interval(plain["trainer"]),
     )
     # Only now the number of processes is known; a short epoch would else leave no point on the curves.
     steps = len(datamodule.train or ()) // (datamodule.batch_size * trainer.world_size)
@@ -325,6 +326,14 @@ def _datamodule(
         seed=plain["seed"],
         pin_memory=data.pin_memory,
     )
+
+
+def _validation_interval(trainer: Mapping[str, Any]) -> int | None:
+    """A run shorter than the interval between validations is validated at its end, or it would have no best."""
+    interval, epochs = trainer["check_val_every_n_epoch"], trainer["max_epochs"]
+    if isinstance(interval, int) and isinstance(epochs, int) and 0 < epochs < interval:
+        return epochs
+    return None if interval is None else int(interval)
 
 
 def _check_preset() -> None:
