@@ -13,13 +13,13 @@ SHAPE_CLASSES = ("circle", "square", "triangle", "star", "ring", "cross")
 """The six classes, in label order."""
 
 # Of every shape at least this part shows, inside the frame and not behind others: it can be recognised.
-_LEAST_VISIBLE = 0.7
+_LEAST_VISIBLE = 0.75
 
 Array = npt.NDArray[np.float32]
 
 
 def draw_picture(rng: np.random.Generator, size: int) -> tuple[npt.NDArray[np.uint8], list[int], npt.NDArray[np.uint8]]:
-    """Draw 0 to 8 shapes, 22 to 60% of the shorter side large, turned, partly over each other.
+    """Draw 0 to 8 shapes, 28 to 60% of the shorter side large, turned, partly over each other.
 
     Args:
         rng: decides everything.
@@ -40,7 +40,7 @@ def draw_picture(rng: np.random.Generator, size: int) -> tuple[npt.NDArray[np.ui
         if len(labels) == wanted:
             break
         label = int(rng.integers(len(SHAPE_CLASSES)))
-        radius = size / 2 * math.exp(rng.uniform(math.log(0.22), math.log(0.6)))
+        radius = size / 2 * math.exp(rng.uniform(math.log(0.28), math.log(0.6)))
         cover = _cover(rng, label, radius)
         centre_x, centre_y = rng.uniform(0.6 * radius, np.array([width, height]) - 0.6 * radius)
         spot = _Spot(round(centre_x), round(centre_y), len(cover), height, width)

@@ -23,7 +23,7 @@ from mnv2dense.data.shape_pictures import SHAPE_CLASSES, draw_picture
 from mnv2dense.types import Sample
 
 # Part of the cache folder's name: raise it when drawing changes, so that nobody trains on old pictures.
-_VERSION = 3
+_VERSION = 4
 
 _log = logging.getLogger(__name__)
 
