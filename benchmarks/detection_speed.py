@@ -99,7 +99,7 @@ def _our_step(peer: ModuleType, arguments: argparse.Namespace, variant: str) -> 
         with torch.autocast(device, torch.bfloat16, enabled="bf16" in variant):
             total = torch.stack(list(forward(batch).values())).sum()
         optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()  # type: ignore[no-untyped-call]  # untyped in torch
         optimizer.step()
 
     return step

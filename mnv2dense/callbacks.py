@@ -65,7 +65,7 @@ class NaNGuard(pl.Callback):
             everyone = bad.float()
             torch.distributed.all_reduce(everyone, op=torch.distributed.ReduceOp.MAX)
             bad = everyone.bool()
-        arrived = torch.cuda.Event() if values.is_cuda else None  # type: ignore[no-untyped-call]
+        arrived = torch.cuda.Event() if values.is_cuda else None  # type: ignore[no-untyped-call]  # untyped in torch
         self._seen.append(
             _Seen(
                 epoch=trainer.current_epoch,
@@ -107,7 +107,7 @@ class NaNGuard(pl.Callback):
             return True
         if distributed:  # all processes must look at the same moment: always one step behind
             return len(self._seen) > 1
-        return bool(arrived.query())  # type: ignore[no-untyped-call]
+        return bool(arrived.query())  # type: ignore[no-untyped-call]  # the same
 
     def _look_at_all(self, trainer: pl.Trainer) -> None:
         while self._seen:

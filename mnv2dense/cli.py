@@ -20,7 +20,6 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.progress import Progress
 
@@ -37,7 +36,7 @@ from mnv2dense.metrics.coco_map import CocoMeanAP
 from mnv2dense.model import DenseModel, build_model
 from mnv2dense.predictor import Predictor
 from mnv2dense.preflight import check_classes, check_length, check_monitor, check_resume
-from mnv2dense.run_folder import RunFolder
+from mnv2dense.run_folder import RunFolder, is_first_process
 from mnv2dense.scoring import anchor_bound, report, score, table
 from mnv2dense.task import Task
 from mnv2dense.trusted_config import config_beside, trusted_part
@@ -107,7 +106,7 @@ def _main(name: str, job: Callable[[DictConfig], None]) -> None:
         hydra.main(version_base="1.3", config_path=folder, config_name=name)(guarded)()
         if failures:
             raise failures[0]
-    except Exception as error:
+    except Exception as error:  # whatever it is: explained if it is the user's to mend, raised again if not
         said = explain(error, config_folder=folder, config_name=name, arguments=sys.argv[1:])
         if said is None and isinstance(error, _USER_ERRORS):
             said = str(error)
@@ -252,10 +251,10 @@ def _score_and_report(
     """Score, write what the run folder shows, print the table; the folder's path is the last line."""
     device = next(model.parameters()).device
     model = model.to(memory_format=torch.channels_last)
-    with Progress(console=_console, transient=True, disable=not _is_first_process()) as bar:
+    with Progress(console=_console, transient=True, disable=not is_first_process()) as bar:
         job = bar.add_task("scoring", total=len(datamodule.val or ()))
         scores = score(model, datamodule, metric, device=device, advance=lambda count: bar.advance(job, count))
-    if _is_first_process():
+    if is_first_process():
         report(folder, model=model, datamodule=datamodule, metric=metric, scores=scores)
         _console.print(table(scores, title=title))
         bound = None if datamodule.val is None else anchor_bound(model, datamodule.val)
@@ -296,7 +295,7 @@ def _log_to_console() -> None:
     handler.addFilter(lambda record: record.name.startswith("mnv2dense") or record.levelno >= logging.WARNING)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("mnv2dense").setLevel(logging.DEBUG)
-    handler.setLevel(logging.INFO if _is_first_process() else logging.WARNING)
+    handler.setLevel(logging.INFO if is_first_process() else logging.WARNING)
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -342,10 +341,6 @@ def _check_preset() -> None:
     presets = GlobalHydra.instance().config_loader().get_group_options("preset")
     if chosen["preset"] not in (chosen["data"], *presets):
         raise ValueError(f"preset={chosen['preset']}: there is no such choice. Choose from {', '.join(presets)}.")
-
-
-def _is_first_process() -> bool:
-    return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
 
 
 def _augment(config: DictConfig) -> Augment | None:

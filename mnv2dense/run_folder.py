@@ -57,7 +57,7 @@ class RunFolder:
             OSError: it cannot be made or written to; the message says what to set.
         """
         self.path = Path(path)
-        self._writes = _is_first_process()
+        self._writes = is_first_process()
         if not self._writes:
             return
         try:
@@ -78,7 +78,7 @@ class RunFolder:
         """``run_dir`` where given, else a new ``runs/<task>/<date>_<time>``, numbered if that is taken."""
         if run_dir is not None:
             return cls(run_dir)
-        if not _is_first_process():
+        if not is_first_process():
             return cls(os.environ.get(_VARIABLE, Path(root) / task))
         parent = cls(Path(root) / task).path
         stem = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
@@ -152,7 +152,8 @@ def environment(*, seed: int | None = None) -> dict[str, Any]:
     }
 
 
-def _is_first_process() -> bool:
+def is_first_process() -> bool:
+    """Whether this process is the one that writes and speaks for all of a run."""
     return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
 
 

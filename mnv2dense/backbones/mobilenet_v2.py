@@ -139,7 +139,7 @@ class InvertedResidual(nn.Module):
         stride: int,
         dilation: int = 1,
         expansion_only: bool = False,
-        **layer: Any,  # noqa: ANN401
+        **layer: Any,  # noqa: ANN401 - ConvNormAct checks them
     ) -> None:
         super().__init__()
         inner = in_channels * expansion

@@ -216,6 +216,6 @@ class _Window(A.DualTransform):  # type: ignore[misc]  # albumentations is untyp
         return view.of_rows(_rows(bboxes))
 
 
-def _rows(bboxes: Any) -> Boxes:  # noqa: ANN401
+def _rows(bboxes: Any) -> Boxes:  # noqa: ANN401 - a list or an array, as albumentations pleases
     """Boxes with their column of labels, [N, 5]; of no boxes albumentations drops that column."""
     return np.asarray(bboxes).reshape(-1, 5)

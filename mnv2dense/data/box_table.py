@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, final
 
@@ -251,7 +251,7 @@ def _sticks_out(corners: npt.NDArray[np.floating[Any]], frames: npt.NDArray[np.f
     return np.asarray(low | high, np.bool_)
 
 
-def _first(items: Any, count: int = 5) -> str:  # noqa: ANN401
+def _first(items: Iterable[object], count: int = 5) -> str:
     """The first few of many, for a message."""
     listed = [str(item) for item in items]
     return ", ".join(listed[:count]) + (f", ... ({len(listed)} in all)" if len(listed) > count else "")

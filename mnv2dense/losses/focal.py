@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mnv2dense.matching import IGNORED, assign
+from mnv2dense.losses.box_term import check_threshold, matched
+from mnv2dense.matching import IGNORED
 from mnv2dense.types import Batch, BoxPredictions
 
 
@@ -45,8 +46,7 @@ class SigmoidFocalLoss:
         class_weight: float = 1.0,
         box_weight: float = 1.0,
     ) -> None:
-        if not 0 <= threshold <= 1:
-            raise ValueError(f"threshold is {threshold}: an IoU lies between 0 and 1; SSD matches at 0.5.")
+        check_threshold(threshold)
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha is {alpha}: it shares weight between yes and no, 0 to 1; the paper has 0.25.")
         if gamma < 0:
@@ -67,19 +67,13 @@ class SigmoidFocalLoss:
         Returns:
             ``classification`` and ``box``, scalars; finite and differentiable without any object, too.
         """
-        targets = assign(raw.anchors, batch, threshold=self.threshold)
-        matched = targets.labels >= 0
-        normaliser = matched.sum().clamp(min=1)
-
+        truth = matched(raw, batch, threshold=self.threshold)
         logits = raw.logits.float()
-        is_class = targets.labels.unsqueeze(-1) == torch.arange(logits.shape[-1], device=logits.device)
+        is_class = truth.labels.unsqueeze(-1) == torch.arange(logits.shape[-1], device=logits.device)
         right = torch.where(is_class, logits, -logits)  # sigmoid(right) is p of the right answer
         # (1 - p)^gamma as exp(gamma * log(1 - p)): a power's gradient is infinite at 0 for gamma below 1.
         focus = torch.exp(self.gamma * F.logsigmoid(-right))
         weight = torch.where(is_class, self.alpha, 1 - self.alpha)
         surprise = -(weight * focus * F.logsigmoid(right)).sum(dim=-1)
-        classification = surprise.masked_fill(targets.labels == IGNORED, 0.0).sum() / normaliser
-
-        distance = F.smooth_l1_loss(raw.deltas.float(), targets.deltas, reduction="none").sum(dim=-1)
-        box = torch.where(matched, distance, 0.0).sum() / normaliser
-        return {"classification": self.class_weight * classification, "box": self.box_weight * box}
+        classification = surprise.masked_fill(truth.labels == IGNORED, 0.0).sum() / truth.normaliser
+        return {"classification": self.class_weight * classification, "box": self.box_weight * truth.box}

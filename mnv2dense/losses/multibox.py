@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Literal, final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from mnv2dense.matching import BACKGROUND, assign
+from mnv2dense.losses.box_term import check_threshold, matched
+from mnv2dense.matching import BACKGROUND
 from mnv2dense.types import Batch, BoxPredictions
 
 
@@ -45,8 +45,7 @@ class MultiBoxLoss:
         class_weight: float = 1.0,
         box_weight: float = 1.0,
     ) -> None:
-        if not 0 <= threshold <= 1:
-            raise ValueError(f"threshold is {threshold}: an IoU lies between 0 and 1; SSD matches at 0.5.")
+        check_threshold(threshold)
         if negatives_per_positive < 0 or min_negatives < 0:
             raise ValueError(
                 f"negatives_per_positive is {negatives_per_positive} and min_negatives {min_negatives}: "
@@ -68,19 +67,13 @@ class MultiBoxLoss:
         Returns:
             ``classification`` and ``box``, scalars; finite and differentiable without any object, too.
         """
-        targets = assign(raw.anchors, batch, threshold=self.threshold)
-        matched = targets.labels >= 0
-        normaliser = matched.sum().clamp(min=1)
-
+        truth = matched(raw, batch, threshold=self.threshold)
         logits = raw.logits.float()
-        column = targets.labels.clamp(min=BACKGROUND) + 1  # class k stands in column k + 1
+        column = truth.labels.clamp(min=BACKGROUND) + 1  # class k stands in column k + 1
         surprise = logits.logsumexp(dim=-1) - logits.gather(-1, column.unsqueeze(-1)).squeeze(-1)
-        negatives = self._hardest_negatives(surprise, targets.labels)
-        classification = (torch.where(matched, surprise, 0.0).sum() + negatives) / normaliser
-
-        distance = F.smooth_l1_loss(raw.deltas.float(), targets.deltas, reduction="none").sum(dim=-1)
-        box = torch.where(matched, distance, 0.0).sum() / normaliser
-        return {"classification": self.class_weight * classification, "box": self.box_weight * box}
+        negatives = self._hardest_negatives(surprise, truth.labels)
+        classification = (torch.where(truth.labels >= 0, surprise, 0.0).sum() + negatives) / truth.normaliser
+        return {"classification": self.class_weight * classification, "box": self.box_weight * truth.box}
 
     def _hardest_negatives(self, surprise: Tensor, labels: Tensor) -> Tensor:
         """The summed loss of the background anchors that count: [B, A], [B, A] -> scalar."""
