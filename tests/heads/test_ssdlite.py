@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mnv2dense.complexity import complexity
-from mnv2dense.heads.ssdlite import SSDLiteHead
+from mnv2dense.heads.ssdlite import SSDLiteHead, _per_anchor
 from mnv2dense.model import ssdlite320_mobilenet_v2
 from mnv2dense.types import BoxPredictions, FeatureInfo, Infos, ScoredBoxes
 
@@ -41,17 +41,13 @@ def test_another_input_size_lays_its_own_anchors() -> None:
 
 
 def test_predictions_lie_in_the_order_of_their_anchors() -> None:
-    """Make each cell's box logits its own position: decoded centres must then be where anchors are."""
-    head = SSDLiteHead(FEATURES, size=(64, 64), class_names=["a"]).eval()
-    raw = head({"stride16_expanded": torch.zeros(1, 576, 4, 4), "last_conv": torch.zeros(1, 1280, 2, 2)}, (64, 64))
-    first = head.box_predictors[0]
-    positions = torch.arange(16.0).view(1, 1, 4, 4).expand(1, 12, 4, 4)
-    from mnv2dense.heads.ssdlite import _per_anchor
-
-    cells = _per_anchor(positions, 4)[0, :, 0]
-    centres = (raw.anchors[: 4 * 4 * 3, :2] + raw.anchors[: 4 * 4 * 3, 2:]) / 2
-    assert len(first) == 2
-    torch.testing.assert_close(cells, (centres[:, 1] // 16) * 4 + centres[:, 0] // 16)
+    """A map whose every value is its cell's number, flattened as predictions are, names the cell of each anchor."""
+    head = SSDLiteHead(FEATURES, size=(64, 64), class_names=["a"])
+    anchors = head.anchors[: 4 * 4 * 3]  # the first map: 4 x 4 cells of 16 pixels, three anchors each
+    cell_numbers = torch.arange(16.0).view(1, 1, 4, 4).expand(1, 3 * 4, 4, 4)
+    centres = (anchors[:, :2] + anchors[:, 2:]) / 2
+    expected = (centres[:, 1] // 16) * 4 + centres[:, 0] // 16
+    torch.testing.assert_close(_per_anchor(cell_numbers, 4)[0, :, 0], expected)
 
 
 def test_softmax_scores_leave_the_background_out_and_sigmoids_have_none() -> None:
