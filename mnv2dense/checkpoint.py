@@ -6,9 +6,7 @@ plain config and the weights to use (averaged ones where training averaged). Rea
 
 from __future__ import annotations
 
-import pickle
 import textwrap
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,20 +15,15 @@ import torch
 from torch import Tensor
 
 from mnv2dense.atomic_file import atomic_write
-from mnv2dense.model import DenseModel, build_model
-
-ENTRY = "mnv2dense"
-_FORMAT = 1
-
-
-class CheckpointError(ValueError):
-    """A file that cannot be used as a checkpoint; the message names it, what is wrong and what to do."""
+from mnv2dense.checkpoint_file import ENTRY, FORMAT, CheckpointError, find_checkpoint, read_checkpoint
+from mnv2dense.model import DenseModel, build_model, model_from
+from mnv2dense.pretrained import read_pretrained
 
 
 def model_entry(model: DenseModel, weights: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
     """What goes under ``"mnv2dense"`` in a checkpoint; ``weights`` stand in for the model's own if given."""
     return {
-        "format": _FORMAT,
+        "format": FORMAT,
         "config": model.config,
         "weights": dict(model.state_dict() if weights is None else weights),
     }
@@ -50,10 +43,11 @@ def save_model(model: DenseModel, path: str | Path) -> Path:
 def load_model(
     path: str | Path, *, device: torch.device | str = "cpu", packages: Sequence[str] = ("mnv2dense",)
 ) -> DenseModel:
-    """The model of a run folder or a checkpoint file, in eval mode.
+    """The model of a run folder, a checkpoint file or another project's weights, in eval mode.
 
     Args:
-        path: a run folder (its best checkpoint is taken, else its last), or a file.
+        path: a run folder (its best checkpoint is taken, else its last), a .ckpt file, or weights of a whole model
+            that :func:`mnv2dense.pretrained.read_pretrained` reads, such as a Hugging Face folder.
         device: where the model goes.
         packages: packages whose classes the file may name; see :func:`mnv2dense.model.build_model`.
 
@@ -61,6 +55,8 @@ def load_model(
         FileNotFoundError: nothing there.
         CheckpointError: not a checkpoint of this project, damaged, or one that would run code.
     """
+    if _is_foreign(Path(path)):
+        return model_from(read_pretrained(path), path).to(device)
     file = find_checkpoint(path)
     entry = read_checkpoint(file)[ENTRY]
     try:
@@ -70,6 +66,10 @@ def load_model(
         # Of a wrong width torch lists every tensor.
         raise CheckpointError(f"{file}: {textwrap.shorten(str(error), 400)}") from error
     return model.to(device).eval()
+
+
+def _is_foreign(path: Path) -> bool:
+    return (path / "config.json").is_file() or (path.is_file() and path.suffix != ".ckpt")
 
 
 class Loaded(NamedTuple):
@@ -110,54 +110,3 @@ def _check_preprocessing(file: Path, config: Mapping[str, Any], model: DenseMode
         raise CheckpointError(
             f"{file} was trained with another {', '.join(differing)} than this model has; start from it with {options}"
         )
-
-
-def find_checkpoint(path: str | Path, *, names: Sequence[str] = ("best.ckpt", "last.ckpt")) -> Path:
-    """The file itself, or the first of ``names`` in a run folder.
-
-    Raises:
-        FileNotFoundError: neither; the message says where was looked.
-    """
-    path = Path(path)
-    if path.is_file():
-        return path
-    for folder in (path / "checkpoints", path):
-        for name in names:
-            if (folder / name).is_file():
-                return folder / name
-    what = "holds no checkpoints/best.ckpt or checkpoints/last.ckpt" if path.is_dir() else "does not exist"
-    raise FileNotFoundError(
-        f"{str(path)!r} {what} (looked at {path.absolute()}). "
-        "Give a run folder such as runs/detection/2025-01-31_12-00-00, or a .ckpt file."
-    )
-
-
-def read_checkpoint(file: Path) -> dict[str, Any]:
-    """Everything in a checkpoint, read without running anything it may contain.
-
-    Raises:
-        CheckpointError: damaged, foreign, or holding pickled objects that would run code.
-    """
-    try:
-        with warnings.catch_warnings():  # torch warns of pickles that it is about to refuse
-            warnings.simplefilter("ignore")
-            content: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{file} is refused: it holds pickled objects that loading would run, or is no checkpoint at all. "
-            "Checkpoints of mnv2dense hold tensors and plain values only; get the file from who trained it."
-        ) from error
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read ({error}).") from error
-    except Exception as error:  # torch's reader answers other bytes with whatever it falls over
-        raise CheckpointError(f"{file} cannot be read ({error}); it is damaged, cut short or no checkpoint.") from error
-    content = content if isinstance(content, dict) else {}
-    entry = content.get(ENTRY)
-    if not isinstance(entry, dict) or not {"format", "config", "weights"} <= entry.keys():
-        raise CheckpointError(
-            f"{file} is not a checkpoint of mnv2dense: it has no entry {ENTRY!r}. "
-            "Backbones of other projects go to backbone.weights=."
-        )
-    if entry["format"] != _FORMAT:
-        raise CheckpointError(f"{file} has format {entry['format']}, this version reads {_FORMAT}: update mnv2dense.")
-    return dict(content)

@@ -25,7 +25,8 @@ from rich.progress import Progress
 
 from mnv2dense.annotate import predict_pictures
 from mnv2dense.callbacks import NonFiniteLossError
-from mnv2dense.checkpoint import find_checkpoint, load_model, load_weights
+from mnv2dense.checkpoint import load_model, load_weights
+from mnv2dense.checkpoint_file import find_checkpoint
 from mnv2dense.checkpoint_io import AtomicCheckpointIO
 from mnv2dense.complexity import complexity
 from mnv2dense.config_errors import explain

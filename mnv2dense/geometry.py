@@ -16,11 +16,15 @@ from torch import Tensor
 
 from mnv2dense.types import IGNORE_INDEX, Infos
 
-ResizeMode = Literal["squash", "letterbox"]
+ResizeMode = Literal["squash", "letterbox", "crop"]
 """``squash`` fills the model's input and changes the aspect ratio, as the SSD paper does; ``letterbox`` keeps
-the aspect ratio and pads the rest evenly on both sides."""
+the aspect ratio and pads the rest evenly on both sides; ``crop`` keeps it and leaves out what lies outside the middle,
+as classifiers of ImageNet are scored."""
 
-RESIZE_MODES: tuple[ResizeMode, ...] = ("squash", "letterbox")
+RESIZE_MODES: tuple[ResizeMode, ...] = ("squash", "letterbox", "crop")
+
+CROP_FRACTION = 0.875
+"""How much of the shorter side a ``crop`` keeps: 224 of 256 pixels, ImageNet's custom."""
 
 PAD_VALUE = 127
 """Mid-grey: close to zero once normalised, by any of the usual means."""
@@ -32,8 +36,8 @@ class Fit(NamedTuple):
     Attributes:
         scale_x: model pixels per original pixel; the true ratio of whole pixel counts, so it inverts exactly.
         scale_y: the same, vertically.
-        offset_x: model pixels left of the picture.
-        offset_y: model pixels above the picture.
+        offset_x: model pixels left of the picture; negative where it is cropped.
+        offset_y: model pixels above the picture; negative where it is cropped.
     """
 
     scale_x: float
@@ -82,7 +86,7 @@ def resize(
     height, width = int(image.shape[1]), int(image.shape[2])
     inner_size = _inner_size(height, width, size, mode)
     inner = F.interpolate(image[None], inner_size, mode="bilinear", antialias=True)[0]
-    return _pad(inner.contiguous(), size, pad_value), fit(height, width, size, mode)
+    return _place(inner.contiguous(), size, pad_value), fit(height, width, size, mode)
 
 
 def resize_mask(mask: Tensor, size: tuple[int, int], mode: ResizeMode = "squash") -> Tensor:
@@ -98,7 +102,7 @@ def resize_mask(mask: Tensor, size: tuple[int, int], mode: ResizeMode = "squash"
     """
     inner_size = _inner_size(int(mask.shape[0]), int(mask.shape[1]), size, mode)
     inner = F.interpolate(mask[None, None], inner_size, mode="nearest-exact")[0]
-    return _pad(inner, size, IGNORE_INDEX)[0]
+    return _place(inner, size, IGNORE_INDEX)[0]
 
 
 def boxes_to_input(boxes: Tensor, scales: Tensor, offsets: Tensor) -> Tensor:
@@ -164,15 +168,20 @@ def _inner_size(height: int, width: int, size: tuple[int, int], mode: ResizeMode
             min(size[0], max(1, round(height * scale))),
             min(size[1], max(1, round(width * scale))),
         )
+    if mode == "crop":
+        scale = max(size[0] / height, size[1] / width) / CROP_FRACTION
+        return max(size[0], round(height * scale)), max(size[1], round(width * scale))
     raise ValueError(f"resize mode {mode!r} is unknown; choose one of {', '.join(RESIZE_MODES)}.")
 
 
-def _pad(inner: Tensor, size: tuple[int, int], value: int) -> Tensor:
-    """Centre [C, h, w] in [C, H, W]; an odd pixel goes to the right and below."""
+def _place(inner: Tensor, size: tuple[int, int], value: int) -> Tensor:
+    """Centre [C, h, w] in [C, H, W]: padded (an odd pixel to the right and below), or cut where it is larger."""
     channels, height, width = inner.shape
     if (height, width) == tuple(size):
         return inner
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    if height >= size[0] and width >= size[1]:
+        return inner[:, -top : size[0] - top, -left : size[1] - left].contiguous()
     padded = inner.new_full((channels, *size), value)
     padded[:, top : top + height, left : left + width] = inner
     return padded

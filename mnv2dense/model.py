@@ -5,14 +5,36 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
 from mnv2dense.backbones.mobilenet_v2 import mobilenet_v2
+from mnv2dense.geometry import RESIZE_MODES, ResizeMode
+from mnv2dense.heads.classifier import ClassifierHead
 from mnv2dense.heads.ssdlite import SSDLiteHead
+from mnv2dense.pretrained import Pretrained, read_pretrained
+from mnv2dense.pretrained.contents import class_names_of
 from mnv2dense.types import Infos
+
+
+@final
+class Normalize(nn.Module):
+    """uint8 pictures -> what a backbone's weights expect: (pixel / 255 - mean) / std, as one product and one sum."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        spread, centre = torch.tensor(std).view(1, 3, 1, 1), torch.tensor(mean).view(1, 3, 1, 1)
+        self.scale: Tensor
+        self.shift: Tensor
+        # Not in checkpoints: they follow from the backbone's config.
+        self.register_buffer("scale", 1 / (255 * spread), persistent=False)
+        self.register_buffer("shift", -centre / spread, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 [B, 3, H, W], RGB -> float [B, 3, H, W] of the module's own precision."""
+        return images.to(self.scale.dtype) * self.scale + self.shift
 
 
 @final
@@ -26,7 +48,7 @@ class DenseModel(nn.Module):
         backbone: see :class:`mnv2dense.types.Backbone`.
         head: see :class:`mnv2dense.types.Head`; built on the backbone's ``feature_info``.
         size: (height, width) that pictures are resized to, pixels.
-        resize: "squash" to that size, or "letterbox" into it keeping the aspect ratio.
+        resize: how they get there, see :data:`mnv2dense.geometry.ResizeMode`.
         category_ids: what each label is called in the data set's own json, for files of predictions; COCO's have
             gaps. Left out, labels + 1.
 
@@ -41,16 +63,17 @@ class DenseModel(nn.Module):
         head: nn.Module,
         *,
         size: tuple[int, int],
-        resize: Literal["squash", "letterbox"] = "squash",
+        resize: ResizeMode = "squash",
         category_ids: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        if resize not in ("squash", "letterbox"):
-            raise ValueError(f"resize={resize!r} must be 'squash' or 'letterbox'.")
+        if resize not in RESIZE_MODES:
+            raise ValueError(f"resize={resize!r} must be one of {', '.join(RESIZE_MODES)}.")
+        self.normalize = Normalize(backbone.mean, backbone.std)  # type: ignore[arg-type]
         self.backbone = backbone
         self.head = head
         self.size = size
-        self.resize: Literal["squash", "letterbox"] = resize
+        self.resize: ResizeMode = resize
         self.class_names: tuple[str, ...] = tuple(head.class_names)  # type: ignore[arg-type]
         self.category_ids = tuple(category_ids or range(1, len(self.class_names) + 1))
         if len(self.category_ids) != len(self.class_names):
@@ -65,18 +88,10 @@ class DenseModel(nn.Module):
             "backbone": backbone.config,
             "head": head.config,
         }
-        # (pixel / 255 - mean) / std, folded into one multiplication and one addition.
-        std = torch.tensor(backbone.std).view(1, 3, 1, 1)
-        mean = torch.tensor(backbone.mean).view(1, 3, 1, 1)
-        self._scale: Tensor
-        self._shift: Tensor
-        self.register_buffer("_scale", 1 / (255 * std), persistent=False)
-        self.register_buffer("_shift", -mean / std, persistent=False)
 
     def forward(self, images: Tensor) -> Any:  # noqa: ANN401 - each head has its own raw type
         """uint8 [B, 3, H, W], RGB -> the head's raw predictions."""
-        features = self.backbone(images.to(self._scale.dtype) * self._scale + self._shift)
-        return self.head(features, (images.shape[-2], images.shape[-1]))
+        return self.head(self.backbone(self.normalize(images)), (images.shape[-2], images.shape[-1]))
 
     def decode(self, raw: Any, size: tuple[int, int] | None = None) -> Any:  # noqa: ANN401
         """Raw predictions -> tensors of fixed shape in pixels of the model's input (``size``, default the model's)."""
@@ -143,7 +158,7 @@ def ssdlite320_mobilenet_v2(
     class_names: Sequence[str] | None = None,
     width_mult: float = 1.0,
     size: tuple[int, int] = (320, 320),
-    resize: Literal["squash", "letterbox"] = "squash",
+    resize: ResizeMode = "squash",
     weights_backbone: str | Path | None = None,
     **head: Any,  # noqa: ANN401
 ) -> DenseModel:
@@ -169,6 +184,88 @@ def ssdlite320_mobilenet_v2(
     )
     built = SSDLiteHead(backbone.feature_info, size=size, class_names=names, **head)
     return DenseModel(backbone, built, size=size, resize=resize)
+
+
+def mobilenet_v2_classifier(
+    num_classes: int | None = None,
+    *,
+    class_names: Sequence[str] | None = None,
+    width_mult: float | None = None,
+    size: tuple[int, int] = (224, 224),
+    resize: ResizeMode = "crop",
+    weights: str | Path | None = None,
+    weights_backbone: str | Path | None = None,
+    **head: Any,  # noqa: ANN401
+) -> DenseModel:
+    """MobileNetV2 as the paper classifies ImageNet: 3,504,872 parameters and 300M multiply-adds at width 1.0, 224x224.
+
+    Args:
+        num_classes: K; the weights' own, or 1000.
+        class_names: K names; the weights' own, ImageNet's for 1000 classes, else "0", "1", ...
+        width_mult: of the backbone; the weights' own, or 1.0.
+        size: (height, width) of the input, pixels.
+        resize: how pictures get there.
+        weights: a whole classifier, see :func:`mnv2dense.pretrained.read_pretrained`.
+        weights_backbone: the backbone alone, under a new classifier.
+        **head: options of :class:`mnv2dense.heads.ClassifierHead`.
+
+    Raises:
+        ValueError: ``weights`` have no classifier, or one of another number of classes; or an option is off.
+        FileNotFoundError: no such weights.
+    """
+    if weights is not None and weights_backbone is not None:
+        raise ValueError("weights and weights_backbone are both given: a whole classifier has its backbone; drop one.")
+    if weights is not None:
+        pretrained = read_pretrained(weights)
+        model = model_from(pretrained, weights)
+        if not isinstance(model.head, ClassifierHead):
+            raise ValueError(f"{weights}: these weights are not a classifier's; give them as weights_backbone.")
+        own = len(model.class_names)
+        if num_classes not in (None, own) or (class_names is not None and len(class_names) != own):
+            raise ValueError(
+                f"{weights}: a classifier of {own} classes; for another number give the file as weights_backbone."
+            )
+        if width_mult not in (None, pretrained.width_mult):
+            raise ValueError(f"{weights}: weights of width_mult={pretrained.width_mult}, not {width_mult}.")
+        names = tuple(class_names or model.class_names)
+        options = {key: value for key, value in model.head.config.items() if key not in ("_target_", "features")}
+        built = ClassifierHead(model.backbone.feature_info, size=size, class_names=names, **(options | head))  # type: ignore[arg-type]
+        built.load_state_dict(model.head.state_dict())
+        return DenseModel(model.backbone, built, size=size, resize=resize).eval()
+    count = num_classes or (len(class_names) if class_names is not None else 1000)
+    names = tuple(class_names) if class_names is not None else class_names_of(count)
+    if len(names) != count:
+        raise ValueError(f"num_classes={num_classes}, but class_names has {len(names)} names; make them agree.")
+    backbone = mobilenet_v2(width_mult=width_mult, features=("last_conv",), weights=weights_backbone)
+    new = ClassifierHead(backbone.feature_info, size=size, class_names=names, **head)
+    return DenseModel(backbone, new, size=size, resize=resize)
+
+
+def model_from(pretrained: Pretrained, weights: str | Path) -> DenseModel:
+    """The whole model that foreign weights are, in eval mode.
+
+    Args:
+        pretrained: as read.
+        weights: where from, for messages.
+
+    Raises:
+        ValueError: they are a backbone alone, or their tensors do not fit it.
+    """
+    if pretrained.model is None:
+        raise ValueError(
+            f"{weights}: {pretrained.source} weights of a backbone without a head. "
+            "Give them as backbone.weights, under a head to be trained."
+        )
+    backbone = {"_target_": "mnv2dense.backbones.mobilenet_v2.MobileNetV2", **pretrained.options}
+    model = build_model({**pretrained.model, "backbone": backbone})
+    tensors = {f"backbone.{name}": tensor for name, tensor in pretrained.backbone.items()}
+    tensors |= {f"head.{name}": tensor for name, tensor in pretrained.head.items()}
+    wanted = model.state_dict()
+    unfit = sorted(name for name, own in wanted.items() if name not in tensors or tensors[name].shape != own.shape)
+    if unfit:
+        raise ValueError(f"{weights}: {len(unfit)} tensors are missing or of another shape, first {unfit[0]!r}.")
+    model.load_state_dict({name: tensors[name] for name in wanted})
+    return model.eval()
 
 
 def _construct(

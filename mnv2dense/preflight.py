@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mnv2dense.checkpoint import ENTRY, find_checkpoint, read_checkpoint
+from mnv2dense.checkpoint_file import ENTRY, find_checkpoint, read_checkpoint
 from mnv2dense.data.module import DataModule
 from mnv2dense.model import DenseModel
 from mnv2dense.types import Metric

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from mnv2dense.checkpoint import ENTRY, model_entry
+from mnv2dense.checkpoint import model_entry
+from mnv2dense.checkpoint_file import ENTRY
 from mnv2dense.model import DenseModel
 from mnv2dense.types import Batch, Loss, Metric
 

@@ -45,16 +45,18 @@ class Sample(NamedTuple):
 
     Attributes:
         image: uint8 [H, W, 3], RGB, EXIF orientation already applied.
-        boxes: float32 [N, 4], xyxy in pixels of ``image``; every box has a positive area.
-        labels: int64 [N], 0..K-1, or ``IGNORE_LABEL`` for a region to ignore.
+        boxes: float32 [N, 4], xyxy in pixels of ``image``; every box has a positive area. None where the task has no
+            boxes.
+        labels: int64, 0..K-1: [N] of the boxes, or ``IGNORE_LABEL`` for a region to ignore; [1] of the whole picture
+            where it is to be classified. None where the task has no labels.
         mask: uint8 [H, W] of classes, 255 ignored; None where the task has no masks.
         image_id: the picture's id in its data set's own numbering; unique there.
         path: where the picture came from, for messages.
     """
 
     image: npt.NDArray[np.uint8]
-    boxes: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
+    boxes: npt.NDArray[np.float32] | None
+    labels: npt.NDArray[np.int64] | None
     mask: npt.NDArray[np.uint8] | None
     image_id: int
     path: Path
@@ -84,7 +86,8 @@ class Batch(NamedTuple):
     Attributes:
         images: uint8 [B, 3, H, W], RGB; normalisation happens inside the model.
         boxes: float32 [B, M, 4], xyxy in pixels of ``images``; zeros where padded.
-        labels: int64 [B, M], 0..K-1; ``PADDING_LABEL`` where padded, ``IGNORE_LABEL`` where to ignore.
+        labels: int64 [B, M], 0..K-1; ``PADDING_LABEL`` where padded, ``IGNORE_LABEL`` where to ignore. [B, 1] of the
+            whole pictures where they are to be classified.
         masks: uint8 [B, H, W], classes, 255 ignored.
         infos: the way back to the original pictures.
     """
@@ -154,6 +157,42 @@ class Detections:
     def to(self, device: torch.device | str) -> Detections:
         """The same detections with their tensors on ``device``."""
         return Detections(self.boxes.to(device), self.scores.to(device), self.labels.to(device), self.class_names)
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What one picture shows, likeliest first.
+
+    Attributes:
+        scores: float32 [N], 0..1, descending; N is K, or less after :meth:`above` or :meth:`top`.
+        labels: int64 [N], 0..K-1.
+        class_names: the K names that ``labels`` index.
+    """
+
+    scores: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return int(self.labels.shape[0])
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each class, [N]."""
+        return [self.class_names[i] for i in self.labels.tolist()]
+
+    def above(self, threshold: float) -> Classification:
+        """Those with a score of at least ``threshold``."""
+        keep = self.scores >= threshold
+        return Classification(self.scores[keep], self.labels[keep], self.class_names)
+
+    def top(self, count: int) -> Classification:
+        """The ``count`` likeliest."""
+        return Classification(self.scores[:count], self.labels[:count], self.class_names)
+
+    def to(self, device: torch.device | str) -> Classification:
+        """The same with its tensors on ``device``."""
+        return Classification(self.scores.to(device), self.labels.to(device), self.class_names)
 
 
 @runtime_checkable

@@ -10,12 +10,12 @@ import torch
 
 from mnv2dense.checkpoint import (
     CheckpointError,
-    find_checkpoint,
     load_model,
     load_weights,
     model_entry,
     save_model,
 )
+from mnv2dense.checkpoint_file import find_checkpoint
 from mnv2dense.model import DenseModel
 from tests.tiny import pictures, tiny_model
 

@@ -4,58 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, final
+from typing import Any, Literal, final
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnv2dense.pretrained import read_pretrained
+from mnv2dense.layout import FEATURE_NAMES, layout
+from mnv2dense.pretrained import Pretrained, read_pretrained
 from mnv2dense.types import FeatureInfo
 
 Padding = Literal["torch", "tf"]
 """How stride-2 convolutions pad: torch one pixel on every side, TensorFlow's SAME only as much as it needs."""
 
+Bottleneck = Literal["linear", "relu6"]
+"""What follows the last 1x1 of a block: nothing, as in the paper, or a ReLU6 (figure 6a)."""
 
-class _Stage(NamedTuple):
-    expansion: int
-    channels: int
-    blocks: int
-    stride: int
-
-
-# Table 2 of the paper, rows t c n s of the bottlenecks.
-_STAGES = (
-    _Stage(1, 16, 1, 1),
-    _Stage(6, 24, 2, 2),
-    _Stage(6, 32, 3, 2),
-    _Stage(6, 64, 4, 2),
-    _Stage(6, 96, 3, 1),
-    _Stage(6, 160, 3, 2),
-    _Stage(6, 320, 1, 1),
-)
-
-# Feature name -> index of the block that ends in it. `stride16_expanded` is the inside of block 13, the first of
-# stride 32: its 1x1 expansion still sees stride 16 and is the widest map there, which is why SSDLite taps it.
-_BLOCK_OF_FEATURE = {
-    "stride2": 0,
-    "stride4": 2,
-    "stride8": 5,
-    "stride16": 12,
-    "stride16_expanded": 13,
-    "last_bottleneck": 16,
-}
-_EXPANDED_BLOCK = _BLOCK_OF_FEATURE["stride16_expanded"]
-FEATURE_NAMES = (*_BLOCK_OF_FEATURE, "last_conv")
-
-
-def scaled_channels(channels: int, width_mult: float) -> int:
-    """``channels * width_mult`` to the nearest multiple of 8, never falling by more than 10%.
-
-    The rule of the authors' code; the paper's parameter counts at widths other than 1.0 follow from it.
-    """
-    wanted = channels * width_mult
-    rounded = max(8, int(wanted + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * wanted else rounded
+Shortcut = Literal["bottleneck", "expansion", "none"]
+"""What shortcuts connect: the narrow ends of a block, as in the paper, the expanded tensors of two blocks that
+follow each other, or nothing (figure 6b)."""
 
 
 class ConvNormAct(nn.Sequential):
@@ -126,8 +92,13 @@ class InvertedResidual(nn.Module):
         expansion: factor t of the inner width; at 1 there is no expansion layer.
         stride: of the depthwise convolution.
         dilation: of the depthwise convolution.
+        bottleneck: see :data:`Bottleneck`.
+        shortcut: see :data:`Shortcut`; one between expansions is added by who holds the block before.
         expansion_only: build no further than the expansion; for a backbone whose deepest feature is that.
         layer: padding and batch-norm options, passed to every :class:`ConvNormAct`.
+
+    Attributes:
+        shortcut: whether the block's input is added to its output: where stride is 1 and channels match.
     """
 
     def __init__(
@@ -138,19 +109,21 @@ class InvertedResidual(nn.Module):
         expansion: int,
         stride: int,
         dilation: int = 1,
+        bottleneck: Bottleneck = "linear",
+        shortcut: Shortcut = "bottleneck",
         expansion_only: bool = False,
         **layer: Any,  # noqa: ANN401 - ConvNormAct checks them
     ) -> None:
         super().__init__()
         inner = in_channels * expansion
-        self.shortcut = stride == 1 and in_channels == out_channels
+        self.shortcut = shortcut == "bottleneck" and stride == 1 and in_channels == out_channels
         self.expansion_only = expansion_only
         self.expansion = ConvNormAct(in_channels, inner, kernel=1, **layer) if expansion > 1 else nn.Identity()
         if not expansion_only:
             self.depthwise = ConvNormAct(
                 inner, inner, kernel=3, stride=stride, dilation=dilation, groups=inner, **layer
             )
-            self.projection = ConvNormAct(inner, out_channels, kernel=1, linear=True, **layer)
+            self.projection = ConvNormAct(inner, out_channels, kernel=1, linear=bottleneck == "linear", **layer)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C', H / stride, W / stride]."""
@@ -175,6 +148,11 @@ class MobileNetV2(nn.Module):
         width_mult: width multiplier; below 1 the last convolution stays at 1280 channels (section 5).
         output_stride: 8, 16 or 32: strides past it become dilations (atrous convolution, as DeepLab does).
         features: names to return, in this order.
+        depth_mult: factor of the blocks of a stage, rounded up; 1 in the paper (timm's 110d and 120d have more).
+        scale_ends: whether stem and last convolution follow ``width_mult``; timm's deeper models keep them.
+        expansion: factor t of the inner width.
+        bottleneck: see :data:`Bottleneck`.
+        shortcut: see :data:`Shortcut`.
         padding: how stride-2 convolutions pad; belongs to the weights.
         norm_eps: batch norm's epsilon; belongs to the weights (TensorFlow 1e-3, torch 1e-5).
         norm_momentum: weight of the newest batch in the running statistics (TensorFlow 0.003, torch 0.1).
@@ -191,6 +169,11 @@ class MobileNetV2(nn.Module):
         width_mult: float = 1.0,
         output_stride: int = 32,
         features: Sequence[str] = ("last_conv",),
+        depth_mult: float = 1.0,
+        scale_ends: bool = True,
+        expansion: int = 6,
+        bottleneck: Bottleneck = "linear",
+        shortcut: Shortcut = "bottleneck",
         padding: Padding = "torch",
         norm_eps: float = 1e-5,
         norm_momentum: float = 0.1,
@@ -198,11 +181,21 @@ class MobileNetV2(nn.Module):
         std: Sequence[float] = (0.5, 0.5, 0.5),
     ) -> None:
         super().__init__()
-        _check_options(width_mult, output_stride, features, padding)
+        _check_numbers(width_mult=width_mult, depth_mult=depth_mult, expansion=expansion)
+        _check_choice("output_stride", output_stride, (8, 16, 32))
+        _check_choice("padding", padding, ("torch", "tf"))
+        _check_choice("bottleneck", bottleneck, ("linear", "relu6"))
+        _check_choice("shortcut", shortcut, ("bottleneck", "expansion", "none"))
+        _check_features(features)
         self.config: dict[str, Any] = {
             "_target_": "mnv2dense.backbones.mobilenet_v2.MobileNetV2",
             "width_mult": width_mult,
             "output_stride": output_stride,
+            "depth_mult": depth_mult,
+            "scale_ends": scale_ends,
+            "expansion": expansion,
+            "bottleneck": bottleneck,
+            "shortcut": shortcut,
             "padding": padding,
             "norm_eps": norm_eps,
             "norm_momentum": norm_momentum,
@@ -211,48 +204,47 @@ class MobileNetV2(nn.Module):
         }
         self.mean = _three(mean, "mean")
         self.std = _three(std, "std")
-        self._features = tuple(features)
         layer: dict[str, Any] = {"padding": padding, "norm_eps": norm_eps, "norm_momentum": norm_momentum}
-        depth = max(FEATURE_NAMES.index(name) for name in features)
-        deepest = FEATURE_NAMES[depth]
-        last_block = _BLOCK_OF_FEATURE.get(deepest, 16)
+        plan = layout(width_mult=width_mult, depth_mult=depth_mult, scale_ends=scale_ends, expansion=expansion)
+        deepest = max(features, key=FEATURE_NAMES.index)
+        last_block = plan.block_of_feature.get(deepest, len(plan.blocks) - 1)
+        self._block_of_feature = {name: plan.block_of_feature.get(name, -1) for name in features}
+        self._expanded_block = self._block_of_feature.get("stride16_expanded", -1)
+        self._chain_expansions = shortcut == "expansion"
 
-        channels = scaled_channels(32, width_mult)
-        self.stem = ConvNormAct(3, channels, kernel=3, stride=2, **layer)
+        self.stem = ConvNormAct(3, plan.stem_channels, kernel=3, stride=2, **layer)
         self.blocks = nn.ModuleList()
         info: dict[str, FeatureInfo] = {}
         stride, dilation = 2, 1
-        for expansion, width, step in _block_rows():
-            index = len(self.blocks)
-            if index > last_block:
-                break
+        for index, row in enumerate(plan.blocks[: last_block + 1]):
             # A stride past the output stride is not taken; the blocks after this one dilate by it instead.
-            here = step if stride < output_stride else 1
-            wide = scaled_channels(width, width_mult)
-            if index == _EXPANDED_BLOCK:
-                info["stride16_expanded"] = FeatureInfo(channels * expansion, stride)
+            here = row.stride if stride < output_stride else 1
+            if index == self._expanded_block:
+                info["stride16_expanded"] = FeatureInfo(row.in_channels * row.expansion, stride)
             self.blocks.append(
                 InvertedResidual(
-                    channels,
-                    wide,
-                    expansion=expansion,
+                    row.in_channels,
+                    row.out_channels,
+                    expansion=row.expansion,
                     stride=here,
                     dilation=dilation,
-                    expansion_only=deepest == "stride16_expanded" and index == _EXPANDED_BLOCK,
+                    bottleneck=bottleneck,
+                    shortcut=shortcut,
+                    expansion_only=deepest == "stride16_expanded" and index == last_block,
                     **layer,
                 )
             )
             stride *= here
-            dilation *= step // here
-            channels = wide
-            for name, block in _BLOCK_OF_FEATURE.items():
-                if block == index and name != "stride16_expanded":
-                    info[name] = FeatureInfo(channels, stride)
+            dilation *= row.stride // here
+            info |= {
+                name: FeatureInfo(row.out_channels, stride)
+                for name, block in self._block_of_feature.items()
+                if block == index and name != "stride16_expanded"
+            }
         self.last_conv: ConvNormAct | None = None
         if deepest == "last_conv":
-            wide = max(1280, scaled_channels(1280, width_mult))
-            self.last_conv = ConvNormAct(channels, wide, kernel=1, **layer)
-            info["last_conv"] = FeatureInfo(wide, stride)
+            self.last_conv = ConvNormAct(plan.blocks[-1].out_channels, plan.last_channels, kernel=1, **layer)
+            info["last_conv"] = FeatureInfo(plan.last_channels, stride)
         self.feature_info = {name: info[name] for name in features}
         self._reset_parameters()
 
@@ -260,20 +252,27 @@ class MobileNetV2(nn.Module):
         """[B, 3, H, W], normalised -> feature name -> [B, C, ceil(H / stride), ceil(W / stride)]."""
         found: dict[str, Tensor] = {}
         x = self.stem(images)
+        before: Tensor | None = None
         for index, block in enumerate(self.blocks):
             assert isinstance(block, InvertedResidual)
-            if index == _EXPANDED_BLOCK and "stride16_expanded" in self._features:
-                expanded = found["stride16_expanded"] = block.expansion(x)
+            if index == self._expanded_block or self._chain_expansions:
+                expanded = block.expansion(x)
+                if self._chain_expansions:
+                    if before is not None and before.shape == expanded.shape:
+                        expanded = expanded + before
+                    before = expanded
+                if index == self._expanded_block:
+                    found["stride16_expanded"] = expanded
                 if not block.expansion_only:
                     x = block.contract(expanded, x)
             else:
                 x = block(x)
-            for name, ends in _BLOCK_OF_FEATURE.items():
-                if ends == index and name in self._features and name not in found:
+            for name, ends in self._block_of_feature.items():
+                if ends == index and name not in found:
                     found[name] = x
         if self.last_conv is not None:
             found["last_conv"] = self.last_conv(x)
-        return {name: found[name] for name in self._features}
+        return {name: found[name] for name in self._block_of_feature}
 
     def _reset_parameters(self) -> None:
         for module in self.modules():
@@ -283,10 +282,15 @@ class MobileNetV2(nn.Module):
 
 def mobilenet_v2(
     *,
-    width_mult: float = 1.0,
+    width_mult: float | None = None,
     output_stride: int = 32,
     features: Sequence[str] = ("last_conv",),
     weights: str | Path | None = None,
+    depth_mult: float | None = None,
+    scale_ends: bool | None = None,
+    expansion: int | None = None,
+    bottleneck: Bottleneck | None = None,
+    shortcut: Shortcut | None = None,
     padding: Padding | None = None,
     norm_eps: float | None = None,
     norm_momentum: float | None = None,
@@ -295,14 +299,21 @@ def mobilenet_v2(
 ) -> MobileNetV2:
     """A :class:`MobileNetV2`, from pretrained weights if ``weights`` names some.
 
-    Padding, batch-norm constants and normalisation belong to the weights and come with them; naming one here
-    overrides it. Without weights they are torch's (see :class:`MobileNetV2`).
+    Width, depth, padding, batch-norm constants and normalisation belong to the weights and come with them. The last
+    three can be named here to override them; the shape of the network has to be the weights' own. Without weights,
+    what is None is the constructor's default.
 
     Args:
-        width_mult: width multiplier; must be the weights' own.
+        width_mult: width multiplier; None takes the weights' own.
         output_stride: 8, 16 or 32.
         features: names to return.
-        weights: a Hugging Face folder (config.json + model.safetensors), or None for random weights.
+        weights: a name, file or folder that :func:`mnv2dense.pretrained.read_pretrained` takes, or None for random
+            weights.
+        depth_mult: of the weights, or None.
+        scale_ends: of the weights, or None.
+        expansion: of the weights, or None.
+        bottleneck: of the weights, or None.
+        shortcut: of the weights, or None.
         padding: override.
         norm_eps: override.
         norm_momentum: override; fine-tuning for a few hundred steps wants more than TensorFlow's 0.003.
@@ -310,50 +321,76 @@ def mobilenet_v2(
         std: override.
 
     Raises:
-        ValueError: weights of another width, or not a MobileNetV2.
+        ValueError: weights of another width or shape, or not a MobileNetV2.
         FileNotFoundError: no such weights.
     """
-    options: dict[str, Any] = {}
-    pretrained = None
-    if weights is not None:
-        pretrained = read_pretrained(weights)
-        if pretrained.width_mult != width_mult:
-            raise ValueError(
-                f"{weights}: these weights have width_mult={pretrained.width_mult}, the model asks for {width_mult}. "
-                f"Set backbone.width_mult={pretrained.width_mult}, or choose weights of that width."
-            )
-        options = dict(pretrained.options)
-    overrides = {"padding": padding, "norm_eps": norm_eps, "norm_momentum": norm_momentum, "mean": mean, "std": std}
-    options |= {name: value for name, value in overrides.items() if value is not None}
-    model = MobileNetV2(width_mult=width_mult, output_stride=output_stride, features=features, **options)
-    if pretrained is not None:
-        wanted = model.state_dict()
-        missing = sorted(wanted.keys() - pretrained.state_dict.keys())
-        if missing:
-            raise ValueError(
-                f"{weights}: {len(missing)} tensors of the backbone are missing, first {missing[0]!r}. "
-                "The file is not a whole MobileNetV2 of the paper's layout."
-            )
-        model.load_state_dict({name: pretrained.state_dict[name] for name in wanted})
+    shape: dict[str, Any] = {
+        "width_mult": width_mult,
+        "depth_mult": depth_mult,
+        "scale_ends": scale_ends,
+        "expansion": expansion,
+        "bottleneck": bottleneck,
+        "shortcut": shortcut,
+    }
+    belonging: dict[str, Any] = {
+        "padding": padding,
+        "norm_eps": norm_eps,
+        "norm_momentum": norm_momentum,
+        "mean": mean,
+        "std": std,
+    }
+    options: dict[str, Any] = {name: value for name, value in (shape | belonging).items() if value is not None}
+    if weights is None:
+        return MobileNetV2(output_stride=output_stride, features=features, **options)
+    pretrained = read_pretrained(weights)
+    _check_shape(weights, pretrained, {name: value for name, value in shape.items() if value is not None})
+    model = MobileNetV2(output_stride=output_stride, features=features, **(pretrained.options | options))
+    wanted = model.state_dict()
+    missing = sorted(wanted.keys() - pretrained.backbone.keys())
+    if missing:
+        raise ValueError(
+            f"{weights}: {len(missing)} tensors of the backbone are missing, first {missing[0]!r}. "
+            "The file is not a whole MobileNetV2 of the paper's layout."
+        )
+    model.load_state_dict({name: pretrained.backbone[name] for name in wanted})
     return model
 
 
-def _block_rows() -> list[tuple[int, int, int]]:
-    """(expansion, channels, stride) of each of the 17 blocks; a stage's stride is its first block's."""
-    return [
-        (stage.expansion, stage.channels, stage.stride if i == 0 else 1)
-        for stage in _STAGES
-        for i in range(stage.blocks)
-    ]
+# What a network without weights has, and weights that do not speak of it.
+_SHAPE_DEFAULTS: dict[str, Any] = {
+    "depth_mult": 1.0,
+    "scale_ends": True,
+    "expansion": 6,
+    "bottleneck": "linear",
+    "shortcut": "bottleneck",
+}
 
 
-def _check_options(width_mult: float, output_stride: int, features: Sequence[str], padding: str) -> None:
+def _check_shape(weights: str | Path, pretrained: Pretrained, asked: dict[str, Any]) -> None:
+    own = _SHAPE_DEFAULTS | pretrained.options
+    for name, value in asked.items():
+        if own[name] != value:
+            raise ValueError(
+                f"{weights}: these weights have {name}={own[name]}, the model asks for {value}. "
+                f"Set backbone.{name}={own[name]}, or choose weights of that {name}."
+            )
+
+
+def _check_numbers(*, width_mult: float, depth_mult: float, expansion: int) -> None:
     if width_mult <= 0:
         raise ValueError(f"width_mult={width_mult} must be positive; the paper's are 0.35, 0.5, 0.75, 1.0, 1.3, 1.4.")
-    if output_stride not in (8, 16, 32):
-        raise ValueError(f"output_stride={output_stride} must be 8, 16 or 32.")
-    if padding not in ("torch", "tf"):
-        raise ValueError(f"padding={padding!r} must be 'torch' or 'tf' (what the weights were trained with).")
+    if depth_mult < 1:
+        raise ValueError(f"depth_mult={depth_mult} must be at least 1, the paper's depth.")
+    if expansion != int(expansion) or expansion < 1:
+        raise ValueError(f"expansion={expansion} must be a whole number, 1 or more; the paper's is 6.")
+
+
+def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, choices))}.")
+
+
+def _check_features(features: Sequence[str]) -> None:
     if isinstance(features, str) or not features:
         raise ValueError(f"features={features!r} must be a non-empty list of {', '.join(FEATURE_NAMES)}.")
     unknown = [name for name in features if name not in FEATURE_NAMES]

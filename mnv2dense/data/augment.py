@@ -102,7 +102,12 @@ class DetectionAugment:
 
         Returns:
             A sample with a picture of another size, its boxes clipped to it and of positive area.
+
+        Raises:
+            ValueError: the sample has no boxes.
         """
+        if sample.boxes is None or sample.labels is None:
+            raise ValueError(f"{sample.path}: augment=ssd is for boxes, and the data has none; choose another augment.")
         # One stream for all parts. albumentations' own `set_random_seed` starts every part alike, so that
         # the pictures that are mirrored would be exactly those that are zoomed out.
         self._transforms.set_random_state(np.random.default_rng(seed), random.Random(seed))

@@ -23,8 +23,8 @@ class Item(NamedTuple):
 
     Attributes:
         image: uint8 [3, H, W].
-        boxes: float32 [N, 4], xyxy in pixels of ``image``.
-        labels: int64 [N].
+        boxes: float32 [N, 4], xyxy in pixels of ``image``, or None.
+        labels: int64 [N], of the boxes or the whole picture, or None.
         mask: uint8 [H, W], or None.
         image_id: the picture's id in its data set.
         size: (height, width) before resizing, pixels.
@@ -33,8 +33,8 @@ class Item(NamedTuple):
     """
 
     image: Tensor
-    boxes: Tensor
-    labels: Tensor
+    boxes: Tensor | None
+    labels: Tensor | None
     mask: Tensor | None
     image_id: int
     size: tuple[int, int]
@@ -48,8 +48,8 @@ def prepare(sample: Sample, size: tuple[int, int], mode: ResizeMode) -> Item:
     scales, offsets = torch.tensor(fit[:2]), torch.tensor(fit[2:])
     return Item(
         image=image,
-        boxes=boxes_to_input(_tensor(sample.boxes).reshape(-1, 4), scales, offsets),
-        labels=_tensor(sample.labels),
+        boxes=None if sample.boxes is None else boxes_to_input(_tensor(sample.boxes).reshape(-1, 4), scales, offsets),
+        labels=None if sample.labels is None else _tensor(sample.labels),
         mask=None if sample.mask is None else resize_mask(_tensor(sample.mask), size, mode),
         image_id=sample.image_id,
         size=(sample.image.shape[0], sample.image.shape[1]),
@@ -60,12 +60,7 @@ def prepare(sample: Sample, size: tuple[int, int], mode: ResizeMode) -> Item:
 
 def collate(items: Sequence[Item], *, max_boxes: int) -> Batch:
     """Stack B items of one size, their boxes padded to M = ``max_boxes``; of more, the largest are kept."""
-    boxes = torch.zeros(len(items), max_boxes, 4)
-    labels = torch.full((len(items), max_boxes), PADDING_LABEL)
-    for row, item in enumerate(items):
-        kept = _largest(item, max_boxes)
-        boxes[row, : len(kept)] = item.boxes[kept]
-        labels[row, : len(kept)] = item.labels[kept]
+    boxes, labels = _boxes_and_labels(items, max_boxes)
     masks = [item.mask for item in items if item.mask is not None]
     return Batch(
         images=torch.stack([item.image for item in items]),
@@ -76,13 +71,29 @@ def collate(items: Sequence[Item], *, max_boxes: int) -> Batch:
     )
 
 
-def _largest(item: Item, max_boxes: int) -> Tensor:
+def _boxes_and_labels(items: Sequence[Item], max_boxes: int) -> tuple[Tensor | None, Tensor | None]:
+    """Padded boxes with their labels; or the labels of whole pictures; or neither."""
+    if items[0].boxes is None:
+        whole = [item.labels for item in items if item.labels is not None]
+        return None, torch.stack(whole) if whole else None
+    boxes = torch.zeros(len(items), max_boxes, 4)
+    labels = torch.full((len(items), max_boxes), PADDING_LABEL)
+    for row, item in enumerate(items):
+        assert item.boxes is not None
+        assert item.labels is not None
+        kept = _largest(item.boxes, item.labels, max_boxes, item.path)
+        boxes[row, : len(kept)] = item.boxes[kept]
+        labels[row, : len(kept)] = item.labels[kept]
+    return boxes, labels
+
+
+def _largest(boxes: Tensor, labels: Tensor, max_boxes: int, path: Path) -> Tensor:
     """Indices of the boxes to keep, [N] or fewer, in their own order; objects before regions to ignore."""
-    if len(item.labels) <= max_boxes:
-        return torch.arange(len(item.labels))
-    _report_crowded_picture(item.path, len(item.labels), max_boxes)
-    areas = (item.boxes[:, 2:] - item.boxes[:, :2]).prod(dim=1)
-    areas[item.labels == IGNORE_LABEL] *= -1
+    if len(labels) <= max_boxes:
+        return torch.arange(len(labels))
+    _report_crowded_picture(path, len(labels), max_boxes)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
+    areas[labels == IGNORE_LABEL] *= -1
     return areas.argsort(descending=True, stable=True)[:max_boxes].sort().values
 
 

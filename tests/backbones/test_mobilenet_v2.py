@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mnv2dense.backbones.mobilenet_v2 import FEATURE_NAMES, MobileNetV2, mobilenet_v2, scaled_channels
+from mnv2dense.backbones.mobilenet_v2 import MobileNetV2, mobilenet_v2
+from mnv2dense.layout import FEATURE_NAMES, scaled_channels
 from mnv2dense.types import FeatureInfo
 
 
@@ -103,7 +104,7 @@ def test_tf_padding_puts_the_odd_pixel_at_the_end() -> None:
     ("options", "message"),
     [
         ({"width_mult": 0.0}, "width_mult=0.0 must be positive"),
-        ({"output_stride": 4}, "output_stride=4 must be 8, 16 or 32"),
+        ({"output_stride": 4}, "output_stride=4 must be one of 8, 16, 32"),
         ({"padding": "same"}, "padding='same' must be"),
         ({"features": ["stride5"]}, "must be one of stride2, stride4"),
         ({"features": ["stride4", "stride4"]}, "named once"),

@@ -1,4 +1,4 @@
-"""Foreign checkpoints in: another project's tensor names become this one's, with the options that belong to them."""
+"""Hugging Face's MobileNetV2: config.json and model.safetensors in a folder, as transformers keeps them."""
 
 from __future__ import annotations
 
@@ -6,50 +6,20 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 
-
-class Pretrained(NamedTuple):
-    """Backbone weights under our names, and what they were trained with.
-
-    Attributes:
-        state_dict: tensors by the names of :class:`mnv2dense.MobileNetV2`.
-        width_mult: the width multiplier they belong to.
-        options: padding, norm_eps, norm_momentum, mean and std, as MobileNetV2 takes them.
-    """
-
-    state_dict: dict[str, Tensor]
-    width_mult: float
-    options: dict[str, Any]
+from mnv2dense.pretrained.contents import Pretrained, classifier_config
+from mnv2dense.pretrained.tensor_files import read_safetensors
 
 
-def read_pretrained(weights: str | Path) -> Pretrained:
-    """Read backbone weights from a Hugging Face folder (config.json + model.safetensors).
+def read_folder(folder: Path) -> Pretrained:
+    """Read a backbone and, where there is one, its classifier.
 
     Raises:
-        FileNotFoundError: no such folder, or a file of it is missing.
-        ValueError: the folder holds another architecture, or a variant whose layout is not the paper's.
+        ValueError: another architecture, or a variant whose layout is not the paper's.
     """
-    folder = Path(weights)
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"weights={str(weights)!r}: no such folder (looked at {folder.absolute()}). "
-            "Give a Hugging Face folder that holds config.json and model.safetensors."
-        )
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(
-                f"{folder / name} is missing: a Hugging Face folder of weights holds config.json and model.safetensors."
-            )
-    return _read_huggingface(folder)
-
-
-def _read_huggingface(folder: Path) -> Pretrained:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -62,16 +32,13 @@ def _read_huggingface(folder: Path) -> Pretrained:
     for key, value in paper.items():
         if config.get(key, value) != value:
             raise ValueError(f"{path}: {key}={config[key]!r}, but the paper's MobileNetV2 has {value!r}.")
-    try:
-        tensors = load_file(folder / "model.safetensors")
-    except SafetensorError as error:
-        raise ValueError(
-            f"{folder / 'model.safetensors'} cannot be read ({error}); it is damaged or cut short: copy it again."
-        ) from error
+    tensors = read_safetensors(folder / "model.safetensors")
+    classifier: dict[str, Tensor] = {name: tensors[name] for name in tensors if name.startswith("classifier.")}
     return Pretrained(
-        state_dict=_rename_huggingface(tensors),
-        width_mult=float(config.get("depth_multiplier", 1.0)),
+        source="Hugging Face",
+        backbone=_rename(tensors),
         options={
+            "width_mult": float(config.get("depth_multiplier", 1.0)),
             "padding": "tf" if config.get("tf_padding", True) else "torch",
             "norm_eps": float(config.get("layer_norm_eps", 1e-3)),
             # transformers writes momentum=0.997 into torch's batch norm, which means the opposite there; TensorFlow's
@@ -80,10 +47,21 @@ def _read_huggingface(folder: Path) -> Pretrained:
             "mean": (0.5, 0.5, 0.5),
             "std": (0.5, 0.5, 0.5),
         },
+        head=classifier,
+        model=_classifier(config, int(classifier["classifier.weight"].shape[0])) if classifier else None,
     )
 
 
-_HUGGINGFACE_LAYERS = {
+def _classifier(config: Mapping[str, Any], columns: int) -> dict[str, Any]:
+    """1001 columns are TensorFlow's ImageNet, whose first is the background."""
+    offset = 1 if columns == 1001 else 0
+    labels = {int(number): str(name) for number, name in config.get("id2label", {}).items()}
+    named = len(labels) == columns and not all(name.startswith("LABEL_") for name in labels.values())
+    names = tuple(labels[number] for number in range(offset, columns)) if named else None
+    return classifier_config(columns - offset, class_offset=offset, names=names)
+
+
+_LAYERS = {
     "expand_1x1": "expansion",
     "conv_3x3": "depthwise",
     "reduce_1x1": "projection",
@@ -92,7 +70,7 @@ _HUGGINGFACE_LAYERS = {
 }
 
 
-def _rename_huggingface(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _rename(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """``mobilenet_v2.layer.3.reduce_1x1.normalization.bias`` -> ``blocks.4.projection.1.bias``, and the like.
 
     The stem there holds our stem and our first block, so its layer i is our block i + 1. Heads are left out.
@@ -105,5 +83,5 @@ def _rename_huggingface(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         ours = re.sub(r"^layer\.(\d+)\.", lambda found: f"blocks.{int(found[1]) + 1}.", ours)
         ours = ours.replace("conv_stem.first_conv.", "stem.").replace("conv_stem.", "blocks.0.")
         ours = ours.replace("conv_1x1.", "last_conv.")
-        renamed[".".join(_HUGGINGFACE_LAYERS.get(part, part) for part in ours.split("."))] = tensor
+        renamed[".".join(_LAYERS.get(part, part) for part in ours.split("."))] = tensor
     return renamed

@@ -1,0 +1,83 @@
+"""Checkpoint files of our own: where they lie in a run folder, and reading them without running what they may hold."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ENTRY = "mnv2dense"
+"""The entry of a checkpoint that holds the model: its format, config and weights."""
+
+FORMAT = 1
+"""Of that entry."""
+
+
+class CheckpointError(ValueError):
+    """A file that cannot be used as a checkpoint; the message names it, what is wrong and what to do."""
+
+
+def find_checkpoint(path: str | Path, *, names: Sequence[str] = ("best.ckpt", "last.ckpt")) -> Path:
+    """The file itself, or the first of ``names`` in a run folder.
+
+    Raises:
+        FileNotFoundError: neither; the message says where was looked.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    for folder in (path / "checkpoints", path):
+        for name in names:
+            if (folder / name).is_file():
+                return folder / name
+    what = "holds no checkpoints/best.ckpt or checkpoints/last.ckpt" if path.is_dir() else "does not exist"
+    raise FileNotFoundError(
+        f"{str(path)!r} {what} (looked at {path.absolute()}). "
+        "Give a run folder such as runs/detection/2025-01-31_12-00-00, or a .ckpt file."
+    )
+
+
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """Everything in a checkpoint, read without running anything it may contain.
+
+    Raises:
+        CheckpointError: damaged, foreign, or holding pickled objects that would run code.
+    """
+    try:
+        with warnings.catch_warnings():  # torch warns of pickles that it is about to refuse
+            warnings.simplefilter("ignore")
+            content: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{file} is refused: it holds pickled objects that loading would run, or is no checkpoint at all. "
+            "Checkpoints of mnv2dense hold tensors and plain values only; get the file from who trained it."
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read ({error}).") from error
+    except Exception as error:  # torch's reader answers other bytes with whatever it falls over
+        raise CheckpointError(f"{file} cannot be read ({error}); it is damaged, cut short or no checkpoint.") from error
+    content = content if isinstance(content, dict) else {}
+    entry = content.get(ENTRY)
+    if not isinstance(entry, dict) or not {"format", "config", "weights"} <= entry.keys():
+        raise CheckpointError(
+            f"{file} is not a checkpoint of mnv2dense: it has no entry {ENTRY!r}. "
+            "Backbones of other projects go to backbone.weights=."
+        )
+    if entry["format"] != FORMAT:
+        raise CheckpointError(f"{file} has format {entry['format']}, this version reads {FORMAT}: update mnv2dense.")
+    return dict(content)
+
+
+def is_own_checkpoint(path: Path) -> bool:
+    """Whether this is a run folder with a checkpoint in it, or a .ckpt file."""
+    if path.is_file():
+        return path.suffix == ".ckpt"
+    try:
+        find_checkpoint(path)
+    except FileNotFoundError:
+        return False
+    return True
