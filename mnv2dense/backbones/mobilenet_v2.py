@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Literal, cast, final
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -79,7 +79,9 @@ class _SameConv2d(nn.Conv2d):
         height, width = x.shape[-2:]
         needed = self.kernel_size[0] - self.stride[0]
         top, left = height % 2, width % 2
-        return super().forward(F.pad(x, (left, needed, top, needed)))
+        # Not super().forward(): TorchScript has no super().
+        filtered: Tensor = self._conv_forward(F.pad(x, (left, needed, top, needed)), self.weight, self.bias)
+        return filtered
 
 
 @final
@@ -99,6 +101,7 @@ class InvertedResidual(nn.Module):
 
     Attributes:
         shortcut: whether the block's input is added to its output: where stride is 1 and channels match.
+        expansion_only: as given; ``depthwise`` and ``projection`` then do nothing.
     """
 
     def __init__(
@@ -116,9 +119,13 @@ class InvertedResidual(nn.Module):
     ) -> None:
         super().__init__()
         inner = in_channels * expansion
-        self.shortcut = shortcut == "bottleneck" and stride == 1 and in_channels == out_channels
+        alike = stride == 1 and in_channels == out_channels and not expansion_only
+        self.shortcut = shortcut == "bottleneck" and alike
         self.expansion_only = expansion_only
         self.expansion = ConvNormAct(in_channels, inner, kernel=1, **layer) if expansion > 1 else nn.Identity()
+        # TorchScript compiles forward() as a whole: even a block that ends early needs something here.
+        self.depthwise: nn.Module = nn.Identity()
+        self.projection: nn.Module = nn.Identity()
         if not expansion_only:
             self.depthwise = ConvNormAct(
                 inner, inner, kernel=3, stride=stride, dilation=dilation, groups=inner, **layer
@@ -187,7 +194,7 @@ class MobileNetV2(nn.Module):
         _check_choice("bottleneck", bottleneck, ("linear", "relu6"))
         _check_choice("shortcut", shortcut, ("bottleneck", "expansion", "none"))
         _check_features(features)
-        self.config: dict[str, Any] = {
+        config: dict[str, Any] = {
             "_target_": "mnv2dense.backbones.mobilenet_v2.MobileNetV2",
             "width_mult": width_mult,
             "output_stride": output_stride,
@@ -202,6 +209,7 @@ class MobileNetV2(nn.Module):
             "mean": list(mean),
             "std": list(std),
         }
+        self.config = config  # annotated in two lines: TorchScript warns of an annotated attribute
         self.mean = _three(mean, "mean")
         self.std = _three(std, "std")
         layer: dict[str, Any] = {"padding": padding, "norm_eps": norm_eps, "norm_momentum": norm_momentum}
@@ -213,7 +221,7 @@ class MobileNetV2(nn.Module):
         self._chain_expansions = shortcut == "expansion"
 
         self.stem = ConvNormAct(3, plan.stem_channels, kernel=3, stride=2, **layer)
-        self.blocks = nn.ModuleList()
+        blocks: list[InvertedResidual] = []
         info: dict[str, FeatureInfo] = {}
         stride, dilation = 2, 1
         for index, row in enumerate(plan.blocks[: last_block + 1]):
@@ -221,7 +229,7 @@ class MobileNetV2(nn.Module):
             here = row.stride if stride < output_stride else 1
             if index == self._expanded_block:
                 info["stride16_expanded"] = FeatureInfo(row.in_channels * row.expansion, stride)
-            self.blocks.append(
+            blocks.append(
                 InvertedResidual(
                     row.in_channels,
                     row.out_channels,
@@ -241,7 +249,9 @@ class MobileNetV2(nn.Module):
                 for name, block in self._block_of_feature.items()
                 if block == index and name != "stride16_expanded"
             }
-        self.last_conv: ConvNormAct | None = None
+        # nn.ModuleList forgets what it holds; an assertion in forward() would be beyond TorchScript.
+        self.blocks = cast("Sequence[InvertedResidual]", nn.ModuleList(blocks))
+        self.last_conv = None
         if deepest == "last_conv":
             self.last_conv = ConvNormAct(plan.blocks[-1].out_channels, plan.last_channels, kernel=1, **layer)
             info["last_conv"] = FeatureInfo(plan.last_channels, stride)
@@ -254,7 +264,6 @@ class MobileNetV2(nn.Module):
         x = self.stem(images)
         before: Tensor | None = None
         for index, block in enumerate(self.blocks):
-            assert isinstance(block, InvertedResidual)
             if index == self._expanded_block or self._chain_expansions:
                 expanded = block.expansion(x)
                 if self._chain_expansions:
@@ -263,8 +272,7 @@ class MobileNetV2(nn.Module):
                     before = expanded
                 if index == self._expanded_block:
                     found["stride16_expanded"] = expanded
-                if not block.expansion_only:
-                    x = block.contract(expanded, x)
+                x = block.contract(expanded, x)
             else:
                 x = block(x)
             for name, ends in self._block_of_feature.items():
