@@ -1,4 +1,4 @@
-"""Predictions for files: annotated pictures and one COCO-style json in a folder."""
+"""Predictions for files: annotated pictures and one json in a folder."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mnv2dense.data.pictures import PictureError, read_picture
-from mnv2dense.draw import draw_detections, save_picture
+from mnv2dense.draw import draw_result, save_picture
 from mnv2dense.predictor import Predictor
-from mnv2dense.types import Detections
+from mnv2dense.types import Classification, Detections
 
 
 def predict_pictures(
@@ -21,13 +21,13 @@ def predict_pictures(
     *,
     advance: Callable[[], None] = lambda: None,
 ) -> dict[Path, str]:
-    """Write ``<name>.jpg`` with boxes drawn for each picture, and ``predictions.json`` for all.
+    """Write ``<name>.jpg`` with the result drawn for each picture, and ``predictions.json`` for all.
 
-    The json is a COCO ``instances`` file with a ``score`` in each annotation; category ids are those of the data that
-    the model was trained on.
+    The json of a detector is a COCO ``instances`` file with a ``score`` in each annotation; category ids are those of
+    the data that the model was trained on. That of a classifier lists the likeliest classes of each picture.
 
     Args:
-        predictor: a detector's.
+        predictor: of any model.
         pictures: files to read.
         folder: exists; is written to.
         advance: called after each picture, for a progress bar.
@@ -35,9 +35,8 @@ def predict_pictures(
     Returns:
         Pictures that could not be read, and why; the others are done all the same.
     """
-    ids = predictor.model.category_ids
     images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    results: list[Any] = []
     failed: dict[Path, str] = {}
     for path, output in zip(pictures, _output_names(pictures), strict=True):
         try:
@@ -49,14 +48,36 @@ def predict_pictures(
         found = predictor(picture)
         height, width = picture.shape[:2]
         images.append({"id": len(images) + 1, "file_name": path.name, "height": height, "width": width})
-        annotations.extend(_annotations(found, ids, image_id=len(images), first_id=len(annotations) + 1))
-        save_picture(draw_detections(picture, found), folder / output)
+        results.append(found)
+        save_picture(draw_result(picture, found), folder / output)
         advance()
-    names = predictor.model.class_names
-    categories = [{"id": number, "name": name} for number, name in zip(ids, names, strict=True)]
-    content = {"images": images, "categories": categories, "annotations": annotations}
+    is_classifier = any(isinstance(found, Classification) for found in results)
+    content = _classes(images, results) if is_classifier else _coco(images, results, predictor)
     (folder / "predictions.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     return failed
+
+
+# The rest of a thousand classes is noise.
+_LISTED_CLASSES = 5
+
+
+def _classes(images: Sequence[dict[str, Any]], results: Sequence[Classification]) -> dict[str, Any]:
+    listed = []
+    for image, found in zip(images, results, strict=True):
+        best = found.top(_LISTED_CLASSES)
+        rows = zip(best.names, best.labels.tolist(), best.scores.tolist(), strict=True)
+        classes = [{"name": name, "label": label, "score": round(score, 5)} for name, label, score in rows]
+        listed.append({**image, "classes": classes})
+    return {"images": listed}
+
+
+def _coco(images: Sequence[dict[str, Any]], results: Sequence[Detections], predictor: Predictor) -> dict[str, Any]:
+    ids, names = predictor.model.category_ids, predictor.model.class_names
+    annotations: list[dict[str, Any]] = []
+    for image, found in zip(images, results, strict=True):
+        annotations.extend(_annotations(found, ids, image_id=image["id"], first_id=len(annotations) + 1))
+    categories = [{"id": number, "name": name} for number, name in zip(ids, names, strict=True)]
+    return {"images": images, "categories": categories, "annotations": annotations}
 
 
 def _annotations(found: Detections, ids: Sequence[int], *, image_id: int, first_id: int) -> list[dict[str, Any]]:

@@ -68,8 +68,12 @@ def load_model(
     return model.to(device).eval()
 
 
+# Files that others keep weights in. `.pt` and `.ckpt` are our own as well, and asked for our entry.
+_FOREIGN_SUFFIXES = (".safetensors", ".pth", ".bin", ".h5", ".hdf5", ".keras")
+
+
 def _is_foreign(path: Path) -> bool:
-    return (path / "config.json").is_file() or (path.is_file() and path.suffix != ".ckpt")
+    return (path / "config.json").is_file() or (path.is_file() and path.suffix in _FOREIGN_SUFFIXES)
 
 
 class Loaded(NamedTuple):

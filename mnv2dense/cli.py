@@ -33,14 +33,13 @@ from mnv2dense.config_errors import explain
 from mnv2dense.data.module import Augment, DataModule
 from mnv2dense.data.pictures import list_pictures
 from mnv2dense.history import History
-from mnv2dense.metrics.coco_map import CocoMeanAP
 from mnv2dense.model import DenseModel, build_model
 from mnv2dense.predictor import Predictor
 from mnv2dense.preflight import check_classes, check_length, check_monitor, check_resume
 from mnv2dense.run_folder import RunFolder, is_first_process
-from mnv2dense.scoring import anchor_bound, report, score, table
+from mnv2dense.scoring import anchor_bound, metric_of, report, score, table
 from mnv2dense.task import Task
-from mnv2dense.trusted_config import config_beside, trusted_part
+from mnv2dense.trusted_config import trained_config, trusted_part
 from mnv2dense.types import Metric
 
 log = logging.getLogger(__name__)
@@ -194,10 +193,14 @@ def _train(config: DictConfig) -> None:
 
 
 def _evaluate(config: DictConfig) -> None:
-    plain = _plain(config)
     device = _device(config.device)
     model = load_model(config.checkpoint, device=device, packages=config.packages)
-    trained = config_beside(find_checkpoint(config.checkpoint))
+    task = str(model.head.task)
+    if config.task not in (None, task):
+        raise ValueError(f"task={config.task}: {config.checkpoint} is for {task}; leave task= out, or set task={task}.")
+    config.task = task  # data and metrics may go by it
+    plain = _plain(config)
+    trained = trained_config(config.checkpoint)
     data = config.get("data")
     if data is None:
         data = _trusted(trained, "data")
@@ -218,7 +221,7 @@ def _evaluate(config: DictConfig) -> None:
     folder.write_config({**plain, "data": OmegaConf.to_container(data, resolve=True)})
     folder.write_environment()
     metric = config.get("metric") or _trusted(trained, "metric")
-    scorer = CocoMeanAP() if metric is None else instantiate(metric)
+    scorer = metric_of(model) if metric is None else instantiate(metric)
     _score_and_report(folder, model, datamodule, scorer, title=str(config.checkpoint))
 
 
@@ -257,7 +260,7 @@ def _score_and_report(
         scores = score(model, datamodule, metric, device=device, advance=lambda count: bar.advance(job, count))
     if is_first_process():
         report(folder, model=model, datamodule=datamodule, metric=metric, scores=scores)
-        _console.print(table(scores, title=title))
+        _console.print(table(scores, metric.headlines, title=title))
         bound = None if datamodule.val is None else anchor_bound(model, datamodule.val)
         if bound is not None:
             log.info("%.1f%% of the objects can have an anchor of their own at IoU 0.5.", 100 * bound)
@@ -278,10 +281,10 @@ def _announce(config: DictConfig, folder: RunFolder, model: DenseModel, datamodu
         costs.multiply_adds / 1e9,
     )
     choices = HydraConfig.get().runtime.choices
-    if choices.get("preset") == "shapes":
+    if str(choices.get("preset")).endswith("_shapes"):
         log.info(
             "This is the quick default for data=shapes: width %s at %dx%d. "
-            "preset=full trains the paper's model, width 1.0 at 320x320.",
+            "preset=full trains the paper's model, width 1.0 at its own size.",
             config.backbone.width_mult,
             height,
             width,
@@ -340,7 +343,7 @@ def _check_preset() -> None:
     """An optional group takes any name without a word; only a data set's own preset may be missing."""
     chosen = HydraConfig.get().runtime.choices
     presets = GlobalHydra.instance().config_loader().get_group_options("preset")
-    if chosen["preset"] not in (chosen["data"], *presets):
+    if chosen["preset"] not in (f"{chosen['task']}_{chosen['data']}", *presets):
         raise ValueError(f"preset={chosen['preset']}: there is no such choice. Choose from {', '.join(presets)}.")
 
 

@@ -1,4 +1,4 @@
-"""Results on pictures, and the plots of a run; drawn off screen, saved as PNG."""
+"""Results on pictures."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ import functools
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mnv2dense.types import Detections
+from mnv2dense.types import Classification, Detections
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
     from PIL import ImageDraw, ImageFont
 
     Picture = npt.NDArray[np.uint8]
     Color = tuple[int, int, int]
+    Result = Detections | Classification
 
 # Okabe and Ito's colours, told apart with any colour vision (jfly.uni-koeln.de/color); a wine red stands in
 # for their yellow, which is lost as a line on white.
 _FIRST_COLORS = ("0072b2", "e69f00", "009e73", "cc79a7", "d55e00", "56b4e9", "882255")
 _GOLDEN_RATIO = 0.618034
-_INK, _FAINT_INK, _PAPER = "#22272e", "#8b949e", "#ffffff"
+INK, FAINT_INK, PAPER = "#22272e", "#8b949e", "#ffffff"
+"""Of text, of what is beside the point, and of the ground, in pictures and plots alike."""
 
 
 def class_color(label: int) -> Color:
@@ -83,14 +85,55 @@ def draw_detections(
     return np.asarray(canvas, dtype=np.uint8).copy()
 
 
-def draw_truth_beside(image: Picture, truth: Detections, detections: Detections, *, threshold: float = 0.3) -> Picture:
+def draw_classes(image: Picture, classes: Classification, *, limit: int = 3, show_scores: bool = True) -> Picture:
+    """The likeliest classes as tags in the top left corner, one under the other.
+
+    Args:
+        image: uint8 [H, W, 3], RGB; left as it is.
+        classes: of the whole picture, likeliest first.
+        limit: how many to write.
+        show_scores: whether tags end in the score; off for ground truth.
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    from PIL import Image, ImageDraw
+
+    canvas = Image.fromarray(_checked(image))
+    pen = ImageDraw.Draw(canvas)
+    letters = math.sqrt(canvas.width * canvas.height) / 24
+    shown = classes.top(limit).to("cpu")
+    top = 0
+    for name, label, score in zip(shown.names, shown.labels.tolist(), shown.scores.tolist(), strict=True):
+        text = f"{name} {score:.2f}" if show_scores else name
+        tag = _fitting_tag(pen, text, letters)
+        if tag is not None and top + tag.height <= canvas.height:
+            _paint_tag(pen, tag, text, class_color(label), (0, top))
+            top += tag.height
+    return np.asarray(canvas, dtype=np.uint8).copy()
+
+
+def draw_result(image: Picture, result: Result, *, threshold: float = 0.0) -> Picture:
+    """A picture with what any head of the house says of it.
+
+    Args:
+        image: uint8 [H, W, 3], RGB; left as it is.
+        result: in pixels of ``image``.
+        threshold: lowest score to draw, 0..1.
+    """
+    if isinstance(result, Classification):
+        return draw_classes(image, result.above(threshold))
+    return draw_detections(image, result, threshold=threshold)
+
+
+def draw_truth_beside(image: Picture, truth: Result, found: Result, *, threshold: float = 0.3) -> Picture:
     """Two titled panels: the truth on the left, what was found on the right. Small pictures are enlarged.
 
     Args:
         image: uint8 [H, W, 3], RGB.
         truth: in pixels of ``image``; its scores are not shown. A label below 0 is a region to ignore.
-        detections: in pixels of ``image``.
-        threshold: lowest score of a detection to draw, 0..1.
+        found: in pixels of ``image``.
+        threshold: lowest score to draw, 0..1.
 
     Returns:
         uint8 [H', W', 3], the panels with a white margin.
@@ -101,16 +144,21 @@ def draw_truth_beside(image: Picture, truth: Detections, detections: Detections,
     # Below some 320 px a tag hides what it names; beyond 1280 px nobody needs help to see.
     factor = max(1, min(math.ceil(320 / min(height, width)), 1280 // max(height, width)))
     large = np.asarray(Image.fromarray(image).resize((width * factor, height * factor)), dtype=np.uint8)
-
-    def enlarged(found: Detections) -> Detections:
-        return Detections(found.boxes * factor, found.scores, found.labels, found.class_names)
-
-    panels = (
-        draw_detections(large, enlarged(truth), show_scores=False),
-        draw_detections(large, enlarged(detections), threshold=threshold),
-    )
-    titles = ("ground truth", f"predictions (score ≥ {threshold:.2f})")
+    if isinstance(truth, Classification) or isinstance(found, Classification):
+        assert isinstance(truth, Classification)
+        panels = (draw_classes(large, truth, show_scores=False), draw_result(large, found))
+        titles = ("ground truth", "predictions")
+    else:
+        panels = (
+            draw_detections(large, _enlarged(truth, factor), show_scores=False),
+            draw_detections(large, _enlarged(found, factor), threshold=threshold),
+        )
+        titles = ("ground truth", f"predictions (score ≥ {threshold:.2f})")
     return contact_sheet([_titled(*panel) for panel in zip(panels, titles, strict=True)], columns=2)
+
+
+def _enlarged(found: Detections, factor: int) -> Detections:
+    return Detections(found.boxes * factor, found.scores, found.labels, found.class_names)
 
 
 def contact_sheet(images: Sequence[Picture], *, columns: int = 2, gap: int = 12) -> Picture:
@@ -145,89 +193,10 @@ def save_picture(image: Picture, path: str | Path) -> Path:
     from PIL import Image
 
     path = Path(path)
-    partial = _partial(path)
+    partial = partial_path(path)
     Image.fromarray(_checked(image)).save(partial, quality=92)
     os.replace(partial, path)  # noqa: PTH105 - Path.replace is the same call; this name says it is atomic
     return path
-
-
-def plot_curves(history: Mapping[str, Sequence[tuple[int, float]]], path: str | Path) -> Path:
-    """Losses on the left, scores on the right, over epochs; the best epoch of each score is marked.
-
-    Args:
-        history: name -> (epoch, value) in order of epochs. Names that contain "loss" are losses; values that
-            are not finite are left out.
-        path: PNG to write.
-    """
-    finite = {
-        name: [(epoch, value) for epoch, value in points if math.isfinite(value)] for name, points in history.items()
-    }
-    losses = {name: points for name, points in finite.items() if points and "loss" in name.lower()}
-    scores = {name: points for name, points in finite.items() if points and "loss" not in name.lower()}
-    panels = [panel for panel in ((losses, "Loss"), (scores, "Score")) if panel[0]]
-    figure, axes = _figure(max(1, len(panels)))
-    for axis, (curves, title) in zip(axes, panels, strict=False):
-        _style(axis, title=title, x="epoch", y="")
-        for k, (name, points) in enumerate(curves.items()):
-            epochs, values = zip(*points, strict=True)
-            color = _hex(k)
-            label = f"{_plain(name)}, last {values[-1]:.3g}"
-            if title == "Score":
-                best = max(range(len(values)), key=values.__getitem__)
-                label = f"{_plain(name)}, best {values[best]:.3f} at epoch {epochs[best]}"
-                axis.plot(epochs[best], values[best], "o", color=color, markersize=7, zorder=3)
-            marker = "." if len(points) == 1 else ""  # a line needs two points to be seen
-            axis.plot(epochs, values, color=color, linewidth=1.8, marker=marker, label=label)
-        if title == "Score":
-            axis.set_ylim(bottom=0)
-        axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False, fontsize=9)
-    if not panels:
-        axes[0].set_axis_off()
-        axes[0].text(0.5, 0.5, "no values yet", ha="center", color=_FAINT_INK, transform=axes[0].transAxes)
-    return _save(figure, path)
-
-
-def plot_precision_recall(
-    recall: Sequence[float] | npt.NDArray[np.float64],
-    mean: Mapping[str, Sequence[float] | npt.NDArray[np.float64]],
-    per_class: Mapping[str, Sequence[float] | npt.NDArray[np.float64]],
-    path: str | Path,
-) -> Path:
-    """Precision over recall: averaged over classes on the left, per class at IoU 0.5 on the right.
-
-    Takes what :meth:`mnv2dense.metrics.coco_map.CocoMeanAP.precision_recall` gives:
-    ``plot_precision_recall(*metric.precision_recall(), path)``.
-
-    Args:
-        recall: [R], 0..1.
-        mean: curve name -> precision [R].
-        per_class: class name -> precision [R]. Beyond 20 classes only the best and the worst are named.
-        path: PNG to write.
-    """
-    figure, (left, right) = _figure(2)
-    _style(left, title="All classes", x="recall", y="precision")
-    for k, (name, precision) in enumerate(mean.items()):
-        left.plot(recall, precision, color=_hex(k), linewidth=2, label=f"{name}, AP {np.mean(precision):.3f}")
-    _style(right, title="Per class, IoU 0.50", x="recall", y="precision")
-    ranked = sorted(per_class, key=lambda name: -float(np.mean(per_class[name])))
-    named = ranked if len(ranked) <= 20 else [*ranked[:6], *ranked[-6:]]
-    labels = {name: k for k, name in enumerate(named if len(ranked) > 20 else per_class)}
-    for name in ranked:
-        if name not in labels:
-            right.plot(recall, per_class[name], color="#d0d7de", linewidth=0.8, zorder=1)
-    for name in named:
-        label = f"{_plain(name)}  {np.mean(per_class[name]):.2f}"
-        right.plot(recall, per_class[name], color=_hex(labels[name]), linewidth=1.4, label=label)
-    for axis in (left, right):
-        axis.set(xlim=(0, 1), ylim=(0, 1.02))
-    if mean:
-        left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False, fontsize=9)
-    if named:
-        title = "class, AP50" if len(named) == len(ranked) else f"best and worst 6 of {len(ranked)}, AP50"
-        legend = right.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8, title=title)
-        legend.get_title().set_fontsize(8)
-    return _save(figure, path)
 
 
 def _checked(image: Picture) -> Picture:
@@ -255,34 +224,51 @@ def _draw_tag(
     size: float,
 ) -> None:
     """Write ``text`` on a filled tag at a corner of ``box``, off the tags in ``taken`` if there is room."""
-    picture_width, picture_height = pen.im.size
-    for points in range(min(max(round(size), 10), 40), 7, -1):
-        font = _font(points)
-        ascent, descent = font.getmetrics()
-        padding = max(2, points // 5)
-        width = math.ceil(font.getlength(text)) + 2 * padding
-        height = ascent + descent
-        if width <= picture_width and height <= picture_height:
-            break
-    else:
+    tag = _fitting_tag(pen, text, size)
+    if tag is None:
         return
+    picture_width, picture_height = pen.im.size
     left, top, right, bottom = box
     corners = (
-        (left, top - height),  # above the box, as readers expect
+        (left, top - tag.height),  # above the box, as readers expect
         (left, top),
-        (right - width + 1, top - height),
+        (right - tag.width + 1, top - tag.height),
         (left, bottom + 1),
-        (right - width + 1, bottom - height + 1),
-        (left, bottom - height + 1),
+        (right - tag.width + 1, bottom - tag.height + 1),
+        (left, bottom - tag.height + 1),
     )
     places = []
     for x, y in corners:
-        x, y = min(max(x, 0), picture_width - width), min(max(y, 0), picture_height - height)
-        places.append((x, y, x + width, y + height))
+        x, y = min(max(x, 0), picture_width - tag.width), min(max(y, 0), picture_height - tag.height)
+        places.append((x, y, x + tag.width, y + tag.height))
     place = min(places, key=lambda candidate: sum(_overlap(candidate, other) for other in taken))
     taken.append(place)
-    pen.rectangle((place[0], place[1], place[2] - 1, place[3] - 1), fill=color)
-    pen.text((place[0] + padding, place[1]), text, font=font, fill=_text_color(color), anchor="la")
+    _paint_tag(pen, tag, text, color, (place[0], place[1]))
+
+
+class _Tag(NamedTuple):
+    font: ImageFont.FreeTypeFont
+    width: int
+    height: int
+    padding: int
+
+
+def _fitting_tag(pen: ImageDraw.ImageDraw, text: str, size: float) -> _Tag | None:
+    """The largest letters up to ``size`` points in which the text fits the picture, if there are any."""
+    picture_width, picture_height = pen.im.size
+    for points in range(min(max(round(size), 10), 40), 7, -1):
+        font = _font(points)
+        padding = max(2, points // 5)
+        tag = _Tag(font, math.ceil(font.getlength(text)) + 2 * padding, sum(font.getmetrics()), padding)
+        if tag.width <= picture_width and tag.height <= picture_height:
+            return tag
+    return None
+
+
+def _paint_tag(pen: ImageDraw.ImageDraw, tag: _Tag, text: str, color: Color, corner: tuple[int, int]) -> None:
+    x, y = corner
+    pen.rectangle((x, y, x + tag.width - 1, y + tag.height - 1), fill=color)
+    pen.text((x + tag.padding, y), text, font=tag.font, fill=_text_color(color), anchor="la")
 
 
 def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> int:
@@ -312,54 +298,13 @@ def _titled(panel: Picture, title: str) -> Picture:
 
     points = min(max(round(math.sqrt(panel.shape[0] * panel.shape[1]) / 26), 12), 32)
     strip = round(points * 1.6)
-    canvas = Image.new("RGB", (panel.shape[1], panel.shape[0] + strip), _PAPER)
+    canvas = Image.new("RGB", (panel.shape[1], panel.shape[0] + strip), PAPER)
     canvas.paste(Image.fromarray(panel), (0, strip))
-    ImageDraw.Draw(canvas).text((0, 0), title, font=_font(points), fill=_INK, anchor="la")
+    ImageDraw.Draw(canvas).text((0, 0), title, font=_font(points), fill=INK, anchor="la")
     return np.asarray(canvas, dtype=np.uint8).copy()
 
 
-def _figure(columns: int) -> tuple[Any, Any]:
-    # The object API: pyplot would keep global state and might pick a backend that wants a screen.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15)  # inches; the default glues text to the edge
-    figure = Figure(figsize=(6.2 * columns, 4.8), dpi=120, layout=layout, facecolor=_PAPER)
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(1, columns, squeeze=False)[0]
-
-
-def _style(axis: Any, *, title: str, x: str, y: str) -> None:  # noqa: ANN401 - matplotlib comes untyped
-    axis.set_title(title, loc="left", fontsize=12, color=_INK, pad=10)
-    axis.set_xlabel(x, color=_INK)
-    axis.set_ylabel(y, color=_INK)
-    axis.grid(color="#e6e9ed", linewidth=0.8)
-    axis.set_axisbelow(True)
-    axis.tick_params(colors=_FAINT_INK, labelcolor=_INK, length=0)
-    for side in ("top", "right", "left"):
-        axis.spines[side].set_visible(False)
-    axis.spines["bottom"].set_color(_FAINT_INK)
-
-
-def _hex(label: int) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*class_color(label))
-
-
-def _plain(name: str) -> str:
-    """A class may be called "$5 or $10": matplotlib must not read a formula there."""
-    return name.replace("$", r"\$")
-
-
-def _partial(path: Path) -> Path:
+def partial_path(path: Path) -> Path:
     """Beside the target, so that the last step is a rename; the suffix stays, for it names the format."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f".partial-{os.getpid()}-{path.name}")
-
-
-def _save(figure: Any, path: str | Path) -> Path:  # noqa: ANN401
-    path = Path(path)
-    partial = _partial(path)
-    figure.savefig(partial, format="png")
-    os.replace(partial, path)  # noqa: PTH105
-    return path

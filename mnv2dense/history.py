@@ -11,7 +11,7 @@ from typing import Any, final
 import pytorch_lightning as pl
 import torch
 
-from mnv2dense.draw import plot_curves
+from mnv2dense.plots import plot_curves
 
 
 @final

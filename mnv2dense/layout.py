@@ -105,15 +105,18 @@ FEATURE_NAMES = (*layout().block_of_feature, "last_conv")
 """What a MobileNetV2 can return, shallowest first."""
 
 # Widths that someone publishes weights of, tried before all others.
-_PUBLISHED_WIDTHS = (1.0, 1.4, 0.5, 0.75, 0.35, 1.3, 1.1, 1.2, 0.25, 0.1)
+_PUBLISHED_WIDTHS = (1.0, 1.4, 0.5, 0.75, 0.35, 1.3, 1.1, 1.2, 0.25, 0.1, 1.5, 2.0)
 
 
-def width_and_depth(stem_channels: int, block_channels: Sequence[int]) -> dict[str, float | bool]:
+def width_and_depth(
+    stem_channels: int, block_channels: Sequence[int], last_channels: int | None = None
+) -> dict[str, float | bool]:
     """The ``width_mult``, ``depth_mult`` and ``scale_ends`` of weights that do not say them, from their shapes.
 
     Args:
         stem_channels: of the first convolution.
         block_channels: what each block gives, in order.
+        last_channels: of the last convolution, if it is there.
 
     Raises:
         ValueError: no width and depth of MobileNetV2 has these channels.
@@ -127,7 +130,8 @@ def width_and_depth(stem_channels: int, block_channels: Sequence[int]) -> dict[s
                 if len(candidate.blocks) != len(block_channels):
                     break  # no width changes the number of blocks
                 outs = [row.out_channels for row in candidate.blocks]
-                if candidate.stem_channels == stem_channels and outs == list(block_channels):
+                lasts = (None, candidate.last_channels)
+                if candidate.stem_channels == stem_channels and outs == list(block_channels) and last_channels in lasts:
                     return {"width_mult": width, "depth_mult": depth, "scale_ends": scale_ends}
     raise ValueError(
         f"a stem of {stem_channels} channels and blocks of {list(block_channels)} belong to no width and depth of "

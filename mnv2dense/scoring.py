@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -14,32 +13,28 @@ from torch.utils.data import DataLoader
 
 from mnv2dense.boxes import xywh_to_xyxy
 from mnv2dense.data.module import DataModule
-from mnv2dense.draw import contact_sheet, draw_truth_beside, plot_precision_recall, save_picture
+from mnv2dense.draw import contact_sheet, draw_truth_beside, save_picture
 from mnv2dense.geometry import boxes_to_input, fit
 from mnv2dense.heads.ssdlite import SSDLiteHead
 from mnv2dense.matching import anchor_recall
+from mnv2dense.metrics.accuracy import Accuracy
 from mnv2dense.metrics.coco_map import CocoMeanAP
 from mnv2dense.model import DenseModel
 from mnv2dense.predictor import Predictor
 from mnv2dense.run_folder import RunFolder
-from mnv2dense.types import IGNORE_LABEL, Batch, Dataset, Detections, Infos, Metric, Sample
+from mnv2dense.types import (
+    IGNORE_LABEL,
+    Batch,
+    BoxDataset,
+    Classification,
+    Dataset,
+    Detections,
+    Infos,
+    Metric,
+    Sample,
+)
 
 log = logging.getLogger(__name__)
-
-_HEADLINES = {
-    "AP": "IoU 0.50:0.95, all areas",
-    "AP50": "IoU 0.50",
-    "AP75": "IoU 0.75",
-    "APs": "small objects, area < 32\u00b2 px",
-    "APm": "medium objects",
-    "APl": "large objects, area > 96\u00b2 px",
-    "AR1": "recall, 1 box a picture",
-    "AR10": "recall, 10 boxes a picture",
-    "AR100": "recall, 100 boxes a picture",
-    "ARs": "recall, small objects",
-    "ARm": "recall, medium objects",
-    "ARl": "recall, large objects",
-}
 
 
 def score(
@@ -85,12 +80,9 @@ def report(
     scores: Mapping[str, float],
     samples: int = 8,
 ) -> None:
-    """Write metrics.json, predictions.json, precision_recall.png and samples.jpg into the run folder."""
+    """Write metrics.json, samples.jpg and what the metric itself has to show into the run folder."""
     folder.write_metrics(scores)
-    if isinstance(metric, CocoMeanAP):
-        plot_precision_recall(*metric.precision_recall(), folder.path / "precision_recall.png")
-        predictions = json.dumps(metric.detections_as_coco())
-        (folder.path / "predictions.json").write_text(predictions, encoding="utf-8")
+    metric.write(folder.path)
     draw_samples(model, datamodule, folder.path / "samples.jpg", count=samples)
 
 
@@ -100,7 +92,7 @@ def draw_samples(
     """Predictions beside the truth for ``count`` pictures, evenly spread over the validation data."""
     dataset = datamodule.val
     assert dataset is not None
-    predictor = Predictor(model, threshold=threshold, device=next(model.parameters()).device)
+    predictor = Predictor(model, device=next(model.parameters()).device)
     count = min(count, len(dataset))
     panels = []
     for number in range(count):
@@ -120,7 +112,7 @@ def anchor_bound(model: DenseModel, dataset: Dataset, *, pictures: int = 500) ->
         dataset: whose truth is asked.
         pictures: at most so many, evenly spread, are looked at.
     """
-    if not isinstance(model.head, SSDLiteHead):
+    if not isinstance(model.head, SSDLiteHead) or not isinstance(dataset, BoxDataset):
         return None
     truth = dataset.coco_ground_truth()
     boxes_of: dict[int, list[list[float]]] = defaultdict(list)
@@ -142,20 +134,28 @@ def anchor_bound(model: DenseModel, dataset: Dataset, *, pictures: int = 500) ->
     return met / total if total else None
 
 
-def table(scores: Mapping[str, float], *, title: str) -> Table:
+def table(scores: Mapping[str, float], headlines: Mapping[str, str], *, title: str) -> Table:
     """The headline scores as a table for the terminal; a dash where the data set cannot tell."""
     made = Table(title=title, title_justify="left")
     made.add_column("score")
     made.add_column("value", justify="right")
     made.add_column("of what", style="dim")
-    for name, meaning in _HEADLINES.items():
+    for name, meaning in headlines.items():
         if name in scores:
             made.add_row(name, "-" if scores[name] < 0 else f"{scores[name]:.3f}", meaning)
     return made
 
 
-def _truth_of(sample: Sample, class_names: tuple[str, ...]) -> Detections:
+def metric_of(model: DenseModel) -> Metric:
+    """What a model of this task is scored by where nobody says otherwise."""
+    return CocoMeanAP() if isinstance(model.head, SSDLiteHead) else Accuracy()
+
+
+def _truth_of(sample: Sample, class_names: tuple[str, ...]) -> Detections | Classification:
+    assert sample.labels is not None
     labels = torch.from_numpy(sample.labels)
+    if sample.boxes is None:
+        return Classification(torch.ones(len(labels)), labels, class_names)
     objects = labels != IGNORE_LABEL
     boxes = torch.from_numpy(sample.boxes)[objects]
     return Detections(boxes, torch.ones(len(boxes)), labels[objects], class_names)

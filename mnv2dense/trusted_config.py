@@ -8,23 +8,33 @@ from typing import Any
 
 import yaml
 
+from mnv2dense.checkpoint_file import find_checkpoint, is_own_checkpoint
+
 _TRUSTED = (
     "mnv2dense.data.coco.CocoDetection",
     "mnv2dense.data.voc.VocDetection",
     "mnv2dense.data.yolo.YoloDetection",
     "mnv2dense.data.shapes.Shapes",
+    "mnv2dense.data.shape_crops.ShapeCrops",
+    "mnv2dense.data.image_folder.ImageFolder",
     "mnv2dense.metrics.coco_map.CocoMeanAP",
+    "mnv2dense.metrics.accuracy.Accuracy",
 )
 """What such a config may build. A list and not a prefix: ``mnv2dense.data.collate.np.load`` has the prefix too."""
 
 
-def config_beside(checkpoint: Path) -> dict[str, Any] | None:
-    """The config of the run that a checkpoint belongs to, if it still lies in its run folder.
+def trained_config(checkpoint: str | Path) -> dict[str, Any] | None:
+    """The config of the run that a checkpoint belongs to, if it is one of ours and still lies in its run folder.
+
+    Args:
+        checkpoint: a run folder, or a file in its folder ``checkpoints``.
 
     Raises:
         ValueError: there is one, and it cannot be read.
     """
-    path = checkpoint.parent.parent / "config.yaml"
+    if not is_own_checkpoint(Path(checkpoint)):
+        return None
+    path = find_checkpoint(checkpoint).parent.parent / "config.yaml"
     if not path.is_file():
         return None
     try:

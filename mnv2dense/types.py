@@ -224,10 +224,12 @@ class Head(Protocol):
     a config with the backbone's features, its own input size and the classes.
 
     Attributes:
+        task: what it is for, as conf/task calls it: "detection", "segmentation", "classification".
         class_names: the K names that labels index.
         config: plain values (``_target_`` and ``features`` included) that rebuild the head once completed.
     """
 
+    task: str
     class_names: tuple[str, ...]
     config: dict[str, Any]
 
@@ -270,17 +272,31 @@ class Dataset(Protocol):
         """Where the picture with this ``Sample.image_id`` lies; so that messages can name pictures."""
         ...
 
+
+@runtime_checkable
+class BoxDataset(Dataset, Protocol):
+    """A data set of boxes, on which COCO mAP can be scored."""
+
     def coco_ground_truth(self) -> dict[str, Any]:
         """The truth as a COCO ``instances`` dict, in original pixels, with the format's own category ids.
 
         ``categories`` are in label order: label k is ``categories[k]["id"]``. Annotations carry ``area`` and
-        ``iscrowd``; ids are unique and positive. Detection data sets have it, and COCO mAP is scored on it.
+        ``iscrowd``; ids are unique and positive.
         """
         ...
 
 
 class Metric(Protocol):
-    """Scores results against a data set; every picture counts once, on any number of processes."""
+    """Scores results against a data set; every picture counts once, on any number of processes.
+
+    Attributes:
+        headlines: score -> what it means in a few words: what a table shows, in its order. -1 is "cannot tell".
+    """
+
+    @property
+    def headlines(self) -> Mapping[str, str]:
+        """See above; a class attribute will do."""
+        ...
 
     def bind(self, dataset: Dataset) -> None:
         """Take the truth that results will be scored against; called before the first update of every validation."""
@@ -296,4 +312,8 @@ class Metric(Protocol):
 
     def compute(self) -> dict[str, float]:
         """Scores over all processes; a collective call, the same values everywhere."""
+        ...
+
+    def write(self, folder: Path) -> None:
+        """Write what the scores alone do not show (plots, predictions) into a folder, after :meth:`compute`."""
         ...

@@ -77,7 +77,10 @@ def refused(outcome: Outcome) -> str:
         (["task=detektion"], "did you mean task=detection? Choose from detection"),
         (["data=vok"], "did you mean data=voc? Choose from coco, shapes, voc, yolo"),
         (["optimizer=adam"], "did you mean optimizer=adamw?"),
-        (["preset=ful"], "preset=ful: there is no such choice. Choose from full, shapes"),
+        (
+            ["preset=ful"],
+            "preset=ful: there is no such choice. Choose from classification_shapes, detection_shapes, full",
+        ),
         (["experiment=nothing"], "experiment=nothing: there is no such choice"),
         (["trainer.max_epoch=3"], "did you mean trainer.max_epochs? trainer has "),
         (["max_epochs=3"], "did you mean trainer.max_epochs?"),
@@ -207,7 +210,7 @@ def test_a_run_leaves_all_that_its_folder_promises(trained: tuple[Path, Outcome]
 
 def test_the_first_word_is_of_the_quick_default_and_its_opposite(trained: tuple[Path, Outcome]) -> None:
     log = (trained[0] / "run.log").read_text()
-    assert "preset=full trains the paper's model, width 1.0 at 320x320" in log
+    assert "preset=full trains the paper's model, width 1.0 at its own size" in log
 
 
 def test_evaluating_a_run_gives_the_scores_it_ended_with(trained: tuple[Path, Outcome]) -> None:

@@ -41,6 +41,21 @@ def every_choice() -> list[str]:
     return [f"{group}={choice}" for group in groups for choice in choices(group)]
 
 
+# Choices that belong to another task than detection, by their names' beginnings.
+CLASSIFICATION = (
+    "augment=window",
+    "data=image_folder",
+    "head=classifier",
+    "loss=cross_entropy",
+    "metric=accuracy",
+    "preset=classification",
+)
+
+
+def task_of(choice: str) -> list[str]:
+    return ["task=classification"] if choice.startswith(CLASSIFICATION) else []
+
+
 def nodes(node: object, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     if isinstance(node, dict):
         if "_target_" in node:
@@ -56,7 +71,7 @@ def test_there_is_a_group_for_every_part() -> None:
 
 @pytest.mark.parametrize("choice", every_choice())
 def test_every_choice_composes_and_its_options_are_those_of_its_class(choice: str) -> None:
-    config = composed(choice, *([] if choice.startswith("data=shapes") else ["data.root=x"]))
+    config = composed(*task_of(choice), choice, *([] if choice.startswith("data=shapes") else ["data.root=x"]))
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     found = dict(nodes(plain))
     assert {"backbone", "head", "loss", "metric", "optimizer", "schedule", "trainer"} <= found.keys()
@@ -82,7 +97,8 @@ def test_the_focal_loss_brings_the_head_without_background() -> None:
 
 
 def model_of(config: DictConfig) -> tuple[list[int], float]:
-    return list(config.model.size), config.backbone.width_mult
+    """Size and width; without weights a width of None is 1.0."""
+    return list(config.model.size), config.backbone.width_mult or 1.0
 
 
 def test_shapes_bring_a_small_model_and_other_data_the_papers() -> None:
@@ -93,7 +109,7 @@ def test_shapes_bring_a_small_model_and_other_data_the_papers() -> None:
     assert model_of(composed("preset=full")) == full
     for data in ("coco", "voc", "yolo"):
         assert model_of(composed(f"data={data}", "data.root=x")) == full
-    assert model_of(composed("data=voc", "data.root=x", "preset=shapes")) == small
+    assert model_of(composed("data=voc", "data.root=x", "preset=detection_shapes")) == small
 
 
 def test_the_command_line_has_the_last_word() -> None:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +11,13 @@ from PIL import Image
 from mnv2dense.draw import (
     class_color,
     contact_sheet,
+    draw_classes,
     draw_detections,
+    draw_result,
     draw_truth_beside,
-    plot_curves,
-    plot_precision_recall,
     save_picture,
 )
-from mnv2dense.types import IGNORE_LABEL, Detections
+from mnv2dense.types import IGNORE_LABEL, Classification, Detections
 
 Picture = npt.NDArray[np.uint8]
 GRAY = (100, 100, 100)
@@ -177,48 +175,36 @@ def test_a_saved_picture_reads_back_and_leaves_nothing_else_behind(tmp_path: Pat
     assert [file.name for file in path.parent.iterdir()] == ["a b.png"]
 
 
-def colors_in(path: Path) -> set[tuple[int, ...]]:
-    with Image.open(path) as image:
-        return {tuple(color) for color in np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0).tolist()}
+def classes(*scores: float) -> Classification:
+    labels = torch.arange(len(scores))
+    return Classification(torch.tensor(scores), labels, tuple(f"class {k}" for k in range(len(scores))))
 
 
-def test_curves_fill_two_panels_and_survive_nan_and_a_single_epoch(tmp_path: Path) -> None:
-    history = {
-        "train/loss": [(0, 3.0), (1, float("nan")), (2, 2.0)],
-        "val/AP50": [(0, 0.1), (2, 0.4)],
-        "val/AP": [(2, 0.2)],
-    }
-    path = plot_curves(history, tmp_path / "curves.png")
-    with Image.open(path) as image:
-        assert image.size == (1488, 576)
-    assert {class_color(0), class_color(1)} <= colors_in(path)
-    assert list(tmp_path.iterdir()) == [path]
+def test_classes_stand_one_under_the_other_likeliest_first() -> None:
+    drawn = draw_classes(plain(200, 300), classes(0.6, 0.3, 0.08, 0.02))
+    rows = [np.flatnonzero(pixels_of(drawn, class_color(k)).any(axis=1)) for k in range(4)]
+    assert rows[0].max() < rows[1].min()
+    assert rows[1].max() < rows[2].min()
+    assert not rows[3].size  # three are enough
 
 
-@pytest.mark.parametrize("history", [{}, {"loss": []}, {"val/AP": [(0, float("nan"))]}])
-def test_a_run_without_values_still_gets_its_plot(tmp_path: Path, history: dict[str, list[tuple[int, float]]]) -> None:
-    with Image.open(plot_curves(history, tmp_path / "curves.png")) as image:
-        assert image.size == (744, 576)
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (20, 20)])
+def test_classes_on_tiny_pictures_leave_out_what_does_not_fit(size: tuple[int, int]) -> None:
+    assert draw_classes(plain(*size), classes(0.9, 0.1)).shape == (*size, 3)
 
 
-@pytest.mark.parametrize("classes", [0, 3, 80])
-def test_precision_recall_is_plotted_for_any_number_of_classes(tmp_path: Path, classes: int) -> None:
-    recall = np.linspace(0, 1, 101)
-    per_class = {f"$5 кот {k}": 1 - recall ** (k + 1) for k in range(classes)}
-    mean = {"IoU 0.50": 1 - recall, "IoU 0.75": 1 - recall**2} if classes else {}
-    path = plot_precision_recall(recall, mean, per_class, tmp_path / "pr.png")
-    with Image.open(path) as image:
-        assert image.size == (1488, 576)
-    assert (class_color(0) in colors_in(path)) == (classes > 0)
+def test_a_result_is_drawn_as_what_it_is() -> None:
+    picture = plain(100, 100)
+    boxes = found(([10, 40, 50, 80], 0.9, 0))
+    assert (draw_result(picture, boxes) == draw_detections(picture, boxes)).all()
+    assert (draw_result(picture, classes(0.9, 0.1)) == draw_classes(picture, classes(0.9, 0.1))).all()
+    assert (draw_result(picture, classes(0.2, 0.1), threshold=0.5) == picture).all()
 
 
-def test_plots_leave_pyplot_and_importing_leaves_the_drawing_libraries_alone() -> None:
-    code = """
-import sys, tempfile
-import mnv2dense.draw
-assert not {"matplotlib", "PIL", "cv2"} & set(sys.modules), "imported too early"
-with tempfile.TemporaryDirectory() as folder:
-    mnv2dense.draw.plot_curves({"loss": [(0, 1.0)]}, folder + "/curves.png")
-assert "matplotlib.pyplot" not in sys.modules, "global state"
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_the_class_of_a_picture_stands_left_and_what_it_was_taken_for_right() -> None:
+    truth = Classification(torch.ones(1), torch.tensor([1]), ("a", "b"))
+    sheet = draw_truth_beside(plain(320, 320), truth, classes(0.7, 0.3))
+    left, right = sheet[:, : sheet.shape[1] // 2], sheet[:, sheet.shape[1] // 2 :]
+    assert pixels_of(left, class_color(1)).any()
+    assert not pixels_of(left, class_color(0)).any()
+    assert pixels_of(right, class_color(0)).any()

@@ -107,5 +107,29 @@ def test_wrong_input_is_named_with_its_fix() -> None:
         resize(torch.zeros(3, 4, 4), (4, 4))
     with pytest.raises(ValueError, match="0 x 5"):
         fit(0, 5, (4, 4))
-    with pytest.raises(ValueError, match="'crop' is unknown; choose one of squash, letterbox"):
-        fit(5, 5, (4, 4), "crop")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'stretch' is unknown; choose one of squash, letterbox"):
+        fit(5, 5, (4, 4), "stretch")  # type: ignore[arg-type]
+
+
+def test_a_crop_keeps_the_middle_of_the_shorter_side() -> None:
+    # 64 x 128 (height x width) into 56 x 56: seven eighths of 64 rows are 56, so nothing is scaled.
+    columns = torch.arange(128, dtype=torch.uint8).expand(3, 64, 128)
+    image, placed = resize(columns.contiguous(), (56, 56), "crop")
+    assert placed == fit(64, 128, (56, 56), "crop") == (1.0, 1.0, -36, -4)
+    assert image[0, 0].tolist() == list(range(36, 92))
+    mask = resize_mask(columns[0].contiguous(), (56, 56), "crop")
+    assert mask[0].tolist() == list(range(36, 92))
+
+
+def test_boxes_go_into_a_crop_and_back() -> None:
+    box = torch.tensor([[40.0, 10.0, 80.0, 50.0]])
+    placed = fit(64, 128, (112, 112), "crop")
+    scales, offsets = torch.tensor(placed[:2]), torch.tensor([float(placed[2]), float(placed[3])])
+    inside = boxes_to_input(box, scales, offsets)
+    assert inside.tolist() == [[8.0, 12.0, 88.0, 92.0]]
+    assert boxes_to_original(inside, scales, offsets, torch.tensor([64, 128])).tolist() == box.tolist()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (3, 3)])
+def test_a_crop_of_a_sliver_fills_the_input(size: tuple[int, int]) -> None:
+    assert resize(torch.zeros(3, *size, dtype=torch.uint8), (32, 48), "crop")[0].shape == (3, 32, 48)

@@ -75,8 +75,8 @@ def test_an_input_smaller_than_one_cell_of_stride_32_is_refused() -> None:
 def test_an_option_that_does_not_exist_is_named() -> None:
     with pytest.raises(ValueError, match=r"backbone: .*'wide'.* Look at the options of mnv2dense\."):
         build_model(config(backbone=config()["backbone"] | {"wide": 1.0}))
-    with pytest.raises(ValueError, match=r"resize='crop' must be 'squash' or 'letterbox'"):
-        build_model(config(resize="crop"))
+    with pytest.raises(ValueError, match=r"resize='stretch' must be one of squash, letterbox, crop"):
+        build_model(config(resize="stretch"))
 
 
 @pytest.mark.parametrize("part", ["backbone", "head"])

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from mnv2dense.metrics.coco_map import CocoMeanAP
 from mnv2dense.model import ssdlite320_mobilenet_v2
 from mnv2dense.scoring import anchor_bound, table
 from mnv2dense.types import Sample
@@ -62,6 +63,6 @@ def test_crowds_do_not_count() -> None:
 
 
 def test_the_table_has_a_dash_where_the_data_cannot_tell() -> None:
-    made = table({"AP": 0.5, "APs": -1.0}, title="scores")
+    made = table({"AP": 0.5, "APs": -1.0}, CocoMeanAP.headlines, title="scores")
     assert made.row_count == 2
     assert list(made.columns[1].cells) == ["0.500", "-"]

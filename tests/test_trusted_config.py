@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mnv2dense.trusted_config import config_beside, trusted_part
+from mnv2dense.trusted_config import trained_config, trusted_part
 
 HONEST: dict[str, Any] = {
     "root": "coco",
@@ -46,9 +46,14 @@ def test_a_part_that_is_no_mapping_is_refused() -> None:
 
 def test_a_damaged_config_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("data: [", encoding="utf-8")
+    checkpoint = tmp_path / "checkpoints" / "best.ckpt"
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
     with pytest.raises(ValueError, match=r"config.yaml is not valid YAML"):
-        config_beside(tmp_path / "checkpoints" / "best.ckpt")
+        trained_config(checkpoint)
 
 
-def test_a_checkpoint_alone_has_no_config(tmp_path: Path) -> None:
-    assert config_beside(tmp_path / "checkpoints" / "best.ckpt") is None
+def test_a_checkpoint_alone_and_other_projects_weights_have_no_config(tmp_path: Path) -> None:
+    for name in ("best.ckpt", "mobilenet_v2.pth"):
+        (tmp_path / name).touch()
+        assert trained_config(tmp_path / name) is None

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from mnv2dense.data.collate import Item, collate, prepare
 from mnv2dense.data.sampler import Draw, EpochSampler, seed_of
 from mnv2dense.geometry import RESIZE_MODES, ResizeMode
-from mnv2dense.types import Batch, Dataset, Sample
+from mnv2dense.types import Batch, BoxDataset, Dataset, Sample
 
 Augment = Callable[[Sample, int], Sample]
 
@@ -39,7 +39,7 @@ class DataModule(pl.LightningDataModule):
         val: data set to score on, or a function that makes it; None where there is none.
         augment: (sample, seed) -> sample, for training only; None changes nothing.
         size: (height, width) of the model's input, pixels.
-        resize: ``squash`` or ``letterbox``; see :mod:`mnv2dense.geometry`.
+        resize: see :data:`mnv2dense.geometry.ResizeMode`.
         batch_size: pictures per process and step.
         num_workers: loader processes per process; None takes the cores of this machine divided by the
             processes on it, 8 at most; 0 loads in the main process.
@@ -128,10 +128,11 @@ class DataModule(pl.LightningDataModule):
 
     @property
     def category_ids(self) -> tuple[int, ...]:
-        """What each label is called in the data set's own numbering."""
+        """What each label is called in the data set's own numbering; labels + 1 where it has none."""
         dataset = self.train or self.val
-        assert dataset is not None
-        return tuple(int(category["id"]) for category in dataset.coco_ground_truth()["categories"])
+        if isinstance(dataset, BoxDataset):
+            return tuple(int(category["id"]) for category in dataset.coco_ground_truth()["categories"])
+        return tuple(range(1, len(self.class_names) + 1))
 
     def setup(self, stage: str | None = None) -> None:
         """Make the data sets and compare their classes; Lightning calls it on every process."""
@@ -179,7 +180,7 @@ class DataModule(pl.LightningDataModule):
             if dataset is None:
                 continue
             counts[f"{split}_pictures"] = len(dataset)
-            if hasattr(dataset, "coco_ground_truth"):
+            if isinstance(dataset, BoxDataset):
                 ignored = [bool(a.get("iscrowd")) for a in dataset.coco_ground_truth()["annotations"]]
                 counts[f"{split}_boxes"] = len(ignored) - sum(ignored)
                 counts[f"{split}_ignored_regions"] = sum(ignored)
@@ -199,7 +200,9 @@ class DataModule(pl.LightningDataModule):
     def _loader(
         self, dataset: Dataset, sampler: EpochSampler, augment: Augment | None, *, drop_last: bool
     ) -> DataLoader[Batch]:
-        pictures = _Pictures(dataset, augment, self.size, self.resize, self.seed)
+        # What an augmentation framed is squashed in whole: cropping it again would show less than was chosen.
+        mode = "squash" if getattr(augment, "chooses_frame", False) else self.resize
+        pictures = _Pictures(dataset, augment, self.size, mode, self.seed)
         workers = self._num_workers
         if workers is None:
             neighbours = 1 if self.trainer is None else self.trainer.num_devices

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
+from mnv2dense.cache_folder import cache_folder
 from mnv2dense.data.coco import CocoDetection
 from mnv2dense.data.shape_pictures import SHAPE_CLASSES, draw_picture
 from mnv2dense.types import Sample
@@ -144,9 +144,8 @@ def _is_drawn(folder: Path, arguments: dict[str, int]) -> bool:
 
 
 def _cache_folder(*arguments: int) -> Path:
-    cache = os.environ.get("MNV2DENSE_CACHE") or Path.home() / ".cache" / "mnv2dense"
     digest = hashlib.sha256(repr((_VERSION, *arguments)).encode()).hexdigest()[:10]
-    return Path(cache) / f"shapes-{digest}"
+    return cache_folder() / f"shapes-{digest}"
 
 
 def _draw_split(folder: Path, split: str, count: int, size: int, first_id: int, seeds: list[int]) -> None:

@@ -27,6 +27,8 @@ class ClassifierHead(nn.Module):
         ValueError: not one feature, no classes, or an option outside its values.
     """
 
+    task = "classification"
+
     def __init__(
         self,
         features: Mapping[str, FeatureInfo],

@@ -46,6 +46,8 @@ class SSDLiteHead(nn.Module):
         ValueError: not two features of which the second is half the size, or an option outside its values.
     """
 
+    task = "detection"
+
     def __init__(
         self,
         features: Mapping[str, FeatureInfo],

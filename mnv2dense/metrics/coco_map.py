@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import io
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
+import json
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, final
 
 import numpy as np
 import torch
 from torch import distributed
+
+from mnv2dense.plots import plot_precision_recall
+from mnv2dense.types import BoxDataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -85,6 +89,21 @@ class CocoMeanAP:
         backend: which library matches boxes; the numbers are equal, pycocotools takes several times as long.
     """
 
+    headlines: ClassVar[dict[str, str]] = {
+        "AP": "IoU 0.50:0.95, all areas",
+        "AP50": "IoU 0.50",
+        "AP75": "IoU 0.75",
+        "APs": "small objects, area < 32\u00b2 px",
+        "APm": "medium objects",
+        "APl": "large objects, area > 96\u00b2 px",
+        "AR1": "recall, 1 box a picture",
+        "AR10": "recall, 10 boxes a picture",
+        "AR100": "recall, 100 boxes a picture",
+        "ARs": "recall, small objects",
+        "ARm": "recall, medium objects",
+        "ARl": "recall, large objects",
+    }
+
     def __init__(self, *, backend: Backend = "faster_coco_eval") -> None:
         if backend not in _BACKENDS:
             raise ValueError(f"backend is {backend!r}, but must be one of {', '.join(_BACKENDS)}.")
@@ -109,6 +128,8 @@ class CocoMeanAP:
         Raises:
             ValueError: two classes share a name, or categories and ``class_names`` differ in number.
         """
+        if not isinstance(dataset, BoxDataset):
+            raise ValueError(f"{type(dataset).__name__} has no boxes to score mAP on; choose data of boxes.")
         truth = dataset.coco_ground_truth()
         names = tuple(dataset.class_names)
         categories = truth["categories"]
@@ -208,6 +229,11 @@ class CocoMeanAP:
             }
             for found in self._found()
         ]
+
+    def write(self, folder: Path) -> None:
+        """predictions.json, every detection in COCO's format, and precision_recall.png; after :meth:`compute`."""
+        plot_precision_recall(*self.precision_recall(), folder / "precision_recall.png")
+        (folder / "predictions.json").write_text(json.dumps(self.detections_as_coco()), encoding="utf-8")
 
     def _require_truth(self) -> dict[str, Any]:
         if self._truth is None:

@@ -123,3 +123,63 @@ def test_its_config_rebuilds_it() -> None:
     again = MobileNetV2(features=("stride8",), **options)
     again.load_state_dict(model.state_dict())
     assert again.config == model.config
+
+
+def test_a_relu6_bottleneck_clips_what_a_linear_one_lets_through() -> None:
+    features = {}
+    for bottleneck in ("linear", "relu6"):
+        torch.manual_seed(0)
+        model = MobileNetV2(width_mult=0.35, features=["last_bottleneck"], bottleneck=bottleneck)  # type: ignore[arg-type]
+        features[bottleneck] = model.train()(torch.rand(2, 3, 64, 64))["last_bottleneck"]
+    assert features["linear"].min() < 0
+    assert features["relu6"].min() == 0  # the last block has no shortcut that could add anything
+
+
+def test_the_ablations_change_no_parameter_but_the_answer() -> None:
+    images = torch.rand(2, 3, 64, 64)
+    answers, names = [], []
+    for shortcut in ("bottleneck", "expansion", "none"):
+        torch.manual_seed(0)
+        model = MobileNetV2(width_mult=0.35, shortcut=shortcut).train()  # type: ignore[arg-type]
+        answers.append(model(images)["last_conv"])
+        names.append({name: p.shape for name, p in model.named_parameters()})
+    assert names[0] == names[1] == names[2]
+    assert not torch.allclose(answers[0], answers[1])
+    assert not torch.allclose(answers[0], answers[2])
+    assert not torch.allclose(answers[1], answers[2])
+
+
+def test_a_shortcut_between_expansions_adds_the_expanded_tensor_of_the_block_before() -> None:
+    torch.manual_seed(0)
+    model = MobileNetV2(width_mult=0.35, features=["stride8"], shortcut="expansion").eval()
+    images = torch.rand(1, 3, 64, 64)
+    x, before = model.stem(images), None
+    for block in model.blocks:
+        expanded = block.expansion(x)  # type: ignore[operator]
+        if before is not None and before.shape == expanded.shape:
+            expanded = expanded + before
+        x, before = block.projection(block.depthwise(expanded)), expanded  # type: ignore[operator]
+    torch.testing.assert_close(model(images)["stride8"], x)
+
+
+@pytest.mark.parametrize("expansion", [1, 3, 6])
+def test_the_expansion_factor_widens_every_block_but_the_first(expansion: int) -> None:
+    model = MobileNetV2(width_mult=0.35, expansion=expansion, features=["stride16_expanded", "last_conv"])
+    block = model.blocks[1]
+    assert block.depthwise[0].in_channels == 8 * expansion  # type: ignore[index, union-attr]
+    assert model.feature_info["stride16_expanded"].channels == 32 * expansion
+    assert model.eval()(torch.rand(1, 3, 64, 64))["last_conv"].shape == (1, 1280, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bottleneck": "swish"}, "bottleneck='swish' must be one of 'linear', 'relu6'"),
+        ({"shortcut": "all"}, "shortcut='all' must be one of"),
+        ({"expansion": 0}, "expansion=0 must be a whole number"),
+        ({"depth_mult": 0.5}, "depth_mult=0.5 must be at least 1"),
+    ],
+)
+def test_an_ablation_that_does_not_exist_is_named(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MobileNetV2(**options)  # type: ignore[arg-type]

@@ -293,8 +293,8 @@ def test_absent_data_and_wrong_numbers_are_named() -> None:
         data(batch_size=0)
     with pytest.raises(ValueError, match=r"data\.num_workers is -1"):
         data(num_workers=-1)
-    with pytest.raises(ValueError, match=r"data\.resize is 'crop'; choose one of squash, letterbox"):
-        data(resize="crop")
+    with pytest.raises(ValueError, match=r"data\.resize is 'stretch'; choose one of squash, letterbox"):
+        data(resize="stretch")
 
 
 def test_a_process_ends_although_an_error_keeps_its_loader_alive(tmp_path: Path) -> None:

@@ -1,0 +1,94 @@
+"""Augmentation of pictures to classify: a random window of the picture, colour, mirror."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any, final
+
+import albumentations as A
+import numpy as np
+import numpy.typing as npt
+
+from mnv2dense.data.augment.colour import Photometric
+from mnv2dense.types import Sample
+
+
+@final
+class ClassificationAugment:
+    """Random area and proportions (Szegedy et al. 2015, section 6), colour and mirror, as a function of (sample, seed).
+
+    Args:
+        smallest_area: of the window, as a share of the picture; 1 takes the whole picture. ImageNet recipes have
+            0.08; small models and short runs want more.
+        largest_aspect: of the window's sides to each other, 1 or more; drawn on a logarithmic scale.
+        flip_probability: of mirroring left and right.
+        photometric_probability: of each of brightness, contrast, saturation and hue.
+        brightness: largest shift, as a fraction of full scale.
+        contrast: largest relative change: 0.4 multiplies by 0.6..1.4.
+        saturation: largest relative change.
+        hue_degrees: largest turn of the colour circle.
+
+    Attributes:
+        chooses_frame: True: what it returns is the frame, to be filled into the model's input whole.
+    """
+
+    chooses_frame = True
+
+    def __init__(
+        self,
+        *,
+        smallest_area: float = 0.25,
+        largest_aspect: float = 4 / 3,
+        flip_probability: float = 0.5,
+        photometric_probability: float = 0.5,
+        brightness: float = 0.1,
+        contrast: float = 0.4,
+        saturation: float = 0.4,
+        hue_degrees: float = 18.0,
+    ) -> None:
+        if not 0 < smallest_area <= 1:
+            raise ValueError(f"augment.smallest_area={smallest_area}: a share of the picture, above 0 and at most 1.")
+        if largest_aspect < 1:
+            raise ValueError(f"augment.largest_aspect={largest_aspect}: one side over the other, 1 or more.")
+        self._transforms = A.Compose(
+            [
+                _RandomWindow(smallest_area, largest_aspect),
+                Photometric(photometric_probability, brightness, contrast, saturation, hue_degrees),
+                A.HorizontalFlip(p=flip_probability),
+            ]
+        )
+
+    def __call__(self, sample: Sample, seed: int) -> Sample:
+        """Augment one sample; the same seed (0..2**32 - 1) gives the same result, and ``sample`` is left unchanged."""
+        self._transforms.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        return sample._replace(image=self._transforms(image=sample.image)["image"])
+
+
+class _RandomWindow(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations is untyped
+    """Cut a window without resizing it: the house has one resize, and it comes after."""
+
+    def __init__(self, smallest_area: float, largest_aspect: float) -> None:
+        super().__init__(p=1.0 if smallest_area < 1 else 0.0)
+        self.smallest_area = smallest_area
+        self.largest_aspect = largest_aspect
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        height, width = params["shape"][:2]
+        rng = self.random_generator
+        side = math.sqrt(rng.uniform(self.smallest_area, 1) * height * width)
+        stretch = math.exp(rng.uniform(-1, 1) * math.log(self.largest_aspect) / 2)
+        # A window that sticks out is cut down to the picture, not drawn again: the stream must not depend on the size.
+        tall = min(height, max(1, round(side / stretch)))
+        wide = min(width, max(1, round(side * stretch)))
+        return {
+            "top": int(rng.integers(height - tall + 1)),
+            "left": int(rng.integers(width - wide + 1)),
+            "tall": tall,
+            "wide": wide,
+        }
+
+    def apply(
+        self, img: npt.NDArray[np.uint8], top: int, left: int, tall: int, wide: int, **_: object
+    ) -> npt.NDArray[np.uint8]:
+        return np.ascontiguousarray(img[top : top + tall, left : left + wide])

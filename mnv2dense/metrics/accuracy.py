@@ -1,0 +1,102 @@
+"""Top-1 and top-5 accuracy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, final
+
+import torch
+from torch import distributed
+
+from mnv2dense.plots import plot_confusion
+from mnv2dense.types import Batch, Classification, Dataset
+
+
+@final
+class Accuracy:
+    """How often the right class is the likeliest, or among the five likeliest: a :class:`mnv2dense.types.Metric`.
+
+    :meth:`compute` returns ``top1``, ``top5`` (with more than five classes), ``mean_class_accuracy`` over the classes
+    that have pictures, and ``top1/<class name>`` for each of those; all 0..1.
+    """
+
+    headlines: ClassVar[dict[str, str]] = {
+        "top1": "the likeliest class is right",
+        "top5": "the right class is among the five likeliest",
+        "mean_class_accuracy": "top1 averaged over classes",
+    }
+
+    def __init__(self) -> None:
+        self._class_names: tuple[str, ...] = ()
+        self._paths: Dataset | None = None
+        # Picture id -> (truth, likeliest, rank of the truth), so that a picture that a sampler repeats counts once.
+        self._seen: dict[int, tuple[int, int, int]] = {}
+
+    def bind(self, dataset: Dataset) -> None:
+        """Take the names of the classes, and forget all results."""
+        self._class_names = tuple(dataset.class_names)
+        self._paths = dataset
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all results."""
+        self._seen = {}
+
+    def update(self, results: Sequence[Classification], batch: Batch) -> None:
+        """Take one batch's classes, likeliest first, in the order of ``batch.infos.image_ids``."""
+        assert batch.labels is not None
+        for image_id, label, result in zip(
+            batch.infos.image_ids.tolist(), batch.labels[:, 0].tolist(), results, strict=True
+        ):
+            labels = result.labels.cpu()
+            if not result.scores.isfinite().all():
+                path = self._paths.path_of(image_id) if self._paths else image_id
+                raise ValueError(f"{path}: the model's scores are not finite; its weights are damaged or diverged.")
+            rank = int((labels == label).nonzero()[0, 0])
+            self._seen.setdefault(int(image_id), (int(label), int(labels[0]), rank))
+
+    def compute(self) -> dict[str, float]:
+        """Scores over the pictures of all processes; every process gets the same."""
+        self._seen = _gathered(self._seen)
+        classes = len(self._class_names)
+        if not self._seen:
+            scores = {"top1": 0.0, "mean_class_accuracy": 0.0}
+            return scores | ({"top5": 0.0} if classes > 5 else {})
+        truth, _, rank = torch.tensor(list(self._seen.values())).T
+        scores = {"top1": float((rank == 0).double().mean())}
+        if classes > 5:
+            scores["top5"] = float((rank < 5).double().mean())
+        per_class = {
+            name: float((rank[truth == label] == 0).double().mean())
+            for label, name in enumerate(self._class_names)
+            if (truth == label).any()
+        }
+        scores["mean_class_accuracy"] = sum(per_class.values()) / len(per_class)
+        return scores | {f"top1/{name}": value for name, value in per_class.items()}
+
+    def confusion(self) -> torch.Tensor:
+        """Pictures by truth (rows) and likeliest class (columns), int64 [K, K]."""
+        classes = len(self._class_names)
+        counts = torch.zeros(classes, classes, dtype=torch.int64)
+        for truth, likeliest, _ in self._seen.values():
+            counts[truth, likeliest] += 1
+        return counts
+
+    def write(self, folder: Path) -> None:
+        """predictions.json (picture id, truth and likeliest class) and confusion.png."""
+        rows = [
+            {"image_id": image_id, "truth": self._class_names[truth], "predicted": self._class_names[likeliest]}
+            for image_id, (truth, likeliest, _) in sorted(self._seen.items())
+        ]
+        (folder / "predictions.json").write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+        plot_confusion(self.confusion().numpy(), self._class_names, folder / "confusion.png")
+
+
+def _gathered(seen: dict[int, tuple[int, int, int]]) -> dict[int, tuple[int, int, int]]:
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return seen
+    shares: list[dict[int, tuple[int, int, int]] | None] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(shares, seen)
+    return {image_id: row for share in shares if share for image_id, row in share.items()}

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from mnv2dense.metrics.accuracy import Accuracy
+from mnv2dense.types import Batch, Classification, Infos, Sample
+
+NAMES = tuple("abcdefg")
+
+
+class Truth:
+    def __init__(self, names: tuple[str, ...] = NAMES) -> None:
+        self.class_names = names
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Sample:
+        raise AssertionError("scores come from the batch")
+
+    def path_of(self, image_id: int) -> Path:
+        return Path(f"{image_id}.jpg")
+
+
+def batch(ids: list[int], labels: list[int]) -> Batch:
+    ones = torch.ones(len(ids), 2)
+    return Batch(ones, None, torch.tensor(labels)[:, None], None, Infos(torch.tensor(ids), ones.long(), ones, ones))
+
+
+def ranked(*labels: int, score: float = 0.1) -> Classification:
+    """Classes in this order, then the rest."""
+    order = [*labels, *(k for k in range(len(NAMES)) if k not in labels)]
+    return Classification(torch.full((len(order),), score), torch.tensor(order), NAMES)
+
+
+def bound() -> Accuracy:
+    metric = Accuracy()
+    metric.bind(Truth())
+    return metric
+
+
+def test_the_first_and_the_first_five_are_counted() -> None:
+    metric = bound()
+    metric.update([ranked(0), ranked(1, 0), ranked(1, 2, 3, 4, 5, 0)], batch([1, 2, 3], [0, 0, 0]))
+    metric.update([ranked(6)], batch([4], [6]))
+    scores = metric.compute()
+    assert scores["top1"] == pytest.approx(2 / 4)
+    assert scores["top5"] == pytest.approx(3 / 4)
+    assert scores["top1/a"] == pytest.approx(1 / 3)
+    assert scores["top1/g"] == 1.0
+    assert scores["mean_class_accuracy"] == pytest.approx((1 / 3 + 1) / 2)
+    assert "top1/b" not in scores  # no picture of it: nothing can be said
+    assert metric.confusion()[0].tolist() == [1, 2, 0, 0, 0, 0, 0]
+
+
+def test_a_picture_seen_twice_counts_once() -> None:
+    metric = bound()
+    metric.update([ranked(0), ranked(1)], batch([1, 2], [0, 0]))
+    metric.update([ranked(0)], batch([1], [0]))
+    assert metric.compute()["top1"] == 0.5
+
+
+def test_five_classes_have_no_top5() -> None:
+    metric = Accuracy()
+    metric.bind(Truth(NAMES[:5]))
+    assert metric.compute() == {"top1": 0.0, "mean_class_accuracy": 0.0}
+
+
+def test_scores_that_are_no_numbers_name_the_picture() -> None:
+    with pytest.raises(ValueError, match=r"7.jpg: the model's scores are not finite"):
+        bound().update([ranked(0, score=float("nan"))], batch([7], [0]))
+
+
+def test_predictions_and_confusion_are_written(tmp_path: Path) -> None:
+    metric = bound()
+    metric.update([ranked(0), ranked(1)], batch([1, 2], [0, 0]))
+    metric.compute()
+    metric.write(tmp_path)
+    assert json.loads((tmp_path / "predictions.json").read_text()) == [
+        {"image_id": 1, "truth": "a", "predicted": "a"},
+        {"image_id": 2, "truth": "a", "predicted": "b"},
+    ]
+    assert (tmp_path / "confusion.png").stat().st_size > 1000
