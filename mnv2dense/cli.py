@@ -18,6 +18,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -63,6 +64,8 @@ def train() -> None:
 
 def evaluate() -> None:
     """``mnv2dense-evaluate`` and tools/evaluate.py."""
+    # For Hydra `task=` chooses a whole group of configs; here it is a word to compare with the checkpoint's.
+    sys.argv[1:] = [f"expected_{word}" if word.startswith("task=") else word for word in sys.argv[1:]]
     _main("evaluate", _evaluate)
 
 
@@ -196,8 +199,10 @@ def _evaluate(config: DictConfig) -> None:
     device = _device(config.device)
     model = load_model(config.checkpoint, device=device, packages=config.packages)
     task = str(model.head.task)
-    if config.task not in (None, task):
-        raise ValueError(f"task={config.task}: {config.checkpoint} is for {task}; leave task= out, or set task={task}.")
+    if config.expected_task not in (None, task):
+        raise ValueError(
+            f"task={config.expected_task}: {config.checkpoint} is for {task}; leave task= out, or set task={task}."
+        )
     config.task = task  # data and metrics may go by it
     plain = _plain(config)
     trained = trained_config(config.checkpoint)
@@ -269,6 +274,8 @@ def _score_and_report(
 
 def _announce(config: DictConfig, folder: RunFolder, model: DenseModel, datamodule: DataModule) -> None:
     costs = complexity(model, model.size)
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        log.info("run %d of a sweep: %s", HydraConfig.get().job.num + 1, HydraConfig.get().job.override_dirname)
     counts = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in datamodule.describe().items())
     height, width = model.size
     log.info("%s", counts)

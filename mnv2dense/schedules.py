@@ -158,6 +158,39 @@ class Step(_Warmup):
         return float((1.0 if rise is None else rise) * self.gamma**passed)
 
 
+@final
+class Exponential(_Warmup):
+    """Warm-up, then the base learning rate times ``rate`` for each epoch since the start (section 6.1, rate 0.98).
+
+    Args:
+        total_steps: this, ``warmup`` and ``warmup_start``: see the top of this module.
+        rate: factor of one epoch, above 0 and at most 1.
+        epochs: length of the run in epochs; in YAML ``${trainer.max_epochs}``.
+    """
+
+    def __init__(
+        self,
+        *,
+        total_steps: int,
+        warmup: float = 0.0,
+        warmup_start: float = 0.001,
+        rate: float = 0.98,
+        epochs: int = 100,
+    ) -> None:
+        super().__init__(total_steps=total_steps, warmup=warmup, warmup_start=warmup_start)
+        if not 0 < rate <= 1:
+            raise ValueError(f"rate={rate}: multiplies the learning rate after each epoch; within 0..1, above 0")
+        if epochs < 1:
+            raise ValueError(f"epochs={epochs}: the length of the run, 1 or more; set trainer.max_epochs")
+        self.rate = rate
+        self.epoch_steps = total_steps / epochs
+
+    def __call__(self, step: int) -> float:
+        """Factor of the base learning rate at ``step``, 0-based."""
+        rise = self.rise(step)
+        return float((1.0 if rise is None else rise) * self.rate ** int(step / self.epoch_steps))
+
+
 def _steps(name: str, duration: float, total_steps: int) -> int:
     """An int is steps already, a float a fraction of the run."""
     # YAML users write `warmup: 1` for one step and `1.0` for the whole run: the type decides, not the value.

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
-from mnv2dense.schedules import Constant, Cosine, Poly, Step
+from mnv2dense.schedules import Constant, Cosine, Exponential, Poly, Step
 
 
 def learning_rates(schedule: Callable[[int], float], steps: int) -> list[float]:
@@ -67,6 +67,8 @@ def test_step_takes_whole_numbers_as_epochs() -> None:
         (lambda: Cosine(total_steps=10, final=-1), "final=-1"),
         (lambda: Poly(total_steps=10, power=0), "power=0"),
         (lambda: Step(total_steps=10, gamma=1.5), "gamma=1.5"),
+        (lambda: Exponential(total_steps=10, rate=0), "rate=0"),
+        (lambda: Exponential(total_steps=10, epochs=0), "epochs=0"),
         (lambda: Step(total_steps=10, milestones=(8,)), r"8 is an epoch.*trainer\.max_epochs"),
         (lambda: Step(total_steps=10, milestones=(12,), epochs=12), "inside the run"),
         (lambda: Step(total_steps=10, milestones=(0.8, 0.5)), "after the one before"),
@@ -77,7 +79,7 @@ def test_impossible_settings_are_refused_by_name(build: Callable[[], object], me
         build()
 
 
-@pytest.mark.parametrize("kind", [Constant, Cosine, Poly, Step])
+@pytest.mark.parametrize("kind", [Constant, Cosine, Exponential, Poly, Step])
 def test_a_schedule_resumed_from_plain_state_goes_on_exactly(
     kind: Callable[..., Callable[[int], float]],
 ) -> None:
@@ -105,3 +107,8 @@ def test_a_schedule_resumed_from_plain_state_goes_on_exactly(
     optimizer.load_state_dict(optimizer_state)
     scheduler.load_state_dict(scheduler_state)
     assert advance(optimizer, scheduler, 13) == expected
+
+
+def test_the_exponential_falls_at_the_end_of_each_epoch() -> None:
+    factor = Exponential(total_steps=30, rate=0.5, epochs=3)
+    assert [factor(step) for step in (0, 9, 10, 19, 20, 29)] == [1, 1, 0.5, 0.5, 0.25, 0.25]

@@ -63,11 +63,10 @@ class ShapeCrops:
         picture, (left, top, width, height), label, _ = self._crops[index]
         sample = self._shapes[picture]
         rows, columns = sample.image.shape[:2]
-        side = min(_CONTEXT * max(width, height), rows, columns)
-        x = min(max(left + width / 2 - side / 2, 0), columns - side)
-        y = min(max(top + height / 2 - side / 2, 0), rows - side)
-        pixels = math.floor(side)
-        crop = sample.image[int(y) : int(y) + pixels, int(x) : int(x) + pixels]
+        side = math.floor(min(_CONTEXT * max(width, height), rows, columns))
+        x = round(min(max(left + width / 2 - side / 2, 0), columns - side))
+        y = round(min(max(top + height / 2 - side / 2, 0), rows - side))
+        crop = sample.image[y : y + side, x : x + side]
         labels = np.array([label], np.int64)
         return Sample(np.ascontiguousarray(crop), None, labels, None, index + 1, sample.path)
 

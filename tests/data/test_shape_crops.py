@@ -30,6 +30,8 @@ def test_every_crop_is_a_square_around_a_shape_of_its_class(crops: ShapeCrops, t
         picture = shapes[row["image_id"] - 1].image
         left, top, box_width, box_height = map(int, row["bbox"])
         box = picture[top : top + box_height, left : left + box_width]
+        if max(box.shape) + 4 > min(picture.shape[:2]):  # too long for a square of this picture
+            continue
         windows = np.lib.stride_tricks.sliding_window_view(sample.image, box.shape)[:, :, 0]
         assert (windows == box).all(axis=(2, 3, 4)).any()
         assert crops.path_of(sample.image_id) == sample.path
