@@ -104,10 +104,19 @@ def test_every_feature_has_the_channels_and_stride_it_announces() -> None:
             assert found[name].shape == (1, info.channels, 64 // info.stride, 96 // info.stride)
 
 
-def test_importing_the_package_loads_torch_and_nothing_heavier() -> None:
+@pytest.mark.parametrize("module", ["mnv2dense", "mnv2dense.reuse"])
+def test_importing_the_package_loads_torch_alone(module: str) -> None:
+    loaded = "{name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)"
+    program = f"import sys, torch; before = {loaded}; import {module}; print(*sorted({loaded} - before))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["mnv2dense"]
+
+
+def test_importing_the_package_loads_nothing_heavy_even_if_torch_would() -> None:
     heavy = (
-        "pytorch_lightning hydra omegaconf albumentations pycocotools faster_coco_eval torchvision cv2 PIL matplotlib "
-        "safetensors rich tensorboard"
+        "pytorch_lightning lightning hydra omegaconf albumentations pycocotools faster_coco_eval torchvision cv2 PIL "
+        "matplotlib safetensors rich tensorboard huggingface_hub h5py keras timm transformers "
+        "segmentation_models_pytorch"
     )
     program = f"import mnv2dense, sys; print(*(name for name in '{heavy}'.split() if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

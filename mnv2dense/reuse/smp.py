@@ -1,0 +1,142 @@
+"""The backbone as an encoder of segmentation_models_pytorch: for its Unet, FPN, DeepLabV3+ and others."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any, Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from mnv2dense.backbones.mobilenet_v2 import mobilenet_v2
+
+# One map a halving. The fifth is chosen: smp's own mobilenet_v2 gives the 1280 channels of the last convolution.
+_FEATURES = ("stride2", "stride4", "stride8", "stride16")
+
+Last = Literal["last_conv", "last_bottleneck"]
+"""The fifth map: of the last 1x1 convolution (1280 channels, as in smp's own), or of the block before it (320)."""
+
+
+def register_smp_encoder(
+    name: str = "mnv2dense-mobilenet_v2",
+    *,
+    weights: str | Path | None = None,
+    last: Last = "last_conv",
+    **backbone: Any,  # noqa: ANN401 - mobilenet_v2 checks them
+) -> None:
+    """Make ``smp.Unet(name, encoder_weights=None)`` and its like build our backbone.
+
+    smp takes weights from a hub of its own alone; ours are named here, and ``encoder_weights`` stays None. Calling
+    again replaces the entry; several names hold several encoders.
+
+    Args:
+        name: for smp's ``encoder_name``.
+        weights: see :func:`mnv2dense.mobilenet_v2`.
+        last: see :data:`Last`.
+        backbone: further options of :func:`mnv2dense.mobilenet_v2`, such as ``width_mult``.
+
+    Raises:
+        ImportError: segmentation_models_pytorch is not installed.
+        ValueError: smp has an encoder of this name, which is not ours.
+    """
+    try:
+        encoders = importlib.import_module("segmentation_models_pytorch.encoders").encoders
+    except ImportError as error:
+        raise ImportError(
+            f"register_smp_encoder needs segmentation_models_pytorch ({error}): "
+            "pip install 'segmentation-models-pytorch>=0.5'"
+        ) from error
+    if encoders.get(name, {}).get("encoder", SmpEncoder) is not SmpEncoder:
+        raise ValueError(f"name={name!r} is one of smp's own encoders; choose another, such as 'mnv2dense-{name}'.")
+    encoders[name] = {
+        "encoder": SmpEncoder,
+        "pretrained_settings": {},
+        "params": {"weights": weights, "last": last, **backbone},
+    }
+
+
+@final
+class SmpEncoder(nn.Module):
+    """What smp asks of an encoder: a list of maps that begins with the picture, and their channels.
+
+    Args:
+        depth: halvings, 1 to 5; layers past them do not exist.
+        output_stride: 8, 16 or 32; smaller ones are built dilated, as DeepLab does.
+        weights: see :func:`mnv2dense.mobilenet_v2`.
+        last: see :data:`Last`.
+        backbone: further options of :func:`mnv2dense.mobilenet_v2`.
+
+    Attributes:
+        out_channels: of every map, the picture's first.
+        output_stride: of the last map.
+        preprocessing: what :func:`smp.encoders.get_preprocessing_params` would give; it knows smp's own hub alone.
+
+    Raises:
+        ValueError: a depth outside 1 to 5.
+    """
+
+    def __init__(
+        self,
+        *,
+        depth: int = 5,
+        output_stride: int = 32,
+        weights: str | Path | None = None,
+        last: Last = "last_conv",
+        **backbone: Any,  # noqa: ANN401 - mobilenet_v2 checks them
+    ) -> None:
+        super().__init__()
+        if not 1 <= depth <= 5:
+            raise ValueError(f"depth={depth} must be 1 to 5: the backbone halves its pictures five times.")
+        self._names = [*_FEATURES, last][:depth]
+        self._has_weights = weights is not None
+        self.backbone = mobilenet_v2(features=self._names, output_stride=output_stride, weights=weights, **backbone)
+        self.out_channels = [3, *(info.channels for info in self.backbone.feature_info.values())]
+        self.output_stride = min(output_stride, 2**depth)
+        mean, std = list(self.backbone.mean), list(self.backbone.std)
+        self.preprocessing = {"input_space": "RGB", "input_range": [0, 1], "mean": mean, "std": std}
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """[B, C, H, W], normalised -> ``images``, then maps of half the size, a quarter, ..."""
+        maps = [images]
+        found = self.backbone(images)
+        for name in self._names:  # not [images, *...]: beyond TorchScript
+            maps.append(found[name])
+        return maps
+
+    def set_in_channels(self, in_channels: int, pretrained: bool = True) -> None:
+        """Give the first convolution another number of input channels, as smp does when it builds a model.
+
+        Args:
+            in_channels: of the pictures.
+            pretrained: whether to make the new filters from the present ones, so that a picture of equal channels
+                answers as before: their sum for one channel, their turns for more. Weights of ours count as such.
+        """
+        old = self.backbone.stem[0]
+        assert isinstance(old, nn.Conv2d)
+        if in_channels == old.in_channels:
+            return
+        filters = old.weight.detach()
+        if pretrained or self._has_weights:
+            turns = torch.arange(in_channels) % old.in_channels
+            filters = filters.sum(1, keepdim=True) if in_channels == 1 else filters[:, turns]
+            filters = filters * (1 if in_channels == 1 else old.in_channels / in_channels)
+        else:
+            filters = filters.new_empty(filters.shape[0], in_channels, *filters.shape[2:])
+            nn.init.kaiming_normal_(filters, mode="fan_out")
+        old.in_channels = in_channels
+        old.weight = nn.Parameter(filters)
+        self.out_channels[0] = in_channels
+
+    def make_dilated(self, output_stride: int) -> None:
+        """Check that the encoder was built so: smp asks for it in the constructor first, then here.
+
+        Raises:
+            ValueError: it was built for another one.
+        """
+        built = self.backbone.config["output_stride"]
+        if output_stride != built:
+            raise ValueError(
+                f"output_stride={output_stride}, but this encoder was built for {built}: which layers dilate is "
+                f"decided when they are made. Give smp's model encoder_output_stride={output_stride}."
+            )
