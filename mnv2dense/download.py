@@ -112,15 +112,15 @@ class _Fetch:
         self.retries = retries
         self.pause_seconds = pause
         self.timeout_seconds = timeout
+        self.joined = False  # whether what is there came by more than one request
 
     def is_done(self) -> bool:
         return self.target.is_file() and sha256_of(self.target).startswith(self.sha256)
 
     def run(self) -> None:
         _log.info("downloading %s into %s", self.url, self.target.parent)
-        resumed = self._have() > 0
         found = self._fetch()
-        if resumed and not found.startswith(self.sha256):
+        if self.joined and not found.startswith(self.sha256):
             # The beginning was another file's, or damaged; the server's own file has not been seen whole yet.
             self.part.unlink()
             found = self._fetch()
@@ -150,10 +150,9 @@ class _Fetch:
                 return sha256_of(self.part)
             except _InterruptedError as error:
                 if not further:
-                    self.fail(
-                        f"{error}. {self._have():,} bytes are in {self.part}, and running again goes on from there",
-                        error,
-                    )
+                    have = self._have()
+                    kept = f". {have:,} bytes are in {self.part}, and running again goes on from there" if have else ""
+                    self.fail(f"{error}{kept}", error)
                 _log.info("%s: %s; trying again", self.url, error)
                 time.sleep(self.pause_seconds * 2 ** (self.retries - further))
         raise AssertionError("the last try returns or fails")
@@ -169,6 +168,7 @@ class _Fetch:
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == 416 and have:
+                self.joined = True
                 return  # nothing is missing, or what is there belongs to another file: its hash will tell
             if error.code in (408, 429) or error.code >= 500:
                 raise _InterruptedError(f"the server answers {error.code} {error.reason}") from error
@@ -184,7 +184,8 @@ class _Fetch:
                 self.part.unlink(missing_ok=True)
                 raise _InterruptedError("the server sent another part than was asked for")
             # A server that knows no ranges sends the whole file again.
-            self._append(response, have if response.status == 206 else 0)
+            self.joined = have > 0 and response.status == 206
+            self._append(response, have if self.joined else 0)
 
     def _append(self, response: http.client.HTTPResponse, have: int) -> None:
         length = response.headers.get("Content-Length")

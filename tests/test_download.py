@@ -106,6 +106,17 @@ def test_a_beginning_of_another_file_is_thrown_away_and_the_file_fetched_whole(
     assert server.ranges == ["bytes=1000-", ""]
 
 
+def test_two_versions_of_a_file_are_not_joined(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.files["/weights.pth"] = OTHER
+    server.cuts = [300_000]
+    # Published anew between the cut and the next try.
+    monkeypatch.setattr("mnv2dense.download.time.sleep", lambda _: server.files.update({"/weights.pth": CONTENT}))
+    assert fetch(server, tmp_path / "weights.pth", retries=1).read_bytes() == CONTENT
+    assert server.ranges == ["", "bytes=300000-", ""]
+
+
 @pytest.mark.parametrize(("there", "requests"), [(CONTENT, 1), (OTHER + b"more", 2)])
 def test_where_nothing_is_missing_the_hash_decides(
     server: FileServer, tmp_path: Path, there: bytes, requests: int
