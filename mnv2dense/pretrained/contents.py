@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
-from mnv2dense.layout import width_and_depth
+from mnv2dense.layout import Layout, layout, width_and_depth
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Of ImageNet's pictures scaled to 0..1; what torchvision and timm subtract."""
+
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""What they divide by after that."""
 
 
 class Pretrained(NamedTuple):
@@ -21,7 +28,8 @@ class Pretrained(NamedTuple):
             ``mean``, ``std``; ``depth_mult`` and ``scale_ends`` where they differ from the paper's.
         head: tensors by the names of our head; empty for a backbone alone.
         model: the rest of a model's config (``size``, ``resize``, ``class_names``, ``head``; see
-            :func:`mnv2dense.build_model`), or None for a backbone alone.
+            :func:`mnv2dense.build_model`), or None for a backbone alone. ``backbone`` in it holds what belongs to
+            this model but not to the weights: its ``output_stride``.
     """
 
     source: str
@@ -36,11 +44,36 @@ class Pretrained(NamedTuple):
         return float(self.options["width_mult"])
 
 
-def architecture_of(backbone: Mapping[str, Tensor]) -> dict[str, float | bool]:
+# What a convolution or a batch norm can hold.
+_FIELDS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
+def renamed(tensors: Mapping[str, Tensor], layers: Mapping[str, str]) -> dict[str, Tensor]:
+    """The tensors of some layers under our names; what a layer lacks is left out, what no layer has too.
+
+    Args:
+        tensors: by the names of the other project.
+        layers: our name of a convolution, batch norm or linear layer -> theirs.
+    """
+    found = {}
+    for ours, theirs in layers.items():
+        for field in _FIELDS:
+            if (tensor := tensors.get(f"{theirs}.{field}")) is not None:
+                found[f"{ours}.{field}"] = tensor
+        if f"{ours}.running_mean" in found:  # weights that went through other programs may lack torch's own counter
+            found.setdefault(f"{ours}.num_batches_tracked", torch.tensor(0))
+    return found
+
+
+def architecture_of(backbone: Mapping[str, Tensor], *, width_mult: float | None = None) -> dict[str, Any]:
     """``width_mult``, ``depth_mult`` and ``scale_ends`` from the shapes of tensors under our names.
 
+    Args:
+        backbone: all tensors of a backbone; the last convolution may be missing as a whole.
+        width_mult: the width they are said to have; None finds it out.
+
     Raises:
-        ValueError: they are not all of a MobileNetV2's.
+        ValueError: they are not all of a MobileNetV2's, or one has the shape of another network.
     """
     if "stem.0.weight" not in backbone:
         raise ValueError("the first convolution is missing.")
@@ -49,14 +82,57 @@ def architecture_of(backbone: Mapping[str, Tensor]) -> dict[str, float | bool]:
         for name, tensor in backbone.items()
         if (found := re.fullmatch(r"blocks\.(\d+)\.projection\.0\.weight", name))
     }
-    if sorted(projections) != list(range(len(projections))):
+    if not projections or sorted(projections) != list(range(len(projections))):
         raise ValueError(f"of its blocks only {sorted(projections)} are there.")
-    stem = int(backbone["stem.0.weight"].shape[0])
-    return width_and_depth(stem, [projections[index] for index in range(len(projections))])
+    options: dict[str, Any] = {"width_mult": width_mult}
+    if width_mult is None:
+        stem = int(backbone["stem.0.weight"].shape[0])
+        last = int(backbone["last_conv.0.weight"].shape[0]) if "last_conv.0.weight" in backbone else None
+        options = width_and_depth(stem, [projections[index] for index in range(len(projections))], last)
+    _check_shapes(backbone, layout(**options), float(options["width_mult"]))
+    return options
+
+
+def _check_shapes(backbone: Mapping[str, Tensor], plan: Layout, width_mult: float) -> None:
+    wanted = _shapes(plan)
+    has_last = any(name.startswith("last_conv.") for name in backbone)
+    for name, shape in wanted.items():
+        if name not in backbone and (has_last or not name.startswith("last_conv.")):
+            raise ValueError(f"{name!r}, as it is called here, is missing: the file is not a whole MobileNetV2.")
+        if name in backbone and tuple(backbone[name].shape) != shape:
+            raise ValueError(
+                f"{name!r}, as it is called here, has shape {list(backbone[name].shape)}, but {list(shape)} in a "
+                f"MobileNetV2 of width_mult={width_mult}."
+            )
+    strange = sorted(name for name in backbone.keys() - wanted.keys() if not name.endswith(".num_batches_tracked"))
+    if strange:
+        raise ValueError(f"{strange[0]!r}, as it would be called here, has no place in a MobileNetV2.")
+
+
+def _shapes(plan: Layout) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def add(layer: str, inputs: int, outputs: int, kernel: int) -> None:
+        shapes[f"{layer}.0.weight"] = (outputs, inputs, kernel, kernel)
+        shapes.update({f"{layer}.1.{field}": (outputs,) for field in ("weight", "bias", "running_mean", "running_var")})
+
+    add("stem", 3, plan.stem_channels, 3)
+    for index, row in enumerate(plan.blocks):
+        inner = row.in_channels * row.expansion
+        if row.expansion > 1:
+            add(f"blocks.{index}.expansion", row.in_channels, inner, 1)
+        add(f"blocks.{index}.depthwise", 1, inner, 3)
+        add(f"blocks.{index}.projection", inner, row.out_channels, 1)
+    add("last_conv", plan.blocks[-1].out_channels, plan.last_channels, 1)
+    return shapes
 
 
 def classifier_config(
-    class_count: int, *, class_offset: int = 0, names: tuple[str, ...] | None = None
+    class_count: int,
+    *,
+    class_offset: int = 0,
+    names: Sequence[str] | None = None,
+    size: tuple[int, int] = (224, 224),
 ) -> dict[str, Any]:
     """The ``model`` of a classifier: ImageNet's names for 1000 classes that have none of their own.
 
@@ -64,9 +140,10 @@ def classifier_config(
         class_count: K, without what comes before the first class.
         class_offset: columns before the first class; 1 where the first is TensorFlow's background.
         names: K names, if the weights bring them.
+        size: (height, width) that the weights were trained at, pixels.
     """
     return {
-        "size": [224, 224],
+        "size": list(size),
         "resize": "crop",
         "class_names": list(names or class_names_of(class_count)),
         "head": {

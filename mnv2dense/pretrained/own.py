@@ -1,17 +1,21 @@
-"""Our own checkpoints, read like anybody else's: a backbone for another head."""
+"""Our own files, read like anybody else's: a backbone for another head."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from mnv2dense.checkpoint_file import ENTRY, CheckpointError, find_checkpoint, read_checkpoint
+from mnv2dense.checkpoint_file import ENTRY, FORMAT, CheckpointError, find_checkpoint, read_checkpoint
 from mnv2dense.pretrained.contents import Pretrained
+from mnv2dense.pretrained.own_folder import read_own_folder
 
 _TARGETS = ("mnv2dense.backbones.mobilenet_v2.MobileNetV2", "mnv2dense.backbones.mobilenet_v2.mobilenet_v2")
 # Not of the weights: another head may want another one.
-_FREE = ("_target_", "output_stride")
+_FREE = ("output_stride",)
 
 
 def read(path: Path) -> Pretrained:
@@ -23,19 +27,69 @@ def read(path: Path) -> Pretrained:
     """
     file = find_checkpoint(path)
     entry = read_checkpoint(file)[ENTRY]
-    config = dict(entry["config"])
-    backbone = dict(config.pop("backbone", {}))
-    if backbone.get("_target_") not in _TARGETS:
-        raise CheckpointError(f"{file}: its backbone is {backbone.get('_target_')}, not a MobileNetV2.")
+    return _from_parts(file, entry["config"], entry["weights"])
+
+
+def read_folder(folder: Path) -> Pretrained:
+    """The model in a folder as the Hugging Face hub keeps it.
+
+    Raises:
+        CheckpointError: as :func:`read`.
+    """
+    entry = read_own_folder(folder)
+    return _from_parts(folder, entry["config"], entry["weights"])
+
+
+def recognises(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether these are named as ours: a backbone alone, or a model."""
+    return "stem.0.weight" in tensors or "backbone.stem.0.weight" in tensors
+
+
+def from_tensors(tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str], path: Path) -> Pretrained:
+    """What :func:`mnv2dense.weights_out.save_safetensors` wrote.
+
+    Args:
+        tensors: of a model, or of a backbone alone.
+        metadata: of the file; its entry "mnv2dense" says what to build.
+        path: of the file, for messages.
+
+    Raises:
+        CheckpointError: without that entry, or with that of another version or backbone.
+    """
+    if ENTRY not in metadata:
+        raise CheckpointError(
+            f"{path} has tensors named as ours, but does not say what they belong to (padding, normalisation, width). "
+            "Write the file with save_safetensors, or keep a checkpoint of save_model."
+        )
+    try:
+        entry = json.loads(metadata[ENTRY])
+        version, config = entry["format"], dict(entry["config"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: its entry {ENTRY!r} cannot be read ({error}); get the file again.") from error
+    if version != FORMAT:
+        raise CheckpointError(f"{path} has format {version}, this version reads {FORMAT}: update mnv2dense.")
+    if "stem.0.weight" in tensors:
+        tensors = {f"backbone.{name}": tensor for name, tensor in tensors.items()}
+    return _from_parts(path, config, tensors)
+
+
+def _from_parts(file: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Pretrained:
+    """Split a model's config and tensors into backbone and head; one without a head is a backbone alone."""
+    model = {name: value for name, value in config.items() if name != "backbone"}
+    backbone = dict(config.get("backbone", {}))
+    target = backbone.pop("_target_", None)
+    if target not in _TARGETS:
+        raise CheckpointError(f"{file}: its backbone is {target}, not a MobileNetV2.")
     parts: dict[str, dict[str, Tensor]] = {"backbone": {}, "head": {}}
-    for name, tensor in entry["weights"].items():
+    for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
         if part in parts:
             parts[part][rest] = tensor
+    free = {name: backbone.pop(name) for name in _FREE if name in backbone}
     return Pretrained(
         source="mnv2dense",
         backbone=parts["backbone"],
-        options={key: value for key, value in backbone.items() if key not in _FREE},
+        options=backbone,
         head=parts["head"],
-        model=config,
+        model={**model, "backbone": free} if "head" in model else None,
     )

@@ -2,34 +2,113 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from mnv2dense.checkpoint_file import is_own_checkpoint
-from mnv2dense.pretrained import huggingface, own
+from torch import Tensor
+
+from mnv2dense.checkpoint_file import ENTRY, is_own_checkpoint
+from mnv2dense.pretrained import huggingface, own, timm, torchvision
 from mnv2dense.pretrained.contents import Pretrained
+from mnv2dense.pretrained.own_folder import is_own_folder
+from mnv2dense.pretrained.tensor_files import (
+    read_json,
+    read_metadata,
+    read_safetensors,
+    read_torch_file,
+    state_dict_in,
+)
+
+# The names that transformers and timm give their file in a folder, the safer one first.
+_FILES_OF_FOLDERS = ("model.safetensors", "pytorch_model.bin")
+_KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
+_TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar")
+
+_ACCEPTED = (
+    "Accepted are a run folder or .ckpt file of mnv2dense, a folder of transformers or timm (config.json and "
+    "model.safetensors or pytorch_model.bin), a .safetensors file, a .pth, .pt, .bin or .tar file of torch with a "
+    "state_dict, and .h5 or .keras of Keras; each a MobileNetV2."
+)
 
 
 def read_pretrained(weights: str | Path) -> Pretrained:
     """Read weights of any project that is known here.
 
     Args:
-        weights: a run folder or .ckpt file of our own, or a Hugging Face folder (config.json + model.safetensors).
+        weights: a file or folder: a run folder or .ckpt file of our own; a folder with config.json and
+            model.safetensors or pytorch_model.bin, of transformers or timm; a .safetensors file, ours too; a torch
+            file (.pth, .pt, .bin, .tar) with a state dict of torchvision, timm or transformers; a Keras file (.h5,
+            .weights.h5, .keras). Else a name that :mod:`mnv2dense.pretrained.named` knows and downloads.
 
     Raises:
-        FileNotFoundError: no such folder, or a file of it is missing.
-        ValueError: the folder holds another architecture, or a variant whose layout is not the paper's.
+        FileNotFoundError: no such file, folder or name, or the folder holds no weights.
+        ValueError: damaged, of another architecture, a variant whose layout is not the paper's, or a file whose
+            reading would run code.
     """
-    folder = Path(weights)
-    if is_own_checkpoint(folder):
-        return own.read(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"weights={str(weights)!r}: no such folder (looked at {folder.absolute()}). "
-            "Give a Hugging Face folder that holds config.json and model.safetensors."
-        )
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
+    path = Path(weights)
+    if not path.exists():
+        from mnv2dense.pretrained import named
+
+        found = named.resolve(str(weights))
+        if found is None:
             raise FileNotFoundError(
-                f"{folder / name} is missing: a Hugging Face folder of weights holds config.json and model.safetensors."
+                f"weights={str(weights)!r}: no such file or folder (looked at {path.absolute()}), and no name of "
+                f"weights that are known here. {_ACCEPTED}"
             )
-    return huggingface.read_folder(folder)
+        path = found
+    if is_own_checkpoint(path):
+        return own.read(path)
+    if is_own_folder(path):
+        return own.read_folder(path)
+    return _read_folder(path) if path.is_dir() else _read_file(path)
+
+
+def _read_folder(folder: Path) -> Pretrained:
+    if not any((folder / name).is_file() for name in ("config.json", *_FILES_OF_FOLDERS)):
+        raise FileNotFoundError(f"{folder} holds no weights that are known here. {_ACCEPTED}")
+    config = read_json(folder / "config.json")
+    kind = config.get("model_type") or config.get("architecture") or "mobilenet_v2"
+    if not str(kind).startswith(("mobilenet_v2", "mobilenetv2")):
+        raise ValueError(f"{folder / 'config.json'} is of {kind!r}, not of a MobileNetV2. {_ACCEPTED}")
+    for name in _FILES_OF_FOLDERS:
+        if (folder / name).is_file():
+            return _read_file(folder / name)
+    raise FileNotFoundError(f"{folder} has a config.json, but neither {' nor '.join(_FILES_OF_FOLDERS)}: copy it too.")
+
+
+def _read_file(path: Path) -> Pretrained:
+    suffix = path.suffix.lower()
+    if suffix in _KERAS_SUFFIXES:
+        from mnv2dense.pretrained import keras
+
+        return keras.read_file(path)
+    if suffix == ".safetensors":
+        return _from_tensors(read_safetensors(path), read_metadata(path), path)
+    if suffix in _TORCH_SUFFIXES:
+        content = read_torch_file(path)
+        if ENTRY in content:  # our own checkpoint under another name
+            return own.read(path)
+        return _from_tensors(state_dict_in(content, path), {}, path)
+    raise ValueError(f"{path} is a {suffix or 'file without suffix'}, which is no file of weights. {_ACCEPTED}")
+
+
+def _from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path) -> Pretrained:
+    if own.recognises(tensors):
+        return own.from_tensors(tensors, metadata=metadata, path=path)
+    try:
+        if torchvision.recognises(tensors):
+            return torchvision.from_tensors(tensors)
+        if timm.recognises(tensors):
+            return timm.from_tensors(tensors, config=read_json(path.with_name("config.json")))
+        if huggingface.recognises(tensors):
+            return huggingface.from_tensors(
+                tensors,
+                config=read_json(path.with_name("config.json")),
+                preprocessing=read_json(path.with_name("preprocessor_config.json")),
+            )
+    except (ValueError, TypeError) as error:  # a config's entry can be of any type
+        raise ValueError(f"{path}: {error}") from error
+    raise ValueError(
+        f"{path}: its {len(tensors)} tensors ({', '.join(list(tensors)[:3])}, ...) are named as no MobileNetV2 that is "
+        f"known here. {_ACCEPTED}"
+    )
