@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mnv2dense.architectures import ssdlite320_mobilenet_v2
 from mnv2dense.geometry import Fit, infos
 from mnv2dense.losses import MultiBoxLoss
-from mnv2dense.model import ssdlite320_mobilenet_v2
 from mnv2dense.predictor import Predictor
 from mnv2dense.types import Batch
 

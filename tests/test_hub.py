@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from mnv2dense.architectures import mobilenet_v2_classifier
 from mnv2dense.checkpoint import CheckpointError, load_model, save_model
 from mnv2dense.hub import from_pretrained, push_to_hub, save_pretrained
-from mnv2dense.model import DenseModel, mobilenet_v2_classifier
+from mnv2dense.model import DenseModel
 from mnv2dense.pretrained import read_pretrained
 from tests.fake_hub import TOKEN, FakeHub, serving_hub
 from tests.tiny import pictures, tiny_model

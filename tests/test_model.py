@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from mnv2dense.architectures import ssdlite320_mobilenet_v2
 from mnv2dense.losses import MultiBoxLoss
-from mnv2dense.model import build_model, ssdlite320_mobilenet_v2
+from mnv2dense.model import build_model
 from tests.tiny import batch_of, pictures, tiny_model
 
 

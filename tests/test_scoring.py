@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from mnv2dense.architectures import ssdlite320_mobilenet_v2
 from mnv2dense.metrics.coco_map import CocoMeanAP
-from mnv2dense.model import ssdlite320_mobilenet_v2
 from mnv2dense.scoring import anchor_bound, table
 from mnv2dense.types import Sample
 

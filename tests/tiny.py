@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from mnv2dense import cli
-from mnv2dense.model import DenseModel, ssdlite320_mobilenet_v2
+from mnv2dense.architectures import ssdlite320_mobilenet_v2
+from mnv2dense.model import DenseModel
 from mnv2dense.types import Batch, Infos
 
 SIZE = (96, 96)

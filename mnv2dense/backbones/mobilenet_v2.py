@@ -360,6 +360,12 @@ def mobilenet_v2(
             f"{weights}: {len(missing)} tensors of the backbone are missing, first {missing[0]!r}. "
             "The file is not a whole MobileNetV2 of the paper's layout."
         )
+    unfit = [name for name in wanted if wanted[name].shape != pretrained.backbone[name].shape]
+    if unfit:
+        raise ValueError(
+            f"{weights}: {unfit[0]!r} is {list(pretrained.backbone[unfit[0]].shape)} in the file and "
+            f"{list(wanted[unfit[0]].shape)} in the model; its tensors and its config do not belong together."
+        )
     model.load_state_dict({name: pretrained.backbone[name] for name in wanted})
     return model
 

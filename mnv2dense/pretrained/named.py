@@ -66,7 +66,8 @@ def names() -> tuple[str, ...]:
 def resolve(weights: str, *, revision: str | None = None, token: str | bool | None = None) -> Path | None:
     """The file or folder that a name stands for, fetched if it is not here yet.
 
-    A file or folder of that name comes first. ``owner/name`` is a repository of the Hugging Face hub, unless there is
+    A name of :func:`names` comes before a file or folder called so, which may be data: ``./imagenet`` is the folder.
+    ``owner/name`` is a repository of the Hugging Face hub, unless there is
     a folder ``owner``: then it is a path to something missing in it. Published files go to ``weights`` in the cache
     folder (``$MNV2DENSE_CACHE``, else ``~/.cache/mnv2dense``), repositories to the hub's own cache, which they share
     with transformers and timm.
@@ -85,19 +86,19 @@ def resolve(weights: str, *, revision: str | None = None, token: str | bool | No
         ValueError: the file that came is not the published one; or a revision of what has none.
         ImportError: a repository is asked for and huggingface_hub is not installed.
     """
-    if not Path(weights).exists():
+    known = weights in names()
+    if known or not Path(weights).exists():
         repository = _repository(weights)
         if repository is not None:
             return _from_hub(weights, *_one_revision(weights, repository, revision), token)
     if revision is not None:
         raise ValueError(f"weights={weights!r} is no repository of the hub: it has no revision={revision!r}; drop it.")
-    if Path(weights).exists():
-        return None
     if weights in PUBLISHED:
         published = PUBLISHED[weights]
         file = cache_folder() / "weights" / urlsplit(published.url).path.rpartition("/")[2]
         return download(published.url, file, sha256=published.sha256)
-    _check_spelling(weights)
+    if not Path(weights).exists():
+        _check_spelling(weights)
     return None
 
 

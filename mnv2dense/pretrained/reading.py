@@ -45,17 +45,16 @@ def read_pretrained(weights: str | Path) -> Pretrained:
         ValueError: damaged, of another architecture, a variant whose layout is not the paper's, or a file whose
             reading would run code.
     """
-    path = Path(weights)
-    if not path.exists():
-        from mnv2dense.pretrained import named
+    from mnv2dense.pretrained import named
 
-        found = named.resolve(str(weights))
-        if found is None:
-            raise FileNotFoundError(
-                f"weights={str(weights)!r}: no such file or folder (looked at {path.absolute()}), and no name of "
-                f"weights that are known here. {_ACCEPTED}"
-            )
-        path = found
+    path = Path(weights)
+    if isinstance(weights, str):
+        path = named.resolve(weights) or path
+    if not path.exists():
+        raise FileNotFoundError(
+            f"weights={str(weights)!r}: no such file or folder (looked at {path.absolute()}), and no name of "
+            f"weights that are known here. {_ACCEPTED}"
+        )
     if is_own_checkpoint(path):
         return own.read(path)
     if is_own_folder(path):

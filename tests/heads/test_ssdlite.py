@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mnv2dense.architectures import ssdlite320_mobilenet_v2
 from mnv2dense.complexity import complexity
 from mnv2dense.heads.ssdlite import SSDLiteHead, _per_anchor
-from mnv2dense.model import ssdlite320_mobilenet_v2
 from mnv2dense.types import BoxPredictions, FeatureInfo, Infos, ScoredBoxes
 
 FEATURES = {"stride16_expanded": FeatureInfo(576, 16), "last_conv": FeatureInfo(1280, 32)}

@@ -8,7 +8,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from mnv2dense.pretrained import read_pretrained
+from mnv2dense.pretrained import named, read_pretrained
 
 
 def test_a_missing_file_is_named_with_what_is_accepted() -> None:
@@ -99,8 +99,14 @@ def test_a_torch_file_without_tensors_is_refused(tmp_path: Path, content: object
         read_pretrained(tmp_path / "other.pth")
 
 
-def test_an_existing_path_wins_over_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_called_like_a_name_is_asked_for_with_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("torchvision").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"torchvision holds no weights"):
-        read_pretrained("torchvision")
+    Path("imagenet").mkdir()
+    monkeypatch.setattr(named, "download", lambda url, file, *, sha256: Path(f"asked for {file.name}"))
+    with pytest.raises(FileNotFoundError, match=r"looked at .*asked for mobilenet_v2"):
+        read_pretrained("imagenet")
+    for path in ("./imagenet", Path("imagenet")):
+        with pytest.raises(FileNotFoundError, match=r"imagenet holds no weights"):
+            read_pretrained(path)

@@ -1,0 +1,106 @@
+"""The paper's models, ready-made: one function each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mnv2dense.backbones.mobilenet_v2 import mobilenet_v2
+from mnv2dense.geometry import ResizeMode
+from mnv2dense.heads.classifier import ClassifierHead
+from mnv2dense.heads.ssdlite import SSDLiteHead
+from mnv2dense.model import DenseModel, model_from
+from mnv2dense.pretrained import read_pretrained
+from mnv2dense.pretrained.contents import class_names_of
+
+
+def ssdlite320_mobilenet_v2(
+    num_classes: int = 80,
+    *,
+    class_names: Sequence[str] | None = None,
+    width_mult: float = 1.0,
+    size: tuple[int, int] = (320, 320),
+    resize: ResizeMode = "squash",
+    weights_backbone: str | Path | None = None,
+    **head: Any,  # noqa: ANN401
+) -> DenseModel:
+    """MobileNetV2 + SSDLite as the paper has it: 4,337,013 parameters and 0.789B multiply-adds at 80 classes.
+
+    Args:
+        num_classes: K, without background.
+        class_names: K names; "0", "1", ... if left out.
+        width_mult: of the backbone.
+        size: (height, width) of the input, pixels.
+        resize: how pictures get there.
+        weights_backbone: pretrained backbone, see :func:`mnv2dense.mobilenet_v2`.
+        **head: options of :class:`mnv2dense.heads.SSDLiteHead`, such as ``scores="sigmoid"``.
+
+    Raises:
+        ValueError: ``class_names`` are not ``num_classes`` names, or an option is off.
+    """
+    names = tuple(class_names) if class_names is not None else tuple(str(k) for k in range(num_classes))
+    if len(names) != num_classes:
+        raise ValueError(f"num_classes={num_classes}, but class_names has {len(names)} names; make them agree.")
+    backbone = mobilenet_v2(
+        width_mult=width_mult, features=("stride16_expanded", "last_conv"), weights=weights_backbone
+    )
+    built = SSDLiteHead(backbone.feature_info, size=size, class_names=names, **head)
+    return DenseModel(backbone, built, size=size, resize=resize)
+
+
+def mobilenet_v2_classifier(
+    num_classes: int | None = None,
+    *,
+    class_names: Sequence[str] | None = None,
+    width_mult: float | None = None,
+    size: tuple[int, int] | None = None,
+    resize: ResizeMode | None = None,
+    weights: str | Path | None = None,
+    weights_backbone: str | Path | None = None,
+    **head: Any,  # noqa: ANN401
+) -> DenseModel:
+    """MobileNetV2 as the paper classifies ImageNet: 3,504,872 parameters and 300M multiply-adds at width 1.0, 224x224.
+
+    Args:
+        num_classes: K; the weights' own, or 1000.
+        class_names: K names; the weights' own, ImageNet's for 1000 classes, else "0", "1", ...
+        width_mult: of the backbone; the weights' own, or 1.0.
+        size: (height, width) of the input, pixels; the weights' own, or (224, 224).
+        resize: how pictures get there; the weights' own, or "crop".
+        weights: a whole classifier, see :func:`mnv2dense.pretrained.read_pretrained`.
+        weights_backbone: the backbone alone, under a new classifier.
+        **head: options of :class:`mnv2dense.heads.ClassifierHead`.
+
+    Raises:
+        ValueError: ``weights`` have no classifier, or one of another number of classes; or an option is off.
+        FileNotFoundError: no such weights.
+    """
+    if weights is not None and weights_backbone is not None:
+        raise ValueError("weights and weights_backbone are both given: a whole classifier has its backbone; drop one.")
+    if weights is not None:
+        pretrained = read_pretrained(weights)
+        model = model_from(pretrained, weights)
+        if not isinstance(model.head, ClassifierHead):
+            raise ValueError(f"{weights}: these weights are not a classifier's; give them as weights_backbone.")
+        own = len(model.class_names)
+        if num_classes not in (None, own) or (class_names is not None and len(class_names) != own):
+            raise ValueError(
+                f"{weights}: a classifier of {own} classes; for another number give the file as weights_backbone."
+            )
+        if width_mult not in (None, pretrained.width_mult):
+            raise ValueError(f"{weights}: weights of width_mult={pretrained.width_mult}, not {width_mult}.")
+        names = tuple(class_names or model.class_names)
+        options = {key: value for key, value in model.head.config.items() if key not in ("_target_", "features")}
+        shape = size or model.size
+        built = ClassifierHead(model.backbone.feature_info, size=shape, class_names=names, **(options | head))  # type: ignore[arg-type]
+        built.load_state_dict(model.head.state_dict())
+        return DenseModel(model.backbone, built, size=shape, resize=resize or model.resize).eval()
+    count = num_classes or (len(class_names) if class_names is not None else 1000)
+    names = tuple(class_names) if class_names is not None else class_names_of(count)
+    if len(names) != count:
+        raise ValueError(f"num_classes={num_classes}, but class_names has {len(names)} names; make them agree.")
+    backbone = mobilenet_v2(width_mult=width_mult, features=("last_conv",), weights=weights_backbone)
+    shape = size or (224, 224)
+    new = ClassifierHead(backbone.feature_info, size=shape, class_names=names, **head)
+    return DenseModel(backbone, new, size=shape, resize=resize or "crop")
