@@ -81,10 +81,12 @@ def test_another_file_than_the_published_one_is_not_taken(site: FileServer) -> N
         resolve("torchvision_v1")
 
 
-def test_a_folder_called_like_a_name_is_that_folder(alone: Path, site: FileServer) -> None:
+def test_a_folder_called_like_a_name_is_asked_for_with_its_path(alone: Path, site: FileServer) -> None:
     (alone / "imagenet").mkdir()
-    assert resolve("imagenet") is None
+    assert resolve("./imagenet") is None
     assert site.ranges == []
+    assert resolve("imagenet") is not None
+    assert len(site.ranges) == 1
 
 
 @pytest.mark.parametrize(
