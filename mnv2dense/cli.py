@@ -237,7 +237,12 @@ def _predict(config: DictConfig) -> None:
         raise FileNotFoundError(f"source={config.source}: no such picture or folder (looked at {source.absolute()}).")
     device = _device(config.device)
     model = load_model(config.checkpoint, device=device, packages=config.packages)
-    predictor = Predictor(model, threshold=config.threshold, device=device)
+    threshold = config.threshold
+    if threshold is not None and not isinstance(threshold, int | float):
+        raise ValueError(f"threshold={threshold}: a number is needed; 0.3 is a good start.")
+    if threshold is None and model.head.task == "detection":
+        threshold = 0.3  # of a classifier the likeliest classes are shown, whatever their scores
+    predictor = Predictor(model, threshold=threshold, device=device)
     pictures = list_pictures(source) if source.is_dir() else [source]
     if not pictures:
         raise ValueError(f"source={config.source}: the folder holds no pictures.")

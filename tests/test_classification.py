@@ -13,6 +13,7 @@ from PIL import Image
 
 from mnv2dense import load_model
 from mnv2dense.data.shape_crops import ShapeCrops
+from mnv2dense.data.voc import VocDetection
 from tests.tiny import TINY, Outcome, command
 
 SMALL = ("task=classification", *(option for option in TINY if not option.startswith("data.")), "data.num_workers=0")
@@ -141,3 +142,24 @@ def test_a_mistake_gets_one_message_with_the_fix(arguments: list[str], expected:
     assert expected in outcome.err
     assert "Traceback" not in outcome.err
     shutil.rmtree("empty")
+
+
+def test_imagenet_weights_learn_a_folder_of_crops_in_a_few_epochs(shared: Path) -> None:
+    wanted = {"cat": 24, "car": 24, "person": 24, "bird": 24}
+    for split, share in (("train", 1.0), ("val", 0.5)):
+        data = VocDetection(root=shared / "data" / "VOCdevkit", split=split)
+        left = {name: int(count * share) for name, count in wanted.items()}
+        for sample in data:  # type: ignore[attr-defined]  # __getitem__ makes it iterable
+            for number, (box, label) in enumerate(zip(sample.boxes.astype(int), sample.labels, strict=True)):
+                name = data.class_names[label] if label >= 0 else ""
+                if left.get(name, 0) and min(box[2:] - box[:2]) >= 60:
+                    left[name] -= 1
+                    path = Path("crops", split, name, f"{sample.image_id}_{number}.jpg")
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(sample.image[box[1] : box[3], box[0] : box[2]]).save(path)
+    weights = shared / "weights" / "mobilenet_v2_1.0_224"
+    outcome = command("train", "experiment=finetune_classifier", "data.root=crops", f"backbone.weights={weights}",
+                      "model.size=[128,128]", "trainer.max_epochs=4", "trainer.check_val_every_n_epoch=4",
+                      "trainer.accelerator=cpu", "data.num_workers=0", "data.batch_size=16", "run_dir=run")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert metrics(Path("run"))["top1"] > 0.75  # a quarter would be chance
