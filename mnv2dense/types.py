@@ -195,6 +195,35 @@ class Classification:
         return Classification(self.scores.to(device), self.labels.to(device), self.class_names)
 
 
+@dataclass(frozen=True)
+class Segmentation:
+    """The class of every pixel of one picture.
+
+    Attributes:
+        labels: uint8 [H, W], 0..K-1, in the original picture's pixels.
+        class_names: the K names that ``labels`` index.
+        palette: RGB of each class, 0..255; None takes the house's own colours.
+    """
+
+    labels: Tensor
+    class_names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...] | None = None
+
+    def shares(self) -> dict[str, float]:
+        """The share of the picture that each class covers, largest first; classes that are not there are left out."""
+        counts = torch.bincount(self.labels.flatten().long(), minlength=len(self.class_names))
+        order = counts.argsort(descending=True).tolist()
+        return {self.class_names[k]: int(counts[k]) / self.labels.numel() for k in order if counts[k]}
+
+    def above(self, threshold: float) -> Segmentation:
+        """The same: every pixel has a class, and none has a score."""
+        return self
+
+    def to(self, device: torch.device | str) -> Segmentation:
+        """The same with its labels on ``device``."""
+        return Segmentation(self.labels.to(device), self.class_names, self.palette)
+
+
 @runtime_checkable
 class Backbone(Protocol):
     """A feature extractor. Built for the features it is asked for; deeper layers do not exist.
@@ -283,6 +312,21 @@ class BoxDataset(Dataset, Protocol):
         ``categories`` are in label order: label k is ``categories[k]["id"]``. Annotations carry ``area`` and
         ``iscrowd``; ids are unique and positive.
         """
+        ...
+
+
+@runtime_checkable
+class MaskDataset(Dataset, Protocol):
+    """A data set of masks, on which mIoU can be scored.
+
+    Attributes:
+        palette: RGB of each class, as its makers show it; None where they do not say.
+    """
+
+    palette: tuple[tuple[int, int, int], ...] | None
+
+    def mask_of(self, image_id: int) -> npt.NDArray[np.uint8]:
+        """The true classes of the picture with this ``Sample.image_id``: uint8 [H, W], 255 ignored, original pixels."""
         ...
 
 
