@@ -19,6 +19,7 @@ _TRUSTED = (
     "mnv2dense.data.image_folder.ImageFolder",
     "mnv2dense.metrics.coco_map.CocoMeanAP",
     "mnv2dense.metrics.accuracy.Accuracy",
+    "mnv2dense.metrics.mean_iou.MeanIoU",
 )
 """What such a config may build. A list and not a prefix: ``mnv2dense.data.collate.np.load`` has the prefix too."""
 
