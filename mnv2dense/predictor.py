@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch import Tensor
 
 from mnv2dense.checkpoint import load_model
+from mnv2dense.folding import fold_batch_norms
 from mnv2dense.geometry import infos, resize
 from mnv2dense.model import DenseModel
 from mnv2dense.types import Infos
@@ -87,19 +87,6 @@ class Predictor:
         if self.threshold is None:
             return results
         return [result.above(self.threshold) for result in results]
-
-
-def fold_batch_norms(model: DenseModel) -> DenseModel:
-    """Fold every batch norm that follows a convolution into it, in place; the model must be in eval mode."""
-    for module in model.modules():
-        if not isinstance(module, nn.Sequential):
-            continue
-        for name, following in zip(list(module._modules), list(module._modules)[1:], strict=False):
-            conv, norm = module._modules[name], module._modules[following]
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                module._modules[name] = fuse_conv_bn_eval(conv, norm)
-                module._modules[following] = nn.Identity()
-    return model
 
 
 def _as_tensor(picture: Picture) -> Tensor:

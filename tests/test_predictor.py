@@ -12,8 +12,9 @@ from torch import nn
 
 from mnv2dense.checkpoint import save_model
 from mnv2dense.data.pictures import read_picture
+from mnv2dense.folding import fold_batch_norms
 from mnv2dense.model import DenseModel
-from mnv2dense.predictor import Predictor, fold_batch_norms
+from mnv2dense.predictor import Predictor
 from mnv2dense.types import Detections
 from tests.tiny import pictures, tiny_model
 
