@@ -1,5 +1,6 @@
 """mnv2dense: boxes and masks for small devices, on one MobileNetV2."""
 
+from mnv2dense.architectures import deeplabv3_mobilenet_v2 as deeplabv3_mobilenet_v2
 from mnv2dense.architectures import mobilenet_v2_classifier as mobilenet_v2_classifier
 from mnv2dense.architectures import ssdlite320_mobilenet_v2 as ssdlite320_mobilenet_v2
 from mnv2dense.backbones.mobilenet_v2 import MobileNetV2 as MobileNetV2
@@ -7,6 +8,7 @@ from mnv2dense.backbones.mobilenet_v2 import mobilenet_v2 as mobilenet_v2
 from mnv2dense.checkpoint import load_model as load_model
 from mnv2dense.checkpoint import save_model as save_model
 from mnv2dense.heads.classifier import ClassifierHead as ClassifierHead
+from mnv2dense.heads.deeplab_v3 import DeepLabV3Head as DeepLabV3Head
 from mnv2dense.heads.ssdlite import SSDLiteHead as SSDLiteHead
 from mnv2dense.hub import from_pretrained as from_pretrained
 from mnv2dense.hub import push_to_hub as push_to_hub
@@ -22,6 +24,7 @@ from mnv2dense.types import Classification as Classification
 from mnv2dense.types import Detections as Detections
 from mnv2dense.types import FeatureInfo as FeatureInfo
 from mnv2dense.types import Infos as Infos
+from mnv2dense.types import Segmentation as Segmentation
 from mnv2dense.weights_out import save_safetensors as save_safetensors
 from mnv2dense.weights_out import to_huggingface as to_huggingface
 from mnv2dense.weights_out import to_torchvision as to_torchvision

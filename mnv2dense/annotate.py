@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mnv2dense.data.pictures import PictureError, read_picture
-from mnv2dense.draw import draw_result, save_picture
+from mnv2dense.draw import draw_result, save_labels, save_picture
 from mnv2dense.predictor import Predictor
-from mnv2dense.types import Classification, Detections
+from mnv2dense.types import Classification, Detections, Segmentation
 
 
 def predict_pictures(
@@ -24,7 +24,8 @@ def predict_pictures(
     """Write ``<name>.jpg`` with the result drawn for each picture, and ``predictions.json`` for all.
 
     The json of a detector is a COCO ``instances`` file with a ``score`` in each annotation; category ids are those of
-    the data that the model was trained on. That of a classifier lists the likeliest classes of each picture.
+    the data that the model was trained on. That of a classifier lists the likeliest classes of each picture. Of masks
+    the json has the share of each class, and ``labels/<name>.png`` the class of every pixel, in the palette's colours.
 
     Args:
         predictor: of any model.
@@ -50,9 +51,16 @@ def predict_pictures(
         images.append({"id": len(images) + 1, "file_name": path.name, "height": height, "width": width})
         results.append(found)
         save_picture(draw_result(picture, found), folder / output)
+        if isinstance(found, Segmentation):
+            save_labels(found, (folder / "labels" / output).with_suffix(".png"))
         advance()
-    is_classifier = any(isinstance(found, Classification) for found in results)
-    content = _classes(images, results) if is_classifier else _coco(images, results, predictor)
+    task = predictor.model.head.task
+    if task == "classification":
+        content = _classes(images, results)
+    elif task == "segmentation":
+        content = _shares(images, results)
+    else:
+        content = _coco(images, results, predictor)
     (folder / "predictions.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     return failed
 
@@ -69,6 +77,16 @@ def _classes(images: Sequence[dict[str, Any]], results: Sequence[Classification]
         classes = [{"name": name, "label": label, "score": round(score, 5)} for name, label, score in rows]
         listed.append({**image, "classes": classes})
     return {"images": listed}
+
+
+def _shares(images: Sequence[dict[str, Any]], results: Sequence[Segmentation]) -> dict[str, Any]:
+    """Where the label picture of each lies, and what share of it each class covers."""
+    return {
+        "images": [
+            {**image, "shares": {name: round(share, 5) for name, share in found.shares().items()}}
+            for image, found in zip(images, results, strict=True)
+        ]
+    }
 
 
 def _coco(images: Sequence[dict[str, Any]], results: Sequence[Detections], predictor: Predictor) -> dict[str, Any]:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from mnv2dense.backbones.mobilenet_v2 import mobilenet_v2
+from mnv2dense.class_lists import VOC_MASK_CLASSES, voc_palette
 from mnv2dense.geometry import ResizeMode
 from mnv2dense.heads.classifier import ClassifierHead
+from mnv2dense.heads.deeplab_v3 import DeepLabV3Head
 from mnv2dense.heads.ssdlite import SSDLiteHead
 from mnv2dense.model import DenseModel, model_from
 from mnv2dense.pretrained import read_pretrained
@@ -104,3 +106,99 @@ def mobilenet_v2_classifier(
     shape = size or (224, 224)
     new = ClassifierHead(backbone.feature_info, size=shape, class_names=names, **head)
     return DenseModel(backbone, new, size=shape, resize=resize or "crop")
+
+
+def deeplabv3_mobilenet_v2(
+    num_classes: int | None = None,
+    *,
+    class_names: Sequence[str] | None = None,
+    output_stride: int | None = None,
+    aspp: bool = False,
+    decoder: bool = False,
+    width_mult: float | None = None,
+    size: tuple[int, int] | None = None,
+    resize: ResizeMode | None = None,
+    weights: str | Path | None = None,
+    weights_backbone: str | Path | None = None,
+    **head: Any,  # noqa: ANN401
+) -> DenseModel:
+    """Mobile DeepLabv3: 2,113,557 parameters, 2.74B multiply-adds at 21 classes, 513x513; with ASPP 4,523,541, 5.36B.
+
+    Args:
+        num_classes: K, background included; the weights' own, or 21.
+        class_names: K names; the weights' own, VOC's for 21 classes, else "0", "1", ...
+        output_stride: 8, 16 or 32; the weights' own, or 16. Another one than the weights were trained with is fine.
+        aspp: three dilated branches more.
+        decoder: DeepLabv3+: refine with the map of stride 4.
+        width_mult: of the backbone; the weights' own, or 1.0.
+        size: (height, width) of the input, pixels; the weights' own, or (513, 513).
+        resize: how pictures get there; the weights' own, or "squash".
+        weights: a whole model, see :func:`mnv2dense.pretrained.read_pretrained`.
+        weights_backbone: the backbone alone, under a new head.
+        **head: options of :class:`mnv2dense.heads.DeepLabV3Head`.
+
+    Raises:
+        ValueError: ``weights`` are no segmentation model, or one of another number of classes or form; or an option is
+            off.
+        FileNotFoundError: no such weights.
+    """
+    if weights is not None and weights_backbone is not None:
+        raise ValueError("weights and weights_backbone are both given: a whole model has its backbone; drop one.")
+    if weights is not None:
+        return _whole_deeplab(
+            weights, num_classes, class_names, output_stride=output_stride, size=size, resize=resize,
+            form={"aspp": aspp, "decoder": decoder, "width_mult": width_mult}, head=head,
+        )  # fmt: skip
+    count = num_classes or (len(class_names) if class_names is not None else 21)
+    voc = class_names is None and count == len(VOC_MASK_CLASSES)
+    names = tuple(class_names or (VOC_MASK_CLASSES if voc else (str(label) for label in range(count))))
+    if len(names) != count:
+        raise ValueError(f"num_classes={num_classes}, but class_names has {len(names)} names; make them agree.")
+    features = ("stride4", "last_bottleneck") if decoder else ("last_bottleneck",)
+    backbone = mobilenet_v2(
+        width_mult=width_mult, output_stride=output_stride or 16, features=features, weights=weights_backbone
+    )
+    shape = size or (513, 513)
+    options = {"palette": voc_palette() if voc else None, "aspp": aspp, **head}
+    built = DeepLabV3Head(backbone.feature_info, size=shape, class_names=names, **options)
+    return DenseModel(backbone, built, size=shape, resize=resize or "squash")
+
+
+def _whole_deeplab(
+    weights: str | Path,
+    num_classes: int | None,
+    class_names: Sequence[str] | None,
+    *,
+    output_stride: int | None,
+    size: tuple[int, int] | None,
+    resize: ResizeMode | None,
+    form: dict[str, Any],
+    head: dict[str, Any],
+) -> DenseModel:
+    pretrained = read_pretrained(weights)
+    if pretrained.model is None or "DeepLabV3Head" not in pretrained.model["head"]["_target_"]:
+        raise ValueError(f"{weights}: these weights are not a segmentation model's; give them as weights_backbone.")
+    own = pretrained.model["class_names"]
+    if num_classes not in (None, len(own)) or (class_names is not None and len(class_names) != len(own)):
+        raise ValueError(
+            f"{weights}: a model of {len(own)} classes; for another number give the file as weights_backbone."
+        )
+    options = pretrained.model["head"]
+    theirs = {
+        "aspp": options.get("aspp", False),
+        "decoder": len(options["features"]) == 2,
+        "width_mult": pretrained.width_mult,
+    }
+    for name, value in form.items():
+        if value not in (None, False, theirs[name]):
+            raise ValueError(f"{weights}: weights of {name}={theirs[name]}, not {value}.")
+    changed = {
+        **pretrained.model,
+        "class_names": list(class_names or own),
+        "size": list(size or pretrained.model["size"]),
+        "resize": resize or pretrained.model["resize"],
+        "head": options | head,
+    }
+    if output_stride is not None:
+        changed["backbone"] = {**pretrained.model.get("backbone", {}), "output_stride": output_stride}
+    return model_from(pretrained._replace(model=changed), weights)

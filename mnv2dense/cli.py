@@ -42,7 +42,7 @@ from mnv2dense.run_folder import RunFolder, is_first_process
 from mnv2dense.scoring import anchor_bound, metric_of, report, score, table
 from mnv2dense.task import Task
 from mnv2dense.trusted_config import trained_config, trusted_part
-from mnv2dense.types import Metric
+from mnv2dense.types import MaskDataset, Metric
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ def _train(config: DictConfig) -> None:
         "class_names": datamodule.class_names,
         "category_ids": datamodule.category_ids,
         "backbone": plain["backbone"],
-        "head": plain["head"],
+        "head": _with_palette(plain["head"], datamodule),
     }
     model = build_model(described, packages=_packages(plain))
     if config.init_from and not config.resume:
@@ -371,6 +371,14 @@ def _datamodule(
         seed=plain["seed"],
         pin_memory=data.pin_memory,
     )
+
+
+def _with_palette(head: Mapping[str, Any], datamodule: DataModule) -> dict[str, Any]:
+    """A segmentation head shows its classes as its data does, unless it was told colours of its own."""
+    palette = datamodule.train.palette if isinstance(datamodule.train, MaskDataset) else None
+    if "palette" not in head or head["palette"] is not None or palette is None:
+        return dict(head)
+    return {**head, "palette": [list(color) for color in palette]}
 
 
 def _validation_interval(trainer: Mapping[str, Any]) -> int | None:

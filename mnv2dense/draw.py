@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mnv2dense.types import Classification, Detections
+from mnv2dense.types import IGNORE_INDEX, Classification, Detections, Segmentation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Picture = npt.NDArray[np.uint8]
     Color = tuple[int, int, int]
-    Result = Detections | Classification
+    Result = Detections | Classification | Segmentation
 
 # Okabe and Ito's colours, told apart with any colour vision (jfly.uni-koeln.de/color); a wine red stands in
 # for their yellow, which is lost as a line on white.
@@ -113,6 +113,76 @@ def draw_classes(image: Picture, classes: Classification, *, limit: int = 3, sho
     return np.asarray(canvas, dtype=np.uint8).copy()
 
 
+def draw_masks(
+    image: Picture, masks: Segmentation, *, opacity: float = 0.55, legend: bool = True, outline: bool = True
+) -> Picture:
+    """The class of every pixel as a colour over the picture, with a legend of the classes that are there.
+
+    A class called "background" is left clear, and so is what is ignored.
+
+    Args:
+        image: uint8 [H, W, 3], RGB; left as it is.
+        masks: in pixels of ``image``.
+        opacity: of the colours, 0..1.
+        legend: whether to name the colours in the picture's lower left corner, largest class first.
+        outline: whether to draw a line where classes meet.
+
+    Returns:
+        uint8 [H, W, 3].
+
+    Raises:
+        ValueError: not a picture, or masks of another size.
+    """
+    labels = masks.labels.cpu().numpy()
+    if labels.shape != _checked(image).shape[:2]:
+        raise ValueError(f"masks of {list(labels.shape)} pixels for a picture of {list(image.shape[:2])}.")
+    colors = np.zeros((256, 3), np.float32)
+    weights = np.zeros(256, np.float32)
+    for label, name in enumerate(masks.class_names):
+        colors[label] = mask_color(masks, label)
+        weights[label] = 0.0 if name == "background" else opacity
+    weight = weights[labels][..., None]
+    blended = np.asarray(image * (1 - weight) + colors[labels] * weight + 0.5, np.uint8)
+    if outline:
+        edge = np.zeros(labels.shape, np.bool_)
+        edge[:, 1:] = labels[:, 1:] != labels[:, :-1]
+        edge[1:] |= labels[1:] != labels[:-1]
+        blended[edge] = 255
+    return _with_legend(blended, masks) if legend else blended
+
+
+def mask_color(masks: Segmentation, label: int) -> Color:
+    """RGB of a class in masks: the data set's own, else the house's; black for the background."""
+    if masks.palette is not None:
+        return masks.palette[label]
+    has_background = masks.class_names[0] == "background"
+    return (0, 0, 0) if has_background and label == 0 else class_color(label - has_background)
+
+
+# A legend with more rows would hide the picture; the smallest classes go without a name.
+_LEGEND_ROWS = 12
+
+
+def _with_legend(image: Picture, masks: Segmentation) -> Picture:
+    from PIL import Image, ImageDraw
+
+    counts = np.bincount(masks.labels.cpu().numpy().ravel(), minlength=256)
+    counts[IGNORE_INDEX] = 0
+    order = [int(label) for label in np.argsort(-counts, kind="stable")[:_LEGEND_ROWS] if counts[label] > 0]
+    shown = [label for label in order if masks.class_names[label] != "background"]
+    canvas = Image.fromarray(image)
+    pen = ImageDraw.Draw(canvas)
+    letters = min(math.sqrt(canvas.width * canvas.height) / 34, canvas.height / (2.2 * max(1, len(shown))))
+    bottom = canvas.height
+    for label in reversed(shown):
+        name = masks.class_names[label]
+        tag = _fitting_tag(pen, name, letters)
+        if tag is not None and bottom >= tag.height:
+            bottom -= tag.height
+            _paint_tag(pen, tag, name, mask_color(masks, label), (0, bottom))
+    return np.asarray(canvas, dtype=np.uint8).copy()
+
+
 def draw_result(image: Picture, result: Result, *, threshold: float = 0.0) -> Picture:
     """A picture with what any head of the house says of it.
 
@@ -123,6 +193,8 @@ def draw_result(image: Picture, result: Result, *, threshold: float = 0.0) -> Pi
     """
     if isinstance(result, Classification):
         return draw_classes(image, result.above(threshold))
+    if isinstance(result, Segmentation):
+        return draw_masks(image, result)
     return draw_detections(image, result, threshold=threshold)
 
 
@@ -144,11 +216,14 @@ def draw_truth_beside(image: Picture, truth: Result, found: Result, *, threshold
     # Below some 320 px a tag hides what it names; beyond 1280 px nobody needs help to see.
     factor = max(1, min(math.ceil(320 / min(height, width)), 1280 // max(height, width)))
     large = np.asarray(Image.fromarray(image).resize((width * factor, height * factor)), dtype=np.uint8)
-    if isinstance(truth, Classification) or isinstance(found, Classification):
-        assert isinstance(truth, Classification)
+    titles = ("ground truth", "predictions")
+    if isinstance(truth, Classification):
         panels = (draw_classes(large, truth, show_scores=False), draw_result(large, found))
-        titles = ("ground truth", "predictions")
+    elif isinstance(truth, Segmentation) and isinstance(found, Segmentation):
+        panels = (draw_masks(large, _enlarged_masks(truth, factor)), draw_masks(large, _enlarged_masks(found, factor)))
     else:
+        assert isinstance(truth, Detections)
+        assert isinstance(found, Detections)
         panels = (
             draw_detections(large, _enlarged(truth, factor), show_scores=False),
             draw_detections(large, _enlarged(found, factor), threshold=threshold),
@@ -159,6 +234,11 @@ def draw_truth_beside(image: Picture, truth: Result, found: Result, *, threshold
 
 def _enlarged(found: Detections, factor: int) -> Detections:
     return Detections(found.boxes * factor, found.scores, found.labels, found.class_names)
+
+
+def _enlarged_masks(found: Segmentation, factor: int) -> Segmentation:
+    labels = found.labels.repeat_interleave(factor, dim=0).repeat_interleave(factor, dim=1)
+    return Segmentation(labels, found.class_names, found.palette)
 
 
 def contact_sheet(images: Sequence[Picture], *, columns: int = 2, gap: int = 12) -> Picture:
@@ -302,6 +382,20 @@ def _titled(panel: Picture, title: str) -> Picture:
     canvas.paste(Image.fromarray(panel), (0, strip))
     ImageDraw.Draw(canvas).text((0, 0), title, font=_font(points), fill=INK, anchor="la")
     return np.asarray(canvas, dtype=np.uint8).copy()
+
+
+def save_labels(masks: Segmentation, path: str | Path) -> Path:
+    """Write the class of every pixel as a palette PNG, values 0..K-1 as VOC's are; a reader never sees half a file."""
+    from PIL import Image
+
+    path = Path(path)
+    partial = partial_path(path)
+    image = Image.fromarray(masks.labels.cpu().numpy()).convert("P")
+    colors = [mask_color(masks, label) for label in range(len(masks.class_names))]
+    image.putpalette([value for color in colors for value in color])
+    image.save(partial)
+    os.replace(partial, path)  # noqa: PTH105
+    return path
 
 
 def partial_path(path: Path) -> Path:

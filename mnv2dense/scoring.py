@@ -12,6 +12,7 @@ from rich.table import Table
 from torch.utils.data import DataLoader
 
 from mnv2dense.boxes import xywh_to_xyxy
+from mnv2dense.class_lists import Palette
 from mnv2dense.data.module import DataModule
 from mnv2dense.draw import contact_sheet, draw_truth_beside, save_picture
 from mnv2dense.geometry import boxes_to_input, fit
@@ -19,6 +20,7 @@ from mnv2dense.heads.ssdlite import SSDLiteHead
 from mnv2dense.matching import anchor_recall
 from mnv2dense.metrics.accuracy import Accuracy
 from mnv2dense.metrics.coco_map import CocoMeanAP
+from mnv2dense.metrics.mean_iou import MeanIoU
 from mnv2dense.model import DenseModel
 from mnv2dense.predictor import Predictor
 from mnv2dense.run_folder import RunFolder
@@ -32,6 +34,7 @@ from mnv2dense.types import (
     Infos,
     Metric,
     Sample,
+    Segmentation,
 )
 
 log = logging.getLogger(__name__)
@@ -97,7 +100,7 @@ def draw_samples(
     panels = []
     for number in range(count):
         sample = dataset[number * len(dataset) // count]
-        truth = _truth_of(sample, model.class_names)
+        truth = _truth_of(sample, model.class_names, getattr(model.head, "palette", None))
         panels.append(draw_truth_beside(sample.image, truth, predictor(sample.image), threshold=threshold))
     save_picture(contact_sheet(panels, columns=2), path)
 
@@ -148,10 +151,19 @@ def table(scores: Mapping[str, float], headlines: Mapping[str, str], *, title: s
 
 def metric_of(model: DenseModel) -> Metric:
     """What a model of this task is scored by where nobody says otherwise."""
-    return CocoMeanAP() if isinstance(model.head, SSDLiteHead) else Accuracy()
+    metrics: dict[str, type[Metric]] = {
+        "detection": CocoMeanAP,
+        "classification": Accuracy,
+        "segmentation": MeanIoU,
+    }
+    return metrics[str(model.head.task)]()
 
 
-def _truth_of(sample: Sample, class_names: tuple[str, ...]) -> Detections | Classification:
+def _truth_of(
+    sample: Sample, class_names: tuple[str, ...], palette: Palette | None
+) -> Detections | Classification | Segmentation:
+    if sample.mask is not None:
+        return Segmentation(torch.from_numpy(sample.mask), class_names, palette)
     assert sample.labels is not None
     labels = torch.from_numpy(sample.labels)
     if sample.boxes is None:

@@ -200,9 +200,11 @@ class DataModule(pl.LightningDataModule):
     def _loader(
         self, dataset: Dataset, sampler: EpochSampler, augment: Augment | None, *, drop_last: bool
     ) -> DataLoader[Batch]:
-        # What an augmentation framed is squashed in whole: cropping it again would show less than was chosen.
+        # What an augmentation framed is taken whole: cropping it again would show less than was chosen.
         mode = "squash" if getattr(augment, "chooses_frame", False) else self.resize
-        pictures = _Pictures(dataset, augment, self.size, mode, self.seed)
+        # Masks may be learnt from crops smaller than the pictures that are scored.
+        size = getattr(augment, "size", None) or self.size
+        pictures = _Pictures(dataset, augment, size, mode, self.seed)
         workers = self._num_workers
         if workers is None:
             neighbours = 1 if self.trainer is None else self.trainer.num_devices

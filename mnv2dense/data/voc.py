@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from mnv2dense.class_lists import VOC_CLASSES
 from mnv2dense.data.box_table import (
     LARGEST_COORDINATE,
     BadPictures,
@@ -21,13 +22,6 @@ from mnv2dense.data.box_table import (
 )
 from mnv2dense.data.pictures import PICTURE_SUFFIXES
 from mnv2dense.types import Sample
-
-VOC_CLASSES = (
-    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
-    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train"),
-    "tvmonitor",
-)
-"""The 20 classes of VOC, in the order of the development kit: alphabetical."""
 
 
 @final

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mnv2dense.class_lists import VOC_MASK_CLASSES, voc_palette
 from mnv2dense.layout import layout, scaled_channels
 from mnv2dense.pretrained.contents import Pretrained, architecture_of, classifier_config, renamed
 
@@ -35,7 +36,7 @@ def from_tensors(
     config: Mapping[str, Any] | None = None,
     preprocessing: Mapping[str, Any] | None = None,
 ) -> Pretrained:
-    """A backbone and, where there is one, its classifier; of a DeepLab checkpoint the backbone alone.
+    """A backbone and, where there is one, its classifier or DeepLab head.
 
     Args:
         tensors: of the model.
@@ -50,7 +51,7 @@ def from_tensors(
     prefix = "mobilenet_v2." if any(name.startswith("mobilenet_v2.") for name in tensors) else ""
     backbone = renamed(tensors, {ours: prefix + theirs for ours, theirs in layer_names().items()})
     width_mult = float(config["depth_multiplier"]) if "depth_multiplier" in config else None
-    head = renamed(tensors, {"classifier": "classifier"})
+    head = renamed(tensors, {"classifier": "classifier"}) or renamed(tensors, _DEEPLAB_LAYERS)
     return Pretrained(
         source="Hugging Face",
         backbone=backbone,
@@ -65,8 +66,56 @@ def from_tensors(
             "std": tuple(preprocessing.get("image_std") or _STD),
         },
         head=head,
-        model=_classifier(config, preprocessing, int(head["classifier.weight"].shape[0])) if head else None,
+        model=_model(config, preprocessing, head),
     )
+
+
+# Our name of each layer of the head -> transformers'.
+_DEEPLAB_LAYERS = {"classifier": "segmentation_head.classifier.convolution"} | {
+    f"{ours}.{number}": f"segmentation_head.{theirs}.{layer}"
+    for ours, theirs in (("pooling", "conv_pool"), ("branches.0", "conv_aspp"), ("projection", "conv_projection"))
+    for number, layer in enumerate(("convolution", "normalization"))
+}
+
+
+def _model(
+    config: Mapping[str, Any], preprocessing: Mapping[str, Any], head: Mapping[str, Tensor]
+) -> dict[str, Any] | None:
+    if not head:
+        return None
+    columns = int(head["classifier.weight"].shape[0])
+    return (
+        _deeplab(config, preprocessing, columns)
+        if "pooling.0.weight" in head
+        else _classifier(config, preprocessing, columns)
+    )
+
+
+def _deeplab(config: Mapping[str, Any], preprocessing: Mapping[str, Any], columns: int) -> dict[str, Any]:
+    """The paper's mobile form; 21 classes without names are VOC's, for which Google published weights."""
+    voc = columns == len(VOC_MASK_CLASSES)
+    names = _names(config, 0, columns) or (VOC_MASK_CLASSES if voc else [str(label) for label in range(columns)])
+    return {
+        "size": list(_size(preprocessing, config.get("image_size", 513))),
+        "resize": "squash",
+        "class_names": list(names),
+        "head": {
+            "_target_": "mnv2dense.heads.deeplab_v3.DeepLabV3Head",
+            "features": ["last_bottleneck"],
+            "palette": [list(color) for color in voc_palette()] if voc else None,
+            # TensorFlow's DeepLab resizes so, and its weights were trained with it.
+            "align_corners": True,
+            "dropout": round(1 - float(config.get("classifier_dropout_prob", KEPT_IN_TRAINING)), 6),
+        },
+        "backbone": {"output_stride": int(config.get("output_stride", 16))},
+    }
+
+
+def _names(config: Mapping[str, Any], offset: int, columns: int) -> list[str] | None:
+    """What id2label calls the columns, unless it merely numbers them."""
+    labels = {int(number): str(name) for number, name in config.get("id2label", {}).items()}
+    named = len(labels) == columns and not all(name.startswith("LABEL_") for name in labels.values())
+    return [labels[number] for number in range(offset, columns)] if named else None
 
 
 def check_config(config: Mapping[str, Any]) -> None:
@@ -117,11 +166,11 @@ def has_width(width_mult: float) -> bool:
 def _classifier(config: Mapping[str, Any], preprocessing: Mapping[str, Any], columns: int) -> dict[str, Any]:
     """1001 columns are TensorFlow's ImageNet, whose first is the background; an offset is of our own writing."""
     offset = int(config.get("class_offset", 1 if columns == 1001 else 0))
-    labels = {int(number): str(name) for number, name in config.get("id2label", {}).items()}
-    named = len(labels) == columns and not all(name.startswith("LABEL_") for name in labels.values())
-    names = [labels[number] for number in range(offset, columns)] if named else None
     model = classifier_config(
-        columns - offset, class_offset=offset, names=names, size=_size(preprocessing, config.get("image_size", 224))
+        columns - offset,
+        class_offset=offset,
+        names=_names(config, offset, columns),
+        size=_size(preprocessing, config.get("image_size", 224)),
     )
     if not preprocessing.get("do_center_crop", True):
         model["resize"] = "squash"

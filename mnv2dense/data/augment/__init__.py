@@ -8,3 +8,4 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 from mnv2dense.data.augment.classification import ClassificationAugment as ClassificationAugment
 from mnv2dense.data.augment.colour import colour_matrix as colour_matrix
 from mnv2dense.data.augment.detection import DetectionAugment as DetectionAugment
+from mnv2dense.data.augment.segmentation import SegmentationAugment as SegmentationAugment

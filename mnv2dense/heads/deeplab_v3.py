@@ -1,0 +1,261 @@
+"""DeepLabv3 for small devices (MobileNetV2 paper, section 6.3; Chen et al. 2017 and 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mnv2dense.types import FeatureInfo, Infos, Segmentation
+
+# Dilations of the 3x3 branches at output stride 16; at 8 a map is twice as fine, and so are they (Chen et al. 2017).
+_RATES_AT_16 = (6, 12, 18)
+
+
+class PixelLogits(NamedTuple):
+    """What a segmentation head decodes: scores on its own grid, and the input that they are of.
+
+    Attributes:
+        logits: float32 [B, K, h, w].
+        size: (height, width) of the model's input, pixels.
+    """
+
+    logits: Tensor
+    size: tuple[int, int]
+
+
+@final
+class DeepLabV3Head(nn.Module):
+    """The class of every pixel, from the deepest feature of the backbone.
+
+    By default the paper's mobile form: a 1x1 convolution beside pooling over the whole picture. At 21 classes and
+    output stride 16 the model then has 2,113,557 parameters and 2.74B multiply-adds at 513x513; with ``aspp``
+    4,523,541 and 5.36B.
+
+    Args:
+        features: the deep map (``last_bottleneck``); or a fine map and the deep one (``stride4, last_bottleneck``),
+            which makes it DeepLabv3+ with a decoder.
+        size: not used; any input size will do.
+        class_names: the K classes, background included if it is one.
+        palette: RGB of each class for pictures; None takes the house's colours.
+        aspp: three dense 3x3 branches more, dilated by 6, 12, 18 at output stride 16 and twice that at 8.
+        channels: of every branch.
+        decoder_channels: of the fine map inside the decoder.
+        dropout: share of channels that a training step leaves out before the classifier.
+        align_corners: whether corner pixels of logits lie on corner pixels of the picture, as in TensorFlow's DeepLab;
+            if not, its edges on the picture's edges, as torch does.
+        norm_eps: batch norm's epsilon in the head.
+        norm_momentum: weight of the newest batch in the head's running statistics.
+
+    Raises:
+        ValueError: not one or two features, the finer first; no classes; or an option outside its values.
+    """
+
+    task = "segmentation"
+
+    def __init__(
+        self,
+        features: Mapping[str, FeatureInfo],
+        *,
+        size: tuple[int, int],
+        class_names: Sequence[str],
+        palette: Sequence[Sequence[int]] | None = None,
+        aspp: bool = False,
+        channels: int = 256,
+        decoder_channels: int = 48,
+        dropout: float = 0.1,
+        align_corners: bool = False,
+        norm_eps: float = 1e-5,
+        norm_momentum: float = 0.03,
+    ) -> None:
+        super().__init__()
+        _check(features, class_names, palette, dropout)
+        self.config: dict[str, Any] = {
+            "_target_": "mnv2dense.heads.deeplab_v3.DeepLabV3Head",
+            "features": list(features),
+            "palette": None if palette is None else [list(color) for color in palette],
+            "aspp": aspp,
+            "channels": channels,
+            "decoder_channels": decoder_channels,
+            "dropout": dropout,
+            "align_corners": align_corners,
+            "norm_eps": norm_eps,
+            "norm_momentum": norm_momentum,
+        }
+        self.class_names = tuple(class_names)
+        self.palette = None if palette is None else tuple((int(r), int(g), int(b)) for r, g, b in palette)
+        self.align_corners = align_corners
+        self._features = tuple(features)
+        deep = features[self._features[-1]]
+        norm: dict[str, Any] = {"eps": norm_eps, "momentum": norm_momentum}
+        self.pooling = _ConvNormReLU(deep.channels, channels, **norm)
+        rates = tuple(rate * 16 // deep.stride for rate in _RATES_AT_16) if aspp else ()
+        self.branches = nn.ModuleList(
+            [_ConvNormReLU(deep.channels, channels, **norm)]
+            + [_ConvNormReLU(deep.channels, channels, kernel=3, dilation=max(1, rate), **norm) for rate in rates]
+        )
+        self.projection = _ConvNormReLU(channels * (2 + len(rates)), channels, **norm)
+        self.decoder: _Decoder | None = None
+        if len(self._features) == 2:
+            self.decoder = _Decoder(features[self._features[0]].channels, decoder_channels, channels, norm)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(channels, len(class_names), 1)
+        self._reset_parameters()
+
+    def forward(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> Tensor:
+        """Logits [B, K, h, w] on the grid of the (finer) feature."""
+        deep = features[self._features[-1]]
+        pooled = self.pooling(deep.mean(dim=(2, 3), keepdim=True)).expand(-1, -1, *deep.shape[-2:])
+        x = self.projection(torch.cat([pooled, *(branch(deep) for branch in self.branches)], dim=1))
+        if self.decoder is not None:
+            x = self.decoder(features[self._features[0]], x, self.align_corners)
+        logits: Tensor = self.classifier(self.dropout(x))
+        return logits
+
+    def decode(self, raw: Tensor, size: tuple[int, int]) -> PixelLogits:
+        """Logits as float32, with the size of the input that they are of."""
+        return PixelLogits(raw.float(), size)
+
+    def select(self, decoded: PixelLogits, infos: Infos) -> list[Segmentation]:
+        """Logits -> the likeliest class of every original pixel, of each picture."""
+        maps = []
+        rows = zip(decoded.logits, infos.sizes.tolist(), infos.scales.tolist(), infos.offsets.tolist(), strict=True)
+        for logits, (height, width), (scale_x, scale_y), (offset_x, offset_y) in rows:
+            vertical = _Samples.of(height, scale_y, offset_y, decoded.size[0], logits.shape[1], self.align_corners)
+            horizontal = _Samples.of(width, scale_x, offset_x, decoded.size[1], logits.shape[2], self.align_corners)
+            labels = label_map(logits, vertical.to(logits.device), horizontal.to(logits.device))
+            maps.append(Segmentation(labels, self.class_names, self.palette))
+        return maps
+
+    def _reset_parameters(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.normal_(self.classifier.weight, std=0.01)
+        assert self.classifier.bias is not None
+        nn.init.zeros_(self.classifier.bias)
+
+
+class _Samples(NamedTuple):
+    """Where pixels of one side of the original picture read the logits: between cells ``low`` and ``high``."""
+
+    low: Tensor
+    high: Tensor
+    share: Tensor
+
+    @classmethod
+    def of(
+        cls, pixels: int, scale: float, offset: float, input_pixels: int, cells: int, align_corners: bool
+    ) -> _Samples:
+        """Pixel centres, through the geometry of the resize, onto the grid of logits; clamped to it."""
+        at_input = (torch.arange(pixels, dtype=torch.float64) + 0.5) * scale + offset
+        if align_corners:
+            at = (at_input - 0.5) * ((cells - 1) / max(1, input_pixels - 1))
+        else:
+            at = at_input * (cells / input_pixels) - 0.5
+        at = at.clamp(0, cells - 1)
+        low = at.floor()
+        return cls(low.long(), (low.long() + 1).clamp_max(cells - 1), (at - low).float())
+
+    def to(self, device: torch.device) -> _Samples:
+        return _Samples(*(part.to(device) for part in self))
+
+
+# Rows of pixels at a time: 21 classes of a 12-megapixel picture at once would be a gigabyte.
+_ROWS = 128
+
+
+def label_map(logits: Tensor, vertical: _Samples, horizontal: _Samples) -> Tensor:
+    """Bilinear upsampling and argmax together, a band of rows at a time.
+
+    Args:
+        logits: float32 [K, h, w].
+        vertical: where each of the H rows reads.
+        horizontal: where each of the W columns reads.
+
+    Returns:
+        uint8 [H, W].
+    """
+    wide = torch.lerp(logits[..., horizontal.low], logits[..., horizontal.high], horizontal.share)
+    bands = []
+    for start in range(0, len(vertical.low), _ROWS):
+        low, high, share = (part[start : start + _ROWS] for part in vertical)
+        band = torch.lerp(wide[:, low], wide[:, high], share[:, None])
+        bands.append(band.argmax(dim=0).to(torch.uint8))
+    return torch.cat(bands)
+
+
+class _ConvNormReLU(nn.Sequential):
+    """Convolution, batch norm, ReLU. A batch of one pixel has no variance: then the running statistics stand in."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        eps: float,
+        momentum: float,
+    ) -> None:
+        padding = dilation * (kernel - 1) // 2
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=dilation, groups=groups, bias=False),
+            nn.BatchNorm2d(out_channels, eps=eps, momentum=momentum),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        conv, norm, relu = self
+        x = conv(x)
+        if self.training and isinstance(norm, nn.BatchNorm2d) and x.shape[0] * x.shape[2] * x.shape[3] == 1:
+            mean, var = norm.running_mean, norm.running_var
+            x = F.batch_norm(x, mean, var, norm.weight, norm.bias, training=False, eps=norm.eps)
+        else:
+            x = norm(x)
+        result: Tensor = relu(x)
+        return result
+
+
+class _Decoder(nn.Module):
+    """DeepLabv3+ (Chen et al. 2018, section 3.1), its 3x3 convolutions depthwise separable."""
+
+    def __init__(self, fine_channels: int, reduced: int, channels: int, norm: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.reduction = _ConvNormReLU(fine_channels, reduced, **norm)
+        wide = channels + reduced
+        self.refinement = nn.Sequential(
+            _ConvNormReLU(wide, wide, kernel=3, groups=wide, **norm),
+            _ConvNormReLU(wide, channels, **norm),
+            _ConvNormReLU(channels, channels, kernel=3, groups=channels, **norm),
+            _ConvNormReLU(channels, channels, **norm),
+        )
+
+    def forward(self, fine: Tensor, deep: Tensor, align_corners: bool) -> Tensor:
+        deep = F.interpolate(deep, fine.shape[-2:], mode="bilinear", align_corners=align_corners)
+        refined: Tensor = self.refinement(torch.cat([self.reduction(fine), deep], dim=1))
+        return refined
+
+
+def _check(
+    features: Mapping[str, FeatureInfo],
+    class_names: Sequence[str],
+    palette: Sequence[Sequence[int]] | None,
+    dropout: float,
+) -> None:
+    strides = [info.stride for info in features.values()]
+    if len(strides) not in (1, 2) or strides != sorted(strides, reverse=False):
+        raise ValueError(
+            f"DeepLab reads one deep feature, or a fine and a deep one in this order; got {list(features)} of strides "
+            f"{strides}."
+        )
+    if not 1 <= len(class_names) <= 255:
+        raise ValueError(f"{len(class_names)} class_names: a mask has 1 to 255 classes; 255 is what is ignored.")
+    if palette is not None and len(palette) != len(class_names):
+        raise ValueError(f"head.palette has {len(palette)} colours for {len(class_names)} classes; give one each.")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"head.dropout={dropout}: a share from 0 up to, but not including, 1.")
