@@ -1,0 +1,45 @@
+"""Several losses at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, final
+
+from torch import Tensor, nn
+
+from mnv2dense.types import Batch
+
+
+@final
+class LossSum(nn.Module):
+    """A weighted sum of losses for the same predictions.
+
+    Args:
+        terms: name -> loss, a :class:`mnv2dense.types.Loss` that is a module.
+        weights: name -> factor, 0 or more; 1 for a loss that it does not name.
+
+    Raises:
+        ValueError: no loss, a factor for none of them, or a factor outside its values.
+    """
+
+    def __init__(self, *, terms: Mapping[str, nn.Module], weights: Mapping[str, float] | None = None) -> None:
+        super().__init__()
+        weights = weights or {}
+        if not terms:
+            raise ValueError("loss.terms is empty: name at least one loss to minimise.")
+        for name, factor in weights.items():
+            if name not in terms:
+                raise ValueError(f"loss.weights names {name!r}, but the losses are {', '.join(terms)}.")
+            if not 0 <= factor < float("inf"):
+                raise ValueError(f"loss.weights.{name}={factor}: a factor is finite and not negative; 0 turns it off.")
+        self.terms = nn.ModuleDict(dict(terms))
+        self.weights = {name: float(weights.get(name, 1.0)) for name in terms}
+
+    def forward(self, raw: Any, batch: Batch) -> dict[str, Tensor]:  # noqa: ANN401 - whatever the losses take
+        """Every loss's terms times its factor: ``<name>`` for a loss of one term, else ``<name>/<term>``."""
+        weighted = {}
+        for name, loss in self.terms.items():
+            terms = loss(raw, batch)
+            for term, value in terms.items():
+                weighted[name if len(terms) == 1 else f"{name}/{term}"] = self.weights[name] * value
+        return weighted

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from torch import Tensor, nn
+
+from mnv2dense.losses import DiceLoss, LossSum, LovaszSoftmax, OhemCrossEntropy, PixelCrossEntropy
+from mnv2dense.types import Batch
+from tests.losses.masks import MaskLossRules, batch, random_logits, random_masks
+from tests.test_conf import composed
+
+
+class TestRules(MaskLossRules):
+    def build(self) -> nn.Module:
+        terms = {"hard": OhemCrossEntropy(keep=0.5), "dice": DiceLoss(), "lovasz": LovaszSoftmax()}
+        return LossSum(terms=terms, weights={"lovasz": 0.5})
+
+
+class TwoTerms(nn.Module):
+    def forward(self, raw: Tensor, batch: Batch) -> dict[str, Tensor]:
+        return {"first": raw.sum() * 0 + 1, "second": raw.sum() * 0 + 2}
+
+
+def test_every_term_is_multiplied_by_the_factor_of_its_loss() -> None:
+    raw, truth = random_logits(), batch(random_masks())
+    loss = LossSum(terms={"dice": DiceLoss(), "both": TwoTerms()}, weights={"both": 3})
+    terms = {name: value.item() for name, value in loss(raw, truth).items()}
+    dice = DiceLoss()(raw, truth)["dice"].item()
+    assert terms == {"dice": pytest.approx(dice), "both/first": 3.0, "both/second": 6.0}
+
+
+@pytest.mark.parametrize(("other", "kind"), [("dice", DiceLoss), ("lovasz", LovaszSoftmax)])
+def test_a_config_builds_a_sum_with_options_for_each_loss(other: str, kind: type[nn.Module]) -> None:
+    config = composed(
+        "task=segmentation",
+        f"loss=pixel_cross_entropy_{other}",
+        "loss.terms.cross_entropy.class_weights=[1,2,3,4]",
+        f"loss.terms.{other}.align_corners=true",
+        f"loss.weights.{other}=0.5",
+    )
+    loss = instantiate(config.loss)
+    assert isinstance(loss.terms[other], kind)
+    raw, truth = random_logits(), batch(random_masks())
+    expected = PixelCrossEntropy(class_weights=[1, 2, 3, 4])(raw, truth) | {
+        name: 0.5 * value for name, value in kind(align_corners=True)(raw, truth).items()
+    }
+    torch.testing.assert_close(loss(raw, truth), expected)
+
+
+def test_options_outside_their_values_are_named() -> None:
+    with pytest.raises(ValueError, match=r"loss.terms is empty"):
+        LossSum(terms={})
+    with pytest.raises(ValueError, match=r"loss.weights names 'dise', but the losses are dice"):
+        LossSum(terms={"dice": DiceLoss()}, weights={"dise": 1})
+    with pytest.raises(ValueError, match=r"loss.weights.dice=-1"):
+        LossSum(terms={"dice": DiceLoss()}, weights={"dice": -1})
