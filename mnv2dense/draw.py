@@ -391,8 +391,10 @@ def save_labels(masks: Segmentation, path: str | Path) -> Path:
     path = Path(path)
     partial = partial_path(path)
     image = Image.fromarray(masks.labels.cpu().numpy()).convert("P")
-    colors = [mask_color(masks, label) for label in range(len(masks.class_names))]
-    image.putpalette([value for color in colors for value in color])
+    palette = np.full((256, 3), 255, np.uint8)  # whole, or Pillow would renumber the values that have no colour
+    for label in range(len(masks.class_names)):
+        palette[label] = mask_color(masks, label)
+    image.putpalette(palette.tobytes())
     image.save(partial)
     os.replace(partial, path)  # noqa: PTH105
     return path

@@ -13,11 +13,13 @@ from mnv2dense.draw import (
     contact_sheet,
     draw_classes,
     draw_detections,
+    draw_masks,
     draw_result,
     draw_truth_beside,
+    save_labels,
     save_picture,
 )
-from mnv2dense.types import IGNORE_LABEL, Classification, Detections
+from mnv2dense.types import IGNORE_LABEL, Classification, Detections, Segmentation
 
 Picture = npt.NDArray[np.uint8]
 GRAY = (100, 100, 100)
@@ -208,3 +210,59 @@ def test_the_class_of_a_picture_stands_left_and_what_it_was_taken_for_right() ->
     assert pixels_of(left, class_color(1)).any()
     assert not pixels_of(left, class_color(0)).any()
     assert pixels_of(right, class_color(0)).any()
+
+
+def masks(*rows: str, palette: tuple[tuple[int, int, int], ...] | None = None) -> Segmentation:
+    """A digit a pixel, the class; 9 is ignored. Each pixel is 20 x 20 of the picture."""
+    labels = torch.tensor([[255 if c == "9" else int(c) for c in row] for row in rows], dtype=torch.uint8)
+    labels = labels.repeat_interleave(20, dim=0).repeat_interleave(20, dim=1)
+    return Segmentation(labels, ("background", "cat", "dog"), palette)
+
+
+def test_classes_are_blended_into_the_picture_and_the_background_is_left_clear() -> None:
+    drawn = draw_masks(plain(20, 60), masks("019"), opacity=0.5, legend=False, outline=False)
+    assert (drawn[:, :20] == GRAY).all()
+    expected = [round((g + c) / 2) for g, c in zip(GRAY, class_color(0), strict=True)]
+    assert np.abs(drawn[:, 20:40].astype(int) - expected).max() <= 1
+    assert (drawn[:, 40:] == GRAY).all()  # what is ignored is nobody's
+    framed = draw_masks(plain(20, 60), masks("019"), legend=False)
+    assert (framed[:, 20] == 255).all()
+
+
+def test_the_data_sets_own_colours_are_taken() -> None:
+    palette = ((0, 0, 0), (10, 20, 30), (40, 50, 60))
+    drawn = draw_masks(plain(20, 20), masks("1", palette=palette), opacity=1.0, legend=False)
+    assert (drawn == (10, 20, 30)).all()
+
+
+def test_the_legend_names_what_is_there() -> None:
+    picture = plain(200, 300)
+    labels = masks(*["1" * 15] * 5, *["2" * 15] * 5)
+    with_legend = draw_masks(picture, labels, outline=False)
+    without = draw_masks(picture, labels, outline=False, legend=False)
+    changed = np.flatnonzero((with_legend != without).any(axis=(1, 2)))
+    assert changed.min() > 100  # the lower left corner
+    assert pixels_of(with_legend, class_color(0)).any()
+    assert pixels_of(with_legend, class_color(1)).any()
+
+
+def test_masks_of_another_size_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"masks of \[20, 20\] pixels for a picture of \[30, 20\]"):
+        draw_masks(plain(30, 20), masks("1"))
+
+
+def test_label_pictures_keep_their_values_and_show_their_colours(tmp_path: Path) -> None:
+    path = save_labels(masks("0129", palette=((0, 0, 0), (1, 2, 3), (4, 5, 6))), tmp_path / "new" / "labels.png")
+    with Image.open(path) as image:
+        assert image.mode == "P"
+        assert np.asarray(image)[0, ::20].tolist() == [0, 1, 2, 255]
+        assert np.asarray(image.convert("RGB"))[0, ::20].tolist()[:3] == [[0, 0, 0], [1, 2, 3], [4, 5, 6]]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_true_masks_stand_left_and_predicted_ones_right() -> None:
+    sheet = draw_truth_beside(plain(20, 20), masks("1"), masks("2"))
+    left, right = sheet[:, : sheet.shape[1] // 2], sheet[:, sheet.shape[1] // 2 :]
+    assert pixels_of(left, class_color(0)).any()
+    assert not pixels_of(left, class_color(1)).any()
+    assert pixels_of(right, class_color(1)).any()
