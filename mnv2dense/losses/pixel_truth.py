@@ -57,14 +57,19 @@ def mean_over(present: Tensor, losses: Tensor) -> Tensor:
     return torch.where(present, losses, 0.0).sum() / present.sum().clamp(min=1)
 
 
-def weights_buffer(class_weights: Sequence[float] | None) -> Tensor | None:
+def weights_buffer(class_weights: Sequence[float] | str | None) -> Tensor | None:
     """Weights of classes as float32 [K], checked; None stays None.
 
     Raises:
-        ValueError: one is negative or not finite, or none is above 0.
+        ValueError: a word, one that is negative or not finite, or none above 0.
     """
     if class_weights is None:
         return None
+    if isinstance(class_weights, str):
+        raise ValueError(
+            f"class_weights={class_weights!r}: a loss takes one number per class; "
+            "mnv2dense.data.class_weights.class_weights finds them in a data set."
+        )
     weights = torch.tensor([float(weight) for weight in class_weights])
     for k, weight in enumerate(weights.tolist()):
         if not 0 <= weight < torch.inf:

@@ -59,6 +59,8 @@ def test_options_outside_their_values_are_named() -> None:
         PixelCrossEntropy(class_weights=[1, -2])
     with pytest.raises(ValueError, match=r"class_weights\[0\] is nan"):
         PixelCrossEntropy(class_weights=[math.nan])
+    with pytest.raises(ValueError, match=r"class_weights='inverse_log': .* finds them in a data set"):
+        PixelCrossEntropy(class_weights="inverse_log")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="give one above 0"):
         PixelCrossEntropy(class_weights=[0, 0])
     with pytest.raises(ValueError, match="has 2 values, but the head gives 4 classes"):
