@@ -13,7 +13,7 @@ from mnv2dense.types import Batch
 
 @final
 class LovaszSoftmax(nn.Module):
-    """The Lovasz extension of 1 - IoU, averaged over the classes that the batch shows (Berman et al. 2018, section 2).
+    """The Lovasz extension of 1 - IoU, averaged over the classes that the batch shows (Berman et al. 2018).
 
     For each class, pixels are sorted by how wrong they are, and each error is weighed by how much IoU falls when its
     pixel joins those counted as wrong. The weights of all pixels of a class sum to 1. Computed in float32; costs

@@ -19,7 +19,7 @@ Counts = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.uint8]
 
 _DILATION_RATIO = 0.02
-"""How far a boundary reaches into its region, as a share of the picture's diagonal (Cheng et al. 2021, section 4.3)."""
+"""How far a boundary reaches into its region, as a share of the picture's diagonal (Cheng et al. 2021)."""
 
 
 class _PictureCounts(NamedTuple):

@@ -11,7 +11,6 @@ import pytest
 import torch
 import torch.multiprocessing
 from torch import Tensor, distributed, tensor
-from torchmetrics.classification import MulticlassJaccardIndex
 
 from mnv2dense.metrics.mean_iou import MeanIoU
 from mnv2dense.types import Batch, Infos, Metric, Sample, Segmentation
@@ -109,6 +108,8 @@ def test_a_class_that_is_only_predicted_lowers_miou_but_not_mean_accuracy() -> N
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_scores_are_those_of_plain_loops_and_of_torchmetrics(seed: int) -> None:
+    from torchmetrics.classification import MulticlassJaccardIndex  # here: the processes below need not import it
+
     truth, guesses = random_truth(seed=seed, pictures=6)
     scores = scored(truth, *guesses)
     pixels = [
