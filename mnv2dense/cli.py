@@ -32,6 +32,7 @@ from mnv2dense.checkpoint_io import AtomicCheckpointIO
 from mnv2dense.complexity import complexity
 from mnv2dense.config_errors import explain
 from mnv2dense.cost_table import cost_table
+from mnv2dense.data.class_weights import class_weights
 from mnv2dense.data.module import Augment, DataModule
 from mnv2dense.data.pictures import list_pictures
 from mnv2dense.history import History
@@ -159,7 +160,7 @@ def _train(config: DictConfig) -> None:
     check_monitor(config.monitor, metric, datamodule)
     task = Task(
         model=model,
-        loss=instantiate(config.loss),
+        loss=instantiate(_with_class_weights(plain["loss"], datamodule)),
         metric=metric,
         optimizer=instantiate(config.optimizer),
         schedule=instantiate(config.schedule),
@@ -379,6 +380,19 @@ def _with_palette(head: Mapping[str, Any], datamodule: DataModule) -> dict[str, 
     if "palette" not in head or head["palette"] is not None or palette is None:
         return dict(head)
     return {**head, "palette": [list(color) for color in palette]}
+
+
+def _with_class_weights(loss: Any, datamodule: DataModule) -> Any:  # noqa: ANN401 - a node of a config
+    """A word for ``class_weights`` (``median_frequency``, say), here or in a term of a sum, becomes the data's numbers."""
+    if not isinstance(loss, Mapping):
+        return loss
+    made = {key: _with_class_weights(value, datamodule) for key, value in loss.items()}
+    if isinstance(made.get("class_weights"), str):
+        if not isinstance(datamodule.train, MaskDataset):
+            raise ValueError(f"loss.class_weights={made['class_weights']} is counted in masks, and the data has none.")
+        made["class_weights"] = class_weights(datamodule.train, kind=made["class_weights"])
+        log.info("class weights: %s", ", ".join(f"{weight:.2f}" for weight in made["class_weights"]))
+    return made
 
 
 def _validation_interval(trainer: Mapping[str, Any]) -> int | None:

@@ -52,7 +52,7 @@ class History(pl.Callback):
         self._losses = []
         if self._validated:  # Lightning keeps the last scores; an epoch without validation has none of its own
             for name, value in trainer.callback_metrics.items():
-                if name.startswith("val/") and "AP/" not in name:
+                if name.startswith("val/") and name.count("/") == 1:  # not those of single classes
                     self._add(name, epoch, float(value))
         self._validated = False
 

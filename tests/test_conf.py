@@ -52,8 +52,17 @@ CLASSIFICATION = (
 )
 
 
+SEGMENTATION = (
+    *("loss=pixel", "loss=ohem", "loss=dice", "loss=lovasz", "metric=mean_iou", "augment=crop", "head=deeplab"),
+    *("data=camvid", "data=mask", "data=voc_masks", "data=coco_", "data=cityscapes", "data=ade20k"),
+    "preset=segmentation",
+)
+
+
 def task_of(choice: str) -> list[str]:
-    return ["task=classification"] if choice.startswith(CLASSIFICATION) else []
+    if choice.startswith(CLASSIFICATION):
+        return ["task=classification"]
+    return ["task=segmentation"] if choice.startswith(SEGMENTATION) else []
 
 
 def nodes(node: object, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
