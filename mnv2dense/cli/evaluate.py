@@ -1,0 +1,65 @@
+"""tools/evaluate.py: score a checkpoint, as the run that made it did at its end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from mnv2dense.checkpoint import load_model
+from mnv2dense.cli.parts import data_module, device_of, plain_config, refuse_a_run, score_and_report
+from mnv2dense.cli.shell import run_command
+from mnv2dense.preflight import check_classes
+from mnv2dense.run_folder import RunFolder
+from mnv2dense.scoring import metric_of
+from mnv2dense.trusted_config import trained_config, trusted_part
+
+
+def evaluate() -> None:
+    """``mnv2dense-evaluate`` and tools/evaluate.py."""
+    # For Hydra `task=` chooses a whole group of configs; here it is a word to compare with the checkpoint's.
+    sys.argv[1:] = [f"expected_{word}" if word.startswith("task=") else word for word in sys.argv[1:]]
+    run_command("evaluate", _evaluate)
+
+
+def _evaluate(config: DictConfig) -> None:
+    device = device_of(config.device)
+    model = load_model(config.checkpoint, device=device, packages=config.packages)
+    task = str(model.head.task)
+    if config.expected_task not in (None, task):
+        raise ValueError(
+            f"task={config.expected_task}: {config.checkpoint} is for {task}; leave task= out, or set task={task}."
+        )
+    config.task = task  # data and metrics may go by it
+    plain = plain_config(config)
+    trained = trained_config(config.checkpoint)
+    data = config.get("data")
+    if data is None:
+        data = _trusted(trained, "data")
+    if data is None:
+        raise ValueError(
+            f"checkpoint={config.checkpoint} has no config.yaml beside it that tells its data; "
+            "name some: data=coco data.root=PATH."
+        )
+    for key in ("batch_size", "num_workers"):
+        if config.get(key) is not None:
+            data[key] = config[key]
+    way: dict[str, Any] = {"model": {"size": model.size, "resize": model.resize}, "seed": 0}
+    datamodule = data_module(data, way, augment=None, train=False)
+    check_classes(model, datamodule)
+    folder = RunFolder.create(config.run_dir, task="evaluate")
+    refuse_a_run(folder, "Name another folder for the scores.")
+    folder.log_to_file()
+    folder.write_config({**plain, "data": OmegaConf.to_container(data, resolve=True)})
+    folder.write_environment()
+    metric = config.get("metric") or _trusted(trained, "metric")
+    scorer = metric_of(model) if metric is None else instantiate(metric)
+    score_and_report(folder, model, datamodule, scorer, title=str(config.checkpoint))
+
+
+def _trusted(trained: Mapping[str, Any] | None, key: str) -> DictConfig | None:
+    part = trusted_part(trained, key)
+    return None if part is None else OmegaConf.create(dict(part))

@@ -1,0 +1,42 @@
+"""tools/info.py: what a model costs, layer by layer."""
+
+from __future__ import annotations
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from mnv2dense.checkpoint import load_model
+from mnv2dense.cli.parts import packages_of
+from mnv2dense.cli.shell import CONSOLE, run_command
+from mnv2dense.complexity import complexity
+from mnv2dense.cost_table import cost_table
+from mnv2dense.model import build_model
+
+
+def info() -> None:
+    """``mnv2dense-info`` and tools/info.py."""
+    run_command("info", _info)
+
+
+def _info(config: DictConfig) -> None:
+    dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if config.dtype not in dtypes:
+        raise ValueError(f"dtype={config.dtype}: choose one of {', '.join(dtypes)}.")
+    sides = [config.size] * 2 if isinstance(config.size, int) else list(config.size or config.model.size)
+    if len(sides) != 2 or not all(isinstance(side, int) and side >= 32 for side in sides):
+        raise ValueError(
+            f"size={config.size}: a side of at least 32 pixels, or height and width: size=192, size=[192,256]."
+        )
+    if config.checkpoint is not None:
+        model = load_model(config.checkpoint, packages=config.packages)
+        sides = sides if config.size else list(model.size)
+        title = str(config.checkpoint)
+    else:
+        classes = config.classes or {"detection": 80, "segmentation": 21}.get(config.task, 1000)
+        parts = {key: OmegaConf.to_container(config[key], resolve=True) for key in ("backbone", "head")}
+        names = [str(label) for label in range(classes)]
+        model = build_model({"size": sides, "class_names": names, **parts}, packages=packages_of(parts))
+        title = f"{config.task}, {classes} classes"
+    size = (int(sides[0]), int(sides[1]))
+    costs = complexity(model, size, dtype=dtypes[config.dtype])
+    CONSOLE.print(cost_table(costs, title=f"{title}, {size[0]}x{size[1]}, {config.dtype}", depth=config.depth))

@@ -1,0 +1,103 @@
+"""From a composed config to the parts that more than one command needs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.progress import Progress
+
+from mnv2dense.cli.shell import CONSOLE
+from mnv2dense.data.module import Augment, DataModule
+from mnv2dense.model import DenseModel
+from mnv2dense.run_folder import RunFolder, is_first_process
+from mnv2dense.scoring import anchor_bound, report, score, table
+from mnv2dense.types import Metric
+
+log = logging.getLogger(__name__)
+
+
+def plain_config(config: DictConfig) -> dict[str, Any]:
+    """Resolved, with every needed value there, as dicts and lists."""
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def packages_of(plain: Mapping[str, Any]) -> list[str]:
+    """A config that the user wrote may name classes of any package; one out of a checkpoint may not."""
+    return [str(plain[part]["_target_"]).partition(".")[0] for part in ("backbone", "head")]
+
+
+def device_of(name: str) -> torch.device:
+    """The device that a word names; "auto" is a GPU where there is one.
+
+    Raises:
+        ValueError: torch knows no such device, or this machine has none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device={name!r} is no device of torch; try cpu, cuda or cuda:1.") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device={name!r}: torch sees {torch.cuda.device_count()} such devices here; try device=cpu.")
+    return device
+
+
+def data_module(
+    data: DictConfig, plain: Mapping[str, Any], *, augment: Augment | None, train: bool = True
+) -> DataModule:
+    """Batches of a config's data, resized as its model wants them.
+
+    Raises:
+        ValueError: a size that is not height and width; or what the data set finds wrong.
+    """
+    size = plain["model"]["size"]
+    if not isinstance(size, Sequence) or [type(side) for side in size] != [int, int]:
+        raise ValueError(f"model.size={size}: give height and width, as in model.size=[320,320].")
+    return DataModule(
+        train=instantiate(data.train) if train else None,
+        val=instantiate(data.val),
+        augment=augment,
+        size=(int(size[0]), int(size[1])),
+        resize=plain["model"]["resize"],
+        batch_size=data.batch_size,
+        num_workers=data.num_workers,
+        max_boxes=data.max_boxes,
+        seed=plain["seed"],
+        pin_memory=data.pin_memory,
+    )
+
+
+def score_and_report(
+    folder: RunFolder, model: DenseModel, datamodule: DataModule, metric: Metric, *, title: str
+) -> None:
+    """Score, write what the run folder shows, print the table; the folder's path is the last line."""
+    device = next(model.parameters()).device
+    model = model.to(memory_format=torch.channels_last)
+    with Progress(console=CONSOLE, transient=True, disable=not is_first_process()) as bar:
+        job = bar.add_task("scoring", total=len(datamodule.val or ()))
+        scores = score(model, datamodule, metric, device=device, advance=lambda count: bar.advance(job, count))
+    if is_first_process():
+        report(folder, model=model, datamodule=datamodule, metric=metric, scores=scores)
+        CONSOLE.print(table(scores, metric.headlines, title=title))
+        bound = None if datamodule.val is None else anchor_bound(model, datamodule.val)
+        if bound is not None:
+            log.info("%.1f%% of the objects can have an anchor of their own at IoU 0.5.", 100 * bound)
+        print(folder.path)
+
+
+def refuse_a_run(folder: RunFolder, next_step: str) -> None:
+    """Leave a run that is already in the folder as it is.
+
+    Raises:
+        ValueError: there is one; the message ends in ``next_step``.
+    """
+    if (folder.path / "checkpoints").exists():
+        raise ValueError(f"run_dir={folder.path} already holds a run, which would be overwritten. {next_step}")

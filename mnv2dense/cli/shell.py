@@ -1,0 +1,94 @@
+"""What all commands share: Hydra around a job, notes on the console, and one short message for a user's mistake.
+
+A mistake ends in that message on stderr and exit code 2; the stack trace goes to the run's log.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+from rich.console import Console
+
+from mnv2dense.callbacks import NonFiniteLossError
+from mnv2dense.config_errors import explain
+from mnv2dense.run_folder import is_first_process
+
+log = logging.getLogger(__name__)
+
+CONSOLE = Console()
+
+# Warnings of libraries that no user can act on.
+_NOISE = (
+    r".*isinstance\(treespec, LeafSpec\)",  # pytorch-lightning 2.6 on torch 2.15
+    r".*does not have many workers",  # num_workers is chosen from the cores there are
+)
+
+_USER_ERRORS = (ValueError, OSError, ImportError, NonFiniteLossError)
+"""What a user can cause and mend; anything else is a bug and keeps its stack trace."""
+
+
+def conf_folder() -> Path:
+    """The configs: inside the installed package, else beside it in a checkout.
+
+    Raises:
+        FileNotFoundError: neither is there.
+    """
+    package = Path(__file__).parent.parent
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise FileNotFoundError(
+        f"The configs are missing: neither {package}/conf nor {package.parent}/conf holds train.yaml."
+    )
+
+
+def run_command(name: str, job: Callable[[DictConfig], None]) -> None:
+    """Compose conf/<name>.yaml with the words of the command line, and do the job."""
+    _log_to_console()
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message)
+    # Hydra prints its own errors and exits unless this is set; then they come through, to be explained.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    folder = str(conf_folder())
+    failures: list[Exception] = []
+
+    def guarded(config: DictConfig) -> None:
+        try:
+            job(config)
+        except Exception as error:  # carried past Hydra, which would print a message of its own
+            log.debug("stopped by", exc_info=error)
+            failures.append(error)
+
+    try:
+        hydra.main(version_base="1.3", config_path=folder, config_name=name)(guarded)()
+        if failures:
+            raise failures[0]
+    except Exception as error:  # whatever it is: explained if it is the user's to mend, raised again if not
+        said = explain(error, config_folder=folder, config_name=name, arguments=sys.argv[1:])
+        if said is None and isinstance(error, _USER_ERRORS):
+            said = str(error)
+        if said is None or "MNV2DENSE_TRACEBACK" in os.environ:
+            raise
+        if "Original Traceback" in said:  # torch packs a loader worker's whole trace into the message
+            said = said.strip().splitlines()[-1].partition(": ")[2]
+        Console(stderr=True, soft_wrap=True).print(f"error: {said}", style="red", highlight=False, markup=False)
+        sys.exit(2)
+
+
+def _log_to_console() -> None:
+    """Our own notes as plain lines, once; of the libraries, what deserves attention."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.addFilter(lambda record: record.name.startswith("mnv2dense") or record.levelno >= logging.WARNING)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("mnv2dense").setLevel(logging.DEBUG)
+    handler.setLevel(logging.INFO if is_first_process() else logging.WARNING)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
