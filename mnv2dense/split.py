@@ -85,7 +85,7 @@ def memory_bound(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> int:
-    """The paper's bound in bytes: the most that a block's input and output are together (section 5.1, equation 3).
+    """The paper's bound in bytes: the most that a block's input and output are together (section 5.1).
 
     Groups of the expanded tensor come on top, less the more there are. Features that wait for the head are counted
     while they wait; the input picture and the head are not.
