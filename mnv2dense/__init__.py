@@ -7,6 +7,7 @@ from mnv2dense.backbones.mobilenet_v2 import MobileNetV2 as MobileNetV2
 from mnv2dense.backbones.mobilenet_v2 import mobilenet_v2 as mobilenet_v2
 from mnv2dense.checkpoint import load_model as load_model
 from mnv2dense.checkpoint import save_model as save_model
+from mnv2dense.complexity import complexity as complexity
 from mnv2dense.heads.classifier import ClassifierHead as ClassifierHead
 from mnv2dense.heads.deeplab_v3 import DeepLabV3Head as DeepLabV3Head
 from mnv2dense.heads.ssdlite import SSDLiteHead as SSDLiteHead
@@ -19,6 +20,8 @@ from mnv2dense.losses.multibox import MultiBoxLoss as MultiBoxLoss
 from mnv2dense.model import DenseModel as DenseModel
 from mnv2dense.model import build_model as build_model
 from mnv2dense.predictor import Predictor as Predictor
+from mnv2dense.split import memory_bound as memory_bound
+from mnv2dense.split import split_inference as split_inference
 from mnv2dense.types import Batch as Batch
 from mnv2dense.types import Classification as Classification
 from mnv2dense.types import Detections as Detections
