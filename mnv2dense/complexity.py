@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from mnv2dense.folding import fold_batch_norms
 from mnv2dense.model import DenseModel
 from mnv2dense.peak_memory import ActivationMemory
+
+if TYPE_CHECKING:
+    from torch.utils.flop_counter import FlopCounterMode
 
 
 class Layer(NamedTuple):
@@ -86,6 +88,8 @@ def complexity(model: nn.Module, size: tuple[int, int], *, dtype: torch.dtype = 
 
 
 def _observe(model: nn.Module, size: tuple[int, int], dtype: torch.dtype) -> Complexity:
+    from torch.utils.flop_counter import FlopCounterMode  # where there is triton, this imports it
+
     known = [*model.parameters(), *model.buffers()]
     picture = torch.zeros(
         1, 3, *size, dtype=torch.uint8 if isinstance(model, DenseModel) else dtype, device=known[0].device

@@ -9,14 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from mnv2dense import MobileNetV2, MultiBoxLoss, SigmoidFocalLoss, SSDLiteHead
+from mnv2dense import ClassifierHead, MobileNetV2, MultiBoxLoss, SigmoidFocalLoss, SSDLiteHead
 from mnv2dense.data.coco import CocoDetection
+from mnv2dense.data.image_folder import ImageFolder
 from mnv2dense.data.module import DataModule
+from mnv2dense.data.shape_crops import ShapeCrops
 from mnv2dense.data.shapes import Shapes, draw_shapes
 from mnv2dense.data.voc import VocDetection
 from mnv2dense.data.yolo import YoloDetection
 from mnv2dense.geometry import ResizeMode
+from mnv2dense.metrics.accuracy import Accuracy
 from mnv2dense.metrics.coco_map import CocoMeanAP
+from mnv2dense.metrics.mean_iou import MeanIoU
 from mnv2dense.predictor import Predictor
 from mnv2dense.types import Backbone, Dataset, Detections, Head, Loss, Metric
 from tests.tiny import batch_of, pictures, tiny_model
@@ -59,27 +63,32 @@ def test_validation_predictor_and_raw_predictions_give_the_same_detections(shape
 def test_backbone_head_losses_and_metric_keep_their_protocols() -> None:
     backbone: Backbone = MobileNetV2(width_mult=0.35, features=("stride16_expanded", "last_conv"))
     head: Head = SSDLiteHead(backbone.feature_info, size=(96, 96), class_names=["a"])
+    classifier: Head = ClassifierHead(
+        {"last_conv": backbone.feature_info["last_conv"]}, size=(96, 96), class_names=["a"]
+    )
     multibox: Loss = MultiBoxLoss()
     focal: Loss = SigmoidFocalLoss()
-    metric: Metric = CocoMeanAP()
     assert isinstance(backbone, Backbone)
     assert isinstance(head, Head)
+    assert isinstance(classifier, Head)
     assert isinstance(multibox, Loss)
     assert isinstance(focal, Loss)
-    assert_has(metric, Metric)
+    for metric in (CocoMeanAP(), Accuracy(), MeanIoU()):
+        assert_has(metric, Metric)
 
 
-@pytest.mark.parametrize("dataset", [CocoDetection, VocDetection, YoloDetection, Shapes])
+@pytest.mark.parametrize("dataset", [CocoDetection, VocDetection, YoloDetection, Shapes, ImageFolder, ShapeCrops])
 def test_every_format_keeps_the_protocol_of_data_sets(dataset: type) -> None:
     methods = {name for name in vars(Dataset) if callable(getattr(Dataset, name)) and not name.startswith("_")}
-    assert {"path_of", "coco_ground_truth"} <= methods
+    methods |= {"coco_ground_truth"} if dataset not in (ImageFolder, ShapeCrops) else set()
+    assert {"path_of"} <= methods
     assert {name for name in ({*methods, "__len__", "__getitem__"}) if not hasattr(dataset, name)} == set()
 
 
 def assert_has(thing: object, protocol: type) -> None:
     wanted = {name for name in vars(protocol) if not name.startswith("_")}
     assert wanted
-    assert {name for name in wanted if not callable(getattr(thing, name, None))} == set()
+    assert {name for name in wanted if not hasattr(thing, name)} == set()
 
 
 @pytest.mark.parametrize(("scores", "loss"), [("softmax", MultiBoxLoss()), ("sigmoid", SigmoidFocalLoss())])
