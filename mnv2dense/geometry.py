@@ -42,8 +42,8 @@ class Fit(NamedTuple):
 
     scale_x: float
     scale_y: float
-    offset_x: int
-    offset_y: int
+    offset_x: float
+    offset_y: float
 
 
 def fit(height: int, width: int, size: tuple[int, int], mode: ResizeMode = "squash") -> Fit:
@@ -53,6 +53,10 @@ def fit(height: int, width: int, size: tuple[int, int], mode: ResizeMode = "squa
         ValueError: for a picture or an input without pixels, or an unknown mode.
     """
     inner_height, inner_width = _inner_size(height, width, size, mode)
+    if mode == "crop":
+        rows, columns = _window(height, width, size, mode)
+        scale_y, scale_x = size[0] / (rows.stop - rows.start), size[1] / (columns.stop - columns.start)
+        return Fit(scale_x, scale_y, -columns.start * scale_x, -rows.start * scale_y)
     return Fit(
         scale_x=inner_width / width,
         scale_y=inner_height / height,
@@ -85,8 +89,9 @@ def resize(
         )
     height, width = int(image.shape[1]), int(image.shape[2])
     inner_size = _inner_size(height, width, size, mode)
-    inner = F.interpolate(image[None], inner_size, mode="bilinear", antialias=True)[0]
-    return _place(inner.contiguous(), size, pad_value), fit(height, width, size, mode)
+    seen = image[:, *_window(height, width, size, mode)]
+    inner = F.interpolate(seen[None], inner_size, mode="bilinear", antialias=True)[0]
+    return _pad(inner.contiguous(), size, pad_value), fit(height, width, size, mode)
 
 
 def resize_mask(mask: Tensor, size: tuple[int, int], mode: ResizeMode = "squash") -> Tensor:
@@ -100,9 +105,11 @@ def resize_mask(mask: Tensor, size: tuple[int, int], mode: ResizeMode = "squash"
     Returns:
         uint8 [H, W], ``IGNORE_INDEX`` around a letterboxed picture.
     """
-    inner_size = _inner_size(int(mask.shape[0]), int(mask.shape[1]), size, mode)
-    inner = F.interpolate(mask[None, None], inner_size, mode="nearest-exact")[0]
-    return _place(inner, size, IGNORE_INDEX)[0]
+    height, width = int(mask.shape[0]), int(mask.shape[1])
+    inner_size = _inner_size(height, width, size, mode)
+    seen = mask[_window(height, width, size, mode)]
+    inner = F.interpolate(seen[None, None], inner_size, mode="nearest-exact")[0]
+    return _pad(inner, size, IGNORE_INDEX)[0]
 
 
 def boxes_to_input(boxes: Tensor, scales: Tensor, offsets: Tensor) -> Tensor:
@@ -153,13 +160,13 @@ def infos(image_ids: Sequence[int], sizes: Sequence[tuple[int, int]], fits: Sequ
 
 
 def _inner_size(height: int, width: int, size: tuple[int, int], mode: ResizeMode) -> tuple[int, int]:
-    """Rows and columns that the picture itself takes in the model's input."""
+    """Rows and columns that the picture, or what is seen of it, takes in the model's input."""
     if min(height, width, *size) < 1:
         raise ValueError(
             f"cannot resize {height} x {width} to {size[0]} x {size[1]} (height x width): "
             "both need at least one pixel each way."
         )
-    if mode == "squash":
+    if mode in ("squash", "crop"):
         return size
     if mode == "letterbox":
         scale = min(size[0] / height, size[1] / width)
@@ -168,20 +175,25 @@ def _inner_size(height: int, width: int, size: tuple[int, int], mode: ResizeMode
             min(size[0], max(1, round(height * scale))),
             min(size[1], max(1, round(width * scale))),
         )
-    if mode == "crop":
-        scale = max(size[0] / height, size[1] / width) / CROP_FRACTION
-        return max(size[0], round(height * scale)), max(size[1], round(width * scale))
     raise ValueError(f"resize mode {mode!r} is unknown; choose one of {', '.join(RESIZE_MODES)}.")
 
 
-def _place(inner: Tensor, size: tuple[int, int], value: int) -> Tensor:
-    """Centre [C, h, w] in [C, H, W]: padded (an odd pixel to the right and below), or cut where it is larger."""
+def _window(height: int, width: int, size: tuple[int, int], mode: ResizeMode) -> tuple[slice, slice]:
+    """Rows and columns of the picture that are seen: cut before resizing, so that a sliver does not become huge."""
+    if mode != "crop":
+        return slice(None), slice(None)
+    scale = max(size[0] / height, size[1] / width) / CROP_FRACTION
+    rows, columns = (max(1, round(side / scale)) for side in size)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return slice(top, top + rows), slice(left, left + columns)
+
+
+def _pad(inner: Tensor, size: tuple[int, int], value: int) -> Tensor:
+    """Centre [C, h, w] in [C, H, W]; an odd pixel goes to the right and below."""
     channels, height, width = inner.shape
     if (height, width) == tuple(size):
         return inner
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    if height >= size[0] and width >= size[1]:
-        return inner[:, -top : size[0] - top, -left : size[1] - left].contiguous()
     padded = inner.new_full((channels, *size), value)
     padded[:, top : top + height, left : left + width] = inner
     return padded

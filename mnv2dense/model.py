@@ -66,6 +66,8 @@ class DenseModel(nn.Module):
         super().__init__()
         if resize not in RESIZE_MODES:
             raise ValueError(f"resize={resize!r} must be one of {', '.join(RESIZE_MODES)}.")
+        if resize == "crop" and getattr(head, "task", None) == "detection":
+            raise ValueError("resize='crop' would cut objects off: choose squash or letterbox for boxes.")
         self.normalize = Normalize(backbone.mean, backbone.std)  # type: ignore[arg-type]
         self.backbone = backbone
         self.head = head

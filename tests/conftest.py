@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -22,3 +23,17 @@ def shared() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder.absolute()
+
+
+# Their answers prove that weights load right; tests skip where one is missing, unless MNV2DENSE_REQUIRE_PEERS is set.
+PEERS = (
+    *("ai_edge_litert", "h5py", "huggingface_hub", "keras", "segmentation_models_pytorch", "timm", "torchvision"),
+    "transformers",
+)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if os.environ.get("MNV2DENSE_REQUIRE_PEERS"):
+        missing = [name for name in PEERS if importlib.util.find_spec(name) is None]
+        if missing:
+            raise pytest.UsageError(f'{", ".join(missing)} not installed: pip install -e ".[dev,parity]"')

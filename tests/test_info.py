@@ -76,6 +76,9 @@ def test_a_checkpoint_is_shown_at_its_own_size(tmp_path: Path) -> None:
     [
         ("size=20", "size=20: a side of at least 32 pixels, or height and width: size=192, size=[192,256]"),
         ("size=[96]", "a side of at least 32 pixels, or height and width"),
+        ("size=100.5", "size=100.5: a side of at least 32 pixels"),
+        ("classes=0", "classes=0: a whole number, 1 or more"),
+        ("classes=many", "classes=many: a whole number"),
         ("dtype=int8", "dtype=int8: choose one of float32, float16, bfloat16"),
         ("depth=0", "depth=0: the parts of a layer's name that a row goes by, 1 or more"),
         ("sise=3", "sise: there is no such option; did you mean size?"),

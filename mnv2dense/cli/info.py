@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mnv2dense.checkpoint import load_model
 from mnv2dense.cli.parts import packages_of
@@ -22,7 +22,8 @@ def _info(config: DictConfig) -> None:
     dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
     if config.dtype not in dtypes:
         raise ValueError(f"dtype={config.dtype}: choose one of {', '.join(dtypes)}.")
-    sides = [config.size] * 2 if isinstance(config.size, int) else list(config.size or config.model.size)
+    wanted = config.size if config.size is not None else config.model.size
+    sides = list(wanted) if isinstance(wanted, ListConfig) else [wanted] * 2
     if len(sides) != 2 or not all(isinstance(side, int) and side >= 32 for side in sides):
         raise ValueError(
             f"size={config.size}: a side of at least 32 pixels, or height and width: size=192, size=[192,256]."
@@ -32,7 +33,11 @@ def _info(config: DictConfig) -> None:
         sides = sides if config.size else list(model.size)
         title = str(config.checkpoint)
     else:
-        classes = config.classes or {"detection": 80, "segmentation": 21}.get(config.task, 1000)
+        classes = config.classes
+        if classes is None:
+            classes = {"detection": 80, "segmentation": 21}.get(config.task, 1000)
+        if not isinstance(classes, int) or classes < 1:
+            raise ValueError(f"classes={classes}: a whole number, 1 or more.")
         parts = {key: OmegaConf.to_container(config[key], resolve=True) for key in ("backbone", "head")}
         names = [str(label) for label in range(classes)]
         model = build_model({"size": sides, "class_names": names, **parts}, packages=packages_of(parts))

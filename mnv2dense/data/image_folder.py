@@ -55,10 +55,9 @@ class ImageFolder:
         if not self.class_names:
             raise ValueError(f"{folder}: holds no folders; each class needs one with its pictures.")
         unknown = sorted(set(self.class_names) ^ set(found))
-        if unknown:
-            raise ValueError(
-                f"{folder}: its folders and data.class_names differ in {', '.join(unknown[:8])}; list each folder once."
-            )
+        if unknown or len(self.class_names) != len(found):
+            where = f" in {', '.join(unknown[:8])}" if unknown else ""
+            raise ValueError(f"{folder}: its folders and data.class_names differ{where}; list each folder once.")
         paths: list[Path] = []
         labels: list[int] = []
         for label, name in enumerate(self.class_names):

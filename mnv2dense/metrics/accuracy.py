@@ -99,4 +99,7 @@ def _gathered(seen: dict[int, tuple[int, int, int]]) -> dict[int, tuple[int, int
         return seen
     shares: list[dict[int, tuple[int, int, int]] | None] = [None] * distributed.get_world_size()
     distributed.all_gather_object(shares, seen)
-    return {image_id: row for share in shares if share for image_id, row in share.items()}
+    gathered: dict[int, tuple[int, int, int]] = {}
+    for share in shares:  # of a picture that two saw, the lower rank's result counts
+        gathered = (share or {}) | gathered
+    return gathered

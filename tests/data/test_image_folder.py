@@ -41,6 +41,8 @@ def test_the_order_of_classes_can_be_given(root: Path) -> None:
     assert ImageFolder(root=root, class_names=["dog", "cat", "Äpfel & Co"])[0].path.parent.name == "dog"
     with pytest.raises(ValueError, match=r"data.class_names differ in owl, Äpfel & Co; list each folder once"):
         ImageFolder(root=root, class_names=["dog", "cat", "owl"])
+    with pytest.raises(ValueError, match=r"data.class_names differ; list each folder once"):
+        ImageFolder(root=root, class_names=["dog", "cat", "Äpfel & Co", "cat"])
 
 
 def test_a_limit_keeps_every_class(root: Path) -> None:

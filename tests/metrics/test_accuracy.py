@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import distributed
 
 from mnv2dense.metrics.accuracy import Accuracy
 from mnv2dense.types import Batch, Classification, Infos, Sample
@@ -85,3 +86,26 @@ def test_predictions_and_confusion_are_written(tmp_path: Path) -> None:
         {"image_id": 2, "truth": "a", "predicted": "b"},
     ]
     assert (tmp_path / "confusion.png").stat().st_size > 1000
+
+
+# Both processes see picture 3, and not with the same result, as padded shards do: the lower rank's counts.
+_SHARDS = {0: ([3, 0, 1], [0, 0, 1], [0, 0, 2]), 1: ([2, 3], [1, 0], [1, 5])}
+
+
+def _score_a_shard(rank: int, folder: str) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    metric = bound()
+    ids, labels, guesses = _SHARDS[rank]
+    metric.update([ranked(guess) for guess in guesses], batch(ids, labels))
+    Path(folder, f"{rank}.json").write_text(json.dumps([metric.compute(), metric.compute()]))
+    distributed.destroy_process_group()
+
+
+def test_two_processes_count_every_picture_once(tmp_path: Path) -> None:
+    torch.multiprocessing.start_processes(_score_a_shard, args=(str(tmp_path),), nprocs=2, start_method="spawn")
+    alone = bound()
+    alone.update([ranked(0), ranked(0), ranked(2), ranked(1)], batch([3, 0, 1, 2], [0, 0, 1, 1]))
+    expected = alone.compute()
+    assert expected["top1"] == 0.75
+    for rank in range(2):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == [expected, expected]
