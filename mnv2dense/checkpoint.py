@@ -6,7 +6,6 @@ plain config and the weights to use (averaged ones where training averaged). Rea
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from mnv2dense.atomic_file import atomic_write
 from mnv2dense.checkpoint_file import ENTRY, FORMAT, CheckpointError, find_checkpoint, read_checkpoint
-from mnv2dense.model import DenseModel, build_model, model_from
+from mnv2dense.model import DenseModel, model_from, restore_model
 from mnv2dense.pretrained import read_pretrained
 
 
@@ -60,12 +59,10 @@ def load_model(
     file = find_checkpoint(path)
     entry = read_checkpoint(file)[ENTRY]
     try:
-        model = build_model(entry["config"], packages=packages)
-        model.load_state_dict(entry["weights"])
-    except (ValueError, RuntimeError, TypeError, KeyError, AttributeError, IndexError) as error:
-        # Of a wrong width torch lists every tensor.
-        raise CheckpointError(f"{file}: {textwrap.shorten(str(error), 400)}") from error
-    return model.to(device).eval()
+        model = restore_model(entry["config"], entry["weights"], packages=packages)
+    except ValueError as error:
+        raise CheckpointError(f"{file}: {error}") from error
+    return model.to(device)
 
 
 # Files that others keep weights in. `.pt` and `.ckpt` are our own as well, and asked for our entry.

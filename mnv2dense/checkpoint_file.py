@@ -21,6 +21,10 @@ class CheckpointError(ValueError):
     """A file that cannot be used as a checkpoint; the message names it, what is wrong and what to do."""
 
 
+class ForeignFileError(CheckpointError):
+    """A file that can be read, and is no checkpoint of ours."""
+
+
 def find_checkpoint(path: str | Path, *, names: Sequence[str] = ("best.ckpt", "last.ckpt")) -> Path:
     """The file itself, or the first of ``names`` in a run folder.
 
@@ -45,7 +49,8 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     """Everything in a checkpoint, read without running anything it may contain.
 
     Raises:
-        CheckpointError: damaged, foreign, or holding pickled objects that would run code.
+        ForeignFileError: it is not one of ours.
+        CheckpointError: damaged, or holding pickled objects that would run code.
     """
     try:
         with warnings.catch_warnings():  # torch warns of pickles that it is about to refuse
@@ -63,19 +68,24 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     content = content if isinstance(content, dict) else {}
     entry = content.get(ENTRY)
     if not isinstance(entry, dict) or not {"format", "config", "weights"} <= entry.keys():
-        raise CheckpointError(
+        raise ForeignFileError(
             f"{file} is not a checkpoint of mnv2dense: it has no entry {ENTRY!r}. "
             "Backbones of other projects go to backbone.weights=."
         )
     if entry["format"] != FORMAT:
         raise CheckpointError(f"{file} has format {entry['format']}, this version reads {FORMAT}: update mnv2dense.")
+    config, weights = entry["config"], entry["weights"]
+    if not isinstance(config, dict) or not isinstance(weights, dict):
+        raise CheckpointError(f"{file}: its entry {ENTRY!r} holds no config or no weights; get the file again.")
+    if not all(isinstance(tensor, torch.Tensor) for tensor in weights.values()):
+        raise CheckpointError(f"{file}: its weights are not tensors alone; get the file again.")
     return dict(content)
 
 
 def is_own_checkpoint(path: Path) -> bool:
     """Whether this is a run folder with a checkpoint in it, or a .ckpt file."""
     if path.is_file():
-        return path.suffix == ".ckpt"
+        return path.suffix.lower() == ".ckpt"
     try:
         find_checkpoint(path)
     except FileNotFoundError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 from mnv2dense.atomic_file import atomic_write
 from mnv2dense.checkpoint import load_model
 from mnv2dense.checkpoint_file import ENTRY, FORMAT, CheckpointError
-from mnv2dense.model import DenseModel, build_model
+from mnv2dense.model import DenseModel, restore_model
 from mnv2dense.pretrained.named import resolve
 from mnv2dense.pretrained.own_folder import is_own_folder, read_own_folder
 from mnv2dense.weights_out import save_safetensors
@@ -50,12 +49,10 @@ def from_pretrained(
         return load_model(path, device=device, packages=packages)
     entry = read_own_folder(path)
     try:
-        model = build_model(entry["config"], packages=packages)
-        model.load_state_dict(entry["weights"])
-    except (ValueError, RuntimeError, TypeError, KeyError, AttributeError, IndexError) as error:
-        # Of a wrong width torch lists every tensor.
-        raise CheckpointError(f"{path}: {textwrap.shorten(str(error), 400)}") from error
-    return model.to(device).eval()
+        model = restore_model(entry["config"], entry["weights"], packages=packages)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return model.to(device)
 
 
 def save_pretrained(

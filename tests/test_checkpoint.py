@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import contextlib
+import json
 import pickle
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from mnv2dense.checkpoint import (
     CheckpointError,
@@ -16,7 +20,7 @@ from mnv2dense.checkpoint import (
     save_model,
 )
 from mnv2dense.checkpoint_file import find_checkpoint
-from mnv2dense.model import DenseModel
+from mnv2dense.model import DenseModel, build_model
 from tests.tiny import pictures, tiny_model
 
 
@@ -167,3 +171,103 @@ def test_weights_of_which_none_fits_are_an_error(model: DenseModel, tmp_path: Pa
     torch.save({"mnv2dense": entry}, tmp_path / "other.ckpt")
     with pytest.raises(CheckpointError, match=r"none of its tensors fits this model; is it of another width"):
         load_weights(tiny_model(), tmp_path / "other.ckpt")
+
+
+FACTORY = "mnv2dense.backbones.mobilenet_v2.mobilenet_v2"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"_target_": FACTORY}, r"backbone\._target_=.* is refused: a file may name"),
+        ({"weights": "secret.pth"}, "backbone names weights of its own, which is refused"),
+        ({"_target_": FACTORY, "options": [{"weights": "secret.pth"}]}, "backbone names weights of its own"),
+        ({"_target_": "mnv2dense.reuse.timm.TimmBackbone", "features": None}, r"backbone\._target_=.* is refused"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".ckpt", ".pt", ".safetensors"])
+def test_a_config_in_a_file_may_name_no_other_weights(
+    model: DenseModel, tmp_path: Path, suffix: str, change: dict[str, Any], message: str
+) -> None:
+    """Reading them would end in FileNotFoundError."""
+    entry = model_entry(model)
+    entry["config"] = entry["config"] | {"backbone": entry["config"]["backbone"] | change}
+    path = tmp_path / f"hostile{suffix}"
+    if suffix == ".safetensors":
+        entry = {"format": 1, "config": entry["config"]}
+        save_file(model.state_dict(), path, metadata={"mnv2dense": json.dumps(entry)})
+        message = f"{message}|not a MobileNetV2|its backbone has no option"
+    else:
+        torch.save({"mnv2dense": entry}, path)
+    with pytest.raises(ValueError, match=message):
+        load_model(path)
+
+
+def test_a_small_file_cannot_ask_for_a_large_model(model: DenseModel, tmp_path: Path) -> None:
+    """Of width 16 one tensor is larger than the file; it is never made."""
+    entry = model_entry(model)
+    entry["config"] = entry["config"] | {"backbone": entry["config"]["backbone"] | {"width_mult": 16.0}}
+    torch.save({"mnv2dense": entry}, tmp_path / "large.ckpt")
+    entry["weights"] = dict(build_on_meta(entry["config"]))
+    torch.save({"mnv2dense": entry}, tmp_path / "spread.ckpt")
+    with _largest_allocation(100_000_000):
+        with pytest.raises(CheckpointError, match=r"large\.ckpt: \d+ tensors are missing or of another shape"):
+            load_model(tmp_path / "large.ckpt")
+        with pytest.raises(CheckpointError, match=r"spread\.ckpt: .* is spread over .* fewer values are in the file"):
+            load_model(tmp_path / "spread.ckpt")
+
+
+def build_on_meta(config: dict[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Tensors of a model's shapes that each hold a single value."""
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in build_model(config).state_dict().items()}
+    for name, shape in shapes.items():
+        yield name, torch.zeros(()).expand(shape)
+
+
+@contextlib.contextmanager
+def _largest_allocation(limit: int) -> Iterator[None]:
+    """Fail where the process's memory grows by more bytes than ``limit``."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < limit
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"width_mult": 17}, "width_mult=17 must be positive, and at most 16"),
+        ({"width_mult": "abc"}, "width_mult='abc' must be a number"),
+        ({"depth_mult": 1e9}, "depth_mult=1000000000.0 must be at least 1, the paper's depth, and at most 8"),
+        ({"expansion": 10**9}, "expansion=1000000000 must be a whole number, 1 to 64"),
+        ({"std": [0, 0, 0]}, "std=.* so it must be above 0"),
+        ({"unknown": 1}, "'unknown'"),
+    ],
+)
+def test_values_out_of_range_in_a_file_are_named(
+    model: DenseModel, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    entry = model_entry(model)
+    entry["config"] = entry["config"] | {"backbone": entry["config"]["backbone"] | change}
+    torch.save({"mnv2dense": entry}, tmp_path / "off.ckpt")
+    with pytest.raises(CheckpointError, match=rf"off\.ckpt: .*{message}"):
+        load_model(tmp_path / "off.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"size": [10**9, 10**9]}, r"model\.size=\[1000000000, 1000000000\]: both sides must be at most 16384"),
+        ({"size": "large"}, r"model\.size='large' must be \[height, width\]"),
+        ({"class_names": 3}, "config cannot be built"),
+        ({"head": 3}, "head=3 must be a table of options"),
+    ],
+)
+def test_other_parts_of_a_config_that_are_off_are_named(
+    model: DenseModel, tmp_path: Path, config: dict[str, Any], message: str
+) -> None:
+    entry = model_entry(model)
+    entry["config"] = entry["config"] | config
+    torch.save({"mnv2dense": entry}, tmp_path / "off.ckpt")
+    with pytest.raises(CheckpointError, match=message):
+        load_model(tmp_path / "off.ckpt")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast, final
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -188,12 +190,20 @@ class MobileNetV2(nn.Module):
         std: Sequence[float] = (0.5, 0.5, 0.5),
     ) -> None:
         super().__init__()
-        _check_numbers(width_mult=width_mult, depth_mult=depth_mult, expansion=expansion)
+        _check_numbers(
+            width_mult=width_mult,
+            depth_mult=depth_mult,
+            expansion=expansion,
+            norm_eps=norm_eps,
+            norm_momentum=norm_momentum,
+        )
         _check_choice("output_stride", output_stride, (8, 16, 32))
         _check_choice("padding", padding, ("torch", "tf"))
         _check_choice("bottleneck", bottleneck, ("linear", "relu6"))
         _check_choice("shortcut", shortcut, ("bottleneck", "expansion", "none"))
         _check_features(features)
+        self.mean = _three(mean, "mean")
+        self.std = _three(std, "std")
         config: dict[str, Any] = {
             "_target_": "mnv2dense.backbones.mobilenet_v2.MobileNetV2",
             "width_mult": width_mult,
@@ -206,12 +216,10 @@ class MobileNetV2(nn.Module):
             "padding": padding,
             "norm_eps": norm_eps,
             "norm_momentum": norm_momentum,
-            "mean": list(mean),
-            "std": list(std),
+            "mean": list(self.mean),
+            "std": list(self.std),
         }
         self.config = config  # annotated in two lines: TorchScript warns of an annotated attribute
-        self.mean = _three(mean, "mean")
-        self.std = _three(std, "std")
         layer: dict[str, Any] = {"padding": padding, "norm_eps": norm_eps, "norm_momentum": norm_momentum}
         plan = layout(width_mult=width_mult, depth_mult=depth_mult, scale_ends=scale_ends, expansion=expansion)
         deepest = max(features, key=FEATURE_NAMES.index)
@@ -352,8 +360,12 @@ def mobilenet_v2(
         return MobileNetV2(output_stride=output_stride, features=features, **options)
     pretrained = read_pretrained(weights)
     _check_shape(weights, pretrained, {name: value for name, value in shape.items() if value is not None})
-    model = MobileNetV2(output_stride=output_stride, features=features, **(pretrained.options | options))
-    wanted = model.state_dict()
+    options = pretrained.options | options
+    try:
+        with torch.device("meta"):  # shapes alone: a small file must not ask for a large network
+            wanted = MobileNetV2(output_stride=output_stride, features=features, **options).state_dict()
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{weights}: {error}") from error
     missing = sorted(wanted.keys() - pretrained.backbone.keys())
     if missing:
         raise ValueError(
@@ -366,6 +378,7 @@ def mobilenet_v2(
             f"{weights}: {unfit[0]!r} is {list(pretrained.backbone[unfit[0]].shape)} in the file and "
             f"{list(wanted[unfit[0]].shape)} in the model; its tensors and its config do not belong together."
         )
+    model = MobileNetV2(output_stride=output_stride, features=features, **options)
     model.load_state_dict({name: pretrained.backbone[name] for name in wanted})
     return model
 
@@ -390,13 +403,28 @@ def _check_shape(weights: str | Path, pretrained: Pretrained, asked: dict[str, A
             )
 
 
-def _check_numbers(*, width_mult: float, depth_mult: float, expansion: int) -> None:
-    if width_mult <= 0:
-        raise ValueError(f"width_mult={width_mult} must be positive; the paper's are 0.35, 0.5, 0.75, 1.0, 1.3, 1.4.")
-    if depth_mult < 1:
-        raise ValueError(f"depth_mult={depth_mult} must be at least 1, the paper's depth.")
-    if expansion != int(expansion) or expansion < 1:
-        raise ValueError(f"expansion={expansion} must be a whole number, 1 or more; the paper's is 6.")
+def _check_numbers(**options: float) -> None:
+    for name, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(f"{name}={value!r} must be a number.")
+    width_mult, depth_mult, expansion = options["width_mult"], options["depth_mult"], options["expansion"]
+    # The upper ends keep a slip, or a file from somewhere, from filling the memory.
+    if not 0 < width_mult <= 16:
+        raise ValueError(
+            f"width_mult={width_mult} must be positive, and at most 16; the paper's are 0.35, 0.5, 0.75, 1.0, 1.3, 1.4."
+        )
+    if not 1 <= depth_mult <= 8:
+        raise ValueError(f"depth_mult={depth_mult} must be at least 1, the paper's depth, and at most 8.")
+    if not 1 <= expansion <= 64 or expansion != int(expansion):
+        raise ValueError(f"expansion={expansion} must be a whole number, 1 to 64; the paper's is 6.")
+    if not 0 < options["norm_eps"] < 1:
+        raise ValueError(
+            f"norm_eps={options['norm_eps']} must be above 0 and below 1; TensorFlow's is 1e-3, torch's 1e-5."
+        )
+    if not 0 <= options["norm_momentum"] <= 1:
+        raise ValueError(
+            f"norm_momentum={options['norm_momentum']} must be from 0 to 1; TensorFlow's is 0.003, torch's 0.1."
+        )
 
 
 def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
@@ -413,6 +441,10 @@ def _check_features(features: Sequence[str]) -> None:
 
 
 def _three(values: Sequence[float], name: str) -> tuple[float, float, float]:
-    if len(values) != 3:
-        raise ValueError(f"{name}={list(values)} must have three values, one for each of R, G and B.")
-    return (float(values[0]), float(values[1]), float(values[2]))
+    try:
+        red, green, blue = (float(value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}={values!r} must have three values, numbers, one for each of R, G and B.") from error
+    if not all(map(math.isfinite, (red, green, blue))) or (name == "std" and min(red, green, blue) <= 0):
+        raise ValueError(f"{name}={list(values)}: pixels are divided by std, so it must be above 0, and all be finite.")
+    return red, green, blue

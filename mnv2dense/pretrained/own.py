@@ -13,7 +13,12 @@ from mnv2dense.checkpoint_file import ENTRY, FORMAT, CheckpointError, find_check
 from mnv2dense.pretrained.contents import Pretrained
 from mnv2dense.pretrained.own_folder import read_own_folder
 
-_TARGETS = ("mnv2dense.backbones.mobilenet_v2.MobileNetV2", "mnv2dense.backbones.mobilenet_v2.mobilenet_v2")
+# Not the function mobilenet_v2: it would read other files, and no model of ours names it in its config.
+_TARGET = "mnv2dense.backbones.mobilenet_v2.MobileNetV2"
+_OPTIONS = (
+    *("width_mult", "depth_mult", "scale_ends", "expansion", "bottleneck", "shortcut"),
+    *("padding", "norm_eps", "norm_momentum", "mean", "std"),
+)
 # Not of the weights: another head may want another one.
 _FREE = ("output_stride",)
 
@@ -75,17 +80,24 @@ def from_tensors(tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str], 
 
 def _from_parts(file: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Pretrained:
     """Split a model's config and tensors into backbone and head; one without a head is a backbone alone."""
+    for name in ("backbone", "head"):
+        if not isinstance(config.get(name, {}), Mapping):
+            raise CheckpointError(f"{file}: its config has {name}={config[name]!r}, not a table of options.")
     model = {name: value for name, value in config.items() if name != "backbone"}
     backbone = dict(config.get("backbone", {}))
     target = backbone.pop("_target_", None)
-    if target not in _TARGETS:
+    if target != _TARGET:
         raise CheckpointError(f"{file}: its backbone is {target}, not a MobileNetV2.")
+    free = {name: backbone.pop(name) for name in _FREE if name in backbone}
+    if strange := sorted(backbone.keys() - set(_OPTIONS)):
+        raise CheckpointError(f"{file}: its backbone has no option {strange[0]!r}; get the file again.")
+    if "width_mult" not in backbone:
+        raise CheckpointError(f"{file}: its backbone has no width_mult; get the file again.")
     parts: dict[str, dict[str, Tensor]] = {"backbone": {}, "head": {}}
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
         if part in parts:
             parts[part][rest] = tensor
-    free = {name: backbone.pop(name) for name in _FREE if name in backbone}
     return Pretrained(
         source="mnv2dense",
         backbone=parts["backbone"],

@@ -61,3 +61,22 @@ def test_metadata_that_is_off_is_refused(tmp_path: Path, entry: str, message: st
     save_file(mobilenet_v2(width_mult=0.35).state_dict(), path, metadata={"mnv2dense": entry})
     with pytest.raises(CheckpointError, match=message):
         read_pretrained(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weights": "secret.pth"}, "its backbone has no option 'weights'"),
+        ({"features": ["stride2"]}, "its backbone has no option 'features'"),
+        ({"_target_": "mnv2dense.backbones.mobilenet_v2.mobilenet_v2"}, "mobilenet_v2, not a MobileNetV2"),
+        ({"width_mult": "abc"}, "width_mult='abc' must be a number"),
+        ({"width_mult": 1e9}, "width_mult=1000000000.0 must be positive, and at most 16"),
+        ({"width_mult": 16}, r"is \[\d+, .*\] in the file and \[\d+, .*\] in the model"),
+    ],
+)
+def test_a_backbones_config_that_is_off_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    backbone = mobilenet_v2(width_mult=0.35)
+    backbone.config |= change
+    save_safetensors(backbone, tmp_path / "off.safetensors")
+    with pytest.raises(ValueError, match=rf"off\.safetensors: .*{message}"):
+        mobilenet_v2(weights=tmp_path / "off.safetensors")
