@@ -80,7 +80,9 @@ def test_there_is_a_group_for_every_part() -> None:
 
 @pytest.mark.parametrize("choice", every_choice())
 def test_every_choice_composes_and_its_options_are_those_of_its_class(choice: str) -> None:
-    config = composed(*task_of(choice), choice, *([] if choice.startswith("data=shapes") else ["data.root=x"]))
+    needed = [] if choice.startswith("data=shapes") else ["data.root=x"]
+    needed += ["data.class_names=[a]"] if choice == "data=mask_folder" else []
+    config = composed(*task_of(choice), choice, *needed)
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     found = dict(nodes(plain))
     assert {"backbone", "head", "loss", "metric", "optimizer", "schedule", "trainer"} <= found.keys()

@@ -1,0 +1,126 @@
+"""A folder of pictures beside a folder of masks; CamVid is one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import final
+
+from mnv2dense.class_lists import Palette
+from mnv2dense.data.box_table import BadPictures, usable_pictures
+from mnv2dense.data.masks import Mask, MaskRules, check_masks, read_mask
+from mnv2dense.data.pictures import list_pictures, read_picture
+from mnv2dense.types import Sample
+
+# Where pictures and masks of a split lie, by the customs there are.
+_LAYOUTS = (
+    ("{split}", "{split}annot"),
+    ("images/{split}", "masks/{split}"),
+    ("images/{split}", "labels/{split}"),
+    ("{split}/images", "{split}/masks"),
+    ("{split}/images", "{split}/labels"),
+)
+
+
+@final
+class MaskFolder:
+    """Pictures and PNG masks of the same names. All masks are read once at the start: wrong ones show before training.
+
+    Args:
+        root: the data set's folder.
+        split: which part of it.
+        class_names: the K classes, in the order of the masks' values.
+        images: folder of the split's pictures, relative to ``root``; None tries CamVid's layout (``train``,
+            ``trainannot``), ``images/train`` with ``masks/train``, and ``train/images`` with ``train/masks``.
+        masks: folder of the split's masks.
+        ignored: mask values that count nowhere, besides 255.
+        values: mask value -> class, where masks are numbered otherwise.
+        colors: [red, green, blue, class] of each colour, where masks are coloured pictures.
+        palette: RGB of each class for pictures; None takes the house's colours.
+        limit: only the first so many pictures.
+        bad_pictures: "error", or "skip" to leave damaged pictures out.
+
+    Attributes:
+        class_names: the K classes.
+        palette: as given.
+
+    Raises:
+        FileNotFoundError: folders are missing, or pictures have no masks.
+        ValueError: a mask that is wrong; the message names it.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        split: str,
+        class_names: Sequence[str],
+        images: str | None = None,
+        masks: str | None = None,
+        ignored: Sequence[int] = (),
+        values: Mapping[int, int] | None = None,
+        colors: Sequence[Sequence[int]] | None = None,
+        palette: Sequence[Sequence[int]] | None = None,
+        limit: int | None = None,
+        bad_pictures: BadPictures = "error",
+    ) -> None:
+        picture_folder, mask_folder = _folders(Path(root), split, images, masks)
+        pictures = list_pictures(picture_folder)
+        usable = usable_pictures(picture_folder, pictures, bad_pictures=bad_pictures, limit=limit)
+        self._pictures = [pictures[i] for i in usable]
+        self._masks = _masks_of(self._pictures, mask_folder)
+        self.class_names = tuple(class_names)
+        self.palette: Palette | None = None
+        if palette is not None:
+            self.palette = tuple((int(r), int(g), int(b)) for r, g, b in palette)
+        self._rules = MaskRules(
+            class_count=len(self.class_names),
+            ignored=tuple(ignored),
+            values=None if values is None else {int(value): int(label) for value, label in values.items()},
+            colors=None if colors is None else {(int(r), int(g), int(b)): int(k) for r, g, b, k in colors},
+        )
+        check_masks(self._pictures, self._masks, self._rules)
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, index: int) -> Sample:
+        path = self._pictures[index]
+        mask = self.mask_of(index + 1)
+        return Sample(read_picture(path), boxes=None, labels=None, mask=mask, image_id=index + 1, path=path)
+
+    def path_of(self, image_id: int) -> Path:
+        """Where the picture with this id lies; ids are 1, 2, 3, ... in the order of names."""
+        return self._pictures[image_id - 1]
+
+    def mask_of(self, image_id: int) -> Mask:
+        """The true classes of the picture with this id: uint8 [H, W], 255 ignored."""
+        return read_mask(self._masks[image_id - 1], self._rules)
+
+
+def _folders(root: Path, split: str, images: str | None, masks: str | None) -> tuple[Path, Path]:
+    if not root.is_dir():
+        raise FileNotFoundError(f"data.root={root}: no such folder (looked from {Path.cwd()}).")
+    if (images is None) != (masks is None):
+        raise ValueError(f"data.images={images} and data.masks={masks}: name both folders, or neither.")
+    pairs = [(images, masks)] if images is not None and masks is not None else _LAYOUTS
+    for first, second in pairs:
+        found = root / first.format(split=split), root / second.format(split=split)
+        if found[0].is_dir() and found[1].is_dir():
+            return found
+    tried = "; ".join(f"{first} with {second}".format(split=split) for first, second in pairs)
+    raise FileNotFoundError(
+        f"{root}: no folders of pictures and masks for split {split!r}. Looked for {tried}. Name them with data.images "
+        "and data.masks; {split} in them stands for the split."
+    )
+
+
+def _masks_of(pictures: Sequence[Path], folder: Path) -> list[Path]:
+    by_stem = {path.stem: path for path in list_pictures(folder)}
+    without = [path.name for path in pictures if path.stem not in by_stem]
+    if without:
+        raise FileNotFoundError(
+            f"{folder}: {len(without)} of {len(pictures)} pictures have no mask: {', '.join(without[:5])}"
+            f"{', ...' if len(without) > 5 else ''}. Name each mask like its picture, as PNG."
+        )
+    return [by_stem[path.stem] for path in pictures]
