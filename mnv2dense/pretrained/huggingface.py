@@ -10,6 +10,7 @@ from torch import Tensor
 from mnv2dense.class_lists import VOC_MASK_CLASSES, voc_palette
 from mnv2dense.layout import layout, scaled_channels
 from mnv2dense.pretrained.contents import Pretrained, architecture_of, classifier_config, renamed
+from mnv2dense.pretrained.entries import Entries
 
 # Each of these changes the network itself; weights of such a variant would load and answer wrongly.
 _PAPER = {"expand_ratio": 6.0, "first_layer_is_expansion": True, "finegrained_output": True, "hidden_act": "relu6"}
@@ -46,28 +47,42 @@ def from_tensors(
     Raises:
         ValueError: another architecture, a variant whose layout is not the paper's, or tensors missing.
     """
-    config, preprocessing = config or {}, preprocessing or {}
-    check_config(config)
+    check_config(config or {})
+    entries = Entries(config or {}, "config.json")
+    pictures = Entries(preprocessing or {}, "preprocessor_config.json")
     prefix = "mobilenet_v2." if any(name.startswith("mobilenet_v2.") for name in tensors) else ""
     backbone = renamed(tensors, {ours: prefix + theirs for ours, theirs in layer_names().items()})
-    width_mult = float(config["depth_multiplier"]) if "depth_multiplier" in config else None
+    has_width = "depth_multiplier" in entries.content
+    width_mult = entries.number("depth_multiplier", 1.0, low=0.01, high=16) if has_width else None
     head = renamed(tensors, {"classifier": "classifier"}) or renamed(tensors, _DEEPLAB_LAYERS)
+    mean, std = _normalisation(pictures)
     return Pretrained(
         source="Hugging Face",
         backbone=backbone,
         options={
             **architecture_of(backbone, width_mult=width_mult),
-            "padding": "tf" if config.get("tf_padding", True) else "torch",
-            "norm_eps": float(config.get("layer_norm_eps", 1e-3)),
+            "padding": "tf" if entries.flag("tf_padding", True) else "torch",
+            "norm_eps": entries.number("layer_norm_eps", 1e-3, low=1e-12, high=0.1),
             # transformers writes momentum=0.997 into torch's batch norm, which means the opposite there; TensorFlow's
             # decay of 0.997 is torch's momentum of 0.003. An entry is of our own writing.
-            "norm_momentum": float(config.get("norm_momentum", 0.003)),
-            "mean": tuple(preprocessing.get("image_mean") or _MEAN),
-            "std": tuple(preprocessing.get("image_std") or _STD),
+            "norm_momentum": entries.number("norm_momentum", 0.003, low=0, high=1),
+            "mean": mean,
+            "std": std,
         },
         head=head,
-        model=_model(config, preprocessing, head),
+        model=_model(entries, pictures, head),
     )
+
+
+def _normalisation(pictures: Entries) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std of pixels scaled to 0..1."""
+    if not pictures.flag("do_rescale", True):
+        raise pictures.error("do_rescale", "true: pictures come as bytes here, and are scaled to 0..1")
+    if abs(pictures.number("rescale_factor", 1 / 255) - 1 / 255) > 1e-6:
+        raise pictures.error("rescale_factor", "1/255: pictures are scaled to 0..1; write mean and std for that")
+    mean = pictures.three("image_mean", _MEAN)
+    std = pictures.three("image_std", _STD, positive=True)
+    return (mean, std) if pictures.flag("do_normalize", True) else ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 # Our name of each layer of the head -> transformers'.
@@ -78,25 +93,20 @@ _DEEPLAB_LAYERS = {"classifier": "segmentation_head.classifier.convolution"} | {
 }
 
 
-def _model(
-    config: Mapping[str, Any], preprocessing: Mapping[str, Any], head: Mapping[str, Tensor]
-) -> dict[str, Any] | None:
-    if not head:
+def _model(config: Entries, pictures: Entries, head: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    if "classifier.weight" not in head:
         return None
     columns = int(head["classifier.weight"].shape[0])
-    return (
-        _deeplab(config, preprocessing, columns)
-        if "pooling.0.weight" in head
-        else _classifier(config, preprocessing, columns)
-    )
+    build = _deeplab if "pooling.0.weight" in head else _classifier
+    return build(config, pictures, columns)
 
 
-def _deeplab(config: Mapping[str, Any], preprocessing: Mapping[str, Any], columns: int) -> dict[str, Any]:
+def _deeplab(config: Entries, pictures: Entries, columns: int) -> dict[str, Any]:
     """The paper's mobile form; 21 classes without names are VOC's, for which Google published weights."""
     voc = columns == len(VOC_MASK_CLASSES)
     names = _names(config, 0, columns) or (VOC_MASK_CLASSES if voc else [str(label) for label in range(columns)])
     return {
-        "size": list(_size(preprocessing, config.get("image_size", 513))),
+        "size": list(_size(config, pictures, 513)),
         "resize": "squash",
         "class_names": list(names),
         "head": {
@@ -105,17 +115,35 @@ def _deeplab(config: Mapping[str, Any], preprocessing: Mapping[str, Any], column
             "palette": [list(color) for color in voc_palette()] if voc else None,
             # TensorFlow's DeepLab resizes so, and its weights were trained with it.
             "align_corners": True,
-            "dropout": round(1 - float(config.get("classifier_dropout_prob", KEPT_IN_TRAINING)), 6),
+            "dropout": round(1 - config.number("classifier_dropout_prob", KEPT_IN_TRAINING, low=0.01, high=1), 6),
         },
-        "backbone": {"output_stride": int(config.get("output_stride", 16))},
+        "backbone": {"output_stride": _output_stride(config, 16)},
     }
 
 
-def _names(config: Mapping[str, Any], offset: int, columns: int) -> list[str] | None:
+def _output_stride(config: Entries, default: int) -> int:
+    stride = config.whole("output_stride", default, low=8, high=32)
+    if stride not in (8, 16, 32):
+        raise config.error("output_stride", "8, 16 or 32")
+    return stride
+
+
+def _labels(config: Entries) -> dict[int, str]:
+    """id2label: column -> name."""
+    try:
+        return {int(number): str(name) for number, name in config.table("id2label").items()}
+    except ValueError as error:
+        raise config.error("id2label", "a table of names by number, from 0 on") from error
+
+
+def _names(config: Entries, offset: int, columns: int) -> list[str] | None:
     """What id2label calls the columns, unless it merely numbers them."""
-    labels = {int(number): str(name) for number, name in config.get("id2label", {}).items()}
-    named = len(labels) == columns and not all(name.startswith("LABEL_") for name in labels.values())
-    return [labels[number] for number in range(offset, columns)] if named else None
+    labels = _labels(config)
+    if len(labels) != columns or all(name.startswith("LABEL_") for name in labels.values()):
+        return None
+    if sorted(labels) != list(range(columns)):
+        raise config.error("id2label", f"a table of names by number, 0 to {columns - 1}")
+    return [labels[number] for number in range(offset, columns)]
 
 
 def check_config(config: Mapping[str, Any]) -> None:
@@ -163,29 +191,36 @@ def has_width(width_mult: float) -> bool:
     return all(scaled_channels(round(c * width_mult), 1.0) == scaled_channels(c, width_mult) for c in table)
 
 
-def _classifier(config: Mapping[str, Any], preprocessing: Mapping[str, Any], columns: int) -> dict[str, Any]:
-    """1001 columns are TensorFlow's ImageNet, whose first is the background; an offset is of our own writing."""
-    offset = int(config.get("class_offset", 1 if columns == 1001 else 0))
+def _classifier(config: Entries, pictures: Entries, columns: int) -> dict[str, Any]:
+    offset = config.whole("class_offset", _background_columns(config, columns), low=0, high=columns - 1)
     model = classifier_config(
         columns - offset,
         class_offset=offset,
         names=_names(config, offset, columns),
-        size=_size(preprocessing, config.get("image_size", 224)),
+        size=_size(config, pictures, 224),
     )
-    if not preprocessing.get("do_center_crop", True):
+    if not pictures.flag("do_center_crop", True):
         model["resize"] = "squash"
-    if (dropout := float(config.get("classifier_dropout_prob", KEPT_IN_TRAINING))) != KEPT_IN_TRAINING:
+    dropout = config.number("classifier_dropout_prob", KEPT_IN_TRAINING, low=0, high=0.99)
+    if dropout != KEPT_IN_TRAINING:
         model["head"]["dropout"] = dropout
-    if config.get("output_stride", 32) != 32:
-        model["backbone"] = {"output_stride": int(config["output_stride"])}
+    if (stride := _output_stride(config, 32)) != 32:
+        model["backbone"] = {"output_stride": stride}
     return model
 
 
-def _size(preprocessing: Mapping[str, Any], image_size: int | list[int]) -> tuple[int, int]:
+def _background_columns(config: Entries, columns: int) -> int:
+    """1001 columns are TensorFlow's ImageNet, whose first is the background; unless that has a name of its own."""
+    first = _labels(config).get(0, "background")
+    return int(columns == 1001 and (first.lower() == "background" or first == "LABEL_0"))
+
+
+def _size(config: Entries, pictures: Entries, default: int) -> tuple[int, int]:
     """(height, width): what pictures are cut to, else what the config says."""
-    crop = preprocessing.get("crop_size") if preprocessing.get("do_center_crop", True) else preprocessing.get("size")
-    if isinstance(crop, Mapping) and {"height", "width"} <= crop.keys():
-        return int(crop["height"]), int(crop["width"])
-    if isinstance(image_size, int):
-        return image_size, image_size
-    return int(image_size[0]), int(image_size[1])
+    key = "crop_size" if pictures.flag("do_center_crop", True) else "size"
+    cut = pictures.content.get(key)
+    if isinstance(cut, Mapping) and not {"height", "width"} <= cut.keys():  # "shortest_edge" leaves the other open
+        cut = None
+    if cut is not None:
+        return pictures.sides(key, cut)
+    return config.sides("image_size", config.content.get("image_size", default))

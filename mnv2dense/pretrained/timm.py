@@ -16,6 +16,7 @@ from mnv2dense.pretrained.contents import (
     classifier_config,
     renamed,
 )
+from mnv2dense.pretrained.entries import Entries
 
 
 def recognises(tensors: Mapping[str, Tensor]) -> bool:
@@ -37,8 +38,9 @@ def from_tensors(tensors: Mapping[str, Tensor], *, config: Mapping[str, Any] | N
     architecture = str(config.get("architecture", "mobilenetv2"))
     if not architecture.startswith("mobilenetv2"):
         raise ValueError(f"its config.json has architecture={architecture!r}, this backbone takes mobilenetv2_*.")
+    entries = Entries(config, "config.json")
     # Older files have the entries of pretrained_cfg beside "architecture".
-    own: Mapping[str, Any] = config.get("pretrained_cfg") or config
+    own = Entries(entries.table("pretrained_cfg") or config, "config.json")
     backbone = renamed(tensors, _layer_names(tensors))
     head = renamed(tensors, {"classifier": "classifier"})
     return Pretrained(
@@ -49,19 +51,23 @@ def from_tensors(tensors: Mapping[str, Tensor], *, config: Mapping[str, Any] | N
             "padding": "torch",
             "norm_eps": 1e-5,
             "norm_momentum": 0.1,
-            "mean": tuple(own.get("mean") or IMAGENET_MEAN),
-            "std": tuple(own.get("std") or IMAGENET_STD),
+            "mean": own.three("mean", IMAGENET_MEAN),
+            "std": own.three("std", IMAGENET_STD, positive=True),
         },
         head=head,
-        model=_classifier(own, config, int(head["classifier.weight"].shape[0])) if head else None,
+        model=_classifier(own, config, int(head["classifier.weight"].shape[0]))
+        if "classifier.weight" in head
+        else None,
     )
 
 
-def _classifier(own: Mapping[str, Any], config: Mapping[str, Any], columns: int) -> dict[str, Any]:
-    names = config.get("label_names") or own.get("label_names")
-    listed = names if isinstance(names, list) and len(names) == columns else None
-    height, width = (own.get("input_size") or (3, 224, 224))[1:]
-    return classifier_config(columns, names=listed, size=(int(height), int(width)))
+def _classifier(own: Entries, config: Mapping[str, Any], columns: int) -> dict[str, Any]:
+    names = config.get("label_names") or own.content.get("label_names")
+    listed = [str(name) for name in names] if isinstance(names, list) and len(names) == columns else None
+    channels_and_sides = own.content.get("input_size") or (3, 224, 224)
+    if not isinstance(channels_and_sides, (list, tuple)) or len(channels_and_sides) != 3:
+        raise own.error("input_size", "three whole numbers: channels, height, width")
+    return classifier_config(columns, names=listed, size=own.sides("input_size", channels_and_sides[1:]))
 
 
 # Our part of a block -> timm's convolution and batch norm of it; its first stage has blocks without expansion.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,7 @@ from torch import nn
 from mnv2dense import load_model, mobilenet_v2, mobilenet_v2_classifier
 from mnv2dense.layout import FEATURE_NAMES
 from mnv2dense.pretrained.huggingface import has_width
+from mnv2dense.weights_out import to_huggingface
 from tests.pretrained.peers import SIZES, differences, randomised, relative_difference
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the peer's own
@@ -157,7 +159,7 @@ def test_another_width_is_refused_with_the_fix(shared: Path) -> None:
     [
         ({"model_type": "resnet"}, "config.json is of 'resnet', not of a MobileNetV2"),
         ({"finegrained_output": False}, "finegrained_output=False, but the paper's MobileNetV2 has True"),
-        ({"depth_multiplier": None}, "model.safetensors: .*NoneType"),
+        ({"depth_multiplier": None}, "model.safetensors: .*depth_multiplier=None, which must be a number from"),
         ({"depth_multiplier": 0.5}, r"shape \[32, 3, 3, 3\], but \[16, 3, 3, 3\] in a MobileNetV2 of width_mult=0.5"),
     ],
 )
@@ -168,3 +170,80 @@ def test_another_architecture_is_refused(shared: Path, tmp_path: Path, change: d
     shutil.copy(source / "model.safetensors", tmp_path)
     with pytest.raises(ValueError, match=message):
         mobilenet_v2(weights=tmp_path)
+
+
+def written(folder: Path, config: dict[str, object], preprocessing: dict[str, object], columns: int = 7) -> Path:
+    """A classifier with other entries in its two json files."""
+    save = to_huggingface(mobilenet_v2_classifier(columns, width_mult=0.35), folder)
+    for name, change in (("config.json", config), ("preprocessor_config.json", preprocessing)):
+        content = json.loads((save / name).read_text()) | change
+        (save / name).write_text(json.dumps({key: value for key, value in content.items() if value != "left out"}))
+    return save
+
+
+BY_NUMBER = {str(number): f"LABEL_{number}" for number in range(1001)}
+BY_NAME = {str(number): f"bird {number}" for number in range(1001)}
+
+
+@pytest.mark.parametrize(
+    ("labels", "offset"),
+    [
+        ("left out", 1),
+        (BY_NUMBER, 1),
+        (BY_NAME | {"0": "Background"}, 1),
+        (BY_NAME | {"0": "background"}, 1),
+        (BY_NAME, 0),
+    ],
+)
+def test_a_named_first_of_1001_classes_is_no_background(tmp_path: Path, labels: object, offset: int) -> None:
+    changes = {"class_offset": "left out", "id2label": labels, "label2id": "left out"}
+    model = load_model(written(tmp_path, changes, {}, 1001))
+    assert model.config["head"]["class_offset"] == offset
+    assert len(model.class_names) == 1001 - offset
+    if offset == 0:
+        assert model.class_names[0] == "bird 0"
+
+
+@pytest.mark.parametrize(
+    ("file", "entry", "value", "rule"),
+    [
+        ("config.json", "id2label", ["cat"] * 7, "a table of names by number"),
+        ("config.json", "id2label", {str(n): f"bird {n}" for n in range(1, 8)}, "a table of names by number, 0 to 6"),
+        ("config.json", "id2label", {"cat": 0}, "a table of names by number"),
+        ("config.json", "class_offset", 5000, "a whole number from 0 to 6"),
+        ("config.json", "class_offset", "x", "a whole number"),
+        ("config.json", "depth_multiplier", "x", "a number"),
+        ("config.json", "layer_norm_eps", -1, "a number"),
+        ("config.json", "layer_norm_eps", "x", "a number"),
+        ("config.json", "norm_momentum", 2, "a number from 0 to 1"),
+        ("config.json", "classifier_dropout_prob", "x", "a number"),
+        ("config.json", "output_stride", 12, "8, 16 or 32"),
+        ("config.json", "tf_padding", "no", "true or false"),
+        ("preprocessor_config.json", "image_std", [0, 0, 0], "three numbers above 0"),
+        ("preprocessor_config.json", "image_mean", [0.5], "three numbers, one for each"),
+        ("preprocessor_config.json", "image_mean", 0.5, "three numbers, one for each"),
+        ("preprocessor_config.json", "crop_size", "x", r"\(height, width\)"),
+        ("preprocessor_config.json", "crop_size", {"height": 10**6, "width": 10**6}, ".* at most 16384"),
+        ("preprocessor_config.json", "do_rescale", False, "true: pictures come as bytes"),
+        ("preprocessor_config.json", "rescale_factor", 1 / 127.5, "1/255"),
+    ],
+)
+def test_an_entry_that_is_off_is_named_with_its_file_and_value(
+    tmp_path: Path, file: str, entry: str, value: object, rule: str
+) -> None:
+    change = {entry: value}
+    folder = written(tmp_path, *((change, {}) if file == "config.json" else ({}, change)))
+    said = re.escape(f"its {file} has {entry}={value!r}, which must be ")
+    with pytest.raises(ValueError, match=rf"model\.safetensors: {said}{rule}"):
+        load_model(folder)
+
+
+def test_an_image_size_that_no_picture_has_is_named(tmp_path: Path) -> None:
+    folder = written(tmp_path, {"image_size": 1000000}, {"crop_size": "left out"})
+    with pytest.raises(ValueError, match=r"config\.json has image_size=1000000, which must be .* at most 16384"):
+        load_model(folder)
+
+
+def test_pictures_that_are_not_normalised_are_only_scaled(tmp_path: Path) -> None:
+    model = load_model(written(tmp_path, {}, {"do_normalize": False}))
+    assert (model.backbone.mean, model.backbone.std) == ((0, 0, 0), (1, 1, 1))

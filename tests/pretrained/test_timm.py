@@ -102,3 +102,21 @@ def test_a_network_that_shares_timms_names_is_refused(timm: ModuleType, tmp_path
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "mobilenetv3_small_050"}))
     with pytest.raises(ValueError, match=r"config.json is of 'mobilenetv3_small_050', not of a MobileNetV2"):
         mobilenet_v2(weights=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"pretrained_cfg": "none"}, "pretrained_cfg='none', which must be a table of entries"),
+        ({"pretrained_cfg": {"std": [0, 1, 1]}}, r"std=\[0, 1, 1\], which must be three numbers above 0"),
+        ({"pretrained_cfg": {"mean": 0.5}}, "mean=0.5, which must be three numbers"),
+        ({"pretrained_cfg": {"input_size": [224]}}, r"input_size=\[224\], which must be three whole numbers"),
+        ({"input_size": [3, 10**6, 10**6]}, "input_size=.* at most 16384"),
+    ],
+)
+def test_an_entry_that_is_off_is_named(tmp_path: Path, config: dict[str, object], message: str) -> None:
+    timm = pytest.importorskip("timm")
+    save_file(timm.create_model("mobilenetv2_035").state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "mobilenetv2_035", **config}))
+    with pytest.raises(ValueError, match=rf"model\.safetensors: its config\.json has {message}"):
+        load_model(tmp_path)
