@@ -15,12 +15,17 @@ from torch import Tensor
 
 from mnv2dense.atomic_file import atomic_write
 from mnv2dense.checkpoint_file import ENTRY, FORMAT, CheckpointError, find_checkpoint, read_checkpoint
-from mnv2dense.model import DenseModel, model_from, restore_model
+from mnv2dense.model import DenseModel, check_saveable, model_from, restore_model
 from mnv2dense.pretrained import read_pretrained
 
 
 def model_entry(model: DenseModel, weights: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
-    """What goes under ``"mnv2dense"`` in a checkpoint; ``weights`` stand in for the model's own if given."""
+    """What goes under ``"mnv2dense"`` in a checkpoint; ``weights`` stand in for the model's own if given.
+
+    Raises:
+        ValueError: a copy for inference, which no file describes.
+    """
+    check_saveable(model)
     return {
         "format": FORMAT,
         "config": model.config,
@@ -32,10 +37,14 @@ def save_model(model: DenseModel, path: str | Path) -> Path:
     """Write a model alone, without optimiser or history; :func:`load_model` reads it.
 
     The file appears whole or not at all: it is written beside its target and moved there.
+
+    Raises:
+        ValueError: a copy of :func:`mnv2dense.split_inference`; save the original.
     """
     path = Path(path)
+    entry = model_entry(model)
     with atomic_write(path) as file:
-        torch.save({ENTRY: model_entry(model)}, file)
+        torch.save({ENTRY: entry}, file)
     return path
 
 

@@ -13,7 +13,7 @@ import torch
 from mnv2dense.atomic_file import atomic_write
 from mnv2dense.checkpoint import load_model
 from mnv2dense.checkpoint_file import ENTRY, FORMAT, CheckpointError
-from mnv2dense.model import DenseModel, restore_model
+from mnv2dense.model import DenseModel, check_saveable, restore_model
 from mnv2dense.pretrained.named import resolve
 from mnv2dense.pretrained.own_folder import is_own_folder, read_own_folder
 from mnv2dense.weights_out import save_safetensors
@@ -71,8 +71,10 @@ def save_pretrained(
         ``folder``.
 
     Raises:
+        ValueError: a copy of :func:`mnv2dense.split_inference`; save the original.
         OSError: the folder cannot be written.
     """
+    check_saveable(model)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.json"
@@ -114,9 +116,11 @@ def push_to_hub(
         The commit's address.
 
     Raises:
+        ValueError: a copy of :func:`mnv2dense.split_inference`, or a name that the hub cannot have.
         ImportError: huggingface_hub is not installed.
         OSError: not logged in, not allowed to, or no network.
     """
+    check_saveable(model)
     try:
         from huggingface_hub import HfApi
     except ImportError as error:

@@ -260,6 +260,22 @@ def _check_tensors(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], 
             raise ValueError(f"{name!r} is spread over {list(tensor.shape)}, but fewer values are in the file.")
 
 
+def check_saveable(model: nn.Module) -> None:
+    """Refuse a copy whose tensors are no longer those that its config describes.
+
+    Args:
+        model: a :class:`DenseModel` or a backbone.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if getattr(getattr(model, "backbone", model), "is_copy_for_inference", False):
+        raise ValueError(
+            "this model is a copy for inference, of split_inference, whose tensors are named otherwise: no file of it "
+            "could be read again. Save the original."
+        )
+
+
 def model_from(pretrained: Pretrained, weights: str | Path) -> DenseModel:
     """The whole model that foreign weights are, in eval mode.
 

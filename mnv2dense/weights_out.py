@@ -18,7 +18,7 @@ from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
 from mnv2dense.checkpoint_file import ENTRY, FORMAT
 from mnv2dense.geometry import CROP_FRACTION
 from mnv2dense.heads.classifier import ClassifierHead
-from mnv2dense.model import DenseModel
+from mnv2dense.model import DenseModel, check_saveable
 from mnv2dense.pretrained import huggingface, torchvision
 
 if TYPE_CHECKING:
@@ -161,8 +161,10 @@ def save_safetensors(model: DenseModel | MobileNetV2, path: str | Path) -> Path:
         The path.
 
     Raises:
-        ValueError: a name that does not end in ".safetensors", by which the file is recognised.
+        ValueError: a name that does not end in ".safetensors", by which the file is recognised; or a copy of
+            :func:`mnv2dense.split_inference`: save the original.
     """
+    check_saveable(model)
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"{path}: the name must end in .safetensors, by which the file is recognised when read.")

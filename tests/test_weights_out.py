@@ -19,6 +19,10 @@ from mnv2dense import (
     load_model,
     mobilenet_v2,
     mobilenet_v2_classifier,
+    push_to_hub,
+    save_model,
+    save_pretrained,
+    split_inference,
 )
 from mnv2dense.data.pictures import read_picture
 from mnv2dense.geometry import ResizeMode, resize
@@ -273,3 +277,18 @@ def test_a_config_written_for_transformers_is_json_that_people_can_read(tmp_path
         "model.safetensors",
         "preprocessor_config.json",
     ]
+
+
+def test_a_model_cut_into_groups_is_refused_by_all_that_save(tmp_path: Path) -> None:
+    """Its tensors have other names than its config's: the file could not be read again."""
+    cut = split_inference(mobilenet_v2_classifier(2, width_mult=0.35), 2)
+    for save in (
+        lambda: save_model(cut, tmp_path / "cut.ckpt"),
+        lambda: save_safetensors(cut, tmp_path / "cut.safetensors"),
+        lambda: save_safetensors(cut.backbone, tmp_path / "cut.safetensors"),  # type: ignore[arg-type]
+        lambda: save_pretrained(cut, tmp_path / "cut"),
+        lambda: push_to_hub(cut, "owner/cut"),
+    ):
+        with pytest.raises(ValueError, match=r"a copy for inference.* Save the original\."):
+            save()
+    assert list(tmp_path.iterdir()) == []
