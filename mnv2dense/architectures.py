@@ -12,9 +12,10 @@ from mnv2dense.geometry import ResizeMode
 from mnv2dense.heads.classifier import ClassifierHead
 from mnv2dense.heads.deeplab_v3 import DeepLabV3Head
 from mnv2dense.heads.ssdlite import SSDLiteHead
-from mnv2dense.model import DenseModel, model_from
+from mnv2dense.model import DenseModel
 from mnv2dense.pretrained import read_pretrained
 from mnv2dense.pretrained.contents import class_names_of
+from mnv2dense.restoring import model_from
 
 
 def ssdlite320_mobilenet_v2(

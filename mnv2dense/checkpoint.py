@@ -15,8 +15,13 @@ from torch import Tensor
 
 from mnv2dense.atomic_file import atomic_write
 from mnv2dense.checkpoint_file import ENTRY, FORMAT, CheckpointError, find_checkpoint, read_checkpoint
-from mnv2dense.model import DenseModel, check_saveable, model_from, restore_model
+from mnv2dense.model import DenseModel
 from mnv2dense.pretrained import read_pretrained
+from mnv2dense.pretrained.named import resolve
+from mnv2dense.pretrained.own_folder import is_own_folder, read_own_folder
+from mnv2dense.pretrained.reading import is_foreign
+from mnv2dense.pretrained.tensor_files import TORCH_SUFFIXES
+from mnv2dense.restoring import check_saveable, model_from, restore_model
 
 
 def model_entry(model: DenseModel, weights: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
@@ -55,31 +60,39 @@ def load_model(
 
     Args:
         path: a run folder (its best checkpoint is taken, else its last), a .ckpt file, or weights of a whole model
-            that :func:`mnv2dense.pretrained.read_pretrained` reads, such as a Hugging Face folder.
+            that :func:`mnv2dense.pretrained.read_pretrained` reads, such as a Hugging Face folder. A text may also be
+            a name or a repository of the Hugging Face hub, see :func:`mnv2dense.pretrained.named.resolve`.
         device: where the model goes.
         packages: packages whose classes the file may name; see :func:`mnv2dense.model.build_model`.
 
     Raises:
-        FileNotFoundError: nothing there.
+        FileNotFoundError: nothing there, here or on the hub.
+        DownloadError: the network failed; the message says how to go on by hand.
+        ValueError: weights of another project that are damaged, or a backbone without a head.
         CheckpointError: not a checkpoint of this project, damaged, or one that would run code.
+        ImportError: it is on the hub and huggingface_hub is not installed.
     """
-    if _is_foreign(Path(path)):
-        return model_from(read_pretrained(path), path).to(device)
-    file = find_checkpoint(path)
-    entry = read_checkpoint(file)[ENTRY]
+    named = resolve(path) if isinstance(path, str) else None
+    found = Path(path) if named is None else named
+    if is_own_folder(found):
+        return _restored(found, read_own_folder(found), packages).to(device)
+    if is_foreign(found):
+        return model_from(read_pretrained(found), found).to(device)
+    file = find_checkpoint(found)
     try:
-        model = restore_model(entry["config"], entry["weights"], packages=packages)
+        content = read_checkpoint(file)
+    except CheckpointError:
+        if file.suffix.lower() not in TORCH_SUFFIXES:
+            raise
+        return model_from(read_pretrained(file), file).to(device)
+    return _restored(file, content[ENTRY], packages).to(device)
+
+
+def _restored(file: Path, entry: Mapping[str, Any], packages: Sequence[str]) -> DenseModel:
+    try:
+        return restore_model(entry["config"], entry["weights"], packages=packages)
     except ValueError as error:
         raise CheckpointError(f"{file}: {error}") from error
-    return model.to(device)
-
-
-# Files that others keep weights in. `.pt` and `.ckpt` are our own as well, and asked for our entry.
-_FOREIGN_SUFFIXES = (".safetensors", ".pth", ".bin", ".h5", ".hdf5", ".keras")
-
-
-def _is_foreign(path: Path) -> bool:
-    return (path / "config.json").is_file() or (path.is_file() and path.suffix in _FOREIGN_SUFFIXES)
 
 
 class Loaded(NamedTuple):

@@ -21,10 +21,6 @@ class CheckpointError(ValueError):
     """A file that cannot be used as a checkpoint; the message names it, what is wrong and what to do."""
 
 
-class ForeignFileError(CheckpointError):
-    """A file that can be read, and is no checkpoint of ours."""
-
-
 def find_checkpoint(path: str | Path, *, names: Sequence[str] = ("best.ckpt", "last.ckpt")) -> Path:
     """The file itself, or the first of ``names`` in a run folder.
 
@@ -49,8 +45,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     """Everything in a checkpoint, read without running anything it may contain.
 
     Raises:
-        ForeignFileError: it is not one of ours.
-        CheckpointError: damaged, or holding pickled objects that would run code.
+        CheckpointError: damaged, foreign, or holding pickled objects that would run code.
     """
     try:
         with warnings.catch_warnings():  # torch warns of pickles that it is about to refuse
@@ -68,7 +63,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     content = content if isinstance(content, dict) else {}
     entry = content.get(ENTRY)
     if not isinstance(entry, dict) or not {"format", "config", "weights"} <= entry.keys():
-        raise ForeignFileError(
+        raise CheckpointError(
             f"{file} is not a checkpoint of mnv2dense: it has no entry {ENTRY!r}. "
             "Backbones of other projects go to backbone.weights=."
         )

@@ -12,10 +12,10 @@ import torch
 
 from mnv2dense.atomic_file import atomic_write
 from mnv2dense.checkpoint import load_model
-from mnv2dense.checkpoint_file import ENTRY, FORMAT, CheckpointError
-from mnv2dense.model import DenseModel, check_saveable, restore_model
+from mnv2dense.checkpoint_file import ENTRY, FORMAT
+from mnv2dense.model import DenseModel
 from mnv2dense.pretrained.named import resolve
-from mnv2dense.pretrained.own_folder import is_own_folder, read_own_folder
+from mnv2dense.restoring import check_saveable
 from mnv2dense.weights_out import save_safetensors
 
 
@@ -30,8 +30,8 @@ def from_pretrained(
     """A whole model by name, from the hub or from the disk, in eval mode.
 
     Args:
-        name_or_folder: one of :func:`mnv2dense.pretrained.named.names`; ``owner/name`` or ``owner/name@revision`` on
-            the hub; a folder that :func:`save_pretrained` wrote; or whatever :func:`mnv2dense.load_model` takes.
+        name_or_folder: whatever :func:`mnv2dense.load_model` takes: a name; ``owner/name`` or ``owner/name@revision``
+            on the hub; a folder that :func:`save_pretrained` wrote; a run folder or file.
         revision: branch, tag or commit of a repository on the hub.
         token: of the hub's account, for private repositories; None takes that of ``hf auth login``.
         device: where the model goes.
@@ -44,15 +44,7 @@ def from_pretrained(
         ImportError: it is on the hub and huggingface_hub is not installed.
     """
     named = resolve(name_or_folder, revision=revision, token=token) if isinstance(name_or_folder, str) else None
-    path = Path(name_or_folder) if named is None else named
-    if not is_own_folder(path):
-        return load_model(path, device=device, packages=packages)
-    entry = read_own_folder(path)
-    try:
-        model = restore_model(entry["config"], entry["weights"], packages=packages)
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    return model.to(device)
+    return load_model(Path(name_or_folder) if named is None else named, device=device, packages=packages)
 
 
 def save_pretrained(

@@ -116,7 +116,7 @@ class SplitMobileNetV2(nn.Module):
         feature_info: the backbone's own, as are ``mean``, ``std`` and ``config``.
     """
 
-    is_copy_for_inference = True  # see mnv2dense.model.check_saveable
+    is_copy_for_inference = True  # see mnv2dense.restoring.check_saveable
 
     def __init__(
         self, backbone: MobileNetV2, *, groups: Sequence[int], normalization: tuple[Tensor, Tensor] | None = None

@@ -18,8 +18,9 @@ from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
 from mnv2dense.checkpoint_file import ENTRY, FORMAT
 from mnv2dense.geometry import CROP_FRACTION
 from mnv2dense.heads.classifier import ClassifierHead
-from mnv2dense.model import DenseModel, check_saveable
+from mnv2dense.model import DenseModel
 from mnv2dense.pretrained import huggingface, torchvision
+from mnv2dense.restoring import check_saveable
 
 if TYPE_CHECKING:
     from torchvision.models import MobileNetV2 as TorchvisionMobileNetV2

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 from safetensors.torch import save_file
 
 from mnv2dense.checkpoint import (
@@ -21,6 +22,7 @@ from mnv2dense.checkpoint import (
 )
 from mnv2dense.checkpoint_file import find_checkpoint
 from mnv2dense.model import DenseModel, build_model
+from mnv2dense.pretrained import named
 from tests.tiny import pictures, tiny_model
 
 
@@ -90,9 +92,9 @@ def test_a_file_that_is_something_else_is_refused(tmp_path: Path, content: bytes
     ],
 )
 def test_a_torch_file_of_another_project_is_told_where_it_could_go(tmp_path: Path, content: object) -> None:
-    torch.save(content, tmp_path / "foreign.pt")
+    torch.save(content, tmp_path / "foreign.ckpt")
     with pytest.raises(CheckpointError, match=r"not a checkpoint of mnv2dense.* go to backbone\.weights="):
-        load_model(tmp_path / "foreign.pt")
+        load_model(tmp_path / "foreign.ckpt")
 
 
 class TouchesAFile:
@@ -271,3 +273,33 @@ def test_other_parts_of_a_config_that_are_off_are_named(
     torch.save({"mnv2dense": entry}, tmp_path / "off.ckpt")
     with pytest.raises(CheckpointError, match=message):
         load_model(tmp_path / "off.ckpt")
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.tar", "model.bin", "MODEL.PTH", "model.pth"])
+def test_a_torchvision_classifier_is_loaded_by_any_suffix_of_torch(tmp_path: Path, name: str) -> None:
+    theirs = torchvision.models.mobilenet_v2(num_classes=7, width_mult=0.35).eval()
+    torch.save({"epoch": 3, "state_dict": theirs.state_dict()}, tmp_path / name)
+    loaded = load_model(tmp_path / name)
+    images = pictures()
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(images), theirs(loaded.normalize(images)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["model.pt", "MODEL.CKPT", "model.pth"])
+def test_our_own_file_is_loaded_by_any_suffix(model: DenseModel, tmp_path: Path, name: str) -> None:
+    assert load_model(save_model(model, tmp_path / name)).config == model.config
+
+
+def test_a_name_is_resolved_and_a_path_is_not(
+    model: DenseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(named.PUBLISHED, "imagenet", named.Published("https://somewhere/model.ckpt", "", ""))
+    monkeypatch.setattr(named, "download", lambda url, file, *, sha256: save_model(model, tmp_path / "fetched.ckpt"))
+    assert load_model("imagenet").config == model.config
+    with pytest.raises(FileNotFoundError, match=r"'imagenet' does not exist .* Give a run folder"):
+        load_model(Path("imagenet"))
+    with pytest.raises(FileNotFoundError, match="Did you mean 'torchvision'"):
+        load_model("torchvison")
+    with pytest.raises(FileNotFoundError, match=r"'runs/one/two' does not exist .* Give a run folder .* or a \.ckpt"):
+        load_model("runs/one/two")

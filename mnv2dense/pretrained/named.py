@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from mnv2dense.cache_folder import cache_folder
 from mnv2dense.download import DownloadError, download
+from mnv2dense.pretrained.tensor_files import WEIGHT_SUFFIXES
 
 
 class Published(NamedTuple):
@@ -43,6 +44,18 @@ PUBLISHED: dict[str, Published] = {
 }
 """Names of single files."""
 
+GOOGLE_NAMES: dict[str, str] = {
+    name: f"google/{name}"
+    for name in (
+        "mobilenet_v2_1.0_224",
+        "mobilenet_v2_1.4_224",
+        "mobilenet_v2_0.75_160",
+        "mobilenet_v2_0.35_96",
+        "deeplabv3_mobilenet_v2_1.0_513",
+    )
+}
+"""Google's names, and the repository that each stands for, where there is no folder called so."""
+
 HUB_NAMES: dict[str, str] = {
     "mobilenetv2_050": "timm/mobilenetv2_050.lamb_in1k",
     "mobilenetv2_100": "timm/mobilenetv2_100.ra_in1k",
@@ -52,25 +65,27 @@ HUB_NAMES: dict[str, str] = {
 }
 """timm's names, and the repository that each stands for."""
 
+_REPOSITORIES = {**HUB_NAMES, **GOOGLE_NAMES}
+
 # Owner and repository, and after an @ a branch, tag or commit. A path that starts at the root, at home or with a dot is
 # none, nor is one of three parts.
 _HUB_ID = re.compile(r"(?P<owner>[A-Za-z0-9][\w.-]*)/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
-_SUFFIXES = (".bin", ".ckpt", ".h5", ".keras", ".pt", ".pth", ".safetensors")
 
 
 def names() -> tuple[str, ...]:
     """What :func:`resolve` knows beside the ids of the hub."""
-    return (*PUBLISHED, *HUB_NAMES)
+    return (*PUBLISHED, *_REPOSITORIES)
 
 
 def resolve(weights: str, *, revision: str | None = None, token: str | bool | None = None) -> Path | None:
     """The file or folder that a name stands for, fetched if it is not here yet.
 
     A name of :func:`names` comes before a file or folder called so, which may be data: ``./imagenet`` is the folder.
-    ``owner/name`` is a repository of the Hugging Face hub, unless there is
-    a folder ``owner``: then it is a path to something missing in it. Published files go to ``weights`` in the cache
-    folder (``$MNV2DENSE_CACHE``, else ``~/.cache/mnv2dense``), repositories to the hub's own cache, which they share
-    with transformers and timm.
+    Only Google's names give way to a folder, as a copy of a repository is called so. ``owner/name`` is a repository of
+    the Hugging Face hub, unless there is a folder ``owner``: then it is a path to something missing in it.
+
+    Published files go to ``weights`` in the cache folder (``$MNV2DENSE_CACHE``, else ``~/.cache/mnv2dense``),
+    repositories to the hub's own cache, which they share with transformers and timm.
 
     Args:
         weights: one of :func:`names`, ``owner/name`` or ``owner/name@revision``, or a path.
@@ -86,7 +101,7 @@ def resolve(weights: str, *, revision: str | None = None, token: str | bool | No
         ValueError: the file that came is not the published one; or a revision of what has none.
         ImportError: a repository is asked for and huggingface_hub is not installed.
     """
-    known = weights in names()
+    known = weights in PUBLISHED or weights in HUB_NAMES
     if known or not Path(weights).exists():
         repository = _repository(weights)
         if repository is not None:
@@ -104,10 +119,10 @@ def resolve(weights: str, *, revision: str | None = None, token: str | bool | No
 
 def _repository(weights: str) -> str | None:
     """``owner/name`` or ``owner/name@revision``; None for a path, and for what is more likely one."""
-    if weights in HUB_NAMES:
-        return HUB_NAMES[weights]
+    if weights in _REPOSITORIES:
+        return _REPOSITORIES[weights]
     found = _HUB_ID.fullmatch(weights)
-    if found is None or weights.endswith(_SUFFIXES) or Path(found["owner"]).is_dir():
+    if found is None or weights.lower().endswith(WEIGHT_SUFFIXES) or Path(found["owner"]).is_dir():
         return None
     return weights
 
@@ -122,7 +137,7 @@ def _one_revision(weights: str, repository: str, revision: str | None) -> tuple[
 
 def _check_spelling(weights: str) -> None:
     path = Path(weights)
-    if path.name != weights or weights.endswith(_SUFFIXES):
+    if path.name != weights or weights.lower().endswith(WEIGHT_SUFFIXES):
         return
     close = difflib.get_close_matches(weights.lower(), names(), n=2, cutoff=0.75)
     if close:
@@ -182,6 +197,6 @@ def _explain(error: Exception, weights: str, repository: str, revision: str | No
 
 def _or_a_path(weights: str) -> str:
     """Two words and a slash are a repository or a folder: who meant the other should read so."""
-    if weights in HUB_NAMES:
+    if weights in _REPOSITORIES:
         return ""
-    return f" If a file or folder was meant: there is none at {Path(weights).absolute()}."
+    return f" If a run folder, a .ckpt or another file was meant: there is none at {Path(weights).absolute()}."

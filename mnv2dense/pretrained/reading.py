@@ -12,6 +12,8 @@ from mnv2dense.pretrained import huggingface, own, timm, torchvision
 from mnv2dense.pretrained.contents import Pretrained
 from mnv2dense.pretrained.own_folder import is_own_folder
 from mnv2dense.pretrained.tensor_files import (
+    KERAS_SUFFIXES,
+    TORCH_SUFFIXES,
     read_json,
     read_metadata,
     read_safetensors,
@@ -21,8 +23,6 @@ from mnv2dense.pretrained.tensor_files import (
 
 # The names that transformers and timm give their file in a folder, the safer one first.
 _FILES_OF_FOLDERS = ("model.safetensors", "pytorch_model.bin")
-_KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
-_TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar")
 
 _ACCEPTED = (
     "Accepted are a run folder or .ckpt file of mnv2dense, a folder of transformers or timm (config.json and "
@@ -62,8 +62,22 @@ def read_pretrained(weights: str | Path) -> Pretrained:
     return _read_folder(path) if path.is_dir() else _read_file(path)
 
 
+def is_foreign(path: Path) -> bool:
+    """Whether this can only be weights of another project, or our tensors without a checkpoint around them.
+
+    A file of torch's can be either: its content says which.
+    """
+    if path.is_dir():
+        return not is_own_checkpoint(path) and _holds_weights(path)
+    return path.is_file() and path.suffix.lower() in (".safetensors", *KERAS_SUFFIXES)
+
+
+def _holds_weights(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("config.json", *_FILES_OF_FOLDERS))
+
+
 def _read_folder(folder: Path) -> Pretrained:
-    if not any((folder / name).is_file() for name in ("config.json", *_FILES_OF_FOLDERS)):
+    if not _holds_weights(folder):
         raise FileNotFoundError(f"{folder} holds no weights that are known here. {_ACCEPTED}")
     config = read_json(folder / "config.json")
     kind = config.get("model_type") or config.get("architecture") or "mobilenet_v2"
@@ -77,13 +91,13 @@ def _read_folder(folder: Path) -> Pretrained:
 
 def _read_file(path: Path) -> Pretrained:
     suffix = path.suffix.lower()
-    if suffix in _KERAS_SUFFIXES:
+    if suffix in KERAS_SUFFIXES:
         from mnv2dense.pretrained import keras
 
         return keras.read_file(path)
     if suffix == ".safetensors":
         return _from_tensors(read_safetensors(path), read_metadata(path), path)
-    if suffix in _TORCH_SUFFIXES:
+    if suffix in TORCH_SUFFIXES:
         content = read_torch_file(path)
         if ENTRY in content:  # our own checkpoint under another name
             return own.read(path)

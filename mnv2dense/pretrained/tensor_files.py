@@ -12,6 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar")
+"""Of files that torch.save wrote, in any case of letters; ours end in .ckpt, and may end so too."""
+
+KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
+
+WEIGHT_SUFFIXES = (".ckpt", ".safetensors", *TORCH_SUFFIXES, *KERAS_SUFFIXES)
+"""Of all files of weights that are read here."""
+
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors file.

@@ -179,7 +179,9 @@ def test_two_words_that_are_neither_are_answered_for_both_readings(alone: Path, 
         resolve("runs/detection")
     message = str(caught.value)
     assert "the Hugging Face hub has no repository runs/detection" in message
-    assert f"If a file or folder was meant: there is none at {alone / 'runs/detection'}." in message
+    assert (
+        f"If a run folder, a .ckpt or another file was meant: there is none at {alone / 'runs/detection'}." in message
+    )
     assert hub.requests
 
 
@@ -208,5 +210,20 @@ def test_without_a_network_the_cache_serves_and_else_the_way_by_hand_is_named(
 
 def test_without_the_hubs_library_the_line_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ImportError, match=r"pip install 'mnv2dense\[hub\]'.* If a file or folder was meant"):
+    with pytest.raises(
+        ImportError, match=r"pip install 'mnv2dense\[hub\]'.* If a run folder, a .ckpt or another file was meant"
+    ):
         resolve("some/model")
+
+
+def test_googles_names_are_its_repositories_unless_a_folder_is_called_so(alone: Path, hub: FakeHub) -> None:
+    folder = resolve("mobilenet_v2_1.0_224")
+    assert folder is not None
+    assert (folder / "model.safetensors").read_bytes() == CONTENT
+    assert "deeplabv3_mobilenet_v2_1.0_513" in names()
+    asked = len(hub.requests)
+    (alone / "mobilenet_v2_1.0_224").mkdir()
+    assert resolve("mobilenet_v2_1.0_224") is None
+    assert len(hub.requests) == asked
+    with pytest.raises(FileNotFoundError, match=r"Did you mean 'mobilenet_v2_1\.4_224'"):
+        resolve("mobilenet_v2_1.4_22")
