@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import colorsys
-import functools
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mnv2dense.tags import draw_tag, fitting_tag, font_of, paint_tag
 from mnv2dense.types import IGNORE_INDEX, Classification, Detections, Segmentation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
-    from PIL import ImageDraw, ImageFont
 
     Picture = npt.NDArray[np.uint8]
     Color = tuple[int, int, int]
@@ -81,7 +80,7 @@ def draw_detections(
     for box, label, score in zip(boxes, labels, scores, strict=True):  # the best chooses its place first
         name = shown.class_names[label] if label >= 0 else "ignored"
         text = f"{name} {score:.2f}" if show_scores else name
-        _draw_tag(pen, text, class_color(label), _pixels(box, canvas.width, canvas.height), taken, letters)
+        draw_tag(pen, text, class_color(label), _pixels(box, canvas.width, canvas.height), taken, letters)
     return np.asarray(canvas, dtype=np.uint8).copy()
 
 
@@ -106,9 +105,9 @@ def draw_classes(image: Picture, classes: Classification, *, limit: int = 3, sho
     top = 0
     for name, label, score in zip(shown.names, shown.labels.tolist(), shown.scores.tolist(), strict=True):
         text = f"{name} {score:.2f}" if show_scores else name
-        tag = _fitting_tag(pen, text, letters)
+        tag = fitting_tag(pen, text, letters)
         if tag is not None and top + tag.height <= canvas.height:
-            _paint_tag(pen, tag, text, class_color(label), (0, top))
+            paint_tag(pen, tag, text, class_color(label), (0, top))
             top += tag.height
     return np.asarray(canvas, dtype=np.uint8).copy()
 
@@ -176,10 +175,10 @@ def _with_legend(image: Picture, masks: Segmentation) -> Picture:
     bottom = canvas.height
     for label in reversed(shown):
         name = masks.class_names[label]
-        tag = _fitting_tag(pen, name, letters)
+        tag = fitting_tag(pen, name, letters)
         if tag is not None and bottom >= tag.height:
             bottom -= tag.height
-            _paint_tag(pen, tag, name, mask_color(masks, label), (0, bottom))
+            paint_tag(pen, tag, name, mask_color(masks, label), (0, bottom))
     return np.asarray(canvas, dtype=np.uint8).copy()
 
 
@@ -295,84 +294,6 @@ def _pixels(box: Sequence[float], width: int, height: int) -> tuple[int, int, in
     return left, top, max(right, left), max(bottom, top)
 
 
-def _draw_tag(
-    pen: ImageDraw.ImageDraw,
-    text: str,
-    color: Color,
-    box: tuple[int, int, int, int],
-    taken: list[tuple[int, int, int, int]],
-    size: float,
-) -> None:
-    """Write ``text`` on a filled tag at a corner of ``box``, off the tags in ``taken`` if there is room."""
-    tag = _fitting_tag(pen, text, size)
-    if tag is None:
-        return
-    picture_width, picture_height = pen.im.size
-    left, top, right, bottom = box
-    corners = (
-        (left, top - tag.height),  # above the box, as readers expect
-        (left, top),
-        (right - tag.width + 1, top - tag.height),
-        (left, bottom + 1),
-        (right - tag.width + 1, bottom - tag.height + 1),
-        (left, bottom - tag.height + 1),
-    )
-    places = []
-    for x, y in corners:
-        x, y = min(max(x, 0), picture_width - tag.width), min(max(y, 0), picture_height - tag.height)
-        places.append((x, y, x + tag.width, y + tag.height))
-    place = min(places, key=lambda candidate: sum(_overlap(candidate, other) for other in taken))
-    taken.append(place)
-    _paint_tag(pen, tag, text, color, (place[0], place[1]))
-
-
-class _Tag(NamedTuple):
-    font: ImageFont.FreeTypeFont
-    width: int
-    height: int
-    padding: int
-
-
-def _fitting_tag(pen: ImageDraw.ImageDraw, text: str, size: float) -> _Tag | None:
-    """The largest letters up to ``size`` points in which the text fits the picture, if there are any."""
-    picture_width, picture_height = pen.im.size
-    for points in range(min(max(round(size), 10), 40), 7, -1):
-        font = _font(points)
-        padding = max(2, points // 5)
-        tag = _Tag(font, math.ceil(font.getlength(text)) + 2 * padding, sum(font.getmetrics()), padding)
-        if tag.width <= picture_width and tag.height <= picture_height:
-            return tag
-    return None
-
-
-def _paint_tag(pen: ImageDraw.ImageDraw, tag: _Tag, text: str, color: Color, corner: tuple[int, int]) -> None:
-    x, y = corner
-    pen.rectangle((x, y, x + tag.width - 1, y + tag.height - 1), fill=color)
-    pen.text((x + tag.padding, y), text, font=tag.font, fill=_text_color(color), anchor="la")
-
-
-def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> int:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    return max(width, 0) * max(height, 0)
-
-
-def _text_color(background: Color) -> Color:
-    """Black or white, whichever stands out more (WCAG 2.1, relative luminance and contrast ratio)."""
-    red, green, blue = (((c / 255 + 0.055) / 1.055) ** 2.4 if c > 10 else c / 255 / 12.92 for c in background)
-    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
-    return (0, 0, 0) if luminance > 0.179 else (255, 255, 255)  # where both contrasts are equal
-
-
-@functools.lru_cache(maxsize=64)
-def _font(points: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib and knows Latin, Greek, Cyrillic, Arabic and more."""
-    import matplotlib
-    from PIL import ImageFont
-
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), points)
-
-
 def _titled(panel: Picture, title: str) -> Picture:
     from PIL import Image, ImageDraw
 
@@ -380,7 +301,7 @@ def _titled(panel: Picture, title: str) -> Picture:
     strip = round(points * 1.6)
     canvas = Image.new("RGB", (panel.shape[1], panel.shape[0] + strip), PAPER)
     canvas.paste(Image.fromarray(panel), (0, strip))
-    ImageDraw.Draw(canvas).text((0, 0), title, font=_font(points), fill=INK, anchor="la")
+    ImageDraw.Draw(canvas).text((0, 0), title, font=font_of(points), fill=INK, anchor="la")
     return np.asarray(canvas, dtype=np.uint8).copy()
 
 

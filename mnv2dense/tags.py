@@ -1,0 +1,94 @@
+"""Words on filled tags, as large as fits and off each other if there is room."""
+
+from __future__ import annotations
+
+import functools
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from PIL import ImageDraw, ImageFont
+
+    Color = tuple[int, int, int]
+
+
+class Tag(NamedTuple):
+    """The letters of a tag, and its width, height and inner margin in pixels."""
+
+    font: ImageFont.FreeTypeFont
+    width: int
+    height: int
+    padding: int
+
+
+def draw_tag(
+    pen: ImageDraw.ImageDraw,
+    text: str,
+    color: Color,
+    box: tuple[int, int, int, int],
+    taken: list[tuple[int, int, int, int]],
+    size: float,
+) -> None:
+    """Write ``text`` on a filled tag at a corner of ``box``, off the tags in ``taken`` if there is room."""
+    tag = fitting_tag(pen, text, size)
+    if tag is None:
+        return
+    picture_width, picture_height = pen.im.size
+    left, top, right, bottom = box
+    corners = (
+        (left, top - tag.height),  # above the box, as readers expect
+        (left, top),
+        (right - tag.width + 1, top - tag.height),
+        (left, bottom + 1),
+        (right - tag.width + 1, bottom - tag.height + 1),
+        (left, bottom - tag.height + 1),
+    )
+    places = []
+    for x, y in corners:
+        x, y = min(max(x, 0), picture_width - tag.width), min(max(y, 0), picture_height - tag.height)
+        places.append((x, y, x + tag.width, y + tag.height))
+    place = min(places, key=lambda candidate: sum(_overlap(candidate, other) for other in taken))
+    taken.append(place)
+    paint_tag(pen, tag, text, color, (place[0], place[1]))
+
+
+def fitting_tag(pen: ImageDraw.ImageDraw, text: str, size: float) -> Tag | None:
+    """The largest letters up to ``size`` points in which the text fits the picture, if there are any."""
+    picture_width, picture_height = pen.im.size
+    for points in range(min(max(round(size), 10), 40), 7, -1):
+        font = font_of(points)
+        padding = max(2, points // 5)
+        tag = Tag(font, math.ceil(font.getlength(text)) + 2 * padding, sum(font.getmetrics()), padding)
+        if tag.width <= picture_width and tag.height <= picture_height:
+            return tag
+    return None
+
+
+def paint_tag(pen: ImageDraw.ImageDraw, tag: Tag, text: str, color: Color, corner: tuple[int, int]) -> None:
+    """Fill a tag and write on it; ``corner`` is its upper left, (x, y)."""
+    x, y = corner
+    pen.rectangle((x, y, x + tag.width - 1, y + tag.height - 1), fill=color)
+    pen.text((x + tag.padding, y), text, font=tag.font, fill=_text_color(color), anchor="la")
+
+
+def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> int:
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(width, 0) * max(height, 0)
+
+
+def _text_color(background: Color) -> Color:
+    """Black or white, whichever stands out more (WCAG 2.1, relative luminance and contrast ratio)."""
+    red, green, blue = (((c / 255 + 0.055) / 1.055) ** 2.4 if c > 10 else c / 255 / 12.92 for c in background)
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return (0, 0, 0) if luminance > 0.179 else (255, 255, 255)  # where both contrasts are equal
+
+
+@functools.lru_cache(maxsize=64)
+def font_of(points: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib and knows Latin, Greek, Cyrillic, Arabic and more."""
+    import matplotlib
+    from PIL import ImageFont
+
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), points)
