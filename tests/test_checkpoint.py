@@ -4,7 +4,7 @@ import contextlib
 import json
 import pickle
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ import pytest
 import torch
 import torchvision
 from safetensors.torch import save_file
+from torch import nn
 
+from mnv2dense.backbones import mobilenet_v2
 from mnv2dense.checkpoint import (
     CheckpointError,
     load_model,
@@ -23,6 +25,7 @@ from mnv2dense.checkpoint import (
 from mnv2dense.checkpoint_file import find_checkpoint
 from mnv2dense.model import DenseModel, build_model
 from mnv2dense.pretrained import named
+from mnv2dense.types import FeatureInfo
 from tests.tiny import pictures, tiny_model
 
 
@@ -303,3 +306,27 @@ def test_a_name_is_resolved_and_a_path_is_not(
         load_model("torchvison")
     with pytest.raises(FileNotFoundError, match=r"'runs/one/two' does not exist .* Give a run folder .* or a \.ckpt"):
         load_model("runs/one/two")
+
+
+class OwnHead(nn.Module):
+    """A head of a user's package that cannot be built without memory: it reads a tensor's value."""
+
+    task = "classification"
+
+    def __init__(self, features: dict[str, FeatureInfo], *, size: tuple[int, int], class_names: Sequence[str]) -> None:
+        super().__init__()
+        self.class_names = class_names
+        self.config = {"_target_": f"{__name__}.OwnHead", "features": list(features)}
+        self.scale = torch.tensor(2.0).item()
+        self.classifier = nn.Linear(1280, len(class_names))
+
+
+def test_a_class_of_another_package_is_built_where_the_package_is_named(tmp_path: Path) -> None:
+    backbone = mobilenet_v2(width_mult=0.35)
+    own = DenseModel(backbone, OwnHead(backbone.feature_info, size=(96, 96), class_names=["cat"]), size=(96, 96))
+    path = save_model(own, tmp_path / "own.ckpt")
+    with pytest.raises(CheckpointError, match=r"OwnHead' is refused"):
+        load_model(path)
+    loaded = load_model(path, packages=("mnv2dense", "tests"))
+    assert torch.equal(loaded.head.classifier.weight, own.head.classifier.weight)  # type: ignore[union-attr]
+    assert load_model(save_model(own, tmp_path / "own.pt"), packages=("mnv2dense", "tests")).config == own.config

@@ -101,7 +101,7 @@ def test_a_refused_package_is_not_even_imported(tmp_path: Path, monkeypatch: pyt
     "target",
     [
         "mnv2dense.data.shapes.draw_shapes",  # writes files
-        "mnv2dense.model.Path",
+        "mnv2dense.restoring.Path",
         "mnv2dense.checkpoint.load_model",
         "mnv2dense.types.FeatureInfo",
     ],
