@@ -19,6 +19,7 @@ _TRUSTED = (
     "mnv2dense.data.shape_masks.ShapeMasks",
     "mnv2dense.data.image_folder.ImageFolder",
     "mnv2dense.data.mask_folder.MaskFolder",
+    "mnv2dense.data.coco_masks.CocoMasks",
     "mnv2dense.metrics.coco_map.CocoMeanAP",
     "mnv2dense.metrics.accuracy.Accuracy",
     "mnv2dense.metrics.mean_iou.MeanIoU",

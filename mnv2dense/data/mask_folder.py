@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import final
 
-from mnv2dense.class_lists import Palette
-from mnv2dense.data.box_table import BadPictures, usable_pictures
-from mnv2dense.data.masks import Mask, MaskRules, check_masks, read_mask
-from mnv2dense.data.pictures import list_pictures, read_picture
+from mnv2dense.data.box_table import BadPictures
+from mnv2dense.data.mask_table import MaskTable
+from mnv2dense.data.masks import Mask, MaskRules, checked_class_names, checked_palette, read_mask
+from mnv2dense.data.pictures import list_pictures
 from mnv2dense.types import Sample
+
+_log = logging.getLogger(__name__)
 
 # Where pictures and masks of a split lie, by the customs there are.
 _LAYOUTS = (
@@ -38,7 +42,7 @@ class MaskFolder:
         colors: [red, green, blue, class] of each colour, where masks are coloured pictures.
         palette: RGB of each class for pictures; None takes the house's colours.
         limit: only the first so many pictures.
-        bad_pictures: "error", or "skip" to leave damaged pictures out.
+        bad_pictures: "error", or "skip" to leave out pictures and masks that are missing or damaged.
 
     Attributes:
         class_names: the K classes.
@@ -65,37 +69,42 @@ class MaskFolder:
         bad_pictures: BadPictures = "error",
     ) -> None:
         picture_folder, mask_folder = _folders(Path(root), split, images, masks)
-        pictures = list_pictures(picture_folder)
-        usable = usable_pictures(picture_folder, pictures, bad_pictures=bad_pictures, limit=limit)
-        self._pictures = [pictures[i] for i in usable]
-        self._masks = _masks_of(self._pictures, mask_folder)
-        self.class_names = tuple(class_names)
-        self.palette: Palette | None = None
-        if palette is not None:
-            self.palette = tuple((int(r), int(g), int(b)) for r, g, b in palette)
-        self._rules = MaskRules(
+        self.class_names = checked_class_names(class_names)
+        self.palette = checked_palette(palette, len(self.class_names))
+        rules = MaskRules(
             class_count=len(self.class_names),
             ignored=tuple(ignored),
             values=None if values is None else {int(value): int(label) for value, label in values.items()},
             colors=None if colors is None else {(int(r), int(g), int(b)): int(k) for r, g, b, k in colors},
+        ).checked()
+        pictures = list_pictures(picture_folder)
+        by_stem = {path.stem: path for path in list_pictures(mask_folder)}
+        if single := by_stem.keys() - {path.stem for path in pictures}:
+            example = by_stem[min(single)].name
+            _log.warning("%s: %d masks have no picture, such as %s.", mask_folder, len(single), example)
+        self._table = MaskTable(
+            source=mask_folder,
+            image_ids=range(1, len(pictures) + 1),
+            paths=pictures,
+            masks=[by_stem.get(path.stem, mask_folder / f"{path.stem}.png") for path in pictures],
+            read=functools.partial(read_mask, rules=rules),
+            bad_pictures=bad_pictures,
+            limit=limit,
         )
-        check_masks(self._pictures, self._masks, self._rules)
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._table)
 
     def __getitem__(self, index: int) -> Sample:
-        path = self._pictures[index]
-        mask = self.mask_of(index + 1)
-        return Sample(read_picture(path), boxes=None, labels=None, mask=mask, image_id=index + 1, path=path)
+        return self._table[index]
 
     def path_of(self, image_id: int) -> Path:
         """Where the picture with this id lies; ids are 1, 2, 3, ... in the order of names."""
-        return self._pictures[image_id - 1]
+        return self._table.path_of(image_id)
 
     def mask_of(self, image_id: int) -> Mask:
         """The true classes of the picture with this id: uint8 [H, W], 255 ignored."""
-        return read_mask(self._masks[image_id - 1], self._rules)
+        return self._table.mask_of(image_id)
 
 
 def _folders(root: Path, split: str, images: str | None, masks: str | None) -> tuple[Path, Path]:
@@ -113,14 +122,3 @@ def _folders(root: Path, split: str, images: str | None, masks: str | None) -> t
         f"{root}: no folders of pictures and masks for split {split!r}. Looked for {tried}. Name them with data.images "
         "and data.masks; {split} in them stands for the split."
     )
-
-
-def _masks_of(pictures: Sequence[Path], folder: Path) -> list[Path]:
-    by_stem = {path.stem: path for path in list_pictures(folder)}
-    without = [path.name for path in pictures if path.stem not in by_stem]
-    if without:
-        raise FileNotFoundError(
-            f"{folder}: {len(without)} of {len(pictures)} pictures have no mask: {', '.join(without[:5])}"
-            f"{', ...' if len(without) > 5 else ''}. Name each mask like its picture, as PNG."
-        )
-    return [by_stem[path.stem] for path in pictures]

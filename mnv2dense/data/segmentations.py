@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mnv2dense.data.box_table import LARGEST_COORDINATE
 
@@ -87,6 +88,16 @@ def decoded_runs(counts: str) -> list[int] | None:
         runs.append(value + runs[-2] if len(runs) > 2 else value)
         value = shift = 0
     return None if shift else runs
+
+
+def paint_runs(column_major: npt.NDArray[np.uint8], runs: npt.NDArray[np.integer], label: int) -> None:
+    """Paint a run-length mask into a flat picture, uint8 [W * H], in place.
+
+    Runs go down the columns; the first is of background, the second of the object, and so on.
+    """
+    ends = np.cumsum(runs).tolist()
+    for start, end in zip(ends[0::2], ends[1::2], strict=False):
+        column_major[start:end] = label
 
 
 def is_int(value: Any) -> bool:  # noqa: ANN401

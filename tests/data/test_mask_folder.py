@@ -70,7 +70,7 @@ def test_a_jpeg_mask_is_refused_whatever_its_name(tmp_path: Path) -> None:
 
 
 def test_coloured_damaged_and_missing_masks_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"the mask has 3 channels \(RGB\).*give data.colors"):
+    with pytest.raises(ValueError, match=r"rgb.png: the mask is a picture of colours.*give data.colors"):
         read_mask(save(tmp_path / "rgb.png", [[[0, 1, 2]]]), THREE)
     (tmp_path / "cut.png").write_bytes(save(tmp_path / "m.png", np.zeros((50, 50))).read_bytes()[:60])
     with pytest.raises(ValueError, match=r"cut.png: damaged or truncated mask"):
