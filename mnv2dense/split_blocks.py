@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnv2dense.backbones.mobilenet_v2 import InvertedResidual
+from mnv2dense.backbones.blocks import InvertedResidual
 from mnv2dense.folding import convolution_of
 
 
