@@ -29,14 +29,15 @@ class MaskRules(NamedTuple):
     Attributes:
         class_count: K; classes are 0..K-1.
         ignored: values that count nowhere, besides 255.
-        values: value of the file -> class, for files that are numbered otherwise; what it does not name is ignored.
-            None takes values as they are.
-        colors: RGB -> class, for masks that are coloured pictures; None reads numbers.
+        values: value of the file -> class, for files that are numbered otherwise. None takes values as they are.
+        ignore_others: values that ``values`` does not name are ignored, too; else they are errors.
+        colors: RGB -> class, for masks that are coloured pictures, or palettes in no order; None reads numbers.
     """
 
     class_count: int
     ignored: tuple[int, ...] = ()
     values: Mapping[int, int] | None = None
+    ignore_others: bool = True
     colors: Mapping[tuple[int, int, int], int] | None = None
 
     def checked(self) -> MaskRules:
@@ -74,7 +75,7 @@ def read_mask(path: Path, rules: MaskRules) -> Mask:
         ValueError: a JPEG, whose values are not what was saved; damaged; or a value that is no class, naming the pixel.
         OSError: the file is missing or may not be read.
     """
-    numbers = read_png_values(path)
+    numbers = read_png_values(path, colors_of_palette=rules.colors is not None)
     if rules.colors is not None:
         return _from_colors(path, numbers, rules.colors)
     if numbers.ndim == 3:
@@ -87,8 +88,10 @@ def read_mask(path: Path, rules: MaskRules) -> Mask:
     return _to_classes(path, numbers, rules)
 
 
-def read_png_values(path: Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.integer]:
-    """What a PNG stores, as it stores it: no palette applied, nothing turned, nothing scaled.
+def read_png_values(
+    path: Path, *, colors_of_palette: bool = False, max_pixels: int = MAX_PIXELS
+) -> npt.NDArray[np.integer]:
+    """What a PNG stores, as it stores it: nothing turned, nothing scaled; of a palette the indices, or the colours.
 
     Returns:
         uint8 or uint16 [H, W] of gray values or palette indices, uint8 [H, W, 3] of colours.
@@ -113,7 +116,7 @@ def read_png_values(path: Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[
                         f"{path}: {width}x{height} is {width * height / 1e6:.0f} megapixels, more than the "
                         f"{max_pixels / 1e6:.0f} that a mask may have. Scale picture and mask down."
                     )
-                values = np.array(image)
+                values = np.array(image.convert("RGB") if colors_of_palette and image.mode == "P" else image)
         except PictureError:
             raise
         except Exception as error:  # decoders answer a broken file with whatever exception they fell over
@@ -167,7 +170,8 @@ def _to_classes(path: Path, numbers: npt.NDArray[np.integer], rules: MaskRules) 
     if rules.values is None:
         table[: rules.class_count] = np.arange(rules.class_count)
     else:
-        table[:] = IGNORE_INDEX
+        if rules.ignore_others:
+            table[:] = IGNORE_INDEX
         for value, label in rules.values.items():
             table[value] = label
     table[list(rules.ignored)] = IGNORE_INDEX
