@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn, final
 from xml.etree import ElementTree
@@ -20,7 +19,7 @@ from mnv2dense.data.box_table import (
     ids_from_stems,
     usable_pictures,
 )
-from mnv2dense.data.pictures import PICTURE_SUFFIXES
+from mnv2dense.data.voc_folder import listed_names, picture_paths, voc_folder
 from mnv2dense.types import Sample
 
 
@@ -68,11 +67,11 @@ class VocDetection:
     ) -> None:
         if difficult not in ("ignore", "keep"):
             raise ValueError(f"difficult={difficult!r} is neither 'ignore' nor 'keep'.")
-        folder = _data_folder(Path(root), str(year))
-        stems = _split(folder, split)
+        folder = voc_folder(Path(root), str(year), "Annotations")
+        stems = listed_names(folder, "Main", split)
         self.class_names = tuple(class_names) if class_names is not None else _class_names(folder)
         label_of = {name: label for label, name in enumerate(self.class_names)}
-        paths = _picture_paths(folder / "JPEGImages", stems)
+        paths = picture_paths(folder / "JPEGImages", stems)
         usable = usable_pictures(folder / f"ImageSets/Main/{split}.txt", paths, bad_pictures=bad_pictures, limit=limit)
         files = [folder / "Annotations" / f"{stems[i]}.xml" for i in usable]
         _refuse_missing(files, folder)
@@ -127,41 +126,6 @@ class _Annotation(NamedTuple):
 
     size: tuple[int, int] | None
     objects: list[tuple[str, bool, tuple[float, float, float, float]]]
-
-
-def _data_folder(root: Path, year: str) -> Path:
-    candidates = [root / f"VOC{year}", root / "VOCdevkit" / f"VOC{year}", root]
-    for folder in candidates:
-        if (folder / "Annotations").is_dir():
-            return folder
-    if not root.is_dir():
-        raise FileNotFoundError(f"data.root={root}: no such folder (looked from {Path.cwd()}).")
-    there = sorted(path.name for path in root.iterdir())[:10]
-    raise FileNotFoundError(
-        f"data.root={root}: no Annotations folder in {', '.join(map(str, candidates))}. Set data.root "
-        "to the VOCdevkit or to a folder with Annotations, JPEGImages and ImageSets, and data.year; "
-        f"it has: {there}."
-    )
-
-
-def _split(folder: Path, split: str) -> list[str]:
-    """The names that the split lists."""
-    file = folder / "ImageSets" / "Main" / f"{split}.txt"
-    if not file.is_file():
-        there = sorted(path.stem for path in file.parent.glob("*.txt"))
-        raise FileNotFoundError(f"{file}: no such split; there are: {', '.join(there[:20]) or 'none'}.")
-    stems = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    twice = [stem for stem, count in Counter(stems).items() if count > 1]
-    if twice:
-        raise ValueError(f"{file}: listed more than once: {', '.join(twice[:10])}. Remove the repeats.")
-    return stems
-
-
-def _picture_paths(folder: Path, stems: Iterable[str]) -> list[Path]:
-    """``{stem}.jpg``, or with another picture's suffix where that is what there is."""
-    there = sorted(folder.iterdir()) if folder.is_dir() else []
-    found = {path.stem: path for path in there if path.suffix.lower() in PICTURE_SUFFIXES}
-    return [found.get(stem, folder / f"{stem}.jpg") for stem in stems]
 
 
 def _refuse_missing(files: Sequence[Path], folder: Path) -> None:
