@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mnv2dense.class_lists import VOC_MASK_CLASSES
+from mnv2dense.class_lists import VOC_MASK_CLASSES, voc_palette
+from mnv2dense.cli import conf_folder
 from mnv2dense.data.coco_masks import CocoMasks
 
 SIZE = (10, 12)  # height, width
@@ -165,3 +167,17 @@ def test_every_real_outline_covers_the_pixels_that_pycocotools_gives_it(shared: 
                     warnings.simplefilter("ignore", DeprecationWarning)
                     covered |= coco_mask.decode(outline).reshape(*size, -1).any(axis=2)
         assert ((data.mask_of(image["id"]) > 0) == covered).all()
+
+
+def test_the_config_lists_vocs_classes_and_maps_what_coco_calls_otherwise() -> None:
+    config = yaml.safe_load((conf_folder() / "data" / "coco_voc_masks.yaml").read_text())
+    assert tuple(config["class_names"]) == VOC_MASK_CLASSES
+    assert tuple(map(tuple, config["palette"])) == voc_palette()
+    assert set(config["class_map"].values()) <= set(VOC_MASK_CLASSES)
+
+
+def test_cocos_stuff_is_another_json(tmp_path: Path) -> None:
+    root = data_set(tmp_path, row(9, {"size": list(SIZE), "counts": [0, 120]}))
+    (root / "annotations" / "instances_val.json").rename(root / "annotations" / "stuff_val.json")
+    data = CocoMasks(root=root, split="val", annotations="annotations/stuff_{split}.json")
+    assert (data.mask_of(5) == 3).all()
