@@ -26,7 +26,7 @@ def ssdlite320_mobilenet_v2(
     size: tuple[int, int] = (320, 320),
     resize: ResizeMode = "squash",
     weights_backbone: str | Path | None = None,
-    **head: Any,  # noqa: ANN401
+    **head: Any,  # noqa: ANN401 - the head checks its own options
 ) -> DenseModel:
     """MobileNetV2 + SSDLite as the paper has it: 4,337,013 parameters and 0.789B multiply-adds at 80 classes.
 
@@ -61,7 +61,7 @@ def mobilenet_v2_classifier(
     resize: ResizeMode | None = None,
     weights: str | Path | None = None,
     weights_backbone: str | Path | None = None,
-    **head: Any,  # noqa: ANN401
+    **head: Any,  # noqa: ANN401 - the head checks its own options
 ) -> DenseModel:
     """MobileNetV2 as the paper classifies ImageNet: 3,504,872 parameters and 300M multiply-adds at width 1.0, 224x224.
 
@@ -82,23 +82,10 @@ def mobilenet_v2_classifier(
     if weights is not None and weights_backbone is not None:
         raise ValueError("weights and weights_backbone are both given: a whole classifier has its backbone; drop one.")
     if weights is not None:
-        pretrained = read_pretrained(weights)
-        model = model_from(pretrained, weights)
-        if not isinstance(model.head, ClassifierHead):
-            raise ValueError(f"{weights}: these weights are not a classifier's; give them as weights_backbone.")
-        own = len(model.class_names)
-        if num_classes not in (None, own) or (class_names is not None and len(class_names) != own):
-            raise ValueError(
-                f"{weights}: a classifier of {own} classes; for another number give the file as weights_backbone."
-            )
-        if width_mult not in (None, pretrained.width_mult):
-            raise ValueError(f"{weights}: weights of width_mult={pretrained.width_mult}, not {width_mult}.")
-        names = tuple(class_names or model.class_names)
-        options = {key: value for key, value in model.head.config.items() if key not in ("_target_", "features")}
-        shape = size or model.size
-        built = ClassifierHead(model.backbone.feature_info, size=shape, class_names=names, **(options | head))  # type: ignore[arg-type]
-        built.load_state_dict(model.head.state_dict())
-        return DenseModel(model.backbone, built, size=shape, resize=resize or model.resize).eval()
+        return _whole(
+            weights, "ClassifierHead", num_classes, class_names, size=size, resize=resize,
+            form={"width_mult": width_mult}, head=head,
+        )  # fmt: skip
     count = num_classes or (len(class_names) if class_names is not None else 1000)
     names = tuple(class_names) if class_names is not None else class_names_of(count)
     if len(names) != count:
@@ -121,7 +108,7 @@ def deeplabv3_mobilenet_v2(
     resize: ResizeMode | None = None,
     weights: str | Path | None = None,
     weights_backbone: str | Path | None = None,
-    **head: Any,  # noqa: ANN401
+    **head: Any,  # noqa: ANN401 - the head checks its own options
 ) -> DenseModel:
     """Mobile DeepLabv3: 2,113,557 parameters, 2.74B multiply-adds at 21 classes, 513x513; with ASPP 4,523,541, 5.36B.
 
@@ -146,8 +133,8 @@ def deeplabv3_mobilenet_v2(
     if weights is not None and weights_backbone is not None:
         raise ValueError("weights and weights_backbone are both given: a whole model has its backbone; drop one.")
     if weights is not None:
-        return _whole_deeplab(
-            weights, num_classes, class_names, output_stride=output_stride, size=size, resize=resize,
+        return _whole(
+            weights, "DeepLabV3Head", num_classes, class_names, size=size, resize=resize, output_stride=output_stride,
             form={"aspp": aspp, "decoder": decoder, "width_mult": width_mult}, head=head,
         )  # fmt: skip
     count = num_classes or (len(class_names) if class_names is not None else 21)
@@ -165,20 +152,22 @@ def deeplabv3_mobilenet_v2(
     return DenseModel(backbone, built, size=shape, resize=resize or "squash")
 
 
-def _whole_deeplab(
+def _whole(
     weights: str | Path,
+    head_class: str,
     num_classes: int | None,
     class_names: Sequence[str] | None,
     *,
-    output_stride: int | None,
     size: tuple[int, int] | None,
     resize: ResizeMode | None,
     form: dict[str, Any],
     head: dict[str, Any],
+    output_stride: int | None = None,
 ) -> DenseModel:
+    """The weights' own model, with what may be changed of it; ``form`` is what was asked and may not differ."""
     pretrained = read_pretrained(weights)
-    if pretrained.model is None or "DeepLabV3Head" not in pretrained.model["head"]["_target_"]:
-        raise ValueError(f"{weights}: these weights are not a segmentation model's; give them as weights_backbone.")
+    if pretrained.model is None or not pretrained.model["head"]["_target_"].endswith(f".{head_class}"):
+        raise ValueError(f"{weights}: these weights have no {head_class}; give them as weights_backbone.")
     own = pretrained.model["class_names"]
     if num_classes not in (None, len(own)) or (class_names is not None and len(class_names) != len(own)):
         raise ValueError(

@@ -25,6 +25,22 @@ def shared() -> Path:
     return folder.absolute()
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that a file's tests draw their shapes into, once for all of them."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def place(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty working folder, one drawn data set for all tests of a file, and an environment as it was."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MNV2DENSE_CACHE", str(cache))
+    for variable in ("MNV2DENSE_RUN_FOLDER", "HYDRA_FULL_ERROR", "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+        monkeypatch.setenv(variable, "1")  # so that it is put back
+        monkeypatch.delenv(variable)
+
+
 # Their answers prove that weights load right; tests skip where one is missing, unless MNV2DENSE_REQUIRE_PEERS is set.
 PEERS = (
     *("ai_edge_litert", "h5py", "huggingface_hub", "keras", "segmentation_models_pytorch", "timm", "torchvision"),

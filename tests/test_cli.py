@@ -21,19 +21,7 @@ from tests.tiny import TINY, Outcome, command
 TWELVE = {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"}
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty working folder, one drawn data set for all tests, and an environment as it was."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MNV2DENSE_CACHE", str(cache))
-    for variable in ("MNV2DENSE_RUN_FOLDER", "HYDRA_FULL_ERROR", "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
-        monkeypatch.setenv(variable, "1")  # so that it is put back
-        monkeypatch.delenv(variable)
+pytestmark = pytest.mark.usefixtures("place")
 
 
 @pytest.fixture(scope="module")

@@ -84,7 +84,7 @@ def test_the_features_alone_are_a_backbone(tmp_path: Path) -> None:
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         assert relative_difference(ours(images)["last_conv"], theirs.features(images)) < 1e-4
-    with pytest.raises(ValueError, match=r"features.pt: torchvision weights of a backbone without a head"):
+    with pytest.raises(ValueError, match=r"features.pt: these weights have no ClassifierHead"):
         mobilenet_v2_classifier(weights=tmp_path / "features.pt")
 
 
