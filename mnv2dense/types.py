@@ -125,6 +125,18 @@ class ScoredBoxes(NamedTuple):
     scores: Tensor
 
 
+class PixelLogits(NamedTuple):
+    """What a segmentation head decodes: scores on its own grid, and the input that they are of.
+
+    Attributes:
+        logits: float32 [B, K, h, w].
+        size: (height, width) of the model's input, pixels.
+    """
+
+    logits: Tensor
+    size: tuple[int, int]
+
+
 @dataclass(frozen=True)
 class Detections:
     """Boxes found in one picture, best first.
@@ -256,10 +268,12 @@ class Head(Protocol):
         task: what it is for, as conf/task calls it: "detection", "segmentation", "classification".
         class_names: the K names that labels index.
         config: plain values (``_target_`` and ``features`` included) that rebuild the head once completed.
+        selection: decides what :meth:`select` returns; an exported file carries it along.
     """
 
     task: str
     class_names: tuple[str, ...]
+    selection: Any
     config: dict[str, Any]
 
     def __call__(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> Any:  # noqa: ANN401

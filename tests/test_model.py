@@ -33,7 +33,7 @@ def test_a_model_is_what_its_config_says() -> None:
     assert model.size == (96, 64)
     assert model.resize == "letterbox"
     assert model.class_names == ("cat", "dog")
-    assert model.head.limit == 7
+    assert model.head.selection.limit == 7
     # 0.35 of the first stride-32 block's 96 input channels is 32, expanded six times.
     assert model.backbone.feature_info["stride16_expanded"].channels == 6 * 32
     raw = model(pictures(1, (96, 64)))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
-import torch
 from torch import Tensor, nn
 
+from mnv2dense.selection import ClassSelection
 from mnv2dense.types import Classification, FeatureInfo, Infos
 
 
@@ -55,6 +55,7 @@ class ClassifierHead(nn.Module):
         }
         self.class_names = tuple(class_names)
         self.class_offset = class_offset
+        self.selection = ClassSelection(self.class_names)
         ((self._feature, info),) = features.items()
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(info.channels, class_offset + len(class_names))
@@ -73,5 +74,4 @@ class ClassifierHead(nn.Module):
 
     def select(self, decoded: Tensor, infos: Infos) -> list[Classification]:
         """Probabilities -> the classes of each picture, likeliest first."""
-        scores, labels = torch.sort(decoded, dim=1, descending=True, stable=True)
-        return [Classification(score, label, self.class_names) for score, label in zip(scores, labels, strict=True)]
+        return self.selection(decoded, infos)

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnv2dense.types import FeatureInfo, Infos, Segmentation
+from mnv2dense.selection import PixelSelection
+from mnv2dense.types import FeatureInfo, Infos, PixelLogits, Segmentation
 
 # Dilations of the 3x3 branches at output stride 16; at 8 a map is twice as fine, and so are they (Chen et al. 2017).
 _RATES_AT_16 = (6, 12, 18)
-
-
-class PixelLogits(NamedTuple):
-    """What a segmentation head decodes: scores on its own grid, and the input that they are of.
-
-    Attributes:
-        logits: float32 [B, K, h, w].
-        size: (height, width) of the model's input, pixels.
-    """
-
-    logits: Tensor
-    size: tuple[int, int]
 
 
 @final
@@ -88,6 +77,7 @@ class DeepLabV3Head(nn.Module):
         self.class_names = tuple(class_names)
         self.palette = None if palette is None else tuple((int(r), int(g), int(b)) for r, g, b in palette)
         self.align_corners = align_corners
+        self.selection = PixelSelection(self.class_names, self.palette, align_corners)
         self._features = tuple(features)
         deep = features[self._features[-1]]
         norm: dict[str, Any] = {"eps": norm_eps, "momentum": norm_momentum}
@@ -121,14 +111,7 @@ class DeepLabV3Head(nn.Module):
 
     def select(self, decoded: PixelLogits, infos: Infos) -> list[Segmentation]:
         """Logits -> the likeliest class of every original pixel, of each picture."""
-        maps = []
-        rows = zip(decoded.logits, infos.sizes.tolist(), infos.scales.tolist(), infos.offsets.tolist(), strict=True)
-        for logits, (height, width), (scale_x, scale_y), (offset_x, offset_y) in rows:
-            vertical = _Samples.of(height, scale_y, offset_y, decoded.size[0], logits.shape[1], self.align_corners)
-            horizontal = _Samples.of(width, scale_x, offset_x, decoded.size[1], logits.shape[2], self.align_corners)
-            labels = label_map(logits, vertical.to(logits.device), horizontal.to(logits.device))
-            maps.append(Segmentation(labels, self.class_names, self.palette))
-        return maps
+        return self.selection(decoded, infos)
 
     def _reset_parameters(self) -> None:
         for module in self.modules():
@@ -137,55 +120,6 @@ class DeepLabV3Head(nn.Module):
         nn.init.normal_(self.classifier.weight, std=0.01)
         assert self.classifier.bias is not None
         nn.init.zeros_(self.classifier.bias)
-
-
-class _Samples(NamedTuple):
-    """Where pixels of one side of the original picture read the logits: between cells ``low`` and ``high``."""
-
-    low: Tensor
-    high: Tensor
-    share: Tensor
-
-    @classmethod
-    def of(
-        cls, pixels: int, scale: float, offset: float, input_pixels: int, cells: int, align_corners: bool
-    ) -> _Samples:
-        """Pixel centres, through the geometry of the resize, onto the grid of logits; clamped to it."""
-        at_input = (torch.arange(pixels, dtype=torch.float64) + 0.5) * scale + offset
-        if align_corners:
-            at = (at_input - 0.5) * ((cells - 1) / max(1, input_pixels - 1))
-        else:
-            at = at_input * (cells / input_pixels) - 0.5
-        at = at.clamp(0, cells - 1)
-        low = at.floor()
-        return cls(low.long(), (low.long() + 1).clamp_max(cells - 1), (at - low).float())
-
-    def to(self, device: torch.device) -> _Samples:
-        return _Samples(*(part.to(device) for part in self))
-
-
-# Rows of pixels at a time: 21 classes of a 12-megapixel picture at once would be a gigabyte.
-_ROWS = 128
-
-
-def label_map(logits: Tensor, vertical: _Samples, horizontal: _Samples) -> Tensor:
-    """Bilinear upsampling and argmax together, a band of rows at a time.
-
-    Args:
-        logits: float32 [K, h, w].
-        vertical: where each of the H rows reads.
-        horizontal: where each of the W columns reads.
-
-    Returns:
-        uint8 [H, W].
-    """
-    wide = torch.lerp(logits[..., horizontal.low], logits[..., horizontal.high], horizontal.share)
-    bands = []
-    for start in range(0, len(vertical.low), _ROWS):
-        low, high, share = (part[start : start + _ROWS] for part in vertical)
-        band = torch.lerp(wide[:, low], wide[:, high], share[:, None])
-        bands.append(band.argmax(dim=0).to(torch.uint8))
-    return torch.cat(bands)
 
 
 class _ConvNormReLU(nn.Sequential):

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mnv2dense.anchors import anchors_per_cell, default_boxes, map_sizes
-from mnv2dense.boxes import clip, decode, nms
-from mnv2dense.geometry import boxes_to_original
+from mnv2dense.boxes import clip, decode
+from mnv2dense.selection import BoxSelection
 from mnv2dense.types import BoxPredictions, Detections, FeatureInfo, Infos, ScoredBoxes
 
 # A sigmoid's prior: each anchor starts at this probability of each class, or the sum over thousands of background
@@ -91,10 +91,7 @@ class SSDLiteHead(nn.Module):
             "norm_momentum": norm_momentum,
         }
         self.class_names = tuple(class_names)
-        self.score_threshold = score_threshold
-        self.nms_threshold = nms_threshold
-        self.candidates = candidates
-        self.limit = limit
+        self.selection = BoxSelection(self.class_names, score_threshold, nms_threshold, candidates, limit)
         self.scores = scores
         self._softmax = scores == "softmax"
         self._first_map_anchors = first_map_anchors
@@ -142,21 +139,7 @@ class SSDLiteHead(nn.Module):
 
     def select(self, decoded: ScoredBoxes, infos: Infos) -> list[Detections]:
         """Threshold, per-class NMS, best ``limit``; one result per picture, in its original pixels."""
-        results = []
-        for index, (boxes, scores) in enumerate(zip(decoded.boxes, decoded.scores, strict=True)):
-            flat = scores.flatten()
-            best = flat.topk(min(self.candidates, flat.numel()))
-            # Not `>=`: a NaN must get through to the metric, which names the picture, and not look like an empty one.
-            kept = ~(best.values < self.score_threshold)
-            values, pairs = best.values[kept], best.indices[kept]
-            labels = pairs % scores.shape[1]
-            candidates = boxes[pairs // scores.shape[1]]
-            keep = nms(candidates, values, labels, iou_threshold=self.nms_threshold, limit=self.limit)
-            original = boxes_to_original(
-                candidates[keep], infos.scales[index], infos.offsets[index], infos.sizes[index]
-            )
-            results.append(Detections(original, values[keep], labels[keep], self.class_names))
-        return results
+        return self.selection(decoded, infos)
 
     def _lay_anchors(self, sizes: Sequence[tuple[int, int]], size: tuple[int, int]) -> Tensor:
         return default_boxes(sizes, size, first_map_anchors=self._first_map_anchors)

@@ -8,8 +8,7 @@ from torch import Tensor
 from mnv2dense import DeepLabV3Head, deeplabv3_mobilenet_v2
 from mnv2dense.complexity import complexity
 from mnv2dense.geometry import ResizeMode, fit, infos
-from mnv2dense.heads.deeplab_v3 import PixelLogits
-from mnv2dense.types import FeatureInfo
+from mnv2dense.types import FeatureInfo, PixelLogits
 
 DEEP = {"last_bottleneck": FeatureInfo(channels=8, stride=16)}
 FINE = {"stride4": FeatureInfo(channels=4, stride=4), **DEEP}
