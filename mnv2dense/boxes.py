@@ -146,7 +146,66 @@ def nms(boxes: Tensor, scores: Tensor, labels: Tensor, *, iou_threshold: float, 
     Returns:
         int64 [at most ``limit``], indices of the kept boxes, best score first; its size depends on values.
     """
-    from torchvision.ops import batched_nms  # importing the package must not load torchvision
+    from torchvision.ops import nms as torchvision_nms  # importing the package must not load torchvision
 
-    kept: Tensor = batched_nms(boxes.float(), scores.float(), labels, iou_threshold)
+    if not len(boxes):
+        return labels.new_zeros(0)
+    # Classes are moved apart, so that no two of them overlap; in float64, where that costs their corners no digits.
+    apart = labels.double() * (boxes.max().double() + 1)
+    kept: Tensor = torchvision_nms(boxes.double() + apart[:, None], scores.double(), iou_threshold)
     return kept[:limit]
+
+
+def fixed_shape_nms(
+    boxes: Tensor, scores: Tensor, *, score_threshold: float, nms_threshold: float, candidates: int, limit: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Threshold and greedy per-class NMS in tensors of fixed shape: for runtimes without data-dependent sizes.
+
+    The same boxes as :func:`nms` keeps, in the same order. Each of ``limit`` steps takes the best box that is left and
+    drops those it suppresses, which is the definition itself; nothing is approximated.
+
+    Args:
+        boxes: float32 [B, A, 4], xyxy in pixels.
+        scores: float32 [B, A, K].
+        score_threshold: (anchor, class) pairs below it are no candidates.
+        nms_threshold: a box is dropped when its IoU with a better one of its class is above this.
+        candidates: how many of the best-scored pairs take part.
+        limit: N, how many boxes come out.
+
+    Returns:
+        Boxes [B, N, 4], scores [B, N] descending, labels int32 [B, N]; where there is no box, zeros and the label -1.
+    """
+    classes = scores.shape[2]
+    count = min(candidates, scores.shape[1] * classes)
+    values, pairs = scores.flatten(1).topk(count, dim=1)
+    anchors = torch.div(pairs, classes, rounding_mode="floor")
+    labels = pairs - anchors * classes
+    chosen = boxes.gather(1, anchors[..., None].expand(-1, -1, 4))
+    survives = _survivors(chosen, labels, nms_threshold)
+    # Candidates are sorted, so the best that is left is the first: the one with the largest of these.
+    order = torch.arange(count, 0, -1, dtype=torch.float32, device=boxes.device)
+    alive = (values >= score_threshold).float()
+    picks, present = [], []
+    for _ in range(limit):
+        best = (alive * order).argmax(dim=1, keepdim=True)
+        picks.append(best)
+        present.append(alive.gather(1, best))
+        alive = alive * survives.gather(1, best[..., None].expand(-1, -1, count))[:, 0]
+    index, found = torch.cat(picks, dim=1), torch.cat(present, dim=1)
+    kept_labels = torch.where(found > 0, labels.gather(1, index), -1).to(torch.int32)
+    kept_boxes = chosen.gather(1, index[..., None].expand(-1, -1, 4)) * found[..., None]
+    return kept_boxes, values.gather(1, index) * found, kept_labels
+
+
+def _survivors(boxes: Tensor, labels: Tensor, nms_threshold: float) -> Tensor:
+    """[B, N, 4], [B, N] -> float32 [B, N, N]: 1 where the second box stays when the first is taken; it itself does not."""
+    one, other = boxes[:, :, None], boxes[:, None]
+    width = (torch.minimum(one[..., 2], other[..., 2]) - torch.maximum(one[..., 0], other[..., 0])).clamp(min=0)
+    height = (torch.minimum(one[..., 3], other[..., 3]) - torch.maximum(one[..., 1], other[..., 1])).clamp(min=0)
+    overlap = width * height
+    areas = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+    union = areas[:, :, None] + areas[:, None] - overlap
+    # Not a quotient: two degenerate boxes have neither overlap nor union.
+    dropped = (overlap > nms_threshold * union) & (labels[:, :, None] == labels[:, None])
+    itself = torch.eye(boxes.shape[1], dtype=torch.bool, device=boxes.device)
+    return 1.0 - (dropped | itself).float()

@@ -49,6 +49,7 @@ class DenseModel(nn.Module):
 
     Attributes:
         class_names: the head's classes.
+        task: the head's, "detection", "segmentation" or "classification".
         config: plain values from which :func:`build_model` makes the same model, without weights.
     """
 
@@ -71,6 +72,7 @@ class DenseModel(nn.Module):
         self.head = head
         self.size = size
         self.resize: ResizeMode = resize
+        self.task = str(getattr(head, "task", None))
         self.class_names: tuple[str, ...] = tuple(head.class_names)  # type: ignore[arg-type]
         self.category_ids = tuple(category_ids or range(1, len(self.class_names) + 1))
         if len(self.category_ids) != len(self.class_names):

@@ -1,0 +1,112 @@
+"""An exported file in the place of a model: the same pictures in, the same results out, in its own runtime."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any, Protocol, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mnv2dense.description import OUTPUT_TENSORS, Description
+from mnv2dense.geometry import ResizeMode
+from mnv2dense.selection import BoxSelection, PixelSelection
+from mnv2dense.types import Detections, Infos, PixelLogits, ScoredBoxes
+
+SUFFIXES = {".onnx": "onnx", ".xml": "openvino", ".pte": "executorch", ".tflite": "litert"}
+"""Suffix of a file -> the module of :mod:`mnv2dense.runtimes` that runs it; also the extra that installs it."""
+
+
+class Runtime(Protocol):
+    """A loaded file. Made as ``Module.load(path, threads=None | int)``.
+
+    Attributes:
+        description: what the file says of itself.
+        batch: the number of pictures that a run takes; None takes any.
+    """
+
+    description: Description
+    batch: int | None
+
+    def __call__(self, images: npt.NDArray[np.uint8]) -> list[npt.NDArray[Any]]:
+        """uint8 [B, 3, H, W], contiguous -> the outputs in the order of the description."""
+        ...
+
+
+def is_exported(path: str | Path) -> bool:
+    """Whether the name is that of an exported file."""
+    return Path(path).suffix.lower() in SUFFIXES
+
+
+@final
+class ExportedModel:
+    """A file that tools/export.py wrote, ready to predict; what :class:`mnv2dense.Predictor` runs.
+
+    Args:
+        path: .onnx, .xml (with its .bin beside it), .pte or .tflite.
+        threads: of the runtime; None takes what it takes.
+
+    Attributes:
+        description: what the file says of itself.
+        task, size, resize, class_names, category_ids: as of the model that was exported.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a file of ours, or a damaged one.
+        ImportError: its runtime is not installed; the message says how.
+    """
+
+    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file.")
+        if not is_exported(path):
+            raise ValueError(f"{path}: not an exported file; they end in {', '.join(SUFFIXES)}.")
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads={threads}: at least 1, or null for what the runtime takes.")
+        runtime = importlib.import_module(f"mnv2dense.runtimes.{SUFFIXES[path.suffix.lower()]}")
+        self._run: Runtime = runtime.load(path, threads=threads)
+        self.description = self._run.description
+        self.task = self.description.task
+        self.size = self.description.size
+        self.resize: ResizeMode = self.description.resize
+        self.class_names = self.description.class_names
+        self.category_ids = self.description.category_ids
+        self._selection = self.description.make_selection()
+
+    def run(self, images: Tensor) -> list[Tensor]:
+        """uint8 [B, 3, H, W] -> the file's outputs for all B; batches that the file cannot take are cut up."""
+        pictures = np.ascontiguousarray(images.numpy())
+        step = self._run.batch or len(pictures)
+        parts = [self._run(pictures[start : start + step]) for start in range(0, len(pictures), step)]
+        if len(parts) == 1:
+            return [torch.from_numpy(array) for array in parts[0]]
+        return [torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*parts, strict=True)]
+
+    def predict(self, images: Tensor, infos: Infos) -> list[Any]:
+        """uint8 [B, 3, H, W] on the CPU -> one typed result per picture, in its original pixels."""
+        outputs = dict(zip(OUTPUT_TENSORS[self.description.outputs], self.run(images), strict=True))
+        selection = self._selection
+        if isinstance(selection, BoxSelection):
+            if self.description.outputs == "boxes":
+                return list(selection(ScoredBoxes(outputs["boxes"], outputs["scores"]), infos))
+            return _selected(selection, outputs, infos)
+        if isinstance(selection, PixelSelection):
+            if self.description.outputs == "labels":
+                return list(selection.of_label_maps(outputs["labels"], infos))
+            size = (int(images.shape[-2]), int(images.shape[-1]))
+            return list(selection(PixelLogits(outputs["logits"], size), infos))
+        return list(selection(outputs["scores"], infos))
+
+
+def _selected(selection: BoxSelection, outputs: dict[str, Tensor], infos: Infos) -> list[Detections]:
+    """Boxes that the file selected itself, without the rows that only fill its fixed shape."""
+    results = []
+    for index in range(len(outputs["boxes"])):
+        kept = outputs["labels"][index] >= 0
+        boxes, scores = outputs["boxes"][index][kept], outputs["scores"][index][kept]
+        results.append(selection.at_original(boxes, scores, outputs["labels"][index][kept].long(), infos, index))
+    return results

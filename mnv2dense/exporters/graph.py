@@ -1,0 +1,116 @@
+"""What is exported: a model from raw pictures to tensors of fixed shape, free of Python."""
+
+from __future__ import annotations
+
+import copy
+from importlib.metadata import PackageNotFoundError, version
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mnv2dense.boxes import fixed_shape_nms
+from mnv2dense.description import OUTPUT_TENSORS, Description, Outputs, Precision
+from mnv2dense.folding import fold_batch_norms
+from mnv2dense.model import DenseModel
+from mnv2dense.selection import BoxSelection, PixelSelection, Selection
+
+_PLAIN: dict[str, Outputs] = {"detection": "boxes", "segmentation": "logits", "classification": "scores"}
+_DECIDED: dict[str, Outputs] = {"detection": "selected_boxes", "segmentation": "labels"}
+
+
+@final
+class ExportGraph(nn.Module):
+    """A copy of a model with its normalisation before it and its decoding after it; what every exporter takes.
+
+    Batch norms are folded. ``forward(images)`` takes uint8 [B, 3, H, W] and returns the tensors of
+    :data:`mnv2dense.description.OUTPUT_TENSORS` as a tuple.
+
+    Args:
+        model: of any task.
+        decided: whether decisions are made inside: boxes after NMS, the class of every pixel. A classifier makes none.
+        size: (height, width) of the input, pixels; the model's own if left out. Detectors have anchors for their own.
+
+    Attributes:
+        outputs: which tensors come out.
+        size: of the input.
+
+    Raises:
+        ValueError: a size for a detector that is not its own, or decisions asked of a classifier.
+    """
+
+    def __init__(self, model: DenseModel, *, decided: bool = False, size: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        self.model = fold_batch_norms(copy.deepcopy(model).cpu().float().eval())
+        self.size = size or model.size
+        if decided and model.task not in _DECIDED:
+            raise ValueError(f"a model for {model.task} decides nothing: leave nms and labels out.")
+        if model.task == "detection" and self.size != model.size:
+            raise ValueError(
+                f"size={list(self.size)}: this detector's anchors are laid for {list(model.size)}; train one of that size."
+            )
+        self.outputs: Outputs = _DECIDED[model.task] if decided else _PLAIN[model.task]
+        self._selection: Selection = model.head.selection  # type: ignore[assignment]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """uint8 [B, 3, H, W] -> the tensors of ``outputs``."""
+        size = (images.shape[-2], images.shape[-1])
+        decoded = self.model.decode(self.model(images), size)
+        if isinstance(self._selection, BoxSelection):
+            if self.outputs == "boxes":
+                return decoded.boxes, decoded.scores
+            return fixed_shape_nms(decoded.boxes, decoded.scores, **self._selection.config)
+        if isinstance(self._selection, PixelSelection):
+            if self.outputs == "logits":
+                return (decoded.logits,)
+            return (label_map(decoded.logits, size, align_corners=self._selection.align_corners),)
+        return (decoded,)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Of what :meth:`forward` returns."""
+        return OUTPUT_TENSORS[self.outputs]
+
+    def describe(self, precision: Precision, *, license: str = "unknown") -> Description:
+        """What the file shall say of itself."""
+        model = self.model
+        return Description(
+            task=model.task,
+            outputs=self.outputs,
+            precision=precision,
+            size=self.size,
+            resize=model.resize,
+            class_names=model.class_names,
+            category_ids=model.category_ids,
+            selection=self._selection.config,
+            license=license,
+            versions={"mnv2dense": _version("mnv2dense"), "torch": torch.__version__},
+        )
+
+
+def label_map(logits: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:
+    """Bilinear upsampling and argmax, class by class: two maps of the picture's size in memory, not K.
+
+    Args:
+        logits: float32 [B, K, h, w].
+        size: (H, W), pixels.
+        align_corners: see :class:`mnv2dense.selection.PixelSelection`.
+
+    Returns:
+        uint8 [B, H, W]; of equal scores the lowest class.
+    """
+    best = F.interpolate(logits[:, :1], size, mode="bilinear", align_corners=align_corners)
+    labels = torch.zeros_like(best, dtype=torch.int32)
+    for label in range(1, logits.shape[1]):
+        score = F.interpolate(logits[:, label : label + 1], size, mode="bilinear", align_corners=align_corners)
+        labels = torch.where(score > best, torch.full_like(labels, label), labels)
+        best = torch.maximum(best, score)
+    return labels[:, 0].to(torch.uint8)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a checkout that is not installed
+        return "unknown"
