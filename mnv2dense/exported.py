@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -11,10 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mnv2dense.description import OUTPUT_TENSORS, Description
+from mnv2dense.description import OUTPUT_TENSORS, Description, Outputs
 from mnv2dense.geometry import ResizeMode
-from mnv2dense.selection import BoxSelection, PixelSelection
-from mnv2dense.types import Detections, Infos, PixelLogits, ScoredBoxes
+from mnv2dense.selection import BoxSelection, PixelSelection, Selection
+from mnv2dense.types import Infos, PixelLogits, ScoredBoxes
 
 SUFFIXES = {".onnx": "onnx", ".xml": "openvino", ".pte": "executorch", ".tflite": "litert"}
 """Suffix of a file -> the module of :mod:`mnv2dense.runtimes` that runs it; also the extra that installs it."""
@@ -88,25 +89,50 @@ class ExportedModel:
 
     def predict(self, images: Tensor, infos: Infos) -> list[Any]:
         """uint8 [B, 3, H, W] on the CPU -> one typed result per picture, in its original pixels."""
-        outputs = dict(zip(OUTPUT_TENSORS[self.description.outputs], self.run(images), strict=True))
-        selection = self._selection
-        if isinstance(selection, BoxSelection):
-            if self.description.outputs == "boxes":
-                return list(selection(ScoredBoxes(outputs["boxes"], outputs["scores"]), infos))
-            return _selected(selection, outputs, infos)
-        if isinstance(selection, PixelSelection):
-            if self.description.outputs == "labels":
-                return list(selection.of_label_maps(outputs["labels"], infos))
-            size = (int(images.shape[-2]), int(images.shape[-1]))
-            return list(selection(PixelLogits(outputs["logits"], size), infos))
-        return list(selection(outputs["scores"], infos))
+        size = (int(images.shape[-2]), int(images.shape[-1]))
+        return results_of(self.description.outputs, self.run(images), self._selection, infos, size)
 
 
-def _selected(selection: BoxSelection, outputs: dict[str, Tensor], infos: Infos) -> list[Detections]:
-    """Boxes that the file selected itself, without the rows that only fill its fixed shape."""
-    results = []
-    for index in range(len(outputs["boxes"])):
-        kept = outputs["labels"][index] >= 0
-        boxes, scores = outputs["boxes"][index][kept], outputs["scores"][index][kept]
-        results.append(selection.at_original(boxes, scores, outputs["labels"][index][kept].long(), infos, index))
-    return results
+def results_of(
+    form: Outputs, tensors: Sequence[Tensor], selection: Selection, infos: Infos, size: tuple[int, int]
+) -> list[Any]:
+    """From a file's outputs, or those of the graph that it was made of, to one typed result per picture.
+
+    Args:
+        form: which outputs they are.
+        tensors: these, in the order of :data:`mnv2dense.description.OUTPUT_TENSORS`.
+        selection: of the same task.
+        infos: the way back to the B original pictures.
+        size: (height, width) of the input, pixels.
+    """
+    outputs = dict(zip(OUTPUT_TENSORS[form], tensors, strict=True))
+    if isinstance(selection, BoxSelection):
+        if form == "boxes":
+            return list(selection(ScoredBoxes(outputs["boxes"], outputs["scores"]), infos))
+        rows = _rows_of_node if form == "nms_node" else _rows_of_graph
+        return [selection.at_original(*rows(selection, outputs, n), infos, n) for n in range(len(outputs["boxes"]))]
+    if isinstance(selection, PixelSelection):
+        if form == "labels":
+            return list(selection.of_label_maps(outputs["labels"], infos))
+        return list(selection(PixelLogits(outputs["logits"], size), infos))
+    return list(selection(outputs["scores"], infos))
+
+
+def _rows_of_graph(
+    selection: BoxSelection, outputs: Mapping[str, Tensor], picture: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes, scores and labels that the file selected itself, without the rows that only fill its fixed shape."""
+    boxes, scores, labels = (outputs[name][picture] for name in ("boxes", "scores", "labels"))
+    kept = labels >= 0
+    return boxes[kept], scores[kept], labels[kept].long()
+
+
+def _rows_of_node(
+    selection: BoxSelection, outputs: Mapping[str, Tensor], picture: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes, scores and labels that ONNX's NonMaxSuppression points at, which it limits by class alone."""
+    of_picture = outputs["selected"][outputs["selected"][:, 0] == picture]
+    labels, anchors = of_picture[:, 1], of_picture[:, 2]
+    scores, order = outputs["scores"][picture, labels, anchors].sort(descending=True, stable=True)
+    best = order[: selection.limit]
+    return outputs["boxes"][picture, anchors[best]], scores[: selection.limit], labels[best]
