@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from mnv2dense import DenseModel, Predictor, deeplabv3_mobilenet_v2, load_model
 from mnv2dense.data.pictures import list_pictures, read_picture
+from mnv2dense.folding import fold_batch_norms
 from mnv2dense.geometry import resize
 
 FOLDER = "deeplabv3_mobilenet_v2_1.0_513"
@@ -70,23 +71,81 @@ def test_the_classes_of_photos_in_their_own_pixels_are_transformers(
         assert (predictor(path).labels == expected).float().mean() >= 0.998, path.name
 
 
-def test_the_official_int8_file_agrees_on_most_pixels(model: DenseModel, photos: list[Path], shared: Path) -> None:
-    litert = pytest.importorskip("ai_edge_litert.interpreter")
-    official = litert.Interpreter(str(shared / "peers" / "deeplabv3_mnv2_pascal_quant.tflite"), num_threads=2)
-    official.allocate_tensors()
-    given, wanted = official.get_input_details()[0], official.get_output_details()[0]
-    agreements = {}
+class Official:
+    """Google's 8-bit file: photos squashed to 513x513, logits enlarged corner on corner, the likeliest class."""
+
+    def __init__(self, path: Path) -> None:
+        litert = pytest.importorskip("ai_edge_litert.interpreter")
+        self._file = litert.Interpreter(str(path), num_threads=2)
+        self._file.allocate_tensors()
+
+    def __call__(self, picture: Tensor) -> Tensor:
+        """uint8 [1, 3, 513, 513] -> classes, [513, 513]."""
+        given, wanted = self._file.get_input_details()[0], self._file.get_output_details()[0]
+        self._file.set_tensor(given["index"], np.ascontiguousarray(picture.permute(0, 2, 3, 1).numpy()))
+        self._file.invoke()
+        return torch.from_numpy(self._file.get_tensor(wanted["index"])).squeeze()
+
+    def convolutions(self) -> list[tuple[Tensor, Tensor]]:
+        """Kernel and bias of each as floats, laid out as torch's. Its batch norms are folded into them."""
+        scales = {row["index"]: row["quantization"] for row in self._file.get_tensor_details()}
+
+        def floats(index: int) -> Tensor:
+            scale, zero = scales[index]
+            return torch.from_numpy((self._file.get_tensor(index).astype(np.float32) - zero) * np.float32(scale))
+
+        found = []
+        for step in self._file._get_ops_details():
+            if step["op_name"] in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+                _, kernel, bias = step["inputs"]
+                order = (0, 3, 1, 2) if step["op_name"] == "CONV_2D" else (3, 0, 1, 2)
+                found.append((floats(kernel).permute(order), floats(bias)))
+        return found
+
+
+@pytest.fixture(scope="module")
+def official(shared: Path) -> Official:
+    return Official(shared / "peers" / "deeplabv3_mnv2_pascal_quant.tflite")
+
+
+def agreements(model: DenseModel, official: Official, photos: list[Path]) -> dict[str, float]:
+    """Photo -> the share of its 513x513 pixels that both give the same class."""
+    predictor, found = Predictor(model, device="cpu"), {}
     for path in photos:
         picture = squashed(path)
-        official.set_tensor(given["index"], np.ascontiguousarray(picture.permute(0, 2, 3, 1).numpy()))
-        official.invoke()
-        expected = torch.from_numpy(official.get_tensor(wanted["index"])).squeeze()
-        found = Predictor(model, device="cpu")(Image.fromarray(picture[0].permute(1, 2, 0).numpy())).labels
-        assert expected.shape == found.shape == (513, 513)
-        agreements[path.name] = float((found == expected).float().mean())
-    # The wood under the parrot is what the two see otherwise; their weights are not the same to the last bit.
-    assert min(agreements.values()) > 0.85, agreements
-    assert sorted(agreements.values())[1] > 0.96, agreements
+        labels, expected = predictor(picture[0]).labels, official(picture)
+        assert labels.shape == expected.shape == (513, 513)
+        found[path.name] = float((labels == expected).float().mean())
+    return found
+
+
+def test_with_the_official_int8_files_batch_norms_every_photo_agrees(
+    model: DenseModel, official: Official, photos: list[Path]
+) -> None:
+    """So padding, dilation, pooling and upsampling are the file's; what is left is the rounding of its activations."""
+    theirs = fold_batch_norms(copy.deepcopy(model))
+    kernels = {name: layer.weight for name, layer in model.named_modules() if isinstance(layer, torch.nn.Conv2d)}
+    for kernel, bias in official.convolutions():
+        (name,) = (name for name, ours in kernels.items() if ours.shape == kernel.shape and torch.equal(ours, kernel))
+        del kernels[name]
+        layer = theirs.get_submodule(name)
+        layer.weight.data, layer.bias.data = kernel.contiguous(), bias
+    assert not kernels, "the weights are the file's to the last bit: each convolution is one of its"
+    shares = agreements(theirs, official, photos)
+    assert min(shares.values()) >= 0.989, shares
+
+
+def test_the_official_int8_file_agrees_as_far_as_refitted_batch_norms_allow(
+    model: DenseModel, official: Official, photos: list[Path]
+) -> None:
+    """Their batch norms were refitted on pictures, which scales channels by 0.34 to 1.76 of the file's.
+
+    Measured: 0.862 (the wood under the parrot), 0.966, 0.990 and 0.999; transformers' own model differs as much.
+    """
+    shares = agreements(model, official, photos)
+    assert min(shares.values()) > 0.85, shares
+    assert sum(shares.values()) / len(shares) > 0.95, shares
+    assert sorted(shares.values())[1] > 0.96, shares
 
 
 def test_the_folder_loads_as_a_whole_model_with_vocs_classes_and_colours(shared: Path) -> None:
