@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mnv2dense.data.pictures import PictureError, read_picture
-from mnv2dense.draw import draw_result, save_labels, save_picture
+from mnv2dense.draw import MASK_OPACITY, draw_result, save_labels, save_picture
 from mnv2dense.predictor import Predictor
 from mnv2dense.types import Classification, Detections, Segmentation
 
@@ -19,6 +19,8 @@ def predict_pictures(
     pictures: Sequence[Path],
     folder: Path,
     *,
+    opacity: float = MASK_OPACITY,
+    legend: bool = True,
     advance: Callable[[], None] = lambda: None,
 ) -> dict[Path, str]:
     """Write ``<name>.jpg`` with the result drawn for each picture, and ``predictions.json`` for all.
@@ -31,6 +33,8 @@ def predict_pictures(
         predictor: of any model.
         pictures: files to read.
         folder: exists; is written to.
+        opacity: of the colours of masks over the picture, 0..1.
+        legend: whether the picture names the colours of masks.
         advance: called after each picture, for a progress bar.
 
     Returns:
@@ -50,7 +54,7 @@ def predict_pictures(
         height, width = picture.shape[:2]
         images.append({"id": len(images) + 1, "file_name": path.name, "height": height, "width": width})
         results.append(found)
-        save_picture(draw_result(picture, found), folder / output)
+        save_picture(draw_result(picture, found, opacity=opacity, legend=legend), folder / output)
         if isinstance(found, Segmentation):
             save_labels(found, (folder / "labels" / output).with_suffix(".png"))
         advance()

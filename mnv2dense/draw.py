@@ -112,8 +112,21 @@ def draw_classes(image: Picture, classes: Classification, *, limit: int = 3, sho
     return np.asarray(canvas, dtype=np.uint8).copy()
 
 
+MASK_OPACITY = 0.55
+"""Strong enough to tell colours apart, weak enough to see what lies under them."""
+
+
+def check_opacity(opacity: float) -> None:
+    """Raise a ValueError unless ``opacity`` is a number from 0 to 1."""
+    if isinstance(opacity, bool) or not isinstance(opacity, int | float) or not 0 <= opacity <= 1:
+        raise ValueError(
+            f"opacity={opacity}: a number from 0 (outlines alone) to 1 (plain colours) is needed; "
+            f"{MASK_OPACITY} is a good start."
+        )
+
+
 def draw_masks(
-    image: Picture, masks: Segmentation, *, opacity: float = 0.55, legend: bool = True, outline: bool = True
+    image: Picture, masks: Segmentation, *, opacity: float = MASK_OPACITY, legend: bool = True, outline: bool = True
 ) -> Picture:
     """The class of every pixel as a colour over the picture, with a legend of the classes that are there.
 
@@ -130,8 +143,9 @@ def draw_masks(
         uint8 [H, W, 3].
 
     Raises:
-        ValueError: not a picture, or masks of another size.
+        ValueError: not a picture, masks of another size, or an opacity outside 0..1.
     """
+    check_opacity(opacity)
     labels = masks.labels.cpu().numpy()
     if labels.shape != _checked(image).shape[:2]:
         raise ValueError(f"masks of {list(labels.shape)} pixels for a picture of {list(image.shape[:2])}.")
@@ -167,8 +181,8 @@ def _with_legend(image: Picture, masks: Segmentation) -> Picture:
 
     counts = np.bincount(masks.labels.cpu().numpy().ravel(), minlength=256)
     counts[IGNORE_INDEX] = 0
-    order = [int(label) for label in np.argsort(-counts, kind="stable")[:_LEGEND_ROWS] if counts[label] > 0]
-    shown = [label for label in order if masks.class_names[label] != "background"]
+    order = [int(label) for label in np.argsort(-counts, kind="stable") if counts[label] > 0]
+    shown = [label for label in order if masks.class_names[label] != "background"][:_LEGEND_ROWS]
     canvas = Image.fromarray(image)
     pen = ImageDraw.Draw(canvas)
     letters = min(math.sqrt(canvas.width * canvas.height) / 34, canvas.height / (2.2 * max(1, len(shown))))
@@ -182,18 +196,22 @@ def _with_legend(image: Picture, masks: Segmentation) -> Picture:
     return np.asarray(canvas, dtype=np.uint8).copy()
 
 
-def draw_result(image: Picture, result: Result, *, threshold: float = 0.0) -> Picture:
+def draw_result(
+    image: Picture, result: Result, *, threshold: float = 0.0, opacity: float = MASK_OPACITY, legend: bool = True
+) -> Picture:
     """A picture with what any head of the house says of it.
 
     Args:
         image: uint8 [H, W, 3], RGB; left as it is.
         result: in pixels of ``image``.
         threshold: lowest score to draw, 0..1.
+        opacity: of the colours of masks, 0..1.
+        legend: whether to name the colours of masks.
     """
     if isinstance(result, Classification):
         return draw_classes(image, result.above(threshold))
     if isinstance(result, Segmentation):
-        return draw_masks(image, result)
+        return draw_masks(image, result, opacity=opacity, legend=legend)
     return draw_detections(image, result, threshold=threshold)
 
 

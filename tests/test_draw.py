@@ -246,6 +246,30 @@ def test_the_legend_names_what_is_there() -> None:
     assert pixels_of(with_legend, class_color(1)).any()
 
 
+def test_a_result_of_masks_takes_opacity_and_legend() -> None:
+    picture, labels = plain(200, 300), masks(*["1" * 15] * 10)
+    drawn = draw_result(picture, labels, opacity=1, legend=False)
+    assert pixels_of(drawn, class_color(0)).all()
+    assert (draw_result(picture, labels, opacity=0, legend=False) == GRAY).all()
+    assert (draw_result(picture, labels, opacity=0) != GRAY).any()  # the legend
+
+
+@pytest.mark.parametrize("opacity", [-0.1, 1.01, float("nan"), "half", True])
+def test_an_opacity_that_is_none_is_refused_with_its_range(opacity: float) -> None:
+    with pytest.raises(ValueError, match=rf"opacity={opacity}: a number from 0 .* to 1 .* 0\.55 is a good start"):
+        draw_masks(plain(20, 20), masks("1"), opacity=opacity)
+
+
+def test_a_legend_has_twelve_rows_at_most_the_background_none() -> None:
+    names = ("background", *(f"class {number}" for number in range(1, 16)))
+    labels = torch.zeros(400, 400, dtype=torch.uint8)
+    for number in range(1, 16):  # 40 columns of class 1, then 20 of each
+        labels[:200, 20 * number : 20 * (number + (number == 1) + 1)] = number
+    drawn = draw_masks(plain(400, 400), Segmentation(labels, names), opacity=0, outline=False)
+    named = [number for number in range(1, 16) if pixels_of(drawn, class_color(number - 1)).any()]
+    assert len(named) == 12
+
+
 def test_masks_of_another_size_are_refused() -> None:
     with pytest.raises(ValueError, match=r"masks of \[20, 20\] pixels for a picture of \[30, 20\]"):
         draw_masks(plain(30, 20), masks("1"))
