@@ -44,6 +44,11 @@ PUBLISHED: dict[str, Published] = {
 }
 """Names of single files."""
 
+SHIPPED: dict[str, Path] = {
+    "shapes": Path(__file__).parent.parent / "shipped" / "ssdlite_shapes",
+}
+"""Names of what comes with the package: a small detector of the embedded shapes, made by ``task=detection``."""
+
 GOOGLE_NAMES: dict[str, str] = {
     name: f"google/{name}"
     for name in (
@@ -73,8 +78,8 @@ _HUB_ID = re.compile(r"(?P<owner>[A-Za-z0-9][\w.-]*)/[A-Za-z0-9][\w.-]*(@[\w./-]
 
 
 def names() -> tuple[str, ...]:
-    """What :func:`resolve` knows beside the ids of the hub."""
-    return (*PUBLISHED, *_REPOSITORIES)
+    """What :func:`resolve` knows beside paths and the ids of the hub."""
+    return (*SHIPPED, *PUBLISHED, *_REPOSITORIES)
 
 
 def resolve(weights: str, *, revision: str | None = None, token: str | bool | None = None) -> Path | None:
@@ -101,6 +106,8 @@ def resolve(weights: str, *, revision: str | None = None, token: str | bool | No
         ValueError: the file that came is not the published one; or a revision of what has none.
         ImportError: a repository is asked for and huggingface_hub is not installed.
     """
+    if weights in SHIPPED and revision is None:
+        return SHIPPED[weights]
     known = weights in PUBLISHED or weights in HUB_NAMES
     if known or not Path(weights).exists():
         repository = _repository(weights)
