@@ -51,6 +51,8 @@ class ExportedModel:
         threads: of the runtime; None takes what it takes.
 
     Attributes:
+        runtime: its module in :mod:`mnv2dense.runtimes`.
+        batch: the number of pictures that the file takes at a time; None takes any.
         description: what the file says of itself.
         task, size, resize, class_names, category_ids: as of the model that was exported.
 
@@ -68,8 +70,9 @@ class ExportedModel:
             raise ValueError(f"{path}: not an exported file; they end in {', '.join(SUFFIXES)}.")
         if threads is not None and threads < 1:
             raise ValueError(f"threads={threads}: at least 1, or null for what the runtime takes.")
-        runtime = importlib.import_module(f"mnv2dense.runtimes.{SUFFIXES[path.suffix.lower()]}")
-        self._run: Runtime = runtime.load(path, threads=threads)
+        self.runtime = SUFFIXES[path.suffix.lower()]
+        self._run: Runtime = importlib.import_module(f"mnv2dense.runtimes.{self.runtime}").load(path, threads=threads)
+        self.batch = self._run.batch
         self.description = self._run.description
         self.task = self.description.task
         self.size = self.description.size

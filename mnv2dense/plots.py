@@ -128,6 +128,33 @@ def plot_confusion(counts: npt.NDArray[np.int64], class_names: Sequence[str], pa
     return _save(figure, path)
 
 
+def plot_tradeoff(points: Sequence[tuple[str, float, float | None, float | None]], path: str | Path) -> Path:
+    """Scores over latency on the left and over size on the right; without scores, latency over size alone.
+
+    Args:
+        points: (name, milliseconds, megabytes, score) of each model; what is not known is None.
+        path: PNG to write.
+    """
+    scored = any(score is not None for *_, score in points)
+    if scored:
+        panels = [("latency, ms", "score", 1, 3), ("size, MB", "score", 2, 3)]
+    else:
+        panels = [("size, MB", "latency, ms", 2, 1)]
+    figure, axes = _figure(len(panels))
+    for axis, (x, y, across, up) in zip(axes, panels, strict=True):
+        _style(axis, title=f"{y.partition(',')[0].capitalize()} against {x.partition(',')[0]}", x=x, y=y)
+        for k, point in enumerate(points):
+            at = point[across], point[up]
+            if None in at:
+                continue
+            axis.scatter(*at, color=_hex(k), s=42)
+            axis.annotate(
+                _plain(Path(point[0]).name), at, xytext=(6, 4), textcoords="offset points", fontsize=8, color=INK
+            )
+        axis.margins(x=0.25, y=0.15)  # room for the names
+    return _save(figure, path)
+
+
 def _figure(columns: int) -> tuple[Any, Any]:
     # The object API: pyplot would keep global state and might pick a backend that wants a screen.
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -1,0 +1,185 @@
+"""tools/benchmark.py: models, exported files and peers, timed in turns."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.progress import Progress
+from rich.table import Table
+
+from mnv2dense.cli.parts import plain_config, refuse_a_run
+from mnv2dense.cli.shell import CONSOLE, run_command
+from mnv2dense.contender import Contender
+from mnv2dense.data.pictures import list_pictures
+from mnv2dense.draw import save_picture
+from mnv2dense.plots import plot_tradeoff
+from mnv2dense.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one contender showed.
+
+    Attributes:
+        name: file or model.
+        kind: runtime and precision.
+        megabytes: of its files.
+        milliseconds: median of one picture, from the input's tensor to the output's.
+        from_file_milliseconds: median from the picture's file to results in its pixels.
+        pictures_per_second: in batches.
+        peak_megabytes: that its process took at most, from loading on.
+        score: its metric, where one was given.
+    """
+
+    name: str
+    kind: str
+    megabytes: float | None
+    milliseconds: float
+    from_file_milliseconds: float | None
+    pictures_per_second: float
+    peak_megabytes: float
+    score: float | None
+
+
+def benchmark() -> None:
+    """``mnv2dense-benchmark`` and tools/benchmark.py."""
+    run_command("benchmark", _benchmark)
+
+
+def _benchmark(config: DictConfig) -> None:
+    plain = plain_config(config)
+    names, scores = _names(plain["models"])
+    for key in ("threads", "rounds", "runs", "batch"):
+        if not isinstance(plain[key], int) or plain[key] < 1:
+            raise ValueError(f"{key}={plain[key]}: a whole number of at least 1 is needed.")
+    folder = RunFolder.create(config.run_dir, task="benchmark")
+    refuse_a_run(folder, "Name another folder for the figures.")
+    folder.log_to_file()
+    folder.write_config(plain)
+    folder.write_environment()
+    picture = _picture(config.picture, folder.path)
+    contenders: list[Contender] = []
+    try:
+        for name in names:
+            contenders.append(Contender(name, picture, threads=config.threads))
+        rows = _measure(contenders, scores, rounds=config.rounds, runs=config.runs, batch=config.batch)
+    finally:
+        for contender in contenders:
+            contender.close()
+    (folder.path / "benchmark.json").write_text(json.dumps([asdict(row) for row in rows], indent=2))
+    (folder.path / "benchmark.md").write_text(markdown(rows, threads=config.threads, batch=config.batch))
+    plot_tradeoff(
+        [(row.name, row.milliseconds, row.megabytes, row.score) for row in rows], folder.path / "tradeoff.png"
+    )
+    CONSOLE.print(_table(rows, config.threads, config.batch))
+    print(folder.path)
+
+
+def _names(models: Any) -> tuple[list[str], list[float | None]]:  # noqa: ANN401 - whatever a config has
+    """Names, and the scores that stand behind them as in ``model.onnx@0.71``."""
+    if not isinstance(models, list) or not models:
+        raise ValueError(
+            "models is empty: name files, checkpoints or peers, as in models=[a.onnx,b.xml,runs/...]; "
+            "torchvision:ssdlite320_mobilenet_v3_large is a peer."
+        )
+    names, scores = [], []
+    for model in map(str, models):
+        name, _, score = model.rpartition("@")
+        try:
+            scores.append(float(score) if name else None)
+        except ValueError as error:
+            raise ValueError(f"models has {model!r}: what follows @ is the model's score, a number.") from error
+        names.append(name or model)
+    if len(set(names)) < len(names):
+        raise ValueError(f"models={names}: one of them is there twice.")
+    return names, scores
+
+
+def _picture(given: str | None, folder: Path) -> Path:
+    if given is not None:
+        path = Path(given)
+        if not path.exists():
+            raise FileNotFoundError(f"picture={given}: no such picture or folder.")
+        found = list_pictures(path) if path.is_dir() else [path]
+        if not found:
+            raise ValueError(f"picture={given}: the folder holds no pictures.")
+        return found[0].absolute()
+    import numpy as np
+
+    from mnv2dense.data.shape_pictures import draw_picture
+
+    drawn = folder / "picture.jpg"
+    save_picture(draw_picture(np.random.default_rng(0), 480)[0], drawn)
+    return drawn.absolute()
+
+
+def _measure(
+    contenders: Sequence[Contender], scores: Sequence[float | None], *, rounds: int, runs: int, batch: int
+) -> list[Row]:
+    """Everyone a few runs in turn, again and again: what disturbs the machine disturbs all of them."""
+    single: list[list[float]] = [[] for _ in contenders]
+    whole: list[list[float]] = [[] for _ in contenders]
+    batched: list[list[float]] = [[] for _ in contenders]
+    with Progress(console=CONSOLE, transient=True) as bar:
+        job = bar.add_task("timing", total=rounds * len(contenders))
+        for _ in range(rounds):
+            for index, contender in enumerate(contenders):
+                single[index] += contender.milliseconds(runs)
+                whole[index] += contender.milliseconds_from_file(runs)
+                batched[index] += contender.milliseconds(1, batch=batch)
+                bar.advance(job)
+    return [
+        Row(
+            name=contender.name,
+            kind=contender.kind,
+            megabytes=contender.megabytes,
+            milliseconds=statistics.median(single[index]),
+            from_file_milliseconds=statistics.median(whole[index]) if whole[index] else None,
+            pictures_per_second=1000 * batch / statistics.median(batched[index]),
+            peak_megabytes=contender.peak_megabytes(),
+            score=scores[index],
+        )
+        for index, contender in enumerate(contenders)
+    ]
+
+
+def _cells(row: Row) -> list[str]:
+    def shown(value: float | None, digits: int) -> str:
+        return "-" if value is None else f"{value:.{digits}f}"
+
+    return [
+        row.name,
+        row.kind,
+        shown(row.megabytes, 1),
+        shown(row.milliseconds, 1),
+        shown(row.from_file_milliseconds, 1),
+        shown(row.pictures_per_second, 1),
+        shown(row.peak_megabytes, 0),
+        shown(row.score, 3),
+    ]
+
+
+def _headings(batch: int) -> list[str]:
+    return ["model", "runtime", "MB", "ms", "ms from file", f"pictures/s, batch {batch}", "peak MB", "score"]
+
+
+def _table(rows: Sequence[Row], threads: int, batch: int) -> Table:
+    made = Table(title=f"batch 1, {threads} threads, medians", title_justify="left")
+    for heading in _headings(batch):
+        made.add_column(heading, justify="left" if heading in ("model", "runtime") else "right", overflow="fold")
+    for row in rows:
+        made.add_row(*_cells(row))
+    return made
+
+
+def markdown(rows: Sequence[Row], *, threads: int, batch: int) -> str:
+    """The table for a page of documentation; model names without their folders."""
+    lines = [_headings(batch), ["---"] * 8]
+    lines += [[Path(cells[0]).name, *cells[1:]] for cells in map(_cells, rows)]
+    return f"Medians, batch 1, {threads} threads.\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
