@@ -132,3 +132,11 @@ def test_camvid_is_read_whole(shared: Path) -> None:
     assert shares[2] < 0.03  # poles are thin
     assert counts[11:255].sum() == 0
     assert counts[255] > 0
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_folder_of_jpeg_masks_is_refused_before_training(tmp_path: Path, suffix: str) -> None:
+    save(tmp_path / "images" / "train" / "a.jpg", np.full((4, 6, 3), 90))
+    save(tmp_path / "masks" / "train" / f"a.{suffix}", np.zeros((4, 6)), format="JPEG")
+    with pytest.raises(ValueError, match=rf"a.{suffix}: a mask saved as JPEG has lost its values"):
+        MaskFolder(root=tmp_path, split="train", class_names=["background", "crack"])
