@@ -15,6 +15,7 @@ from mnv2dense.folding import fold_batch_norms
 from mnv2dense.geometry import infos, resize
 from mnv2dense.model import DenseModel
 from mnv2dense.types import Infos
+from mnv2dense.viewing import Viewing, check_segmentation, segment
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,9 +36,11 @@ class Predictor:
         model: a model, or the run folder or checkpoint to load one from.
         threshold: results with a lower score are left out; None keeps what the model's head keeps.
         device: "auto" takes a GPU where there is one.
+        test_time: how a segmentation model looks at pictures; None looks as it was trained to.
 
     Raises:
-        ValueError: a threshold outside 0..1; or what :func:`mnv2dense.load_model` raises.
+        ValueError: a threshold outside 0..1; ``test_time`` for another task than segmentation; or what
+            :func:`mnv2dense.load_model` raises.
     """
 
     def __init__(
@@ -46,16 +49,20 @@ class Predictor:
         *,
         threshold: float | None = None,
         device: torch.device | str = "auto",
+        test_time: Viewing | None = None,
     ) -> None:
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"threshold={threshold}: scores lie between 0 and 1; 0.3 is a good start.")
         if isinstance(device, str) and device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         loaded = model if isinstance(model, DenseModel) else load_model(model)
+        if test_time is not None:
+            check_segmentation(loaded, "test_time")
         folded = fold_batch_norms(copy.deepcopy(loaded).eval())
         self.model: DenseModel = folded.to(device).to(memory_format=torch.channels_last)
         self.device = torch.device(device)
         self.threshold = threshold
+        self.test_time = test_time
 
     def __call__(self, picture: Picture) -> Any:  # noqa: ANN401 - the head's result type
         """Results of one picture.
@@ -74,10 +81,12 @@ class Predictor:
         return self.many([picture])[0]
 
     def many(self, pictures: Iterable[Picture]) -> list[Any]:
-        """Results of several pictures, in their order, run as one batch."""
+        """Results of several pictures, in their order, run as one batch; with ``test_time`` one by one."""
         images = [_as_tensor(picture) for picture in pictures]
         if not images:
             return []
+        if self.test_time is not None:
+            return [segment(self.model, image, self.test_time) for image in images]
         fitted, fits = zip(*(resize(image, self.model.size, self.model.resize) for image in images), strict=True)
         back = infos(range(len(images)), [(image.shape[1], image.shape[2]) for image in images], fits)
         with torch.inference_mode():

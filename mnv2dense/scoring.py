@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -13,7 +13,9 @@ from torch.utils.data import DataLoader
 
 from mnv2dense.boxes import xywh_to_xyxy
 from mnv2dense.class_lists import Palette
+from mnv2dense.data.collate import collate, prepare
 from mnv2dense.data.module import DataModule
+from mnv2dense.data.sampler import EpochSampler
 from mnv2dense.draw import contact_sheet, draw_truth_beside, save_picture
 from mnv2dense.geometry import boxes_to_input, fit
 from mnv2dense.heads.ssdlite import SSDLiteHead
@@ -36,6 +38,7 @@ from mnv2dense.types import (
     Sample,
     Segmentation,
 )
+from mnv2dense.viewing import Viewing, segment
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,7 @@ def score(
     metric: Metric,
     *,
     device: torch.device | str,
+    test_time: Viewing | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> dict[str, float]:
     """Score ``model`` on the validation data; a collective call where several processes share the data.
@@ -55,7 +59,12 @@ def score(
         datamodule: set up; gives ``val`` and its loader.
         metric: bound to the data here; holds the results afterwards.
         device: where to run.
+        test_time: how a segmentation model looks at pictures, which it then gets one by one in their own size; None
+            looks as it was trained to.
         advance: told the number of pictures done after each batch, for a progress bar.
+
+    Raises:
+        ValueError: no validation data, or ``test_time`` for another task.
     """
     if datamodule.val is None:
         raise ValueError("There is no validation data to score on: give data.val.")
@@ -63,6 +72,11 @@ def score(
     metric.reset()
     loader = datamodule.val_dataloader()
     assert isinstance(loader, DataLoader)
+    if test_time is not None:
+        for batch in _pictures_of(loader, datamodule.val):
+            metric.update([segment(model, batch.images[0], test_time)], batch)
+            advance(1)
+        return metric.compute()
     batches = iter(loader)
     try:
         for on_host in batches:
@@ -82,20 +96,27 @@ def report(
     metric: Metric,
     scores: Mapping[str, float],
     samples: int = 8,
+    test_time: Viewing | None = None,
 ) -> None:
     """Write metrics.json, samples.jpg and what the metric itself has to show into the run folder."""
     folder.write_metrics(scores)
     metric.write(folder.path)
-    draw_samples(model, datamodule, folder.path / "samples.jpg", count=samples)
+    draw_samples(model, datamodule, folder.path / "samples.jpg", count=samples, test_time=test_time)
 
 
 def draw_samples(
-    model: DenseModel, datamodule: DataModule, path: Path, *, count: int = 8, threshold: float = 0.4
+    model: DenseModel,
+    datamodule: DataModule,
+    path: Path,
+    *,
+    count: int = 8,
+    threshold: float = 0.4,
+    test_time: Viewing | None = None,
 ) -> None:
     """Predictions beside the truth for ``count`` pictures, evenly spread over the validation data."""
     dataset = datamodule.val
     assert dataset is not None
-    predictor = Predictor(model, device=next(model.parameters()).device)
+    predictor = Predictor(model, device=next(model.parameters()).device, test_time=test_time)
     count = min(count, len(dataset))
     panels = []
     for number in range(count):
@@ -157,6 +178,14 @@ def metric_of(model: DenseModel) -> Metric:
         "segmentation": MeanIoU,
     }
     return metrics[str(model.head.task)]()
+
+
+def _pictures_of(loader: DataLoader[Batch], dataset: Dataset) -> Iterator[Batch]:
+    """This process' share of the data, each picture a batch in its own size."""
+    assert isinstance(loader.sampler, EpochSampler)
+    for draw in loader.sampler:
+        sample = dataset[draw.picture]
+        yield collate([prepare(sample, sample.image.shape[:2], "squash")], max_boxes=1)
 
 
 def _truth_of(

@@ -6,16 +6,22 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from rich.progress import Progress
 
 from mnv2dense.checkpoint import load_model
 from mnv2dense.cli.parts import data_module, device_of, plain_config, refuse_a_run, score_and_report
-from mnv2dense.cli.shell import run_command
+from mnv2dense.cli.shell import CONSOLE, run_command
+from mnv2dense.data.module import DataModule
+from mnv2dense.model import DenseModel
 from mnv2dense.preflight import check_classes
 from mnv2dense.run_folder import RunFolder
-from mnv2dense.scoring import metric_of
+from mnv2dense.scoring import metric_of, report, score, table
 from mnv2dense.trusted_config import trained_config, trusted_part
+from mnv2dense.types import Metric
+from mnv2dense.viewing import Viewing, check_segmentation, with_output_stride
 
 
 def evaluate() -> None:
@@ -35,6 +41,11 @@ def _evaluate(config: DictConfig) -> None:
         )
     config.task = task  # data and metrics may go by it
     plain = plain_config(config)
+    test_time = Viewing.of(plain["test_time"])
+    if test_time is not None:
+        check_segmentation(model, "test_time")
+    if config.output_stride is not None:
+        model = with_output_stride(model, config.output_stride)
     trained = trained_config(config.checkpoint)
     data = config.get("data")
     if data is None:
@@ -57,7 +68,26 @@ def _evaluate(config: DictConfig) -> None:
     folder.write_environment()
     metric = config.get("metric") or _trusted(trained, "metric")
     scorer = metric_of(model) if metric is None else instantiate(metric)
-    score_and_report(folder, model, datamodule, scorer, title=str(config.checkpoint))
+    if test_time is None:
+        score_and_report(folder, model, datamodule, scorer, title=str(config.checkpoint))
+    else:
+        _score_viewed(folder, model, datamodule, scorer, test_time, title=str(config.checkpoint))
+
+
+def _score_viewed(
+    folder: RunFolder, model: DenseModel, datamodule: DataModule, metric: Metric, test_time: Viewing, *, title: str
+) -> None:
+    """As ``score_and_report``, with the pictures seen as ``test_time`` says."""
+    device = next(model.parameters()).device
+    model = model.to(memory_format=torch.channels_last)
+    with Progress(console=CONSOLE, transient=True) as bar:
+        job = bar.add_task("scoring", total=len(datamodule.val or ()))
+        scores = score(
+            model, datamodule, metric, device=device, test_time=test_time, advance=lambda n: bar.advance(job, n)
+        )
+    report(folder, model=model, datamodule=datamodule, metric=metric, scores=scores, test_time=test_time)
+    CONSOLE.print(table(scores, metric.headlines, title=title))
+    print(folder.path)
 
 
 def _trusted(trained: Mapping[str, Any] | None, key: str) -> DictConfig | None:

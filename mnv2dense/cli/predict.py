@@ -12,8 +12,10 @@ from mnv2dense.checkpoint import load_model
 from mnv2dense.cli.parts import device_of, plain_config, refuse_a_run
 from mnv2dense.cli.shell import CONSOLE, run_command
 from mnv2dense.data.pictures import list_pictures
+from mnv2dense.draw import check_opacity
 from mnv2dense.predictor import Predictor
 from mnv2dense.run_folder import RunFolder
+from mnv2dense.viewing import Viewing, with_output_stride
 
 
 def predict() -> None:
@@ -26,14 +28,19 @@ def _predict(config: DictConfig) -> None:
     source = Path(config.source)
     if not source.exists():
         raise FileNotFoundError(f"source={config.source}: no such picture or folder (looked at {source.absolute()}).")
+    check_opacity(config.opacity)
+    if not isinstance(config.legend, bool):
+        raise ValueError(f"legend={config.legend}: true or false is needed.")
     device = device_of(config.device)
     model = load_model(config.checkpoint, device=device, packages=config.packages)
+    if config.output_stride is not None:
+        model = with_output_stride(model, config.output_stride)
     threshold = config.threshold
     if threshold is not None and not isinstance(threshold, int | float):
         raise ValueError(f"threshold={threshold}: a number is needed; 0.3 is a good start.")
     if threshold is None and model.head.task == "detection":
         threshold = 0.3  # of a classifier the likeliest classes are shown, whatever their scores
-    predictor = Predictor(model, threshold=threshold, device=device)
+    predictor = Predictor(model, threshold=threshold, device=device, test_time=Viewing.of(plain["test_time"]))
     pictures = list_pictures(source) if source.is_dir() else [source]
     if not pictures:
         raise ValueError(f"source={config.source}: the folder holds no pictures.")
@@ -44,7 +51,14 @@ def _predict(config: DictConfig) -> None:
     folder.write_environment()
     with Progress(console=CONSOLE, transient=True) as bar:
         job = bar.add_task("pictures", total=len(pictures))
-        failed = predict_pictures(predictor, pictures, folder.path, advance=lambda: bar.advance(job))
+        failed = predict_pictures(
+            predictor,
+            pictures,
+            folder.path,
+            opacity=config.opacity,
+            legend=config.legend,
+            advance=lambda: bar.advance(job),
+        )
     print(folder.path)
     if failed:
         raise ValueError(f"{len(failed)} of {len(pictures)} pictures could not be read:\n" + "\n".join(failed.values()))
