@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from torch import nn
 
 from mnv2dense import deeplabv3_mobilenet_v2
+from mnv2dense.losses import DiceLoss, LossSum, LovaszSoftmax, OhemCrossEntropy, PixelCrossEntropy
 from tests.losses.masks import batch
-from tests.test_conf import composed
 
-LOSSES = ("pixel_cross_entropy", "ohem", "dice", "lovasz", "pixel_cross_entropy_dice", "pixel_cross_entropy_lovasz")
+LOSSES = {
+    "cross_entropy": lambda: PixelCrossEntropy(class_weights=[1, 2, 3]),
+    "ohem": OhemCrossEntropy,
+    "dice": DiceLoss,
+    "lovasz": LovaszSoftmax,
+    "sum": lambda: LossSum(terms={"cross_entropy": PixelCrossEntropy(), "lovasz": LovaszSoftmax()}),
+}
 
 
-def loss_of(name: str) -> nn.Module:
-    """As conf/loss builds it for ``task=segmentation``."""
-    made: nn.Module = instantiate(composed("task=segmentation", f"loss={name}", "class_weights=[1,2,3]").loss)
-    return made
-
-
-@pytest.mark.parametrize("pictures", [1, 2])
-@pytest.mark.parametrize("name", LOSSES)
-def test_crops_that_are_all_void_cost_nothing_and_move_no_weight(name: str, pictures: int) -> None:
+@pytest.mark.parametrize("build", LOSSES.values(), ids=LOSSES)
+def test_crops_that_are_all_void_cost_nothing_and_move_no_weight(build: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
     model = deeplabv3_mobilenet_v2(3, width_mult=0.35, size=(64, 64), decoder=True).train()
-    void = batch(torch.full((pictures, 64, 64), 255))
-    cost = sum(loss_of(name)(model(void.images), void).values())
+    void = batch(torch.full((1, 64, 64), 255))
+    cost = sum(build()(model(void.images), void).values())
     assert isinstance(cost, torch.Tensor)
     cost.backward()
     assert cost.item() == 0
@@ -37,13 +36,13 @@ def test_crops_that_are_all_void_cost_nothing_and_move_no_weight(name: str, pict
         assert not parameter.grad.any()  # nor is one NaN: that would count as something
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_one_picture_alone_trains_and_leaves_a_model_that_answers(name: str) -> None:
+@pytest.mark.parametrize("build", LOSSES.values(), ids=LOSSES)
+def test_one_picture_alone_trains_and_leaves_a_model_that_answers(build: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
     model = deeplabv3_mobilenet_v2(3, width_mult=0.35, size=(64, 64), aspp=True).train()
     before = copy.deepcopy(model.state_dict())
     one = batch(torch.arange(3).repeat_interleave(22)[:64].expand(1, 64, 64))
-    cost = sum(loss_of(name)(model(one.images), one).values())
+    cost = sum(build()(model(one.images), one).values())
     assert isinstance(cost, torch.Tensor)
     cost.backward()
     torch.optim.SGD(model.parameters(), lr=0.01).step()
