@@ -19,7 +19,7 @@ from mnv2dense.data.module import DataModule
 from mnv2dense.data.shape_masks import ShapeMasks
 from mnv2dense.scoring import score
 from mnv2dense.types import Batch, Dataset
-from mnv2dense.viewing import View, Viewing, segment, with_output_stride
+from mnv2dense.viewing import View, Viewing, _carried, _Frame, _frame, segment, with_output_stride
 from tests.tiny import TINY, command, pictures, tiny_model
 
 SIZE = (65, 97)
@@ -150,6 +150,32 @@ def test_scales_see_the_same_places() -> None:
             found = segment(model, image, Viewing(view=view, scales=scales, flip=True)).labels
             wrong = (found == 3) != expected
             assert wrong[:, :75].sum() == wrong[:, 95:].sum() == 0, (view, scales)
+
+
+@pytest.mark.parametrize("corners", [False, True])
+@pytest.mark.parametrize("view", ["model", "letterbox", "whole"])
+def test_what_one_scale_says_is_carried_to_the_same_pixels_of_another(view: View, corners: bool) -> None:
+    model = deeplab(align_corners=corners)
+    largest, other = (_frame(model, pictures(1, (130, 170))[0], view, scale) for scale in (1.75, 0.75))
+
+    def places(frame: _Frame) -> Tensor:
+        """The row and column of the picture that each cell stands for, as logits of two classes."""
+        sides = []
+        for side in frame.sides:
+            count = -(-side.pixels // 16)
+            pixel = torch.arange(count) * (side.pixels - 1) / (count - 1) + 0.5
+            if not corners:
+                pixel = (torch.arange(count) + 0.5) * side.pixels / count
+            sides.append((pixel - side.offset) / side.scale)
+        return torch.stack(torch.meshgrid(*sides, indexing="ij"))
+
+    expected = places(largest)
+    carried = _carried(places(other), other, largest, expected.shape[1:], model)
+    rows, columns = expected
+    beyond = 10 if corners else 25  # where there are no cells to read between
+    inner = (rows > beyond) & (rows < 130 - beyond) & (columns > beyond) & (columns < 170 - beyond)
+    assert inner.sum() > 20
+    torch.testing.assert_close(carried[:, inner], expected[:, inner], rtol=0, atol=1e-3)
 
 
 def brightness_to_class(model: DenseModel) -> None:
