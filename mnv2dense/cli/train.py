@@ -136,6 +136,11 @@ def _announce(config: DictConfig, folder: RunFolder, model: DenseModel, datamodu
             height,
             width,
         )
+    if config.backbone.get("weights") == "shapes":
+        log.info(
+            "Its backbone begins as that of the small detector that comes with the package; backbone.weights=null begins "
+            "with nothing."
+        )
     log.info("run folder: %s", folder.path)
 
 
