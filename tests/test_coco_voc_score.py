@@ -70,7 +70,7 @@ def transformers_scores(shared: Path, count: int) -> tuple[float, float]:
 
 @pytest.mark.filterwarnings("ignore")  # the peers' own
 @pytest.mark.usefixtures("place")
-@pytest.mark.parametrize("count", [16, pytest.param(102, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [16, pytest.param(102, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 def test_evaluate_reports_what_transformers_model_gets(shared: Path, count: int) -> None:
     outcome = command(
         *("evaluate", "task=segmentation", f"checkpoint={shared / WEIGHTS}", "run_dir=scores", "device=cpu"),
