@@ -14,7 +14,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -60,7 +60,8 @@ def main() -> None:
             name: f"{peak / bound:.2f}" for name, peak in peaks.items()
         }
         # As a Predictor holds it: folded, NHWC.
-        ready = {name: Predictor(v, device=arguments.device).model.to(dtype) for name, v in variants.items()}
+        predictors = {name: Predictor(v, device=arguments.device) for name, v in variants.items()}
+        ready = {name: cast(DenseModel, predictor.model).to(dtype) for name, predictor in predictors.items()}
         if dtype == torch.float16 and arguments.device == "cpu":
             continue
         columns[f"{short} allocator kB"] = {

@@ -58,7 +58,7 @@ def predict_pictures(
         if isinstance(found, Segmentation):
             save_labels(found, (folder / "labels" / output).with_suffix(".png"))
         advance()
-    task = predictor.model.head.task
+    task = predictor.model.task
     if task == "classification":
         content = _classes(images, results)
     elif task == "segmentation":

@@ -198,7 +198,7 @@ def fixed_shape_nms(
 
 
 def _survivors(boxes: Tensor, labels: Tensor, nms_threshold: float) -> Tensor:
-    """[B, N, 4], [B, N] -> float32 [B, N, N]: 1 where the second box stays when the first is taken; it itself does not."""
+    """[B, N, 4], [B, N] -> float32 [B, N, N]: 1 where the second box stays when the first is taken, 0 for itself."""
     one, other = boxes[:, :, None], boxes[:, None]
     width = (torch.minimum(one[..., 2], other[..., 2]) - torch.maximum(one[..., 0], other[..., 0])).clamp(min=0)
     height = (torch.minimum(one[..., 3], other[..., 3]) - torch.maximum(one[..., 1], other[..., 1])).clamp(min=0)
@@ -207,5 +207,7 @@ def _survivors(boxes: Tensor, labels: Tensor, nms_threshold: float) -> Tensor:
     union = areas[:, :, None] + areas[:, None] - overlap
     # Not a quotient: two degenerate boxes have neither overlap nor union.
     dropped = (overlap > nms_threshold * union) & (labels[:, :, None] == labels[:, None])
-    itself = torch.eye(boxes.shape[1], dtype=torch.bool, device=boxes.device)
+    # Not torch.eye, which ExecuTorch turns into a type that it then refuses.
+    position = torch.arange(boxes.shape[1], device=boxes.device)
+    itself = position[:, None] == position
     return 1.0 - (dropped | itself).float()

@@ -83,7 +83,7 @@ def _text_for_a_number(config_folder: str, config_name: str, arguments: Sequence
     for argument in reversed(given):  # where a key is given twice, the last one counts
         key = argument.partition("=")[0]
         default, value = (OmegaConf.select(config, key) for config in (usual, asked))
-        if isinstance(value, str) and isinstance(default, int | float):
+        if isinstance(value, str) and isinstance(default, int | float) and not isinstance(default, bool):
             return f"{argument}: a number is needed, as in {key}={default}."
     return None
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from mnv2dense.data.pictures import read_picture
 from mnv2dense.exported import ExportedModel, is_exported
 from mnv2dense.geometry import resize
+from mnv2dense.model import DenseModel
 from mnv2dense.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def load(name: str, picture: Path, *, threads: int) -> Loaded:
 def _eager(name: str, picture: Path, image: Tensor) -> Loaded:
     predictor = Predictor(name, device="cpu")
     model = predictor.model
+    assert isinstance(model, DenseModel)
     fitted = resize(image, model.size, model.resize)[0][None]
 
     def on_input(batch: int) -> object:

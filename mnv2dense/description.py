@@ -25,8 +25,8 @@ OUTPUT_TENSORS: dict[Outputs, tuple[str, ...]] = {
 
 ``boxes``: boxes float32 [B, A, 4] (xyxy, pixels of the input) and scores float32 [B, A, K], before any threshold.
 ``selected_boxes``: the same after threshold and NMS: [B, N, 4], [B, N] descending, labels [B, N] with -1 where there is
-no box. ``nms_node``: boxes [B, A, 4], scores [B, K, A], and ONNX's NonMaxSuppression's int64 [n, 3] of picture, class and
-anchor. ``logits``: float32 [B, K, h, w]. ``labels``: uint8 [B, H, W]. ``scores``: float32 [B, K].
+no box. ``nms_node``: boxes [B, A, 4], scores [B, K, A], and ONNX's NonMaxSuppression's int64 [n, 3] of picture, class
+and anchor. ``logits``: float32 [B, K, h, w]. ``labels``: uint8 [B, H, W]. ``scores``: float32 [B, K].
 """
 
 Precision = Literal["fp32", "fp16", "int8"]

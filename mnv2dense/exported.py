@@ -133,9 +133,16 @@ def _rows_of_graph(
 def _rows_of_node(
     selection: BoxSelection, outputs: Mapping[str, Tensor], picture: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes, scores and labels that ONNX's NonMaxSuppression points at, which it limits by class alone."""
+    """Boxes, scores and labels that ONNX's NonMaxSuppression points at, which limits them by class alone."""
+    scores = outputs["scores"][picture]
     of_picture = outputs["selected"][outputs["selected"][:, 0] == picture]
     labels, anchors = of_picture[:, 1], of_picture[:, 2]
-    scores, order = outputs["scores"][picture, labels, anchors].sort(descending=True, stable=True)
+    # Suppression goes from the best on, so what it finds among the candidates does not depend on the others.
+    pairs = scores.T.flatten()
+    is_candidate = torch.zeros(len(pairs), dtype=torch.bool)
+    is_candidate[pairs.topk(min(selection.candidates, len(pairs))).indices] = True
+    taken = is_candidate[anchors * len(scores) + labels]
+    labels, anchors = labels[taken], anchors[taken]
+    values, order = scores[labels, anchors].sort(descending=True, stable=True)
     best = order[: selection.limit]
-    return outputs["boxes"][picture, anchors[best]], scores[: selection.limit], labels[best]
+    return outputs["boxes"][picture, anchors[best]], values[: selection.limit], labels[best]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mnv2dense.checkpoint import load_model
+from mnv2dense.exported import ExportedModel, is_exported
 from mnv2dense.folding import fold_batch_norms
 from mnv2dense.geometry import infos, resize
 from mnv2dense.model import DenseModel
@@ -29,38 +30,51 @@ if TYPE_CHECKING:
 class Predictor:
     """A model ready for use: it takes pictures as they are and answers in their pixels.
 
-    The model is copied; its batch norms are folded into the convolutions before them, which changes results by
-    rounding alone and takes about a third off the time.
+    A model of torch is copied; its batch norms are folded into the convolutions before them, which changes results by
+    rounding alone and takes about a third off the time. An exported file runs in its own runtime, on the CPU, and gives
+    the same results through the same resizing and selection.
 
     Args:
-        model: a model, or the run folder or checkpoint to load one from.
+        model: a model, or the run folder, checkpoint or exported file (.onnx, .xml, .pte, .tflite) to load one from.
         threshold: results with a lower score are left out; None keeps what the model's head keeps.
-        device: "auto" takes a GPU where there is one.
+        device: "auto" takes a GPU where there is one, and the CPU for an exported file.
         test_time: how a segmentation model looks at pictures; None looks as it was trained to.
+        threads: of an exported file's runtime; None takes what it takes.
 
     Raises:
-        ValueError: a threshold outside 0..1; ``test_time`` for another task than segmentation; or what
-            :func:`mnv2dense.load_model` raises.
+        ValueError: a threshold outside 0..1; ``test_time`` for another task than segmentation or for an exported file;
+            another device than the CPU for such a file, or ``threads`` without one; or what
+            :func:`mnv2dense.load_model` or :class:`mnv2dense.exported.ExportedModel` raise.
     """
 
     def __init__(
         self,
-        model: DenseModel | str | Path,
+        model: DenseModel | ExportedModel | str | Path,
         *,
         threshold: float | None = None,
         device: torch.device | str = "auto",
         test_time: Viewing | None = None,
+        threads: int | None = None,
     ) -> None:
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"threshold={threshold}: scores lie between 0 and 1; 0.3 is a good start.")
-        if isinstance(device, str) and device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        loaded = model if isinstance(model, DenseModel) else load_model(model)
-        if test_time is not None:
-            check_segmentation(loaded, "test_time")
-        folded = fold_batch_norms(copy.deepcopy(loaded).eval())
-        self.model: DenseModel = folded.to(device).to(memory_format=torch.channels_last)
-        self.device = torch.device(device)
+        if isinstance(model, str | Path) and is_exported(model):
+            model = ExportedModel(model, threads=threads)
+        elif threads is not None:
+            raise ValueError(f"threads={threads} is for exported files; for torch, call torch.set_num_threads.")
+        self.model: DenseModel | ExportedModel
+        if isinstance(model, ExportedModel):
+            check_file_options(device=device, test_time=test_time)
+            self.model, self.device = model, torch.device("cpu")
+        else:
+            if isinstance(device, str) and device == "auto":
+                device = "cuda" if torch.cuda.is_available() else "cpu"
+            loaded = model if isinstance(model, DenseModel) else load_model(model)
+            if test_time is not None:
+                check_segmentation(loaded, "test_time")
+            folded = fold_batch_norms(copy.deepcopy(loaded).eval())
+            self.model = folded.to(device).to(memory_format=torch.channels_last)
+            self.device = torch.device(device)
         self.threshold = threshold
         self.test_time = test_time
 
@@ -85,7 +99,7 @@ class Predictor:
         images = [_as_tensor(picture) for picture in pictures]
         if not images:
             return []
-        if self.test_time is not None:
+        if self.test_time is not None and isinstance(self.model, DenseModel):
             return [segment(self.model, image, self.test_time) for image in images]
         fitted, fits = zip(*(resize(image, self.model.size, self.model.resize) for image in images), strict=True)
         back = infos(range(len(images)), [(image.shape[1], image.shape[2]) for image in images], fits)
@@ -96,6 +110,21 @@ class Predictor:
         if self.threshold is None:
             return results
         return [result.above(self.threshold) for result in results]
+
+
+def check_file_options(
+    *, device: torch.device | str = "cpu", test_time: Viewing | None = None, output_stride: int | None = None
+) -> None:
+    """Refuse what an exported file cannot do any more.
+
+    Raises:
+        ValueError: another device than "auto" or the CPU, a way of looking at pictures, or an output stride.
+    """
+    if str(device) not in ("auto", "cpu"):
+        raise ValueError(f"device={device}: exported files run on the CPU; leave device out, or give the checkpoint.")
+    for option, value in (("test_time", test_time), ("output_stride", output_stride)):
+        if value is not None:
+            raise ValueError(f"{option} changes the model, and an exported file is fixed: give the checkpoint instead.")
 
 
 def _as_tensor(picture: Picture) -> Tensor:

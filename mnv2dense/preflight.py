@@ -9,6 +9,7 @@ from typing import Any
 
 from mnv2dense.checkpoint_file import ENTRY, find_checkpoint, read_checkpoint
 from mnv2dense.data.module import DataModule
+from mnv2dense.exported import ExportedModel
 from mnv2dense.model import DenseModel
 from mnv2dense.types import Metric
 
@@ -66,7 +67,7 @@ def check_resume(path: str, model: DenseModel) -> Path:
     return file
 
 
-def check_classes(model: DenseModel, datamodule: DataModule) -> None:
+def check_classes(model: DenseModel | ExportedModel, datamodule: DataModule) -> None:
     """A model is scored on the classes it was trained for.
 
     Raises:

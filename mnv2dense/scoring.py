@@ -17,6 +17,7 @@ from mnv2dense.data.collate import collate, prepare
 from mnv2dense.data.module import DataModule
 from mnv2dense.data.sampler import EpochSampler
 from mnv2dense.draw import contact_sheet, draw_truth_beside, save_picture
+from mnv2dense.exported import ExportedModel
 from mnv2dense.geometry import boxes_to_input, fit
 from mnv2dense.heads.ssdlite import SSDLiteHead
 from mnv2dense.matching import anchor_recall
@@ -44,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 def score(
-    model: DenseModel,
+    model: DenseModel | ExportedModel,
     datamodule: DataModule,
     metric: Metric,
     *,
@@ -55,7 +56,7 @@ def score(
     """Score ``model`` on the validation data; a collective call where several processes share the data.
 
     Args:
-        model: in eval mode, on ``device``.
+        model: in eval mode, on ``device``; or an exported file, which is on the CPU.
         datamodule: set up; gives ``val`` and its loader.
         metric: bound to the data here; holds the results afterwards.
         device: where to run.
@@ -73,6 +74,8 @@ def score(
     loader = datamodule.val_dataloader()
     assert isinstance(loader, DataLoader)
     if test_time is not None:
+        if isinstance(model, ExportedModel):
+            raise ValueError("test_time needs the model itself, and not a file exported from it.")
         for batch in _pictures_of(loader, datamodule.val):
             metric.update([segment(model, batch.images[0], test_time)], batch)
             advance(1)
@@ -91,7 +94,7 @@ def score(
 def report(
     folder: RunFolder,
     *,
-    model: DenseModel,
+    model: DenseModel | ExportedModel,
     datamodule: DataModule,
     metric: Metric,
     scores: Mapping[str, float],
@@ -105,7 +108,7 @@ def report(
 
 
 def draw_samples(
-    model: DenseModel,
+    model: DenseModel | ExportedModel,
     datamodule: DataModule,
     path: Path,
     *,
@@ -116,27 +119,31 @@ def draw_samples(
     """Predictions beside the truth for ``count`` pictures, evenly spread over the validation data."""
     dataset = datamodule.val
     assert dataset is not None
-    predictor = Predictor(model, device=next(model.parameters()).device, test_time=test_time)
+    predictor = Predictor(model, device=device_of(model), test_time=test_time)
     count = min(count, len(dataset))
     panels = []
     for number in range(count):
         sample = dataset[number * len(dataset) // count]
-        truth = _truth_of(sample, model.class_names, getattr(model.head, "palette", None))
+        truth = _truth_of(sample, model.class_names, _palette_of(model))
         panels.append(draw_truth_beside(sample.image, truth, predictor(sample.image), threshold=threshold))
     save_picture(contact_sheet(panels, columns=2), path)
 
 
-def anchor_bound(model: DenseModel, dataset: Dataset, *, pictures: int = 500) -> float | None:
+def anchor_bound(model: DenseModel | ExportedModel, dataset: Dataset, *, pictures: int = 500) -> float | None:
     """The share of objects that the head's anchors can meet with IoU 0.5, each object by an anchor of its own.
 
     Where small objects crowd, no training gets far past it; so it stands beside the score. Crowds are left out.
 
     Args:
-        model: a detector; None comes back for a head without anchors.
+        model: a detector; None comes back for a head without anchors, and for a file, which does not tell them.
         dataset: whose truth is asked.
         pictures: at most so many, evenly spread, are looked at.
     """
-    if not isinstance(model.head, SSDLiteHead) or not isinstance(dataset, BoxDataset):
+    if (
+        isinstance(model, ExportedModel)
+        or not isinstance(model.head, SSDLiteHead)
+        or not isinstance(dataset, BoxDataset)
+    ):
         return None
     truth = dataset.coco_ground_truth()
     boxes_of: dict[int, list[list[float]]] = defaultdict(list)
@@ -170,14 +177,19 @@ def table(scores: Mapping[str, float], headlines: Mapping[str, str], *, title: s
     return made
 
 
-def metric_of(model: DenseModel) -> Metric:
+def device_of(model: DenseModel | ExportedModel) -> torch.device:
+    """Where the model is; exported files run on the CPU."""
+    return torch.device("cpu") if isinstance(model, ExportedModel) else next(model.parameters()).device
+
+
+def metric_of(model: DenseModel | ExportedModel) -> Metric:
     """What a model of this task is scored by where nobody says otherwise."""
     metrics: dict[str, type[Metric]] = {
         "detection": CocoMeanAP,
         "classification": Accuracy,
         "segmentation": MeanIoU,
     }
-    return metrics[str(model.head.task)]()
+    return metrics[model.task]()
 
 
 def _pictures_of(loader: DataLoader[Batch], dataset: Dataset) -> Iterator[Batch]:
@@ -186,6 +198,12 @@ def _pictures_of(loader: DataLoader[Batch], dataset: Dataset) -> Iterator[Batch]
     for draw in loader.sampler:
         sample = dataset[draw.picture]
         yield collate([prepare(sample, sample.image.shape[:2], "squash")], max_boxes=1)
+
+
+def _palette_of(model: DenseModel | ExportedModel) -> Palette | None:
+    selection = model.description.make_selection() if isinstance(model, ExportedModel) else model.head
+    palette: Palette | None = getattr(selection, "palette", None)
+    return palette
 
 
 def _truth_of(

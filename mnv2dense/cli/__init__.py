@@ -2,6 +2,7 @@
 
 from mnv2dense.cli.benchmark import benchmark as benchmark
 from mnv2dense.cli.evaluate import evaluate as evaluate
+from mnv2dense.cli.export import export as export
 from mnv2dense.cli.info import info as info
 from mnv2dense.cli.predict import predict as predict
 from mnv2dense.cli.shell import conf_folder as conf_folder

@@ -1,4 +1,4 @@
-"""tools/evaluate.py: score a checkpoint, as the run that made it did at its end."""
+"""tools/evaluate.py: score a checkpoint, as the run that made it did at its end, or a file exported from it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import Progress
 
-from mnv2dense.checkpoint import load_model
-from mnv2dense.cli.parts import data_module, device_of, plain_config, refuse_a_run, score_and_report
+from mnv2dense.cli.parts import data_module, model_of, plain_config, refuse_a_run, score_and_report, viewing_of
 from mnv2dense.cli.shell import CONSOLE, run_command
 from mnv2dense.data.module import DataModule
+from mnv2dense.exported import ExportedModel
 from mnv2dense.model import DenseModel
 from mnv2dense.preflight import check_classes
 from mnv2dense.run_folder import RunFolder
 from mnv2dense.scoring import metric_of, report, score, table
 from mnv2dense.trusted_config import trained_config, trusted_part
 from mnv2dense.types import Metric
-from mnv2dense.viewing import Viewing, check_segmentation, with_output_stride
+from mnv2dense.viewing import Viewing
 
 
 def evaluate() -> None:
@@ -32,20 +32,15 @@ def evaluate() -> None:
 
 
 def _evaluate(config: DictConfig) -> None:
-    device = device_of(config.device)
-    model = load_model(config.checkpoint, device=device, packages=config.packages)
-    task = str(model.head.task)
+    test_time = viewing_of(config)
+    model = model_of(config, test_time)
+    task = model.task
     if config.expected_task not in (None, task):
         raise ValueError(
             f"task={config.expected_task}: {config.checkpoint} is for {task}; leave task= out, or set task={task}."
         )
     config.task = task  # data and metrics may go by it
     plain = plain_config(config)
-    test_time = Viewing.of(plain["test_time"])
-    if test_time is not None:
-        check_segmentation(model, "test_time")
-    if config.output_stride is not None:
-        model = with_output_stride(model, config.output_stride)
     trained = trained_config(config.checkpoint)
     data = config.get("data")
     if data is None:
@@ -68,7 +63,7 @@ def _evaluate(config: DictConfig) -> None:
     folder.write_environment()
     metric = config.get("metric") or _trusted(trained, "metric")
     scorer = metric_of(model) if metric is None else instantiate(metric)
-    if test_time is None:
+    if test_time is None or isinstance(model, ExportedModel):
         score_and_report(folder, model, datamodule, scorer, title=str(config.checkpoint))
     else:
         _score_viewed(folder, model, datamodule, scorer, test_time, title=str(config.checkpoint))

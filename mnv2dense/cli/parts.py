@@ -11,12 +11,17 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import Progress
 
+from mnv2dense.checkpoint import load_model
 from mnv2dense.cli.shell import CONSOLE
 from mnv2dense.data.module import Augment, DataModule
+from mnv2dense.exported import ExportedModel, is_exported
 from mnv2dense.model import DenseModel
+from mnv2dense.predictor import check_file_options
 from mnv2dense.run_folder import RunFolder, is_first_process
 from mnv2dense.scoring import anchor_bound, report, score, table
+from mnv2dense.scoring import device_of as device_of_model
 from mnv2dense.types import Metric
+from mnv2dense.viewing import Viewing, check_segmentation, with_output_stride
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +55,28 @@ def device_of(name: str) -> torch.device:
     return device
 
 
+def model_of(config: DictConfig, test_time: Viewing | None) -> DenseModel | ExportedModel:
+    """The checkpoint that a config names, on its device and at its output stride; or the exported file.
+
+    Raises:
+        ValueError: an option that an exported file cannot follow, or what loading finds wrong.
+    """
+    if is_exported(config.checkpoint):
+        check_file_options(device=config.device, test_time=test_time, output_stride=config.output_stride)
+        return ExportedModel(config.checkpoint, threads=config.threads)
+    if config.threads is not None:
+        raise ValueError(f"threads={config.threads} is for exported files; for a checkpoint set OMP_NUM_THREADS.")
+    model = load_model(config.checkpoint, device=device_of(config.device), packages=config.packages)
+    if test_time is not None:
+        check_segmentation(model, "test_time")
+    return model if config.output_stride is None else with_output_stride(model, config.output_stride)
+
+
+def viewing_of(config: DictConfig) -> Viewing | None:
+    """How pictures shall be looked at; None where as the model was trained to."""
+    return Viewing.of(plain_config(config.test_time))
+
+
 def data_module(
     data: DictConfig, plain: Mapping[str, Any], *, augment: Augment | None, train: bool = True
 ) -> DataModule:
@@ -76,11 +103,12 @@ def data_module(
 
 
 def score_and_report(
-    folder: RunFolder, model: DenseModel, datamodule: DataModule, metric: Metric, *, title: str
+    folder: RunFolder, model: DenseModel | ExportedModel, datamodule: DataModule, metric: Metric, *, title: str
 ) -> None:
     """Score, write what the run folder shows, print the table; the folder's path is the last line."""
-    device = next(model.parameters()).device
-    model = model.to(memory_format=torch.channels_last)
+    device = device_of_model(model)
+    if isinstance(model, DenseModel):
+        model = model.to(memory_format=torch.channels_last)
     with Progress(console=CONSOLE, transient=True, disable=not is_first_process()) as bar:
         job = bar.add_task("scoring", total=len(datamodule.val or ()))
         scores = score(model, datamodule, metric, device=device, advance=lambda count: bar.advance(job, count))

@@ -8,14 +8,13 @@ from omegaconf import DictConfig
 from rich.progress import Progress
 
 from mnv2dense.annotate import predict_pictures
-from mnv2dense.checkpoint import load_model
-from mnv2dense.cli.parts import device_of, plain_config, refuse_a_run
+from mnv2dense.cli.parts import model_of, plain_config, refuse_a_run, viewing_of
 from mnv2dense.cli.shell import CONSOLE, run_command
 from mnv2dense.data.pictures import list_pictures
 from mnv2dense.draw import check_opacity
 from mnv2dense.predictor import Predictor
 from mnv2dense.run_folder import RunFolder
-from mnv2dense.viewing import Viewing, with_output_stride
+from mnv2dense.scoring import device_of as device_of_model
 
 
 def predict() -> None:
@@ -31,16 +30,14 @@ def _predict(config: DictConfig) -> None:
     check_opacity(config.opacity)
     if not isinstance(config.legend, bool):
         raise ValueError(f"legend={config.legend}: true or false is needed.")
-    device = device_of(config.device)
-    model = load_model(config.checkpoint, device=device, packages=config.packages)
-    if config.output_stride is not None:
-        model = with_output_stride(model, config.output_stride)
+    test_time = viewing_of(config)
+    model = model_of(config, test_time)
     threshold = config.threshold
     if threshold is not None and not isinstance(threshold, int | float):
         raise ValueError(f"threshold={threshold}: a number is needed; 0.3 is a good start.")
-    if threshold is None and model.head.task == "detection":
+    if threshold is None and model.task == "detection":
         threshold = 0.3  # of a classifier the likeliest classes are shown, whatever their scores
-    predictor = Predictor(model, threshold=threshold, device=device, test_time=Viewing.of(plain["test_time"]))
+    predictor = Predictor(model, threshold=threshold, device=device_of_model(model), test_time=test_time)
     pictures = list_pictures(source) if source.is_dir() else [source]
     if not pictures:
         raise ValueError(f"source={config.source}: the folder holds no pictures.")

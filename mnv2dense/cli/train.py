@@ -138,8 +138,8 @@ def _announce(config: DictConfig, folder: RunFolder, model: DenseModel, datamodu
         )
     if config.backbone.get("weights") == "shapes":
         log.info(
-            "Its backbone begins as that of the small detector that comes with the package; backbone.weights=null begins "
-            "with nothing."
+            "Its backbone begins as that of the small detector that comes with the package; "
+            "backbone.weights=null begins with nothing."
         )
     log.info("run folder: %s", folder.path)
 

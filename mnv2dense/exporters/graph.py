@@ -51,7 +51,8 @@ class ExportGraph(nn.Module):
             raise ValueError(f"a model for {model.task} decides nothing: leave nms and labels out.")
         if model.task == "detection" and self.size != model.size:
             raise ValueError(
-                f"size={list(self.size)}: this detector's anchors are laid for {list(model.size)}; train one of that size."
+                f"size={list(self.size)}: this detector's anchors are laid for {list(model.size)}; "
+                "train one of that size."
             )
         self.outputs: Outputs = _DECIDED[model.task] if decided else _PLAIN[model.task]
         self._selection: Selection = model.head.selection  # type: ignore[assignment]

@@ -1,0 +1,118 @@
+"""The data of an export: pictures to calibrate and to compare on, and what model and file are scored by."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import final
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.progress import Progress
+from torch import Tensor
+
+from mnv2dense.calibration import Picture, drawn_pictures, model_inputs, pictures_of_dataset, pictures_of_folder
+from mnv2dense.cli.parts import data_module
+from mnv2dense.cli.shell import CONSOLE
+from mnv2dense.data.module import DataModule
+from mnv2dense.exported import ExportedModel
+from mnv2dense.model import DenseModel
+from mnv2dense.preflight import check_classes
+from mnv2dense.scoring import metric_of, score
+from mnv2dense.trusted_config import trained_config, trusted_part
+from mnv2dense.types import Metric
+
+log = logging.getLogger(__name__)
+
+
+@final
+class ExportData:
+    """Pictures and metric, of the data that the command line names or else of the run that trained the model.
+
+    Args:
+        config: of the command, with ``task`` filled in.
+        model: that is exported.
+        size: (height, width) of the file's input, pixels.
+
+    Raises:
+        ValueError: data of other classes than the model's, or a number of pictures below 1.
+    """
+
+    def __init__(self, config: DictConfig, model: DenseModel, size: tuple[int, int]) -> None:
+        for key in ("calibration_pictures", "parity_pictures"):
+            if not isinstance(config[key], int) or config[key] < 1:
+                raise ValueError(f"{key}={config[key]}: a number of pictures, at least 1.")
+        self._config = config
+        self._model = model
+        self._size = size
+        self._named: DictConfig | None = config.get("data")
+        self._scored: tuple[DataModule, Metric] | None = None
+        if self._named is None:
+            trained = trusted_part(trained_config(config.checkpoint), "data")
+            self._data = None if trained is None else OmegaConf.create(dict(trained))
+            return
+        self._data = self._named
+        for key in ("batch_size", "num_workers"):
+            if config.get(key) is not None:
+                self._named[key] = config[key]
+        way = {"model": {"size": list(size), "resize": model.resize}, "seed": 0}
+        datamodule = data_module(self._named, way, augment=None, train=False)
+        check_classes(model, datamodule)
+        metric = config.get("metric")
+        self._scored = datamodule, metric_of(model) if metric is None else instantiate(metric)
+
+    @property
+    def headlines(self) -> Mapping[str, str]:
+        """Of the metric; nothing where the command line names no data."""
+        return {} if self._scored is None else self._scored[1].headlines
+
+    def calibration(self) -> list[Tensor]:
+        """Pictures to take int8's ranges from.
+
+        Raises:
+            ValueError: there are none.
+        """
+        count = self._config.calibration_pictures
+        if self._config.calibration is not None:
+            return self._inputs(pictures_of_folder(self._config.calibration, count))
+        if self._data is None:
+            raise ValueError(
+                "precision=int8 needs pictures to calibrate with: give calibration=FOLDER of pictures like those the "
+                "model will see, or data=coco data.root=PATH (or another data set) to take them from."
+            )
+        return self._inputs(pictures_of_dataset(instantiate(self._data.train), count))
+
+    def pictures(self) -> tuple[list[Tensor], str]:
+        """Pictures to compare on, and where they come from; drawn ones where there is nothing better."""
+        config, count = self._config, self._config.parity_pictures
+        if config.pictures is not None:
+            return self._inputs(pictures_of_folder(config.pictures, count)), str(config.pictures)
+        if self._scored is not None and self._scored[0].val is not None:
+            return self._inputs(pictures_of_dataset(self._scored[0].val, count)), "the validation data"
+        if self._data is not None:
+            try:
+                return self._inputs(
+                    pictures_of_dataset(instantiate(self._data.val), count)
+                ), "the run's validation data"
+            except OSError as error:
+                log.info("The validation data of the run is not there any more (%s).", error)
+        if config.calibration is not None:
+            return self._inputs(pictures_of_folder(config.calibration, count)), str(config.calibration)
+        log.info("No pictures are named, so shapes are drawn to compare on; pictures=FOLDER takes real ones.")
+        return self._inputs(drawn_pictures(count, seed=config.seed)), "drawn shapes"
+
+    def scores(self, model: DenseModel, exported: ExportedModel) -> dict[str, tuple[float, float]]:
+        """Of the model and the file on the data that the command line names; nothing where it names none."""
+        if self._scored is None:
+            return {}
+        datamodule, metric = self._scored
+        with Progress(console=CONSOLE, transient=True) as bar:
+            job = bar.add_task("scoring", total=2 * len(datamodule.val or ()))
+            before, after = (
+                score(scored, datamodule, metric, device="cpu", advance=lambda count: bar.advance(job, count))
+                for scored in (model, exported)
+            )
+        return {name: (before[name], after[name]) for name in before if name in after}
+
+    def _inputs(self, pictures: Iterable[Picture]) -> list[Tensor]:
+        return model_inputs(pictures, self._size, self._model.resize)

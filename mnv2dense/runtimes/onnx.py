@@ -1,0 +1,67 @@
+"""ONNX files in onnxruntime, on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+from mnv2dense.description import KEY, OUTPUT_TENSORS, Description
+
+
+@final
+class OnnxRuntime:
+    """A loaded file; see :class:`mnv2dense.exported.Runtime`. It takes any number of pictures at a time."""
+
+    batch: int | None = None
+
+    def __init__(self, session: Any, description: Description) -> None:  # noqa: ANN401 - onnxruntime has no types
+        self.description = description
+        self._session = session
+        self._input: str = session.get_inputs()[0].name
+        self._outputs = list(OUTPUT_TENSORS[description.outputs])
+
+    def __call__(self, images: npt.NDArray[np.uint8]) -> list[npt.NDArray[Any]]:
+        """uint8 [B, 3, H, W] -> the outputs in the order of the description."""
+        outputs: list[npt.NDArray[Any]] = self._session.run(self._outputs, {self._input: images})
+        return outputs
+
+
+def load(path: Path, *, threads: int | None = None) -> OnnxRuntime:
+    """Open an .onnx file that tools/export.py wrote.
+
+    Args:
+        path: the file.
+        threads: that share the work of one run; None takes a thread for each core.
+
+    Raises:
+        ValueError: no such file, or a damaged one.
+        ImportError: onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError('running ONNX files needs onnxruntime: pip install "mnv2dense[onnx]"') from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; its warnings are about what the file's user cannot change
+    options.intra_op_num_threads = threads or 0
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has a dozen kinds for files that it cannot read
+        raise ValueError(f"{path}: not an ONNX file, or a damaged one ({error}); export it again.") from error
+    metadata = session.get_modelmeta().custom_metadata_map
+    if KEY not in metadata:
+        raise ValueError(f"{path}: it does not say what goes in and out; only files that tools/export.py wrote do.")
+    try:
+        description = Description.from_json(metadata[KEY])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; export it again.") from error
+    found = [output.name for output in session.get_outputs()]
+    if found != list(OUTPUT_TENSORS[description.outputs]):
+        raise ValueError(
+            f"{path}: its outputs are {', '.join(found)}, but its description says {description.outputs}; "
+            "export it again."
+        )
+    return OnnxRuntime(session, description)
