@@ -146,9 +146,11 @@ def test_a_user_adds_groups_from_an_own_folder(tmp_path: Path) -> None:
     assert model_of(config) == ([320, 320], 1.0)
 
 
-@pytest.mark.parametrize("name", ["evaluate", "predict"])
-def test_the_other_commands_need_a_checkpoint_and_little_else(name: str) -> None:
-    needed = {"checkpoint": "runs/x", "source": "photos"} if name == "predict" else {"checkpoint": "runs/x"}
+@pytest.mark.parametrize(
+    ("name", "more"), [("evaluate", {}), ("predict", {"source": "photos"}), ("export", {"exporter": "onnx"})]
+)
+def test_the_other_commands_need_a_checkpoint_and_little_else(name: str, more: dict[str, str]) -> None:
+    needed = {"checkpoint": "runs/x", **more}
     config = composed(*(f"{key}={value}" for key, value in needed.items()), name=name)
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert plain["run_dir"] is None
