@@ -19,8 +19,8 @@ from mnv2dense.selection import BoxSelection, PixelSelection, Selection
 _PLAIN: dict[str, Outputs] = {"detection": "boxes", "segmentation": "logits", "classification": "scores"}
 _DECIDED: dict[str, Outputs] = {"detection": "selected_boxes", "segmentation": "labels"}
 
-# Of label maps. At 513x513 and 21 classes one is 2.8 MB, which a core's cache still holds.
-_BANDS = 8
+# Of label maps. The scores of one take 2.8 MB at 513x513 and 21 classes, which a core's cache still holds.
+_STRIPS = 8
 
 
 @final
@@ -94,7 +94,7 @@ class ExportGraph(nn.Module):
 
 
 def label_map(logits: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:
-    """Bilinear upsampling and argmax, a band of rows at a time: an eighth of all scores in memory, not all.
+    """Bilinear upsampling and argmax, a strip of rows at a time: an eighth of all scores in memory, not all.
 
     Runtimes multiply by constant matrices several times faster than they interpolate one class after another.
 
@@ -107,29 +107,28 @@ def label_map(logits: Tensor, size: tuple[int, int], *, align_corners: bool) -> 
         uint8 [B, H, W]; of equal scores the lowest class.
     """
     # Under torch's tracer sizes are tensors.
-    height, width = int(logits.shape[2]), int(logits.shape[3])
-    across = _places(width, int(size[1]), align_corners=align_corners)
-    down = _places(height, int(size[0]), align_corners=align_corners)
-    wide = logits @ _shares(across, range(width)).T
-    bands, rows = [], math.ceil(len(down) / _BANDS)
-    for start in range(0, len(down), rows):
-        places = down[start : start + rows]
-        cells = range(int(places[0]), min(int(places[-1]) + 2, height))
-        bands.append((_shares(places, cells) @ wide[:, :, cells.start : cells.stop]).argmax(dim=1))
-    return torch.cat(bands, dim=1).to(torch.uint8)
+    down = _strips(int(logits.shape[2]), int(size[0]), align_corners=align_corners)
+    across = _strips(int(logits.shape[3]), int(size[1]), align_corners=align_corners)
+    wide = torch.cat([logits[..., cells] @ shares.T for cells, shares in across], dim=3)
+    return torch.cat([(shares @ wide[:, :, cells]).argmax(dim=1) for cells, shares in down], dim=1).to(torch.uint8)
 
 
-def _places(cells: int, pixels: int, *, align_corners: bool) -> list[float]:
-    """Where the pixels of one side lie among the cells of the logits, 0 being the first's centre; not outside them."""
+def _strips(cells: int, pixels: int, *, align_corners: bool) -> list[tuple[slice, Tensor]]:
+    """The pixels along one side in a few strips of length P: the C cells that each lies on, and [P, C] of their shares.
+
+    A cell's share in a pixel is their nearness, from 1 where the centres meet to 0 at the distance of the next cell.
+    """
     if align_corners:
-        return [pixel * (cells - 1) / max(pixels - 1, 1) for pixel in range(pixels)]
-    return [min(max((pixel + 0.5) * cells / pixels - 0.5, 0), cells - 1) for pixel in range(pixels)]
-
-
-def _shares(places: list[float], cells: range) -> Tensor:
-    """float32 [P, C]: how much each of the cells counts at each place, which is its nearness, 1 to 0."""
-    distances = torch.tensor(places, dtype=torch.float32)[:, None] - torch.arange(cells.start, cells.stop)
-    return (1 - distances.abs()).clamp(min=0)
+        places = [pixel * (cells - 1) / max(pixels - 1, 1) for pixel in range(pixels)]
+    else:
+        places = [min(max((pixel + 0.5) * cells / pixels - 0.5, 0), cells - 1) for pixel in range(pixels)]
+    strips, length = [], math.ceil(pixels / _STRIPS)
+    for start in range(0, pixels, length):
+        strip = places[start : start + length]
+        first, end = int(strip[0]), min(int(strip[-1]) + 2, cells)
+        distances = torch.tensor(strip, dtype=torch.float32)[:, None] - torch.arange(first, end)
+        strips.append((slice(first, end), (1 - distances.abs()).clamp(min=0)))
+    return strips
 
 
 def _version(package: str) -> str:

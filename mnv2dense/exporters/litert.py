@@ -163,7 +163,7 @@ def _compacted(content: bytes) -> bytes:
 
 
 def _short_name(name: str) -> str:
-    """ "package.A_model/package.B_backbone/package.C_0;4;;package.A_model/..." -> "model/backbone/0"."""
+    """Of "package.A_model/package.B_backbone/package.C_0;4;;package.A_model/..." it is "model/backbone/0"."""
     path = name.partition(";")[0].split("/")
     return "/".join(part.rpartition("_")[2] for part in path)
 

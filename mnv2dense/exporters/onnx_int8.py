@@ -54,7 +54,7 @@ def quantized(model: ModelProto, calibration: Sequence[Tensor], *, float_nodes: 
         return model
     statistics = _Statistics(model, nodes)
     statistics.collect(calibration)
-    _correct_biases(model, nodes, statistics.means)
+    correct_biases(model, nodes, statistics.means)
     # Says that shapes are inferred; else it advises to do so.
     onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
     with tempfile.TemporaryDirectory() as folder:
@@ -185,8 +185,14 @@ def best_range(counts: Floats, low: float, high: float) -> tuple[float, float]:
     return min(errors, key=lambda ends: errors[ends])
 
 
-def _correct_biases(model: ModelProto, nodes: Iterable[NodeProto], means: dict[str, Floats]) -> None:
-    """Let each bias take back what rounding its layer's weights does to the mean of the output; in place."""
+def correct_biases(model: ModelProto, nodes: Iterable[NodeProto], means: dict[str, Floats]) -> None:
+    """Let each bias take back what rounding its layer's weights does to the mean of the output; in place.
+
+    Args:
+        model: its initializers are changed.
+        nodes: which convolutions and products with weights; others are passed over.
+        means: of each channel of these nodes' inputs.
+    """
     from onnx import numpy_helper
 
     constants = {constant.name: constant for constant in model.graph.initializer}
