@@ -78,6 +78,8 @@ def test_the_installed_command_finds_its_configs(scripts: Path, tmp_path: Path) 
 def test_every_command_is_installed(scripts: Path) -> None:
     assert {path.name for path in scripts.glob("mnv2dense-*")} == {
         "mnv2dense-train",
+        "mnv2dense-benchmark",
+        "mnv2dense-export",
         "mnv2dense-evaluate",
         "mnv2dense-predict",
         "mnv2dense-info",
