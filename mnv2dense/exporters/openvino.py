@@ -86,14 +86,23 @@ def _converted(ov: Any, graph: ExportGraph) -> Any:  # noqa: ANN401 - openvino h
     manager = passes.Manager()
     manager.register_pass(passes.ConstantFolding())
     manager.run_passes(model)
+    _name_by_weights(model)
     return model
+
+
+def _name_by_weights(model: Any) -> None:  # noqa: ANN401
+    """Give convolutions back the names of their modules that a cast after them, since left out, had replaced."""
+    for operator in model.get_ordered_ops():
+        if "Convolution" in operator.get_type_name() and not _name(operator).startswith(_PREFIX):
+            module = _name(operator.input_value(1).get_node()).removeprefix("self.model.").removesuffix(".weight")
+            operator.set_friendly_name(f"{_PREFIX}{module}/{operator.get_type_name()}")
 
 
 def _quantized(model: Any, pictures: Sequence[Tensor], keep_float: Sequence[str]) -> Any:  # noqa: ANN401
     import nncf
 
     kept = [operator for operator in map(_name, model.get_ordered_ops()) if _stays_float(operator, keep_float)]
-    return nncf.quantize(
+    quantized = nncf.quantize(
         model,
         nncf.Dataset([picture.numpy() for picture in pictures]),
         subset_size=len(pictures),
@@ -101,6 +110,8 @@ def _quantized(model: Any, pictures: Sequence[Tensor], keep_float: Sequence[str]
         preset=nncf.QuantizationPreset.MIXED,
         ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
     )
+    _drop_clamps(quantized)
+    return quantized
 
 
 def _stays_float(operator: str, modules: Sequence[str]) -> bool:
@@ -111,12 +122,35 @@ def _stays_float(operator: str, modules: Sequence[str]) -> bool:
     return any(inside.startswith((f"{module}.", f"{module}/")) for module in modules)
 
 
+def _drop_clamps(model: Any) -> None:  # noqa: ANN401
+    """Leave out ReLU6 where all that reads it quantises to a range within 0 and 6, which clamps as well."""
+    for clamp in model.get_ordered_ops():
+        if clamp.get_type_name() != "Clamp":
+            continue
+        low, high = (clamp.get_attributes()[end] for end in ("min", "max"))
+        readers = [each.get_node() for each in clamp.output(0).get_target_inputs()]
+        if all(_range_within(reader, low, high) for reader in readers):
+            clamp.output(0).replace(clamp.input_value(0))
+
+
+def _range_within(operator: Any, low: float, high: float) -> bool:  # noqa: ANN401
+    if operator.get_type_name() != "FakeQuantize":
+        return False
+    ends = [operator.input_value(number).get_node().data for number in (1, 2)]
+    return bool((ends[0] >= low).all() and (ends[1] <= high).all())
+
+
 def _finish(model: Any, output_names: Sequence[str], description: Description) -> None:  # noqa: ANN401
     """Names, the description, and no trace of the machine that the file was made on."""
     _share_constants(model)
     for number, operator in enumerate(model.get_ordered_ops()):
-        if _name(operator) == operator.get_name() and _name(operator) != INPUT:  # a number of this process
-            operator.set_friendly_name(f"{operator.get_type_name()}_{number}")
+        if _name(operator) == operator.get_name():  # made of a counter of this process
+            operator.set_friendly_name(str(number))
+        else:
+            operator.set_friendly_name(_name(operator).removeprefix(_PREFIX))
+        if operator.get_type_name() != "Parameter":
+            for output in operator.outputs():
+                output.get_tensor().set_names(set())
     for output, name in zip(model.outputs, output_names, strict=True):
         output.get_tensor().set_names({name})
     model.set_friendly_name(description.task)
