@@ -144,7 +144,7 @@ def test_wrong_requests_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=said):
             export(graph, tmp_path / "model.xml", description=graph.describe("int8"), **options)
-    with pytest.raises(ValueError, match="OpenVINO files end in .xml"):
+    with pytest.raises(ValueError, match=r"OpenVINO files end in \.xml"):
         export(graph, tmp_path / "model.onnx", description=graph.describe("fp32"))
     assert not list(tmp_path.iterdir())
 
