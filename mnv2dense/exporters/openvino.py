@@ -34,6 +34,8 @@ INPUT = "images"
 # What the converter puts before the names of the modules that an operator is in.
 _PREFIX = "__module.model."
 
+_SHAPE = re.compile(rb' precision="\w+">(<dim>-?\d+</dim>)*</port>')
+
 
 def export(
     graph: ExportGraph,
@@ -111,6 +113,7 @@ def _quantized(model: Any, pictures: Sequence[Tensor], keep_float: Sequence[str]
         ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
     )
     _drop_clamps(quantized)
+    _one_range_for_all(quantized)
     return quantized
 
 
@@ -140,6 +143,18 @@ def _range_within(operator: Any, low: float, high: float) -> bool:  # noqa: ANN4
     return bool((ends[0] >= low).all() and (ends[1] <= high).all())
 
 
+def _one_range_for_all(model: Any) -> None:  # noqa: ANN401
+    """Where an end of a range is the same for each channel, such as 0 after ReLU6, say it once."""
+    operators = importlib.import_module("openvino.opset13")
+    for quantizer in model.get_ordered_ops():
+        if quantizer.get_type_name() == "FakeQuantize":
+            for end in range(1, 5):
+                values = quantizer.input_value(end).get_node().data
+                if values.size > 1 and (values == values.flat[0]).all():
+                    once = operators.constant(values.reshape(-1)[:1].reshape([1] * values.ndim))
+                    quantizer.input(end).replace_source_output(once.output(0))
+
+
 def _finish(model: Any, output_names: Sequence[str], description: Description) -> None:  # noqa: ANN401
     """Names, the description, and no trace of the machine that the file was made on."""
     _share_constants(model)
@@ -147,7 +162,7 @@ def _finish(model: Any, output_names: Sequence[str], description: Description) -
         if _name(operator) == operator.get_name():  # made of a counter of this process
             operator.set_friendly_name(str(number))
         else:
-            operator.set_friendly_name(_name(operator).removeprefix(_PREFIX))
+            operator.set_friendly_name(re.sub(r"aten::\w+/", "", _name(operator).removeprefix(_PREFIX)))
         if operator.get_type_name() != "Parameter":
             for output in operator.outputs():
                 output.get_tensor().set_names(set())
@@ -176,8 +191,10 @@ def _serialized(ov: Any, model: Any, *, half: bool) -> tuple[bytes, bytes]:  # n
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
         ov.save_model(model, path, compress_to_fp16=half)
-        # Without the indentation, which is a seventh of a file.
-        return re.sub(rb"\n\s*", b"", path.read_bytes()), path.with_suffix(".bin").read_bytes()
+        # Without the indentation, nor the shapes of inputs, which the outputs they come from say: a third of the text.
+        layers = re.sub(rb"\n\s*", b"", path.read_bytes())
+        layers = re.sub(rb"<input>.*?</input>", lambda ports: _SHAPE.sub(b"/>", ports[0]), layers)
+        return layers, path.with_suffix(".bin").read_bytes()
 
 
 def _name(operator: Any) -> str:  # noqa: ANN401
