@@ -35,6 +35,7 @@ INPUT = "images"
 _PREFIX = "__module.model."
 
 _SHAPE = re.compile(rb' precision="\w+">(<dim>-?\d+</dim>)*</port>')
+_CONSTANT_SHAPE = re.compile(rb'( size="\d+" /><output><port id="0" precision="\w+")>(<dim>\d+</dim>)*</port>')
 
 
 def export(
@@ -113,7 +114,6 @@ def _quantized(model: Any, pictures: Sequence[Tensor], keep_float: Sequence[str]
         ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
     )
     _drop_clamps(quantized)
-    _one_range_for_all(quantized)
     return quantized
 
 
@@ -141,18 +141,6 @@ def _range_within(operator: Any, low: float, high: float) -> bool:  # noqa: ANN4
         return False
     ends = [operator.input_value(number).get_node().data for number in (1, 2)]
     return bool((ends[0] >= low).all() and (ends[1] <= high).all())
-
-
-def _one_range_for_all(model: Any) -> None:  # noqa: ANN401
-    """Where an end of a range is the same for each channel, such as 0 after ReLU6, say it once."""
-    operators = importlib.import_module("openvino.opset13")
-    for quantizer in model.get_ordered_ops():
-        if quantizer.get_type_name() == "FakeQuantize":
-            for end in range(1, 5):
-                values = quantizer.input_value(end).get_node().data
-                if values.size > 1 and (values == values.flat[0]).all():
-                    once = operators.constant(values.reshape(-1)[:1].reshape([1] * values.ndim))
-                    quantizer.input(end).replace_source_output(once.output(0))
 
 
 def _finish(model: Any, output_names: Sequence[str], description: Description) -> None:  # noqa: ANN401
@@ -191,9 +179,11 @@ def _serialized(ov: Any, model: Any, *, half: bool) -> tuple[bytes, bytes]:  # n
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
         ov.save_model(model, path, compress_to_fp16=half)
-        # Without the indentation, nor the shapes of inputs, which the outputs they come from say: a third of the text.
+        # Without the indentation, nor the shapes of inputs, which the outputs they come from say, nor those of constants,
+        # which stand beside them: a third of the text.
         layers = re.sub(rb"\n\s*", b"", path.read_bytes())
         layers = re.sub(rb"<input>.*?</input>", lambda ports: _SHAPE.sub(b"/>", ports[0]), layers)
+        layers = _CONSTANT_SHAPE.sub(rb"\1/>", layers)
         return layers, path.with_suffix(".bin").read_bytes()
 
 
