@@ -179,8 +179,8 @@ def _serialized(ov: Any, model: Any, *, half: bool) -> tuple[bytes, bytes]:  # n
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
         ov.save_model(model, path, compress_to_fp16=half)
-        # Without the indentation, nor the shapes of inputs, which the outputs they come from say, nor those of constants,
-        # which stand beside them: a third of the text.
+        # Without the indentation, nor the shapes of inputs, which the outputs they come from say, nor those of
+        # constants, which stand beside them: a third of the text.
         layers = re.sub(rb"\n\s*", b"", path.read_bytes())
         layers = re.sub(rb"<input>.*?</input>", lambda ports: _SHAPE.sub(b"/>", ports[0]), layers)
         layers = _CONSTANT_SHAPE.sub(rb"\1/>", layers)
