@@ -41,10 +41,12 @@ def place(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable)
 
 
-# Their answers prove that weights load right; tests skip where one is missing, unless MNV2DENSE_REQUIRE_PEERS is set.
+# Their answers prove that weights load right and exports answer alike; tests skip where one is missing, unless
+# MNV2DENSE_REQUIRE_PEERS is set.
 PEERS = (
     *("ai_edge_litert", "h5py", "huggingface_hub", "keras", "segmentation_models_pytorch", "timm", "torchvision"),
-    "transformers",
+    *("transformers", "coremltools", "executorch", "litert_torch", "nncf", "onnx", "onnxruntime", "onnxscript"),
+    *("openvino", "torchao"),
 )
 
 
@@ -52,4 +54,4 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if os.environ.get("MNV2DENSE_REQUIRE_PEERS"):
         missing = [name for name in PEERS if importlib.util.find_spec(name) is None]
         if missing:
-            raise pytest.UsageError(f'{", ".join(missing)} not installed: pip install -e ".[dev,parity]"')
+            raise pytest.UsageError(f'{", ".join(missing)} not installed: pip install -e ".[dev,parity,exporters]"')
