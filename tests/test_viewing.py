@@ -311,7 +311,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 @pytest.mark.usefixtures("place")
 def test_evaluating_takes_the_options(trained: Path) -> None:
     asked = ("test_time.view=windows", "test_time.scales=[0.2,0.3]", "test_time.flip=true", "output_stride=8")
-    for options in (("run_dir=plain",), ("run_dir=scores", *asked)):
+    for options in (("run_dir=plain", "test_time=null"), ("run_dir=scores", *asked)):
         outcome = command("evaluate", f"checkpoint={trained}", "device=cpu", *options)
         assert outcome.code == 0, outcome.err
     scores = json.loads(Path("scores/metrics.json").read_text())
@@ -340,6 +340,7 @@ def test_predicting_takes_the_options(trained: Path) -> None:
     [
         ("test_time.view=tiles", "test_time.view='tiles': choose one of model, letterbox, whole, windows."),
         ("test_time.scales=2", "test_time.scales=2 must be a list of factors, as in [0.5,1.0,1.5]."),
+        ("test_time=whole", "test_time=whole: its options are set one by one, as in test_time.view=whole."),
         ("test_time.overlap=much", "test_time.overlap=much: a number is needed, as in test_time.overlap=0.25."),
         ("test_time.veiw=whole", "test_time.veiw: there is no such option; did you mean test_time.view?"),
         ("output_stride=12", "output_stride=12 must be one of 8, 16, 32."),

@@ -6,22 +6,15 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from rich.progress import Progress
 
 from mnv2dense.cli.parts import data_module, model_of, plain_config, refuse_a_run, score_and_report, viewing_of
-from mnv2dense.cli.shell import CONSOLE, run_command
-from mnv2dense.data.module import DataModule
-from mnv2dense.exported import ExportedModel
-from mnv2dense.model import DenseModel
+from mnv2dense.cli.shell import run_command
 from mnv2dense.preflight import check_classes
 from mnv2dense.run_folder import RunFolder
-from mnv2dense.scoring import metric_of, report, score, table
+from mnv2dense.scoring import metric_of
 from mnv2dense.trusted_config import trained_config, trusted_part
-from mnv2dense.types import Metric
-from mnv2dense.viewing import Viewing
 
 
 def evaluate() -> None:
@@ -63,26 +56,7 @@ def _evaluate(config: DictConfig) -> None:
     folder.write_environment()
     metric = config.get("metric") or _trusted(trained, "metric")
     scorer = metric_of(model) if metric is None else instantiate(metric)
-    if test_time is None or isinstance(model, ExportedModel):
-        score_and_report(folder, model, datamodule, scorer, title=str(config.checkpoint))
-    else:
-        _score_viewed(folder, model, datamodule, scorer, test_time, title=str(config.checkpoint))
-
-
-def _score_viewed(
-    folder: RunFolder, model: DenseModel, datamodule: DataModule, metric: Metric, test_time: Viewing, *, title: str
-) -> None:
-    """As ``score_and_report``, with the pictures seen as ``test_time`` says."""
-    device = next(model.parameters()).device
-    model = model.to(memory_format=torch.channels_last)
-    with Progress(console=CONSOLE, transient=True) as bar:
-        job = bar.add_task("scoring", total=len(datamodule.val or ()))
-        scores = score(
-            model, datamodule, metric, device=device, test_time=test_time, advance=lambda n: bar.advance(job, n)
-        )
-    report(folder, model=model, datamodule=datamodule, metric=metric, scores=scores, test_time=test_time)
-    CONSOLE.print(table(scores, metric.headlines, title=title))
-    print(folder.path)
+    score_and_report(folder, model, datamodule, scorer, title=str(config.checkpoint), test_time=test_time)
 
 
 def _trusted(trained: Mapping[str, Any] | None, key: str) -> DictConfig | None:

@@ -73,8 +73,17 @@ def model_of(config: DictConfig, test_time: Viewing | None) -> DenseModel | Expo
 
 
 def viewing_of(config: DictConfig) -> Viewing | None:
-    """How pictures shall be looked at; None where as the model was trained to."""
-    return Viewing.of(plain_config(config.test_time))
+    """How pictures shall be looked at; None where as the model was trained to.
+
+    Raises:
+        ValueError: an option outside its values, or something else than options.
+    """
+    options = config.test_time
+    if options is None:
+        return None
+    if not isinstance(options, DictConfig):
+        raise ValueError(f"test_time={options}: its options are set one by one, as in test_time.view=whole.")
+    return Viewing.of(plain_config(options))
 
 
 def data_module(
@@ -103,17 +112,37 @@ def data_module(
 
 
 def score_and_report(
-    folder: RunFolder, model: DenseModel | ExportedModel, datamodule: DataModule, metric: Metric, *, title: str
+    folder: RunFolder,
+    model: DenseModel | ExportedModel,
+    datamodule: DataModule,
+    metric: Metric,
+    *,
+    title: str,
+    test_time: Viewing | None = None,
 ) -> None:
-    """Score, write what the run folder shows, print the table; the folder's path is the last line."""
+    """Score, write what the run folder shows, print the table; the folder's path is the last line.
+
+    Args:
+        folder: is written to.
+        model: in eval mode, or an exported file.
+        datamodule: set up.
+        metric: bound to the data here.
+        title: of the table.
+        test_time: how a segmentation model looks at pictures; None looks as it was trained to.
+
+    Raises:
+        ValueError: what :func:`mnv2dense.scoring.score` finds wrong.
+    """
     device = device_of_model(model)
     if isinstance(model, DenseModel):
         model = model.to(memory_format=torch.channels_last)
     with Progress(console=CONSOLE, transient=True, disable=not is_first_process()) as bar:
         job = bar.add_task("scoring", total=len(datamodule.val or ()))
-        scores = score(model, datamodule, metric, device=device, advance=lambda count: bar.advance(job, count))
+        scores = score(
+            model, datamodule, metric, device=device, test_time=test_time, advance=lambda count: bar.advance(job, count)
+        )
     if is_first_process():
-        report(folder, model=model, datamodule=datamodule, metric=metric, scores=scores)
+        report(folder, model=model, datamodule=datamodule, metric=metric, scores=scores, test_time=test_time)
         CONSOLE.print(table(scores, metric.headlines, title=title))
         bound = None if datamodule.val is None else anchor_bound(model, datamodule.val)
         if bound is not None:
