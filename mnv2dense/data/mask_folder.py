@@ -12,7 +12,7 @@ from mnv2dense.data.box_table import BadPictures
 from mnv2dense.data.mask_table import MaskTable
 from mnv2dense.data.masks import Mask, MaskRules, checked_class_names, checked_palette, read_mask
 from mnv2dense.data.pictures import list_pictures
-from mnv2dense.types import Sample
+from mnv2dense.types import IGNORE_INDEX, Sample
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class MaskFolder:
             ``trainannot``), ``images/train`` with ``masks/train``, and ``train/images`` with ``train/masks``.
         masks: folder of the split's masks.
         ignored: mask values that count nowhere, besides 255.
-        values: mask value -> class, where masks are numbered otherwise.
+        values: mask value -> class, where masks are numbered otherwise; values it does not name are ignored.
         colors: [red, green, blue, class] of each colour, where masks are coloured pictures.
         palette: RGB of each class for pictures; None takes the house's colours.
         limit: only the first so many pictures.
@@ -73,9 +73,9 @@ class MaskFolder:
         self.palette = checked_palette(palette, len(self.class_names))
         rules = MaskRules(
             class_count=len(self.class_names),
-            ignored=tuple(ignored),
-            values=None if values is None else {int(value): int(label) for value, label in values.items()},
-            colors=None if colors is None else {(int(r), int(g), int(b)): int(k) for r, g, b, k in colors},
+            ignored=_ignored(ignored),
+            values=None if values is None else _values(values),
+            colors=None if colors is None else _colors(colors),
         ).checked()
         pictures = list_pictures(picture_folder)
         by_stem = {path.stem: path for path in list_pictures(mask_folder)}
@@ -91,6 +91,13 @@ class MaskFolder:
             bad_pictures=bad_pictures,
             limit=limit,
         )
+        if len(self.class_names) > 1 and len(classes := self._table.shown - {IGNORE_INDEX}) < 2:
+            _log.warning(
+                "%s: all pixels are %s, so there is nothing to tell apart. If classes are stored as 255 or other "
+                "numbers, say which: data.values={0: 0, 255: 1}.",
+                mask_folder,
+                " or ".join([*(f"class {self.class_names[label]!r}" for label in classes), "ignored"]),
+            )
 
     def __len__(self) -> int:
         return len(self._table)
@@ -105,6 +112,42 @@ class MaskFolder:
     def mask_of(self, image_id: int) -> Mask:
         """The true classes of the picture with this id: uint8 [H, W], 255 ignored."""
         return self._table.mask_of(image_id)
+
+
+def _ignored(given: Sequence[int]) -> tuple[int, ...]:
+    try:
+        return tuple(_whole(value) for value in given)
+    except TypeError as error:
+        raise ValueError(f"data.ignored={given}: a list of mask values is needed, as in data.ignored=[11].") from error
+
+
+def _values(given: Mapping[int, int]) -> dict[int, int]:
+    try:
+        return {_whole(value): _whole(label) for value, label in given.items()}
+    except (AttributeError, TypeError) as error:
+        raise ValueError(
+            f"data.values={given}: mask values and the numbers of their classes are needed, as in "
+            "data.values={0:0,255:1}."
+        ) from error
+
+
+def _colors(given: Sequence[Sequence[int]]) -> dict[tuple[int, int, int], int]:
+    try:
+        rows = [[_whole(value) for value in row] for row in given]
+    except TypeError:
+        rows = []
+    if not rows or any(len(row) != 4 for row in rows):
+        raise ValueError(
+            f"data.colors={given}: red, green, blue and the number of the class are needed for each colour, as in "
+            "data.colors=[[128,64,128,0],[70,70,70,1]]."
+        )
+    return {(red, green, blue): label for red, green, blue, label in rows}
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is no whole number")
+    return value
 
 
 def _folders(root: Path, split: str, images: str | None, masks: str | None) -> tuple[Path, Path]:

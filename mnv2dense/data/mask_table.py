@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Generic, TypeVar, final
 
+import numpy as np
+
 from mnv2dense.data.box_table import BadPictures, usable_pictures
 from mnv2dense.data.masks import Mask
 from mnv2dense.data.pictures import PictureError, missing_pictures, picture_size, read_picture
@@ -36,6 +38,7 @@ class MaskTable(Generic[Source]):
 
     Attributes:
         skipped_pictures: how many ``bad_pictures='skip'`` left out.
+        shown: the labels that the masks show, 255 included; empty where they were not checked.
 
     Raises:
         FileNotFoundError: files are missing; one message for all.
@@ -62,8 +65,7 @@ class MaskTable(Generic[Source]):
         self._image_ids = [image_ids[i] for i in usable]
         self._paths = [paths[i] for i in usable]
         self._masks = [masks[i] for i in usable]
-        if check:
-            self._check(skip=bad_pictures == "skip")
+        self.shown: frozenset[int] = self._check(skip=bad_pictures == "skip") if check else frozenset()
         self._index_of = {image_id: index for index, image_id in enumerate(self._image_ids)}
         self.skipped_pictures = len(paths[:limit]) - len(self._paths)
 
@@ -118,10 +120,11 @@ class MaskTable(Generic[Source]):
         _log.warning("%s: skipped: %s", self.source, message)
         return [i for i in usable if masks[i] not in missing]
 
-    def _check(self, *, skip: bool) -> None:
-        """Read every mask; where damaged ones may be skipped, go on without them."""
+    def _check(self, *, skip: bool) -> frozenset[int]:
+        """Read every mask; where damaged ones may be skipped, go on without them. The labels of the others."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            faults = list(pool.map(self._fault, range(len(self._paths))))
+            looks = list(pool.map(self._looked_at, range(len(self._paths))))
+        faults = [look if isinstance(look, Exception) else None for look in looks]
         damaged = [index for index, fault in enumerate(faults) if skip and isinstance(fault, PictureError)]
         wrong = [fault for index, fault in enumerate(faults) if fault is not None and index not in set(damaged)]
         if len(wrong) == 1:
@@ -136,13 +139,16 @@ class MaskTable(Generic[Source]):
         for column in (self._image_ids, self._paths, self._masks):
             for index in reversed(damaged):
                 del column[index]
+        return frozenset[int]().union(*(look for look in looks if not isinstance(look, Exception)))
 
-    def _fault(self, index: int) -> Exception | None:
+    def _looked_at(self, index: int) -> frozenset[int] | Exception:
+        """The labels of one mask, or what is wrong with it."""
         try:
-            self._compare(index, self._read(self._masks[index]), picture_size(self._paths[index]))
+            mask = self._read(self._masks[index])
+            self._compare(index, mask, picture_size(self._paths[index]))
         except (ValueError, OSError) as error:
             return error
-        return None
+        return frozenset(np.flatnonzero(np.bincount(mask.ravel())).tolist())  # many times faster than np.unique
 
     def _compare(self, index: int, mask: Mask, size: tuple[int, int]) -> None:
         """Refuse a mask that is not of the upright picture's (height, width)."""

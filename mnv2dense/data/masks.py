@@ -137,8 +137,10 @@ def checked_class_names(class_names: Sequence[str]) -> tuple[str, ...]:
     """The K names.
 
     Raises:
-        ValueError: none, more than 255, or one of them twice.
+        ValueError: a word, none, more than 255, or one of them twice.
     """
+    if isinstance(class_names, str):  # letters would pass for names
+        raise ValueError(f"data.class_names={class_names}: a list is needed, as in data.class_names=[road,car].")
     names = tuple(str(name) for name in class_names)
     if not 1 <= len(names) <= IGNORE_INDEX:
         raise ValueError(f"data.class_names lists {len(names)} classes; masks hold 1 to {IGNORE_INDEX}.")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -120,6 +121,39 @@ def test_what_is_wrong_is_found_before_training(tmp_path: Path) -> None:
     save(tmp_path / "trainannot" / "a.png", np.full((4, 6), 5))
     with pytest.raises(ValueError, match=r"label 5 at pixel \(0, 0\)"):
         MaskFolder(root=tmp_path, split="train", class_names=["x"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ignored": 11}, r"data.ignored=11: a list of mask values is needed, as in data.ignored=\[11\]"),
+        ({"ignored": ["void"]}, r"data.ignored=\['void'\]: a list of mask values"),
+        ({"values": {255: "road"}}, r"data.values=.*road.* numbers of their classes .* data.values=\{0:0,255:1\}"),
+        ({"values": [0, 255]}, r"data.values=\[0, 255\]: mask values and"),
+        ({"colors": [[0, 0, 0]]}, r"data.colors=\[\[0, 0, 0\]\]: red, green, blue and the number of the class"),
+        ({"colors": [0, 0, 0, 1]}, r"data.colors=\[0, 0, 0, 1\]: red, green, blue"),
+    ],
+)
+def test_rules_of_another_form_are_answered_with_an_example(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    for name in ("train", "trainannot"):
+        save(tmp_path / name / "a.png", np.zeros((4, 6, 3)))
+    with pytest.raises(ValueError, match=message):
+        MaskFolder(root=tmp_path, split="train", class_names=["x", "y"], **options)
+
+
+def test_masks_of_0_and_255_are_not_taken_for_one_class_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(tmp_path / "train" / "a.png", np.zeros((1, 2, 3)))
+    save(tmp_path / "trainannot" / "a.png", [[0, 255]])
+    MaskFolder(root=tmp_path, split="train", class_names=["other", "road"])
+    assert "all pixels are class 'other' or ignored" in caplog.text
+    assert "data.values={0: 0, 255: 1}" in caplog.text
+    caplog.clear()
+    MaskFolder(root=tmp_path, split="train", class_names=["other", "road"], values={0: 0, 255: 1})
+    assert not caplog.text
 
 
 def test_camvid_is_read_whole(shared: Path) -> None:

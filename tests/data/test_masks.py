@@ -137,6 +137,10 @@ def test_names_and_colours_of_classes_are_checked() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             checked_class_names(list(names))
+    with pytest.raises(
+        ValueError, match=r"data.class_names=road: a list is needed, as in data.class_names=\[road,car\]"
+    ):
+        checked_class_names("road")
     for palette, message in (
         ([[1, 2]], "a colour is"),
         ([[1, 2, 256]], "a colour is"),
