@@ -67,6 +67,11 @@ class CocoMasks:
         names = class_names if class_names is not None else ("background", *content.class_names)
         self.class_names = checked_class_names(names)
         self.palette: Palette | None = checked_palette(palette, len(self.class_names))
+        if self.class_names[0] != "background" and self.class_names[0] in content.class_names:
+            raise ValueError(
+                f"data.class_names begins with {self.class_names[0]!r}, a category of {content.file}, but class 0 is "
+                f"that of all pixels without an object: data.class_names=[background,{self.class_names[0]},...]."
+            )
         classes = classes_of_categories(content.file, content.class_names, self.class_names, class_map or {})
         label_of = {content.category_ids[k]: label for k, label in classes.items()}
         usable = usable_pictures(content.file, content.paths, bad_pictures=bad_pictures, limit=limit)

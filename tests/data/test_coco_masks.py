@@ -83,6 +83,8 @@ def test_categories_go_by_name_by_the_map_or_to_the_background(tmp_path: Path) -
         CocoMasks(root=root, split="val", class_names=names, class_map={"tv": "telly"})
     with pytest.raises(ValueError, match=r"none of its categories is a class.* as in \{cat: dog\}"):
         CocoMasks(root=root, split="val", class_names=["background", "dog"])
+    with pytest.raises(ValueError, match=r"begins with 'cat', .* data.class_names=\[background,cat,...\]"):
+        CocoMasks(root=root, split="val", class_names=["cat", "tv"])
 
 
 def test_polygons_that_enclose_nothing_are_left_out(tmp_path: Path) -> None:
