@@ -55,8 +55,11 @@ class SegmentationAugment:
             raise ValueError(
                 f"augment.smallest_scale={smallest_scale}, largest_scale={largest_scale}: both above 0, in this order."
             )
-        if min(size) < 32:
-            raise ValueError(f"augment.size={list(size)}: both sides must be at least 32 pixels.")
+        if not isinstance(size, Sequence) or [type(side) for side in size] != [int, int] or min(size) < 32:
+            raise ValueError(
+                f"augment.size={size}: height and width are needed, at least 32 pixels each, as in "
+                "augment.size=[256,256]."
+            )
         self.size = (int(size[0]), int(size[1]))
         self._transforms = A.Compose(
             [

@@ -82,6 +82,8 @@ def test_thin_pictures_and_pictures_all_void_survive(size: tuple[int, int]) -> N
         ({"smallest_scale": 2.0, "largest_scale": 1.0}, "both above 0, in this order"),
         ({"smallest_scale": 0.0}, "both above 0"),
         ({"size": (16, 64)}, "at least 32 pixels"),
+        ({"size": 64}, r"augment.size=64: height and width are needed"),
+        ({"size": [64]}, r"augment.size=\[64\]: height and width are needed"),
     ],
 )
 def test_a_wrong_option_is_named(options: dict[str, object], message: str) -> None:
