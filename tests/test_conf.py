@@ -107,6 +107,16 @@ def test_the_focal_loss_brings_the_head_without_background() -> None:
     assert composed("loss=focal").loss._target_.endswith("SigmoidFocalLoss")
 
 
+@pytest.mark.parametrize("loss", ["pixel_cross_entropy", "ohem", "dice", "lovasz"])
+def test_a_loss_of_masks_enlarges_logits_as_the_head_does(loss: str) -> None:
+    asked = ("task=segmentation", f"loss={loss}")
+    assert [composed(*asked, f"head.align_corners={corners}").loss.align_corners for corners in ("true", "false")] == [
+        True,
+        False,
+    ]
+    assert composed("task=detection", f"loss={loss}").loss.align_corners is False  # the head has no such option
+
+
 def model_of(config: DictConfig) -> tuple[list[int], float]:
     """Size and width; without weights a width of None is 1.0."""
     return list(config.model.size), config.backbone.width_mult or 1.0
