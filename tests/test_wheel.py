@@ -54,6 +54,8 @@ def test_the_wheel_holds_package_configs_and_types_and_nothing_else(wheel: Path)
     assert {name.removeprefix("mnv2dense/") for name in names if name.startswith("mnv2dense/conf/")} == configs
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "mnv2dense").rglob("*.py")}
     assert modules <= set(names)
+    pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "mnv2dense" / "page").iterdir()}
+    assert pages <= set(names)
     assert "mnv2dense/py.typed" in names
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"mnv2dense"}
 
@@ -80,6 +82,7 @@ def test_every_command_is_installed(scripts: Path) -> None:
         "mnv2dense-train",
         "mnv2dense-benchmark",
         "mnv2dense-export",
+        "mnv2dense-demo",
         "mnv2dense-evaluate",
         "mnv2dense-predict",
         "mnv2dense-info",

@@ -1,0 +1,126 @@
+"""tools/demo.py: a page that runs the model in the visitor's own browser, served from here or written to a folder."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import webbrowser
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig
+from torch import Tensor
+
+from mnv2dense.calibration import drawn_pictures, model_inputs, pictures_of_folder
+from mnv2dense.checkpoint import load_model
+from mnv2dense.cli.parts import plain_config
+from mnv2dense.cli.shell import run_command
+from mnv2dense.demo_page import write_page
+from mnv2dense.demo_server import DemoServer
+from mnv2dense.description import PRECISIONS, Description, Precision
+from mnv2dense.exported import ExportedModel, is_exported
+from mnv2dense.exporters.graph import ExportGraph
+from mnv2dense.onnxruntime_web import runtime_folder
+
+log = logging.getLogger(__name__)
+
+SHIPPED = "shapes"
+"""The model of the page where none is given."""
+
+_CALIBRATION_PICTURES = 64
+
+
+def demo() -> None:
+    """``mnv2dense-demo`` and tools/demo.py."""
+    run_command("demo", _demo)
+
+
+def _demo(config: DictConfig) -> None:
+    plain = plain_config(config)
+    _check(plain)
+    runtime = runtime_folder(plain["runtime"])
+    if plain["build"] is not None:
+        print(_write(Path(plain["build"]), plain, runtime))
+        return
+    with tempfile.TemporaryDirectory(prefix="mnv2dense-demo-") as made:
+        folder = _write(Path(made), plain, runtime)
+        with DemoServer(folder, port=plain["port"]) as server:
+            log.info("The model runs in the browser; nothing is sent anywhere. Ctrl-C ends this.")
+            print(server.url, flush=True)
+            if plain["open"]:
+                webbrowser.open(server.url)
+            try:
+                server.serve_forever(poll_interval=0.2)
+            except KeyboardInterrupt:
+                log.info("ended")
+
+
+def _check(plain: dict[str, Any]) -> None:
+    """What can be told before a model is loaded."""
+    if plain["precision"] not in PRECISIONS:
+        raise ValueError(f"precision={plain['precision']}: choose from {', '.join(PRECISIONS)}.")
+    if type(plain["port"]) is not int or not 0 <= plain["port"] <= 65535:
+        raise ValueError(f"port={plain['port']}: a number from 1 to 65535 is needed, or 0 for any that is free.")
+    if not isinstance(plain["open"], bool):
+        raise ValueError(f"open={plain['open']}: true or false is needed.")
+    size = plain["size"]
+    if size is not None and (not isinstance(size, list) or [type(side) for side in size] != [int, int]):
+        raise ValueError(f"size={size}: give height and width, as in size=[320,320].")
+    if plain["samples"] is not None and not Path(plain["samples"]).is_dir():
+        raise NotADirectoryError(f"samples={plain['samples']}: no such folder of pictures.")
+
+
+def _write(folder: Path, plain: dict[str, Any], runtime: Path) -> Path:
+    """The page with its model."""
+    with tempfile.TemporaryDirectory(prefix="mnv2dense-demo-model-") as made:
+        model, description = _model(Path(made), plain)
+        return write_page(
+            folder,
+            model,
+            description,
+            title=plain["title"] or _title(plain["checkpoint"]),
+            runtime=runtime,
+            samples=None if plain["samples"] is None else Path(plain["samples"]),
+        )
+
+
+def _title(checkpoint: str | None) -> str:
+    if checkpoint is None:
+        return "Drawn shapes"
+    path = Path(checkpoint)
+    # A run's folder is called by its date alone.
+    return f"{path.parent.name} {path.name}".strip() if path.is_dir() and path.name[:1].isdigit() else path.stem
+
+
+def _model(folder: Path, plain: dict[str, Any]) -> tuple[Path, Description]:
+    """An .onnx file: the given one, or that of the checkpoint; before any decision, so that the page can make them."""
+    checkpoint = plain["checkpoint"] or SHIPPED
+    if is_exported(checkpoint):
+        if Path(checkpoint).suffix.lower() != ".onnx":
+            raise ValueError(f"checkpoint={checkpoint}: browsers run .onnx files; export with exporter=onnx.")
+        for key, default in (("precision", "fp32"), ("size", None), ("calibration", None)):
+            if plain[key] != default:
+                raise ValueError(f"{key}={plain[key]} changes the model, and an exported file is fixed.")
+        return Path(checkpoint), ExportedModel(checkpoint, threads=1).description
+    from mnv2dense.exporters.onnx import export
+
+    precision = cast(Precision, plain["precision"])
+    model = load_model(checkpoint, packages=plain["packages"])
+    size = None if plain["size"] is None else (plain["size"][0], plain["size"][1])
+    graph = ExportGraph(model, size=size)
+    description = graph.describe(precision)
+    log.info("exporting the model to ONNX")
+    calibration = _calibration(plain, graph) if precision == "int8" else None
+    return export(graph, folder / "model.onnx", description=description, calibration=calibration), description
+
+
+def _calibration(plain: dict[str, Any], graph: ExportGraph) -> list[Tensor]:
+    """Pictures for the ranges of int8."""
+    folder = plain["calibration"] or plain["samples"]
+    if folder is not None:
+        pictures = pictures_of_folder(folder, _CALIBRATION_PICTURES)
+    elif plain["checkpoint"] is None:
+        pictures = drawn_pictures(_CALIBRATION_PICTURES)
+    else:
+        raise ValueError("precision=int8 needs pictures like those that the model will see: calibration=FOLDER.")
+    return model_inputs(pictures, graph.size, graph.model.resize)

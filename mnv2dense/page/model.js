@@ -1,0 +1,38 @@
+// The worker that holds the model, as a function of pictures: one at a time, and of those that wait the newest.
+
+export class Model {
+  #worker = new Worker("worker.js", { type: "module" });
+  #waiting = new Map();
+  #next = 0;
+
+  /** @param {object} events {loading(share), ready(backend, note), failed(reason)}. */
+  constructor(about, backend, events) {
+    this.#worker.onmessage = ({ data }) => {
+      if (data.kind === "loading") events.loading(data.share);
+      else if (data.kind === "ready") events.ready(data.backend, data.note);
+      else if (data.kind === "failed") events.failed(data.reason);
+      else this.#settle(data);
+    };
+    this.#worker.onerror = (event) => events.failed(event.message || "its thread could not be started");
+    this.#worker.postMessage({ kind: "load", about, backend });
+  }
+
+  /**
+   * @param {Blob | ImageBitmap} source a bitmap is given away.
+   * @returns {Promise<object>} {bitmap, width, height, result, milliseconds}.
+   */
+  run(source) {
+    const id = this.#next++;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject });
+      this.#worker.postMessage({ kind: "run", id, source }, source instanceof ImageBitmap ? [source] : []);
+    });
+  }
+
+  #settle(data) {
+    const { resolve, reject } = this.#waiting.get(data.id);
+    this.#waiting.delete(data.id);
+    if (data.kind === "answer") resolve(data);
+    else reject(Object.assign(new Error(data.reason), { unreadable: data.unreadable }));
+  }
+}
