@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mnv2dense.data.pictures import PictureError, read_picture
-from mnv2dense.draw import MASK_OPACITY, draw_result, save_labels, save_picture
+from mnv2dense.draw import save_picture
+from mnv2dense.draw_masks import MASK_OPACITY, save_labels
+from mnv2dense.draw_result import draw_result
 from mnv2dense.predictor import Predictor
 from mnv2dense.types import Classification, Detections, Segmentation
 

@@ -1,4 +1,4 @@
-"""Results on pictures."""
+"""Boxes and classes on pictures, and pictures on sheets."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnv2dense.tags import draw_tag, fitting_tag, font_of, paint_tag
-from mnv2dense.types import IGNORE_INDEX, Classification, Detections, Segmentation
+from mnv2dense.tags import draw_tag, fitting_tag, paint_tag
+from mnv2dense.types import Classification, Detections, Segmentation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     Picture = npt.NDArray[np.uint8]
     Color = tuple[int, int, int]
-    Result = Detections | Classification | Segmentation
 
 # Okabe and Ito's colours, told apart with any colour vision (jfly.uni-koeln.de/color); a wine red stands in
 # for their yellow, which is lost as a line on white.
@@ -41,6 +40,14 @@ def class_color(label: int) -> Color:
     lightness = (0.42, 0.56, 0.3)[label % 3]
     rgb = colorsys.hls_to_rgb(label * _GOLDEN_RATIO % 1.0, lightness, 0.75)
     return (round(rgb[0] * 255), round(rgb[1] * 255), round(rgb[2] * 255))
+
+
+def mask_color(masks: Segmentation, label: int) -> Color:
+    """RGB of a class in masks: the data set's own, else the house's; black for the background."""
+    if masks.palette is not None:
+        return masks.palette[label]
+    has_background = masks.class_names[0] == "background"
+    return (0, 0, 0) if has_background and label == 0 else class_color(label - has_background)
 
 
 def draw_detections(
@@ -64,7 +71,7 @@ def draw_detections(
     """
     from PIL import Image, ImageDraw
 
-    canvas = Image.fromarray(_checked(image))
+    canvas = Image.fromarray(checked_picture(image))
     pen = ImageDraw.Draw(canvas)
     shown = detections.above(threshold).to("cpu")
     boxes, labels, scores = shown.boxes.tolist(), shown.labels.tolist(), shown.scores.tolist()
@@ -98,7 +105,7 @@ def draw_classes(image: Picture, classes: Classification, *, limit: int = 3, sho
     """
     from PIL import Image, ImageDraw
 
-    canvas = Image.fromarray(_checked(image))
+    canvas = Image.fromarray(checked_picture(image))
     pen = ImageDraw.Draw(canvas)
     letters = math.sqrt(canvas.width * canvas.height) / 24
     shown = classes.top(limit).to("cpu")
@@ -110,152 +117,6 @@ def draw_classes(image: Picture, classes: Classification, *, limit: int = 3, sho
             paint_tag(pen, tag, text, class_color(label), (0, top))
             top += tag.height
     return np.asarray(canvas, dtype=np.uint8).copy()
-
-
-MASK_OPACITY = 0.55
-"""Strong enough to tell colours apart, weak enough to see what lies under them."""
-
-
-def check_opacity(opacity: float) -> None:
-    """Raise a ValueError unless ``opacity`` is a number from 0 to 1."""
-    if isinstance(opacity, bool) or not isinstance(opacity, int | float) or not 0 <= opacity <= 1:
-        raise ValueError(
-            f"opacity={opacity}: a number from 0 (outlines alone) to 1 (plain colours) is needed; "
-            f"{MASK_OPACITY} is a good start."
-        )
-
-
-def draw_masks(
-    image: Picture, masks: Segmentation, *, opacity: float = MASK_OPACITY, legend: bool = True, outline: bool = True
-) -> Picture:
-    """The class of every pixel as a colour over the picture, with a legend of the classes that are there.
-
-    A class called "background" is left clear, and so is what is ignored.
-
-    Args:
-        image: uint8 [H, W, 3], RGB; left as it is.
-        masks: in pixels of ``image``.
-        opacity: of the colours, 0..1.
-        legend: whether to name the colours in the picture's lower left corner, largest class first.
-        outline: whether to draw a line where classes meet.
-
-    Returns:
-        uint8 [H, W, 3].
-
-    Raises:
-        ValueError: not a picture, masks of another size, or an opacity outside 0..1.
-    """
-    check_opacity(opacity)
-    labels = masks.labels.cpu().numpy()
-    if labels.shape != _checked(image).shape[:2]:
-        raise ValueError(f"masks of {list(labels.shape)} pixels for a picture of {list(image.shape[:2])}.")
-    colors = np.zeros((256, 3), np.float32)
-    weights = np.zeros(256, np.float32)
-    for label, name in enumerate(masks.class_names):
-        colors[label] = mask_color(masks, label)
-        weights[label] = 0.0 if name == "background" else opacity
-    weight = weights[labels][..., None]
-    blended = np.asarray(image * (1 - weight) + colors[labels] * weight + 0.5, np.uint8)
-    if outline:
-        edge = np.zeros(labels.shape, np.bool_)
-        edge[:, 1:] = labels[:, 1:] != labels[:, :-1]
-        edge[1:] |= labels[1:] != labels[:-1]
-        blended[edge] = 255
-    return _with_legend(blended, masks) if legend else blended
-
-
-def mask_color(masks: Segmentation, label: int) -> Color:
-    """RGB of a class in masks: the data set's own, else the house's; black for the background."""
-    if masks.palette is not None:
-        return masks.palette[label]
-    has_background = masks.class_names[0] == "background"
-    return (0, 0, 0) if has_background and label == 0 else class_color(label - has_background)
-
-
-# A legend with more rows would hide the picture; the smallest classes go without a name.
-_LEGEND_ROWS = 12
-
-
-def _with_legend(image: Picture, masks: Segmentation) -> Picture:
-    from PIL import Image, ImageDraw
-
-    counts = np.bincount(masks.labels.cpu().numpy().ravel(), minlength=256)
-    counts[IGNORE_INDEX] = 0
-    order = [int(label) for label in np.argsort(-counts, kind="stable") if counts[label] > 0]
-    shown = [label for label in order if masks.class_names[label] != "background"][:_LEGEND_ROWS]
-    canvas = Image.fromarray(image)
-    pen = ImageDraw.Draw(canvas)
-    letters = min(math.sqrt(canvas.width * canvas.height) / 34, canvas.height / (2.2 * max(1, len(shown))))
-    bottom = canvas.height
-    for label in reversed(shown):
-        name = masks.class_names[label]
-        tag = fitting_tag(pen, name, letters)
-        if tag is not None and bottom >= tag.height:
-            bottom -= tag.height
-            paint_tag(pen, tag, name, mask_color(masks, label), (0, bottom))
-    return np.asarray(canvas, dtype=np.uint8).copy()
-
-
-def draw_result(
-    image: Picture, result: Result, *, threshold: float = 0.0, opacity: float = MASK_OPACITY, legend: bool = True
-) -> Picture:
-    """A picture with what any head of the house says of it.
-
-    Args:
-        image: uint8 [H, W, 3], RGB; left as it is.
-        result: in pixels of ``image``.
-        threshold: lowest score to draw, 0..1.
-        opacity: of the colours of masks, 0..1.
-        legend: whether to name the colours of masks.
-    """
-    if isinstance(result, Classification):
-        return draw_classes(image, result.above(threshold))
-    if isinstance(result, Segmentation):
-        return draw_masks(image, result, opacity=opacity, legend=legend)
-    return draw_detections(image, result, threshold=threshold)
-
-
-def draw_truth_beside(image: Picture, truth: Result, found: Result, *, threshold: float = 0.3) -> Picture:
-    """Two titled panels: the truth on the left, what was found on the right. Small pictures are enlarged.
-
-    Args:
-        image: uint8 [H, W, 3], RGB.
-        truth: in pixels of ``image``; its scores are not shown. A label below 0 is a region to ignore.
-        found: in pixels of ``image``.
-        threshold: lowest score to draw, 0..1.
-
-    Returns:
-        uint8 [H', W', 3], the panels with a white margin.
-    """
-    from PIL import Image
-
-    height, width = _checked(image).shape[:2]
-    # Below some 320 px a tag hides what it names; beyond 1280 px nobody needs help to see.
-    factor = max(1, min(math.ceil(320 / min(height, width)), 1280 // max(height, width)))
-    large = np.asarray(Image.fromarray(image).resize((width * factor, height * factor)), dtype=np.uint8)
-    titles = ("ground truth", "predictions")
-    if isinstance(truth, Classification):
-        panels = (draw_classes(large, truth, show_scores=False), draw_result(large, found))
-    elif isinstance(truth, Segmentation) and isinstance(found, Segmentation):
-        panels = (draw_masks(large, _enlarged_masks(truth, factor)), draw_masks(large, _enlarged_masks(found, factor)))
-    else:
-        assert isinstance(truth, Detections)
-        assert isinstance(found, Detections)
-        panels = (
-            draw_detections(large, _enlarged(truth, factor), show_scores=False),
-            draw_detections(large, _enlarged(found, factor), threshold=threshold),
-        )
-        titles = ("ground truth", f"predictions (score ≥ {threshold:.2f})")
-    return contact_sheet([_titled(*panel) for panel in zip(panels, titles, strict=True)], columns=2)
-
-
-def _enlarged(found: Detections, factor: int) -> Detections:
-    return Detections(found.boxes * factor, found.scores, found.labels, found.class_names)
-
-
-def _enlarged_masks(found: Segmentation, factor: int) -> Segmentation:
-    labels = found.labels.repeat_interleave(factor, dim=0).repeat_interleave(factor, dim=1)
-    return Segmentation(labels, found.class_names, found.palette)
 
 
 def contact_sheet(images: Sequence[Picture], *, columns: int = 2, gap: int = 12) -> Picture:
@@ -273,7 +134,7 @@ def contact_sheet(images: Sequence[Picture], *, columns: int = 2, gap: int = 12)
         raise ValueError(f"{len(images)} pictures in {columns} columns make no sheet; give at least one of each.")
     columns = min(columns, len(images))
     rows = [images[start : start + columns] for start in range(0, len(images), columns)]
-    widths = [max(_checked(image).shape[1] for image in images[k::columns]) for k in range(columns)]
+    widths = [max(checked_picture(image).shape[1] for image in images[k::columns]) for k in range(columns)]
     heights = [max(image.shape[0] for image in row) for row in rows]
     sheet = np.full((sum(heights) + gap * (len(rows) + 1), sum(widths) + gap * (columns + 1), 3), 255, np.uint8)
     for i, row in enumerate(rows):
@@ -291,12 +152,13 @@ def save_picture(image: Picture, path: str | Path) -> Path:
 
     path = Path(path)
     partial = partial_path(path)
-    Image.fromarray(_checked(image)).save(partial, quality=92)
+    Image.fromarray(checked_picture(image)).save(partial, quality=92)
     os.replace(partial, path)  # noqa: PTH105 - Path.replace is the same call; this name says it is atomic
     return path
 
 
-def _checked(image: Picture) -> Picture:
+def checked_picture(image: Picture) -> Picture:
+    """The same; raises a ValueError unless it is uint8 [H, W, 3] with at least one pixel."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise ValueError(
             f"a picture is {image.dtype} {list(image.shape)}, but must be uint8 [H, W, 3]; "
@@ -310,33 +172,6 @@ def _pixels(box: Sequence[float], width: int, height: int) -> tuple[int, int, in
     left, top = (min(max(round(low), 0), size - 1) for low, size in ((box[0], width), (box[1], height)))
     right, bottom = (min(max(round(high), 1), size) - 1 for high, size in ((box[2], width), (box[3], height)))
     return left, top, max(right, left), max(bottom, top)
-
-
-def _titled(panel: Picture, title: str) -> Picture:
-    from PIL import Image, ImageDraw
-
-    points = min(max(round(math.sqrt(panel.shape[0] * panel.shape[1]) / 26), 12), 32)
-    strip = round(points * 1.6)
-    canvas = Image.new("RGB", (panel.shape[1], panel.shape[0] + strip), PAPER)
-    canvas.paste(Image.fromarray(panel), (0, strip))
-    ImageDraw.Draw(canvas).text((0, 0), title, font=font_of(points), fill=INK, anchor="la")
-    return np.asarray(canvas, dtype=np.uint8).copy()
-
-
-def save_labels(masks: Segmentation, path: str | Path) -> Path:
-    """Write the class of every pixel as a palette PNG, values 0..K-1 as VOC's are; a reader never sees half a file."""
-    from PIL import Image
-
-    path = Path(path)
-    partial = partial_path(path)
-    image = Image.fromarray(masks.labels.cpu().numpy()).convert("P")
-    palette = np.full((256, 3), 255, np.uint8)  # whole, or Pillow would renumber the values that have no colour
-    for label in range(len(masks.class_names)):
-        palette[label] = mask_color(masks, label)
-    image.putpalette(palette.tobytes())
-    image.save(partial)
-    os.replace(partial, path)  # noqa: PTH105
-    return path
 
 
 def partial_path(path: Path) -> Path:

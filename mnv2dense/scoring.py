@@ -16,7 +16,8 @@ from mnv2dense.class_lists import Palette
 from mnv2dense.data.collate import collate, prepare
 from mnv2dense.data.module import DataModule
 from mnv2dense.data.sampler import EpochSampler
-from mnv2dense.draw import contact_sheet, draw_truth_beside, save_picture
+from mnv2dense.draw import contact_sheet, save_picture
+from mnv2dense.draw_result import draw_truth_beside
 from mnv2dense.exported import ExportedModel
 from mnv2dense.geometry import boxes_to_input, fit
 from mnv2dense.heads.ssdlite import SSDLiteHead

@@ -13,12 +13,10 @@ from mnv2dense.draw import (
     contact_sheet,
     draw_classes,
     draw_detections,
-    draw_masks,
-    draw_result,
-    draw_truth_beside,
-    save_labels,
     save_picture,
 )
+from mnv2dense.draw_masks import draw_masks, save_labels
+from mnv2dense.draw_result import draw_result, draw_truth_beside
 from mnv2dense.types import IGNORE_LABEL, Classification, Detections, Segmentation
 
 Picture = npt.NDArray[np.uint8]

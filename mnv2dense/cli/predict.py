@@ -11,7 +11,7 @@ from mnv2dense.annotate import predict_pictures
 from mnv2dense.cli.parts import model_of, plain_config, refuse_a_run, viewing_of
 from mnv2dense.cli.shell import CONSOLE, run_command
 from mnv2dense.data.pictures import list_pictures
-from mnv2dense.draw import check_opacity
+from mnv2dense.draw_masks import check_opacity
 from mnv2dense.predictor import Predictor
 from mnv2dense.run_folder import RunFolder
 from mnv2dense.scoring import device_of as device_of_model
