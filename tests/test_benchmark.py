@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mnv2dense.cli.benchmark import Row, markdown
+from mnv2dense.cli.benchmark import Row, _short_names, markdown
 from mnv2dense.contender import Contender
 from tests.tiny import command
 
@@ -57,3 +57,13 @@ def test_a_process_that_dies_is_reported_not_waited_for(tmp_path: Path) -> None:
 def test_the_page_names_files_without_their_folders() -> None:
     row = Row("runs/a/model.onnx", "onnx, int8", 2.3, 10.0, None, 99.0, 120.0, 0.7)
     assert "| model.onnx | onnx, int8 | 2.3 | 10.0 | - | 99.0 | 120 | 0.700 |" in markdown([row], threads=2, batch=8)
+
+
+def test_names_are_as_short_as_tells_them_apart() -> None:
+    assert _short_names(["a/b/model.onnx", "a/c/shapes.xml", "torchvision:x"]) == [
+        "model.onnx",
+        "shapes.xml",
+        "torchvision:x",
+    ]
+    assert _short_names(["a/b/model.onnx", "a/c/model.onnx"]) == ["b/model.onnx", "c/model.onnx"]
+    assert _short_names(["a/model.onnx", "a/model.onnx"]) == ["model.onnx", "model.onnx"]

@@ -154,7 +154,6 @@ def _cells(row: Row) -> list[str]:
         return "-" if value is None else f"{value:.{digits}f}"
 
     return [
-        row.name,
         row.kind,
         shown(row.megabytes, 1),
         shown(row.milliseconds, 1),
@@ -173,13 +172,25 @@ def _table(rows: Sequence[Row], threads: int, batch: int) -> Table:
     made = Table(title=f"batch 1, {threads} threads, medians", title_justify="left")
     for heading in _headings(batch):
         made.add_column(heading, justify="left" if heading in ("model", "runtime") else "right", overflow="fold")
-    for row in rows:
-        made.add_row(*_cells(row))
+    for name, row in zip(_short_names([row.name for row in rows]), rows, strict=True):
+        made.add_row(name, *_cells(row))
     return made
 
 
 def markdown(rows: Sequence[Row], *, threads: int, batch: int) -> str:
-    """The table for a page of documentation; model names without their folders."""
+    """The table for a page of documentation."""
     lines = [_headings(batch), ["---"] * 8]
-    lines += [[Path(cells[0]).name, *cells[1:]] for cells in map(_cells, rows)]
+    names = _short_names([row.name for row in rows])
+    lines += [[name, *_cells(row)] for name, row in zip(names, rows, strict=True)]
     return f"Medians, batch 1, {threads} threads.\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _short_names(names: Sequence[str]) -> list[str]:
+    """The last parts of each path, as few as tell them apart."""
+    paths = [Path(name).parts for name in names]
+    longest = max(map(len, paths), default=1)
+    for count in range(1, longest + 1):
+        short = ["/".join(parts[-count:]) for parts in paths]
+        if len(set(short)) == len(set(names)):
+            return short
+    return list(names)
