@@ -92,6 +92,7 @@ class DemoServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128
     # Or a client that never ends could hold up the program's end.
     block_on_close = False
 
@@ -197,6 +198,7 @@ class _HeadReader:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.0"  # 0.9 knows no headers, and so no status either
     server_version = "mnv2dense"
     sys_version = ""
     server: DemoServer

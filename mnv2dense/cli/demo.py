@@ -88,8 +88,10 @@ def _title(checkpoint: str | None) -> str:
     if checkpoint is None:
         return "Drawn shapes"
     path = Path(checkpoint)
+    if not path.is_dir():
+        return path.stem
     # A run's folder is called by its date alone.
-    return f"{path.parent.name} {path.name}".strip() if path.is_dir() and path.name[:1].isdigit() else path.stem
+    return f"{path.parent.name} {path.name}".strip() if path.name[:1].isdigit() else path.absolute().name
 
 
 def _model(folder: Path, plain: dict[str, Any]) -> tuple[Path, Description]:

@@ -28,10 +28,10 @@ export function summaryOf(task, rows, names) {
     const counts = new Map();
     for (const { label } of rows) counts.set(label, (counts.get(label) ?? 0) + 1);
     const order = [...counts].sort((one, other) => other[1] - one[1]);
-    const parts = order.slice(0, 4).map(([label, count]) => `${count} ${names[label]}`);
-    if (order.length > 4) parts.push("others");
+    const parts = order.slice(0, 5).map(([label, count]) => (count > 1 ? `${names[label]} × ${count}` : names[label]));
+    if (order.length > 5) parts.push("others");
     const total = rows.length === 1 ? "1 object" : `${rows.length} objects`;
-    return `${total}: ${listed(parts)}`;
+    return `${total}: ${parts.join(", ")}`;
   }
   if (task === "segmentation") {
     const shown = rows.filter(({ label }) => names[label] !== "background");
@@ -50,7 +50,6 @@ export function fillRows(list, rows, names, colors, report) {
       const swatch = piece("swatch", "");
       swatch.style.background = css(colors[row.label]);
       const bar = piece("bar", "");
-      bar.style.background = css(colors[row.label]);
       bar.style.width = `${100 * row.value}%`;
       item.append(swatch, piece("name", names[row.label]), piece("value", row.text), bar);
       item.addEventListener("pointerenter", () => report(row.highlight));
