@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -94,6 +95,21 @@ class ExportedModel:
         """uint8 [B, 3, H, W] on the CPU -> one typed result per picture, in its original pixels."""
         size = (int(images.shape[-2]), int(images.shape[-1]))
         return results_of(self.description.outputs, self.run(images), self._selection, infos, size)
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Torch's own threads stay out of the way of a runtime's, while torch resizes pictures and selects results.
+
+    Once woken, they spin for more work on the cores that the runtime needs: on two cores that cost half of a picture's
+    time.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def results_of(

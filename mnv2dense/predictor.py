@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mnv2dense.checkpoint import load_model
-from mnv2dense.exported import ExportedModel, is_exported
+from mnv2dense.exported import ExportedModel, is_exported, one_torch_thread
 from mnv2dense.folding import fold_batch_norms
 from mnv2dense.geometry import infos, resize
 from mnv2dense.model import DenseModel
@@ -101,12 +102,13 @@ class Predictor:
             return []
         if self.test_time is not None and isinstance(self.model, DenseModel):
             return [segment(self.model, image, self.test_time) for image in images]
-        fitted, fits = zip(*(resize(image, self.model.size, self.model.resize) for image in images), strict=True)
-        back = infos(range(len(images)), [(image.shape[1], image.shape[2]) for image in images], fits)
-        with torch.inference_mode():
-            results: list[Any] = self.model.predict(
-                torch.stack(fitted).to(self.device), Infos(*(part.to(self.device) for part in back))
-            )
+        with one_torch_thread() if isinstance(self.model, ExportedModel) else nullcontext():
+            fitted, fits = zip(*(resize(image, self.model.size, self.model.resize) for image in images), strict=True)
+            back = infos(range(len(images)), [(image.shape[1], image.shape[2]) for image in images], fits)
+            with torch.inference_mode():
+                results: list[Any] = self.model.predict(
+                    torch.stack(fitted).to(self.device), Infos(*(part.to(self.device) for part in back))
+                )
         if self.threshold is None:
             return results
         return [result.above(self.threshold) for result in results]
