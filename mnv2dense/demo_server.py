@@ -10,13 +10,14 @@ import shutil
 import socket
 import sys
 import threading
-import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast, final
 from urllib.parse import unquote
+
+from mnv2dense.request_head import HeadReader
 
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": (
@@ -52,9 +53,6 @@ CONTENT_TYPES: Final[Mapping[str, str]] = {
     ".webp": "image/webp",
 }
 """What is served at all, by suffix."""
-
-LARGEST_HEAD: Final = 32 * 1024
-"""Bytes of request line and headers together."""
 
 LARGEST_BODY: Final = 64 * 1024
 """Bytes that a refused request may announce and still be told so politely; nothing of a body is ever read."""
@@ -156,46 +154,6 @@ def _listed(folder: Path) -> dict[str, _File]:
     return files
 
 
-class _HeadReader:
-    """Reads lines of a request's head within a limit of bytes and of time, however slowly they trickle in."""
-
-    def __init__(self, stream: io.BufferedReader, connection: socket.socket) -> None:
-        self._stream = stream
-        self._connection = connection
-        self._left = 0
-        self._deadline = 0.0
-
-    def start(self, patience_seconds: float) -> None:
-        """Of each request on a connection."""
-        self._left = LARGEST_HEAD
-        self._deadline = time.monotonic() + patience_seconds
-
-    def readline(self, limit: int = -1) -> bytes:
-        line = b""
-        while not line.endswith(b"\n"):
-            remaining = self._deadline - time.monotonic()
-            if remaining <= 0:
-                raise TimeoutError("the request's head took too long")
-            self._connection.settimeout(remaining)
-            window = self._stream.peek(1)  # waits for the network once at most
-            end = window.find(b"\n") + 1 or len(window)
-            if not end:
-                break
-            line += self._stream.read(end)
-            self._left -= end
-            if self._left < 0:
-                # What the standard library answers with 414 or 431: a line longer than it would take.
-                return b"x" * (limit if limit > 0 else LARGEST_HEAD)
-        return line
-
-    def close(self) -> None:
-        self._stream.close()
-
-    @property
-    def closed(self) -> bool:
-        return self._stream.closed
-
-
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     default_request_version = "HTTP/1.0"  # 0.9 knows no headers, and so no status either
@@ -205,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self._head = _HeadReader(cast(io.BufferedReader, self.rfile), self.connection)
+        self._head = HeadReader(cast(io.BufferedReader, self.rfile), self.connection)
         self.rfile = cast(Any, self._head)
 
     def handle_one_request(self) -> None:

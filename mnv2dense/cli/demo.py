@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import tempfile
 import webbrowser
 from pathlib import Path
@@ -49,6 +50,8 @@ def _demo(config: DictConfig) -> None:
             print(server.url, flush=True)
             if plain["open"]:
                 webbrowser.open(server.url)
+            # Whoever ends this by the system's polite signal leaves no folder behind, either.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
             try:
                 server.serve_forever(poll_interval=0.2)
             except KeyboardInterrupt:

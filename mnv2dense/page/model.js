@@ -1,4 +1,4 @@
-// The worker that holds the model, as a function of pictures: one at a time, and of those that wait the newest.
+// The worker that holds the model, as a function of pictures.
 
 export class Model {
   #worker = new Worker("worker.js", { type: "module" });

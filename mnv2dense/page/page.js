@@ -16,46 +16,52 @@ const camera = new Camera(byId("video"));
 
 let backend = "";
 let shown = null; // {name, bitmap, width, height, result, milliseconds}
-let highlight = null;
-let newest = 0; // of the pictures asked for; answers to older ones are not shown
+let highlight = null; // the row that the pointer is on
+let newest = 0; // of the pictures asked for; older ones that still wait are passed over
+let free; // resolves when the model has nothing to do
+let loaded;
+free = new Promise((resolve) => (loaded = resolve));
 
-const ready = new Promise((resolve) => {
-  const wanted = new URLSearchParams(location.search).get("backend");
-  globalThis.model = new Model(about, wanted, {
-    loading(share) {
-      byId("progress").value = share;
-    },
-    ready(name, note) {
-      backend = name;
-      byId("fact-backend").textContent = name;
-      byId("fact-backend").title = note;
-      byId("progress").hidden = true;
-      byId("summary").textContent = "Ready for a picture";
-      root.dataset.state = "ready";
-      resolve();
-    },
-    failed(reason) {
-      byId("progress").hidden = true;
-      byId("summary").textContent = "The model could not be loaded";
-      complain(`The model could not be loaded: ${reason}.`);
-    },
-  });
+const model = new Model(about, new URLSearchParams(location.search).get("backend"), {
+  loading(share) {
+    byId("progress").value = share;
+  },
+  ready(name, note) {
+    backend = name;
+    byId("fact-backend").textContent = name;
+    byId("fact-backend").title = note;
+    byId("progress").hidden = true;
+    byId("summary").textContent = "Ready for a picture";
+    root.dataset.state = "ready";
+    loaded();
+  },
+  failed(reason) {
+    byId("progress").hidden = true;
+    byId("summary").textContent = "The model could not be loaded";
+    complain(`The model could not be loaded: ${reason}.`);
+  },
 });
-const model = globalThis.model;
 
 // --- pictures in ---------------------------------------------------------------------------------------------
 
+/** Run the model on a picture, after those before it; only the newest is shown. */
 async function analyse(source, name) {
   const turn = ++newest;
   byId("alert").hidden = true;
-  await ready;
-  if (turn !== newest) return;
-  root.dataset.state = "busy";
+  const before = free;
+  let done;
+  free = new Promise((resolve) => (done = resolve));
+  await before;
   try {
+    if (turn !== newest) return;
+    root.dataset.state = "busy";
     const answer = await model.run(source);
     if (turn === newest) show({ name, ...answer });
+    else answer.bitmap.close();
   } catch (error) {
     if (turn === newest) complain(messageOf(error, name));
+  } finally {
+    done();
   }
 }
 
@@ -141,7 +147,6 @@ byId("camera").addEventListener("click", async () => {
   byId("alert").hidden = true;
   try {
     markSample(null);
-    await ready;
     await camera.start((frame) => analyse(frame, "Camera"));
     byId("camera").textContent = "Stop";
     byId("camera").setAttribute("aria-pressed", "true");
@@ -200,8 +205,8 @@ function look(unit, legend) {
 function paint() {
   if (!shown) return;
   const ratio = devicePixelRatio || 1;
-  const tall = getComputedStyle(stage).height !== "auto" && matchMedia("(min-width: 861px)").matches;
-  const heightLimit = tall ? stage.clientHeight : innerHeight * 0.7;
+  // On a narrow screen the stage is as high as the picture.
+  const heightLimit = matchMedia("(min-width: 861px)").matches ? stage.clientHeight : innerHeight * 0.7;
   const scale = Math.min(stage.clientWidth / shown.width, heightLimit / shown.height);
   const width = Math.max(1, Math.round(shown.width * scale * ratio));
   const height = Math.max(1, Math.round(shown.height * scale * ratio));
