@@ -3,8 +3,9 @@
 The file takes one picture at a time: a delegate's memory is laid out when the file is made. A .pte has no room for a
 description, so it is a json beside it, ``model.pte.json``; the two belong together.
 
-At int8, weights are symmetric with a scale for each output channel, and activations have one range for each tensor,
-out of histograms over the calibration pictures. What comes before the network (normalisation) and after it (decoding,
+At int8, weights are symmetric with a scale for each output channel, their biases corrected
+(:mod:`mnv2dense.exporters.bias_correction`), and activations have one range for each tensor, out of histograms over the
+calibration pictures. What comes before the network (normalisation) and after it (decoding,
 softmax, suppression, upsampling and argmax) stays float32. There is no fp16: XNNPACK's delegate writes the weights of
 float16 convolutions as float32, so the file would be no smaller.
 """
@@ -26,10 +27,16 @@ from torch import Tensor, nn
 
 from mnv2dense.atomic_file import atomic_write
 from mnv2dense.description import Description
+from mnv2dense.exporters.bias_correction import bias_corrected
 from mnv2dense.exporters.graph import ExportGraph
 
 # Handing tensors over to a delegate costs more than a product gains; suppression would make two hundred such delegates.
 _NOT_ALONE = "aten::mul.Tensor"
+
+# What torch.export makes of ReLU6.
+_CLAMPS = (torch.ops.aten.hardtanh.default, torch.ops.aten.hardtanh_.default)
+
+_SMALLEST_SCALE = 1e-12
 
 
 def export(
@@ -68,6 +75,9 @@ def export(
     _require_packages()
     pictures = torch.zeros(1, 3, *graph.size, dtype=torch.uint8)
     with _quiet(), torch.no_grad():
+        if description.precision == "int8":
+            assert calibration is not None
+            graph = bias_corrected(graph, calibration, keep_float)
         program = torch.export.export(graph, (pictures,), strict=False)
         if description.precision == "int8":
             assert calibration is not None
@@ -109,8 +119,9 @@ def _quantize(program: Any, calibration: Sequence[Tensor], keep_float: Sequence[
         XNNPACKQuantizer,
         get_symmetric_quantization_config,
     )
+    from torchao.quantization.pt2e import PerChannelMinMaxObserver
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
-    from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
+    from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY, QuantizationAnnotation
 
     is_quantized = _network_without(keep_float)
 
@@ -121,9 +132,21 @@ def _quantize(program: Any, calibration: Sequence[Tensor], keep_float: Sequence[
             for node in model.graph.nodes:
                 if not is_quantized(node):
                     node.meta.pop(Q_ANNOTATION_KEY, None)
+            # ReLU6 is not known to be part of a layer, as ReLU is. Before it values go far beyond 0..6, and a range for
+            # all of them would have few steps left for those that matter.
+            for node in model.graph.nodes:
+                before = node.args[0].meta.get(Q_ANNOTATION_KEY) if node.target in _CLAMPS else None
+                if before is not None and is_quantized(node) and len(node.args[0].users) == 1:
+                    node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(
+                        output_qspec=before.output_qspec, _annotated=True
+                    )
+                    before.output_qspec = None
             return model
 
-    quantizer = Quantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    config = get_symmetric_quantization_config(is_per_channel=True)
+    # Its own observer has a smallest scale, 2**-12, too coarse for channels of small weights.
+    exact = replace(config.weight, observer_or_fake_quant_ctr=PerChannelMinMaxObserver.with_args(eps=_SMALLEST_SCALE))
+    quantizer = Quantizer().set_global(replace(config, weight=exact))
     quantizer.set_filter_function(is_quantized)
     observed = prepare_pt2e(program.module(check_guards=False), quantizer)
     for pictures in calibration:

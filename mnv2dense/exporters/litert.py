@@ -21,7 +21,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,9 @@ from torch.overrides import TorchFunctionMode
 
 from mnv2dense.atomic_file import atomic_write
 from mnv2dense.description import Description
+from mnv2dense.exporters.bias_correction import bias_corrected
 from mnv2dense.exporters.graph import ExportGraph
-from mnv2dense.exporters.litert_int8 import prepared, quantized
+from mnv2dense.exporters.litert_int8 import marked, quantized
 from mnv2dense.standard_error import native_notes_held_back
 
 INPUT = "images"
@@ -72,7 +72,7 @@ def export(
     with _quiet(), native_notes_held_back(), torch.no_grad():
         if description.precision == "int8":
             assert calibration is not None
-            content = _converted(prepared(graph, calibration, keep_float))
+            content = _converted(marked(bias_corrected(graph, calibration, keep_float), keep_float))
             content = quantized(content, calibration, input_name=INPUT)
         else:
             content = _converted(graph)
@@ -113,7 +113,7 @@ def _converted(graph: ExportGraph) -> bytes:
     import litert_torch
 
     sample = torch.zeros(1, 3, *graph.size, dtype=torch.uint8)
-    # In eval mode as a whole, for which the converter looks.
+    # A copy, as the converter wants all of it in eval mode, the outermost module too.
     model = litert_torch.convert(_NamedGraph(copy.copy(graph)).eval(), sample_kwargs={INPUT: sample})
     content: bytes = model.model_content()
     return content
@@ -200,13 +200,11 @@ def _check_names(model: nn.Module, names: Sequence[str]) -> None:
 
 
 def _require_packages() -> None:
-    if find_spec("litert_torch") is None:
-        raise ImportError('exporting to LiteRT needs litert-torch: pip install "mnv2dense[litert]"')
-    # The converter's own limit; with a newer torch it fails somewhere inside.
+    # The converter's own limit; beyond it, it fails somewhere inside.
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 15):
         raise ImportError(
-            f'exporting to LiteRT needs torch < 2.15, this is {torch.__version__}: pip install "mnv2dense[litert]" in '
-            "an environment of its own; its files run with any torch"
+            f"exporting to LiteRT needs torch < 2.15 and litert-torch, this is torch {torch.__version__}: "
+            'pip install "mnv2dense[litert]" in an environment of its own; the file will run beside any torch'
         )
     try:
         with _quiet(), native_notes_held_back():

@@ -1,31 +1,29 @@
 """Integers for a .tflite: int8 weights with a scale for each output channel, int8 activations with one for each tensor.
 
-Three things decide how much is lost:
+Two things decide how much is lost, beside biases (:mod:`mnv2dense.exporters.bias_correction`):
 
 * Only what backbone and head compute is quantised, so pictures are normalised and answers decoded in float.
 * Ranges have the least squared error over the calibration pictures, which cuts off what is far out and rare.
-* Rounding weights moves the mean of a layer's output, and the narrow layers of MobileNetV2 do not average that out. The
-  shift follows from the mean of the inputs, and the bias takes it back (Nagel et al. 2019, arXiv 1906.04721, section
-  4.2).
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mnv2dense.exporters.graph import ExportGraph
 
 Floats = npt.NDArray[np.float32]
 
-# Names of tensors tell the modules that compute them: "package.DenseModel_model/package.MobileNetV2_backbone/...".
-_NETWORK = r"DenseModel_model/[^/;]*_(backbone|head)[/;]"
-_FLOAT = "KeptInFloat"
+# Names of tensors tell the modules that compute them: "package.DenseModel_model/package.MobileNetV2_backbone/...;4".
+# Those of operators that were merged follow after a semicolon, of constants too, which one module has from another.
+_NETWORK = r"^[^;]*DenseModel_model/[^/;]*_(backbone|head)[/;]"
+_KEPT = "KeptInFloat"
+_FLOAT = rf"^[^;]*{_KEPT}"
 
 # Values of a tensor that are looked at, of each picture.
 _SAMPLES = 4096
@@ -33,33 +31,18 @@ _SAMPLES = 4096
 # Shares of the smallest and of the largest value that are tried as ends of a range.
 _CUTS = np.linspace(0.3, 1, 36)
 
-# The scale of a bias is its channel's weights' times the input's. Where weights are next to nothing beside the others
-# of their layer, it would be too fine for the bias to fit in int32.
-_SMALLEST_ROW = 1e-3
 
-
-@torch.no_grad()
-def prepared(graph: ExportGraph, calibration: Sequence[Tensor], keep_float: Sequence[str]) -> ExportGraph:
-    """A copy to be converted for :func:`quantized`: with its biases corrected, and a mark at what stays float.
+def marked(graph: ExportGraph, keep_float: Sequence[str]) -> ExportGraph:
+    """A copy to be converted for :func:`quantized`, with a mark at what stays float.
 
     Args:
-        graph: with batch norms folded.
-        calibration: uint8 [1, 3, H, W] each.
+        graph: what is exported.
         keep_float: names of modules of the model.
     """
     graph = copy.deepcopy(graph)
-    kept = tuple(f"{name}." for name in keep_float)
-    layers = {
-        name: layer
-        for name, layer in graph.model.named_modules()
-        if isinstance(layer, nn.Conv2d | nn.Linear) and not f"{name}.".startswith(kept)
-    }
-    means = _input_means(graph, layers, calibration)
-    for name, layer in layers.items():
-        _correct_bias(layer, means[name])
     for name in keep_float:
         module = graph.model.get_submodule(name)
-        module.__class__ = type(_FLOAT, (type(module),), {})
+        module.__class__ = type(_KEPT, (type(module),), {})
     return graph
 
 
@@ -67,7 +50,7 @@ def quantized(content: bytes, calibration: Sequence[Tensor], *, input_name: str)
     """The same file with int8 where backbone and head compute.
 
     Args:
-        content: a float .tflite of what :func:`prepared` returned.
+        content: a float .tflite of what :func:`marked` returned.
         calibration: uint8 [1, 3, H, W] each.
         input_name: of the file's one input.
     """
@@ -85,43 +68,6 @@ def quantized(content: bytes, calibration: Sequence[Tensor], *, input_name: str)
     made.update_quantization_recipe(regex=_FLOAT, operation_name=everything, algorithm_key="no_quantize")
     ranges = _ranges(content, calibration, input_name)
     return bytes(made.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model)
-
-
-def _input_means(
-    graph: ExportGraph, layers: Mapping[str, nn.Module], calibration: Sequence[Tensor]
-) -> dict[str, Tensor]:
-    """Of each layer's inputs [1, C, ...], the mean of every channel over the pictures."""
-    means = {name: torch.zeros(()) for name in layers}
-
-    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor]], None]:
-        def add(_: nn.Module, inputs: tuple[Tensor]) -> None:
-            (x,) = inputs
-            means[name] = means[name] + x.reshape(x.shape[1], -1).mean(dim=1) / len(calibration)
-
-        return add
-
-    hooks = [layer.register_forward_pre_hook(watch(name)) for name, layer in layers.items()]
-    for pictures in calibration:
-        graph(pictures)
-    for hook in hooks:
-        hook.remove()
-    return means
-
-
-def _correct_bias(layer: nn.Conv2d | nn.Linear, means: Tensor) -> None:
-    """In place, for the weights' rounding to 1/127 of the largest of each output channel."""
-    rows = layer.weight.flatten(1).clone()
-    largest = rows.abs().amax(dim=1)
-    smallest = _SMALLEST_ROW * float(largest.max())
-    rows[largest < smallest, 0] = smallest
-    scales = rows.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / 127
-    shift = (rows / scales).round() * scales - layer.weight.flatten(1)
-    shift = shift.view(len(rows), layer.weight.shape[1], -1).sum(dim=2)
-    if isinstance(layer, nn.Conv2d):  # each output sees the inputs of its group alone
-        means = means.view(layer.groups, -1).repeat_interleave(len(rows) // layer.groups, dim=0)
-    layer.weight.copy_(rows.view_as(layer.weight))
-    bias = torch.zeros(len(rows)) if layer.bias is None else layer.bias
-    layer.bias = nn.Parameter(bias - (shift * means).sum(dim=1), requires_grad=False)
 
 
 def _ranges(content: bytes, calibration: Sequence[Tensor], input_name: str) -> dict[str, dict[str, Floats]]:

@@ -83,6 +83,17 @@ def test_int8_label_maps_agree_with_the_model_and_what_is_kept_in_float_stays(fo
     assert head_kept.stat().st_size - all_int8.stat().st_size > 2.5 * weights
 
 
+@torch.no_grad()
+def test_ranges_are_of_what_relu6_lets_through(folder: Path) -> None:
+    graph = _graph(DeepLabV3Head)
+    # One channel that is always 0. Before ReLU6 it reaches so far down that no other would keep two steps.
+    graph.model.backbone.stem[0].bias[0] = -1000  # type: ignore[index,union-attr]
+    images = torch.cat(CALIBRATION[:2])
+    (expected,) = graph(images)
+    answer = _answers(_write(graph, folder / "far.pte", "int8"), images)
+    assert (answer - expected).square().mean().sqrt() < 0.2 * expected.std()
+
+
 def test_suppression_inside_the_file_selects_what_the_model_selects(folder: Path) -> None:
     model = tiny_model(candidates=50, limit=5)
     for predictor in model.head.class_predictors:  # type: ignore[union-attr]
