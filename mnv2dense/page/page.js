@@ -191,7 +191,7 @@ function tell() {
   const summary = summaryOf(task, rows, names);
   byId("summary").textContent = summary;
   canvas.setAttribute("aria-label", `${shown.name}. ${summary}`);
-  fillRows(byId("rows"), rows, names, about.colors, (row) => {
+  fillRows(byId("rows"), rows, names, task === "classification" ? null : about.colors, (row) => {
     highlight = row;
     paint();
   });
@@ -262,7 +262,8 @@ function save(blob, ending) {
 // --- start ---------------------------------------------------------------------------------------------------
 
 document.title = `${about.title} · mnv2dense`;
-byId("title").textContent = about.title;
+// A long name may break after its underscores.
+byId("title").append(...about.title.split(/(?<=_)/).flatMap((part) => [part, document.createElement("wbr")]));
 const [inputHeight, inputWidth] = about.description.size;
 const classes = names.length === 1 ? "1 class" : `${names.length} classes`;
 byId("about").textContent = `${task[0].toUpperCase()}${task.slice(1)}, ${classes}, ${inputWidth} × ${inputHeight}, ${about.description.precision}`;

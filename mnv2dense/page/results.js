@@ -41,17 +41,20 @@ export function summaryOf(task, rows, names) {
   return capital(`${names[rows[0].label]}, ${rows[0].text}`);
 }
 
-/** Fill the list; report(highlight or null) is called as the pointer passes over rows. */
+/** Fill the list, with swatches if there are colors; report(highlight or null) is called as the pointer passes over rows. */
 export function fillRows(list, rows, names, colors, report) {
   list.replaceChildren(
     ...rows.map((row) => {
       const item = document.createElement("li");
       item.className = "row";
-      const swatch = piece("swatch", "");
-      swatch.style.background = css(colors[row.label]);
+      if (colors) {
+        const swatch = piece("swatch", "");
+        swatch.style.background = css(colors[row.label]);
+        item.append(swatch);
+      }
       const bar = piece("bar", "");
       bar.style.width = `${100 * row.value}%`;
-      item.append(swatch, piece("name", names[row.label]), piece("value", row.text), bar);
+      item.append(piece("name", names[row.label]), piece("value", row.text), bar);
       item.addEventListener("pointerenter", () => report(row.highlight));
       item.addEventListener("pointerleave", () => report(null));
       return item;
