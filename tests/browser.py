@@ -28,6 +28,17 @@ _FLAGS = (
     *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
 )
 
+# WebGPU played by the CPU: slow, but the same code for pages.
+_GPU_FLAGS = (
+    *(
+        "--enable-unsafe-webgpu",
+        "--use-webgpu-adapter=swiftshader",
+        "--enable-features=Vulkan",
+        "--use-vulkan=swiftshader",
+    ),
+    *("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"),
+)
+
 # What chromium remarks on machines without a GPU; there WebAssembly takes over.
 _NO_GPU = "No available adapters"
 
@@ -51,15 +62,21 @@ def refuse(reason: str) -> None:
 
 
 @contextmanager
-def chromium(folder: Path) -> Iterator[Browser]:
-    """A browser with a profile of its own, gone with the block. ``folder``: for profile and downloads."""
+def chromium(folder: Path, *, gpu: bool = False) -> Iterator[Browser]:
+    """A browser with a profile of its own, gone with the block.
+
+    Args:
+        folder: for profile and downloads.
+        gpu: whether pages find a GPU, if one in name only.
+    """
     from selenium import webdriver
     from selenium.webdriver.chrome.options import Options
     from selenium.webdriver.chrome.service import Service
 
     options = Options()
     options.binary_location = str(shutil.which("chromium"))
-    for flag in (*_FLAGS, f"--user-data-dir={folder / 'profile'}"):
+    flags = (*(flag for flag in _FLAGS if flag != "--disable-gpu"), *_GPU_FLAGS) if gpu else _FLAGS
+    for flag in (*flags, f"--user-data-dir={folder / 'profile'}"):
         options.add_argument(flag)
     (folder / "downloads").mkdir()
     options.add_experimental_option("prefs", {"download.default_directory": str(folder / "downloads")})

@@ -189,6 +189,20 @@ def test_classes_of_photos_are_pythons(browser: Browser, classes: str, shared: P
         assert [row["score"] for row in page["classes"][:3]] == pytest.approx(best.scores.tolist(), abs=2e-3)
 
 
+def test_a_gpu_gives_the_same_boxes(shapes_page: Path, tmp_path: Path) -> None:
+    with served(shapes_page) as url, chromium(tmp_path, gpu=True) as browser:
+        browser.driver.get(f"{url}?backend=webgpu")
+        adapter = "navigator.gpu.requestAdapter().then((found) => arguments[0](found !== null))"
+        if not browser.driver.execute_async_script(f"navigator.gpu ? {adapter} : arguments[0](false)"):
+            pytest.skip("this chromium plays no GPU")
+        browser.open(f"{url}?backend=webgpu")
+        assert browser.text("#fact-backend") == "WebGPU"
+        picture = shapes_page / "samples" / "04.png"
+        page = browser.choose(picture)
+        page["detections"] = [row for row in page["detections"] if row["score"] >= 0.05]
+        assert_same_boxes(page, Predictor("shapes", threshold=0.05)(picture))
+
+
 # --- visitors ------------------------------------------------------------------------------------------------
 
 
@@ -237,7 +251,9 @@ def test_everything_can_be_reached_by_tab_and_shows_that_it_was(shapes: Browser)
     reached = []
     for _ in range(16):
         ActionChains(shapes.driver).send_keys(Keys.TAB).perform()
-        reached.append(shapes.run("const at = document.activeElement; return at.id || at.querySelector('img')?.alt"))
+        reached.append(
+            shapes.run("const at = document.activeElement; return at.id || at.querySelector(':scope > img')?.alt")
+        )
         ring = "return getComputedStyle(document.activeElement.closest('label') ?? document.activeElement).outlineStyle"
         assert reached[-1] in (None, "") or shapes.run(ring) != "none", reached
     wanted = {"file", "camera", "save-png", "save-json", "score", "Drawn shapes 1", "Drawn shapes 6"}

@@ -33,7 +33,7 @@ async function load({ about: given, backend: wanted }) {
   let note = "";
   if (wanted !== "wasm") {
     try {
-      backend = await loadOnGpu(model);
+      backend = await loadOnGpu(model, wanted);
     } catch (error) {
       note = `WebGPU was tried and failed: ${reasonOf(error)}`;
     }
@@ -60,9 +60,11 @@ async function fetchModel() {
   return content;
 }
 
-async function loadOnGpu(model) {
+/** Undefined where there is no GPU; one that a CPU plays is slower than WebAssembly, and taken only if it is asked for. */
+async function loadOnGpu(model, wanted) {
   const adapter = await self.navigator.gpu?.requestAdapter();
-  if (!adapter) return undefined;
+  const played = adapter?.info?.isFallbackAdapter ?? adapter?.isFallbackAdapter;
+  if (!adapter || (played && wanted !== "webgpu")) return undefined;
   await useRuntime("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify", 1);
   session = await ort.InferenceSession.create(model, { executionProviders: ["webgpu"] });
   await warmUp();
