@@ -112,7 +112,8 @@ def _drawn_samples(description: Description, folder: Path) -> list[dict[str, str
     return samples
 
 
-_SEEDS: Sequence[int] = (1, 2, 3, 4, 5, 6)
+# The liveliest first: it is the one that a visitor sees before they have done anything.
+_SEEDS: Sequence[int] = (3, 4, 2, 6, 1, 5)
 
 
 def _sample(name: str, number: int, title: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ const root = document.documentElement;
 const canvas = byId("canvas");
 const stage = byId("stage");
 
-const about = await (await fetch("model.json")).json();
+const about = await readAbout();
 const { task, class_names: names } = about.description;
 const camera = new Camera(byId("video"));
 
@@ -41,6 +41,19 @@ const model = new Model(about, new URLSearchParams(location.search).get("backend
     complain(`The model could not be loaded: ${reason}.`);
   },
 });
+
+async function readAbout() {
+  try {
+    const response = await fetch("model.json");
+    if (!response.ok) throw new Error(`the server answers ${response.status}`);
+    return await response.json();
+  } catch (error) {
+    byId("progress").hidden = true;
+    byId("summary").textContent = "There is no model here";
+    complain(`model.json could not be read: ${error.message}.`);
+    throw error;
+  }
+}
 
 // --- pictures in ---------------------------------------------------------------------------------------------
 
@@ -263,7 +276,7 @@ function save(blob, ending) {
 
 document.title = `${about.title} · mnv2dense`;
 // A long name may break after its underscores.
-byId("title").append(...about.title.split(/(?<=_)/).flatMap((part) => [part, document.createElement("wbr")]));
+byId("title").replaceChildren(...about.title.split(/(?<=_)/).flatMap((part) => [part, document.createElement("wbr")]));
 const [inputHeight, inputWidth] = about.description.size;
 const classes = names.length === 1 ? "1 class" : `${names.length} classes`;
 byId("about").textContent = `${task[0].toUpperCase()}${task.slice(1)}, ${classes}, ${inputWidth} × ${inputHeight}, ${about.description.precision}`;
