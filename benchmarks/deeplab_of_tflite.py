@@ -1,12 +1,13 @@
 """The official int8 TFLite DeepLab as a checkpoint of this project, and its own mIoU: the same network beside itself.
 
     python benchmarks/deeplab_of_tflite.py --tflite ../shared/peers/deeplabv3_mnv2_pascal_quant.tflite \
-        --weights ../shared/weights/deeplabv3_mobilenet_v2_1.0_513 --coco ../shared/data/coco_mini --output official.ckpt
+        --weights ../shared/weights/deeplabv3_mobilenet_v2_1.0_513 --coco ../shared/data/coco_mini \
+        --output official.ckpt
     python tools/export.py checkpoint=official.ckpt exporter=openvino precision=int8 labels=true ...
 
-The weights published beside it have the file's kernels to the last bit, but batch norms refitted on other pictures. Here
-each convolution takes the file's own kernel and bias, into which its batch norms were folded; so a file exported from
-the checkpoint has the official file's accuracy to be measured against, not that of other batch norms.
+Those weights have the file's kernels to the last bit, but batch norms refitted on other pictures. Here each convolution
+takes the file's own kernel and bias, into which its batch norms were folded; so a file exported from the checkpoint can
+be measured against the official one, without other batch norms between them.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def with_folded(model: DenseModel, folded: list[tuple[Tensor, Tensor]]) -> Dense
 
 
 def score(interpreter: Any, root: Path) -> float:  # noqa: ANN401 - untyped
-    """mIoU over val2017, pictures squashed to the file's size and its classes brought back to the nearest pixel."""
+    """The mIoU over val2017; pictures are squashed to the file's size, its classes brought back to the nearest pixel."""
     from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 
