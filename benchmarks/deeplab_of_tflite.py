@@ -1,4 +1,4 @@
-"""The official int8 TFLite DeepLab as a checkpoint of this project, and its own mIoU: the same network beside itself.
+r"""The official int8 TFLite DeepLab as a checkpoint of this project, and its own mIoU: the same network beside itself.
 
     python benchmarks/deeplab_of_tflite.py --tflite ../shared/peers/deeplabv3_mnv2_pascal_quant.tflite \
         --weights ../shared/weights/deeplabv3_mobilenet_v2_1.0_513 --coco ../shared/data/coco_mini \
@@ -85,7 +85,7 @@ def with_folded(model: DenseModel, folded: list[tuple[Tensor, Tensor]]) -> Dense
 
 
 def score(interpreter: Any, root: Path) -> float:  # noqa: ANN401 - untyped
-    """The mIoU over val2017; pictures are squashed to the file's size, its classes brought back to the nearest pixel."""
+    """The mIoU over val2017; pictures are squashed to the file's size, classes brought back to the nearest pixel."""
     from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 
