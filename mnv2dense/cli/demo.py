@@ -43,6 +43,15 @@ def _demo(config: DictConfig) -> None:
     if plain["build"] is not None:
         print(_write(Path(plain["build"]), plain, runtime))
         return
+    # Whoever ends this by the system's polite signal leaves no folder behind, either.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        _serve(plain, runtime)
+    except KeyboardInterrupt:
+        log.info("ended")
+
+
+def _serve(plain: dict[str, Any], runtime: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="mnv2dense-demo-") as made:
         folder = _write(Path(made), plain, runtime)
         with DemoServer(folder, port=plain["port"]) as server:
@@ -50,12 +59,7 @@ def _demo(config: DictConfig) -> None:
             print(server.url, flush=True)
             if plain["open"]:
                 webbrowser.open(server.url)
-            # Whoever ends this by the system's polite signal leaves no folder behind, either.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
-            try:
-                server.serve_forever(poll_interval=0.2)
-            except KeyboardInterrupt:
-                log.info("ended")
+            server.serve_forever(poll_interval=0.2)
 
 
 def _check(plain: dict[str, Any]) -> None:
