@@ -40,6 +40,8 @@ def _train(config: DictConfig) -> None:
     plain = plain_config(config)
     _check_preset()
     check_length(plain["trainer"])
+    if config.compile and config.callbacks.get("quantization_aware"):
+        raise ValueError("compile=true: torch cannot compile torchao's fake quantisation; leave compile out.")
     if not isinstance(config.seed, int):
         raise ValueError(f"seed={config.seed}: give a whole number, so that the run can be repeated.")
     folder = RunFolder.create(config.run_dir, task=config.task)
