@@ -119,7 +119,7 @@ class DemoServer(ThreadingHTTPServer):
             return
         try:
             super().process_request(request, client_address)
-        except BaseException:
+        except RuntimeError:  # no thread was to be had; one that started gives its place back itself
             self._free.release()
             raise
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import socketserver
 import threading
 import time
 from collections.abc import Iterator
@@ -275,6 +276,18 @@ def test_a_crowd_of_idle_clients_does_not_lock_others_out_for_long(server: DemoS
     finally:
         for connection in crowd:
             connection.close()
+
+
+def test_an_interrupt_gets_through_though_the_client_was_quick(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread may have ended, and given its place back, before the one that started it goes on."""
+
+    def started_ended_interrupted(server: DemoServer, *_: object) -> None:
+        server._free.release()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(socketserver.ThreadingMixIn, "process_request", started_ended_interrupted)
+    with DemoServer(site) as idle, pytest.raises(KeyboardInterrupt):
+        idle.process_request(None, None)
 
 
 # --- starting ------------------------------------------------------------------------------------------------
