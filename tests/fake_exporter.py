@@ -44,7 +44,8 @@ def export(
     name = str(len(_modules))
     _modules[name] = copied
     seen = None if calibration is None else [list(picture.shape) for picture in calibration]
-    path.write_text(json.dumps({"module": name, "description": description.to_json(), "calibration": seen}))
+    content = {"module": name, "description": description.to_json(), "calibration": seen, "keep_float": [*keep_float]}
+    path.write_text(json.dumps(content))
     path.with_name(f"{path.name}.json").write_text("{}")
     return path
 

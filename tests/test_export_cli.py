@@ -110,6 +110,18 @@ def report(folder: str | Path) -> dict[str, Any]:
         ("classification", ["keep_flaot=[a]"], "did you mean keep_float?"),
         ("classification", ["data=voc"], "data.root is needed"),
         ("classification", ["threads=0"], "threads=0: at least 1"),
+        (
+            "classification",
+            ["sensitivity=true"],
+            "sensitivity=true tells what int8 activations cost: add pr",
+        ),
+        ("classification", ["keep_float=auto:3"], "keep_float=auto:3 tells what int8 activations cost"),
+        (
+            "classification",
+            ["keep_float=stem"],
+            "keep_float=stem: give a list, as in keep_float=[backbone.stem]",
+        ),
+        ("classification", ["keep_float=auto:0"], "keep_float=auto:0: give a list"),
         ("segmentation", [*SHAPES], "The model knows 5 classes (0, 1, 2, 3, ...), the data has 7"),
     ],
 )
@@ -252,6 +264,27 @@ def test_int8_is_judged_by_its_answers(models: dict[str, Path], photos: Path) ->
     assert outcome.code == 2
     assert "of top-1 agree, needed are 90.0% (5 pictures)" in outcome.err
     assert "the first layer that diverges is head.classifier (error 2)" in outcome.err
+
+
+def test_the_layers_that_int8_hurts_most_are_listed_and_stay_in_float(models: dict[str, Path], photos: Path) -> None:
+    options = ("precision=int8", "calibration=photos", "pictures=photos", "run_dir=run")
+    outcome = export(models["classification"], *options, "keep_float=auto:2")
+    assert outcome.code == 0, outcome.err
+    assert "int8 layer by layer" in outcome.out
+    written = json.loads(Path("run/sensitivity.json").read_text())
+    assert written["pictures"] == 5
+    names, sqnrs = zip(*((layer["name"], layer["sqnr"]) for layer in written["layers"]), strict=True)
+    assert len(names) == 53
+    assert list(sqnrs) == sorted(sqnrs)
+    assert json.loads(Path("run/model.fake").read_text())["keep_float"] == list(names[:2])
+
+
+def test_layers_can_be_listed_and_named_ones_stay_in_float(models: dict[str, Path], photos: Path) -> None:
+    options = ("precision=int8", "calibration=photos", "pictures=photos", "run_dir=run")
+    outcome = export(models["classification"], *options, "sensitivity=true", "keep_float=[head]", "parity_pictures=1")
+    assert outcome.code == 0, outcome.err
+    assert Path("run/sensitivity.json").is_file()
+    assert json.loads(Path("run/model.fake").read_text())["keep_float"] == ["head"]
 
 
 def test_a_file_that_runs_elsewhere_is_said_to_be_unrun(

@@ -6,6 +6,7 @@ import difflib
 import importlib
 import inspect
 import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from mnv2dense.checkpoint import load_model
 from mnv2dense.cli.export_data import ExportData
+from mnv2dense.cli.export_sensitivity import sensitivity_report
 from mnv2dense.cli.parts import plain_config, refuse_a_run
 from mnv2dense.cli.shell import CONSOLE, run_command
 from mnv2dense.description import PRECISIONS, Precision
@@ -54,6 +56,8 @@ class _Asked:
     precision: Precision
     size: tuple[int, int] | None
     decided: bool
+    keep_float: list[str]
+    keep_worst: int  # layers by the sensitivity report, where keep_float names none
     options: dict[str, Any]
 
 
@@ -80,7 +84,11 @@ def _export(config: DictConfig) -> None:
     # Core ML's int8 is of weights alone, whose ranges are known.
     calibration = data.calibration() if asked.precision == "int8" and asked.exporter != "coreml" else None
     pictures, pictures_from = data.pictures()
-    write = _Writer(asked, calibration, keep_float=list(config.keep_float), license=str(config.license))
+    keep_float = asked.keep_float
+    if config.sensitivity or asked.keep_worst:
+        layers = sensitivity_report(graph, pictures, calibration, folder)
+        keep_float = keep_float or layers.worst(asked.keep_worst)
+    write = _Writer(asked, calibration, keep_float=keep_float, license=str(config.license))
     output.parent.mkdir(parents=True, exist_ok=True)
     # Under the name that it shall have there is never a file that failed, and an older one survives a failure.
     with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as made:
@@ -121,7 +129,8 @@ def _export(config: DictConfig) -> None:
 _NEXT_STEPS: dict[Precision, str] = {
     "fp32": "this is a fault of the exporter or the runtime, so try another version or another exporter.",
     "fp16": "keep it in fp32, or allow more with tolerance.agreement=.",
-    "int8": "keep that layer in float with keep_float=[...], or allow more with tolerance.agreement=.",
+    "int8": "keep that layer in float with keep_float=[...] (sensitivity=true lists those that lose most), or allow "
+    "more with tolerance.agreement=.",
 }
 
 
@@ -192,13 +201,33 @@ def _asked(config: DictConfig, exporter: str) -> _Asked:
             raise ValueError(f"options.{name}: {exporter} has no such option; it has {choices}.")
     if config.nms == "node":
         options["nms_node"] = True
+    keep_float, keep_worst = _keep_float(config)
     return _Asked(
         exporter=exporter,
         precision=cast(Precision, str(config.precision)),
         size=_size(config.size),
         decided=config.nms is True or config.labels,
+        keep_float=keep_float,
+        keep_worst=keep_worst,
         options=options,
     )
+
+
+def _keep_float(config: DictConfig) -> tuple[list[str], int]:
+    """Names of modules, or how many the sensitivity report chooses."""
+    kept = config.keep_float
+    if not isinstance(kept, str):
+        names, worst = [str(name) for name in kept], 0
+    elif (found := re.fullmatch(r"auto:([1-9]\d*)", kept)) is not None:
+        names, worst = [], int(found[1])
+    else:
+        raise ValueError(
+            f"keep_float={kept}: give a list, as in keep_float=[backbone.stem], or auto:4 for the 4 worst."
+        )
+    if (config.sensitivity or worst) and (config.precision != "int8" or config.exporter == "coreml"):
+        key = "sensitivity=true" if config.sensitivity else f"keep_float={kept}"
+        raise ValueError(f"{key} tells what int8 activations cost: add precision=int8, and an exporter but coreml.")
+    return names, worst
 
 
 def _check_choice(key: str, value: object, choices: Sequence[object]) -> None:

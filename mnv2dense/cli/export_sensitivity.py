@@ -1,0 +1,42 @@
+"""sensitivity=true of an export: which layers int8 hurts most, as a table and in the run folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from rich.progress import Progress
+from torch import Tensor
+
+from mnv2dense.cli.shell import CONSOLE
+from mnv2dense.exporters.graph import ExportGraph
+from mnv2dense.int8_simulation import int8_layers
+from mnv2dense.run_folder import RunFolder
+from mnv2dense.sensitivity import SensitivityReport, sensitivity
+
+log = logging.getLogger(__name__)
+
+# Each layer takes a pass over all of them, and the order of the layers is clear after a few.
+_PICTURES = 8
+
+
+def sensitivity_report(
+    graph: ExportGraph, pictures: Sequence[Tensor], calibration: Sequence[Tensor] | None, folder: RunFolder
+) -> SensitivityReport:
+    """Measure, print, and write ``sensitivity.json``.
+
+    Args:
+        graph: what is exported.
+        pictures: to compare on, uint8 [1, 3, H, W] each; a few are taken, spread evenly.
+        calibration: that activations' ranges come from.
+        folder: of the run.
+    """
+    few = pictures[:: -(-len(pictures) // _PICTURES)]
+    layers = len(int8_layers(graph.model))
+    log.info("playing int8 in each of %d layers on %d pictures", layers, len(few))
+    with Progress(console=CONSOLE, transient=True) as bar:
+        job = bar.add_task("layers", total=layers)
+        report = sensitivity(graph, few, calibration=calibration, advance=lambda: bar.advance(job))
+    folder.write_metrics(report.plain(), "sensitivity.json")
+    CONSOLE.print(report.table())
+    return report
