@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from rich.table import Table
@@ -25,7 +26,9 @@ from mnv2dense.matching import anchor_recall
 from mnv2dense.metrics.accuracy import Accuracy
 from mnv2dense.metrics.coco_map import CocoMeanAP
 from mnv2dense.metrics.mean_iou import MeanIoU
+from mnv2dense.metrics.picture_f1 import SHOWN_SCORE
 from mnv2dense.model import DenseModel
+from mnv2dense.picture_ranking import PictureRanking, ScoresPictures
 from mnv2dense.predictor import Predictor
 from mnv2dense.run_folder import RunFolder
 from mnv2dense.types import (
@@ -42,6 +45,9 @@ from mnv2dense.types import (
 )
 from mnv2dense.viewing import Viewing, segment
 
+if TYPE_CHECKING:
+    from mnv2dense.draw import Picture
+
 log = logging.getLogger(__name__)
 
 
@@ -52,6 +58,7 @@ def score(
     *,
     device: torch.device | str,
     test_time: Viewing | None = None,
+    ranking: PictureRanking | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> dict[str, float]:
     """Score ``model`` on the validation data; a collective call where several processes share the data.
@@ -63,6 +70,8 @@ def score(
         device: where to run.
         test_time: how a segmentation model looks at pictures, which it then gets one by one in their own size; None
             looks as it was trained to.
+        ranking: takes each picture's own score, where the metric can tell it, and has those of all processes in the
+            end.
         advance: told the number of pictures done after each batch, for a progress bar.
 
     Raises:
@@ -74,22 +83,21 @@ def score(
     metric.reset()
     loader = datamodule.val_dataloader()
     assert isinstance(loader, DataLoader)
+    assert isinstance(loader.sampler, EpochSampler)
+    indices = (draw.picture for draw in loader.sampler)  # in the order of the batches
     if test_time is not None:
         if isinstance(model, ExportedModel):
             raise ValueError("test_time needs the model itself, and not a file exported from it.")
         for batch in _pictures_of(loader, datamodule.val):
             metric.update([segment(model, batch.images[0], test_time)], batch)
+            _rank(ranking, metric, batch, indices)
             advance(1)
-        return metric.compute()
-    batches = iter(loader)
-    try:
-        for on_host in batches:
-            batch = _to_device(on_host, device)
-            metric.update(model.predict(batch.images, batch.infos), batch)
-            advance(len(batch.images))
-    finally:
-        del batches  # ends its workers; an error's traceback would keep them, and the process, alive
-    return metric.compute()
+    else:
+        _predict_all(model, loader, metric, device, ranking=ranking, indices=indices, advance=advance)
+    scores = metric.compute()
+    if ranking is not None:
+        ranking.gather()
+    return scores
 
 
 def report(
@@ -114,20 +122,32 @@ def draw_samples(
     path: Path,
     *,
     count: int = 8,
-    threshold: float = 0.4,
+    threshold: float = SHOWN_SCORE,
     test_time: Viewing | None = None,
 ) -> None:
     """Predictions beside the truth for ``count`` pictures, evenly spread over the validation data."""
-    dataset = datamodule.val
-    assert dataset is not None
+    assert datamodule.val is not None
+    length = len(datamodule.val)
+    count = min(count, length)
+    indices = [number * length // count for number in range(count)]
+    panels = draw_pictures(model, datamodule.val, indices, threshold=threshold, test_time=test_time)
+    save_picture(contact_sheet(list(panels), columns=2), path)
+
+
+def draw_pictures(
+    model: DenseModel | ExportedModel,
+    dataset: Dataset,
+    indices: Sequence[int],
+    *,
+    threshold: float = SHOWN_SCORE,
+    test_time: Viewing | None = None,
+) -> Iterator[Picture]:
+    """Predictions beside the truth for these pictures of a data set, one after the other."""
     predictor = Predictor(model, device=device_of(model), test_time=test_time)
-    count = min(count, len(dataset))
-    panels = []
-    for number in range(count):
-        sample = dataset[number * len(dataset) // count]
+    for index in indices:
+        sample = dataset[index]
         truth = _truth_of(sample, model.class_names, _palette_of(model))
-        panels.append(draw_truth_beside(sample.image, truth, predictor(sample.image), threshold=threshold))
-    save_picture(contact_sheet(panels, columns=2), path)
+        yield draw_truth_beside(sample.image, truth, predictor(sample.image), threshold=threshold)
 
 
 def anchor_bound(model: DenseModel | ExportedModel, dataset: Dataset, *, pictures: int = 500) -> float | None:
@@ -191,6 +211,37 @@ def metric_of(model: DenseModel | ExportedModel) -> Metric:
         "segmentation": MeanIoU,
     }
     return metrics[model.task]()
+
+
+def _predict_all(
+    model: DenseModel | ExportedModel,
+    loader: DataLoader[Batch],
+    metric: Metric,
+    device: torch.device | str,
+    *,
+    ranking: PictureRanking | None,
+    indices: Iterator[int],
+    advance: Callable[[int], None],
+) -> None:
+    batches = iter(loader)
+    try:
+        for on_host in batches:
+            batch = _to_device(on_host, device)
+            metric.update(model.predict(batch.images, batch.infos), batch)
+            _rank(ranking, metric, batch, indices)
+            advance(len(batch.images))
+    finally:
+        del batches  # ends its workers; an error's traceback would keep them, and the process, alive
+
+
+def _rank(ranking: PictureRanking | None, metric: Metric, batch: Batch, indices: Iterator[int]) -> None:
+    """Each picture of a batch that the metric has just taken."""
+    if ranking is None or not isinstance(metric, ScoresPictures):
+        return
+    for image_id in batch.infos.image_ids.tolist():
+        index, score = next(indices), metric.picture_score(image_id)
+        if score is not None:
+            ranking.add(index, score)
 
 
 def _pictures_of(loader: DataLoader[Batch], dataset: Dataset) -> Iterator[Batch]:

@@ -53,3 +53,5 @@ def test_two_processes_train_one_run(starter: list[str], tmp_path: Path) -> None
     predictions = json.loads((run / "predictions.json").read_text())
     # What both processes found, in one file: every picture of the five.
     assert {found["image_id"] for found in predictions} == {picture["id"] for picture in pictures}
+    # And of both in the report, of which the first process drew all: three of the worst, two of the best.
+    assert (run / "report.html").read_text().count("ground truth beside prediction, score") == 5

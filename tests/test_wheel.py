@@ -56,6 +56,7 @@ def test_the_wheel_holds_package_configs_and_types_and_nothing_else(wheel: Path)
     assert modules <= set(names)
     pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "mnv2dense" / "page").iterdir()}
     assert pages <= set(names)
+    assert {"mnv2dense/templates/report.html", "mnv2dense/templates/MODEL_CARD.md"} <= set(names)
     assert "mnv2dense/py.typed" in names
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"mnv2dense"}
 

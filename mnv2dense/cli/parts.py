@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from hydra.utils import instantiate
@@ -16,12 +16,18 @@ from mnv2dense.cli.shell import CONSOLE
 from mnv2dense.data.module import Augment, DataModule
 from mnv2dense.exported import ExportedModel, is_exported
 from mnv2dense.model import DenseModel
+from mnv2dense.picture_ranking import PictureRanking, RankedPicture
 from mnv2dense.predictor import check_file_options
+from mnv2dense.run_facts import facts_of
 from mnv2dense.run_folder import RunFolder, is_first_process
-from mnv2dense.scoring import anchor_bound, report, score, table
+from mnv2dense.run_report import write_report
+from mnv2dense.scoring import anchor_bound, draw_pictures, report, score, table
 from mnv2dense.scoring import device_of as device_of_model
 from mnv2dense.types import Metric
 from mnv2dense.viewing import Viewing, check_segmentation, with_output_stride
+
+if TYPE_CHECKING:
+    from mnv2dense.draw import Picture
 
 log = logging.getLogger(__name__)
 
@@ -136,18 +142,44 @@ def score_and_report(
     device = device_of_model(model)
     if isinstance(model, DenseModel):
         model = model.to(memory_format=torch.channels_last)
+    ranking = PictureRanking()
     with Progress(console=CONSOLE, transient=True, disable=not is_first_process()) as bar:
         job = bar.add_task("scoring", total=len(datamodule.val or ()))
         scores = score(
-            model, datamodule, metric, device=device, test_time=test_time, advance=lambda count: bar.advance(job, count)
+            model,
+            datamodule,
+            metric,
+            device=device,
+            test_time=test_time,
+            ranking=ranking,
+            advance=lambda count: bar.advance(job, count),
         )
     if is_first_process():
         report(folder, model=model, datamodule=datamodule, metric=metric, scores=scores, test_time=test_time)
+        facts = facts_of(folder.path, model=model, datamodule=datamodule, metric=metric, scores=scores, ranking=ranking)
+        worst, best = (
+            _drawn(model, datamodule, pictures, test_time=test_time) for pictures in (ranking.worst, ranking.best)
+        )
+        write_report(folder.path, facts, worst=worst, best=best)
         CONSOLE.print(table(scores, metric.headlines, title=title))
         bound = None if datamodule.val is None else anchor_bound(model, datamodule.val)
         if bound is not None:
             log.info("%.1f%% of the objects can have an anchor of their own at IoU 0.5.", 100 * bound)
         print(folder.path)
+
+
+def _drawn(
+    model: DenseModel | ExportedModel,
+    datamodule: DataModule,
+    pictures: Sequence[RankedPicture],
+    *,
+    test_time: Viewing | None,
+) -> Iterator[tuple[str, float, Picture]]:
+    """Name, score and drawing of each."""
+    assert datamodule.val is not None
+    for picture in pictures:
+        (drawn,) = draw_pictures(model, datamodule.val, [picture.place], test_time=test_time)
+        yield datamodule.val[picture.place].path.name, picture.score.value, drawn
 
 
 def refuse_a_run(folder: RunFolder, next_step: str) -> None:

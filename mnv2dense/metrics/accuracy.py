@@ -10,6 +10,7 @@ from typing import ClassVar, final
 import torch
 from torch import distributed
 
+from mnv2dense.picture_ranking import PictureScore
 from mnv2dense.plots import plot_confusion
 from mnv2dense.types import Batch, Classification, Dataset
 
@@ -27,12 +28,15 @@ class Accuracy:
         "top5": "the right class is among the five likeliest",
         "mean_class_accuracy": "top1 averaged over classes",
     }
+    picture_meaning: ClassVar[str] = "probability of the right class"
 
     def __init__(self) -> None:
         self._class_names: tuple[str, ...] = ()
         self._paths: Dataset | None = None
         # Picture id -> (truth, likeliest, rank of the truth), so that a picture that a sampler repeats counts once.
         self._seen: dict[int, tuple[int, int, int]] = {}
+        # Picture id -> probability of the truth, of this process' pictures.
+        self._probabilities: dict[int, float] = {}
 
     def bind(self, dataset: Dataset) -> None:
         """Take the names of the classes, and forget all results."""
@@ -43,6 +47,7 @@ class Accuracy:
     def reset(self) -> None:
         """Forget all results."""
         self._seen = {}
+        self._probabilities = {}
 
     def update(self, results: Sequence[Classification], batch: Batch) -> None:
         """Take one batch's classes, likeliest first, in the order of ``batch.infos.image_ids``."""
@@ -55,7 +60,12 @@ class Accuracy:
                 path = self._paths.path_of(image_id) if self._paths else image_id
                 raise ValueError(f"{path}: the model's scores are not finite; its weights are damaged or diverged.")
             rank = int((labels == label).nonzero()[0, 0])
+            self._probabilities.setdefault(int(image_id), float(result.scores[rank]))
             self._seen.setdefault(int(image_id), (int(label), int(labels[0]), rank))
+
+    def picture_score(self, image_id: int) -> PictureScore:
+        """The probability that the right class got."""
+        return PictureScore(self._probabilities[image_id], 1)
 
     def compute(self) -> dict[str, float]:
         """Scores over the pictures of all processes; every process gets the same."""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import distributed
 
+from mnv2dense.metrics.picture_f1 import SHOWN_SCORE, picture_f1
 from mnv2dense.plots import plot_precision_recall
 from mnv2dense.types import BoxDataset
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from mnv2dense.picture_ranking import PictureScore
     from mnv2dense.types import Batch, Dataset, Detections
 
     FloatArray = npt.NDArray[np.float64]
@@ -103,6 +105,7 @@ class CocoMeanAP:
         "ARm": "recall, medium objects",
         "ARl": "recall, large objects",
     }
+    picture_meaning: ClassVar[str] = f"F1 of the boxes of score {SHOWN_SCORE} or more, at IoU 0.5"
 
     def __init__(self, *, backend: Backend = "faster_coco_eval") -> None:
         if backend not in _BACKENDS:
@@ -112,7 +115,8 @@ class CocoMeanAP:
         self._path_of: Callable[[int], Path] | None = None
         self._names: tuple[str, ...] = ()
         self._category_ids: list[int] = []
-        self._image_ids: frozenset[int] = frozenset()
+        # Picture id -> its annotations.
+        self._objects: dict[int, list[dict[str, Any]]] = {}
         # Picture id -> float32 [N, 6]: x1, y1, x2, y2, score, label (exact in float32 up to 2^24 classes).
         self._results: dict[int, npt.NDArray[np.float32]] = {}
         self._evaluation: _Evaluation | None = None
@@ -146,8 +150,10 @@ class CocoMeanAP:
             )
         self._names = names
         self._category_ids = [int(category["id"]) for category in categories]
-        self._image_ids = frozenset(int(image["id"]) for image in truth["images"])
         self._truth = _own_truth(truth, self._category_ids)
+        self._objects = {int(image["id"]): [] for image in truth["images"]}
+        for annotation in self._truth["annotations"]:
+            self._objects.get(annotation["image_id"], []).append(annotation)
         self._path_of = dataset.path_of
         self.reset()
 
@@ -180,6 +186,10 @@ class CocoMeanAP:
         for image_id, found_rows in zip(image_ids, np.split(table, ends[:-1]), strict=True):
             self._check(image_id, found_rows)
             self._results.setdefault(image_id, found_rows)
+
+    def picture_score(self, image_id: int) -> PictureScore | None:
+        """How well the boxes of one picture went, see :func:`mnv2dense.metrics.picture_f1.picture_f1`."""
+        return picture_f1(self._results[image_id], self._objects[image_id])
 
     def compute(self) -> dict[str, float]:
         """Scores over the results of all processes; every process must call it, all get the same values.
@@ -241,9 +251,9 @@ class CocoMeanAP:
         return self._truth
 
     def _check(self, image_id: int, rows: npt.NDArray[np.float32]) -> None:
-        if image_id not in self._image_ids or self._path_of is None:
+        if image_id not in self._objects or self._path_of is None:
             raise ValueError(
-                f"picture id {image_id} is not one of the {len(self._image_ids)} of the bound data set; "
+                f"picture id {image_id} is not one of the {len(self._objects)} of the bound data set; "
                 "bind the metric to the data set that the batches come from."
             )
         broken = np.asarray(~np.isfinite(rows).all(axis=1))

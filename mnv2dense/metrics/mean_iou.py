@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import distributed
 
+from mnv2dense.picture_ranking import PictureScore
 from mnv2dense.plots import plot_confusion
 from mnv2dense.types import IGNORE_INDEX, Batch, Dataset, MaskDataset, Segmentation
 
@@ -63,6 +64,8 @@ class MeanIoU:
         "fwIoU": "IoU weighted by how often classes occur",
         "boundary_IoU": "IoU of the regions' inner edges, averaged",
     }
+
+    picture_meaning: ClassVar[str] = "IoU averaged over the classes of the picture's truth and prediction"
 
     def __init__(self, *, boundary: bool = True) -> None:
         self._boundary = boundary
@@ -121,6 +124,14 @@ class MeanIoU:
                 self._pictures[image_id] = _compare(truth, predicted, len(self._names), boundary=self._boundary)
             except ValueError as error:
                 raise ValueError(f"picture {image_id} ({dataset.path_of(image_id)}): {error}") from error
+
+    def picture_score(self, image_id: int) -> PictureScore | None:
+        """The picture's own mIoU, over the classes that it shows in truth or prediction; None if all is ignored."""
+        confusion = self._pictures[image_id].confusion
+        if not confusion.any():
+            return None
+        right = np.diag(confusion)
+        return PictureScore(_mean(_ratio(right, confusion.sum(axis=0) + confusion.sum(axis=1) - right)), len(confusion))
 
     def compute(self) -> dict[str, float]:
         """Scores over the pictures of all processes; every process must call it, all get the same values.

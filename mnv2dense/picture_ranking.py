@@ -1,0 +1,103 @@
+"""Which pictures a model does best and worst on, kept while a data set is scored: a few of each, and no more."""
+
+from __future__ import annotations
+
+import heapq
+from typing import Any, NamedTuple, Protocol, final, runtime_checkable
+
+from torch import distributed
+
+
+class PictureScore(NamedTuple):
+    """How well one picture went.
+
+    Attributes:
+        value: 0..1, higher is better.
+        weight: decides between pictures of the same value: how much there was to get right or wrong.
+    """
+
+    value: float
+    weight: int
+
+
+@runtime_checkable
+class ScoresPictures(Protocol):
+    """A metric that can tell how well it went on a single picture.
+
+    Attributes:
+        picture_meaning: what the values are, in a few words.
+    """
+
+    picture_meaning: str
+
+    def picture_score(self, image_id: int) -> PictureScore | None:
+        """Of a picture that this process has given to the metric; None where there is nothing to judge."""
+        ...
+
+
+class RankedPicture(NamedTuple):
+    """A picture of the data set, by its place there.
+
+    Attributes:
+        score: see :class:`PictureScore`.
+        place: what the data set is asked for.
+    """
+
+    score: PictureScore
+    place: int
+
+
+@final
+class PictureRanking:
+    """The ``count`` worst and best pictures of those added; among equals the weightier, then the first.
+
+    Args:
+        count: of each, 1 or more. With fewer than twice as many pictures, none is among both.
+    """
+
+    def __init__(self, count: int = 4) -> None:
+        if count < 1:
+            raise ValueError(f"count is {count}, but at least one picture must be kept.")
+        self.count = count
+        self.seen = 0
+        self._worst: list[tuple[tuple[float, int, int], RankedPicture]] = []
+        self._best: list[tuple[tuple[float, int, int], RankedPicture]] = []
+
+    def add(self, index: int, score: PictureScore) -> None:
+        """Take one picture; the memory does not grow with their number."""
+        self.seen += 1
+        picture = RankedPicture(score, index)
+        # Twice as many of each, so that a small data set can be divided.
+        _keep(self._worst, ((-score.value, score.weight, -index), picture), 2 * self.count)
+        _keep(self._best, ((score.value, score.weight, -index), picture), 2 * self.count)
+
+    def gather(self) -> None:
+        """Take what all processes kept; a collective call, after which all have the same."""
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return
+        shares: list[Any] = [None] * distributed.get_world_size()
+        distributed.all_gather_object(shares, (self.seen, self._worst, self._best))
+        self.seen = sum(seen for seen, _, _ in shares)
+        # As sets: where there are fewer pictures than processes, several score the same one.
+        self._worst = heapq.nlargest(2 * self.count, {entry for _, worst, _ in shares for entry in worst})
+        self._best = heapq.nlargest(2 * self.count, {entry for _, _, best in shares for entry in best})
+
+    @property
+    def worst(self) -> list[RankedPicture]:
+        """The worst first."""
+        half = self.seen - self.seen // 2
+        return [picture for _, picture in sorted(self._worst, reverse=True)[: min(self.count, half)]]
+
+    @property
+    def best(self) -> list[RankedPicture]:
+        """The best first; none that is among the worst."""
+        worst = {picture.place for picture in self.worst}
+        ranked = [picture for _, picture in sorted(self._best, reverse=True) if picture.place not in worst]
+        return ranked[: self.count]
+
+
+def _keep(heap: list[Any], entry: tuple[tuple[float, int, int], RankedPicture], most: int) -> None:
+    if len(heap) < most:
+        heapq.heappush(heap, entry)
+    else:
+        heapq.heappushpop(heap, entry)

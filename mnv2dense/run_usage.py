@@ -1,0 +1,111 @@
+"""Commands that use the model of a run, as they stand: quoted for the shell and for Hydra."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Usage(NamedTuple):
+    """How to use a model.
+
+    Attributes:
+        shell: lines for bash, in the folder that the run was started in.
+        python: a script for the same place.
+    """
+
+    shell: tuple[str, ...]
+    python: str
+
+
+def usage_of(
+    config: Mapping[str, Any], environment: Mapping[str, Any], checkpoint: str, task: str, picture: str
+) -> Usage:
+    """Commands for a checkpoint and one of the pictures that it was scored on.
+
+    Args:
+        config: of the run; tells packages besides mnv2dense that the model is made of.
+        environment: of the run; its command tells how tools are called.
+        checkpoint: run folder, file or name.
+        task: of the model.
+        picture: a file.
+    """
+    tool = _tool_of(environment["command"])
+    packages = _packages_of(config)
+    foreign = [f"packages=[{','.join(packages)}]"] if len(packages) > 1 else []
+    model = [override("checkpoint", checkpoint), *map(shlex.quote, foreign)]
+    trained = "trainer" in config
+    lines = [
+        [tool("predict"), *model, override("source", picture)],
+        [tool("evaluate"), *model],
+        # A file alone tells no data, and the export is compared with the model on pictures.
+        [
+            tool("export"),
+            *model,
+            "exporter=onnx",
+            *([] if trained else [override("pictures", str(Path(picture).parent))]),
+        ],
+        [tool("demo"), *model],
+    ]
+    exported = Path(checkpoint).suffix in (".onnx", ".xml", ".pte", ".tflite")
+    shown = lines[:2] if exported else lines
+    if not trained:
+        shown = [line for line in shown if line[0] != tool("evaluate")]
+    loading = json.dumps(checkpoint, ensure_ascii=False)
+    if foreign:
+        loading = f"mnv2dense.load_model({loading}, packages={packages})"
+    threshold = ", threshold=0.4" if task == "detection" else ""
+    answer = {
+        "detection": "for name, score, box in zip(found.names, found.scores.tolist(), found.boxes.tolist()):\n"
+        '    print(f"{name} {score:.2f} {box}")',
+        "segmentation": "print(found.shares())  # and found.labels, the class of every pixel",
+    }.get(task, "print(found.names[0], float(found.scores[0]))")
+    script = (
+        "import mnv2dense\n\n"
+        f"predictor = mnv2dense.Predictor({loading}{threshold})\n"
+        f"found = predictor({json.dumps(picture, ensure_ascii=False)})\n{answer}"
+    )
+    return Usage(tuple(" ".join(line) for line in shown), script)
+
+
+def shown_command(command: Sequence[str]) -> str:
+    """A command of environment.json as one would type it: ``python tools/train.py ...`` or ``mnv2dense-train ...``."""
+    _, program, *words = command
+    start = ["python", program] if program.endswith(".py") else [Path(program).name]
+    return shlex.join([*start, *words])
+
+
+def override(key: str, value: str) -> str:
+    """``key=value`` for a shell and Hydra behind it, quoted only where one of them needs it."""
+    if re.fullmatch(r"[\w./@:+-]+", value, re.ASCII) and not _is_plain_value(value):
+        return f"{key}={value}"
+    value = value.replace("${", "\\${")  # OmegaConf would look up what follows
+    # Hydra's rule: backslashes count only before a quote, and so at the end.
+    inside = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), value)
+    return shlex.quote(f"{key}='{inside}'")
+
+
+def _is_plain_value(text: str) -> bool:
+    """Whether Hydra reads a number, a truth value or nothing in these letters."""
+    try:
+        float(text)
+    except ValueError:
+        return text.lower() in ("true", "false", "null")
+    return True
+
+
+def _tool_of(command: Sequence[str]) -> Any:  # noqa: ANN401 - name -> words
+    program = Path(command[1])
+    if program.suffix != ".py":
+        return lambda name: f"mnv2dense-{name}"
+    return lambda name: f"python {shlex.quote(str(program.with_name(f'{name}.py')))}"
+
+
+def _packages_of(config: Mapping[str, Any]) -> list[str]:
+    named = list(config.get("packages") or ["mnv2dense"])
+    targets = [str((config.get(part) or {}).get("_target_", "mnv2dense")) for part in ("backbone", "head")]
+    return list(dict.fromkeys([*named, *(target.partition(".")[0] for target in targets)]))
