@@ -126,6 +126,10 @@ def _quantize(program: Any, calibration: Sequence[Tensor], keep_float: Sequence[
     is_quantized = _network_without(keep_float)
 
     class Quantizer(XNNPACKQuantizer):  # type: ignore[misc]
+        def transform_for_annotation(self, model: torch.fx.GraphModule) -> torch.fx.GraphModule:
+            # It would make float32 tensors of all numbers, and so of labels, which are sums and products of integers.
+            return model
+
         def annotate(self, model: torch.fx.GraphModule) -> torch.fx.GraphModule:
             super().annotate(model)
             # Concatenations are annotated whatever the filter says, and so is what only reshapes their output.

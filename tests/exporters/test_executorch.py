@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from mnv2dense.heads.classifier import ClassifierHead
 from mnv2dense.heads.deeplab_v3 import DeepLabV3Head
 from mnv2dense.model import DenseModel
 from mnv2dense.runtimes import executorch as runtime
+from tests.exporters import small_models
 from tests.tiny import SIZE, pictures, tiny_model
 
 pytest.importorskip("executorch", reason='pip install -e ".[executorch]"')
@@ -115,6 +117,22 @@ def test_the_description_says_what_runs_outside_the_delegate(classifier: Path) -
     outside = description.extra["operators_outside_delegate"]
     assert "dim_order_ops::_to_dim_order_copy x1" in outside, "uint8 pictures become floats before the delegate"
     assert not any("convolution" in name for name in outside)
+
+
+@pytest.mark.slow  # its loop of suppression takes a minute to lower
+@torch.no_grad()
+def test_boxes_are_suppressed_inside_an_int8_file_too(folder: Path) -> None:
+    model = small_models.detector()
+    model.head.selection = replace(model.head.selection, limit=4)
+    graph, path = ExportGraph(model, decided=True), folder / "boxes.pte"
+    images = small_models.calibration(model.size)
+    export(graph, path, description=graph.describe("int8"), calibration=images)
+    boxes, scores, labels = ExportedModel(path).run(images[0])
+    assert boxes.shape == (1, 4, 4)
+    assert labels.dtype == torch.int32
+    assert set(labels[0].tolist()) <= {0, 1, 2}
+    assert scores[0].tolist() == sorted(scores[0].tolist(), reverse=True)
+    assert scores[0, 0] > graph.model.head.selection.config["score_threshold"]
 
 
 def test_a_batch_of_two_is_refused_by_the_runtime_itself(classifier: Path) -> None:
