@@ -75,7 +75,6 @@ SLOW: dict[str, tuple[str, ...]] = {
     "python tools/train.py task=segmentation data=mask_folder data.root=my_masks 'data.class_names=[road,car]' "
     f"{WEIGHTS}": SHORT,
     f"python tools/train.py task=segmentation data=coco_masks data.root=coco {WEIGHTS}": SHORT,
-    f"python tools/train.py task=segmentation data=voc_masks data.root=VOCdevkit {WEIGHTS}": (*SHORT, "data.limit=4"),
     "python tools/train.py init_from=RUN callbacks=quantization_aware optimizer.lr=1e-4 trainer.max_epochs=3 "
     "run_dir=RUN-int8": TINY,
     "python tools/evaluate.py checkpoint=best.ckpt data=coco data.root=coco": ON_CPU,
@@ -95,6 +94,7 @@ COMPOSED: dict[str, str] = {
     "weights=imagenet": "downloads; tests/pretrained loads these weights",
     "tools/demo.py": "serves until Ctrl-C; tests/test_demo.py and test_demo_browser.py drive it",
     "trainer.devices=": "wants several GPUs; tests/test_two_processes.py trains with two processes",
+    "data=voc_masks": "the real pictures of the tests have no masks; tests/data/test_voc_masks.py reads its layout",
     "data=cityscapes": "its data may not be handed on; tests/data/test_cityscapes.py reads its layout",
     "exporter=openvino": "a minute of conversion; tests/exporters",
     "exporter=litert": "a minute of conversion; tests/exporters",
