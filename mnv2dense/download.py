@@ -245,3 +245,46 @@ def _bar(name: str, done: int, total: int | None, wanted: bool) -> Iterator[Call
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
         task = bar.add_task(name, total=total, completed=done)
         yield lambda count: bar.advance(task, count)
+
+
+def fetch(url: str, *, max_bytes: int, timeout_seconds: float = 30.0, limit_seconds: float = 120.0) -> bytes:
+    """What is at an address, for files that nobody published a hash of; it is kept nowhere.
+
+    Args:
+        url: http or https; redirects from https to http are not followed.
+        max_bytes: more than this is not read.
+        timeout_seconds: without an answer or a byte.
+        limit_seconds: for all of it, so that a server cannot keep a caller waiting with a byte now and then.
+
+    Raises:
+        ValueError: another scheme.
+        DownloadError: no network, an error of the server's, a cut connection, too many bytes or seconds.
+    """
+    if not _is_web(url):
+        raise ValueError(f"url={url!r} is refused: files are fetched over http or https.")
+    request = urllib.request.Request(url, headers={"User-Agent": "mnv2dense", "Accept-Encoding": "identity"})
+    end = time.monotonic() + limit_seconds
+    content = bytearray()
+    try:
+        with urllib.request.build_opener(_WebRedirects).open(request, timeout=timeout_seconds) as response:
+            length = response.headers.get("Content-Length")
+            while chunk := response.read1(_CHUNK_BYTES):
+                content += chunk
+                if len(content) > max_bytes:
+                    raise DownloadError(f"{url}: more than {max_bytes:,} bytes; fetch it by hand if that is right.")
+                if time.monotonic() > end:
+                    raise DownloadError(f"{url}: not whole after {limit_seconds:g} s; fetch it by hand.")
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise DownloadError(f"{url}: the server answers {error.code} {error.reason}.") from error
+    except urllib.error.URLError as error:
+        raise DownloadError(f"{url}: {urlsplit(url).netloc} is not reached ({error.reason}).") from error
+    except _RedirectRefusedError as error:
+        raise DownloadError(f"{url}: {error}.") from error
+    except DownloadError:
+        raise
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise DownloadError(f"{url}: the connection was cut ({str(error) or type(error).__name__}).") from error
+    if length is not None and len(content) < int(length):
+        raise DownloadError(f"{url}: the connection was cut after {len(content):,} of {int(length):,} bytes.")
+    return bytes(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,8 @@ def is_exported(path: str | Path) -> bool:
 class ExportedModel:
     """A file that tools/export.py wrote, ready to predict; what :class:`mnv2dense.Predictor` runs.
 
+    Several threads may use it; they wait for each other, as runtimes know one picture, or batch, at a time.
+
     Args:
         path: .onnx, .xml (with its .bin beside it), .pte or .tflite.
         threads: of the runtime; None takes what it takes.
@@ -56,6 +59,7 @@ class ExportedModel:
         batch: the number of pictures that the file takes at a time; None takes any.
         description: what the file says of itself.
         task, size, resize, class_names, category_ids: as of the model that was exported.
+        selection: decides what :meth:`predict` returns, as the model's head did.
 
     Raises:
         FileNotFoundError: no such file.
@@ -80,13 +84,15 @@ class ExportedModel:
         self.resize: ResizeMode = self.description.resize
         self.class_names = self.description.class_names
         self.category_ids = self.description.category_ids
-        self._selection = self.description.make_selection()
+        self.selection = self.description.make_selection()
+        self._one_at_a_time = threading.Lock()
 
     def run(self, images: Tensor) -> list[Tensor]:
         """uint8 [B, 3, H, W] -> the file's outputs for all B; batches that the file cannot take are cut up."""
         pictures = np.ascontiguousarray(images.numpy())
         step = self._run.batch or len(pictures)
-        parts = [self._run(pictures[start : start + step]) for start in range(0, len(pictures), step)]
+        with self._one_at_a_time:
+            parts = [self._run(pictures[start : start + step]) for start in range(0, len(pictures), step)]
         if len(parts) == 1:
             return [torch.from_numpy(array) for array in parts[0]]
         return [torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*parts, strict=True)]
@@ -94,7 +100,16 @@ class ExportedModel:
     def predict(self, images: Tensor, infos: Infos) -> list[Any]:
         """uint8 [B, 3, H, W] on the CPU -> one typed result per picture, in its original pixels."""
         size = (int(images.shape[-2]), int(images.shape[-1]))
-        return results_of(self.description.outputs, self.run(images), self._selection, infos, size)
+        return results_of(self.description.outputs, self.run(images), self.selection, infos, size)
+
+
+@final
+class _TorchThreads:
+    """How many torch had before the first of several threads of ours asked for one."""
+
+    lock = threading.Lock()
+    users = 0
+    before = 1
 
 
 @contextmanager
@@ -102,14 +117,19 @@ def one_torch_thread() -> Iterator[None]:
     """Torch's own threads stay out of the way of a runtime's, while torch resizes pictures and selects results.
 
     Once woken, they spin for more work on the cores that the runtime needs: on two cores that cost half of a picture's
-    time.
+    time. Blocks of several threads may overlap; the number afterwards is that before the first.
     """
-    before = torch.get_num_threads()
+    with _TorchThreads.lock:
+        if _TorchThreads.users == 0:
+            _TorchThreads.before = torch.get_num_threads()
+        _TorchThreads.users += 1
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with _TorchThreads.lock:
+            _TorchThreads.users -= 1
+            torch.set_num_threads(_TorchThreads.before)
 
 
 def results_of(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, final
 
 import torch
 from torch import Tensor
@@ -14,17 +14,18 @@ from torch import Tensor
 from mnv2dense.checkpoint import load_model
 from mnv2dense.exported import ExportedModel, is_exported, one_torch_thread
 from mnv2dense.folding import fold_batch_norms
-from mnv2dense.geometry import infos, resize
+from mnv2dense.geometry import Fit, infos, resize
 from mnv2dense.model import DenseModel
+from mnv2dense.picture_input import fetched, is_picture, pixels_of
+from mnv2dense.results import with_picture
 from mnv2dense.types import Infos
 from mnv2dense.viewing import Viewing, check_segmentation, segment
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-    from PIL import Image
+    from mnv2dense.picture_input import Picture
 
-    Picture = str | Path | Image.Image | npt.NDArray[np.uint8] | Tensor
+BATCH_SIZE = 8
+"""Pictures that run together unless asked otherwise."""
 
 
 @final
@@ -34,6 +35,8 @@ class Predictor:
     A model of torch is copied; its batch norms are folded into the convolutions before them, which changes results by
     rounding alone and takes about a third off the time. An exported file runs in its own runtime, on the CPU, and gives
     the same results through the same resizing and selection.
+
+    Several threads may use one predictor; an exported file's runtime serves one of them at a time.
 
     Args:
         model: a model, or the run folder, checkpoint or exported file (.onnx, .xml, .pte, .tflite) to load one from.
@@ -79,39 +82,104 @@ class Predictor:
         self.threshold = threshold
         self.test_time = test_time
 
-    def __call__(self, picture: Picture) -> Any:  # noqa: ANN401 - the head's result type
-        """Results of one picture.
+    def __call__(self, pictures: Picture | Iterable[Picture], *, batch_size: int = BATCH_SIZE) -> Any:  # noqa: ANN401 - the head's result type
+        """Results of one picture, of a list of them, or of whatever gives one after the other.
 
         Args:
-            picture: a path, a PIL image of any mode (turned upright by its EXIF data, as a file is), uint8 RGB
-                [H, W, 3] as an array, or uint8 RGB [3, H, W] as a tensor.
+            pictures: a path or http(s) address, a file's bytes, a PIL image of any mode (turned upright by its EXIF
+                data, as a file is), uint8 RGB [H, W, 3] as an array, or uint8 RGB [3, H, W] as a tensor; a list or
+                tuple of these; or a generator or other iterable of these.
+            batch_size: pictures that run together.
 
         Returns:
-            :class:`mnv2dense.types.Detections` for a detector.
+            Of one picture its result: :class:`mnv2dense.results.PictureDetections` for a detector,
+            ``PictureClassification`` for a classifier, ``PictureSegmentation`` for masks. Of a list a list, as
+            :meth:`many` gives it; of anything else an iterator, as :meth:`stream` does.
 
         Raises:
             ValueError: not a picture, or a shape or type other than those above.
-            FileNotFoundError: no such file.
+            OSError: no such file, or an address that cannot be fetched.
         """
-        return self.many([picture])[0]
+        if is_picture(pictures) or not isinstance(pictures, Iterable):
+            return self.many([pictures])[0]  # type: ignore[list-item]
+        several = cast("Iterable[Picture]", pictures)
+        if isinstance(several, list | tuple):
+            return self.many(several, batch_size=batch_size)
+        return self.stream(several, batch_size=batch_size)
 
-    def many(self, pictures: Iterable[Picture]) -> list[Any]:
-        """Results of several pictures, in their order, run as one batch; with ``test_time`` one by one."""
-        images = [_as_tensor(picture) for picture in pictures]
-        if not images:
-            return []
+    def many(self, pictures: Iterable[Picture], *, batch_size: int = BATCH_SIZE) -> list[Any]:
+        """Results of several pictures, in their order, run in batches; with ``test_time`` one by one."""
+        return list(self.stream(pictures, batch_size=batch_size))
+
+    def stream(self, pictures: Iterable[Picture], *, batch_size: int = BATCH_SIZE) -> Iterator[Any]:
+        """Results one after the other, in order, of pictures that are taken a batch at a time.
+
+        Memory stays as it is however many there are, as nothing is kept but the batch. A picture that cannot be read
+        raises when its turn comes, after the results of those before it.
+
+        Args:
+            pictures: of :meth:`__call__`'s kinds; a generator is not asked for more than the next batch.
+            batch_size: 1 answers a camera soonest.
+
+        Raises:
+            ValueError: a batch size below 1; for the rest see :meth:`__call__`.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}: at least 1.")
+        return self._stream(iter(pictures), batch_size)
+
+    def _stream(self, pictures: Iterator[Picture], batch_size: int) -> Iterator[Any]:
+        problem: Exception | None = None
+        while problem is None:
+            batch: list[_Prepared] = []
+            try:
+                while len(batch) < batch_size:
+                    batch.append(self._prepare(next(pictures)))
+            except Exception as error:  # StopIteration, or what the next picture has wrong with it
+                problem = error
+            if batch:
+                yield from self._run(batch)
+        if not isinstance(problem, StopIteration):
+            raise problem
+
+    def _prepare(self, picture: Picture) -> _Prepared:
+        given = fetched(picture)
+        name = picture if isinstance(picture, str | Path) else "picture"
+        image = torch.from_numpy(pixels_of(given, name=name)).permute(2, 0, 1)
+        size = int(image.shape[1]), int(image.shape[2])
+        if self.test_time is not None:
+            return _Prepared(given, size, image, None)
+        # Now and not with the whole batch: what waits for it is the model's size, not the camera's.
+        with self._torch_threads():
+            return _Prepared(given, size, *resize(image, self.model.size, self.model.resize))
+
+    def _run(self, batch: list[_Prepared]) -> list[Any]:
         if self.test_time is not None and isinstance(self.model, DenseModel):
-            return [segment(self.model, image, self.test_time) for image in images]
-        with one_torch_thread() if isinstance(self.model, ExportedModel) else nullcontext():
-            fitted, fits = zip(*(resize(image, self.model.size, self.model.resize) for image in images), strict=True)
-            back = infos(range(len(images)), [(image.shape[1], image.shape[2]) for image in images], fits)
-            with torch.inference_mode():
-                results: list[Any] = self.model.predict(
-                    torch.stack(fitted).to(self.device), Infos(*(part.to(self.device) for part in back))
+            results: list[Any] = [segment(self.model, picture.image, self.test_time) for picture in batch]
+        else:
+            fits = [picture.fit for picture in batch if picture.fit is not None]
+            back = infos(range(len(batch)), [picture.size for picture in batch], fits)
+            with self._torch_threads(), torch.inference_mode():
+                results = self.model.predict(
+                    torch.stack([picture.image for picture in batch]).to(self.device),
+                    Infos(*(part.to(self.device) for part in back)),
                 )
-        if self.threshold is None:
-            return results
-        return [result.above(self.threshold) for result in results]
+        if self.threshold is not None:
+            results = [result.above(self.threshold) for result in results]
+        ids = self.model.category_ids
+        return [with_picture(found, one.given, one.size, ids) for found, one in zip(results, batch, strict=True)]
+
+    def _torch_threads(self) -> Any:  # noqa: ANN401 - a context
+        return one_torch_thread() if isinstance(self.model, ExportedModel) else nullcontext()
+
+
+class _Prepared(NamedTuple):
+    """A picture that waits for its batch: as it was given, and as the model takes it, or looks at it itself."""
+
+    given: Picture
+    size: tuple[int, int]
+    image: Tensor
+    fit: Fit | None
 
 
 def check_file_options(
@@ -127,28 +195,3 @@ def check_file_options(
     for option, value in (("test_time", test_time), ("output_stride", output_stride)):
         if value is not None:
             raise ValueError(f"{option} changes the model, and an exported file is fixed: give the checkpoint instead.")
-
-
-def _as_tensor(picture: Picture) -> Tensor:
-    import numpy as np
-    from PIL import Image
-
-    from mnv2dense.data.pictures import from_pillow, read_picture
-
-    if isinstance(picture, str | Path):
-        return torch.from_numpy(read_picture(Path(picture))).permute(2, 0, 1)
-    if isinstance(picture, Image.Image):
-        return torch.from_numpy(from_pillow(picture)).permute(2, 0, 1)
-    if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
-            raise ValueError(
-                f"an array of {picture.dtype} {list(picture.shape)}, but a picture is uint8 RGB [height, width, 3]."
-            )
-        return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
-    if isinstance(picture, Tensor):
-        if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.shape[0] != 3 or 0 in picture.shape:
-            raise ValueError(
-                f"a tensor of {picture.dtype} {list(picture.shape)}, but a picture is uint8 RGB [3, height, width]."
-            )
-        return picture
-    raise ValueError(f"{type(picture).__name__} is not a picture: give a path, PIL image, array or tensor.")

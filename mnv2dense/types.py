@@ -11,8 +11,8 @@ the file that reads or writes that format.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -161,14 +161,14 @@ class Detections:
         """The class name of each box, [N]."""
         return [self.class_names[i] for i in self.labels.tolist()]
 
-    def above(self, threshold: float) -> Detections:
+    def above(self, threshold: float) -> Self:
         """Those with a score of at least ``threshold``."""
         keep = self.scores >= threshold
-        return Detections(self.boxes[keep], self.scores[keep], self.labels[keep], self.class_names)
+        return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep])
 
-    def to(self, device: torch.device | str) -> Detections:
+    def to(self, device: torch.device | str) -> Self:
         """The same detections with their tensors on ``device``."""
-        return Detections(self.boxes.to(device), self.scores.to(device), self.labels.to(device), self.class_names)
+        return replace(self, boxes=self.boxes.to(device), scores=self.scores.to(device), labels=self.labels.to(device))
 
 
 @dataclass(frozen=True)
@@ -193,18 +193,18 @@ class Classification:
         """The name of each class, [N]."""
         return [self.class_names[i] for i in self.labels.tolist()]
 
-    def above(self, threshold: float) -> Classification:
+    def above(self, threshold: float) -> Self:
         """Those with a score of at least ``threshold``."""
         keep = self.scores >= threshold
-        return Classification(self.scores[keep], self.labels[keep], self.class_names)
+        return replace(self, scores=self.scores[keep], labels=self.labels[keep])
 
-    def top(self, count: int) -> Classification:
+    def top(self, count: int) -> Self:
         """The ``count`` likeliest."""
-        return Classification(self.scores[:count], self.labels[:count], self.class_names)
+        return replace(self, scores=self.scores[:count], labels=self.labels[:count])
 
-    def to(self, device: torch.device | str) -> Classification:
+    def to(self, device: torch.device | str) -> Self:
         """The same with its tensors on ``device``."""
-        return Classification(self.scores.to(device), self.labels.to(device), self.class_names)
+        return replace(self, scores=self.scores.to(device), labels=self.labels.to(device))
 
 
 @dataclass(frozen=True)
@@ -227,13 +227,13 @@ class Segmentation:
         order = counts.argsort(descending=True).tolist()
         return {self.class_names[k]: int(counts[k]) / self.labels.numel() for k in order if counts[k]}
 
-    def above(self, threshold: float) -> Segmentation:
+    def above(self, threshold: float) -> Self:
         """The same: every pixel has a class, and none has a score."""
         return self
 
-    def to(self, device: torch.device | str) -> Segmentation:
+    def to(self, device: torch.device | str) -> Self:
         """The same with its labels on ``device``."""
-        return Segmentation(self.labels.to(device), self.class_names, self.palette)
+        return replace(self, labels=self.labels.to(device))
 
 
 @runtime_checkable

@@ -44,9 +44,9 @@ def place(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # Their answers prove that weights load right and exports answer alike; tests skip where one is missing, unless
 # MNV2DENSE_REQUIRE_PEERS is set.
 PEERS = (
-    *("ai_edge_litert", "h5py", "huggingface_hub", "keras", "segmentation_models_pytorch", "timm", "torchvision"),
-    *("transformers", "coremltools", "executorch", "litert_torch", "nncf", "onnx", "onnxruntime", "onnxscript"),
-    *("openvino", "torchao"),
+    *("ai_edge_litert", "h5py", "huggingface_hub", "keras", "segmentation_models_pytorch", "supervision"),
+    *("timm", "torchvision", "transformers", "coremltools", "executorch", "litert_torch", "nncf", "onnx"),
+    *("onnxruntime", "onnxscript", "openvino", "torchao"),
 )
 
 

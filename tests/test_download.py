@@ -13,6 +13,7 @@ import pytest
 
 from mnv2dense.cache_folder import cache_folder
 from mnv2dense.download import DownloadError, WrongHashError, download, sha256_of
+from mnv2dense.download import fetch as fetch_bytes
 from tests.file_server import FileServer, serving
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB: more than one read
@@ -234,3 +235,39 @@ def test_the_cache_is_where_the_user_says_and_else_at_home(monkeypatch: pytest.M
     monkeypatch.setenv("HOME", str(tmp_path))
     if os.name != "nt":
         assert cache_folder() == tmp_path / ".cache" / "mnv2dense"
+
+
+# --- without a hash --------------------------------------------------------------------------------------------------
+
+
+def test_what_is_at_an_address_comes_as_bytes_also_after_a_redirect(server: FileServer) -> None:
+    server.redirects["/moved"] = server.url + "/weights.pth"
+    for path in ("/weights.pth", "/moved"):
+        assert fetch_bytes(server.url + path, max_bytes=len(CONTENT)) == CONTENT
+
+
+def test_more_bytes_or_seconds_than_allowed_are_refused(server: FileServer) -> None:
+    with pytest.raises(DownloadError, match="more than 1,000 bytes"):
+        fetch_bytes(server.url + "/weights.pth", max_bytes=1000)
+    with pytest.raises(DownloadError, match="not whole after 0 s"):
+        fetch_bytes(server.url + "/weights.pth", max_bytes=2**30, limit_seconds=0)
+
+
+def test_each_way_an_address_fails_is_named(server: FileServer) -> None:
+    with pytest.raises(DownloadError, match=r"/none: the server answers 404"):
+        fetch_bytes(server.url + "/none", max_bytes=1000)
+    server.cuts = [100]
+    with pytest.raises(DownloadError, match=r"the connection was cut"):
+        fetch_bytes(server.url + "/weights.pth", max_bytes=2**30)
+    server.redirects["/away"] = "file:///etc/passwd"
+    with pytest.raises(DownloadError, match=r"/away: .*file:///etc/passwd' is not allowed"):
+        fetch_bytes(server.url + "/away", max_bytes=1000)
+    with pytest.raises(ValueError, match=r"url='file:///etc/passwd' is refused"):
+        fetch_bytes("file:///etc/passwd", max_bytes=1000)
+
+
+def test_a_server_that_says_nothing_is_given_up(server: FileServer) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/picture.jpg"
+        with pytest.raises(DownloadError, match=r"127\.0\.0\.1:\d+.*timed out"):
+            fetch_bytes(url, max_bytes=1000, timeout_seconds=0.2)

@@ -1,6 +1,12 @@
 from __future__ import annotations
 
 import copy
+import io
+import sys
+import time
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +16,15 @@ import torch
 from PIL import Image
 from torch import nn
 
+from mnv2dense import exported
 from mnv2dense.checkpoint import save_model
 from mnv2dense.data.pictures import read_picture
+from mnv2dense.description import Description
 from mnv2dense.folding import fold_batch_norms
 from mnv2dense.model import DenseModel
 from mnv2dense.predictor import Predictor
 from mnv2dense.types import Detections
+from tests.file_server import serving
 from tests.tiny import pictures, tiny_model
 
 
@@ -165,3 +174,163 @@ def test_results_below_the_threshold_are_left_out(model: DenseModel, predictor: 
 def test_a_threshold_is_a_score(model: DenseModel, threshold: float) -> None:
     with pytest.raises(ValueError, match=r"threshold=.*: scores lie between 0 and 1"):
         Predictor(model, threshold=threshold, device="cpu")
+
+
+# --- several, streams, addresses, threads ----------------------------------------------------------------------------
+
+
+def several(count: int) -> list[np.ndarray[Any, np.dtype[np.uint8]]]:
+    return [np.roll(scene(40 + 5 * n, 60), 7 * n, axis=1) for n in range(count)]
+
+
+def test_one_picture_gives_one_result_a_list_a_list_and_a_generator_an_iterator(predictor: Predictor) -> None:
+    given = several(5)
+    expected = [predictor(picture) for picture in given]
+    assert isinstance(expected[0], Detections)
+    for answers in (
+        predictor(given, batch_size=2),
+        predictor(tuple(given)),
+        list(predictor((picture for picture in given), batch_size=3)),
+        list(predictor.stream(given, batch_size=1)),
+    ):
+        assert len(answers) == 5
+        for answer, one in zip(answers, expected, strict=True):
+            assert_same(answer, one)
+    assert isinstance(predictor(given), list)
+    assert isinstance(predictor(iter(given)), Iterator)
+    assert predictor([]) == []
+
+
+def test_a_generator_is_asked_for_one_batch_at_a_time(predictor: Predictor) -> None:
+    taken = 0
+
+    def pictures() -> Iterator[np.ndarray[Any, np.dtype[np.uint8]]]:
+        nonlocal taken
+        for picture in several(6):
+            taken += 1
+            yield picture
+
+    answers = predictor(pictures(), batch_size=2)
+    assert taken == 0
+    next(answers)
+    assert taken == 2
+    next(answers)
+    assert taken == 2
+    next(answers)
+    assert taken == 4
+
+
+def test_a_stream_keeps_no_picture_that_is_done(predictor: Predictor) -> None:
+    alive: list[weakref.ref[Any]] = []
+
+    def pictures() -> Iterator[Any]:
+        for _ in range(12):
+            picture = scene().copy()
+            alive.append(weakref.ref(picture))
+            yield picture
+            del picture
+
+    for _ in predictor.stream(pictures(), batch_size=2):
+        assert sum(reference() is not None for reference in alive) <= 4
+
+
+def test_a_broken_picture_raises_in_its_turn(predictor: Predictor, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"nothing")
+    answers = predictor.stream([scene(), scene(), tmp_path / "broken.jpg", scene()], batch_size=4)
+    assert len(next(answers)) == len(next(answers)) > 0
+    with pytest.raises(ValueError, match=r"broken\.jpg: no picture"):
+        next(answers)
+
+
+def test_a_batch_has_at_least_one_picture(predictor: Predictor) -> None:
+    with pytest.raises(ValueError, match="batch_size=0: at least 1"):
+        predictor([scene()], batch_size=0)
+
+
+def test_an_address_is_as_good_as_the_file_and_is_fetched_once(predictor: Predictor) -> None:
+    encoded = io.BytesIO()
+    Image.fromarray(scene()).save(encoded, "PNG")
+    with serving() as site:
+        site.files |= {"/scene.png": encoded.getvalue(), "/page": b"<!doctype html>", "/large": bytes(2**20)}
+        found = predictor(f"{site.url}/scene.png")
+        assert_same(found, predictor(scene()))
+        assert (found.picture == scene()).all()
+        assert len(site.ranges) == 1
+        with pytest.raises(ValueError, match=r"/page: a web page"):
+            predictor(f"{site.url}/page")
+        with pytest.raises(OSError, match="404"):
+            predictor(f"{site.url}/none.png")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("mnv2dense.picture_input.MAX_BYTES", 1000)
+            with pytest.raises(OSError, match="more than 1,000 bytes"):
+                predictor(f"{site.url}/large")
+    with pytest.raises(ValueError, match=r"url='ftp://host/a.png' is refused"):
+        predictor("ftp://host/a.png")
+
+
+def test_a_files_bytes_are_a_picture(predictor: Predictor) -> None:
+    encoded = io.BytesIO()
+    Image.fromarray(scene()).save(encoded, "PNG")
+    assert_same(predictor(encoded.getvalue()), predictor(scene()))
+
+
+def test_threads_get_the_results_that_each_would_get_alone(predictor: Predictor) -> None:
+    given = several(12)
+    expected = predictor(given, batch_size=1)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(predictor, given * 2))
+    for answer, one in zip(answers, expected * 2, strict=True):
+        assert_same(answer, one)
+
+
+def test_a_runtime_serves_one_thread_at_a_time(tmp_path: Path) -> None:
+    onnx = tmp_path / "model.fake"
+    fake = ExportedFile()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(exported.SUFFIXES, ".fake", "fake")
+        patch.setitem(sys.modules, "mnv2dense.runtimes.fake", fake)
+        onnx.touch()
+        before = torch.get_num_threads()
+        predictor = Predictor(onnx)
+        given = several(8)
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(predictor, given))
+        assert fake.most_at_once == 1
+        assert torch.get_num_threads() == before
+        for answer, picture in zip(answers, given, strict=True):
+            assert_same(answer, fake.predictor(picture))
+
+
+class ExportedFile:
+    """Stands in for a runtime's module and what it loads; remembers how many calls were under way at once."""
+
+    batch = None
+
+    def __init__(self) -> None:
+        self.predictor = Predictor(tiny_model(), device="cpu")
+        model = self.predictor.model
+        assert isinstance(model, DenseModel)
+        self.model = model
+        self.description = Description(
+            task="detection",
+            size=model.size,
+            resize=model.resize,
+            class_names=model.class_names,
+            category_ids=model.category_ids,
+            outputs="boxes",
+            selection=model.head.selection.config,  # type: ignore[union-attr]
+            precision="fp32",
+        )
+        self.at_once = self.most_at_once = 0
+
+    def load(self, path: Path, *, threads: int | None = None) -> ExportedFile:
+        return self
+
+    def __call__(self, images: np.ndarray[Any, np.dtype[np.uint8]]) -> list[np.ndarray[Any, Any]]:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        with torch.inference_mode():
+            decoded = self.model.decode(self.model(torch.from_numpy(images)))
+        time.sleep(0.01)  # long enough for another thread to come in, if it may
+        self.at_once -= 1
+        return [decoded.boxes.numpy(), decoded.scores.numpy()]
