@@ -22,6 +22,7 @@ from mnv2dense.model import build_model as build_model
 from mnv2dense.predictor import Predictor as Predictor
 from mnv2dense.split import memory_bound as memory_bound
 from mnv2dense.split import split_inference as split_inference
+from mnv2dense.tiles import Tiles as Tiles
 from mnv2dense.types import Batch as Batch
 from mnv2dense.types import Classification as Classification
 from mnv2dense.types import Detections as Detections

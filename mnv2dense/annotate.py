@@ -1,126 +1,231 @@
-"""Predictions for files: annotated pictures and one json in a folder."""
+"""Predictions of pictures and videos for people and programs: drawn results, label pictures, one json and one csv."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
-from mnv2dense.data.pictures import PictureError, read_picture
 from mnv2dense.draw import save_picture
 from mnv2dense.draw_masks import MASK_OPACITY, save_labels
 from mnv2dense.draw_result import draw_result
-from mnv2dense.predictor import Predictor
-from mnv2dense.types import Classification, Detections, Segmentation
+from mnv2dense.picture_input import is_address, pixels_of
+from mnv2dense.prediction_files import PredictionFiles
+from mnv2dense.predictor import BATCH_SIZE, Predictor
+from mnv2dense.side_threads import WriteBehind, read_ahead
+from mnv2dense.types import Segmentation
+from mnv2dense.video import Frame, VideoError, VideoWriter
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+PICTURE_OUTPUTS = ("drawn", "labels", "json", "csv")
+"""What can be written; all of it of pictures, unless asked otherwise."""
+VIDEO_OUTPUTS = ("drawn", "json", "csv")
+"""Of a video: a label picture for each of thousands of frames has to be asked for."""
 
 
-def predict_pictures(
-    predictor: Predictor,
-    pictures: Sequence[Path],
-    folder: Path,
-    *,
-    opacity: float = MASK_OPACITY,
-    legend: bool = True,
-    advance: Callable[[], None] = lambda: None,
-) -> dict[Path, str]:
-    """Write ``<name>.jpg`` with the result drawn for each picture, and ``predictions.json`` for all.
+@final
+@dataclass
+class Outcome:
+    """How far it came.
 
-    The json of a detector is a COCO ``instances`` file with a ``score`` in each annotation; category ids are those of
-    the data that the model was trained on. That of a classifier lists the likeliest classes of each picture. Of masks
-    the json has the share of each class, and ``labels/<name>.png`` the class of every pixel, in the palette's colours.
+    Attributes:
+        done: pictures or frames that were written.
+        stopped: whether Ctrl-C ended it.
+        failed: pictures, or the video, that could not be read or not to the end, and why.
+    """
+
+    done: int = 0
+    stopped: bool = False
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+@final
+class Annotator:
+    """Runs a predictor over pictures or frames, and writes what it finds into a folder.
+
+    Reading, the model, and drawing with writing run at the same time; a few pictures at once are in memory, however
+    many there are. Ctrl-C ends the work early, with all files whole.
 
     Args:
         predictor: of any model.
-        pictures: files to read.
-        folder: exists; is written to.
+        folder: exists.
+        outputs: of :data:`PICTURE_OUTPUTS`: "drawn", the picture or video with its result; "labels", of masks alone,
+            the class of every pixel as palette PNGs; "json" and "csv", as
+            :class:`mnv2dense.prediction_files.PredictionFiles` has them.
         opacity: of the colours of masks over the picture, 0..1.
-        legend: whether the picture names the colours of masks.
-        advance: called after each picture, for a progress bar.
-
-    Returns:
-        Pictures that could not be read, and why; the others are done all the same.
+        legend: whether drawn pictures name the colours of masks.
+        batch_size: pictures that run together.
+        advance: called after each picture that is done or has failed, in a thread of its own.
     """
-    images: list[dict[str, Any]] = []
-    results: list[Any] = []
-    failed: dict[Path, str] = {}
-    for path, output in zip(pictures, _output_names(pictures), strict=True):
-        try:
-            picture = read_picture(path)
-        except (PictureError, OSError) as error:
-            failed[path] = str(error)
-            advance()
-            continue
-        found = predictor(picture)
-        height, width = picture.shape[:2]
-        images.append({"id": len(images) + 1, "file_name": path.name, "height": height, "width": width})
-        results.append(found)
-        save_picture(draw_result(picture, found, opacity=opacity, legend=legend), folder / output)
-        if isinstance(found, Segmentation):
-            save_labels(found, (folder / "labels" / output).with_suffix(".png"))
-        advance()
-    task = predictor.model.task
-    if task == "classification":
-        content = _classes(images, results)
-    elif task == "segmentation":
-        content = _shares(images, results)
-    else:
-        content = _coco(images, results, predictor)
-    (folder / "predictions.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-    return failed
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        folder: Path,
+        *,
+        outputs: Sequence[str] = PICTURE_OUTPUTS,
+        opacity: float = MASK_OPACITY,
+        legend: bool = True,
+        batch_size: int = BATCH_SIZE,
+        advance: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._predictor = predictor
+        self._folder = folder
+        self._outputs = frozenset(outputs)
+        self._opacity, self._legend = opacity, legend
+        self._batch_size = batch_size
+        self._advance = advance
+
+    def pictures(self, entries: Iterable[str | Path]) -> Outcome:
+        """Draw each picture as ``<name>.jpg``, its labels as ``labels/<name>.png``.
+
+        A second picture of the same name becomes ``<name>_2``. Those that cannot be read are told in the outcome, and
+        the others are done all the same.
+
+        Args:
+            entries: paths, or http(s) addresses.
+        """
+        outcome = Outcome()
+        names = _Names()
+
+        def read() -> Iterator[_Item]:
+            for entry in entries:
+                try:
+                    pixels = pixels_of(entry)
+                except (ValueError, OSError) as error:
+                    outcome.failed[str(entry)] = str(error)
+                    self._advance()
+                    continue
+                name = _file_name(entry)
+                stem = names.free(PurePath(name).stem)
+                yield _Item(pixels, stem, {"file_name": name})
+
+        def draw(item: _Item, drawn: npt.NDArray[np.uint8]) -> None:
+            save_picture(drawn, self._folder / f"{item.stem}.jpg")
+
+        self._run(read(), draw, outcome)
+        return outcome
+
+    def video(
+        self, frames: Iterable[Frame], name: str, *, time_base: Fraction, rate: Fraction, is_live: bool = False
+    ) -> Outcome:
+        """Draw each frame into the video ``<name>.mp4``, its labels as ``labels/<name>_<number>.png``.
+
+        Args:
+            frames: of one size.
+            name: of the source; the json's ``file_name``.
+            time_base: what to count time in, seconds.
+            rate: frames a second, about.
+            is_live: frames come from a camera; those that come while the model works are left out.
+        """
+        outcome = Outcome()
+        stem = PurePath(name).stem
+
+        def items() -> Iterator[_Item]:
+            for frame in frames:
+                place = {"file_name": name, "frame": frame.number, "time": round(float(frame.time), 6)}
+                yield _Item(frame.pixels, f"{stem}_{frame.number:06d}", place, frame)
+
+        with VideoWriter(self._folder / f"{stem}.mp4", time_base=time_base, rate=rate) as video:
+
+            def draw(item: _Item, drawn: npt.NDArray[np.uint8]) -> None:
+                assert item.frame is not None
+                video.write(item.frame._replace(pixels=drawn))
+
+            try:
+                self._run(items(), draw, outcome, is_live=is_live)
+            except VideoError as error:  # damaged from some frame on; those before it are done
+                outcome.failed[name] = str(error)
+        return outcome
+
+    def _run(
+        self,
+        items: Iterator[_Item],
+        draw: Callable[[_Item, npt.NDArray[np.uint8]], None],
+        outcome: Outcome,
+        *,
+        is_live: bool = False,
+    ) -> None:
+        model = self._predictor.model
+        with ExitStack() as stack:
+            files = stack.enter_context(
+                PredictionFiles(
+                    self._folder,
+                    task=model.task,
+                    class_names=model.class_names,
+                    category_ids=model.category_ids,
+                    json="json" in self._outputs,
+                    csv="csv" in self._outputs,
+                )
+            )
+
+            def write(work: tuple[_Item, Any]) -> None:
+                item, found = work
+                if "drawn" in self._outputs:
+                    draw(item, draw_result(item.pixels, found, opacity=self._opacity, legend=self._legend))
+                if "labels" in self._outputs and isinstance(found, Segmentation):
+                    save_labels(found, self._folder / "labels" / f"{item.stem}.png")
+                height, width = item.pixels.shape[:2]
+                files.add({"id": outcome.done + 1, **item.place, "height": height, "width": width}, found)
+                outcome.done += 1
+                self._advance()
+
+            behind = stack.enter_context(WriteBehind(write))
+            ahead = stack.enter_context(closing(read_ahead(items, newest=is_live)))
+            try:
+                for work in self._predicted(ahead):
+                    behind.put(work)
+            except KeyboardInterrupt:
+                outcome.stopped = True
+
+    def _predicted(self, items: Iterator[_Item]) -> Iterator[tuple[_Item, Any]]:
+        waiting: deque[_Item] = deque()
+
+        def pixels() -> Iterator[npt.NDArray[np.uint8]]:
+            for item in items:
+                waiting.append(item)
+                yield item.pixels
+
+        for found in self._predictor.stream(pixels(), batch_size=self._batch_size):
+            yield waiting.popleft(), found
 
 
-# The rest of a thousand classes is noise.
-_LISTED_CLASSES = 5
+class _Item(NamedTuple):
+    """A picture on its way through: what it is called in the folder, and what the json says of where it is from."""
+
+    pixels: npt.NDArray[np.uint8]
+    stem: str
+    place: dict[str, Any]
+    frame: Frame | None = None
 
 
-def _classes(images: Sequence[dict[str, Any]], results: Sequence[Classification]) -> dict[str, Any]:
-    listed = []
-    for image, found in zip(images, results, strict=True):
-        best = found.top(_LISTED_CLASSES)
-        rows = zip(best.names, best.labels.tolist(), best.scores.tolist(), strict=True)
-        classes = [{"name": name, "label": label, "score": round(score, 5)} for name, label, score in rows]
-        listed.append({**image, "classes": classes})
-    return {"images": listed}
+@final
+class _Names:
+    """``a.png`` and ``a.jpg``, or those of two folders, must not overwrite each other's result."""
+
+    def __init__(self) -> None:
+        self._given: set[str] = set()
+
+    def free(self, stem: str) -> str:
+        name, number = stem, 1
+        while name.casefold() in self._given:  # some file systems take A.jpg for a.jpg
+            number += 1
+            name = f"{stem}_{number}"
+        self._given.add(name.casefold())
+        return name
 
 
-def _shares(images: Sequence[dict[str, Any]], results: Sequence[Segmentation]) -> dict[str, Any]:
-    """Where the label picture of each lies, and what share of it each class covers."""
-    return {
-        "images": [
-            {**image, "shares": {name: round(share, 5) for name, share in found.shares().items()}}
-            for image, found in zip(images, results, strict=True)
-        ]
-    }
+def _file_name(entry: str | Path) -> str:
+    """The last part of a path or address; an address may end in none."""
+    if isinstance(entry, str) and is_address(entry):
+        from urllib.parse import unquote, urlsplit
 
-
-def _coco(images: Sequence[dict[str, Any]], results: Sequence[Detections], predictor: Predictor) -> dict[str, Any]:
-    ids, names = predictor.model.category_ids, predictor.model.class_names
-    annotations: list[dict[str, Any]] = []
-    for image, found in zip(images, results, strict=True):
-        annotations.extend(_annotations(found, ids, image_id=image["id"], first_id=len(annotations) + 1))
-    categories = [{"id": number, "name": name} for number, name in zip(ids, names, strict=True)]
-    return {"images": images, "categories": categories, "annotations": annotations}
-
-
-def _annotations(found: Detections, ids: Sequence[int], *, image_id: int, first_id: int) -> list[dict[str, Any]]:
-    rows = zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
-    return [
-        {
-            "id": first_id + number,
-            "image_id": image_id,
-            "category_id": ids[label],
-            "bbox": [round(value, 2) for value in (left, top, right - left, bottom - top)],
-            "area": round((right - left) * (bottom - top), 2),
-            "iscrowd": 0,
-            "score": round(score, 5),
-        }
-        for number, ((left, top, right, bottom), score, label) in enumerate(rows)
-    ]
-
-
-def _output_names(pictures: Sequence[Path]) -> list[str]:
-    """``a.png`` and ``a.jpg`` in one folder must not overwrite each other's result."""
-    stems = Counter(path.stem for path in pictures)
-    return [f"{path.stem}.jpg" if stems[path.stem] == 1 else f"{path.name}.jpg" for path in pictures]
+        return PurePath(unquote(urlsplit(entry).path)).name or "picture"
+    return PurePath(entry).name

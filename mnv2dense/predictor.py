@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,8 +19,10 @@ from mnv2dense.geometry import Fit, infos, resize
 from mnv2dense.model import DenseModel
 from mnv2dense.picture_input import fetched, is_picture, pixels_of
 from mnv2dense.results import with_picture
-from mnv2dense.types import Infos
-from mnv2dense.viewing import Viewing, check_segmentation, segment
+from mnv2dense.selection import BoxSelection
+from mnv2dense.tiles import Tiles, detect_in_tiles
+from mnv2dense.types import Detections, Infos
+from mnv2dense.viewing import HIGHEST_SCALE, LOWEST_SCALE, Viewing, check_segmentation, segment
 
 if TYPE_CHECKING:
     from mnv2dense.picture_input import Picture
@@ -44,10 +47,13 @@ class Predictor:
         device: "auto" takes a GPU where there is one, and the CPU for an exported file.
         test_time: how a segmentation model looks at pictures; None looks as it was trained to.
         threads: of an exported file's runtime; None takes what it takes.
+        tiles: look at parts of a picture one by one, for small objects in large pictures: boxes are merged, and of
+            masks logits are blended (which is ``test_time`` with windows). None looks at the whole alone.
 
     Raises:
         ValueError: a threshold outside 0..1; ``test_time`` for another task than segmentation or for an exported file;
-            another device than the CPU for such a file, or ``threads`` without one; or what
+            another device than the CPU for such a file, or ``threads`` without one; ``tiles`` for a classifier, for an
+            exported file of masks or beside ``test_time``; or what
             :func:`mnv2dense.load_model` or :class:`mnv2dense.exported.ExportedModel` raise.
     """
 
@@ -59,6 +65,7 @@ class Predictor:
         device: torch.device | str = "auto",
         test_time: Viewing | None = None,
         threads: int | None = None,
+        tiles: Tiles | None = None,
     ) -> None:
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"threshold={threshold}: scores lie between 0 and 1; 0.3 is a good start.")
@@ -76,11 +83,20 @@ class Predictor:
             loaded = model if isinstance(model, DenseModel) else load_model(model)
             if test_time is not None:
                 check_segmentation(loaded, "test_time")
+            if tiles is not None and loaded.task == "segmentation":
+                test_time, tiles = _windows(tiles, loaded, test_time), None
             folded = fold_batch_norms(copy.deepcopy(loaded).eval())
             self.model = folded.to(device).to(memory_format=torch.channels_last)
             self.device = torch.device(device)
+        if tiles is not None and self.model.task != "detection":
+            raise ValueError(
+                "tiles: a classifier says one thing of the whole picture."
+                if self.model.task == "classification"
+                else "tiles: of masks a checkpoint blends them; an exported file cannot. Give the checkpoint instead."
+            )
         self.threshold = threshold
         self.test_time = test_time
+        self.tiles = tiles
 
     def __call__(self, pictures: Picture | Iterable[Picture], *, batch_size: int = BATCH_SIZE) -> Any:  # noqa: ANN401 - the head's result type
         """Results of one picture, of a list of them, or of whatever gives one after the other.
@@ -147,7 +163,7 @@ class Predictor:
         name = picture if isinstance(picture, str | Path) else "picture"
         image = torch.from_numpy(pixels_of(given, name=name)).permute(2, 0, 1)
         size = int(image.shape[1]), int(image.shape[2])
-        if self.test_time is not None:
+        if self.test_time is not None or self.tiles is not None:
             return _Prepared(given, size, image, None)
         # Now and not with the whole batch: what waits for it is the model's size, not the camera's.
         with self._torch_threads():
@@ -156,18 +172,34 @@ class Predictor:
     def _run(self, batch: list[_Prepared]) -> list[Any]:
         if self.test_time is not None and isinstance(self.model, DenseModel):
             results: list[Any] = [segment(self.model, picture.image, self.test_time) for picture in batch]
+        elif self.tiles is not None:
+            results = [self._in_tiles(picture.image, self.tiles) for picture in batch]
         else:
             fits = [picture.fit for picture in batch if picture.fit is not None]
-            back = infos(range(len(batch)), [picture.size for picture in batch], fits)
-            with self._torch_threads(), torch.inference_mode():
-                results = self.model.predict(
-                    torch.stack([picture.image for picture in batch]).to(self.device),
-                    Infos(*(part.to(self.device) for part in back)),
-                )
+            results = self._predict([picture.image for picture in batch], [picture.size for picture in batch], fits)
         if self.threshold is not None:
             results = [result.above(self.threshold) for result in results]
         ids = self.model.category_ids
         return [with_picture(found, one.given, one.size, ids) for found, one in zip(results, batch, strict=True)]
+
+    def _predict(self, images: list[Tensor], sizes: list[tuple[int, int]], fits: list[Fit]) -> list[Any]:
+        back = infos(range(len(images)), sizes, fits)
+        with self._torch_threads(), torch.inference_mode():
+            return self.model.predict(
+                torch.stack(images).to(self.device), Infos(*(part.to(self.device) for part in back))
+            )
+
+    def _in_tiles(self, image: Tensor, tiles: Tiles) -> Detections:
+        def detect(parts: list[Tensor]) -> list[Detections]:
+            with self._torch_threads():
+                images, fits = zip(*(resize(part, self.model.size, self.model.resize) for part in parts), strict=True)
+            sizes = [(int(part.shape[1]), int(part.shape[2])) for part in parts]
+            found = self._predict(list(images), sizes, list(fits))
+            return found if self.threshold is None else [one.above(self.threshold) for one in found]
+
+        selection = self.model.selection if isinstance(self.model, ExportedModel) else self.model.head.selection
+        iou_threshold = cast("BoxSelection", selection).nms_threshold
+        return detect_in_tiles(image, tiles, detect, at_once=BATCH_SIZE, iou_threshold=iou_threshold)
 
     def _torch_threads(self) -> Any:  # noqa: ANN401 - a context
         return one_torch_thread() if isinstance(self.model, ExportedModel) else nullcontext()
@@ -180,6 +212,17 @@ class _Prepared(NamedTuple):
     size: tuple[int, int]
     image: Tensor
     fit: Fit | None
+
+
+def _windows(tiles: Tiles, model: DenseModel, test_time: Viewing | None) -> Viewing:
+    """The way of looking at pictures that is the same for masks: windows of the model's size on the resized picture."""
+    if test_time is not None:
+        raise ValueError("tiles and test_time are two ways to look at a picture: give one; test_time has windows too.")
+    scale = model.size[0] / tiles.size
+    if not LOWEST_SCALE <= scale <= HIGHEST_SCALE:
+        least, most = math.ceil(model.size[0] / HIGHEST_SCALE), int(model.size[0] / LOWEST_SCALE)
+        raise ValueError(f"tile={tiles.size}: {least} to {most} pixels suit a model of {model.size[0]}.")
+    return Viewing(view="windows", scales=(scale,), overlap=tiles.overlap)
 
 
 def check_file_options(

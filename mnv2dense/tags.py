@@ -44,11 +44,15 @@ def draw_tag(
         (right - tag.width + 1, bottom - tag.height + 1),
         (left, bottom - tag.height + 1),
     )
-    places = []
+    least, place = math.inf, (0, 0, 0, 0)
     for x, y in corners:
         x, y = min(max(x, 0), picture_width - tag.width), min(max(y, 0), picture_height - tag.height)
-        places.append((x, y, x + tag.width, y + tag.height))
-    place = min(places, key=lambda candidate: sum(_overlap(candidate, other) for other in taken))
+        candidate = (x, y, x + tag.width, y + tag.height)
+        hidden = sum(_overlap(candidate, other) for other in taken)
+        if hidden < least:
+            least, place = hidden, candidate
+        if least == 0:
+            break
     taken.append(place)
     paint_tag(pen, tag, text, color, (place[0], place[1]))
 

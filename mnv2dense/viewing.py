@@ -24,7 +24,7 @@ PAPER_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 """Of DeepLabv3 (Chen et al. 2017, section 4.1), and of MobileNetV2's table 7, there with ``flip``."""
 
 # Lower is noise; higher is a slip that would fill the memory.
-_LOWEST_SCALE, _HIGHEST_SCALE = 0.1, 4.0
+LOWEST_SCALE, HIGHEST_SCALE = 0.1, 4.0
 _LARGEST_OVERLAP = 0.9
 
 # Windows in a batch: few enough for any memory that has held the model's training.
@@ -58,9 +58,9 @@ class Viewing:
         if not isinstance(given, list | tuple) or not given:
             raise ValueError(f"test_time.scales={given!r} must be a list of factors, as in [0.5,1.0,1.5].")
         for scale in given:
-            if not _is_number(scale) or not _LOWEST_SCALE <= scale <= _HIGHEST_SCALE:
+            if not _is_number(scale) or not LOWEST_SCALE <= scale <= HIGHEST_SCALE:
                 raise ValueError(
-                    f"test_time.scales has {scale!r}: factors are {_LOWEST_SCALE} to {_HIGHEST_SCALE}; the paper's are "
+                    f"test_time.scales has {scale!r}: factors are {LOWEST_SCALE} to {HIGHEST_SCALE}; the paper's are "
                     f"{', '.join(map(str, PAPER_SCALES))}."
                 )
         if not isinstance(self.flip, bool):

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from mnv2dense import cli
 from mnv2dense.cli import conf_folder
 from mnv2dense.data.pictures import picture_size
 from mnv2dense.data.shapes import draw_shapes
+from mnv2dense.video import Frame, VideoWriter
 from tests.documented import ROOT, Command, Fence, commands, fences, mentioned_commands, shell_lines
 from tests.tiny import TINY
 from tests.tiny import command as run_command
@@ -50,6 +52,9 @@ FAST: dict[str, tuple[str, ...]] = {
     f"python tools/evaluate.py checkpoint={DETECTOR}": ON_CPU,
     f"python tools/predict.py checkpoint={DETECTOR} source=photos threshold=0.4": (),
     f"python tools/predict.py checkpoint={DETECTOR} source=photos": (),
+    f"python tools/predict.py checkpoint={DETECTOR} source=clip.mp4": (),
+    f"python tools/predict.py checkpoint={DETECTOR} source=photos tile=640": (),
+    f"python tools/predict.py checkpoint={DETECTOR} source=photos tile=640 tile_overlap=0.25": (),
     "python tools/info.py backbone.width_mult=0.75 size=192": (),
 }
 """Run always, with these options after them."""
@@ -96,6 +101,7 @@ COMPOSED: dict[str, str] = {
     "trainer.devices=": "wants several GPUs; tests/test_two_processes.py trains with two processes",
     "data=voc_masks": "the real pictures of the tests have no masks; tests/data/test_voc_masks.py reads its layout",
     "data=cityscapes": "its data may not be handed on; tests/data/test_cityscapes.py reads its layout",
+    "source=webcam:0": "wants a camera; tests/test_predict_cli.py gives it one",
     "exporter=openvino": "a minute of conversion; tests/exporters",
     "exporter=litert": "a minute of conversion; tests/exporters",
     "checkpoint=model.xml": "the file of the command above; tests/test_export_cli.py uses exported files",
@@ -202,6 +208,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     (folder / "my_data" / "data.yaml").write_text("names: [cat, dog]\n")
     place(pictures[0], folder / "photos" / "a.jpg")
     place(pictures[1], folder / "photo.jpg")
+    film(folder / "clip.mp4")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MNV2DENSE_CACHE", str(cache))
         patch.chdir(folder)
@@ -241,6 +248,12 @@ def needs(
                 assert outcome.code == 0, outcome.err
 
     return lay
+
+
+def film(path: Path) -> None:
+    with VideoWriter(path, time_base=Fraction(1, 1000), rate=Fraction(10)) as video:
+        for number in range(3):
+            video.write(Frame(np.full((48, 64, 3), 80 * number, np.uint8), number, Fraction(number, 10)))
 
 
 def place(source: Path, target: Path) -> None:

@@ -1,20 +1,38 @@
-"""tools/predict.py: pictures in, drawn results and one json out."""
+"""tools/predict.py: pictures, a video or a camera in; drawn results, a json and a csv out."""
 
 from __future__ import annotations
 
+import io
+import logging
+import os
+import sys
+from contextlib import closing
+from fractions import Fraction
 from pathlib import Path
+from typing import Any, TextIO
 
-from omegaconf import DictConfig
-from rich.progress import Progress
+from omegaconf import DictConfig, ListConfig
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
-from mnv2dense.annotate import predict_pictures
+from mnv2dense.annotate import PICTURE_OUTPUTS, VIDEO_OUTPUTS, Annotator, Outcome
 from mnv2dense.cli.parts import model_of, plain_config, refuse_a_run, viewing_of
 from mnv2dense.cli.shell import CONSOLE, run_command
-from mnv2dense.data.pictures import list_pictures
 from mnv2dense.draw_masks import check_opacity
 from mnv2dense.predictor import Predictor
 from mnv2dense.run_folder import RunFolder
 from mnv2dense.scoring import device_of as device_of_model
+from mnv2dense.sources import CameraSource, PictureSource, Source, VideoSource, source_of
+from mnv2dense.tiles import Tiles
+from mnv2dense.video import CAMERA_TIME_BASE, VideoReader, camera_frames
+
+log = logging.getLogger(__name__)
+
+# What shells answer of a program that Ctrl-C ended.
+_INTERRUPTED = 130
+
+# Nobody knows how fast a camera will be read; it says how long the last frame lasts.
+_CAMERA_RATE = Fraction(10)
 
 
 def predict() -> None:
@@ -24,38 +42,111 @@ def predict() -> None:
 
 def _predict(config: DictConfig) -> None:
     plain = plain_config(config)
-    source = Path(config.source)
-    if not source.exists():
-        raise FileNotFoundError(f"source={config.source}: no such picture or folder (looked at {source.absolute()}).")
+    source = source_of(str(config.source), open_standard_input=_standard_input)
+    outputs = _outputs(config.outputs, source)
     check_opacity(config.opacity)
     if not isinstance(config.legend, bool):
         raise ValueError(f"legend={config.legend}: true or false is needed.")
-    test_time = viewing_of(config)
-    model = model_of(config, test_time)
-    threshold = config.threshold
-    if threshold is not None and not isinstance(threshold, int | float):
-        raise ValueError(f"threshold={threshold}: a number is needed; 0.3 is a good start.")
-    if threshold is None and model.task == "detection":
-        threshold = 0.3  # of a classifier the likeliest classes are shown, whatever their scores
-    predictor = Predictor(model, threshold=threshold, device=device_of_model(model), test_time=test_time)
-    pictures = list_pictures(source) if source.is_dir() else [source]
-    if not pictures:
-        raise ValueError(f"source={config.source}: the folder holds no pictures.")
+    if isinstance(config.batch_size, bool) or not isinstance(config.batch_size, int) or config.batch_size < 1:
+        raise ValueError(f"batch_size={config.batch_size}: a whole number of at least 1 is needed.")
+    reader = VideoReader(source.path) if isinstance(source, VideoSource) else None
+    predictor = _predictor(config)
     folder = RunFolder.create(config.run_dir, task="predict")
     refuse_a_run(folder, "Name another folder for the predictions.")
     folder.log_to_file()
     folder.write_config(plain)
     folder.write_environment()
-    with Progress(console=CONSOLE, transient=True) as bar:
-        job = bar.add_task("pictures", total=len(pictures))
-        failed = predict_pictures(
+    count = source.count if isinstance(source, PictureSource) else None if reader is None else reader.count
+    unit = "pictures" if isinstance(source, PictureSource) else "frames"
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Speed(unit),
+        TimeRemainingColumn(),
+        console=CONSOLE,
+        transient=True,
+    ) as bar:
+        job = bar.add_task(unit, total=count)
+        annotator = Annotator(
             predictor,
-            pictures,
             folder.path,
+            outputs=outputs,
             opacity=config.opacity,
             legend=config.legend,
+            # A camera's picture is wanted now, not with seven others.
+            batch_size=1 if isinstance(source, CameraSource) else config.batch_size,
             advance=lambda: bar.advance(job),
         )
-    print(folder.path)
-    if failed:
-        raise ValueError(f"{len(failed)} of {len(pictures)} pictures could not be read:\n" + "\n".join(failed.values()))
+        outcome = _annotate(annotator, source, reader)
+    _report(outcome, unit, folder.path)
+
+
+def _predictor(config: DictConfig) -> Predictor:
+    test_time = viewing_of(config)
+    tiles = None if config.tile is None else Tiles(size=config.tile, overlap=config.tile_overlap)
+    model = model_of(config, test_time)
+    threshold = config.threshold
+    if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, int | float)):
+        raise ValueError(f"threshold={threshold}: a number is needed; 0.3 is a good start.")
+    if threshold is None and model.task == "detection":
+        threshold = 0.3  # of a classifier the likeliest classes are shown, whatever their scores
+    return Predictor(model, threshold=threshold, device=device_of_model(model), test_time=test_time, tiles=tiles)
+
+
+def _outputs(given: Any, source: Source) -> tuple[str, ...]:  # noqa: ANN401 - whatever was typed
+    if given is None:
+        return PICTURE_OUTPUTS if isinstance(source, PictureSource) else VIDEO_OUTPUTS
+    if not isinstance(given, ListConfig) or not given or not set(given) <= set(PICTURE_OUTPUTS):
+        raise ValueError(
+            f"outputs={given}: a list of some of {', '.join(PICTURE_OUTPUTS)} is needed, as in [drawn,json]."
+        )
+    return tuple(given)
+
+
+def _standard_input() -> TextIO:
+    """A handle of our own: Python cannot end while another thread waits for a line of sys.stdin."""
+    try:
+        return os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8")
+    except io.UnsupportedOperation:  # a notebook's or a test's, which is no file
+        return sys.stdin
+
+
+def _annotate(annotator: Annotator, source: Source, reader: VideoReader | None) -> Outcome:
+    if isinstance(source, PictureSource):
+        return annotator.pictures(source.entries)
+    if reader is not None:
+        return annotator.video(reader, reader.path.name, time_base=reader.time_base, rate=reader.rate)
+    assert isinstance(source, CameraSource)
+    CONSOLE.print("Ctrl-C ends the recording.")
+    with closing(camera_frames(source.number)) as frames:
+        return annotator.video(
+            frames, f"webcam{source.number}", time_base=CAMERA_TIME_BASE, rate=_CAMERA_RATE, is_live=True
+        )
+
+
+def _report(outcome: Outcome, unit: str, folder: Path) -> None:
+    if outcome.stopped:
+        log.info("stopped; %s done: %d; what is in the folder is whole", unit, outcome.done)
+    print(folder)
+    if outcome.failed:
+        reasons = "\n".join(outcome.failed.values())
+        tried = outcome.done + len(outcome.failed)
+        raise ValueError(
+            f"{len(outcome.failed)} of {tried} pictures could not be read:\n{reasons}"
+            if unit == "pictures"
+            else reasons
+        )
+    if outcome.stopped:
+        sys.exit(_INTERRUPTED)
+
+
+class _Speed(ProgressColumn):
+    """Pictures or frames a second, of late."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:.1f} {self._unit}/s")
