@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mnv2dense import exported
-from mnv2dense.cli import export as _  # noqa: F401 - the module of that name is patched
+from mnv2dense.cli.export_options import EXPORTERS
 from mnv2dense.description import Description
 
 SUFFIX = ".fake"
@@ -70,8 +70,7 @@ def load(path: Path, *, threads: int | None = None) -> _Runtime:
 
 def install(patch: pytest.MonkeyPatch, *, runs: bool = True) -> None:
     """Let ``exporter=fake`` be known, and files that end in .fake where they ``runs`` here."""
-    command = sys.modules["mnv2dense.cli.export"]
-    patch.setitem(command.EXPORTERS, "fake", SUFFIX)
+    patch.setitem(EXPORTERS, "fake", SUFFIX)
     if runs:
         patch.setitem(exported.SUFFIXES, SUFFIX, "fake")
     else:

@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
-import inspect
 import logging
-import re
-import shutil
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 
 from mnv2dense.checkpoint import load_model
 from mnv2dense.cli.export_data import ExportData
+from mnv2dense.cli.export_options import EXPORTERS, ExportOptions, check_decisions, export_options
 from mnv2dense.cli.export_sensitivity import sensitivity_report
 from mnv2dense.cli.parts import plain_config, refuse_a_run
 from mnv2dense.cli.shell import CONSOLE, run_command
-from mnv2dense.description import PRECISIONS, Precision
+from mnv2dense.description import Precision
 from mnv2dense.divergence import LAYER_TOLERANCE, CutGraph, first_divergence
 from mnv2dense.export_report import ExportReport
-from mnv2dense.exported import SUFFIXES, ExportedModel, is_exported
+from mnv2dense.exported import ExportedModel, is_exported
 from mnv2dense.exporters.graph import ExportGraph
 from mnv2dense.parity import ParityError, Tolerance, compare, milliseconds, torch_threads
 from mnv2dense.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
-
-EXPORTERS = {module: suffix for suffix, module in SUFFIXES.items()} | {"coreml": ".mlpackage"}
-"""Module of :mod:`mnv2dense.exporters` -> suffix of its files. Core ML's run on Apple's systems alone."""
 
 # The search for the layer that diverges exports again and again, so it makes do with fewer pictures.
 _SEARCH_CALIBRATION, _SEARCH_PICTURES = 16, 4
@@ -48,34 +39,21 @@ def export() -> None:
     run_command("export", _export)
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What the command line asks for, checked."""
-
-    exporter: str
-    precision: Precision
-    size: tuple[int, int] | None
-    decided: bool
-    keep_float: list[str]
-    keep_worst: int  # layers by the sensitivity report, where keep_float names none
-    options: dict[str, Any]
-
-
 def _export(config: DictConfig) -> None:
     if is_exported(config.checkpoint):
         raise ValueError(f"checkpoint={config.checkpoint} is an exported file already; give what it was made of.")
-    asked = _asked(config, str(config.exporter))
+    asked = export_options(config)
     model = load_model(config.checkpoint, packages=config.packages)
-    _check_decisions(config, model.task)
+    check_decisions(config, model.task)
     graph = ExportGraph(model, decided=asked.decided, size=asked.size)
     config.task = model.task  # data and metrics go by it
     plain = plain_config(config)
-    tolerance = Tolerance.of(asked.precision, model.task, **plain["tolerance"])
+    tolerance = Tolerance.of(asked.precision, model.task, **asked.tolerance)
     data = ExportData(config, model, graph.size)
 
     folder = RunFolder.create(config.run_dir, task="export")
     refuse_a_run(folder, "Name another folder for the export.")
-    output = _output(config.output, folder.path, EXPORTERS[asked.exporter])
+    output = folder.path / f"model{EXPORTERS[asked.exporter]}" if config.output is None else Path(str(config.output))
     folder.log_to_file()
     folder.write_config(plain)
     folder.write_environment(seed=config.seed)
@@ -88,7 +66,7 @@ def _export(config: DictConfig) -> None:
     if config.sensitivity or asked.keep_worst:
         layers = sensitivity_report(graph, pictures, calibration, folder)
         keep_float = keep_float or layers.worst(asked.keep_worst)
-    write = _Writer(asked, calibration, keep_float=keep_float, license=str(config.license))
+    write = _Writer(asked, calibration, keep_float=keep_float, license=str(config.license or "unknown"))
     output.parent.mkdir(parents=True, exist_ok=True)
     # Under the name that it shall have there is never a file that failed, and an older one survives a failure.
     with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as made:
@@ -122,7 +100,7 @@ def _export(config: DictConfig) -> None:
                 f"{output} is refused: {'; '.join(report.failures)}. {report.diverges}. See {folder.path}/parity.json; "
                 f"{_NEXT_STEPS[asked.precision]}"
             )
-        _move(Path(made), output.parent)
+        _put_in_place(Path(made), output)
     print(output)
 
 
@@ -137,7 +115,9 @@ _NEXT_STEPS: dict[Precision, str] = {
 class _Writer:
     """The exporter with all that was asked of it: writes a graph, or one that was cut short, to a path."""
 
-    def __init__(self, asked: _Asked, calibration: list[Tensor] | None, *, keep_float: list[str], license: str) -> None:
+    def __init__(
+        self, asked: ExportOptions, calibration: list[Tensor] | None, *, keep_float: list[str], license: str
+    ) -> None:
         self._asked = asked
         self._calibration = calibration
         self._keep_float = keep_float
@@ -185,87 +165,15 @@ def _where(report: ExportReport, graph: ExportGraph, pictures: list[Tensor], wri
     return str(found)
 
 
-def _asked(config: DictConfig, exporter: str) -> _Asked:
-    _check_choice("exporter", exporter, list(EXPORTERS))
-    _check_choice("precision", str(config.precision), PRECISIONS)
-    _check_choice("nms", config.nms, [False, True, "node"])
-    _check_choice("labels", config.labels, [False, True])
-    if config.nms == "node" and exporter != "onnx":
-        raise ValueError(f"nms=node is ONNX's own operator, which {exporter} lacks; take nms=true.")
-    options = cast(dict[str, Any], OmegaConf.to_container(config.options, resolve=True))
-    parameters = inspect.signature(importlib.import_module(f"mnv2dense.exporters.{exporter}").export).parameters
-    own = {"graph", "path", "description", "calibration", "keep_float", "nms_node"}
-    for name in options:
-        if name in own or name not in parameters:
-            choices = ", ".join(sorted(parameters.keys() - own)) or "none"
-            raise ValueError(f"options.{name}: {exporter} has no such option; it has {choices}.")
-    if config.nms == "node":
-        options["nms_node"] = True
-    keep_float, keep_worst = _keep_float(config)
-    return _Asked(
-        exporter=exporter,
-        precision=cast(Precision, str(config.precision)),
-        size=_size(config.size),
-        decided=config.nms is True or config.labels,
-        keep_float=keep_float,
-        keep_worst=keep_worst,
-        options=options,
-    )
+def _put_in_place(made: Path, output: Path) -> None:
+    """Move all that was written beside each other to where it belongs.
 
-
-def _keep_float(config: DictConfig) -> tuple[list[str], int]:
-    """Names of modules, or how many the sensitivity report chooses."""
-    kept = config.keep_float
-    if not isinstance(kept, str):
-        names, worst = [str(name) for name in kept], 0
-    elif (found := re.fullmatch(r"auto:([1-9]\d*)", kept)) is not None:
-        names, worst = [], int(found[1])
-    else:
-        raise ValueError(
-            f"keep_float={kept}: give a list, as in keep_float=[backbone.stem], or auto:4 for the 4 worst."
-        )
-    if (config.sensitivity or worst) and (config.precision != "int8" or config.exporter == "coreml"):
-        key = "sensitivity=true" if config.sensitivity else f"keep_float={kept}"
-        raise ValueError(f"{key} tells what int8 activations cost: add precision=int8, and an exporter but coreml.")
-    return names, worst
-
-
-def _check_choice(key: str, value: object, choices: Sequence[object]) -> None:
-    if value in choices:
-        return
-    words = [str(choice).lower() if isinstance(choice, bool) else str(choice) for choice in choices]
-    close = difflib.get_close_matches(str(value).lower(), words, n=1)
-    meant = f"; did you mean {key}={close[0]}?" if close else "."
-    raise ValueError(f"{key}={value}: there is no such choice{meant} Choose from {', '.join(words)}.")
-
-
-def _check_decisions(config: DictConfig, task: str) -> None:
-    for key, own in (("nms", "detection"), ("labels", "segmentation")):
-        if config[key] is not False and task != own:
-            word = str(config[key]).lower()
-            raise ValueError(f"{key}={word} is for {own}, and this model is for {task}; leave {key} out.")
-
-
-def _size(size: Any) -> tuple[int, int] | None:  # noqa: ANN401
-    if size is None:
-        return None
-    sides = OmegaConf.to_container(size) if OmegaConf.is_config(size) else size
-    if not isinstance(sides, list) or [type(side) for side in sides] != [int, int] or min(sides) < 32:
-        raise ValueError(f"size={sides}: give height and width, 32 pixels or more, as in size=[320,320].")
-    return sides[0], sides[1]
-
-
-def _output(output: str | None, folder: Path, suffix: str) -> Path:
-    path = folder / f"model{suffix}" if output is None else Path(output)
-    if path.suffix.lower() != suffix:
-        raise ValueError(f"output={output}: such a file ends in {suffix}.")
-    return path
-
-
-def _move(made: Path, folder: Path) -> None:
-    """All that was written takes its place, a folder (Core ML's) as a whole."""
-    for path in sorted(made.iterdir()):
-        target = folder / path.name
-        if target.is_dir():
-            shutil.rmtree(target)
-        path.replace(target)
+    Of several files that belong together the named one goes last, and an older one of its name goes first: cut off in
+    between, there is none, and never one with weights or a description beside it that are another's.
+    """
+    companions = [path for path in made.iterdir() if path.name != output.name]
+    if output.is_dir() or (companions and output.exists()):
+        output.rename(made / "older")
+    for path in companions:
+        path.replace(output.parent / path.name)
+    (made / output.name).replace(output)

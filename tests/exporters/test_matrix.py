@@ -11,7 +11,7 @@ import torch
 
 from mnv2dense import load_model, ssdlite320_mobilenet_v2
 from mnv2dense.calibration import drawn_pictures, model_inputs
-from mnv2dense.cli.export import EXPORTERS
+from mnv2dense.cli.export_options import EXPORTERS
 from mnv2dense.data.shapes import draw_shapes
 from mnv2dense.exporters.graph import ExportGraph
 from tests.tiny import command
