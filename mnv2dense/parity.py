@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import statistics
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
@@ -38,6 +35,14 @@ _AGREEMENT: dict[Precision, dict[str, float]] = {
     "fp16": {"classification": 0.98, "segmentation": 0.98, "detection": 0.98},
     "int8": {"classification": 0.90, "segmentation": 0.95, "detection": 0.85},
 }
+
+
+# Of the answers that are not the model's commonest one. A file that says "background" of every pixel agrees on most of
+# them; of the others it agrees on none.
+_LEAST_UNCOMMON = 0.5
+
+# Fewer such answers than this, or than a hundredth of all, may be the doubtful ones, where any rounding decides.
+_FEWEST_UNCOMMON = 5
 
 
 class ParityError(ValueError):
@@ -106,6 +111,8 @@ class Parity:
         agreement: share of equal answers, 0..1; None where there is nothing to count, as with a detector that finds
             nothing.
         counted: of how many pictures, pixels or boxes.
+        uncommon_agreement: the same share where the model's answer is another class than its commonest; None where that
+            is too seldom to count, and of detectors.
     """
 
     task: str
@@ -113,6 +120,13 @@ class Parity:
     differences: tuple[Difference, ...]
     agreement: float | None
     counted: int
+    uncommon_agreement: float | None = None
+
+    def tells(self, tolerance: Tolerance) -> bool:
+        """Whether there was anything to judge the file by."""
+        if self.agreement is not None or tolerance.agreement == 0:
+            return True
+        return tolerance.difference is not None and bool(self.differences)
 
     def failures(self, tolerance: Tolerance) -> list[str]:
         """What is past the tolerance, each in a few words; nothing where the file may be used."""
@@ -129,6 +143,12 @@ class Parity:
             found.append(
                 f"{self.agreement:.1%} of {COUNTED[self.task]} agree, needed are {tolerance.agreement:.1%} "
                 f"({self.pictures} pictures)"
+            )
+        least = min(_LEAST_UNCOMMON, tolerance.agreement)
+        if self.uncommon_agreement is not None and self.uncommon_agreement < least:
+            found.append(
+                f"{self.uncommon_agreement:.1%} of {COUNTED[self.task]} agree outside the model's commonest class, "
+                f"needed are {least:.1%}"
             )
         return found
 
@@ -155,6 +175,7 @@ def compare(graph: ExportGraph, exported: ExportedModel, pictures: Sequence[Tens
     selection = exported.description.make_selection()
     spans = {name: _Span(name) for name in _numbers(form)}
     agreed = counted = 0
+    classes = _Classes(len(exported.class_names))
     for picture in pictures:
         size = (picture.shape[-2], picture.shape[-1])
         # The picture is its own original, so that the way back changes nothing.
@@ -173,14 +194,18 @@ def compare(graph: ExportGraph, exported: ExportedModel, pictures: Sequence[Tens
                     # ONNX's node for suppression wants classes before anchors.
                     turned = form == "nms_node" and name == "scores"
                     spans[name].add(tensor.mT if turned else tensor, named[name])
-        equal, of = _agreement(expected, answer)
+        if isinstance(expected, Detections):
+            equal, of = _same_boxes(expected, answer)
+        else:
+            equal, of = classes.add(_labels(expected), _labels(answer))
         agreed, counted = agreed + equal, counted + of
     return Parity(
         task=task,
         pictures=len(pictures),
-        differences=tuple(span.difference() for span in spans.values()),
+        differences=tuple(span.difference() for span in spans.values() if span.seen),
         agreement=agreed / counted if counted else None,
         counted=counted,
+        uncommon_agreement=classes.uncommon_agreement(),
     )
 
 
@@ -198,30 +223,6 @@ def pairs(first: Detections, second: Detections, *, iou: float = 0.5) -> list[tu
     return found
 
 
-@torch.no_grad()
-def milliseconds(run: Callable[[Tensor], object], picture: Tensor, *, seconds: float = 1.0) -> float:
-    """Median time of one picture through ``run``, after three runs to warm up; at most 30 runs or so many seconds."""
-    for _ in range(3):
-        run(picture)
-    times: list[float] = []
-    while len(times) < 30 and sum(times) < seconds:
-        start = time.perf_counter()
-        run(picture)
-        times.append(time.perf_counter() - start)
-    return 1000 * statistics.median(times)
-
-
-@contextmanager
-def torch_threads(count: int | None) -> Iterator[None]:
-    """Let torch use so many threads, as the runtime beside it does; None leaves it as it is."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 class _Span:
     """The largest difference of a tensor over all pictures, and the range of the model's values."""
 
@@ -229,6 +230,11 @@ class _Span:
         self.name = name
         self.largest = 0.0
         self.low, self.high = math.inf, -math.inf
+
+    @property
+    def seen(self) -> bool:
+        """Whether there was anything to add."""
+        return self.low <= self.high or math.isnan(self.largest)
 
     def add(self, ours: Tensor, theirs: Tensor) -> None:
         if ours.shape != theirs.shape:
@@ -246,18 +252,40 @@ class _Span:
         return Difference(self.name, self.largest, self.largest / span if span > 0 else self.largest)
 
 
+class _Classes:
+    """How often the model says each class, and how often the file says so too."""
+
+    def __init__(self, count: int) -> None:
+        self._said = torch.zeros(count, dtype=torch.long)
+        self._agreed = torch.zeros(count, dtype=torch.long)
+
+    def add(self, ours: Tensor, theirs: Tensor) -> tuple[int, int]:
+        """Count labels [N]; return how many of how many are equal."""
+        equal = ours[ours == theirs]
+        self._said += torch.bincount(ours, minlength=len(self._said))
+        self._agreed += torch.bincount(equal, minlength=len(self._agreed))
+        return len(equal), len(ours)
+
+    def uncommon_agreement(self) -> float | None:
+        uncommon = torch.arange(len(self._said)) != self._said.argmax()
+        said = int(self._said[uncommon].sum())
+        if said < max(_FEWEST_UNCOMMON, 0.01 * int(self._said.sum())):
+            return None
+        return int(self._agreed[uncommon].sum()) / said
+
+
+def _labels(answer: Classification | Segmentation) -> Tensor:
+    """Of the picture, or of each of its pixels."""
+    return answer.labels[:1] if isinstance(answer, Classification) else answer.labels.flatten()
+
+
 def _numbers(form: Outputs) -> list[str]:
     """The outputs that are numbers and not decisions."""
     return [name for name in OUTPUT_TENSORS[form] if name not in ("labels", "selected")]
 
 
-def _agreement(expected: Any, answer: Any) -> tuple[int, int]:  # noqa: ANN401 - a result of any task
-    """How many of how many answers are equal in one picture."""
-    if isinstance(expected, Classification):
-        return int(expected.labels[0] == answer.labels[0]), 1
-    if isinstance(expected, Segmentation):
-        return int((expected.labels == answer.labels).sum()), expected.labels.numel()
-    assert isinstance(expected, Detections)
+def _same_boxes(expected: Detections, answer: Detections) -> tuple[int, int]:
+    """How many of how many boxes that either shows the other has too."""
     found = total = 0
     for shown, others in ((expected, answer), (answer, expected)):
         wanted = shown.above(SHOWN_SCORE)

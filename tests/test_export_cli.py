@@ -19,7 +19,7 @@ from mnv2dense.exported import ExportedModel
 from mnv2dense.viewing import Viewing
 from tests import fake_exporter
 from tests.test_parity import model_for
-from tests.tiny import Outcome, command, pictures
+from tests.tiny import Outcome, command, pictures, tiny_model
 
 pytestmark = pytest.mark.usefixtures("place", "fake")
 
@@ -264,6 +264,18 @@ def test_int8_is_judged_by_its_answers(models: dict[str, Path], photos: Path) ->
     assert outcome.code == 2
     assert "of top-1 agree, needed are 90.0% (5 pictures)" in outcome.err
     assert "the first layer that diverges is head.classifier (error 2)" in outcome.err
+
+
+def test_an_int8_detector_is_not_judged_by_pictures_in_which_the_model_finds_nothing(photos: Path) -> None:
+    fresh = save_model(tiny_model(size=(64, 64)), Path("fresh.ckpt"))  # every score is near 1/4
+    options = ("precision=int8", "calibration=photos", "pictures=photos", "run_dir=run")
+    outcome = export(fresh, *options)
+    assert outcome.code == 2
+    assert "the model finds no box of score 0.3 or more in the 5 pictures from photos" in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert not Path("run/model.fake").exists()
+    assert export(fresh, *options, "tolerance.agreement=0").code == 0
+    assert "so agreement cannot be told" in Path("run/run.log").read_text()
 
 
 def test_the_layers_that_int8_hurts_most_are_listed_and_stay_in_float(models: dict[str, Path], photos: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from mnv2dense import DenseModel, Detections, deeplabv3_mobilenet_v2, mobilenet_
 from mnv2dense.divergence import CutGraph, first_divergence, layers
 from mnv2dense.exported import ExportedModel
 from mnv2dense.exporters.graph import ExportGraph
-from mnv2dense.parity import Difference, Parity, ParityError, Tolerance, compare, milliseconds, pairs, torch_threads
+from mnv2dense.parity import Difference, Parity, ParityError, Tolerance, _Classes, compare, pairs
 from tests import fake_exporter
 from tests.tiny import pictures, tiny_model
 
@@ -158,6 +160,54 @@ def test_a_detector_that_finds_nothing_can_tell_no_agreement(tmp_path: Path) -> 
     found = compare(graph, exported(graph, tmp_path), inputs(graph, 1))
     assert found.agreement is None
     assert found.failures(Tolerance.of("int8", "detection")) == []
+    assert not found.tells(Tolerance.of("int8", "detection"))
+    assert found.tells(Tolerance.of("int8", "detection", agreement=0.0))
+    assert found.tells(Tolerance.of("fp32", "detection"))  # by the numbers
+
+
+def test_boxes_that_no_file_and_no_model_selects_tell_nothing_at_any_precision(tmp_path: Path) -> None:
+    model = tiny_model(size=(64, 64))
+    model.head.selection = replace(model.head.selection, score_threshold=0.9)  # type: ignore[arg-type, type-var]
+    graph = ExportGraph(model, decided=True)
+    found = compare(graph, exported(graph, tmp_path), inputs(graph, 1))
+    assert found.differences == ()
+    assert not found.tells(Tolerance.of("fp32", "detection"))
+
+
+def says(*maps: Tensor) -> Callable[[Tensor], tuple[Tensor]]:
+    """Of one picture after the other, the classes of its pixels."""
+    left = iter(maps)
+    return lambda images: (next(left)[None],)
+
+
+def test_a_file_that_says_background_everywhere_is_refused_however_much_of_it_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = ExportGraph(model_for("segmentation"), decided=True)
+    file = exported(graph, tmp_path)
+    background = torch.zeros(65, 65, dtype=torch.uint8)
+    things = background.clone()
+    things[:10, :13], things[-1, -5:] = 2, 4  # 135 of 4,225 pixels, 3.2%
+    half = background.clone()
+    half[:10, :7] = 2
+    tolerance = Tolerance.of("int8", "segmentation")
+    said = []
+    for answer in (background, half, things):
+        monkeypatch.setattr(graph, "forward", says(things, background))
+        monkeypatch.setattr(file, "run", says(answer, background))
+        found = compare(graph, file, inputs(graph, 2))
+        assert found.agreement is not None
+        assert found.agreement > 0.98
+        said.append((found.uncommon_agreement, found.failures(tolerance)))
+    needed = "of pixels agree outside the model's commonest class, needed are 50.0%"
+    assert said == [(0.0, [f"0.0% {needed}"]), (70 / 135, []), (1.0, [])]
+
+
+@pytest.mark.parametrize(("uncommon", "agreement"), [(4, None), (5, 0.0)])
+def test_a_few_doubtful_answers_do_not_decide(uncommon: int, agreement: float | None) -> None:
+    counted = _Classes(3)
+    assert counted.add(tensor([1] * 100 + [0] * uncommon), tensor([1] * (100 + uncommon))) == (100, 100 + uncommon)
+    assert counted.uncommon_agreement() == agreement
 
 
 @pytest.mark.parametrize(
@@ -196,13 +246,3 @@ def test_no_pictures_cannot_be_compared_on(tmp_path: Path) -> None:
     graph = ExportGraph(model_for("classification"))
     with pytest.raises(ValueError, match="no pictures"):
         compare(graph, exported(graph, tmp_path), [])
-
-
-def test_the_median_is_of_many_runs_and_threads_are_put_back() -> None:
-    runs: list[Tensor] = []
-    before = torch.get_num_threads()
-    with torch_threads(1):
-        assert torch.get_num_threads() == 1
-        assert milliseconds(runs.append, pictures(1), seconds=0.01) < 10
-    assert len(runs) > 3
-    assert torch.get_num_threads() == before

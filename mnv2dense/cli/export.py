@@ -15,6 +15,7 @@ from mnv2dense.checkpoint import load_model
 from mnv2dense.cli.export_data import ExportData
 from mnv2dense.cli.export_options import EXPORTERS, ExportOptions, check_decisions, export_options
 from mnv2dense.cli.export_sensitivity import sensitivity_report
+from mnv2dense.cli.export_timing import milliseconds, torch_threads
 from mnv2dense.cli.parts import plain_config, refuse_a_run
 from mnv2dense.cli.shell import CONSOLE, run_command
 from mnv2dense.description import Precision
@@ -22,7 +23,7 @@ from mnv2dense.divergence import LAYER_TOLERANCE, CutGraph, first_divergence
 from mnv2dense.export_report import ExportReport
 from mnv2dense.exported import ExportedModel, is_exported
 from mnv2dense.exporters.graph import ExportGraph
-from mnv2dense.parity import ParityError, Tolerance, compare, milliseconds, torch_threads
+from mnv2dense.parity import SHOWN_SCORE, ParityError, Tolerance, compare
 from mnv2dense.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -145,8 +146,16 @@ def _compare(report: ExportReport, graph: ExportGraph, exported: ExportedModel, 
         report.torch_ms = milliseconds(graph, pictures[0])
         report.file_ms = milliseconds(exported.run, pictures[0])
     report.failures = report.parity.failures(report.tolerance)
+    if not report.failures and not report.parity.tells(report.tolerance):
+        raise ParityError(
+            f"{report.file} is refused: the model finds no box of score {SHOWN_SCORE} or more in the "
+            f"{len(pictures)} pictures from {report.pictures_from}, so nothing tells whether the file would. Name "
+            "pictures=FOLDER with what it looks for in them, or take the file unjudged with tolerance.agreement=0."
+        )
     if report.parity.agreement is None:
-        report.notes.append("The model finds no box of score 0.3 in these pictures, so agreement cannot be told.")
+        report.notes.append(
+            f"The model finds no box of score {SHOWN_SCORE} in these pictures, so agreement cannot be told."
+        )
 
 
 def _where(report: ExportReport, graph: ExportGraph, pictures: list[Tensor], write: _Writer) -> str:
