@@ -81,10 +81,11 @@ def export(
         content = _compacted(content)
         outside = _operators_outside_delegate(content)
     description = replace(description, extra={**description.extra, "operators_outside_delegate": outside})
-    with atomic_write(path) as file:
+    # Blocks end inside out: the json takes its name before the file does, and the old file never meets the new json.
+    with atomic_write(path) as file, atomic_write(path.with_name(f"{path.name}.json")) as notes:
         file.write(content)
-        with atomic_write(path.with_name(f"{path.name}.json")) as notes:
-            notes.write(description.to_json().encode())
+        notes.write(description.to_json().encode())
+        path.unlink(missing_ok=True)
     return path
 
 
