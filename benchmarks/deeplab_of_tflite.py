@@ -34,13 +34,16 @@ def main() -> None:
     parser.add_argument("--tflite", type=Path, required=True, help="the official int8 file")
     parser.add_argument("--weights", type=Path, required=True, help="the same network's weights, Hugging Face layout")
     parser.add_argument("--coco", type=Path, help="a COCO folder whose val2017 the file is scored on, as VOC's classes")
+    parser.add_argument("--resize", default="squash", choices=("squash", "letterbox"), help="how it is to get pictures")
     parser.add_argument("--output", type=Path, required=True, help="the checkpoint, .ckpt")
     arguments = parser.parse_args()
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(arguments.tflite), num_threads=2)
     interpreter.allocate_tensors()
-    print(save_model(with_folded(load_model(arguments.weights), convolutions(interpreter)), arguments.output))
+    model = with_folded(load_model(arguments.weights), convolutions(interpreter))
+    model.config["resize"] = arguments.resize
+    print(save_model(model, arguments.output))
     if arguments.coco:
         print(f"mIoU of {arguments.tflite.name}: {score(interpreter, arguments.coco):.4f}")
 

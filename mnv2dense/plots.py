@@ -128,6 +128,10 @@ def plot_confusion(counts: npt.NDArray[np.int64], class_names: Sequence[str], pa
     return _save(figure, path)
 
 
+# Told apart without colours too.
+_MARKERS = "osD^vP*"
+
+
 def plot_tradeoff(points: Sequence[tuple[str, float, float | None, float | None]], path: str | Path) -> Path:
     """Scores over latency on the left and over size on the right; without scores, latency over size alone.
 
@@ -141,17 +145,17 @@ def plot_tradeoff(points: Sequence[tuple[str, float, float | None, float | None]
     else:
         panels = [("size, MB", "latency, ms", 2, 1)]
     figure, axes = _figure(len(panels))
+    known: dict[int, Any] = {}
     for axis, (x, y, across, up) in zip(axes, panels, strict=True):
         _style(axis, title=f"{y.partition(',')[0].capitalize()} against {x.partition(',')[0]}", x=x, y=y)
         for k, point in enumerate(points):
             at = point[across], point[up]
-            if None in at:
-                continue
-            axis.scatter(*at, color=_hex(k), s=42)
-            axis.annotate(
-                _plain(Path(point[0]).name), at, xytext=(6, 4), textcoords="offset points", fontsize=8, color=INK
-            )
-        axis.margins(x=0.25, y=0.15)  # room for the names
+            if None not in at:
+                known[k] = axis.scatter(*at, color=_hex(k), marker=_MARKERS[k % len(_MARKERS)], s=56)
+        axis.margins(0.15)
+    # Beside the points, names of models as fast as each other would hide one another.
+    names = [_plain(Path(points[k][0]).name) for k in sorted(known)]
+    figure.legend([known[k] for k in sorted(known)], names, loc="outside right upper", frameon=False, labelcolor=INK)
     return _save(figure, path)
 
 
