@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mnv2dense.cli.benchmark import Row, _short_names, markdown
+from mnv2dense.cli.benchmark import Row, _names, _short_names, markdown
 from mnv2dense.contender import Contender
 from tests.tiny import command
 
@@ -47,6 +47,13 @@ def test_a_slip_is_answered_in_a_line(word: str, said: str) -> None:
     assert outcome.code == 2
     assert said in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_a_path_may_have_the_sign_that_a_score_follows() -> None:
+    Path("me@home").mkdir()
+    Path("me@home/model.onnx").touch()
+    names = ["me@home/model.onnx", "me@home/model.onnx@0.5"]
+    assert [_names([name]) for name in names] == [(names[:1], [None]), (names[:1], [0.5])]
 
 
 def test_a_process_that_dies_is_reported_not_waited_for(tmp_path: Path) -> None:

@@ -121,6 +121,7 @@ def report(folder: str | Path) -> dict[str, Any]:
             ["keep_float=stem"],
             "keep_float=stem: give a list, as in keep_float=[backbone.stem]",
         ),
+        ("classification", ["keep_float=[backbone.stm]"], "keep_float=backbone.stm: the model has no such module; did"),
         ("classification", ["keep_float=auto:0"], "keep_float=auto:0: give a list"),
         ("segmentation", [*SHAPES], "The model knows 5 classes (0, 1, 2, 3, ...), the data has 7"),
     ],

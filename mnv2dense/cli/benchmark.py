@@ -90,7 +90,8 @@ def _names(models: Any) -> tuple[list[str], list[float | None]]:  # noqa: ANN401
         )
     names, scores = [], []
     for model in map(str, models):
-        name, _, score = model.rpartition("@")
+        # A path may have an @ of its own.
+        name, _, score = ("", "", model) if Path(model).exists() else model.rpartition("@")
         try:
             scores.append(float(score) if name else None)
         except ValueError as error:

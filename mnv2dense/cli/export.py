@@ -22,7 +22,7 @@ from mnv2dense.description import Precision
 from mnv2dense.divergence import LAYER_TOLERANCE, CutGraph, first_divergence
 from mnv2dense.export_report import ExportReport
 from mnv2dense.exported import ExportedModel, is_exported
-from mnv2dense.exporters.graph import ExportGraph
+from mnv2dense.exporters.graph import ExportGraph, check_names
 from mnv2dense.parity import SHOWN_SCORE, ParityError, Tolerance, compare
 from mnv2dense.run_folder import RunFolder
 
@@ -47,6 +47,7 @@ def _export(config: DictConfig) -> None:
     model = load_model(config.checkpoint, packages=config.packages)
     check_decisions(config, model.task)
     graph = ExportGraph(model, decided=asked.decided, size=asked.size)
+    check_names(graph.model, asked.keep_float)
     config.task = model.task  # data and metrics go by it
     plain = plain_config(config)
     tolerance = Tolerance.of(asked.precision, model.task, **asked.tolerance)

@@ -16,7 +16,6 @@ Files run on Apple's systems alone, so elsewhere they can only be looked at: :fu
 
 from __future__ import annotations
 
-import difflib
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -30,7 +29,7 @@ from torch import Tensor, nn
 
 from mnv2dense.description import KEY, Description
 from mnv2dense.exporters.coreml_structure import INPUT, NETWORK, OUTPUT_TYPES, check, load_coremltools, quiet
-from mnv2dense.exporters.graph import ExportGraph
+from mnv2dense.exporters.graph import ExportGraph, check_names
 
 _NOTES = {
     "input": "an RGB picture of `size`; values 0..255 go in as they are, normalisation is inside",
@@ -63,6 +62,7 @@ def export(
     """
     if path.suffix != ".mlpackage":
         raise ValueError(f"{path}: Core ML opens folders that end in .mlpackage; name it so.")
+    check_names(graph.model, keep_float)
     kept = _parameters_of(graph, keep_float)
     ct = load_coremltools()
     notes = {"input": _NOTES["input"], "arithmetic": _NOTES[description.precision]}
@@ -171,12 +171,6 @@ def _with_int8_weights(ct: Any, program: torch.export.ExportedProgram, package: 
 
 def _parameters_of(graph: ExportGraph, modules: Sequence[str]) -> set[str]:
     """Names of the parameters of modules, as :class:`_PictureGraph` has them."""
-    known = {name for name, _ in graph.model.named_modules() if name}
-    for name in modules:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-            meant = f"did you mean {' or '.join(near)}?" if near else "see model.named_modules()."
-            raise ValueError(f"keep_float={name}: the model has no such module; {meant}")
     return {
         f"whole.model.{module}.{parameter}"
         for module in modules

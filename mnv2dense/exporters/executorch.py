@@ -12,7 +12,6 @@ float16 convolutions as float32, so the file would be no smaller.
 
 from __future__ import annotations
 
-import difflib
 import logging
 import warnings
 from collections import Counter
@@ -28,7 +27,7 @@ from torch import Tensor, nn
 from mnv2dense.atomic_file import atomic_write
 from mnv2dense.description import Description
 from mnv2dense.exporters.bias_correction import bias_corrected
-from mnv2dense.exporters.graph import ExportGraph
+from mnv2dense.exporters.graph import ExportGraph, check_names
 
 # Handing tensors over to a delegate costs more than a product gains; suppression would make two hundred such delegates.
 _NOT_ALONE = "aten::mul.Tensor"
@@ -69,7 +68,7 @@ def export(
         raise ValueError(
             "fp16: ExecuTorch's XNNPACK keeps such weights as float32, which gains nothing; take fp32 or int8."
         )
-    _check_names(graph.model, keep_float)
+    check_names(graph.model, keep_float)
     if description.precision == "int8" and not calibration:
         raise ValueError("int8 needs calibration pictures to take its ranges from, and there are none; name data=.")
     _require_packages()
@@ -173,14 +172,6 @@ def _network_without(keep_float: Sequence[str]) -> Callable[[torch.fx.Node], boo
         return inside and not any(path.startswith(kept) for path in modules)
 
     return check
-
-
-def _check_names(model: nn.Module, names: Sequence[str]) -> None:
-    known = [name for name, _ in model.named_modules() if name]
-    for name in names:
-        if name not in known:
-            near = ", ".join(difflib.get_close_matches(name, known, n=3, cutoff=0.4)) or ", ".join(known[:3])
-            raise ValueError(f"keep_float: the model has no module {name!r}; near to it are {near}.")
 
 
 def _require_packages() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import math
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import final
 
@@ -91,6 +93,20 @@ class ExportGraph(nn.Module):
             license=license,
             versions={"mnv2dense": _version("mnv2dense"), "torch": torch.__version__},
         )
+
+
+def check_names(model: nn.Module, keep_float: Sequence[str]) -> None:
+    """Whether a model has the modules that shall stay in float.
+
+    Raises:
+        ValueError: it lacks one; the message names those near to it.
+    """
+    known = [name for name, _ in model.named_modules() if name]
+    for name in keep_float:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+            meant = f"did you mean {' or '.join(near)}?" if near else "see model.named_modules()."
+            raise ValueError(f"keep_float={name}: the model has no such module; {meant}")
 
 
 def label_map(logits: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:

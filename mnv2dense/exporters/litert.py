@@ -13,7 +13,6 @@ in both.
 from __future__ import annotations
 
 import copy
-import difflib
 import logging
 import os
 import warnings
@@ -32,7 +31,7 @@ from torch.overrides import TorchFunctionMode
 from mnv2dense.atomic_file import atomic_write
 from mnv2dense.description import Description
 from mnv2dense.exporters.bias_correction import bias_corrected
-from mnv2dense.exporters.graph import ExportGraph
+from mnv2dense.exporters.graph import ExportGraph, check_names
 from mnv2dense.exporters.litert_int8 import marked, quantized
 from mnv2dense.standard_error import native_notes_held_back
 
@@ -65,7 +64,7 @@ def export(
     """
     if path.suffix != ".tflite":
         raise ValueError(f"{path}: LiteRT's files end in .tflite; name it so.")
-    _check_names(graph.model, keep_float)
+    check_names(graph.model, keep_float)
     if description.precision == "int8" and not calibration:
         raise ValueError("int8 needs calibration pictures to take its ranges from, and there are none; name data=.")
     _require_packages()
@@ -190,14 +189,6 @@ def _operators_outside_delegate(content: bytes) -> list[str]:
                 open_tensors += [tensor for tensor in operator["inputs"] if tensor not in inputs]
     names = Counter(operator["op_name"] for operator in own if operator["index"] not in inside)
     return [f"{name} x{count}" for name, count in names.most_common()]
-
-
-def _check_names(model: nn.Module, names: Sequence[str]) -> None:
-    known = [name for name, _ in model.named_modules() if name]
-    for name in names:
-        if name not in known:
-            near = ", ".join(difflib.get_close_matches(name, known, n=3, cutoff=0.4)) or ", ".join(known[:3])
-            raise ValueError(f"keep_float: the model has no module {name!r}; near to it are {near}.")
 
 
 def _require_packages() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import copy
-import difflib
 import importlib
 import logging
 import warnings
@@ -26,7 +25,7 @@ from torch import Tensor, nn
 
 from mnv2dense.atomic_file import atomic_write
 from mnv2dense.description import KEY, OUTPUT_TENSORS, Description
-from mnv2dense.exporters.graph import ExportGraph
+from mnv2dense.exporters.graph import ExportGraph, check_names
 from mnv2dense.exporters.onnx_int8 import INPUT, quantized
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def export(
         ImportError: onnx, onnxscript or, for int8, onnxruntime is not installed.
     """
     _check(graph, path, dynamic_size=dynamic_size, nms_node=nms_node)
-    _check_names(graph.model, keep_float)
+    check_names(graph.model, keep_float)
     int8 = description.precision == "int8"
     if int8 and not calibration:
         raise ValueError("precision=int8 needs calibration pictures; give a few dozen that the model could see.")
@@ -207,15 +206,6 @@ def _check(graph: ExportGraph, path: Path, *, dynamic_size: bool, nms_node: bool
             f"nms_node=true is for boxes before any suppression, and this graph gives {graph.outputs}: export a "
             "detector, without decisions in the graph."
         )
-
-
-def _check_names(model: nn.Module, names: Sequence[str]) -> None:
-    known = [name for name, _ in model.named_modules() if name]
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-            meant = f"did you mean {' or '.join(near)}?" if near else "see model.named_modules()."
-            raise ValueError(f"keep_float={name}: the model has no such module; {meant}")
 
 
 def _require_packages(*, int8: bool) -> None:

@@ -8,7 +8,6 @@ float32 always.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import io
 import logging
@@ -22,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mnv2dense.atomic_file import atomic_write
 from mnv2dense.description import KEY, Description
-from mnv2dense.exporters.graph import ExportGraph
+from mnv2dense.exporters.graph import ExportGraph, check_names
 
 INPUT = "images"
 """Name of the input."""
@@ -61,7 +60,7 @@ def export(
     """
     if path.suffix != ".xml":
         raise ValueError(f"{path}: OpenVINO files end in .xml, with a .bin beside them; name it so.")
-    _check_names(graph.model, keep_float)
+    check_names(graph.model, keep_float)
     int8 = description.precision == "int8"
     if int8 and not calibration:
         raise ValueError("precision=int8 needs calibration pictures; give a few dozen that the model could see.")
@@ -190,15 +189,6 @@ def _serialized(ov: Any, model: Any, *, half: bool) -> tuple[bytes, bytes]:  # n
 def _name(operator: Any) -> str:  # noqa: ANN401
     name: str = operator.get_friendly_name()
     return name
-
-
-def _check_names(model: nn.Module, names: Sequence[str]) -> None:
-    known = [name for name, _ in model.named_modules() if name]
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-            meant = f"did you mean {' or '.join(near)}?" if near else "see model.named_modules()."
-            raise ValueError(f"keep_float={name}: the model has no such module; {meant}")
 
 
 def _require_packages(*, int8: bool) -> Any:  # noqa: ANN401
