@@ -109,8 +109,8 @@ def _export(config: DictConfig) -> None:
 _NEXT_STEPS: dict[Precision, str] = {
     "fp32": "this is a fault of the exporter or the runtime, so try another version or another exporter.",
     "fp16": "keep it in fp32, or allow more with tolerance.agreement=.",
-    "int8": "keep layers in float with keep_float=[...] (sensitivity=true lists those that lose most), calibrate on more "
-    "pictures, or allow more with tolerance.agreement=.",
+    "int8": "keep layers in float with keep_float=[...] (sensitivity=true lists those that lose most), calibrate on "
+    "more pictures, or allow more with tolerance.agreement=.",
 }
 
 
