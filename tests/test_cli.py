@@ -142,7 +142,7 @@ def test_a_run_dir_that_may_not_be_written_to_is_refused(tmp_path: Path) -> None
         ("evaluate", ["checkpoint={run}", "device=gpu"], "device='gpu' is no device of torch; try cpu"),
         ("evaluate", ["checkpoint={run}", "treshold=0.3"], "treshold: there is no such option"),
         ("predict", ["checkpoint={run}"], "source is needed: add source=..."),
-        ("predict", ["checkpoint=nowhere", "source=."], "'nowhere' does not exist (looked at "),
+        ("predict", ["checkpoint=nowhere", "source={run}/samples.jpg"], "'nowhere' does not exist (looked at "),
         ("predict", ["checkpoint={run}", "source=nowhere"], "source=nowhere: no such file or folder (looked at "),
         ("predict", ["checkpoint={run}", "source=."], "source=.: the folder holds no pictures"),
         ("predict", ["checkpoint={run}", "source=.", "treshold=0.3"], "did you mean threshold?"),
