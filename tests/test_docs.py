@@ -90,7 +90,8 @@ SLOW: dict[str, tuple[str, ...]] = {
     "python tools/predict.py checkpoint=google/deeplabv3_mobilenet_v2_1.0_513 source=photos opacity=0.6 "
     "legend=true": (),
     f"python tools/export.py checkpoint={DETECTOR} exporter=onnx": (),
-    "python tools/export.py checkpoint=RUN exporter=onnx precision=int8 keep_float=auto:4": (),
+    # One epoch finds nothing, by which a file could be judged.
+    "python tools/export.py checkpoint=RUN exporter=onnx precision=int8 keep_float=auto:4": ("tolerance.agreement=0",),
 }
 """Run with -m slow."""
 
