@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path, PurePath
@@ -17,6 +17,7 @@ from mnv2dense.picture_input import is_address, pixels_of
 from mnv2dense.prediction_files import PredictionFiles
 from mnv2dense.predictor import BATCH_SIZE, Predictor
 from mnv2dense.side_threads import WriteBehind, read_ahead
+from mnv2dense.stop_signals import OneInterrupt
 from mnv2dense.types import Segmentation
 from mnv2dense.video import Frame, VideoError, VideoWriter
 
@@ -133,16 +134,16 @@ class Annotator:
                 place = {"file_name": name, "frame": frame.number, "time": round(float(frame.time), 6)}
                 yield _Item(frame.pixels, f"{stem}_{frame.number:06d}", place, frame)
 
-        with VideoWriter(self._folder / f"{stem}.mp4", time_base=time_base, rate=rate) as video:
+        video = VideoWriter(self._folder / f"{stem}.mp4", time_base=time_base, rate=rate)
 
-            def draw(item: _Item, drawn: npt.NDArray[np.uint8]) -> None:
-                assert item.frame is not None
-                video.write(item.frame._replace(pixels=drawn))
+        def draw(item: _Item, drawn: npt.NDArray[np.uint8]) -> None:
+            assert item.frame is not None
+            video.write(item.frame._replace(pixels=drawn))
 
-            try:
-                self._run(items(), draw, outcome, is_live=is_live)
-            except VideoError as error:  # damaged from some frame on; those before it are done
-                outcome.failed[name] = str(error)
+        try:
+            self._run(items(), draw, outcome, drawing=video, is_live=is_live)
+        except VideoError as error:  # damaged from some frame on; those before it are done
+            outcome.failed[name] = str(error)
         return outcome
 
     def _run(
@@ -151,10 +152,14 @@ class Annotator:
         draw: Callable[[_Item, npt.NDArray[np.uint8]], None],
         outcome: Outcome,
         *,
+        drawing: AbstractContextManager[Any] | None = None,
         is_live: bool = False,
     ) -> None:
+        """Read, predict and write all items; ``drawing`` is open meanwhile, and whole afterwards."""
         model = self._predictor.model
         with ExitStack() as stack:
+            interrupt = stack.enter_context(OneInterrupt())
+            stack.enter_context(nullcontext() if drawing is None else drawing)
             files = stack.enter_context(
                 PredictionFiles(
                     self._folder,
@@ -180,8 +185,9 @@ class Annotator:
             behind = stack.enter_context(WriteBehind(write))
             ahead = stack.enter_context(closing(read_ahead(items, newest=is_live)))
             try:
-                for work in self._predicted(ahead):
-                    behind.put(work)
+                with interrupt.work():
+                    for work in self._predicted(ahead):
+                        behind.put(work)
             except KeyboardInterrupt:
                 outcome.stopped = True
 

@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +15,11 @@ import torch
 from PIL import Image
 
 from mnv2dense import DeepLabV3Head, deeplabv3_mobilenet_v2
+from mnv2dense.annotate import Annotator
 from mnv2dense.checkpoint import save_model
-from tests.tiny import command
+from mnv2dense.predictor import Predictor
+from mnv2dense.video import Frame, VideoReader
+from tests.tiny import command, tiny_model
 
 pytestmark = pytest.mark.usefixtures("place")
 GRAY, GREEN = (90, 90, 90), (20, 160, 40)
@@ -67,3 +76,26 @@ def test_a_wrong_option_is_named_before_anything_is_loaded_or_written(option: st
     assert outcome.code == 2
     assert message in " ".join(outcome.err.split())
     assert not Path("out").exists()
+
+
+def test_ctrl_c_again_and_again_leaves_every_predicted_frame_in_all_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = 0
+
+    def slow_draw(pixels: npt.NDArray[np.uint8], *_: object, **__: object) -> npt.NDArray[np.uint8]:
+        nonlocal written
+        written += 1
+        os.kill(os.getpid(), signal.SIGINT)  # each frame that is written, also those that wait at the end
+        time.sleep(0.02)
+        return pixels
+
+    def frames() -> Iterator[Frame]:
+        yield from (Frame(np.zeros((32, 48, 3), np.uint8), number, Fraction(number, 25)) for number in range(1000))
+
+    monkeypatch.setattr("mnv2dense.annotate.draw_result", slow_draw)
+    annotator = Annotator(Predictor(tiny_model(3, size=(64, 64)), device="cpu"), Path(), outputs=("drawn", "json"))
+    outcome = annotator.video(frames(), "clip.mp4", time_base=Fraction(1, 25), rate=Fraction(25))
+    assert outcome.stopped
+    assert 1 <= written < 1000
+    assert outcome.done == written
+    assert len(json.loads(Path("predictions.json").read_text(encoding="utf-8"))["images"]) == written
+    assert len(list(VideoReader(Path("clip.mp4")))) == written
