@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, final
+from typing import IO, Any, Self, TextIO, final
 
 from mnv2dense.atomic_file import atomic_write
 from mnv2dense.results import PictureDetections
@@ -64,7 +64,7 @@ class PredictionFiles:
         ]
         self._images = _Rows(folder) if json else None
         self._annotations = _Rows(folder) if json and task == "detection" else None
-        self._table = (folder / "predictions.csv").open("w", encoding="utf-8", newline="") if csv else None
+        self._table = _open_table(folder / "predictions.csv") if csv else None
         if self._table is not None:
             self._lines = csv_module.writer(self._table, lineterminator="\n")
             self._lines.writerow(_PLACE_COLUMNS + _COLUMNS[task])
@@ -100,7 +100,7 @@ class PredictionFiles:
                 file.write(b'{"images": ')
                 self._images.move_to(file)
                 if self._annotations is not None:
-                    file.write(b', "categories": ' + json_module.dumps(self._categories, ensure_ascii=False).encode())
+                    file.write(b', "categories": ' + _to_json(self._categories))
                     file.write(b', "annotations": ')
                     self._annotations.move_to(file)
                 file.write(b"}\n")
@@ -115,7 +115,7 @@ class _Rows:
         self.count = 0
 
     def add(self, row: Row) -> None:
-        self._file.write((b",\n" if self.count else b"\n") + json_module.dumps(row, ensure_ascii=False).encode())
+        self._file.write((b",\n" if self.count else b"\n") + _to_json(row))
         self.count += 1
 
     def move_to(self, file: IO[bytes]) -> None:
@@ -124,6 +124,18 @@ class _Rows:
             self._file.seek(0)
             shutil.copyfileobj(self._file, file)
             file.write(b"]")
+
+
+# Names of files need not be UTF-8; Python has lone surrogates for their other bytes, which only an escape can spell.
+_UNSPEAKABLE = "backslashreplace"
+
+
+def _to_json(value: Any) -> bytes:  # noqa: ANN401 - whatever json knows
+    return json_module.dumps(value, ensure_ascii=False).encode(errors=_UNSPEAKABLE)
+
+
+def _open_table(path: Path) -> TextIO:
+    return path.open("w", encoding="utf-8", errors=_UNSPEAKABLE, newline="")
 
 
 def _of_picture(found: Result) -> Row:

@@ -13,7 +13,28 @@ from typing import TextIO, final
 from mnv2dense.data.pictures import PICTURE_SUFFIXES, list_pictures
 from mnv2dense.picture_input import is_address
 
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"})
+VIDEO_SUFFIXES = frozenset(
+    {
+        ".3gp",
+        ".avi",
+        ".flv",
+        ".h264",
+        ".h265",
+        ".hevc",
+        ".m2ts",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".ogv",
+        ".ts",
+        ".webm",
+        ".wmv",
+    }
+)
 LIST_SUFFIX = ".txt"
 STANDARD_INPUT = "-"
 
@@ -107,7 +128,7 @@ def _of_file(path: Path) -> Source:
     if suffix != LIST_SUFFIX:
         return PictureSource([path], 1)
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             entries = list(_lines(file))
     except UnicodeDecodeError as error:
         raise ValueError(f"source={path}: a list of paths, one a line, in UTF-8 is needed ({error}).") from error

@@ -184,6 +184,18 @@ def test_a_list_on_standard_input(detector: Path, monkeypatch: pytest.MonkeyPatc
     assert [image["file_name"] for image in predictions()["images"]] == ["photo.png", "photo.png"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have names in Unicode alone")
+def test_a_name_that_is_not_utf_8_stops_nothing(detector: Path) -> None:
+    Path("photos").mkdir()
+    for name in ("caf\udce9.png", "z.png"):  # "café" as Latin-1 wrote it
+        Image.new("RGB", (80, 60), (30, 90, 200)).save(f"photos/{name}")
+    outcome = predict(f"checkpoint={detector}", "source=photos", "threshold=0.05")
+    assert outcome.code == 0, outcome.err
+    assert [image["file_name"] for image in predictions()["images"]] == ["caf\udce9.png", "z.png"]
+    assert {row["file_name"] for row in rows()} <= {r"caf\udce9.png", "z.png"}
+    assert Path("out/caf\udce9.jpg").is_file()
+
+
 def test_the_csv_of_a_classifier_lists_the_likeliest_classes() -> None:
     names = tuple(f"class {number}" for number in range(7))
     model: DenseModel = mobilenet_v2_classifier(class_names=names, width_mult=0.35, size=(32, 32)).eval()

@@ -57,6 +57,11 @@ def test_standard_input_is_read_line_by_line() -> None:
     assert lines.readline() == "\n"  # the rest waits until it is asked for
 
 
+def test_a_list_may_begin_with_the_mark_that_windows_puts_before_utf_8() -> None:
+    Path("list.txt").write_text("photos/b.JPG\n", encoding="utf-8-sig")
+    assert entries(source_of("list.txt")) == ["photos/b.JPG"]
+
+
 def test_what_exists_is_not_taken_for_a_pattern() -> None:
     Image.new("RGB", (4, 4)).save("a[1].png")
     assert entries(source_of("a[1].png")) == ["a[1].png"]

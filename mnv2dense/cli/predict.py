@@ -107,7 +107,8 @@ def _outputs(given: Any, source: Source) -> tuple[str, ...]:  # noqa: ANN401 - w
 def _standard_input() -> TextIO:
     """A handle of our own: Python cannot end while another thread waits for a line of sys.stdin."""
     try:
-        return os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8")
+        # Names of files need not be UTF-8; whatever their bytes are, they are found again.
+        return os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8-sig", errors="surrogateescape")
     except io.UnsupportedOperation:  # a notebook's or a test's, which is no file
         return sys.stdin
 
