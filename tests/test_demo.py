@@ -155,6 +155,23 @@ def test_a_checkpoint_and_an_exported_file_give_the_same_page(photos: Path, tmp_
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (".", "build=.: the folder holds other files, some of which the page might replace; name a new or empty one"),
+        ("README.md", "build=README.md: a file; name a folder for the page."),
+    ],
+)
+def test_a_page_replaces_nobodys_files(build: str, message: str) -> None:
+    Path("README.md").write_text("mine", encoding="utf-8")
+    outcome = command("demo", f"build={build}")
+    assert outcome.code == 2
+    assert message in " ".join(outcome.err.split())
+    assert [path.name for path in Path().iterdir()] == ["README.md"]
+    assert Path("README.md").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["precision=fp8"], "precision=fp8: choose from fp32, fp16, int8."),

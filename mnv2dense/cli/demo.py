@@ -75,6 +75,19 @@ def _check(plain: dict[str, Any]) -> None:
         raise ValueError(f"size={size}: give height and width, as in size=[320,320].")
     if plain["samples"] is not None and not Path(plain["samples"]).is_dir():
         raise NotADirectoryError(f"samples={plain['samples']}: no such folder of pictures.")
+    if plain["build"] is not None:
+        _check_build(Path(plain["build"]))
+
+
+def _check_build(folder: Path) -> None:
+    """A page has an index.html and a README.md; so have other folders, whose owners want theirs back."""
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"build={folder}: a file; name a folder for the page.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "model.json").is_file():
+        raise FileExistsError(
+            f"build={folder}: the folder holds other files, some of which the page might replace; name a new or empty "
+            "one, or one with an earlier page."
+        )
 
 
 def _write(folder: Path, plain: dict[str, Any], runtime: Path) -> Path:
