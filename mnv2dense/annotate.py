@@ -84,7 +84,7 @@ class Annotator:
         self._batch_size = batch_size
         self._advance = advance
 
-    def pictures(self, entries: Iterable[str | Path]) -> Outcome:
+    def pictures(self, entries: Iterable[str | Path], *, folder: Path | None = None) -> Outcome:
         """Draw each picture as ``<name>.jpg``, its labels as ``labels/<name>.png``.
 
         A second picture of the same name becomes ``<name>_2``. Those that cannot be read are told in the outcome, and
@@ -92,6 +92,8 @@ class Annotator:
 
         Args:
             entries: paths, or http(s) addresses.
+            folder: that all of them are in; the json's ``file_name`` is relative to it, else the entry as it is, so
+                that no two pictures have the same.
         """
         outcome = Outcome()
         names = _Names()
@@ -104,9 +106,8 @@ class Annotator:
                     outcome.failed[str(entry)] = str(error)
                     self._advance()
                     continue
-                name = _file_name(entry)
-                stem = names.free(PurePath(name).stem)
-                yield _Item(pixels, stem, {"file_name": name})
+                name = str(entry) if folder is None else Path(entry).relative_to(folder).as_posix()
+                yield _Item(pixels, names.free(_stem(entry)), {"file_name": name})
 
         def draw(item: _Item, drawn: npt.NDArray[np.uint8]) -> None:
             save_picture(drawn, self._folder / f"{item.stem}.jpg")
@@ -228,10 +229,10 @@ class _Names:
         return name
 
 
-def _file_name(entry: str | Path) -> str:
-    """The last part of a path or address; an address may end in none."""
+def _stem(entry: str | Path) -> str:
+    """The last part of a path or address, without its suffix; an address may end in none."""
     if isinstance(entry, str) and is_address(entry):
         from urllib.parse import unquote, urlsplit
 
-        return PurePath(unquote(urlsplit(entry).path)).name or "picture"
-    return PurePath(entry).name
+        return PurePath(unquote(urlsplit(entry).path)).stem or "picture"
+    return PurePath(entry).stem

@@ -52,10 +52,12 @@ class PictureSource:
     Attributes:
         entries: paths and http(s) addresses; taken one by one.
         count: how many there are; None of a list that is still being written.
+        folder: that all of them are in, where the source is one or a picture of it.
     """
 
     entries: Iterable[str | Path]
     count: int | None
+    folder: Path | None = None
 
 
 @final
@@ -118,7 +120,7 @@ def _of_folder(folder: Path) -> PictureSource:
             f"source={folder}: the folder holds no pictures. Those in its folders are found by '{folder}/**/*.jpg'; "
             "a video is given by its own path."
         )
-    return PictureSource(pictures, len(pictures))
+    return PictureSource(pictures, len(pictures), folder)
 
 
 def _of_file(path: Path) -> Source:
@@ -126,7 +128,7 @@ def _of_file(path: Path) -> Source:
     if suffix in VIDEO_SUFFIXES:
         return VideoSource(path)
     if suffix != LIST_SUFFIX:
-        return PictureSource([path], 1)
+        return PictureSource([path], 1, path.parent)
     try:
         with path.open(encoding="utf-8-sig") as file:
             entries = list(_lines(file))

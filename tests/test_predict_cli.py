@@ -181,7 +181,7 @@ def test_a_list_on_standard_input(detector: Path, monkeypatch: pytest.MonkeyPatc
     assert "1 of 3 pictures could not be read:" in outcome.err
     assert "nowhere.jpg" in outcome.err
     assert {path.name for path in Path("out").glob("*.jpg")} == {"photo.jpg", "photo_2.jpg"}
-    assert [image["file_name"] for image in predictions()["images"]] == ["photo.png", "photo.png"]
+    assert [image["file_name"] for image in predictions()["images"]] == ["a/photo.png", "b/photo.png"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have names in Unicode alone")

@@ -115,7 +115,7 @@ def _standard_input() -> TextIO:
 
 def _annotate(annotator: Annotator, source: Source, reader: VideoReader | None) -> Outcome:
     if isinstance(source, PictureSource):
-        return annotator.pictures(source.entries)
+        return annotator.pictures(source.entries, folder=source.folder)
     if reader is not None:
         return annotator.video(reader, reader.path.name, time_base=reader.time_base, rate=reader.rate)
     assert isinstance(source, CameraSource)
