@@ -22,10 +22,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mnv2dense import DenseModel, load_model
-from mnv2dense.checkpoint import save_model
-from mnv2dense.data.coco_masks import CocoMasks
-from mnv2dense.data.pictures import read_picture
-from mnv2dense.geometry import resize
+from mnv2dense.models.checkpoint import save_model
+from mnv2dense.data.datasets.coco_masks import CocoMasks
+from mnv2dense.io.reading import read_picture
+from mnv2dense.ops.resize import resize
 
 
 def main() -> None:

@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mnv2dense.architectures import ssdlite320_mobilenet_v2
-from mnv2dense.geometry import Fit, infos
+from mnv2dense.models.architectures import ssdlite320_mobilenet_v2
+from mnv2dense.ops.resize import Fit, infos
 from mnv2dense.losses import MultiBoxLoss
-from mnv2dense.predictor import Predictor
+from mnv2dense.inference.predictor import Predictor
 from mnv2dense.types import Batch
 
 MAX_BOXES = 100

@@ -2,7 +2,7 @@
 
     python benchmarks/split_inference.py --threads 1 2
 
-Activations are followed from making to release (mnv2dense.peak_memory); beside that stands what torch's own allocator
+Activations are followed from making to release (mnv2dense.costs.activation_memory); beside that stands what torch's own allocator
 gave out at most, workspaces of kernels included, weights and the uint8 picture not. Runs take turns, so that a busy
 machine slows all of them alike, and a latency is the first decile, as other work only ever adds. With ``--device cuda``
 both precisions are timed; on a CPU float16 is not, as few have instructions for it.
@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from mnv2dense.architectures import mobilenet_v2_classifier
-from mnv2dense.complexity import complexity
-from mnv2dense.model import DenseModel
-from mnv2dense.predictor import Predictor
-from mnv2dense.split import memory_bound, split_inference
+from mnv2dense.models.architectures import mobilenet_v2_classifier
+from mnv2dense.costs.complexity import complexity
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.inference.predictor import Predictor
+from mnv2dense.costs.split import memory_bound, split_inference
 
 
 def main() -> None:

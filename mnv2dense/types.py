@@ -65,7 +65,7 @@ class Sample(NamedTuple):
 class Infos(NamedTuple):
     """Per picture, the way back from the model's input to the original picture.
 
-    ``model_xy = original_xy * scales + offsets``; :mod:`mnv2dense.geometry` makes and inverts it.
+    ``model_xy = original_xy * scales + offsets``; :mod:`mnv2dense.ops.resize` makes and inverts it.
 
     Attributes:
         image_ids: int64 [B].
@@ -103,7 +103,7 @@ class BoxPredictions(NamedTuple):
     """What a box head says of every anchor, before any decision; what box losses take.
 
     Attributes:
-        deltas: [B, A, 4], encoded offsets from ``anchors`` (:func:`mnv2dense.boxes.encode`).
+        deltas: [B, A, 4], encoded offsets from ``anchors`` (:func:`mnv2dense.ops.boxes.encode`).
         logits: [B, A, K + 1] with the background first where scores are a softmax, [B, A, K] where sigmoids.
         anchors: [A, 4], xyxy in pixels of the model's input.
     """

@@ -10,20 +10,20 @@ import pytest
 import torch
 
 from mnv2dense import ClassifierHead, MobileNetV2, MultiBoxLoss, SigmoidFocalLoss, SSDLiteHead
-from mnv2dense.data.coco import CocoDetection
-from mnv2dense.data.image_folder import ImageFolder
+from mnv2dense.data.datasets.coco import CocoDetection
+from mnv2dense.data.datasets.image_folder import ImageFolder
 from mnv2dense.data.module import DataModule
-from mnv2dense.data.shape_crops import ShapeCrops
-from mnv2dense.data.shapes import Shapes, draw_shapes
-from mnv2dense.data.voc import VocDetection
-from mnv2dense.data.yolo import YoloDetection
-from mnv2dense.geometry import ResizeMode
+from mnv2dense.data.shapes.classification import ShapeCrops
+from mnv2dense.data.shapes.detection import Shapes, draw_shapes
+from mnv2dense.data.datasets.voc import VocDetection
+from mnv2dense.data.datasets.yolo import YoloDetection
+from mnv2dense.ops.resize import ResizeMode
 from mnv2dense.metrics.accuracy import Accuracy
 from mnv2dense.metrics.coco_map import CocoMeanAP
 from mnv2dense.metrics.mean_iou import MeanIoU
-from mnv2dense.predictor import Predictor
+from mnv2dense.inference.predictor import Predictor
 from mnv2dense.types import Backbone, Dataset, Detections, Head, Loss, Metric
-from tests.tiny import batch_of, pictures, tiny_model
+from tests.helpers.tiny import batch_of, pictures, tiny_model
 
 
 @pytest.fixture(scope="module")

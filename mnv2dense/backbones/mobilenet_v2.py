@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mnv2dense.backbones.blocks import Bottleneck, ConvNormAct, InvertedResidual, Padding, Shortcut
-from mnv2dense.layout import FEATURE_NAMES, layout
+from mnv2dense.backbones.layout import FEATURE_NAMES, layout
 from mnv2dense.pretrained import Pretrained, read_pretrained
 from mnv2dense.types import FeatureInfo
 

@@ -15,11 +15,11 @@ from rich.table import Table
 
 from mnv2dense.cli.parts import plain_config, refuse_a_run
 from mnv2dense.cli.shell import CONSOLE, run_command
-from mnv2dense.contender import Contender
-from mnv2dense.data.pictures import list_pictures
-from mnv2dense.draw import save_picture
-from mnv2dense.plots import plot_tradeoff
-from mnv2dense.run_folder import RunFolder
+from mnv2dense.evaluation.benchmark_worker import Contender
+from mnv2dense.io.reading import list_pictures
+from mnv2dense.visualization.draw import save_picture
+from mnv2dense.visualization.plots import plot_tradeoff
+from mnv2dense.reporting.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _picture(given: str | None, folder: Path) -> Path:
         return found[0].absolute()
     import numpy as np
 
-    from mnv2dense.data.shape_pictures import draw_picture
+    from mnv2dense.data.shapes.drawing import draw_picture
 
     drawn = folder / "picture.jpg"
     save_picture(draw_picture(np.random.default_rng(0), 480)[0], drawn)

@@ -12,16 +12,16 @@ from typing import Any, cast
 from omegaconf import DictConfig
 from torch import Tensor
 
-from mnv2dense.calibration import drawn_pictures, model_inputs, pictures_of_folder
-from mnv2dense.checkpoint import load_model
+from mnv2dense.export.calibration import drawn_pictures, model_inputs, pictures_of_folder
+from mnv2dense.models.checkpoint import load_model
 from mnv2dense.cli.parts import plain_config
 from mnv2dense.cli.shell import run_command
-from mnv2dense.demo_page import write_page
-from mnv2dense.demo_server import DemoServer
-from mnv2dense.description import PRECISIONS, Description, Precision
-from mnv2dense.exported import ExportedModel, is_exported
-from mnv2dense.exporters.graph import ExportGraph
-from mnv2dense.onnxruntime_web import runtime_folder
+from mnv2dense.demo.build import write_page
+from mnv2dense.demo.server import DemoServer
+from mnv2dense.runtimes.metadata import PRECISIONS, Description, Precision
+from mnv2dense.runtimes.exported_model import ExportedModel, is_exported
+from mnv2dense.export.graph import ExportGraph
+from mnv2dense.demo.onnxruntime_web import runtime_folder
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ def _model(folder: Path, plain: dict[str, Any]) -> tuple[Path, Description]:
             if plain[key] != default:
                 raise ValueError(f"{key}={plain[key]} changes the model, and an exported file is fixed.")
         return Path(checkpoint), ExportedModel(checkpoint, threads=1).description
-    from mnv2dense.exporters.onnx import export
+    from mnv2dense.export.formats.onnx import export
 
     precision = cast(Precision, plain["precision"])
     model = load_model(checkpoint, packages=plain["packages"])

@@ -11,20 +11,20 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from mnv2dense.checkpoint import load_model
+from mnv2dense.models.checkpoint import load_model
 from mnv2dense.cli.export_data import ExportData
 from mnv2dense.cli.export_options import EXPORTERS, ExportOptions, check_decisions, export_options
 from mnv2dense.cli.export_sensitivity import sensitivity_report
-from mnv2dense.cli.export_timing import milliseconds, torch_threads
+from mnv2dense.utils.timing import milliseconds, torch_threads
 from mnv2dense.cli.parts import plain_config, refuse_a_run
 from mnv2dense.cli.shell import CONSOLE, run_command
-from mnv2dense.description import Precision
-from mnv2dense.divergence import LAYER_TOLERANCE, CutGraph, first_divergence
-from mnv2dense.export_report import ExportReport
-from mnv2dense.exported import ExportedModel, is_exported
-from mnv2dense.exporters.graph import ExportGraph, check_names
-from mnv2dense.parity import SHOWN_SCORE, ParityError, Tolerance, compare
-from mnv2dense.run_folder import RunFolder
+from mnv2dense.runtimes.metadata import Precision
+from mnv2dense.export.layer_bisect import LAYER_TOLERANCE, CutGraph, first_divergence
+from mnv2dense.export.report import ExportReport
+from mnv2dense.runtimes.exported_model import ExportedModel, is_exported
+from mnv2dense.export.graph import ExportGraph, check_names
+from mnv2dense.export.parity import SHOWN_SCORE, ParityError, Tolerance, compare
+from mnv2dense.reporting.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class _Writer:
         self._calibration = calibration
         self._keep_float = keep_float
         self._license = license
-        self._export = importlib.import_module(f"mnv2dense.exporters.{asked.exporter}").export
+        self._export = importlib.import_module(f"mnv2dense.export.formats.{asked.exporter}").export
 
     def __call__(self, graph: ExportGraph | CutGraph, path: Path) -> Path:
         calibration, options = self._calibration, self._asked.options

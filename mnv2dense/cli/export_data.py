@@ -11,15 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 from rich.progress import Progress
 from torch import Tensor
 
-from mnv2dense.calibration import Picture, drawn_pictures, model_inputs, pictures_of_dataset, pictures_of_folder
+from mnv2dense.export.calibration import Picture, drawn_pictures, model_inputs, pictures_of_dataset, pictures_of_folder
 from mnv2dense.cli.parts import data_module
 from mnv2dense.cli.shell import CONSOLE
 from mnv2dense.data.module import DataModule
-from mnv2dense.exported import ExportedModel
-from mnv2dense.model import DenseModel
-from mnv2dense.preflight import check_classes
-from mnv2dense.scoring import metric_of, score
-from mnv2dense.trusted_config import trained_config, trusted_part
+from mnv2dense.runtimes.exported_model import ExportedModel
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.training.preflight import check_classes
+from mnv2dense.evaluation.score import metric_of, score
+from mnv2dense.reporting.run_config import trained_config, trusted_part
 from mnv2dense.types import Metric
 
 log = logging.getLogger(__name__)

@@ -14,11 +14,11 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from mnv2dense.description import PRECISIONS, Precision
-from mnv2dense.exported import SUFFIXES
+from mnv2dense.runtimes.metadata import PRECISIONS, Precision
+from mnv2dense.runtimes.exported_model import SUFFIXES
 
 EXPORTERS = {module: suffix for suffix, module in SUFFIXES.items()} | {"coreml": ".mlpackage"}
-"""Module of :mod:`mnv2dense.exporters` -> suffix of its files. Core ML's run on Apple's systems alone."""
+"""Module of :mod:`mnv2dense.export.formats` -> suffix of its files. Core ML's run on Apple's systems alone."""
 
 # What every exporter is given; its other parameters are its own options.
 _GIVEN = ("graph", "path", "description", "calibration", "keep_float", "nms_node")
@@ -32,14 +32,14 @@ class ExportOptions:
     """Of one export.
 
     Attributes:
-        exporter: module of :mod:`mnv2dense.exporters`.
+        exporter: module of :mod:`mnv2dense.export.formats`.
         precision: of the file.
         size: (height, width) of its input, pixels; None is the model's own.
         decided: whether boxes are suppressed, or classes of pixels chosen, inside the file.
         keep_float: names of modules that stay in float at int8.
         keep_worst: how many layers of the sensitivity report stay in float, where ``keep_float`` names none.
         options: of the exporter alone.
-        tolerance: what :meth:`mnv2dense.parity.Tolerance.of` takes by name.
+        tolerance: what :meth:`mnv2dense.export.parity.Tolerance.of` takes by name.
     """
 
     exporter: str
@@ -150,7 +150,7 @@ def _own_options(config: DictConfig, exporter: str) -> dict[str, Any]:
     if not isinstance(config.options, DictConfig):
         raise ValueError(f"options={config.options}: they are set one by one, as in +options.dynamic_size=true.")
     options = cast(dict[str, Any], OmegaConf.to_container(config.options, resolve=True))
-    parameters = inspect.signature(importlib.import_module(f"mnv2dense.exporters.{exporter}").export).parameters
+    parameters = inspect.signature(importlib.import_module(f"mnv2dense.export.formats.{exporter}").export).parameters
     for name, value in options.items():
         if name in _GIVEN or name not in parameters:
             choices = ", ".join(sorted(parameters.keys() - _GIVEN)) or "none"

@@ -9,10 +9,10 @@ from rich.progress import Progress
 from torch import Tensor
 
 from mnv2dense.cli.shell import CONSOLE
-from mnv2dense.exporters.graph import ExportGraph
-from mnv2dense.int8_simulation import int8_layers
-from mnv2dense.run_folder import RunFolder
-from mnv2dense.sensitivity import SensitivityReport, sensitivity
+from mnv2dense.export.graph import ExportGraph
+from mnv2dense.quantization.int8 import int8_layers
+from mnv2dense.reporting.run_folder import RunFolder
+from mnv2dense.export.sensitivity import SensitivityReport, sensitivity
 
 log = logging.getLogger(__name__)
 

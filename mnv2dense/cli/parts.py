@@ -11,23 +11,23 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import Progress
 
-from mnv2dense.checkpoint import load_model
+from mnv2dense.models.checkpoint import load_model
 from mnv2dense.cli.shell import CONSOLE
 from mnv2dense.data.module import Augment, DataModule
-from mnv2dense.exported import ExportedModel, is_exported
-from mnv2dense.model import DenseModel
-from mnv2dense.picture_ranking import PictureRanking, RankedPicture
-from mnv2dense.predictor import check_file_options
-from mnv2dense.run_facts import facts_of
-from mnv2dense.run_folder import RunFolder, is_first_process
-from mnv2dense.run_report import write_report
-from mnv2dense.scoring import anchor_bound, draw_pictures, report, score, table
-from mnv2dense.scoring import device_of as device_of_model
+from mnv2dense.runtimes.exported_model import ExportedModel, is_exported
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.metrics.image_ranking import PictureRanking, RankedPicture
+from mnv2dense.inference.predictor import check_file_options
+from mnv2dense.reporting.facts import facts_of
+from mnv2dense.reporting.run_folder import RunFolder, is_first_process
+from mnv2dense.reporting.report import write_report
+from mnv2dense.evaluation.score import anchor_bound, draw_pictures, report, score, table
+from mnv2dense.evaluation.score import device_of as device_of_model
 from mnv2dense.types import Metric
-from mnv2dense.viewing import Viewing, check_segmentation, with_output_stride
+from mnv2dense.inference.tta import Viewing, check_segmentation, with_output_stride
 
 if TYPE_CHECKING:
-    from mnv2dense.draw import Picture
+    from mnv2dense.visualization.draw import Picture
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ def score_and_report(
         test_time: how a segmentation model looks at pictures; None looks as it was trained to.
 
     Raises:
-        ValueError: what :func:`mnv2dense.scoring.score` finds wrong.
+        ValueError: what :func:`mnv2dense.evaluation.score.score` finds wrong.
     """
     device = device_of_model(model)
     if isinstance(model, DenseModel):

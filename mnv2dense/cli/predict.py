@@ -15,16 +15,16 @@ from omegaconf import DictConfig, ListConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from mnv2dense.annotate import PICTURE_OUTPUTS, VIDEO_OUTPUTS, Annotator, Outcome
+from mnv2dense.inference.prediction_writer import PICTURE_OUTPUTS, VIDEO_OUTPUTS, Annotator, Outcome
 from mnv2dense.cli.parts import model_of, plain_config, refuse_a_run, viewing_of
 from mnv2dense.cli.shell import CONSOLE, run_command
-from mnv2dense.draw_masks import check_opacity
-from mnv2dense.predictor import Predictor
-from mnv2dense.run_folder import RunFolder
-from mnv2dense.scoring import device_of as device_of_model
-from mnv2dense.sources import CameraSource, PictureSource, Source, VideoSource, source_of
-from mnv2dense.tiles import Tiles
-from mnv2dense.video import CAMERA_TIME_BASE, VideoReader, camera_frames
+from mnv2dense.visualization.masks import check_opacity
+from mnv2dense.inference.predictor import Predictor
+from mnv2dense.reporting.run_folder import RunFolder
+from mnv2dense.evaluation.score import device_of as device_of_model
+from mnv2dense.io.sources import CameraSource, PictureSource, Source, VideoSource, source_of
+from mnv2dense.inference.tiles import Tiles
+from mnv2dense.io.video import CAMERA_TIME_BASE, VideoReader, camera_frames
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mnv2dense.geometry import Fit, ResizeMode, boxes_to_input, infos, resize, resize_mask
+from mnv2dense.ops.resize import Fit, ResizeMode, boxes_to_input, infos, resize, resize_mask
 from mnv2dense.types import IGNORE_LABEL, PADDING_LABEL, Batch, Sample
 
 _log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from mnv2dense.data.collate import Item, collate, prepare
 from mnv2dense.data.sampler import Draw, EpochSampler, seed_of
-from mnv2dense.geometry import RESIZE_MODES, ResizeMode
+from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
 from mnv2dense.types import Batch, BoxDataset, Dataset, Sample
 
 Augment = Callable[[Sample, int], Sample]
@@ -39,7 +39,7 @@ class DataModule(pl.LightningDataModule):
         val: data set to score on, or a function that makes it; None where there is none.
         augment: (sample, seed) -> sample, for training only; None changes nothing.
         size: (height, width) of the model's input, pixels.
-        resize: see :data:`mnv2dense.geometry.ResizeMode`.
+        resize: see :data:`mnv2dense.ops.resize.ResizeMode`.
         batch_size: pictures per process and step.
         num_workers: loader processes per process; None takes the cores of this machine divided by the
             processes on it, 8 at most; 0 loads in the main process.

@@ -7,7 +7,7 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from mnv2dense.selection import ClassSelection
+from mnv2dense.ops.postprocess import ClassSelection
 from mnv2dense.types import Classification, FeatureInfo, Infos
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnv2dense.selection import PixelSelection
+from mnv2dense.ops.postprocess import PixelSelection
 from mnv2dense.types import FeatureInfo, Infos, PixelLogits, Segmentation
 
 # Dilations of the 3x3 branches at output stride 16; at 8 a map is twice as fine, and so are they (Chen et al. 2017).

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnv2dense.anchors import anchors_per_cell, default_boxes, map_sizes
-from mnv2dense.boxes import clip, decode
-from mnv2dense.selection import BoxSelection
+from mnv2dense.ops.anchors import anchors_per_cell, default_boxes, map_sizes
+from mnv2dense.ops.boxes import clip, decode
+from mnv2dense.ops.postprocess import BoxSelection
 from mnv2dense.types import BoxPredictions, Detections, FeatureInfo, Infos, ScoredBoxes
 
 # A sigmoid's prior: each anchor starts at this probability of each class, or the sum over thousands of background

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mnv2dense.losses.box_term import check_threshold, matched
-from mnv2dense.matching import IGNORED
+from mnv2dense.ops.matching import IGNORED
 from mnv2dense.types import Batch, BoxPredictions
 
 
@@ -24,7 +24,7 @@ class SigmoidFocalLoss:
     Args:
         alpha: weight of "is this class" against 1 - alpha of "is not", 0..1.
         gamma: how quickly easy answers stop to count; 0 is plain cross-entropy.
-        threshold: least IoU, 0..1, at which an anchor follows a truth; see :func:`mnv2dense.matching.match`.
+        threshold: least IoU, 0..1, at which an anchor follows a truth; see :func:`mnv2dense.ops.matching.match`.
         class_weight: factor of the classification term.
         box_weight: factor of the box term.
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mnv2dense.losses.box_term import check_threshold, matched
-from mnv2dense.matching import BACKGROUND
+from mnv2dense.ops.matching import BACKGROUND
 from mnv2dense.types import Batch, BoxPredictions
 
 
@@ -21,7 +21,7 @@ class MultiBoxLoss:
     Both terms are sums over the batch divided by its number of matched anchors; computed in float32.
 
     Args:
-        threshold: least IoU, 0..1, at which an anchor follows a truth; see :func:`mnv2dense.matching.match`.
+        threshold: least IoU, 0..1, at which an anchor follows a truth; see :func:`mnv2dense.ops.matching.match`.
         negatives_per_positive: background anchors kept for each matched one of the same picture.
         min_negatives: kept at least, so that pictures without objects teach too.
         class_weight: factor of the classification term.

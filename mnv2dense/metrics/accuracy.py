@@ -10,8 +10,8 @@ from typing import ClassVar, final
 import torch
 from torch import distributed
 
-from mnv2dense.picture_ranking import PictureScore
-from mnv2dense.plots import plot_confusion
+from mnv2dense.metrics.image_ranking import PictureScore
+from mnv2dense.visualization.plots import plot_confusion
 from mnv2dense.types import Batch, Classification, Dataset
 
 

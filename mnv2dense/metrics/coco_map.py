@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import distributed
 
-from mnv2dense.metrics.picture_f1 import SHOWN_SCORE, picture_f1
-from mnv2dense.plots import plot_precision_recall
+from mnv2dense.metrics.image_f1 import SHOWN_SCORE, picture_f1
+from mnv2dense.visualization.plots import plot_precision_recall
 from mnv2dense.types import BoxDataset
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from mnv2dense.picture_ranking import PictureScore
+    from mnv2dense.metrics.image_ranking import PictureScore
     from mnv2dense.types import Batch, Dataset, Detections
 
     FloatArray = npt.NDArray[np.float64]
@@ -188,7 +188,7 @@ class CocoMeanAP:
             self._results.setdefault(image_id, found_rows)
 
     def picture_score(self, image_id: int) -> PictureScore | None:
-        """How well the boxes of one picture went, see :func:`mnv2dense.metrics.picture_f1.picture_f1`."""
+        """How well the boxes of one picture went, see :func:`mnv2dense.metrics.image_f1.picture_f1`."""
         return picture_f1(self._results[image_id], self._objects[image_id])
 
     def compute(self) -> dict[str, float]:

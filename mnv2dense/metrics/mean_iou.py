@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import distributed
 
-from mnv2dense.picture_ranking import PictureScore
-from mnv2dense.plots import plot_confusion
+from mnv2dense.metrics.image_ranking import PictureScore
+from mnv2dense.visualization.plots import plot_confusion
 from mnv2dense.types import IGNORE_INDEX, Batch, Dataset, MaskDataset, Segmentation
 
 Counts = npt.NDArray[np.int64]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mnv2dense.layout import Layout, layout, width_and_depth
+from mnv2dense.backbones.layout import Layout, layout, width_and_depth
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Of ImageNet's pictures scaled to 0..1; what torchvision and timm subtract."""

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from mnv2dense.class_lists import VOC_MASK_CLASSES, voc_palette
-from mnv2dense.layout import layout, scaled_channels
+from mnv2dense.backbones.layout import layout, scaled_channels
 from mnv2dense.pretrained.contents import Pretrained, architecture_of, classifier_config, renamed
 from mnv2dense.pretrained.entries import Entries
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
-from mnv2dense.cache_folder import cache_folder
-from mnv2dense.download import DownloadError, download
+from mnv2dense.utils.cache import cache_folder
+from mnv2dense.utils.download import DownloadError, download
 from mnv2dense.pretrained.tensor_files import WEIGHT_SUFFIXES
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mnv2dense.checkpoint_file import ENTRY, FORMAT, CheckpointError, find_checkpoint, read_checkpoint
+from mnv2dense.pretrained.checkpoint_file import ENTRY, FORMAT, CheckpointError, find_checkpoint, read_checkpoint
 from mnv2dense.pretrained.contents import Pretrained
 from mnv2dense.pretrained.own_folder import read_own_folder
 
@@ -51,7 +51,7 @@ def recognises(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def from_tensors(tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str], path: Path) -> Pretrained:
-    """What :func:`mnv2dense.weights_out.save_safetensors` wrote.
+    """What :func:`mnv2dense.models.convert.save_safetensors` wrote.
 
     Args:
         tensors: of a model, or of a backbone alone.

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mnv2dense.checkpoint_file import ENTRY, FORMAT, CheckpointError
+from mnv2dense.pretrained.checkpoint_file import ENTRY, FORMAT, CheckpointError
 from mnv2dense.pretrained.tensor_files import read_safetensors
 
 

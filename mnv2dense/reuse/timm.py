@@ -9,7 +9,7 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from mnv2dense.backbones.mobilenet_v2 import mobilenet_v2
-from mnv2dense.layout import layout
+from mnv2dense.backbones.layout import layout
 
 # What timm taps, shallowest first.
 _FEATURES = ("stride2", "stride4", "stride8", "stride16", "last_bottleneck")

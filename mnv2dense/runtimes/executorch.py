@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mnv2dense.description import OUTPUT_TENSORS, Description
+from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Description
 
 
 @final
 class ExecutorchRuntime:
-    """A loaded .pte; see :class:`mnv2dense.exported.Runtime`."""
+    """A loaded .pte; see :class:`mnv2dense.runtimes.exported_model.Runtime`."""
 
     batch: int | None = 1
 

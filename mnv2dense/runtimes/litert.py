@@ -8,15 +8,15 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.description import OUTPUT_TENSORS, Description
-from mnv2dense.standard_error import native_notes_held_back
+from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Description
+from mnv2dense.utils.native_stderr import native_notes_held_back
 
 _INPUT = "images"
 
 
 @final
 class LitertRuntime:
-    """A loaded .tflite; see :class:`mnv2dense.exported.Runtime`. Not for several threads at a time."""
+    """A loaded .tflite; see :class:`mnv2dense.runtimes.exported_model.Runtime`. Not for several threads at a time."""
 
     batch: int | None = 1
 

@@ -8,12 +8,12 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.description import KEY, OUTPUT_TENSORS, Description
+from mnv2dense.runtimes.metadata import KEY, OUTPUT_TENSORS, Description
 
 
 @final
 class OnnxRuntime:
-    """A loaded file; see :class:`mnv2dense.exported.Runtime`. It takes any number of pictures at a time."""
+    """A loaded file; see :class:`mnv2dense.runtimes.exported_model.Runtime`. It takes any number of pictures at a time."""
 
     batch: int | None = None
 

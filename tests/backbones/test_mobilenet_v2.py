@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mnv2dense.backbones.mobilenet_v2 import MobileNetV2, mobilenet_v2
-from mnv2dense.layout import FEATURE_NAMES, scaled_channels
+from mnv2dense.backbones.layout import FEATURE_NAMES, scaled_channels
 from mnv2dense.types import FeatureInfo
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from mnv2dense.data.module import DataModule
-from mnv2dense.ema import EMA
-from mnv2dense.saving import BestAndLast
+from mnv2dense.training.ema import EMA
+from mnv2dense.training.checkpointing import BestAndLast
 from mnv2dense.types import Sample
-from tests.toy_run import Once, ToyTask, toy_trainer
+from tests.helpers.toy_run import Once, ToyTask, toy_trainer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),

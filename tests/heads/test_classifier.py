@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mnv2dense import ClassifierHead, mobilenet_v2_classifier
-from mnv2dense.geometry import fit, infos
+from mnv2dense.ops.resize import fit, infos
 from mnv2dense.types import Classification, FeatureInfo
 
 INFO = {"last_conv": FeatureInfo(channels=4, stride=32)}

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mnv2dense import DeepLabV3Head, deeplabv3_mobilenet_v2
-from mnv2dense.complexity import complexity
-from mnv2dense.geometry import ResizeMode, fit, infos
+from mnv2dense.costs.complexity import complexity
+from mnv2dense.ops.resize import ResizeMode, fit, infos
 from mnv2dense.types import FeatureInfo, PixelLogits
 
 DEEP = {"last_bottleneck": FeatureInfo(channels=8, stride=16)}

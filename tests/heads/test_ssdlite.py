@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mnv2dense.architectures import ssdlite320_mobilenet_v2
-from mnv2dense.complexity import complexity
+from mnv2dense.models.architectures import ssdlite320_mobilenet_v2
+from mnv2dense.costs.complexity import complexity
 from mnv2dense.heads.ssdlite import SSDLiteHead, _per_anchor
 from mnv2dense.types import BoxPredictions, FeatureInfo, Infos, ScoredBoxes
 

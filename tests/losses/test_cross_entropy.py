@@ -7,7 +7,7 @@ import torch
 
 from mnv2dense.losses.cross_entropy import CrossEntropyLoss
 from mnv2dense.types import Batch
-from tests.tiny import batch_of, pictures
+from tests.helpers.tiny import batch_of, pictures
 
 
 def batch(*labels: int) -> Batch:

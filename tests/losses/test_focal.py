@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, tensor
 
-from mnv2dense.anchors import default_boxes
-from mnv2dense.boxes import encode
+from mnv2dense.ops.anchors import default_boxes
+from mnv2dense.ops.boxes import encode
 from mnv2dense.losses import SigmoidFocalLoss
-from mnv2dense.matching import IGNORED
+from mnv2dense.ops.matching import IGNORED
 from mnv2dense.types import IGNORE_LABEL, PADDING_LABEL, Batch, BoxPredictions
-from tests.test_matching import make_batch, match_one_picture, random_truth
+from tests.ops.test_matching import make_batch, match_one_picture, random_truth
 
 _ANCHORS = tensor([[0.0, 0.0, 10.0, 10.0], [20.0, 0.0, 30.0, 10.0]])
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn, tensor
 
 from mnv2dense.losses import LovaszSoftmax
-from tests.losses.masks import CLASSES, MaskLossRules, at_mask_size, batch, random_logits, random_masks
+from tests.helpers.loss_masks import CLASSES, MaskLossRules, at_mask_size, batch, random_logits, random_masks
 
 
 class TestRules(MaskLossRules):

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn, tensor
 
 from mnv2dense.losses import PixelCrossEntropy
-from tests.losses.masks import MaskLossRules, at_mask_size, batch, random_logits, random_masks
+from tests.helpers.loss_masks import MaskLossRules, at_mask_size, batch, random_logits, random_masks
 
 
 class TestRules(MaskLossRules):

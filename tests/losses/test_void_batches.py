@@ -11,7 +11,7 @@ from torch import nn
 
 from mnv2dense import deeplabv3_mobilenet_v2
 from mnv2dense.losses import DiceLoss, LossSum, LovaszSoftmax, OhemCrossEntropy, PixelCrossEntropy
-from tests.losses.masks import batch
+from tests.helpers.loss_masks import batch
 
 LOSSES = {
     "cross_entropy": lambda: PixelCrossEntropy(class_weights=[1, 2, 3]),

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from mnv2dense import load_model, mobilenet_v2, mobilenet_v2_classifier
-from mnv2dense.layout import FEATURE_NAMES
+from mnv2dense.backbones.layout import FEATURE_NAMES
 from mnv2dense.pretrained.huggingface import has_width
-from mnv2dense.weights_out import to_huggingface
-from tests.pretrained.peers import SIZES, differences, randomised, relative_difference
+from mnv2dense.models.convert import to_huggingface
+from tests.helpers.peers import SIZES, differences, randomised, relative_difference
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the peer's own
 

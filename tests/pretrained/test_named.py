@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mnv2dense.download import DownloadError, WrongHashError
+from mnv2dense.utils.download import DownloadError, WrongHashError
 from mnv2dense.pretrained import named
 from mnv2dense.pretrained.named import PUBLISHED, names, resolve
-from tests.fake_hub import TOKEN, FakeHub, serving_hub
-from tests.file_server import FileServer, serving
+from tests.helpers.fake_hub import TOKEN, FakeHub, serving_hub
+from tests.helpers.file_server import FileServer, serving
 
 CONTENT = b"tensors" * 1000
 

@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import save_file
 
 from mnv2dense import mobilenet_v2, mobilenet_v2_classifier, save_model
-from mnv2dense.checkpoint_file import CheckpointError
+from mnv2dense.pretrained.checkpoint_file import CheckpointError
 from mnv2dense.pretrained import read_pretrained
-from mnv2dense.weights_out import save_safetensors
-from tests.tiny import tiny_model
+from mnv2dense.models.convert import save_safetensors
+from tests.helpers.tiny import tiny_model
 
 
 @pytest.mark.parametrize("name", ["model.ckpt", "model.pt", "runs/one/checkpoints/best.ckpt"])

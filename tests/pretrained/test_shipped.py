@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import mnv2dense
-from mnv2dense.data.shapes import Shapes
+from mnv2dense.data.shapes.detection import Shapes
 from mnv2dense.pretrained.named import SHIPPED
 
 pytestmark = pytest.mark.usefixtures("place")

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mnv2dense import load_model, mobilenet_v2, mobilenet_v2_classifier
-from mnv2dense.layout import FEATURE_NAMES
-from tests.pretrained.peers import SIZES, differences, randomised, relative_difference
+from mnv2dense.backbones.layout import FEATURE_NAMES
+from tests.helpers.peers import SIZES, differences, randomised, relative_difference
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the peer's own
 

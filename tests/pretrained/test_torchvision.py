@@ -8,8 +8,8 @@ import torchvision
 from torch import nn
 
 from mnv2dense import mobilenet_v2, mobilenet_v2_classifier
-from mnv2dense.layout import FEATURE_NAMES
-from tests.pretrained.peers import SIZES, differences, randomised, relative_difference
+from mnv2dense.backbones.layout import FEATURE_NAMES
+from tests.helpers.peers import SIZES, differences, randomised, relative_difference
 
 PLACES = {
     "stride2": "features.1",

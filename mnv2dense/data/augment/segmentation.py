@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.data.augment.colour import Photometric
-from mnv2dense.geometry import PAD_VALUE
+from mnv2dense.ops.resize import PAD_VALUE
 from mnv2dense.types import IGNORE_INDEX, Sample
 
 

@@ -1,0 +1,159 @@
+"""What a model costs: parameters, multiply-adds and memory for activations, layer by layer and in total."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from mnv2dense.models.fuse import fold_batch_norms
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.costs.activation_memory import ActivationMemory
+
+if TYPE_CHECKING:
+    from torch.utils.flop_counter import FlopCounterMode
+
+
+class Layer(NamedTuple):
+    """One convolution with the batch norm and activation behind it, or one other layer.
+
+    Attributes:
+        name: its path in the model.
+        shape: of what it gives for one picture; of the first tensor, where it gives several.
+        parameters: trainable or not, buffers left out.
+        multiply_adds: of its convolutions and matrix products.
+        output_bytes: of what it gives.
+        peak_activation_bytes: the most that is alive at once while it runs, whoever holds it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    parameters: int
+    multiply_adds: int
+    output_bytes: int
+    peak_activation_bytes: int
+
+
+class Complexity(NamedTuple):
+    """Costs of one picture.
+
+    Attributes:
+        parameters: trainable or not, buffers left out.
+        multiply_adds: of convolutions and matrix products, the paper's MAdds; half of what others call FLOPs.
+        peak_activation_bytes: the most memory that activations take at once as :class:`mnv2dense.Predictor` runs the
+            model: batch norms folded, forward and decode, eager. Weights do not count, nor does the input picture,
+            which belongs to the caller; its normalised copy does.
+        norm_parameters: those of ``parameters`` that are batch norm's and that folding removes.
+        layers: in the order they run. What is computed between layers (shortcuts, pooling) is in the totals alone.
+    """
+
+    parameters: int
+    multiply_adds: int
+    peak_activation_bytes: int
+    norm_parameters: int
+    layers: tuple[Layer, ...]
+
+
+def complexity(model: nn.Module, size: tuple[int, int], *, dtype: torch.dtype = torch.float32) -> Complexity:
+    """Costs of one picture of ``size`` (height, width), counted while a copy of the model runs.
+
+    The copy has no weights and computes nothing (torch's ``meta`` device), so this takes a moment and gives the same
+    numbers everywhere. A part that cannot run so, because what it does hangs on values, is run for real. The model
+    itself stays as it is.
+
+    Args:
+        model: a :class:`mnv2dense.DenseModel`, which takes a uint8 picture, or a backbone, which takes a float one.
+        size: (height, width) of the picture, pixels.
+        dtype: of weights and activations; of the costs, bytes alone depend on it.
+    """
+    folded = fold_batch_norms(copy.deepcopy(model).eval()).to(dtype)
+    try:
+        costs = _observe(folded.to("meta").to(memory_format=torch.channels_last), size, dtype)
+    except RuntimeError:  # also NotImplementedError: values were asked for
+        folded = fold_batch_norms(copy.deepcopy(model).eval()).to(dtype)
+        costs = _observe(folded.to(memory_format=torch.channels_last), size, dtype)
+    # Folding gave the convolutions biases and took the batch norms away: parameters are the model's own. Those of a
+    # layer that runs twice are counted where it runs first.
+    own = {layer.name: _parameters(model.get_submodule(layer.name)) for layer in costs.layers}
+    return costs._replace(
+        parameters=_parameters(model),
+        norm_parameters=sum(_parameters(m) for m in model.modules() if isinstance(m, nn.BatchNorm2d)),
+        layers=tuple(layer._replace(parameters=own.pop(layer.name, 0)) for layer in costs.layers),
+    )
+
+
+def _observe(model: nn.Module, size: tuple[int, int], dtype: torch.dtype) -> Complexity:
+    from torch.utils.flop_counter import FlopCounterMode  # where there is triton, this imports it
+
+    known = [*model.parameters(), *model.buffers()]
+    picture = torch.zeros(
+        1, 3, *size, dtype=torch.uint8 if isinstance(model, DenseModel) else dtype, device=known[0].device
+    )
+    memory = ActivationMemory([*known, picture])
+    counter = FlopCounterMode(display=False, custom_mapping=_IN_PLACE)
+    layers: list[Layer] = []
+    with ExitStack() as hooks:
+        for name, module in _layers(model):
+            for handle in _watch(name, module, layers, memory, counter):
+                hooks.callback(handle.remove)
+        with torch.no_grad(), counter, memory:
+            if isinstance(model, DenseModel):
+                model.decode(model(picture), size)
+            else:
+                model(picture)
+    return Complexity(0, counter.get_total_flops() // 2, memory.peak, 0, tuple(layers))
+
+
+def _product(out: torch.Size, left: torch.Size, right: torch.Size, **_: object) -> int:
+    return 2 * left.numel() * right[-1]
+
+
+# The counter knows these products, but not by the names that accumulate in place, as split inference has them do.
+_IN_PLACE = {torch.ops.aten.addmm_: _product, torch.ops.aten.baddbmm_: _product}
+
+
+def _watch(
+    name: str, module: nn.Module, layers: list[Layer], memory: ActivationMemory, counter: FlopCounterMode
+) -> tuple[Any, Any]:
+    flops_before = 0
+
+    def begin(_module: nn.Module, _inputs: object) -> None:
+        nonlocal flops_before
+        flops_before = counter.get_total_flops()
+        memory.open_window()
+
+    def end(_module: nn.Module, _inputs: object, output: object) -> None:
+        tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+        layers.append(
+            Layer(
+                name=name,
+                shape=tuple(tensors[0].shape) if tensors else (),
+                parameters=0,
+                multiply_adds=(counter.get_total_flops() - flops_before) // 2,
+                output_bytes=sum(tensor.nbytes for tensor in tensors),
+                peak_activation_bytes=memory.window_peak,
+            )
+        )
+
+    return module.register_forward_pre_hook(begin), module.register_forward_hook(end)
+
+
+def _layers(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """What gets a row: a plain layer, and plain layers held by a Sequential or by a module with own parameters."""
+    children = dict(module.named_children())
+    together = isinstance(module, nn.Sequential) or bool(module._parameters)
+    if path and (not children or (together and not any(list(child.children()) for child in children.values()))):
+        if not isinstance(module, nn.Identity):
+            yield path, module
+        return
+    for name, child in children.items():
+        yield from _layers(child, f"{path}.{name}".lstrip("."))
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,234 @@
+"""COCO's annotation files: read and checked whole, before any picture is."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mnv2dense.data.datasets.box_table import LARGEST_COORDINATE, Objects
+from mnv2dense.data.datasets.coco_rle import check_polygons, check_rle, is_int, is_within
+
+
+class CocoInstances(NamedTuple):
+    """A checked ``instances`` file.
+
+    Attributes:
+        file: the json, for messages.
+        images: its P pictures: ``id``, ``file_name``, and mostly ``height`` and ``width``.
+        paths: P files, whether or not they are there.
+        category_ids: K ids, ascending.
+        class_names: K names, by the ids' order; those that occur twice carry their id.
+        annotations: its T rows.
+        objects: the columns of the rows, T long.
+    """
+
+    file: Path
+    images: list[dict[str, Any]]
+    paths: list[Path]
+    category_ids: list[int]
+    class_names: tuple[str, ...]
+    annotations: list[dict[str, Any]]
+    objects: Objects
+
+
+def read_instances(
+    root: Path, split: str, annotations: str | Path | None = None, pictures: str | Path | None = None
+) -> CocoInstances:
+    """Read and check ``annotations``, of pictures in the folder ``pictures``, both relative to ``root``.
+
+    Left out, they are ``annotations/instances_{split}.json`` and ``{split}``, else ``images/{split}``.
+
+    Raises:
+        FileNotFoundError: no such json.
+        ValueError: it is not valid; the message names the file and the annotation.
+    """
+    file = root / (annotations or f"annotations/instances_{split}.json")
+    content = load_json(root, file)
+    images = checked_images(file, content["images"])
+    category_ids, class_names = checked_categories(file, content["categories"])
+    folder = picture_folder(root, split, pictures)
+    return CocoInstances(
+        file=file,
+        images=images,
+        paths=[folder / image["file_name"] for image in images],
+        category_ids=category_ids,
+        class_names=class_names,
+        annotations=content["annotations"],
+        objects=_objects(file, content["annotations"], images, category_ids),
+    )
+
+
+def classes_of_categories(
+    file: Path, categories: Sequence[str], class_names: Sequence[str], class_map: Mapping[str, str]
+) -> dict[int, int]:
+    """Place of a category -> place of its class: that of the same name, or the one that ``class_map`` says.
+
+    Raises:
+        ValueError: ``class_map`` names what is no class, or no category has a class.
+    """
+    place_of = {name: label for label, name in enumerate(class_names)}
+    unknown = [f"{category}: {name}" for category, name in class_map.items() if name not in place_of]
+    if unknown:
+        raise ValueError(f"data.class_map has {', '.join(unknown[:5])}, but the classes are: {', '.join(class_names)}.")
+    names = [class_map.get(category, category) for category in categories]
+    found = {place: place_of[name] for place, name in enumerate(names) if name in place_of}
+    if not found:
+        raise ValueError(
+            f"{file}: none of its categories is a class. They are: {', '.join(categories[:10])}, ...; the classes: "
+            f"{', '.join(class_names[:10])}, .... Say which is which with data.class_map, as in "
+            f"{{{categories[0]}: {class_names[-1]}}}."
+        )
+    return found
+
+
+def picture_folder(root: Path, split: str, pictures: str | Path | None) -> Path:
+    """The folder given, else that of the split."""
+    if pictures is None:
+        pictures = split if (root / split).is_dir() else f"images/{split}"
+        if not (root / pictures).is_dir():
+            pictures = split
+    return root / pictures
+
+
+def load_json(root: Path, file: Path) -> dict[str, list[dict[str, Any]]]:
+    """The json, with its three lists of objects."""
+    if not file.is_file():
+        if not root.is_dir():
+            raise FileNotFoundError(f"data.root={root}: no such folder (looked from {Path.cwd()}).")
+        there = sorted(str(path.relative_to(root)) for path in {*root.glob("*.json"), *root.glob("*/*.json")})
+        raise FileNotFoundError(
+            f"{file}: no such annotation file. Set data.root to the folder that holds annotations/, or name "
+            f"the file with annotations=...; json files below {root}: {', '.join(there[:10]) or 'none'}."
+        )
+    try:
+        content = json.loads(file.read_bytes())
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+        raise ValueError(f"{file}: not valid json ({error}). Fetch or export it again.") from error
+    for key in ("images", "annotations", "categories"):
+        rows = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            found = ", ".join(content) if isinstance(content, dict) else type(content).__name__
+            raise ValueError(
+                f"{file}: no list of objects under {key!r} (it has: {found}). A COCO 'instances' file has "
+                "the lists images, annotations and categories; one without annotations cannot train or score."
+            )
+    return content  # type: ignore[no-any-return]  # checked above
+
+
+def checked_images(file: Path, images: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The pictures as they are, if each has an id of its own, a name, and a size or none.
+
+    Raises:
+        ValueError: naming the first that has not.
+    """
+    for position, image in enumerate(images):
+        if not is_int(image.get("id")) or not isinstance(image.get("file_name"), str):
+            raise ValueError(f"{file}: images[{position}] needs an integer 'id' and a 'file_name': {image!r:.200}")
+        size = recorded_size(image)
+        if size is not None and not all(is_int(side) and side > 0 for side in size):
+            raise ValueError(
+                f"{file}: image {image['id']} ({image['file_name']}) has width {image['width']!r} and "
+                f"height {image['height']!r}; give positive integers, or neither: then the picture is asked."
+            )
+    refuse_duplicates(file, "image", (image["id"] for image in images))
+    return images
+
+
+def recorded_size(image: dict[str, Any]) -> tuple[int, int] | None:
+    """The recorded (height, width)."""
+    return (image["height"], image["width"]) if "height" in image and "width" in image else None
+
+
+def checked_categories(file: Path, categories: list[dict[str, Any]]) -> tuple[list[int], tuple[str, ...]]:
+    """Category ids in ascending order and their names."""
+    for category in categories:
+        if not is_int(category.get("id")) or not isinstance(category.get("name"), str):
+            raise ValueError(f"{file}: a category needs an integer 'id' and a 'name': {category!r:.200}")
+    if not categories:
+        raise ValueError(f"{file}: 'categories' is empty; give every class an id and a name.")
+    refuse_duplicates(file, "category", (category["id"] for category in categories))
+    names = {category["id"]: category["name"] for category in sorted(categories, key=lambda c: int(c["id"]))}
+    uses = Counter(names.values())
+    # Some exporters name a parent category like its child; scores per class need names that differ.
+    return list(names), tuple(name if uses[name] == 1 else f"{name} ({id_})" for id_, name in names.items())
+
+
+def _objects(
+    file: Path, annotations: list[dict[str, Any]], images: list[dict[str, Any]], category_ids: Sequence[int]
+) -> Objects:
+    """The checked columns of all annotations."""
+    for position, row in enumerate(annotations):
+        if not all(is_int(row.get(key)) for key in ("id", "image_id", "category_id")):
+            raise ValueError(
+                f"{file}: annotations[{position}] needs integer 'id', 'image_id', 'category_id': {row!r:.200}"
+            )
+    refuse_duplicates(file, "annotation", (row["id"] for row in annotations))
+    picture_of = {image["id"]: index for index, image in enumerate(images)}
+    label_of = {category_id: label for label, category_id in enumerate(category_ids)}
+    for key, known, listed in (("image_id", picture_of, "images"), ("category_id", label_of, "categories")):
+        lost = [row for row in annotations if row[key] not in known]
+        if lost:
+            examples = ", ".join(f"annotation {row['id']} has {key} {row[key]}" for row in lost[:5])
+            raise ValueError(
+                f"{file}: {len(lost)} annotations name what {listed!r} does not list: {examples}. "
+                f"Add the missing {listed} or remove those annotations."
+            )
+    boxes = _numbers(file, annotations, [row.get("bbox") for row in annotations], "bbox").reshape(-1, 4)
+    default_areas = boxes[:, 2] * boxes[:, 3]
+    areas = [row.get("area", default) for row, default in zip(annotations, default_areas, strict=True)]
+    for row in annotations:
+        if row.get("iscrowd", 0) not in (0, 1):
+            raise ValueError(f"{file}: annotation {row['id']} has iscrowd {row['iscrowd']!r}; it is 0 or 1.")
+    check_polygons(file, annotations)
+    for row in annotations:
+        if isinstance(row.get("segmentation"), dict):
+            check_rle(file, row, recorded_size(images[picture_of[row["image_id"]]]))
+    return Objects(
+        pictures=np.array([picture_of[row["image_id"]] for row in annotations], np.int64),
+        boxes=boxes,
+        labels=np.array([label_of[row["category_id"]] for row in annotations], np.int64),
+        ignored=np.array([bool(row.get("iscrowd", 0)) for row in annotations], np.bool_),
+        areas=_numbers(file, annotations, areas, "area", limit=LARGEST_COORDINATE**2),
+        ids=np.array([row["id"] for row in annotations], np.int64),
+    )
+
+
+def _numbers(
+    file: Path, rows: list[dict[str, Any]], values: list[Any], key: str, limit: float = LARGEST_COORDINATE
+) -> npt.NDArray[np.float64]:
+    """One number or four per annotation as float64; all at once, one by one only to name the culprit."""
+    shape = (len(values), 4) if key == "bbox" else (len(values),)
+    try:
+        numbers = np.array(values, np.float64)
+        if numbers.shape == shape and (np.abs(numbers) <= limit).all():  # NaN compares false
+            return numbers
+    except (TypeError, ValueError):  # not numbers, or rows of different lengths
+        pass
+    if not values:
+        return np.zeros(shape)
+    for row, value in zip(rows, values, strict=True):
+        parts = value if isinstance(value, list) else [value]
+        if len(parts) != (4 if key == "bbox" else 1) or not all(is_within(part, limit) for part in parts):
+            raise ValueError(
+                f"{file}: annotation {row['id']} has {key} {value!r:.200}; "
+                f"{'four numbers' if key == 'bbox' else 'a number'} within +-{limit:g} expected. "
+                "Correct or remove it."
+            )
+    raise AssertionError("a column that no row explains")
+
+
+def refuse_duplicates(file: Path, what: str, ids: Iterable[int]) -> None:
+    """Raise a ValueError that lists the ids that occur more than once."""
+    twice = [f"{id_} ({count} times)" for id_, count in Counter(ids).items() if count > 1]
+    if twice:
+        more = f", ... ({len(twice)} in all)" if len(twice) > 10 else ""
+        raise ValueError(
+            f"{file}: {what} ids that occur more than once: {', '.join(twice[:10])}{more}. "
+            "Remove the repeats, or give each its own id."
+        )

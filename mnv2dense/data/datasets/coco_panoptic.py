@@ -1,0 +1,185 @@
+"""COCO panoptic: a json of segments, and PNGs whose colours are the segments' ids (cocodataset.org/#format-data)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+from mnv2dense.class_lists import Palette
+from mnv2dense.data.datasets.box_table import BadPictures
+from mnv2dense.data.datasets.coco_json import (
+    checked_categories,
+    checked_images,
+    classes_of_categories,
+    load_json,
+    picture_folder,
+    refuse_duplicates,
+)
+from mnv2dense.data.datasets.mask_table import MaskTable
+from mnv2dense.data.datasets.mask_png import Mask, checked_class_names, checked_palette, read_png_values
+from mnv2dense.data.datasets.coco_rle import is_int
+from mnv2dense.types import IGNORE_INDEX, Sample
+
+# A segment's id is R + 256 G + 256 * 256 B of its colour; 0 is no segment.
+_DIGITS = np.array([1, 256, 65536], np.int32)
+
+
+@final
+class PanopticMasks:
+    """The class of every pixel of COCO panoptic, things and stuff alike; pixels of no segment and crowds are ignored.
+
+    The json is checked whole before training; a PNG that does not fit it is found when it is read.
+
+    Args:
+        root: the data set's folder.
+        split: names the three defaults below.
+        annotations: the json, relative to ``root``; by default ``annotations/panoptic_{split}.json``.
+        masks: the PNGs' folder, relative to ``root``; by default ``annotations/panoptic_{split}``, as COCO unpacks.
+        pictures: the pictures' folder, relative to ``root``; by default ``{split}``, else ``images/{split}``.
+        class_names: the K classes; by default all categories of the json, 133 in COCO.
+        class_map: category -> class, where they are not called the same; many categories may be one class.
+        others: the class of categories that are none of them, such as "background"; None ignores them.
+        palette: RGB of each class for pictures; None takes the house's colours.
+        bad_pictures: ``error`` stops where a picture or mask is missing; ``skip`` leaves it out, and damaged ones too.
+        limit: only the first so many pictures of the file.
+
+    Attributes:
+        class_names: K names.
+        palette: as given.
+
+    Raises:
+        FileNotFoundError: the json, pictures or masks are missing.
+        ValueError: the json or an option is not valid; the message says where.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        split: str = "train2017",
+        annotations: str | None = None,
+        masks: str | None = None,
+        pictures: str | None = None,
+        class_names: Sequence[str] | None = None,
+        class_map: Mapping[str, str] | None = None,
+        others: str | None = None,
+        palette: Sequence[Sequence[int]] | None = None,
+        bad_pictures: BadPictures = "error",
+        limit: int | None = None,
+    ) -> None:
+        root = Path(root)
+        file = root / (annotations or "annotations/panoptic_{split}.json").format(split=split)
+        folder = root / (masks or "annotations/panoptic_{split}").format(split=split)
+        content = load_json(root, file)
+        category_ids, names = checked_categories(file, content["categories"])
+        self.class_names = checked_class_names(names if class_names is None else class_names)
+        self.palette: Palette | None = checked_palette(palette, len(self.class_names))
+        if others is not None and others not in self.class_names:
+            raise ValueError(f"data.others={others!r} is no class; the classes are: {', '.join(self.class_names)}.")
+        other = IGNORE_INDEX if others is None else self.class_names.index(others)
+        found = classes_of_categories(file, names, self.class_names, class_map or {})
+        label_of = {category_id: found.get(k, other) for k, category_id in enumerate(category_ids)}
+        images = {image["id"]: image["file_name"] for image in checked_images(file, content["images"])}
+        rows = _checked_rows(file, content["annotations"], images, label_of)
+        reader = _PanopticReader(rows, folder, label_of)
+        picture_root = picture_folder(root, split, pictures)
+        self._table = MaskTable(
+            source=file,
+            image_ids=[row["image_id"] for row in rows],
+            paths=[picture_root / images[row["image_id"]] for row in rows],
+            masks=reader.paths,
+            read=reader.read,
+            check=bad_pictures == "skip",  # reading all of COCO's takes a quarter of an hour
+            bad_pictures=bad_pictures,
+            limit=limit,
+        )
+        self.skipped_pictures = self._table.skipped_pictures
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._table[index]
+
+    def path_of(self, image_id: int) -> Path:
+        """Where the picture with this id lies."""
+        return self._table.path_of(image_id)
+
+    def mask_of(self, image_id: int) -> Mask:
+        """The true classes of the picture with this id: uint8 [H, W], 255 ignored."""
+        return self._table.mask_of(image_id)
+
+
+@final
+class _PanopticReader:
+    """Reads the PNGs of a json.
+
+    Args:
+        rows: the json's annotations, checked.
+        folder: of their PNGs.
+        label_of: category's id -> class.
+
+    Attributes:
+        paths: the PNGs, in the order of rows.
+    """
+
+    def __init__(self, rows: Sequence[dict[str, Any]], folder: Path, label_of: Mapping[int, int]) -> None:
+        self.paths = [folder / row["file_name"] for row in rows]
+        self._segments = {
+            path: _sorted_segments(row["segments_info"], label_of) for path, row in zip(self.paths, rows, strict=True)
+        }
+
+    def read(self, path: Path) -> Mask:
+        values = read_png_values(path)
+        if values.ndim != 3:
+            raise ValueError(
+                f"{path}: a gray or palette PNG, but segments are numbered by colours. Fetch COCO's panoptic PNGs; for "
+                "masks of class numbers use data=mask_folder."
+            )
+        numbers = values.astype(np.int32) @ _DIGITS
+        ids, labels = self._segments[path]
+        places = np.searchsorted(ids, numbers).clip(max=len(ids) - 1)
+        if (stray := ids[places] != numbers).any():
+            row, column = (int(i) for i in np.argwhere(stray)[0])
+            raise ValueError(
+                f"{path}: segment {numbers[row, column]} at pixel ({row}, {column}) is not in the json's "
+                "'segments_info' for this picture. Json and PNGs must be of the same release."
+            )
+        return np.asarray(labels[places])
+
+
+def _sorted_segments(
+    segments: Sequence[dict[str, Any]], label_of: Mapping[int, int]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+    """The ids in ascending order and their classes, with 0: no segment."""
+    labels = {row["id"]: IGNORE_INDEX if row.get("iscrowd") else label_of[row["category_id"]] for row in segments}
+    ids = sorted({0, *labels})
+    return np.array(ids, np.int32), np.array([labels.get(id_, IGNORE_INDEX) for id_ in ids], np.uint8)
+
+
+def _checked_rows(
+    file: Path, rows: list[dict[str, Any]], images: Mapping[int, str], label_of: Mapping[int, int]
+) -> list[dict[str, Any]]:
+    """The json's annotations, one a picture, if pictures, segments and categories are there."""
+    for position, row in enumerate(rows):
+        if not isinstance(row.get("file_name"), str) or not isinstance(row.get("segments_info"), list):
+            raise ValueError(
+                f"{file}: annotations[{position}] has no 'file_name' or no 'segments_info' ({row!r:.200}). For an "
+                "'instances' json use data=coco_masks."
+            )
+        if row.get("image_id") not in images:
+            raise ValueError(f"{file}: annotations[{position}] has image_id {row.get('image_id')!r}, not in 'images'.")
+        for segment in row["segments_info"]:
+            if not isinstance(segment, dict) or not is_int(segment.get("id")) or not 0 < segment["id"] < 256**3:
+                raise ValueError(f"{file}: {row['file_name']} has a segment without a valid id: {segment!r:.200}.")
+            if segment.get("category_id") not in label_of:
+                raise ValueError(
+                    f"{file}: segment {segment['id']} of {row['file_name']} has category_id "
+                    f"{segment.get('category_id')!r}, which 'categories' does not list."
+                )
+    refuse_duplicates(file, "image", (row["image_id"] for row in rows))
+    return rows

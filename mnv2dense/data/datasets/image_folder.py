@@ -1,0 +1,92 @@
+"""Pictures sorted into folders, one folder a class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import final
+
+import numpy as np
+
+from mnv2dense.data.datasets.box_table import BadPictures, usable_pictures
+from mnv2dense.io.reading import list_pictures, read_picture
+from mnv2dense.types import Sample
+
+
+@final
+class ImageFolder:
+    """``root/<split>/<class name>/*.jpg``, as ImageNet lies on most disks; folders inside a class belong to it.
+
+    Args:
+        root: the folder of splits.
+        split: ``train``, ``val`` or whatever the folder is called.
+        class_names: the classes in their order; None takes the folders' names, sorted.
+        limit: only so many pictures, evenly spread over all, so that every class stays.
+        bad_pictures: "error", or "skip" to leave damaged files out.
+
+    Attributes:
+        class_names: the K classes.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: no class or a class without pictures; or a name in ``class_names`` that has no folder.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        split: str = "train",
+        class_names: Sequence[str] | None = None,
+        limit: int | None = None,
+        bad_pictures: BadPictures = "error",
+    ) -> None:
+        folder = Path(root) / split
+        if not folder.is_dir():
+            there = (
+                ", ".join(sorted(p.name for p in Path(root).iterdir() if p.is_dir())[:8]) if Path(root).is_dir() else ""
+            )
+            raise FileNotFoundError(
+                f"{folder}: no such folder (looked from {Path.cwd()}; {root} holds {there or 'no folders'}). It should "
+                f"hold one folder of pictures for each class; data.root and data.{split}_split choose another."
+            )
+        found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        self.class_names = tuple(class_names) if class_names is not None else tuple(found)
+        if not self.class_names:
+            raise ValueError(f"{folder}: holds no folders; each class needs one with its pictures.")
+        unknown = sorted(set(self.class_names) ^ set(found))
+        if unknown or len(self.class_names) != len(found):
+            where = f" in {', '.join(unknown[:8])}" if unknown else ""
+            raise ValueError(f"{folder}: its folders and data.class_names differ{where}; list each folder once.")
+        paths: list[Path] = []
+        labels: list[int] = []
+        for label, name in enumerate(self.class_names):
+            pictures = list_pictures(folder / name, recursive=True)
+            if not pictures:
+                raise ValueError(f"{folder / name}: a class without a picture; add some, or remove the folder.")
+            paths += pictures
+            labels += [label] * len(pictures)
+        # The sampler shuffles; without it (validation) a limit must not cut off the last classes.
+        chosen = range(len(paths)) if limit is None else _spread(len(paths), limit)
+        usable = usable_pictures(folder, [paths[i] for i in chosen], bad_pictures=bad_pictures, limit=None)
+        self._paths = [paths[chosen[i]] for i in usable]
+        self._labels = [labels[chosen[i]] for i in usable]
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> Sample:
+        path = self._paths[index]
+        labels = np.array([self._labels[index]], np.int64)
+        return Sample(read_picture(path), boxes=None, labels=labels, mask=None, image_id=index + 1, path=path)
+
+    def path_of(self, image_id: int) -> Path:
+        """Where the picture with this id lies; ids are 1, 2, 3, ... in the order of classes and names."""
+        return self._paths[image_id - 1]
+
+
+def _spread(count: int, limit: int) -> list[int]:
+    if limit < 1:
+        raise ValueError(f"limit={limit} leaves no picture; give 1 or more, or null for all.")
+    limit = min(limit, count)
+    return [number * count // limit for number in range(limit)]

@@ -1,0 +1,167 @@
+"""A folder of pictures beside a folder of masks; CamVid is one."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import final
+
+from mnv2dense.data.datasets.box_table import BadPictures
+from mnv2dense.data.datasets.mask_table import MaskTable
+from mnv2dense.data.datasets.mask_png import Mask, MaskRules, checked_class_names, checked_palette, read_mask
+from mnv2dense.io.reading import list_pictures
+from mnv2dense.types import IGNORE_INDEX, Sample
+
+_log = logging.getLogger(__name__)
+
+# Where pictures and masks of a split lie, by the customs there are.
+_LAYOUTS = (
+    ("{split}", "{split}annot"),
+    ("images/{split}", "masks/{split}"),
+    ("images/{split}", "labels/{split}"),
+    ("{split}/images", "{split}/masks"),
+    ("{split}/images", "{split}/labels"),
+)
+
+
+@final
+class MaskFolder:
+    """Pictures and PNG masks of the same names. All masks are read once at the start: wrong ones show before training.
+
+    Args:
+        root: the data set's folder.
+        split: which part of it.
+        class_names: the K classes, in the order of the masks' values.
+        images: folder of the split's pictures, relative to ``root``; None tries CamVid's layout (``train``,
+            ``trainannot``), ``images/train`` with ``masks/train``, and ``train/images`` with ``train/masks``.
+        masks: folder of the split's masks.
+        ignored: mask values that count nowhere, besides 255.
+        values: mask value -> class, where masks are numbered otherwise; values it does not name are ignored.
+        colors: [red, green, blue, class] of each colour, where masks are coloured pictures.
+        palette: RGB of each class for pictures; None takes the house's colours.
+        limit: only the first so many pictures.
+        bad_pictures: "error", or "skip" to leave out pictures and masks that are missing or damaged.
+
+    Attributes:
+        class_names: the K classes.
+        palette: as given.
+
+    Raises:
+        FileNotFoundError: folders are missing, or pictures have no masks.
+        ValueError: a mask that is wrong; the message names it.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        split: str,
+        class_names: Sequence[str],
+        images: str | None = None,
+        masks: str | None = None,
+        ignored: Sequence[int] = (),
+        values: Mapping[int, int] | None = None,
+        colors: Sequence[Sequence[int]] | None = None,
+        palette: Sequence[Sequence[int]] | None = None,
+        limit: int | None = None,
+        bad_pictures: BadPictures = "error",
+    ) -> None:
+        picture_folder, mask_folder = _folders(Path(root), split, images, masks)
+        self.class_names = checked_class_names(class_names)
+        self.palette = checked_palette(palette, len(self.class_names))
+        rules = MaskRules(
+            class_count=len(self.class_names),
+            ignored=_ignored(ignored),
+            values=None if values is None else _values(values),
+            colors=None if colors is None else _colors(colors),
+        ).checked()
+        pictures = list_pictures(picture_folder)
+        by_stem = {path.stem: path for path in list_pictures(mask_folder)}
+        if single := by_stem.keys() - {path.stem for path in pictures}:
+            example = by_stem[min(single)].name
+            _log.warning("%s: %d masks have no picture, such as %s.", mask_folder, len(single), example)
+        self._table = MaskTable(
+            source=mask_folder,
+            image_ids=range(1, len(pictures) + 1),
+            paths=pictures,
+            masks=[by_stem.get(path.stem, mask_folder / f"{path.stem}.png") for path in pictures],
+            read=functools.partial(read_mask, rules=rules),
+            bad_pictures=bad_pictures,
+            limit=limit,
+        )
+        if len(self.class_names) > 1 and len(classes := self._table.shown - {IGNORE_INDEX}) < 2:
+            _log.warning(
+                "%s: all pixels are %s, so there is nothing to tell apart. If classes are stored as 255 or other "
+                "numbers, say which: data.values={0: 0, 255: 1}.",
+                mask_folder,
+                " or ".join([*(f"class {self.class_names[label]!r}" for label in classes), "ignored"]),
+            )
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._table[index]
+
+    def path_of(self, image_id: int) -> Path:
+        """Where the picture with this id lies; ids are 1, 2, 3, ... in the order of names."""
+        return self._table.path_of(image_id)
+
+    def mask_of(self, image_id: int) -> Mask:
+        """The true classes of the picture with this id: uint8 [H, W], 255 ignored."""
+        return self._table.mask_of(image_id)
+
+
+def _ignored(given: Sequence[int]) -> tuple[int, ...]:
+    try:
+        return tuple(_whole(value) for value in given)
+    except TypeError as error:
+        raise ValueError(f"data.ignored={given}: a list of mask values is needed, as in data.ignored=[11].") from error
+
+
+def _values(given: Mapping[int, int]) -> dict[int, int]:
+    try:
+        return {_whole(value): _whole(label) for value, label in given.items()}
+    except (AttributeError, TypeError) as error:
+        raise ValueError(
+            f"data.values={given}: mask values and the numbers of their classes are needed, as in "
+            "data.values={0:0,255:1}."
+        ) from error
+
+
+def _colors(given: Sequence[Sequence[int]]) -> dict[tuple[int, int, int], int]:
+    try:
+        rows = [[_whole(value) for value in row] for row in given]
+    except TypeError:
+        rows = []
+    if not rows or any(len(row) != 4 for row in rows):
+        raise ValueError(
+            f"data.colors={given}: red, green, blue and the number of the class are needed for each colour, as in "
+            "data.colors=[[128,64,128,0],[70,70,70,1]]."
+        )
+    return {(red, green, blue): label for red, green, blue, label in rows}
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is no whole number")
+    return value
+
+
+def _folders(root: Path, split: str, images: str | None, masks: str | None) -> tuple[Path, Path]:
+    if not root.is_dir():
+        raise FileNotFoundError(f"data.root={root}: no such folder (looked from {Path.cwd()}).")
+    if (images is None) != (masks is None):
+        raise ValueError(f"data.images={images} and data.masks={masks}: name both folders, or neither.")
+    pairs = [(images, masks)] if images is not None and masks is not None else _LAYOUTS
+    for first, second in pairs:
+        found = root / first.format(split=split), root / second.format(split=split)
+        if found[0].is_dir() and found[1].is_dir():
+            return found
+    tried = "; ".join(f"{first} with {second}".format(split=split) for first, second in pairs)
+    raise FileNotFoundError(
+        f"{root}: no folders of pictures and masks for split {split!r}. Looked for {tried}. Name them with data.images "
+        "and data.masks; {split} in them stands for the split."
+    )

@@ -1,0 +1,214 @@
+"""Mask files: the class of every pixel, checked before anybody trains on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mnv2dense.class_lists import Palette
+from mnv2dense.io.reading import MAX_PIXELS, PictureError
+from mnv2dense.types import IGNORE_INDEX
+
+Mask = npt.NDArray[np.uint8]
+
+_LARGEST_VALUE = 65535  # of 16 bits
+
+# PNG's kind of pictures without colour, and what Pillow multiplies their values by where they have few bits, so that
+# the largest is white: labels 0..3 would be read as 0, 85, 170, 255.
+_GRAY = 0
+_STRETCH = {1: 1, 2: 85, 4: 17}
+
+
+class MaskRules(NamedTuple):
+    """How the values of mask files become classes.
+
+    Attributes:
+        class_count: K; classes are 0..K-1.
+        ignored: values that count nowhere, besides 255.
+        values: value of the file -> class, for files that are numbered otherwise. None takes values as they are.
+        ignore_others: values that ``values`` does not name are ignored, too; else they are errors.
+        colors: RGB -> class, for masks that are coloured pictures, or palettes in no order; None reads numbers.
+    """
+
+    class_count: int
+    ignored: tuple[int, ...] = ()
+    values: Mapping[int, int] | None = None
+    ignore_others: bool = True
+    colors: Mapping[tuple[int, int, int], int] | None = None
+
+    def checked(self) -> MaskRules:
+        """These rules.
+
+        Raises:
+            ValueError: they name a class that is none, or ignore a value that is a class.
+        """
+        for option, labels in (("values", self.values), ("colors", self.colors)):
+            for key, label in (labels or {}).items():
+                if not (0 <= label < self.class_count or label == IGNORE_INDEX):
+                    raise ValueError(
+                        f"data.{option} has {key}: {label}; classes are 0..{self.class_count - 1}, or 255 to ignore."
+                    )
+        named = range(self.class_count) if self.values is None else self.values
+        for value in (*self.ignored, *(self.values or ())):
+            if not 0 <= value <= _LARGEST_VALUE:
+                raise ValueError(f"data.ignored or data.values has {value}; mask files hold 0..{_LARGEST_VALUE}.")
+        both = [value for value in self.ignored if value in named]
+        if both:
+            raise ValueError(
+                f"data.ignored has {both[0]}, which is also the value of a class. If the classes' values begin "
+                f"after it, say so with data.values={{{both[0] + 1}: 0, ...}}."
+            )
+        return self
+
+
+def read_mask(path: Path, rules: MaskRules) -> Mask:
+    """Read a gray or palette PNG (its numbers, not its colours), or a coloured one by ``rules.colors``.
+
+    Returns:
+        uint8 [H, W], 0..K-1, 255 ignored.
+
+    Raises:
+        ValueError: a JPEG, whose values are not what was saved; damaged; or a value that is no class, naming the pixel.
+        OSError: the file is missing or may not be read.
+    """
+    numbers = read_png_values(path, colors_of_palette=rules.colors is not None)
+    if rules.colors is not None:
+        return _from_colors(path, numbers, rules.colors)
+    if numbers.ndim == 3:
+        if (numbers != numbers[..., :1]).any():
+            raise ValueError(
+                f"{path}: the mask is a picture of colours, but classes are one number a pixel. If it is colour-coded, "
+                "give data.colors, the RGB of each class; else save the numbers as gray or palette PNG."
+            )
+        numbers = numbers[..., 0]  # gray, saved as colours
+    return _to_classes(path, numbers, rules)
+
+
+def read_png_values(
+    path: Path, *, colors_of_palette: bool = False, max_pixels: int = MAX_PIXELS
+) -> npt.NDArray[np.integer]:
+    """What a PNG stores, as it stores it: nothing turned, nothing scaled; of a palette the indices, or the colours.
+
+    Returns:
+        uint8 or uint16 [H, W] of gray values or palette indices, uint8 [H, W, 3] of colours.
+
+    Raises:
+        PictureError: no PNG, or one that is damaged, too large or transparent in places.
+        OSError: the file is missing or may not be read.
+    """
+    from PIL import PngImagePlugin
+
+    with path.open("rb") as file:
+        head = file.read(26)
+        if not head.startswith(b"\x89PNG\r\n\x1a\n"):
+            raise PictureError(f"{path}: {_no_png(head)}")
+        file.seek(0)
+        try:
+            # Pillow's reader itself: Image.open has a limit of its own, which only warns at first.
+            with PngImagePlugin.PngImageFile(file) as image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise PictureError(
+                        f"{path}: {width}x{height} is {width * height / 1e6:.0f} megapixels, more than the "
+                        f"{max_pixels / 1e6:.0f} that a mask may have. Scale picture and mask down."
+                    )
+                values = np.array(image.convert("RGB") if colors_of_palette and image.mode == "P" else image)
+        except PictureError:
+            raise
+        except Exception as error:  # decoders answer a broken file with whatever exception they fell over
+            raise PictureError(f"{path}: damaged or truncated mask ({error}). Get the file again.") from error
+    depth, kind = head[24], head[25]  # of the header chunk; kinds 2 and 6 are colours, 4 and 6 have transparency
+    if depth == 16 and kind != _GRAY:
+        raise PictureError(f"{path}: 16 bits are read of gray masks only. Save it as gray or palette PNG.")
+    if kind in (4, 6):
+        if (values[..., -1] != 255).any():
+            raise PictureError(f"{path}: a mask that is transparent in places. Save it without an alpha channel.")
+        values = values[..., 0] if kind == 4 else values[..., :3]
+    if kind == _GRAY and depth < 8:
+        return (values // _STRETCH[depth]).astype(np.uint8)
+    return values.astype(np.uint16 if depth == 16 else np.uint8)
+
+
+def checked_class_names(class_names: Sequence[str]) -> tuple[str, ...]:
+    """The K names.
+
+    Raises:
+        ValueError: a word, none, more than 255, or one of them twice.
+    """
+    if isinstance(class_names, str):  # letters would pass for names
+        raise ValueError(f"data.class_names={class_names}: a list is needed, as in data.class_names=[road,car].")
+    names = tuple(str(name) for name in class_names)
+    if not 1 <= len(names) <= IGNORE_INDEX:
+        raise ValueError(f"data.class_names lists {len(names)} classes; masks hold 1 to {IGNORE_INDEX}.")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"data.class_names lists {', '.join(twice[:5])} more than once; names must differ.")
+    return names
+
+
+def checked_palette(palette: Sequence[Sequence[int]] | None, count: int) -> Palette | None:
+    """One RGB for each of ``count`` classes.
+
+    Raises:
+        ValueError: another number of colours, or one that is not three values of 0..255.
+    """
+    if palette is None:
+        return None
+    for color in palette:
+        if len(color) != 3 or not all(isinstance(part, int) and 0 <= part <= 255 for part in color):
+            raise ValueError(f"data.palette has {color!r}; a colour is [red, green, blue], each 0..255.")
+    if len(palette) != count:
+        raise ValueError(f"data.palette has {len(palette)} colours for {count} classes; give one each, in their order.")
+    return tuple((red, green, blue) for red, green, blue in palette)
+
+
+def _to_classes(path: Path, numbers: npt.NDArray[np.integer], rules: MaskRules) -> Mask:
+    table = np.full(_LARGEST_VALUE + 1, -1, np.int32)
+    table[IGNORE_INDEX] = IGNORE_INDEX
+    if rules.values is None:
+        table[: rules.class_count] = np.arange(rules.class_count)
+    else:
+        if rules.ignore_others:
+            table[:] = IGNORE_INDEX
+        for value, label in rules.values.items():
+            table[value] = label
+    table[list(rules.ignored)] = IGNORE_INDEX
+    labels: npt.NDArray[np.int32] = table[numbers]
+    if (labels < 0).any():
+        row, column = (int(i) for i in np.argwhere(labels < 0)[0])
+        value = int(numbers[row, column])
+        raise ValueError(
+            f"{path}: label {value} at pixel ({row}, {column}), but the data set has {rules.class_count} classes "
+            f"(0..{rules.class_count - 1}; 255 is ignored). If {value} means void, set data.ignored=[{value}]; "
+            "if there are more classes, list them in data.class_names."
+        )
+    return labels.astype(np.uint8)
+
+
+def _from_colors(path: Path, picture: npt.NDArray[np.integer], colors: Mapping[tuple[int, int, int], int]) -> Mask:
+    if picture.ndim == 2:
+        raise ValueError(f"{path}: data.colors is given, but this mask is not coloured; remove data.colors.")
+    keys = picture.astype(np.int64) @ np.array([65536, 256, 1])
+    labels = np.full(keys.shape, -1, np.int64)
+    for (red, green, blue), label in colors.items():
+        labels[keys == red * 65536 + green * 256 + blue] = label
+    if (labels < 0).any():
+        row, column = (int(i) for i in np.argwhere(labels < 0)[0])
+        raise ValueError(
+            f"{path}: the colour {picture[row, column].tolist()} at pixel ({row}, {column}) belongs to no class; "
+            "add it to data.colors, with 255 if it is to be ignored."
+        )
+    return labels.astype(np.uint8)
+
+
+def _no_png(head: bytes) -> str:
+    if head.startswith(b"\xff\xd8\xff"):
+        return (
+            "a mask saved as JPEG has lost its values: compression blends classes where they meet. Save masks as PNG, "
+            "from the source."
+        )
+    return f"no PNG; it begins with {head[:12]!r}. Save masks as PNG." if head else "empty file (0 bytes)."

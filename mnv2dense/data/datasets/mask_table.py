@@ -1,0 +1,163 @@
+"""What every mask data set does once its files are listed: check pictures and masks, give samples."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Generic, TypeVar, final
+
+import numpy as np
+
+from mnv2dense.data.datasets.box_table import BadPictures, usable_pictures
+from mnv2dense.data.datasets.mask_png import Mask
+from mnv2dense.io.reading import PictureError, missing_pictures, picture_size, read_picture
+from mnv2dense.types import Sample
+
+Source = TypeVar("Source")
+"""What a mask is read from: a path, or whatever a format renders."""
+
+_log = logging.getLogger(__name__)
+
+
+@final
+class MaskTable(Generic[Source]):
+    """Pictures and their masks, checked once, then given as samples.
+
+    Args:
+        source: the folder or file that lists them, for messages.
+        image_ids: P unique ids.
+        paths: P picture files.
+        masks: P times what ``read`` takes; paths are asked whether they are there.
+        read: -> uint8 [H, W] of classes, 255 ignored; a function or method that worker processes can be given.
+        check: read every mask now, so that a wrong one stops before training and not in its midst.
+        bad_pictures: ``skip`` leaves out what is missing or damaged; a mask with a wrong label is neither.
+        limit: only the first so many.
+
+    Attributes:
+        skipped_pictures: how many ``bad_pictures='skip'`` left out.
+        shown: the labels that the masks show, 255 included; empty where they were not checked.
+
+    Raises:
+        FileNotFoundError: files are missing; one message for all.
+        ValueError: masks are wrong, one message for all; or no picture is left.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str | Path,
+        image_ids: Sequence[int],
+        paths: Sequence[Path],
+        masks: Sequence[Source],
+        read: Callable[[Source], Mask],
+        check: bool = True,
+        bad_pictures: BadPictures = "error",
+        limit: int | None = None,
+    ) -> None:
+        self.source = source
+        self._read = read
+        usable = usable_pictures(source, paths, bad_pictures=bad_pictures, limit=limit)
+        if missing := set(missing_pictures(mask for i in usable if isinstance(mask := masks[i], Path))):
+            usable = self._without(usable, missing, paths, masks, bad_pictures)
+        self._image_ids = [image_ids[i] for i in usable]
+        self._paths = [paths[i] for i in usable]
+        self._masks = [masks[i] for i in usable]
+        self.shown: frozenset[int] = self._check(skip=bad_pictures == "skip") if check else frozenset()
+        self._index_of = {image_id: index for index, image_id in enumerate(self._image_ids)}
+        self.skipped_pictures = len(paths[:limit]) - len(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> Sample:
+        index = range(len(self._paths))[index]  # negative ones count from the end; IndexError past it
+        path = self._paths[index]
+        image, mask = read_picture(path), self._read(self._masks[index])
+        self._compare(index, mask, (image.shape[0], image.shape[1]))
+        return Sample(image, boxes=None, labels=None, mask=mask, image_id=self._image_ids[index], path=path)
+
+    def path_of(self, image_id: int) -> Path:
+        """Where the picture with this id lies.
+
+        Raises:
+            LookupError: the data set has no such id.
+        """
+        return self._paths[self._find(image_id)]
+
+    def mask_of(self, image_id: int) -> Mask:
+        """The true classes of the picture with this id: uint8 [H, W], 255 ignored.
+
+        Raises:
+            LookupError: the data set has no such id.
+        """
+        return self._read(self._masks[self._find(image_id)])
+
+    def _find(self, image_id: int) -> int:
+        if image_id not in self._index_of:
+            raise LookupError(f"{self.source}: no picture has the id {image_id!r} (of {len(self)} pictures).")
+        return self._index_of[image_id]
+
+    def _without(
+        self,
+        usable: Sequence[int],
+        missing: set[Path],
+        paths: Sequence[Path],
+        masks: Sequence[Source],
+        bad_pictures: BadPictures,
+    ) -> list[int]:
+        """Those whose mask is there, where the others may be skipped."""
+        names = [paths[i].name for i in usable if masks[i] in missing]
+        message = f"{len(names)} of {len(usable)} pictures have no mask: {', '.join(names[:5])}"
+        message += ", ..." if len(names) > 5 else ""
+        if bad_pictures == "error" or len(names) == len(usable):
+            raise FileNotFoundError(
+                f"{self.source}: {message}; the first would be {min(missing).name}. bad_pictures='skip' leaves "
+                "pictures without a mask out."
+            )
+        _log.warning("%s: skipped: %s", self.source, message)
+        return [i for i in usable if masks[i] not in missing]
+
+    def _check(self, *, skip: bool) -> frozenset[int]:
+        """Read every mask; where damaged ones may be skipped, go on without them. The labels of the others."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            looks = list(pool.map(self._looked_at, range(len(self._paths))))
+        faults = [look if isinstance(look, Exception) else None for look in looks]
+        damaged = [index for index, fault in enumerate(faults) if skip and isinstance(fault, PictureError)]
+        wrong = [fault for index, fault in enumerate(faults) if fault is not None and index not in set(damaged)]
+        if len(wrong) == 1:
+            raise wrong[0]
+        if wrong or len(damaged) == len(faults):
+            shown = wrong or [fault for fault in faults if fault is not None]
+            more = "" if len(shown) <= 5 else f"\n... and {len(shown) - 5} more"
+            listed = "\n".join(str(fault) for fault in shown[:5])
+            raise ValueError(f"{self.source}: {len(shown)} of {len(faults)} masks cannot be used.\n{listed}{more}")
+        if damaged:
+            _log.warning("%s: skipped %d damaged masks: %s", self.source, len(damaged), faults[damaged[0]])
+        for column in (self._image_ids, self._paths, self._masks):
+            for index in reversed(damaged):
+                del column[index]
+        return frozenset[int]().union(*(look for look in looks if not isinstance(look, Exception)))
+
+    def _looked_at(self, index: int) -> frozenset[int] | Exception:
+        """The labels of one mask, or what is wrong with it."""
+        try:
+            mask = self._read(self._masks[index])
+            self._compare(index, mask, picture_size(self._paths[index]))
+        except (ValueError, OSError) as error:
+            return error
+        return frozenset(np.flatnonzero(np.bincount(mask.ravel())).tolist())  # many times faster than np.unique
+
+    def _compare(self, index: int, mask: Mask, size: tuple[int, int]) -> None:
+        """Refuse a mask that is not of the upright picture's (height, width)."""
+        if mask.shape == size:
+            return
+        named, path = self._masks[index], self._paths[index]
+        advice = ": turn the mask, or remove the EXIF orientation" if mask.shape == size[::-1] else ""
+        raise ValueError(
+            f"{named if isinstance(named, Path) else self.source}: the mask is {mask.shape[0]} x {mask.shape[1]} "
+            f"(height x width), but {path.name} upright is {size[0]} x {size[1]}. Masks must match the upright "
+            f"picture, pixel by pixel{advice}."
+        )

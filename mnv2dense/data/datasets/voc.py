@@ -1,0 +1,195 @@
+"""PASCAL VOC detection: one xml a picture, lists of names per split (VOC 2007 development kit, section 4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, NoReturn, final
+from xml.etree import ElementTree
+
+import numpy as np
+
+from mnv2dense.class_lists import VOC_CLASSES
+from mnv2dense.data.datasets.box_table import (
+    LARGEST_COORDINATE,
+    BadPictures,
+    BoxTable,
+    Objects,
+    ids_from_stems,
+    usable_pictures,
+)
+from mnv2dense.data.datasets.voc_folder import listed_names, picture_paths, voc_folder
+from mnv2dense.types import Sample
+
+
+@final
+class VocDetection:
+    """Boxes of VOC xml files.
+
+    VOC's 1-based inclusive corners become 0-based xyxy: (xmin - 1, ymin - 1, xmax, ymax).
+
+    Args:
+        root: the ``VOCdevkit``, its ``VOC{year}``, or any folder that holds ``Annotations``,
+            ``JPEGImages`` and ``ImageSets/Main``.
+        year: which ``VOC{year}`` of a devkit.
+        split: reads ``ImageSets/Main/{split}.txt``, one picture name a line.
+        class_names: the K classes in label order. By default those of VOC, or, where any annotation of the
+            folder (whatever the split) has another, all names found, sorted.
+        difficult: ``ignore`` takes objects marked difficult as regions to ignore, as VOC scores them;
+            ``keep`` takes them as objects.
+        bad_pictures: ``error`` stops where a picture is missing or damaged; ``skip`` decodes all once
+            (1,000 a second and core), leaves the bad ones out, and says how many.
+        limit: only the first so many pictures of the split.
+
+    Attributes:
+        class_names: K names.
+        category_ids: 1..K; VOC has no numbers of its own.
+        dropped_boxes: boxes left out because nothing of them lies inside the picture.
+        clipped_boxes: boxes that stuck out by more than a pixel; samples have them clipped.
+        skipped_pictures: pictures left out by ``bad_pictures='skip'``.
+
+    Raises:
+        FileNotFoundError: a folder, list, annotation or picture is missing.
+        ValueError: an annotation or option is not valid; the message names the file.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        year: str | int = "2007",
+        split: str = "train",
+        class_names: Sequence[str] | None = None,
+        difficult: Literal["ignore", "keep"] = "ignore",
+        bad_pictures: BadPictures = "error",
+        limit: int | None = None,
+    ) -> None:
+        if difficult not in ("ignore", "keep"):
+            raise ValueError(f"difficult={difficult!r} is neither 'ignore' nor 'keep'.")
+        folder = voc_folder(Path(root), str(year), "Annotations")
+        stems = listed_names(folder, "Main", split)
+        self.class_names = tuple(class_names) if class_names is not None else _class_names(folder)
+        label_of = {name: label for label, name in enumerate(self.class_names)}
+        paths = picture_paths(folder / "JPEGImages", stems)
+        usable = usable_pictures(folder / f"ImageSets/Main/{split}.txt", paths, bad_pictures=bad_pictures, limit=limit)
+        files = [folder / "Annotations" / f"{stems[i]}.xml" for i in usable]
+        _refuse_missing(files, folder)
+        annotations = [_parse(file) for file in files]
+        rows = [
+            (picture, _label(file, name, label_of), *box, hard)
+            for picture, (file, annotation) in enumerate(zip(files, annotations, strict=True))
+            for name, hard, box in annotation.objects
+        ]
+        columns = np.array(rows, np.float64).reshape(-1, 7).T
+        boxes = np.stack([columns[2], columns[3], columns[4] - columns[2], columns[5] - columns[3]], axis=1)
+        image_ids = ids_from_stems(paths)
+        self._table = BoxTable(
+            source=folder,
+            class_names=self.class_names,
+            category_ids=range(1, len(self.class_names) + 1),
+            image_ids=[image_ids[i] for i in usable],
+            paths=[paths[i] for i in usable],
+            sizes=[annotation.size for annotation in annotations],
+            objects=Objects(
+                pictures=columns[0].astype(np.int64),
+                boxes=boxes,
+                labels=columns[1].astype(np.int64),
+                ignored=(columns[6] > 0) & (difficult == "ignore"),
+                areas=boxes[:, 2] * boxes[:, 3],
+                ids=np.arange(1, len(rows) + 1),
+            ),
+            skipped_pictures=len(paths[:limit]) - len(usable),
+        )
+        self.category_ids = self._table.category_ids
+        self.dropped_boxes = self._table.dropped_boxes
+        self.clipped_boxes = self._table.clipped_boxes
+        self.skipped_pictures = self._table.skipped_pictures
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._table[index]
+
+    def path_of(self, image_id: int) -> Path:
+        """Where the picture with this id lies; the id is the number it is named by, else 1, 2, 3, ..."""
+        return self._table.path_of(image_id)
+
+    def coco_ground_truth(self) -> dict[str, Any]:
+        """The truth as a COCO dict; ignored difficult objects are crowds, which cost a detector nothing."""
+        return self._table.coco_ground_truth()
+
+
+class _Annotation(NamedTuple):
+    """One xml: (height, width) if recorded, and per object its class, whether difficult, and 0-based xyxy."""
+
+    size: tuple[int, int] | None
+    objects: list[tuple[str, bool, tuple[float, float, float, float]]]
+
+
+def _refuse_missing(files: Sequence[Path], folder: Path) -> None:
+    there = {path.name for path in (folder / "Annotations").iterdir()}
+    missing = [file.name for file in files if file.name not in there and not file.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder / 'Annotations'}: {len(missing)} of {len(files)} annotations are missing: "
+            f"{', '.join(missing[:5])}. For a picture without objects write an <annotation> without <object>."
+        )
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    # All annotations, not only the split's: training and validation must number the classes alike.
+    files = sorted((folder / "Annotations").glob("*.xml"))
+    names = {name for file in files for name, _, _ in _parse(file).objects}
+    if not names:
+        raise ValueError(f"{folder / 'Annotations'}: no object in {len(files)} xml files; give class_names.")
+    return VOC_CLASSES if names.issubset(VOC_CLASSES) else tuple(sorted(names))
+
+
+def _label(file: Path, name: str, label_of: dict[str, int]) -> int:
+    if name not in label_of:
+        raise ValueError(f"{file}: class {name!r} is not among the {len(label_of)} class_names: {', '.join(label_of)}.")
+    return label_of[name]
+
+
+class _NoDoctype(ElementTree.TreeBuilder):
+    """A document type can define entities that grow without end; annotations have no use for one."""
+
+    def doctype(self, name: str, pubid: str, system: str) -> NoReturn:
+        raise ValueError(f"has a DOCTYPE ({name}), which no annotation needs. Remove it")
+
+
+def _parse(file: Path) -> _Annotation:
+    try:
+        parser = ElementTree.XMLParser(target=_NoDoctype())
+        parser.feed(file.read_bytes())
+        annotation = parser.close()
+        size = tuple(int(_text(annotation, f"size/{side}", "0")) for side in ("height", "width"))
+        objects = [_object(element) for element in annotation.findall("object")]
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{file}: not valid xml ({error}). Fetch or export it again.") from error
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}.") from error
+    # Some tools leave the size at 0; then the picture itself is asked.
+    return _Annotation((size[0], size[1]) if min(size) > 0 else None, objects)
+
+
+def _object(element: ElementTree.Element) -> tuple[str, bool, tuple[float, float, float, float]]:
+    name = _text(element, "name")
+    corners = []
+    for tag in ("xmin", "ymin", "xmax", "ymax"):
+        text = _text(element, f"bndbox/{tag}")
+        number = float(text)
+        if not math.isfinite(number) or abs(number) > LARGEST_COORDINATE:
+            raise ValueError(f"<{tag}>{text}</{tag}> of a {name!r} is no place in a picture; correct or remove it")
+        corners.append(number)
+    x1, y1, x2, y2 = corners
+    return name, _text(element, "difficult", "0") not in ("0", "false", ""), (x1 - 1, y1 - 1, x2, y2)
+
+
+def _text(element: ElementTree.Element, tag: str, default: str | None = None) -> str:
+    found = element.findtext(tag, default)
+    if found is None or (not found.strip() and default is None):
+        raise ValueError(f"<{element.tag}> without <{tag}>; add it or remove the object")
+    return found.strip() or (default or "")

@@ -1,0 +1,54 @@
+"""Where VOC keeps its files, whether boxes or masks are wanted (VOC 2012 development kit, section 3)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from mnv2dense.io.reading import PICTURE_SUFFIXES
+
+
+def voc_folder(root: Path, year: str, content: str) -> Path:
+    """The folder that has a folder ``content``: ``root``, or its ``VOC{year}``, or that of its ``VOCdevkit``.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    candidates = [root / f"VOC{year}", root / "VOCdevkit" / f"VOC{year}", root]
+    for folder in candidates:
+        if (folder / content).is_dir():
+            return folder
+    if not root.is_dir():
+        raise FileNotFoundError(f"data.root={root}: no such folder (looked from {Path.cwd()}).")
+    there = sorted(path.name for path in root.iterdir())[:10]
+    raise FileNotFoundError(
+        f"data.root={root}: no {content} folder in {', '.join(map(str, candidates))}. Set data.root "
+        f"to the VOCdevkit or to a folder with {content}, JPEGImages and ImageSets, and data.year; "
+        f"it has: {there}."
+    )
+
+
+def listed_names(folder: Path, task: str, split: str) -> list[str]:
+    """The names in ``ImageSets/{task}/{split}.txt``.
+
+    Raises:
+        FileNotFoundError: no such list.
+        ValueError: it has a name twice.
+    """
+    file = folder / "ImageSets" / task / f"{split}.txt"
+    if not file.is_file():
+        there = sorted(path.stem for path in file.parent.glob("*.txt"))
+        raise FileNotFoundError(f"{file}: no such split; there are: {', '.join(there[:20]) or 'none'}.")
+    stems = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    twice = [stem for stem, count in Counter(stems).items() if count > 1]
+    if twice:
+        raise ValueError(f"{file}: listed more than once: {', '.join(twice[:10])}. Remove the repeats.")
+    return stems
+
+
+def picture_paths(folder: Path, stems: Iterable[str]) -> list[Path]:
+    """``{stem}.jpg``, or with another picture's suffix where that is what there is."""
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
+    found = {path.stem: path for path in there if path.suffix.lower() in PICTURE_SUFFIXES}
+    return [found.get(stem, folder / f"{stem}.jpg") for stem in stems]

@@ -1,0 +1,82 @@
+"""PASCAL VOC segmentation: palette PNGs of 21 classes, their borders ignored (VOC 2012 development kit, section 4)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import final
+
+from mnv2dense.class_lists import VOC_MASK_CLASSES, Palette, voc_palette
+from mnv2dense.data.datasets.box_table import BadPictures, ids_from_stems
+from mnv2dense.data.datasets.mask_table import MaskTable
+from mnv2dense.data.datasets.mask_png import Mask, MaskRules, checked_class_names, read_mask
+from mnv2dense.data.datasets.voc_folder import listed_names, picture_paths, voc_folder
+from mnv2dense.types import Sample
+
+
+@final
+class VocMasks:
+    """``SegmentationClass/*.png`` of the pictures that ``ImageSets/Segmentation/{split}.txt`` names.
+
+    The 10,582 pictures of ``trainaug`` (VOC 2012 and the outlines of Hariharan et al. 2011) are read with
+    ``split="trainaug", masks="SegmentationClassAug"``. Every mask is read once before training.
+
+    Args:
+        root: the ``VOCdevkit``, its ``VOC{year}``, or any folder that holds ``JPEGImages`` and the two above.
+        year: which ``VOC{year}`` of a devkit.
+        split: reads ``ImageSets/Segmentation/{split}.txt``, one picture name a line.
+        masks: the masks' folder.
+        class_names: the K classes; class k is value k, 255 ignored.
+        bad_pictures: ``error`` stops where a picture or mask is missing or damaged; ``skip`` leaves it out.
+        limit: only the first so many pictures of the split.
+
+    Attributes:
+        class_names: K names.
+        palette: VOC's own colours.
+
+    Raises:
+        FileNotFoundError: a folder, list, picture or mask is missing.
+        ValueError: a mask is wrong; the message names it.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        year: str | int = "2012",
+        split: str = "train",
+        masks: str = "SegmentationClass",
+        class_names: Sequence[str] | None = None,
+        bad_pictures: BadPictures = "error",
+        limit: int | None = None,
+    ) -> None:
+        self.class_names = checked_class_names(VOC_MASK_CLASSES if class_names is None else class_names)
+        self.palette: Palette = voc_palette(len(self.class_names))
+        folder = voc_folder(Path(root), str(year), masks)
+        names = listed_names(folder, "Segmentation", split)
+        paths = picture_paths(folder / "JPEGImages", names)
+        self._table = MaskTable(
+            source=folder / masks,
+            image_ids=ids_from_stems(paths),
+            paths=paths,
+            masks=[folder / masks / f"{name}.png" for name in names],
+            read=functools.partial(read_mask, rules=MaskRules(len(self.class_names))),
+            bad_pictures=bad_pictures,
+            limit=limit,
+        )
+        self.skipped_pictures = self._table.skipped_pictures
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._table[index]
+
+    def path_of(self, image_id: int) -> Path:
+        """Where the picture with this id lies; the id is the number it is named by, else 1, 2, 3, ..."""
+        return self._table.path_of(image_id)
+
+    def mask_of(self, image_id: int) -> Mask:
+        """The true classes of the picture with this id: uint8 [H, W], 255 ignored."""
+        return self._table.mask_of(image_id)

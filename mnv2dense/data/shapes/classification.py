@@ -1,0 +1,75 @@
+"""The embedded shapes, cut out one by one: pictures to classify."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import final
+
+import numpy as np
+
+from mnv2dense.data.shapes.detection import Shapes
+from mnv2dense.types import Sample
+
+# Of a crop's side to its shape's longer side: some background on every side, as a photographer leaves it.
+_CONTEXT = 1.25
+# Shorter sides are mere slivers of what another shape hides.
+_SMALLEST_SIDE_PX = 16
+
+
+@final
+class ShapeCrops:
+    """A square around every shape of :class:`~mnv2dense.data.shapes.detection.Shapes` that shows well, with its class.
+
+    Args:
+        split: ``train`` or ``val``.
+        root: see :class:`~mnv2dense.data.shapes.detection.Shapes`, as the next three.
+        seed: of the pictures.
+        train_pictures: that the crops are cut from; there are about three times as many crops.
+        val_pictures: the same to validate on.
+        limit: only the first so many crops.
+
+    Attributes:
+        class_names: the six kinds of shapes.
+    """
+
+    def __init__(
+        self,
+        *,
+        split: str = "train",
+        root: str | Path | None = None,
+        seed: int = 0,
+        train_pictures: int = 1200,
+        val_pictures: int = 200,
+        limit: int | None = None,
+    ) -> None:
+        self._shapes = Shapes(
+            split=split, root=root, seed=seed, train_pictures=train_pictures, val_pictures=val_pictures
+        )
+        self.class_names = self._shapes.class_names
+        truth = self._shapes.coco_ground_truth()
+        index_of = {image["id"]: index for index, image in enumerate(truth["images"])}
+        label_of = {category["id"]: label for label, category in enumerate(truth["categories"])}
+        self._crops = [
+            (index_of[row["image_id"]], row["bbox"], label_of[row["category_id"]], row["image_id"])
+            for row in truth["annotations"]
+            if min(row["bbox"][2:]) >= _SMALLEST_SIDE_PX
+        ][:limit]
+
+    def __len__(self) -> int:
+        return len(self._crops)
+
+    def __getitem__(self, index: int) -> Sample:
+        picture, (left, top, width, height), label, _ = self._crops[index]
+        sample = self._shapes[picture]
+        rows, columns = sample.image.shape[:2]
+        side = math.floor(min(_CONTEXT * max(width, height), rows, columns))
+        x = round(min(max(left + width / 2 - side / 2, 0), columns - side))
+        y = round(min(max(top + height / 2 - side / 2, 0), rows - side))
+        crop = sample.image[y : y + side, x : x + side]
+        labels = np.array([label], np.int64)
+        return Sample(np.ascontiguousarray(crop), None, labels, None, index + 1, sample.path)
+
+    def path_of(self, image_id: int) -> Path:
+        """The picture that the crop with this id is cut from; ids are 1, 2, 3, ..."""
+        return self._shapes.path_of(self._crops[image_id - 1][3])

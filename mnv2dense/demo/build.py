@@ -1,0 +1,134 @@
+"""The demo as a folder of static files: page, model, runtime and sample pictures; nothing else is needed to host it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from mnv2dense.io.reading import PictureError, list_pictures, read_picture
+from mnv2dense.data.shapes.drawing import SHAPE_CLASSES, draw_picture
+from mnv2dense.runtimes.metadata import Description
+from mnv2dense.visualization.draw import class_color, mask_color, save_picture
+from mnv2dense.demo.onnxruntime_web import FILES, VERSION
+from mnv2dense.types import Segmentation
+
+PAGE: Final = Path(__file__).parent / "page"
+"""What does not depend on the model."""
+
+MOST_SAMPLES: Final = 12
+"""Sample pictures that a page shows."""
+
+# What browsers decode, of what list_pictures lists.
+_SAMPLE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+
+_THUMBNAIL_PIXELS = 240
+
+
+def write_page(
+    folder: Path, model: Path, description: Description, *, title: str, runtime: Path, samples: Path | None = None
+) -> Path:
+    """Write the page into ``folder``, which is made; files of the same names are replaced.
+
+    Args:
+        folder: for index.html and all that it loads.
+        model: an .onnx file.
+        description: what the file says of itself.
+        title: of the model, for people.
+        runtime: see :func:`mnv2dense.demo.onnxruntime_web.runtime_folder`.
+        samples: a folder of pictures to try; None draws some for a model of the embedded shapes, and has none for
+            others.
+
+    Returns:
+        ``folder``.
+
+    Raises:
+        NotADirectoryError: there is no folder ``samples``.
+        ValueError: it has no pictures that browsers show.
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in sorted(PAGE.iterdir()):
+        if file.is_file():
+            shutil.copyfile(file, folder / file.name)
+    (folder / "runtime").mkdir(exist_ok=True)
+    for name in FILES:
+        shutil.copyfile(runtime / name, folder / "runtime" / name)
+    shutil.copyfile(model, folder / "model.onnx")
+    shown = _copy_samples(samples, folder / "samples") if samples else _drawn_samples(description, folder / "samples")
+    about = {
+        "title": title,
+        "file": "model.onnx",
+        "bytes": model.stat().st_size,
+        "runtime": f"onnxruntime-web {VERSION}",
+        "description": asdict(description),
+        "colors": _colors(description),
+        "samples": shown,
+    }
+    (folder / "model.json").write_text(json.dumps(about, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    return folder
+
+
+def _colors(description: Description) -> list[list[int]]:
+    """RGB of each class, as Python draws it."""
+    names = description.class_names
+    if description.task != "segmentation":
+        return [list(class_color(label)) for label in range(len(names))]
+    masks: Any = description.make_selection()
+    drawn = Segmentation(labels=None, class_names=names, palette=masks.palette)  # type: ignore[arg-type]
+    return [list(mask_color(drawn, label)) for label in range(len(names))]
+
+
+def _copy_samples(source: Path, folder: Path) -> list[dict[str, str]]:
+    found = [path for path in list_pictures(source) if path.suffix.lower() in _SAMPLE_SUFFIXES][:MOST_SAMPLES]
+    samples = []
+    for number, path in enumerate(found, start=1):
+        name = f"{number:02}{path.suffix.lower()}"
+        try:
+            _save_thumbnail(path, folder / f"{number:02}.thumbnail.jpg")
+        except PictureError:
+            continue  # the page has no use for it either
+        shutil.copyfile(path, folder / name)
+        samples.append(_sample(name, number, _spoken(path.stem)))
+    if not samples:
+        raise ValueError(f"samples={source}: it has no pictures that browsers show ({', '.join(_SAMPLE_SUFFIXES)}).")
+    return samples
+
+
+def _drawn_samples(description: Description, folder: Path) -> list[dict[str, str]]:
+    if not set(SHAPE_CLASSES) <= set(description.class_names):
+        return []
+    samples = []
+    for number, seed in enumerate(_SEEDS, start=1):
+        name = f"{number:02}.png"
+        save_picture(draw_picture(np.random.default_rng([2026, seed]), size=320)[0], folder / name)
+        _save_thumbnail(folder / name, folder / f"{number:02}.thumbnail.jpg")
+        samples.append(_sample(name, number, f"Drawn shapes {number}"))
+    return samples
+
+
+# The liveliest first: it is the one that a visitor sees before they have done anything.
+_SEEDS: Sequence[int] = (3, 4, 2, 6, 1, 5)
+
+
+def _sample(name: str, number: int, title: str) -> dict[str, str]:
+    return {"file": f"samples/{name}", "thumbnail": f"samples/{number:02}.thumbnail.jpg", "title": title}
+
+
+def _spoken(stem: str) -> str:
+    """A file's name as words."""
+    words = stem.replace("_", " ").replace("-", " ").strip()
+    return words[:1].upper() + words[1:]
+
+
+def _save_thumbnail(source: Path, target: Path) -> None:
+    from PIL import Image
+
+    small = Image.fromarray(read_picture(source))
+    small.thumbnail((_THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS))
+    save_picture(np.asarray(small, np.uint8), target)

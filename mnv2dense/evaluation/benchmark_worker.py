@@ -1,0 +1,262 @@
+"""One model in a process of its own, to be timed beside others: ours, in any form, and peers."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import torch
+from torch import Tensor
+
+from mnv2dense.io.reading import read_picture
+from mnv2dense.runtimes.exported_model import ExportedModel, is_exported
+from mnv2dense.ops.resize import resize
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.inference.predictor import Predictor
+
+if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess
+
+TORCHVISION = "torchvision:"
+"""What the name of a torchvision detector begins with, as in torchvision:ssdlite320_mobilenet_v3_large."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to be timed.
+
+    Attributes:
+        kind: its runtime and precision, for the table.
+        files: what lies on the disk; their sizes are added up.
+        on_input: runs it on ``batch`` inputs that are ready.
+        on_picture: from the picture's file to results in its pixels; None where the contender is a bare network.
+        largest_batch: 1 where it takes no more at a time.
+    """
+
+    kind: str
+    files: tuple[Path, ...]
+    on_input: Callable[[int], object]
+    on_picture: Callable[[], object] | None
+    largest_batch: int | None = None
+
+
+def load(name: str, picture: Path, *, threads: int) -> Loaded:
+    """Load a contender in this process.
+
+    Args:
+        name: an exported file, another .tflite, ``torchvision:`` and a detector's name, or anything that
+            :func:`mnv2dense.load_model` takes.
+        picture: what it will see.
+        threads: of its runtime.
+
+    Raises:
+        ValueError, FileNotFoundError, ImportError: it cannot be loaded.
+    """
+    torch.set_num_threads(threads)
+    image = torch.from_numpy(read_picture(picture)).permute(2, 0, 1)
+    if name.startswith(TORCHVISION):
+        return _torchvision(name.removeprefix(TORCHVISION), picture)
+    if name.endswith(".tflite") and not Path(f"{name}.json").exists():
+        return _plain_tflite(Path(name), image, threads)
+    if is_exported(name):
+        return _exported(Path(name), picture, image, threads)
+    return _eager(name, picture, image)
+
+
+def _eager(name: str, picture: Path, image: Tensor) -> Loaded:
+    predictor = Predictor(name, device="cpu")
+    model = predictor.model
+    assert isinstance(model, DenseModel)
+    fitted = resize(image, model.size, model.resize)[0][None]
+
+    def on_input(batch: int) -> object:
+        with torch.inference_mode():
+            return model.decode(model(fitted.expand(batch, -1, -1, -1)))
+
+    found = Path(name)
+    return Loaded("torch, fp32", (found,) if found.is_file() else (), on_input, lambda: predictor(picture))
+
+
+def _exported(file: Path, picture: Path, image: Tensor, threads: int) -> Loaded:
+    model = ExportedModel(file, threads=threads)
+    predictor = Predictor(file, threads=threads)
+    fitted = resize(image, model.size, model.resize)[0][None]
+    kind = f"{model.runtime}, {model.description.precision}"
+    files = tuple(path for path in (file, file.with_suffix(".bin")) if path.is_file())
+    return Loaded(
+        kind,
+        files,
+        lambda batch: model.run(fitted.expand(batch, -1, -1, -1)),
+        lambda: predictor(picture),
+        model.batch,
+    )
+
+
+def _torchvision(name: str, picture: Path) -> Loaded:
+    from torchvision.models import get_model
+
+    # Without weights nothing would pass its threshold, and nothing would be left for its NMS to do.
+    model = get_model(name, weights=None, weights_backbone=None, score_thresh=0.0, detections_per_img=100).eval()
+
+    def on_input(batch: int) -> object:
+        with torch.inference_mode():
+            return model([inputs] * batch)
+
+    def read() -> Tensor:
+        return torch.from_numpy(read_picture(picture)).permute(2, 0, 1).float().div(255)
+
+    def on_picture() -> object:
+        with torch.inference_mode():
+            return model([read()])
+
+    inputs = read()
+    return Loaded("torch, fp32", (), on_input, on_picture)
+
+
+def _plain_tflite(file: Path, image: Tensor, threads: int) -> Loaded:
+    from ai_edge_litert.interpreter import Interpreter
+
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such file.")
+    interpreter = Interpreter(model_path=str(file), num_threads=threads)
+    interpreter.allocate_tensors()
+    (wanted,) = interpreter.get_input_details()
+    _, height, width, _ = (int(side) for side in wanted["shape"])
+    fitted = resize(image, (height, width))[0].permute(1, 2, 0)[None].contiguous().numpy().astype(wanted["dtype"])
+
+    def on_input(batch: int) -> object:
+        for _ in range(batch):
+            interpreter.set_tensor(wanted["index"], fitted)
+            interpreter.invoke()
+        return [interpreter.get_tensor(output["index"]) for output in interpreter.get_output_details()]
+
+    kind = "litert, int8" if wanted["dtype"].__name__ in ("uint8", "int8") else "litert, fp32"
+    return Loaded(kind, (file,), on_input, None, 1)
+
+
+@final
+class Contender:
+    """A model in a child process, so that its memory is its own; times are taken there.
+
+    Args:
+        name: see :func:`load`.
+        picture: what it sees.
+        threads: of its runtime.
+
+    Attributes:
+        name: as given.
+        kind: runtime and precision.
+        megabytes: of its files; None where it has none.
+
+    Raises:
+        ValueError: it could not be loaded; the message says why.
+    """
+
+    def __init__(self, name: str, picture: Path, *, threads: int) -> None:
+        self.name = name
+        context = multiprocessing.get_context("spawn")  # a fork of a process that ran OpenMP may hang
+        self._pipe, theirs = context.Pipe()
+        with _thread_limit(threads):
+            self._process: SpawnProcess = context.Process(
+                target=_serve, args=(theirs, name, picture, threads), daemon=True
+            )
+            self._process.start()
+        theirs.close()
+        self.kind, self.megabytes, self.has_pictures, self._largest_batch = self._answer()
+
+    def milliseconds(self, runs: int, *, batch: int = 1) -> list[float]:
+        """Of each run on inputs that are ready."""
+        step = min(batch, self._largest_batch or batch)
+        times: list[float] = self._ask(("input", runs, step))
+        return [time * batch / step for time in times]
+
+    def milliseconds_from_file(self, runs: int) -> list[float]:
+        """Of each run from the picture's file to results; empty where the contender is a bare network."""
+        return self._ask(("picture", runs, 1)) if self.has_pictures else []
+
+    def peak_megabytes(self) -> float:
+        """What the process has taken at most since it began to load the model; its runtime's libraries count."""
+        peak: float = self._ask(("memory", 0, 0))
+        return peak
+
+    def close(self) -> None:
+        """End the process."""
+        self._pipe.close()
+        self._process.join(timeout=5)
+        if self._process.is_alive():
+            self._process.kill()
+
+    def _ask(self, question: tuple[str, int, int]) -> Any:  # noqa: ANN401 - what the question is after
+        self._pipe.send(question)
+        return self._answer()
+
+    def _answer(self) -> Any:  # noqa: ANN401
+        try:
+            answer = self._pipe.recv()
+        except EOFError as error:
+            raise ValueError(f"{self.name}: its process ended (exit code {self._process.exitcode}).") from error
+        if isinstance(answer, Exception):
+            self.close()
+            raise ValueError(f"{self.name}: {answer}") from answer
+        return answer
+
+
+@contextmanager
+def _thread_limit(threads: int) -> Iterator[None]:
+    """Runtimes without an option of their own take their threads from the environment, when they are loaded."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+def _serve(pipe: Connection, name: str, picture: Path, threads: int) -> None:
+    """The child's life: load, then answer until the pipe closes."""
+    before = _resident_megabytes()
+    try:
+        loaded = load(name, picture, threads=threads)
+        for _ in range(2):  # the first runs lay out memory and choose kernels
+            loaded.on_input(1)
+    except Exception as error:  # whatever it is, the parent must hear of it
+        pipe.send(ValueError(f"{type(error).__name__}: {error}" if not str(error) else str(error)))
+        return
+    megabytes = sum(file.stat().st_size for file in loaded.files) / 1e6 if loaded.files else None
+    pipe.send((loaded.kind, megabytes, loaded.on_picture is not None, loaded.largest_batch))
+    while True:
+        try:
+            question, runs, batch = pipe.recv()
+        except (EOFError, OSError):
+            return
+        if question == "memory":
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
+            pipe.send(max(0.0, peak - before))
+        elif question == "picture":
+            assert loaded.on_picture is not None
+            pipe.send([_timed(loaded.on_picture) for _ in range(runs)])
+        else:
+            pipe.send([_timed(partial(loaded.on_input, batch)) for _ in range(runs)])
+
+
+def _resident_megabytes() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def _timed(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return 1000 * (time.perf_counter() - start)

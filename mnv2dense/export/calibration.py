@@ -1,0 +1,55 @@
+"""Pictures that an export needs: those int8 takes its ranges from, and those a file is compared with its model on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mnv2dense.io.reading import list_pictures, read_picture
+from mnv2dense.data.shapes.drawing import draw_picture
+from mnv2dense.ops.resize import ResizeMode, resize
+from mnv2dense.types import Dataset
+
+Picture = npt.NDArray[np.uint8]
+"""RGB, [H, W, 3]."""
+
+
+def pictures_of_dataset(dataset: Dataset, count: int) -> Iterator[Picture]:
+    """``count`` pictures evenly spread over a data set, or all of a smaller one."""
+    for index in _spread(len(dataset), count):
+        yield dataset[index].image
+
+
+def pictures_of_folder(folder: str | Path, count: int) -> Iterator[Picture]:
+    """``count`` pictures evenly spread over a folder by name, or all of a smaller one; its subfolders count too.
+
+    Raises:
+        OSError: no such folder.
+        ValueError: it holds no pictures, or a broken one.
+    """
+    paths = list_pictures(folder, recursive=True)
+    if not paths:
+        raise ValueError(f"{folder}: the folder holds no pictures.")
+    for index in _spread(len(paths), count):
+        yield read_picture(paths[index])
+
+
+def drawn_pictures(count: int, *, seed: int = 0) -> Iterator[Picture]:
+    """Pictures of coloured shapes, for want of real ones: enough to compare numbers, not to judge a model by."""
+    for number in range(count):
+        yield draw_picture(np.random.default_rng([seed, number]), size=240)[0]
+
+
+def model_inputs(pictures: Iterable[Picture], size: tuple[int, int], mode: ResizeMode) -> list[Tensor]:
+    """Each picture as a model gets it: uint8 [1, 3, H, W] of ``size`` (height, width), resized as in training."""
+    return [resize(torch.from_numpy(picture).permute(2, 0, 1), size, mode)[0][None] for picture in pictures]
+
+
+def _spread(length: int, count: int) -> list[int]:
+    count = min(length, count)
+    return [number * length // count for number in range(count)]

@@ -1,0 +1,201 @@
+"""ExecuTorch: a .pte for phones and small boards, its network delegated to XNNPACK.
+
+The file takes one picture at a time: a delegate's memory is laid out when the file is made. A .pte has no room for a
+description, so it is a json beside it, ``model.pte.json``; the two belong together.
+
+At int8, weights are symmetric with a scale for each output channel, their biases corrected
+(:mod:`mnv2dense.quantization.bias_correction`), and activations have one range for each tensor, out of histograms over the
+calibration pictures. What comes before the network (normalisation) and after it (decoding,
+softmax, suppression, upsampling and argmax) stays float32. There is no fp16: XNNPACK's delegate writes the weights of
+float16 convolutions as float32, so the file would be no smaller.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mnv2dense.utils.files import atomic_write
+from mnv2dense.runtimes.metadata import Description
+from mnv2dense.quantization.bias_correction import bias_corrected
+from mnv2dense.export.graph import ExportGraph, check_names
+
+# Handing tensors over to a delegate costs more than a product gains; suppression would make two hundred such delegates.
+_NOT_ALONE = "aten::mul.Tensor"
+
+# What torch.export makes of ReLU6.
+_CLAMPS = (torch.ops.aten.hardtanh.default, torch.ops.aten.hardtanh_.default)
+
+_SMALLEST_SCALE = 1e-12
+
+
+def export(
+    graph: ExportGraph,
+    path: Path,
+    *,
+    description: Description,
+    calibration: Sequence[Tensor] | None = None,
+    keep_float: Sequence[str] = (),
+) -> Path:
+    """Write ``path`` and the description beside it.
+
+    The description's ``extra["operators_outside_delegate"]`` then lists what runs on ExecuTorch's portable kernels, as
+    "aten::topk x1": each is slower there, and what stands between two delegates costs a copy.
+
+    Args:
+        graph: what is exported.
+        path: a name that ends in .pte; replaced if it exists.
+        description: its ``precision`` says which weights and arithmetic the file gets.
+        calibration: uint8 [1, 3, H, W] pictures for int8's ranges.
+        keep_float: modules of the model that stay float32 at int8, such as "backbone.stem".
+
+    Raises:
+        ValueError: another suffix, fp16, an unknown module in ``keep_float``, or int8 without calibration.
+        ImportError: ExecuTorch is not installed.
+    """
+    if path.suffix != ".pte":
+        raise ValueError(f"{path}: ExecuTorch's files end in .pte; name it so.")
+    if description.precision == "fp16":
+        raise ValueError(
+            "fp16: ExecuTorch's XNNPACK keeps such weights as float32, which gains nothing; take fp32 or int8."
+        )
+    check_names(graph.model, keep_float)
+    if description.precision == "int8" and not calibration:
+        raise ValueError("int8 needs calibration pictures to take its ranges from, and there are none; name data=.")
+    _require_packages()
+    pictures = torch.zeros(1, 3, *graph.size, dtype=torch.uint8)
+    with _quiet(), torch.no_grad():
+        if description.precision == "int8":
+            assert calibration is not None
+            graph = bias_corrected(graph, calibration, keep_float)
+        program = torch.export.export(graph, (pictures,), strict=False)
+        if description.precision == "int8":
+            assert calibration is not None
+            quantized = _quantize(program, calibration, keep_float)
+            program = torch.export.export(quantized, (pictures,), strict=False)
+        content, outside = _lower(program)
+    description = replace(description, extra={**description.extra, "operators_outside_delegate": outside})
+    # Blocks end inside out: the json takes its name before the file does, and the old file never meets the new json.
+    with atomic_write(path) as file, atomic_write(path.with_name(f"{path.name}.json")) as notes:
+        file.write(content)
+        notes.write(description.to_json().encode())
+        path.unlink(missing_ok=True)
+    return path
+
+
+def _lower(program: Any) -> tuple[bytes, list[str]]:  # noqa: ANN401 - torch.export's program
+    """The file's bytes, and the operators that no delegate took."""
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    class Partitioner(XnnpackPartitioner):  # type: ignore[misc]
+        def generate_partitions(self, ep: Any) -> list[Any]:  # noqa: ANN401
+            found = super().generate_partitions(ep)
+            return [part for part in found if set(_operators(part.nodes)) != {_NOT_ALONE}]
+
+    edge = to_edge_transform_and_lower(program, partitioner=[Partitioner()])
+    names = Counter(_operators(edge.exported_program().graph.nodes))
+    return bytes(edge.to_executorch().buffer), [f"{name} x{count}" for name, count in names.most_common()]
+
+
+def _operators(nodes: Iterable[torch.fx.Node]) -> list[str]:
+    """Names of the operators among nodes, which are also inputs, weights, delegates and picks out of tuples."""
+    from executorch.exir.dialects.edge._ops import EdgeOpOverload
+
+    return [node.target.name() for node in nodes if isinstance(node.target, EdgeOpOverload)]
+
+
+def _quantize(program: Any, calibration: Sequence[Tensor], keep_float: Sequence[str]) -> nn.Module:  # noqa: ANN401
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from torchao.quantization.pt2e import PerChannelMinMaxObserver
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+    from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY, QuantizationAnnotation
+
+    is_quantized = _network_without(keep_float)
+
+    class Quantizer(XNNPACKQuantizer):  # type: ignore[misc]
+        def transform_for_annotation(self, model: torch.fx.GraphModule) -> torch.fx.GraphModule:
+            # It would make float32 tensors of all numbers, and so of labels, which are sums and products of integers.
+            return model
+
+        def annotate(self, model: torch.fx.GraphModule) -> torch.fx.GraphModule:
+            super().annotate(model)
+            # Concatenations are annotated whatever the filter says, and so is what only reshapes their output.
+            for node in model.graph.nodes:
+                if not is_quantized(node):
+                    node.meta.pop(Q_ANNOTATION_KEY, None)
+            # ReLU6 is not known to be part of a layer, as ReLU is. Before it values go far beyond 0..6, and a range for
+            # all of them would have few steps left for those that matter.
+            for node in model.graph.nodes:
+                before = node.args[0].meta.get(Q_ANNOTATION_KEY) if node.target in _CLAMPS else None
+                if before is not None and is_quantized(node) and len(node.args[0].users) == 1:
+                    node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(
+                        output_qspec=before.output_qspec, _annotated=True
+                    )
+                    before.output_qspec = None
+            return model
+
+    config = get_symmetric_quantization_config(is_per_channel=True)
+    # Its own observer has a smallest scale, 2**-12, too coarse for channels of small weights.
+    exact = replace(config.weight, observer_or_fake_quant_ctr=PerChannelMinMaxObserver.with_args(eps=_SMALLEST_SCALE))
+    quantizer = Quantizer().set_global(replace(config, weight=exact))
+    quantizer.set_filter_function(is_quantized)
+    observed = prepare_pt2e(program.module(check_guards=False), quantizer)
+    for pictures in calibration:
+        observed(pictures)
+    converted: nn.Module = convert_pt2e(observed)
+    return converted
+
+
+def _network_without(keep_float: Sequence[str]) -> Callable[[torch.fx.Node], bool]:
+    """Whether an operation is of the network, and of no module that is kept in float."""
+    kept = tuple(f"model.{name}." for name in keep_float)
+
+    def check(node: torch.fx.Node) -> bool:
+        if node.op != "call_function":
+            return True  # weights go with the operation that they are of
+        # Paths of all modules that it is inside of. Decoding is nobody's forward but the graph's own, so it is in none.
+        modules = [f"{path}." for path, _ in node.meta.get("nn_module_stack", {}).values()]
+        inside = any(path.startswith(("model.backbone.", "model.head.")) for path in modules)
+        return inside and not any(path.startswith(kept) for path in modules)
+
+    return check
+
+
+def _require_packages() -> None:
+    try:
+        with _quiet():
+            import executorch.exir  # noqa: F401
+            import torchao  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f'exporting to ExecuTorch needs executorch, torchao: pip install "mnv2dense[executorch]" ({error})'
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the deprecations and notes of torch's own parts, about which a user can do nothing."""
+    loggers = [logging.getLogger(name) for name in ("torch.utils._pytree", "torch.export", "torchao", "executorch")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

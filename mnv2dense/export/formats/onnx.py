@@ -1,0 +1,230 @@
+"""ONNX: one file for onnxruntime on servers, phones and in browsers, and for whatever else reads the format.
+
+Opset 20 without operators of anybody's own, any batch size. At fp16 weights and network are float16, at int8 the
+network is integers from the first convolution to the last (:mod:`mnv2dense.export.formats.onnx_int8`); normalisation and
+decoding are float32 always. onnxruntime computes float16 in float32 on most CPUs, so there fp16 halves the file and not
+the time.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import importlib
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mnv2dense.utils.files import atomic_write
+from mnv2dense.runtimes.metadata import KEY, OUTPUT_TENSORS, Description
+from mnv2dense.export.graph import ExportGraph, check_names
+from mnv2dense.export.formats.onnx_int8 import INPUT, quantized
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+# Newer ones bring nothing that these graphs use, and fewer runtimes read them.
+_OPSET = 20
+
+# Where torch's exporter notes the modules that an operator comes from.
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def export(
+    graph: ExportGraph,
+    path: Path,
+    *,
+    description: Description,
+    calibration: Sequence[Tensor] | None = None,
+    keep_float: Sequence[str] = (),
+    dynamic_size: bool = False,
+    nms_node: bool = False,
+) -> Path:
+    """Write ``path``, with the description in its ``metadata_props``.
+
+    Args:
+        graph: what is exported.
+        path: a name that ends in .onnx; replaced if it exists.
+        description: its ``precision`` says which weights and arithmetic the file gets.
+        calibration: uint8 [1, 3, H, W] pictures for int8's ranges.
+        keep_float: modules of the model that stay float32 at int8, such as "backbone.stem".
+        dynamic_size: of logits: pictures of any height and width, too. The description's size is then the one to take
+            where nothing speaks for another.
+        nms_node: of boxes: suppression by ONNX's own NonMaxSuppression. The file's description then has
+            ``outputs="nms_node"``, see :data:`mnv2dense.runtimes.metadata.OUTPUT_TENSORS`.
+
+    Raises:
+        ValueError: another suffix, an option that the outputs do not go with, an unknown module in ``keep_float``, or
+            int8 without calibration.
+        ImportError: onnx, onnxscript or, for int8, onnxruntime is not installed.
+    """
+    _check(graph, path, dynamic_size=dynamic_size, nms_node=nms_node)
+    check_names(graph.model, keep_float)
+    int8 = description.precision == "int8"
+    if int8 and not calibration:
+        raise ValueError("precision=int8 needs calibration pictures; give a few dozen that the model could see.")
+    _require_packages(int8=int8)
+    import onnx
+
+    if nms_node:
+        description = replace(description, outputs="nms_node")
+    if dynamic_size:
+        description = replace(description, extra={**description.extra, "dynamic_size": True})
+    form = _Form(graph, half=description.precision == "fp16", classes_first=nms_node)
+    with _quiet():
+        model = _traced(form, OUTPUT_TENSORS[description.outputs], graph.size, dynamic_size=dynamic_size)
+        modules = _name_nodes(model)
+        if int8:
+            assert calibration is not None
+            kept = {name for name, scopes in modules.items() if not scopes.isdisjoint(keep_float)}
+            model = quantized(model, calibration, float_nodes=kept)
+    if nms_node:
+        _append_nms(model, description)
+    _finish(model, description)
+    onnx.checker.check_model(model, full_check=True)
+    with atomic_write(path) as file:
+        file.write(model.SerializeToString())
+    return path
+
+
+class _Form(nn.Module):
+    """The graph with float32 outputs, as the file promises them.
+
+    Args:
+        graph: copied if it is changed.
+        half: whether weights, and the network with them, become float16.
+        classes_first: whether scores come out as [B, K, A], as NonMaxSuppression takes them.
+    """
+
+    def __init__(self, graph: ExportGraph, *, half: bool, classes_first: bool) -> None:
+        super().__init__()
+        # Not "graph", a name that torch's tracer needs for itself.
+        self.whole = copy.deepcopy(graph) if half else graph
+        self._classes_first = classes_first
+        if half:
+            # Parameters alone: anchors and normalisation are buffers, and a pixel of a large picture has no exact
+            # place in float16.
+            for parameter in self.whole.model.parameters():
+                parameter.data = parameter.data.half()
+            self.whole.model.normalize.register_forward_hook(lambda module, inputs, output: output.half())
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        outputs = tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in self.whole(images))
+        return (outputs[0], outputs[1].mT) if self._classes_first else outputs
+
+
+def _traced(form: _Form, names: Sequence[str], size: tuple[int, int], *, dynamic_size: bool) -> ModelProto:
+    dynamic = {0: torch.export.Dim("batch")}
+    if dynamic_size:
+        dynamic |= {2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
+    program = torch.onnx.export(
+        form.eval(),
+        (torch.zeros(2, 3, *size, dtype=torch.uint8),),  # two: a batch of one is taken for a constant
+        dynamo=True,
+        verbose=False,
+        opset_version=_OPSET,
+        dynamic_shapes=(dynamic,),
+        input_names=[INPUT],
+        # NonMaxSuppression is appended later, and its output with it.
+        output_names=[name for name in names if name != "selected"],
+    )
+    assert program is not None
+    return program.model_proto
+
+
+def _name_nodes(model: ModelProto) -> dict[str, set[str]]:
+    """Name each node after its module, as in "backbone.stem.0/Conv_3"; return the modules that each is part of."""
+    modules = {}
+    prefix = "whole.model."
+    for number, node in enumerate(model.graph.node):
+        scopes = [scope.removeprefix(prefix) for scope in _scopes_of(node) if scope.startswith(prefix)]
+        node.name = f"{scopes[-1] if scopes else 'decode'}/{node.op_type}_{number}"
+        modules[node.name] = set(scopes)
+    return modules
+
+
+def _scopes_of(node: NodeProto) -> list[str]:
+    """Full names of the modules around a node, the outermost first."""
+    for entry in node.metadata_props:
+        if entry.key == _SCOPES:
+            # The last is the operator's own name.
+            return [str(scope) for scope in ast.literal_eval(entry.value)[:-1]]
+    return []
+
+
+def _append_nms(model: ModelProto, description: Description) -> None:
+    """Add NonMaxSuppression behind boxes [B, A, 4] and scores [B, K, A]; it does not mind xyxy for its yxyx."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    selection = description.selection
+    # The node wants more than its threshold where ours is the least that counts.
+    threshold = np.nextafter(np.float32(selection["score_threshold"]), np.float32(-np.inf))
+    constants = {
+        "max_output_boxes_per_class": np.array([selection["limit"]], np.int64),
+        "iou_threshold": np.array([selection["nms_threshold"]], np.float32),
+        "score_threshold": np.array([threshold], np.float32),
+    }
+    inner = model.graph
+    inner.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    inputs = ["boxes", "scores", *constants]
+    inner.node.append(helper.make_node("NonMaxSuppression", inputs, ["selected"], name="NonMaxSuppression"))
+    inner.output.append(helper.make_tensor_value_info("selected", TensorProto.INT64, ["selected_boxes", 3]))
+
+
+def _finish(model: ModelProto, description: Description) -> None:
+    """Leave the description for metadata, and no trace of the machine that the file was made on."""
+    for part in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer, model.graph):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    # Shapes of what is inside; runtimes infer them.
+    del model.graph.value_info[:]
+    del model.metadata_props[:]
+    entry = model.metadata_props.add()
+    entry.key, entry.value = KEY, description.to_json()
+    model.graph.name = description.task
+    model.producer_name = "mnv2dense"
+    model.producer_version = description.versions.get("mnv2dense", "unknown")
+
+
+def _check(graph: ExportGraph, path: Path, *, dynamic_size: bool, nms_node: bool) -> None:
+    if path.suffix != ".onnx":
+        raise ValueError(f"{path}: ONNX files end in .onnx; name it so.")
+    if dynamic_size and graph.outputs != "logits":
+        raise ValueError(
+            f"dynamic_size=true is for logits, and this graph gives {graph.outputs}: export segmentation, labels=false."
+        )
+    if nms_node and graph.outputs != "boxes":
+        raise ValueError(
+            f"nms_node=true is for boxes before any suppression, and this graph gives {graph.outputs}: export a "
+            "detector, without decisions in the graph."
+        )
+
+
+def _require_packages(*, int8: bool) -> None:
+    try:
+        for package in ("onnx", "onnxscript", *(["onnxruntime.quantization"] if int8 else [])):
+            importlib.import_module(package)
+    except ImportError as error:
+        needed = "onnx, onnxscript and onnxruntime" if int8 else "onnx and onnxscript"
+        raise ImportError(f'exporting to ONNX needs {needed}: pip install "mnv2dense[onnx]" ({error})') from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without advice that only the exporters' own authors could follow."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,154 @@
+"""What is exported: a model from raw pictures to tensors of fixed shape, free of Python."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import math
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from mnv2dense.ops.boxes import fixed_shape_nms
+from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Description, Outputs, Precision
+from mnv2dense.models.fuse import fold_batch_norms
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.ops.postprocess import BoxSelection, PixelSelection, Selection
+
+_PLAIN: dict[str, Outputs] = {"detection": "boxes", "segmentation": "logits", "classification": "scores"}
+_DECIDED: dict[str, Outputs] = {"detection": "selected_boxes", "segmentation": "labels"}
+
+# Of label maps. The scores of one take 2.8 MB at 513x513 and 21 classes, which a core's cache still holds.
+_STRIPS = 8
+
+
+@final
+class ExportGraph(nn.Module):
+    """A copy of a model with its normalisation before it and its decoding after it; what every exporter takes.
+
+    Batch norms are folded. ``forward(images)`` takes uint8 [B, 3, H, W] and returns the tensors of
+    :data:`mnv2dense.runtimes.metadata.OUTPUT_TENSORS` as a tuple.
+
+    Args:
+        model: of any task.
+        decided: whether decisions are made inside: boxes after NMS, the class of every pixel. A classifier makes none.
+        size: (height, width) of the input, pixels; the model's own if left out. Detectors have anchors for their own.
+
+    Attributes:
+        outputs: which tensors come out.
+        size: of the input.
+
+    Raises:
+        ValueError: a size for a detector that is not its own, or decisions asked of a classifier.
+    """
+
+    def __init__(self, model: DenseModel, *, decided: bool = False, size: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        self.model = fold_batch_norms(copy.deepcopy(model).cpu().float().eval())
+        self.size = size or model.size
+        if decided and model.task not in _DECIDED:
+            raise ValueError(f"a model for {model.task} decides nothing: leave nms and labels out.")
+        if model.task == "detection" and self.size != model.size:
+            raise ValueError(
+                f"size={list(self.size)}: this detector's anchors are laid for {list(model.size)}; "
+                "train one of that size."
+            )
+        self.outputs: Outputs = _DECIDED[model.task] if decided else _PLAIN[model.task]
+        self._selection: Selection = model.head.selection  # type: ignore[assignment]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """uint8 [B, 3, H, W] -> the tensors of ``outputs``."""
+        size = (images.shape[-2], images.shape[-1])
+        decoded = self.model.decode(self.model(images), size)
+        if isinstance(self._selection, BoxSelection):
+            if self.outputs == "boxes":
+                return decoded.boxes, decoded.scores
+            return fixed_shape_nms(decoded.boxes, decoded.scores, **self._selection.config)
+        if isinstance(self._selection, PixelSelection):
+            if self.outputs == "logits":
+                return (decoded.logits,)
+            return (label_map(decoded.logits, size, align_corners=self._selection.align_corners),)
+        return (decoded,)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Of what :meth:`forward` returns."""
+        return OUTPUT_TENSORS[self.outputs]
+
+    def describe(self, precision: Precision, *, license: str = "unknown") -> Description:
+        """What the file shall say of itself."""
+        model = self.model
+        return Description(
+            task=model.task,
+            outputs=self.outputs,
+            precision=precision,
+            size=self.size,
+            resize=model.resize,
+            class_names=model.class_names,
+            category_ids=model.category_ids,
+            selection=self._selection.config,
+            license=license,
+            versions={"mnv2dense": _version("mnv2dense"), "torch": torch.__version__},
+        )
+
+
+def check_names(model: nn.Module, keep_float: Sequence[str]) -> None:
+    """Whether a model has the modules that shall stay in float.
+
+    Raises:
+        ValueError: it lacks one; the message names those near to it.
+    """
+    known = [name for name, _ in model.named_modules() if name]
+    for name in keep_float:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+            meant = f"did you mean {' or '.join(near)}?" if near else "see model.named_modules()."
+            raise ValueError(f"keep_float={name}: the model has no such module; {meant}")
+
+
+def label_map(logits: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:
+    """Bilinear upsampling and argmax, a strip of rows at a time: an eighth of all scores in memory, not all.
+
+    Runtimes multiply by constant matrices several times faster than they interpolate one class after another.
+
+    Args:
+        logits: float32 [B, K, h, w].
+        size: (H, W), pixels.
+        align_corners: see :class:`mnv2dense.ops.postprocess.PixelSelection`.
+
+    Returns:
+        uint8 [B, H, W]; of equal scores the lowest class.
+    """
+    # Under torch's tracer sizes are tensors.
+    down = _strips(int(logits.shape[2]), int(size[0]), align_corners=align_corners)
+    across = _strips(int(logits.shape[3]), int(size[1]), align_corners=align_corners)
+    wide = torch.cat([logits[..., cells] @ shares.T for cells, shares in across], dim=3)
+    return torch.cat([(shares @ wide[:, :, cells]).argmax(dim=1) for cells, shares in down], dim=1).to(torch.uint8)
+
+
+def _strips(cells: int, pixels: int, *, align_corners: bool) -> list[tuple[slice, Tensor]]:
+    """The pixels along one side in a few strips of length P: the C cells that each lies on, and [P, C] of their shares.
+
+    A cell's share in a pixel is their nearness, from 1 where the centres meet to 0 at the distance of the next cell.
+    """
+    if align_corners:
+        places = [pixel * (cells - 1) / max(pixels - 1, 1) for pixel in range(pixels)]
+    else:
+        places = [min(max((pixel + 0.5) * cells / pixels - 0.5, 0), cells - 1) for pixel in range(pixels)]
+    strips, length = [], math.ceil(pixels / _STRIPS)
+    for start in range(0, pixels, length):
+        strip = places[start : start + length]
+        first, end = int(strip[0]), min(int(strip[-1]) + 2, cells)
+        distances = torch.tensor(strip, dtype=torch.float32)[:, None] - torch.arange(first, end)
+        strips.append((slice(first, end), (1 - distances.abs()).clamp(min=0)))
+    return strips
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a checkout that is not installed
+        return "unknown"

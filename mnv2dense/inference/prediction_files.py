@@ -1,0 +1,161 @@
+"""Predictions of any number of pictures or frames as one json and one csv, written as they come."""
+
+from __future__ import annotations
+
+import csv as csv_module
+import json as json_module
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self, TextIO, final
+
+from mnv2dense.utils.files import atomic_write
+from mnv2dense.inference.results import PictureDetections
+from mnv2dense.types import Classification, Detections, Segmentation
+
+Result = Detections | Classification | Segmentation
+Row = dict[str, Any]
+
+# The rest of a thousand classes is noise.
+_LISTED_CLASSES = 5
+
+_PLACE_COLUMNS = ("file_name", "frame", "time")
+_COLUMNS = {
+    "detection": ("label", "name", "score", "left", "top", "right", "bottom"),
+    "classification": ("label", "name", "score"),
+    "segmentation": ("label", "name", "share"),
+}
+
+
+@final
+class PredictionFiles:
+    """``predictions.json`` and ``predictions.csv`` in a folder.
+
+    The json of a detector is a COCO ``instances`` file with a ``score`` in each annotation; category ids are those of
+    the data that the model was trained on. That of a classifier lists the likeliest classes of each picture, that of
+    masks the share of each class. The csv has a line for each box or class.
+
+    Rows go to files at once, so that memory does not grow with them. A context: at its end, whatever it ends by, both
+    files are whole.
+
+    Args:
+        folder: exists.
+        task: "detection", "classification" or "segmentation".
+        class_names: of the model.
+        category_ids: what each label is called in the data set's own json.
+        json, csv: which of the files to write.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        task: str,
+        class_names: Sequence[str],
+        category_ids: Sequence[int],
+        json: bool = True,
+        csv: bool = True,
+    ) -> None:
+        self._folder = folder
+        self._categories = [
+            {"id": number, "name": name} for number, name in zip(category_ids, class_names, strict=True)
+        ]
+        self._images = _Rows(folder) if json else None
+        self._annotations = _Rows(folder) if json and task == "detection" else None
+        self._table = _open_table(folder / "predictions.csv") if csv else None
+        if self._table is not None:
+            self._lines = csv_module.writer(self._table, lineterminator="\n")
+            self._lines.writerow(_PLACE_COLUMNS + _COLUMNS[task])
+
+    def add(self, image: Row, found: Result) -> None:
+        """Write what was found in one picture or frame.
+
+        Args:
+            image: its ``id``, ``file_name``, ``height`` and ``width``, and of a frame ``frame`` and ``time``.
+            found: in its pixels.
+        """
+        if self._images is not None:
+            self._images.add(image | _of_picture(found))
+        if self._annotations is not None and isinstance(found, PictureDetections):
+            for entry in found.to_coco(image["id"]):
+                width, height = entry["bbox"][2:]
+                whole = {"id": self._annotations.count + 1, **entry, "area": round(width * height, 2), "iscrowd": 0}
+                self._annotations.add(whole)
+        if self._table is not None:
+            place = [image.get(column, "") for column in _PLACE_COLUMNS]
+            self._lines.writerows([*place, *line] for line in _lines(found))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._table is not None:
+            self._table.close()
+        if self._images is not None:
+            with atomic_write(self._folder / "predictions.json") as file:
+                file.write(b'{"images": ')
+                self._images.move_to(file)
+                if self._annotations is not None:
+                    file.write(b', "categories": ' + _to_json(self._categories))
+                    file.write(b', "annotations": ')
+                    self._annotations.move_to(file)
+                file.write(b"}\n")
+
+
+@final
+class _Rows:
+    """A json array that grows in a file without a name, which is gone with the process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by move_to
+        self.count = 0
+
+    def add(self, row: Row) -> None:
+        self._file.write((b",\n" if self.count else b"\n") + _to_json(row))
+        self.count += 1
+
+    def move_to(self, file: IO[bytes]) -> None:
+        with self._file:
+            file.write(b"[")
+            self._file.seek(0)
+            shutil.copyfileobj(self._file, file)
+            file.write(b"]")
+
+
+# Names of files need not be UTF-8; Python has lone surrogates for their other bytes, which only an escape can spell.
+_UNSPEAKABLE = "backslashreplace"
+
+
+def _to_json(value: Any) -> bytes:  # noqa: ANN401 - whatever json knows
+    return json_module.dumps(value, ensure_ascii=False).encode(errors=_UNSPEAKABLE)
+
+
+def _open_table(path: Path) -> TextIO:
+    return path.open("w", encoding="utf-8", errors=_UNSPEAKABLE, newline="")
+
+
+def _of_picture(found: Result) -> Row:
+    """What the json says of a picture itself; boxes have a place of their own."""
+    if isinstance(found, Classification):
+        best = found.top(_LISTED_CLASSES)
+        rows = zip(best.names, best.labels.tolist(), best.scores.tolist(), strict=True)
+        return {"classes": [{"name": name, "label": label, "score": round(score, 5)} for name, label, score in rows]}
+    if isinstance(found, Segmentation):
+        return {"shares": {name: round(share, 5) for name, share in found.shares().items()}}
+    return {}
+
+
+def _lines(found: Result) -> list[list[Any]]:
+    if isinstance(found, Classification):
+        best = found.top(_LISTED_CLASSES)
+        rows = zip(best.labels.tolist(), best.names, best.scores.tolist(), strict=True)
+        return [[label, name, round(score, 5)] for label, name, score in rows]
+    if isinstance(found, Segmentation):
+        numbers = {name: label for label, name in enumerate(found.class_names)}
+        return [[numbers[name], name, round(share, 5)] for name, share in found.shares().items()]
+    boxes = zip(found.labels.tolist(), found.names, found.scores.tolist(), found.boxes.tolist(), strict=True)
+    return [[label, name, round(score, 5), *(round(edge, 2) for edge in box)] for label, name, score, box in boxes]

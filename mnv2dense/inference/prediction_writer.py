@@ -1,0 +1,238 @@
+"""Predictions of pictures and videos for people and programs: drawn results, label pictures, one json and one csv."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, NamedTuple, final
+
+from mnv2dense.visualization.draw import save_picture
+from mnv2dense.visualization.masks import MASK_OPACITY, save_labels
+from mnv2dense.visualization.results import draw_result
+from mnv2dense.io.inputs import is_address, pixels_of
+from mnv2dense.inference.prediction_files import PredictionFiles
+from mnv2dense.inference.predictor import BATCH_SIZE, Predictor
+from mnv2dense.utils.prefetch import WriteBehind, read_ahead
+from mnv2dense.utils.signals import OneInterrupt
+from mnv2dense.types import Segmentation
+from mnv2dense.io.video import Frame, VideoError, VideoWriter
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+PICTURE_OUTPUTS = ("drawn", "labels", "json", "csv")
+"""What can be written; all of it of pictures, unless asked otherwise."""
+VIDEO_OUTPUTS = ("drawn", "json", "csv")
+"""Of a video: a label picture for each of thousands of frames has to be asked for."""
+
+
+@final
+@dataclass
+class Outcome:
+    """How far it came.
+
+    Attributes:
+        done: pictures or frames that were written.
+        stopped: whether Ctrl-C ended it.
+        failed: pictures, or the video, that could not be read or not to the end, and why.
+    """
+
+    done: int = 0
+    stopped: bool = False
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+@final
+class Annotator:
+    """Runs a predictor over pictures or frames, and writes what it finds into a folder.
+
+    Reading, the model, and drawing with writing run at the same time; a few pictures at once are in memory, however
+    many there are. Ctrl-C ends the work early, with all files whole.
+
+    Args:
+        predictor: of any model.
+        folder: exists.
+        outputs: of :data:`PICTURE_OUTPUTS`: "drawn", the picture or video with its result; "labels", of masks alone,
+            the class of every pixel as palette PNGs; "json" and "csv", as
+            :class:`mnv2dense.inference.prediction_files.PredictionFiles` has them.
+        opacity: of the colours of masks over the picture, 0..1.
+        legend: whether drawn pictures name the colours of masks.
+        batch_size: pictures that run together.
+        advance: called after each picture that is done or has failed, in a thread of its own.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        folder: Path,
+        *,
+        outputs: Sequence[str] = PICTURE_OUTPUTS,
+        opacity: float = MASK_OPACITY,
+        legend: bool = True,
+        batch_size: int = BATCH_SIZE,
+        advance: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._predictor = predictor
+        self._folder = folder
+        self._outputs = frozenset(outputs)
+        self._opacity, self._legend = opacity, legend
+        self._batch_size = batch_size
+        self._advance = advance
+
+    def pictures(self, entries: Iterable[str | Path], *, folder: Path | None = None) -> Outcome:
+        """Draw each picture as ``<name>.jpg``, its labels as ``labels/<name>.png``.
+
+        A second picture of the same name becomes ``<name>_2``. Those that cannot be read are told in the outcome, and
+        the others are done all the same.
+
+        Args:
+            entries: paths, or http(s) addresses.
+            folder: that all of them are in; the json's ``file_name`` is relative to it, else the entry as it is, so
+                that no two pictures have the same.
+        """
+        outcome = Outcome()
+        names = _Names()
+
+        def read() -> Iterator[_Item]:
+            for entry in entries:
+                try:
+                    pixels = pixels_of(entry)
+                except (ValueError, OSError) as error:
+                    outcome.failed[str(entry)] = str(error)
+                    self._advance()
+                    continue
+                name = str(entry) if folder is None else Path(entry).relative_to(folder).as_posix()
+                yield _Item(pixels, names.free(_stem(entry)), {"file_name": name})
+
+        def draw(item: _Item, drawn: npt.NDArray[np.uint8]) -> None:
+            save_picture(drawn, self._folder / f"{item.stem}.jpg")
+
+        self._run(read(), draw, outcome)
+        return outcome
+
+    def video(
+        self, frames: Iterable[Frame], name: str, *, time_base: Fraction, rate: Fraction, is_live: bool = False
+    ) -> Outcome:
+        """Draw each frame into the video ``<name>.mp4``, its labels as ``labels/<name>_<number>.png``.
+
+        Args:
+            frames: of one size.
+            name: of the source; the json's ``file_name``.
+            time_base: what to count time in, seconds.
+            rate: frames a second, about.
+            is_live: frames come from a camera; those that come while the model works are left out.
+        """
+        outcome = Outcome()
+        stem = PurePath(name).stem
+
+        def items() -> Iterator[_Item]:
+            for frame in frames:
+                place = {"file_name": name, "frame": frame.number, "time": round(float(frame.time), 6)}
+                yield _Item(frame.pixels, f"{stem}_{frame.number:06d}", place, frame)
+
+        video = VideoWriter(self._folder / f"{stem}.mp4", time_base=time_base, rate=rate)
+
+        def draw(item: _Item, drawn: npt.NDArray[np.uint8]) -> None:
+            assert item.frame is not None
+            video.write(item.frame._replace(pixels=drawn))
+
+        try:
+            self._run(items(), draw, outcome, drawing=video, is_live=is_live)
+        except VideoError as error:  # damaged from some frame on; those before it are done
+            outcome.failed[name] = str(error)
+        return outcome
+
+    def _run(
+        self,
+        items: Iterator[_Item],
+        draw: Callable[[_Item, npt.NDArray[np.uint8]], None],
+        outcome: Outcome,
+        *,
+        drawing: AbstractContextManager[Any] | None = None,
+        is_live: bool = False,
+    ) -> None:
+        """Read, predict and write all items; ``drawing`` is open meanwhile, and whole afterwards."""
+        model = self._predictor.model
+        with ExitStack() as stack:
+            interrupt = stack.enter_context(OneInterrupt())
+            stack.enter_context(nullcontext() if drawing is None else drawing)
+            files = stack.enter_context(
+                PredictionFiles(
+                    self._folder,
+                    task=model.task,
+                    class_names=model.class_names,
+                    category_ids=model.category_ids,
+                    json="json" in self._outputs,
+                    csv="csv" in self._outputs,
+                )
+            )
+
+            def write(work: tuple[_Item, Any]) -> None:
+                item, found = work
+                if "drawn" in self._outputs:
+                    draw(item, draw_result(item.pixels, found, opacity=self._opacity, legend=self._legend))
+                if "labels" in self._outputs and isinstance(found, Segmentation):
+                    save_labels(found, self._folder / "labels" / f"{item.stem}.png")
+                height, width = item.pixels.shape[:2]
+                files.add({"id": outcome.done + 1, **item.place, "height": height, "width": width}, found)
+                outcome.done += 1
+                self._advance()
+
+            behind = stack.enter_context(WriteBehind(write))
+            ahead = stack.enter_context(closing(read_ahead(items, newest=is_live)))
+            try:
+                with interrupt.work():
+                    for work in self._predicted(ahead):
+                        behind.put(work)
+            except KeyboardInterrupt:
+                outcome.stopped = True
+
+    def _predicted(self, items: Iterator[_Item]) -> Iterator[tuple[_Item, Any]]:
+        waiting: deque[_Item] = deque()
+
+        def pixels() -> Iterator[npt.NDArray[np.uint8]]:
+            for item in items:
+                waiting.append(item)
+                yield item.pixels
+
+        for found in self._predictor.stream(pixels(), batch_size=self._batch_size):
+            yield waiting.popleft(), found
+
+
+class _Item(NamedTuple):
+    """A picture on its way through: what it is called in the folder, and what the json says of where it is from."""
+
+    pixels: npt.NDArray[np.uint8]
+    stem: str
+    place: dict[str, Any]
+    frame: Frame | None = None
+
+
+@final
+class _Names:
+    """``a.png`` and ``a.jpg``, or those of two folders, must not overwrite each other's result."""
+
+    def __init__(self) -> None:
+        self._given: set[str] = set()
+
+    def free(self, stem: str) -> str:
+        name, number = stem, 1
+        while name.casefold() in self._given:  # some file systems take A.jpg for a.jpg
+            number += 1
+            name = f"{stem}_{number}"
+        self._given.add(name.casefold())
+        return name
+
+
+def _stem(entry: str | Path) -> str:
+    """The last part of a path or address, without its suffix; an address may end in none."""
+    if isinstance(entry, str) and is_address(entry):
+        from urllib.parse import unquote, urlsplit
+
+        return PurePath(unquote(urlsplit(entry).path)).stem or "picture"
+    return PurePath(entry).stem

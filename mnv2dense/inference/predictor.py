@@ -1,0 +1,240 @@
+"""Pictures in, results in the pictures' own pixels out."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, final
+
+import torch
+from torch import Tensor
+
+from mnv2dense.models.checkpoint import load_model
+from mnv2dense.runtimes.exported_model import ExportedModel, is_exported, one_torch_thread
+from mnv2dense.models.fuse import fold_batch_norms
+from mnv2dense.ops.resize import Fit, infos, resize
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.io.inputs import fetched, is_picture, pixels_of
+from mnv2dense.inference.results import with_picture
+from mnv2dense.ops.postprocess import BoxSelection
+from mnv2dense.inference.tiles import Tiles, detect_in_tiles
+from mnv2dense.types import Detections, Infos
+from mnv2dense.inference.tta import HIGHEST_SCALE, LOWEST_SCALE, Viewing, check_segmentation, segment
+
+if TYPE_CHECKING:
+    from mnv2dense.io.inputs import Picture
+
+BATCH_SIZE = 8
+"""Pictures that run together unless asked otherwise."""
+
+
+@final
+class Predictor:
+    """A model ready for use: it takes pictures as they are and answers in their pixels.
+
+    A model of torch is copied; its batch norms are folded into the convolutions before them, which changes results by
+    rounding alone and takes about a third off the time. An exported file runs in its own runtime, on the CPU, and gives
+    the same results through the same resizing and selection.
+
+    Several threads may use one predictor; an exported file's runtime serves one of them at a time.
+
+    Args:
+        model: a model, or the run folder, checkpoint or exported file (.onnx, .xml, .pte, .tflite) to load one from.
+        threshold: results with a lower score are left out; None keeps what the model's head keeps.
+        device: "auto" takes a GPU where there is one, and the CPU for an exported file.
+        test_time: how a segmentation model looks at pictures; None looks as it was trained to.
+        threads: of an exported file's runtime; None takes what it takes.
+        tiles: look at parts of a picture one by one, for small objects in large pictures: boxes are merged, and of
+            masks logits are blended (which is ``test_time`` with windows). None looks at the whole alone.
+
+    Raises:
+        ValueError: a threshold outside 0..1; ``test_time`` for another task than segmentation or for an exported file;
+            another device than the CPU for such a file, or ``threads`` without one; ``tiles`` for a classifier, for an
+            exported file of masks or beside ``test_time``; or what
+            :func:`mnv2dense.load_model` or :class:`mnv2dense.runtimes.exported_model.ExportedModel` raise.
+    """
+
+    def __init__(
+        self,
+        model: DenseModel | ExportedModel | str | Path,
+        *,
+        threshold: float | None = None,
+        device: torch.device | str = "auto",
+        test_time: Viewing | None = None,
+        threads: int | None = None,
+        tiles: Tiles | None = None,
+    ) -> None:
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise ValueError(f"threshold={threshold}: scores lie between 0 and 1; 0.3 is a good start.")
+        if isinstance(model, str | Path) and is_exported(model):
+            model = ExportedModel(model, threads=threads)
+        elif threads is not None:
+            raise ValueError(f"threads={threads} is for exported files; for torch, call torch.set_num_threads.")
+        self.model: DenseModel | ExportedModel
+        if isinstance(model, ExportedModel):
+            check_file_options(device=device, test_time=test_time)
+            self.model, self.device = model, torch.device("cpu")
+        else:
+            if isinstance(device, str) and device == "auto":
+                device = "cuda" if torch.cuda.is_available() else "cpu"
+            loaded = model if isinstance(model, DenseModel) else load_model(model)
+            if test_time is not None:
+                check_segmentation(loaded, "test_time")
+            if tiles is not None and loaded.task == "segmentation":
+                test_time, tiles = _windows(tiles, loaded, test_time), None
+            folded = fold_batch_norms(copy.deepcopy(loaded).eval())
+            self.model = folded.to(device).to(memory_format=torch.channels_last)
+            self.device = torch.device(device)
+        if tiles is not None and self.model.task != "detection":
+            raise ValueError(
+                "tiles: a classifier says one thing of the whole picture."
+                if self.model.task == "classification"
+                else "tiles: of masks a checkpoint blends them; an exported file cannot. Give the checkpoint instead."
+            )
+        self.threshold = threshold
+        self.test_time = test_time
+        self.tiles = tiles
+
+    def __call__(self, pictures: Picture | Iterable[Picture], *, batch_size: int = BATCH_SIZE) -> Any:  # noqa: ANN401 - the head's result type
+        """Results of one picture, of a list of them, or of whatever gives one after the other.
+
+        Args:
+            pictures: a path or http(s) address, a file's bytes, a PIL image of any mode (turned upright by its EXIF
+                data, as a file is), uint8 RGB [H, W, 3] as an array, or uint8 RGB [3, H, W] as a tensor; a list or
+                tuple of these; or a generator or other iterable of these.
+            batch_size: pictures that run together.
+
+        Returns:
+            Of one picture its result: :class:`mnv2dense.inference.results.PictureDetections` for a detector,
+            ``PictureClassification`` for a classifier, ``PictureSegmentation`` for masks. Of a list a list, as
+            :meth:`many` gives it; of anything else an iterator, as :meth:`stream` does.
+
+        Raises:
+            ValueError: not a picture, or a shape or type other than those above.
+            OSError: no such file, or an address that cannot be fetched.
+        """
+        if is_picture(pictures) or not isinstance(pictures, Iterable):
+            return self.many([pictures])[0]  # type: ignore[list-item]
+        several = cast("Iterable[Picture]", pictures)
+        if isinstance(several, list | tuple):
+            return self.many(several, batch_size=batch_size)
+        return self.stream(several, batch_size=batch_size)
+
+    def many(self, pictures: Iterable[Picture], *, batch_size: int = BATCH_SIZE) -> list[Any]:
+        """Results of several pictures, in their order, run in batches; with ``test_time`` one by one."""
+        return list(self.stream(pictures, batch_size=batch_size))
+
+    def stream(self, pictures: Iterable[Picture], *, batch_size: int = BATCH_SIZE) -> Iterator[Any]:
+        """Results one after the other, in order, of pictures that are taken a batch at a time.
+
+        Memory stays as it is however many there are, as nothing is kept but the batch. A picture that cannot be read
+        raises when its turn comes, after the results of those before it.
+
+        Args:
+            pictures: of :meth:`__call__`'s kinds; a generator is not asked for more than the next batch.
+            batch_size: 1 answers a camera soonest.
+
+        Raises:
+            ValueError: a batch size below 1; for the rest see :meth:`__call__`.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}: at least 1.")
+        return self._stream(iter(pictures), batch_size)
+
+    def _stream(self, pictures: Iterator[Picture], batch_size: int) -> Iterator[Any]:
+        problem: Exception | None = None
+        while problem is None:
+            batch: list[_Prepared] = []
+            try:
+                while len(batch) < batch_size:
+                    batch.append(self._prepare(next(pictures)))
+            except Exception as error:  # StopIteration, or what the next picture has wrong with it
+                problem = error
+            if batch:
+                yield from self._run(batch)
+        if not isinstance(problem, StopIteration):
+            raise problem
+
+    def _prepare(self, picture: Picture) -> _Prepared:
+        given = fetched(picture)
+        name = picture if isinstance(picture, str | Path) else "picture"
+        image = torch.from_numpy(pixels_of(given, name=name)).permute(2, 0, 1)
+        size = int(image.shape[1]), int(image.shape[2])
+        if self.test_time is not None or self.tiles is not None:
+            return _Prepared(given, size, image, None)
+        # Now and not with the whole batch: what waits for it is the model's size, not the camera's.
+        with self._torch_threads():
+            return _Prepared(given, size, *resize(image, self.model.size, self.model.resize))
+
+    def _run(self, batch: list[_Prepared]) -> list[Any]:
+        if self.test_time is not None and isinstance(self.model, DenseModel):
+            results: list[Any] = [segment(self.model, picture.image, self.test_time) for picture in batch]
+        elif self.tiles is not None:
+            results = [self._in_tiles(picture.image, self.tiles) for picture in batch]
+        else:
+            fits = [picture.fit for picture in batch if picture.fit is not None]
+            results = self._predict([picture.image for picture in batch], [picture.size for picture in batch], fits)
+        if self.threshold is not None:
+            results = [result.above(self.threshold) for result in results]
+        ids = self.model.category_ids
+        return [with_picture(found, one.given, one.size, ids) for found, one in zip(results, batch, strict=True)]
+
+    def _predict(self, images: list[Tensor], sizes: list[tuple[int, int]], fits: list[Fit]) -> list[Any]:
+        back = infos(range(len(images)), sizes, fits)
+        with self._torch_threads(), torch.inference_mode():
+            return self.model.predict(
+                torch.stack(images).to(self.device), Infos(*(part.to(self.device) for part in back))
+            )
+
+    def _in_tiles(self, image: Tensor, tiles: Tiles) -> Detections:
+        def detect(parts: list[Tensor]) -> list[Detections]:
+            with self._torch_threads():
+                images, fits = zip(*(resize(part, self.model.size, self.model.resize) for part in parts), strict=True)
+            sizes = [(int(part.shape[1]), int(part.shape[2])) for part in parts]
+            found = self._predict(list(images), sizes, list(fits))
+            return found if self.threshold is None else [one.above(self.threshold) for one in found]
+
+        selection = self.model.selection if isinstance(self.model, ExportedModel) else self.model.head.selection
+        iou_threshold = cast("BoxSelection", selection).nms_threshold
+        return detect_in_tiles(image, tiles, detect, at_once=BATCH_SIZE, iou_threshold=iou_threshold)
+
+    def _torch_threads(self) -> Any:  # noqa: ANN401 - a context
+        return one_torch_thread() if isinstance(self.model, ExportedModel) else nullcontext()
+
+
+class _Prepared(NamedTuple):
+    """A picture that waits for its batch: as it was given, and as the model takes it, or looks at it itself."""
+
+    given: Picture
+    size: tuple[int, int]
+    image: Tensor
+    fit: Fit | None
+
+
+def _windows(tiles: Tiles, model: DenseModel, test_time: Viewing | None) -> Viewing:
+    """The way of looking at pictures that is the same for masks: windows of the model's size on the resized picture."""
+    if test_time is not None:
+        raise ValueError("tiles and test_time are two ways to look at a picture: give one; test_time has windows too.")
+    scale = model.size[0] / tiles.size
+    if not LOWEST_SCALE <= scale <= HIGHEST_SCALE:
+        least, most = math.ceil(model.size[0] / HIGHEST_SCALE), int(model.size[0] / LOWEST_SCALE)
+        raise ValueError(f"tile={tiles.size}: {least} to {most} pixels suit a model of {model.size[0]}.")
+    return Viewing(view="windows", scales=(scale,), overlap=tiles.overlap)
+
+
+def check_file_options(
+    *, device: torch.device | str = "cpu", test_time: Viewing | None = None, output_stride: int | None = None
+) -> None:
+    """Refuse what an exported file cannot do any more.
+
+    Raises:
+        ValueError: another device than "auto" or the CPU, a way of looking at pictures, or an output stride.
+    """
+    if str(device) not in ("auto", "cpu"):
+        raise ValueError(f"device={device}: exported files run on the CPU; leave device out, or give the checkpoint.")
+    for option, value in (("test_time", test_time), ("output_stride", output_stride)):
+        if value is not None:
+            raise ValueError(f"{option} changes the model, and an exported file is fixed: give the checkpoint instead.")

@@ -1,0 +1,264 @@
+"""Results that know their picture: drawn, saved, and in the forms that other programs take.
+
+They are the house's plain results (:mod:`mnv2dense.types`), and hold beside them what the picture was given as: a path
+is read again when the picture is wanted, an array, tensor or PIL image is referred to and not copied. A thousand
+results of files therefore hold no pictures; those of arrays keep the arrays alive as long as they live themselves.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+import torch
+
+from mnv2dense.visualization.draw import save_picture
+from mnv2dense.visualization.masks import MASK_OPACITY, save_labels
+from mnv2dense.visualization.results import draw_result
+from mnv2dense.io.inputs import pixels_of
+from mnv2dense.types import Classification, Detections, Segmentation
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from PIL import Image
+
+    from mnv2dense.io.inputs import Picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureResult:
+    """What results of all tasks can do with their picture.
+
+    Attributes:
+        given: the picture, in the form that the predictor was given; of an address the bytes of the file.
+        size: (height, width) of the picture, pixels.
+        category_ids: what each label is called in the data set's own json.
+    """
+
+    given: Picture = field(repr=False, compare=False)
+    size: tuple[int, int]
+    category_ids: tuple[int, ...] = field(repr=False)
+
+    @property
+    def picture(self) -> npt.NDArray[np.uint8]:
+        """The picture, uint8 RGB [H, W, 3]; of a path it is read again.
+
+        Raises:
+            ValueError: the file is no picture any more.
+            OSError: it is gone.
+        """
+        return pixels_of(self.given)
+
+    def plot(self, *, threshold: float = 0.0, opacity: float = MASK_OPACITY, legend: bool = True) -> Image.Image:
+        """The picture with this result drawn on it.
+
+        Args:
+            threshold: lowest score to draw, 0..1.
+            opacity: of the colours of masks, 0..1.
+            legend: whether to name the colours of masks in a corner.
+
+        Raises:
+            ValueError: an opacity outside 0..1, or what :attr:`picture` raises.
+            OSError: the picture was given as a path, and is gone.
+        """
+        from PIL import Image
+
+        return Image.fromarray(self._drawn(threshold, opacity, legend))
+
+    def save(
+        self, path: str | Path, *, threshold: float = 0.0, opacity: float = MASK_OPACITY, legend: bool = True
+    ) -> Path:
+        """Write :meth:`plot` in the format of the path's suffix; its folder is made. Returns the path.
+
+        Raises:
+            ValueError: a suffix that no picture format has, or what :meth:`plot` raises.
+            OSError: the file cannot be written.
+        """
+        from PIL import Image
+
+        if Path(path).suffix.lower() not in Image.registered_extensions():
+            raise ValueError(f"{path}: the suffix names the format, as in {Path(path).stem or 'result'}.jpg or .png.")
+        return save_picture(self._drawn(threshold, opacity, legend), path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of the result in plain JSON types, with the picture's height and width, without the picture."""
+        raise NotImplementedError
+
+    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
+        """The result as entries of a COCO results file, with the category ids of the data trained on."""
+        raise NotImplementedError
+
+    def to_supervision(self) -> Any:  # noqa: ANN401 - supervision's own types
+        """The result as an object of Roboflow's supervision: ``pip install "mnv2dense[supervision]"``.
+
+        Raises:
+            ImportError: it is not installed.
+        """
+        raise NotImplementedError
+
+    def _drawn(self, threshold: float, opacity: float, legend: bool) -> npt.NDArray[np.uint8]:
+        return draw_result(
+            self.picture,
+            self,  # type: ignore[arg-type]  # what comes of this class is a result too
+            threshold=threshold,
+            opacity=opacity,
+            legend=legend,
+        )
+
+    def _height_and_width(self) -> dict[str, int]:
+        return {"height": self.size[0], "width": self.size[1]}
+
+
+@final
+@dataclass(frozen=True)
+class PictureDetections(PictureResult, Detections):
+    """Boxes found in one picture, best first, in its pixels."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """``boxes``: name, label, score and ``box`` (left, top, right, bottom) of each."""
+        rows = zip(self.names, self.labels.tolist(), self.scores.tolist(), self.boxes.tolist(), strict=True)
+        boxes = [{"name": name, "label": label, "score": score, "box": box} for name, label, score, box in rows]
+        return {"task": "detection", **self._height_and_width(), "boxes": boxes}
+
+    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
+        """One entry per box; ``bbox`` is left, top, width, height to a hundredth of a pixel."""
+        rows = zip(self.boxes.tolist(), self.scores.tolist(), self.labels.tolist(), strict=True)
+        return [
+            {
+                "image_id": image_id,
+                "category_id": self.category_ids[label],
+                "bbox": [round(value, 2) for value in (left, top, right - left, bottom - top)],
+                "score": round(score, 5),
+            }
+            for (left, top, right, bottom), score, label in rows
+        ]
+
+    def to_supervision(self) -> Any:  # noqa: ANN401
+        """``supervision.Detections`` with ``data["class_name"]``."""
+        return _supervision().Detections(
+            xyxy=self.boxes.cpu().numpy(),
+            confidence=self.scores.cpu().numpy(),
+            class_id=self.labels.cpu().numpy().astype(int),
+            data={"class_name": np.array(self.names, dtype=np.str_)},
+        )
+
+
+@final
+@dataclass(frozen=True)
+class PictureClassification(PictureResult, Classification):
+    """What one picture shows, likeliest first."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """``classes``: name, label and score of each."""
+        rows = zip(self.names, self.labels.tolist(), self.scores.tolist(), strict=True)
+        classes = [{"name": name, "label": label, "score": score} for name, label, score in rows]
+        return {"task": "classification", **self._height_and_width(), "classes": classes}
+
+    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
+        """One entry per class. COCO has no classification; this is its results format without a place."""
+        rows = zip(self.scores.tolist(), self.labels.tolist(), strict=True)
+        return [
+            {"image_id": image_id, "category_id": self.category_ids[label], "score": round(score, 5)}
+            for score, label in rows
+        ]
+
+    def to_supervision(self) -> Any:  # noqa: ANN401
+        """``supervision.Classifications``."""
+        return _supervision().Classifications(
+            class_id=self.labels.cpu().numpy().astype(int), confidence=self.scores.cpu().numpy()
+        )
+
+
+@final
+@dataclass(frozen=True)
+class PictureSegmentation(PictureResult, Segmentation):
+    """The class of every pixel of one picture."""
+
+    def save_labels(self, path: str | Path) -> Path:
+        """Write the class of every pixel as a palette PNG, values 0..K-1 as VOC's are."""
+        return save_labels(self, path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """``classes``: name, label, pixels and share of each that is there; ``runs``: [label, pixels], row by row."""
+        runs, lengths = torch.unique_consecutive(self.labels.cpu().flatten(), return_counts=True)
+        classes = [
+            {"name": self.class_names[label], "label": label, "pixels": pixels, "share": pixels / self.labels.numel()}
+            for label, pixels in self._pixels_of_classes()
+        ]
+        rows = [list(run) for run in zip(runs.tolist(), lengths.tolist(), strict=True)]
+        return {"task": "segmentation", **self._height_and_width(), "classes": classes, "runs": rows}
+
+    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
+        """One entry per class that is there, the background included, as COCO has it for stuff: a compressed RLE."""
+        from pycocotools import mask as coco_mask
+
+        labels = self.labels.cpu().numpy()
+        entries = []
+        for label, _ in self._pixels_of_classes():
+            runs = coco_mask.encode(np.asfortranarray(labels == label, dtype=np.uint8))
+            shape = {"size": [int(side) for side in runs["size"]], "counts": runs["counts"].decode("ascii")}
+            entries.append({"image_id": image_id, "category_id": self.category_ids[label], "segmentation": shape})
+        return entries
+
+    def to_supervision(self) -> Any:  # noqa: ANN401
+        """``supervision.Detections`` with a mask for each class that is there, without "background"."""
+        there = [label for label, _ in self._pixels_of_classes() if self.class_names[label] != "background"]
+        labels = self.labels.cpu().numpy()
+        masks = np.stack([labels == label for label in there]) if there else np.zeros((0, *labels.shape), np.bool_)
+        names = [self.class_names[label] for label in there]
+        return _supervision().Detections(
+            xyxy=np.array([_box_around(mask) for mask in masks], np.float32).reshape(-1, 4),
+            mask=masks,
+            class_id=np.array(there, dtype=int),
+            data={"class_name": np.array(names, dtype=np.str_)},
+        )
+
+    def _pixels_of_classes(self) -> list[tuple[int, int]]:
+        """(label, pixels) of the classes that are there, by label."""
+        counts = torch.bincount(self.labels.flatten().long(), minlength=len(self.class_names)).tolist()
+        return [(label, count) for label, count in enumerate(counts) if count]
+
+
+def with_picture(
+    found: Detections | Classification | Segmentation,
+    given: Picture,
+    size: tuple[int, int],
+    category_ids: Sequence[int],
+) -> PictureDetections | PictureClassification | PictureSegmentation:
+    """A plain result, and the picture that it is of.
+
+    Args:
+        found: in pixels of the picture.
+        given: in any form that :func:`mnv2dense.io.inputs.pixels_of` takes.
+        size: (height, width) of the picture, pixels.
+        category_ids: what each label is called in the data set's own json.
+    """
+    ids = tuple(category_ids)
+    if isinstance(found, Classification):
+        return PictureClassification(
+            found.scores, found.labels, found.class_names, given=given, size=size, category_ids=ids
+        )
+    if isinstance(found, Segmentation):
+        return PictureSegmentation(
+            found.labels, found.class_names, found.palette, given=given, size=size, category_ids=ids
+        )
+    return PictureDetections(
+        found.boxes, found.scores, found.labels, found.class_names, given=given, size=size, category_ids=ids
+    )
+
+
+def _box_around(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """First and last column and row, as ``supervision.mask_to_xyxy`` counts."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
+
+
+def _supervision() -> Any:  # noqa: ANN401
+    try:
+        return importlib.import_module("supervision")
+    except ImportError as error:
+        raise ImportError('to_supervision() needs supervision: pip install "mnv2dense[supervision]"') from error

@@ -1,0 +1,168 @@
+"""Small objects in large pictures: parts of the picture are looked at one by one, and what they show is merged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, final
+
+import torch
+from torch import Tensor
+
+from mnv2dense.ops.boxes import pairwise_coverage, pairwise_iou
+from mnv2dense.types import Detections
+
+_SMALLEST = 32
+_LARGEST_OVERLAP = 0.9
+
+# A box that ends this close to where its tile is cut, as a share of the tile, may be half an object.
+_EDGE = 0.01
+# Share of a cut box inside a whole one of its class, above which it is the same object seen in part.
+_SAME_OBJECT = 0.5
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Tiles:
+    """How a picture is taken apart.
+
+    Attributes:
+        size: side of a square tile, pixels of the picture; a picture that fits into one tile is not taken apart.
+        overlap: at least this share of a tile is seen by the next one too, 0 to 0.9; objects up to this size are whole
+            in one of them.
+        whole: whether the whole picture is looked at too, which finds objects larger than a tile.
+
+    Raises:
+        ValueError: a size below 32, or an overlap outside its range.
+    """
+
+    size: int
+    overlap: float = 0.25
+    whole: bool = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < _SMALLEST:
+            raise ValueError(f"tile={self.size}: a side of at least {_SMALLEST} pixels is needed, as in tile=640.")
+        if (
+            isinstance(self.overlap, bool)
+            or not isinstance(self.overlap, int | float)
+            or not 0 <= self.overlap <= _LARGEST_OVERLAP
+        ):
+            raise ValueError(
+                f"tile_overlap={self.overlap}: a share of a tile from 0 to {_LARGEST_OVERLAP} is needed; 0.25 is a "
+                "good start."
+            )
+
+
+class Window(NamedTuple):
+    """A part of a picture, pixels; right and bottom are outside."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+def windows(height: int, width: int, tiles: Tiles) -> list[Window]:
+    """Tiles that cover a picture of this size evenly, row by row; the whole picture comes first where it is wanted."""
+    whole = Window(0, 0, width, height)
+    found = [
+        Window(left, top, min(left + tiles.size, width), min(top + tiles.size, height))
+        for top in _starts(height, tiles)
+        for left in _starts(width, tiles)
+    ]
+    return [whole, *found] if tiles.whole and found != [whole] else found
+
+
+def detect_in_tiles(
+    image: Tensor,
+    tiles: Tiles,
+    detect: Callable[[list[Tensor]], list[Detections]],
+    *,
+    at_once: int,
+    iou_threshold: float,
+) -> Detections:
+    """The boxes of one picture, found in its parts.
+
+    Args:
+        image: uint8 [3, H, W], RGB.
+        tiles: how to take it apart.
+        detect: finds boxes in parts uint8 [3, h, w], in their pixels.
+        at_once: how many parts it gets at a time, which bounds memory.
+        iou_threshold: of boxes of one class that overlap more, the worse is dropped.
+
+    Returns:
+        In pixels of ``image``, best first.
+    """
+    height, width = int(image.shape[1]), int(image.shape[2])
+    places = windows(height, width, tiles)
+    found: list[Detections] = []
+    for start in range(0, len(places), at_once):
+        found += detect(
+            [image[:, one.top : one.bottom, one.left : one.right] for one in places[start : start + at_once]]
+        )
+    return merged(found, places, (height, width), iou_threshold=iou_threshold)
+
+
+def merged(found: list[Detections], places: list[Window], size: tuple[int, int], *, iou_threshold: float) -> Detections:
+    """What several windows show, as one result.
+
+    Greedy suppression within each class, best first, with one rule more than the usual: a box that ends where its
+    window does, but the picture does not, is half of an object as a rule. It gives way to boxes that are not cut and
+    cover it, whatever their scores.
+
+    Args:
+        found: of each window, in its pixels; at least one.
+        places: the windows.
+        size: (height, width) of the picture, pixels.
+        iou_threshold: 0..1.
+
+    Returns:
+        In pixels of the picture, best first.
+    """
+    boxes = torch.cat(
+        [
+            part.boxes + part.boxes.new_tensor([place.left, place.top] * 2)
+            for part, place in zip(found, places, strict=True)
+        ]
+    )
+    cut = torch.cat([_is_cut(part.boxes, place, size) for part, place in zip(found, places, strict=True)])
+    scores, labels = torch.cat([part.scores for part in found]), torch.cat([part.labels for part in found])
+    # Those not cut first, and within them the best.
+    waiting = scores.argsort(descending=True, stable=True)
+    waiting = waiting[cut[waiting].to(torch.uint8).argsort(stable=True)]
+    kept: list[int] = []
+    while len(waiting):
+        best, rest = waiting[:1], waiting[1:]
+        kept.append(int(best))
+        same_place = pairwise_iou(boxes[rest], boxes[best])[:, 0] > iou_threshold
+        part_of_it = cut[rest] & (pairwise_coverage(boxes[best], boxes[rest])[0] > _SAME_OBJECT)
+        waiting = rest[~((same_place | part_of_it) & (labels[rest] == labels[best]))]
+    chosen = torch.tensor(kept, dtype=torch.long, device=scores.device)
+    chosen = chosen[scores[chosen].argsort(descending=True, stable=True)]
+    return Detections(boxes[chosen], scores[chosen], labels[chosen], found[0].class_names)
+
+
+def _is_cut(boxes: Tensor, place: Window, size: tuple[int, int]) -> Tensor:
+    """Which boxes [N, 4], in the window's pixels, touch an edge of it that is not the picture's."""
+    height, width = place.bottom - place.top, place.right - place.left
+    near_x, near_y = _EDGE * width, _EDGE * height
+    left, top, right, bottom = boxes.unbind(dim=1)
+    cut = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+    for inner, near in (
+        (place.left > 0, left < near_x),
+        (place.top > 0, top < near_y),
+        (place.right < size[1], right > width - near_x),
+        (place.bottom < size[0], bottom > height - near_y),
+    ):
+        if inner:
+            cut |= near
+    return cut
+
+
+def _starts(side: int, tiles: Tiles) -> Iterator[int]:
+    """Where tiles begin along one side; the first at its start, the last ending at its end."""
+    spare = max(0, side - tiles.size)
+    steps = math.ceil(spare / (tiles.size * (1 - tiles.overlap)))
+    return (round(step * spare / max(1, steps)) for step in range(steps + 1))

@@ -1,0 +1,161 @@
+"""What a word on the command line means: one picture or many, a video, or a camera."""
+
+from __future__ import annotations
+
+import glob
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO, final
+
+from mnv2dense.io.reading import PICTURE_SUFFIXES, list_pictures
+from mnv2dense.io.inputs import is_address
+
+VIDEO_SUFFIXES = frozenset(
+    {
+        ".3gp",
+        ".avi",
+        ".flv",
+        ".h264",
+        ".h265",
+        ".hevc",
+        ".m2ts",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".ogv",
+        ".ts",
+        ".webm",
+        ".wmv",
+    }
+)
+LIST_SUFFIX = ".txt"
+STANDARD_INPUT = "-"
+
+_KINDS = (
+    "a picture, a folder, a pattern such as 'photos/*.jpg', a list of paths (.txt), a video, webcam:0, an http(s) "
+    "address, or - for a list on standard input"
+)
+
+
+@final
+@dataclass(frozen=True)
+class PictureSource:
+    """Pictures one after the other.
+
+    Attributes:
+        entries: paths and http(s) addresses; taken one by one.
+        count: how many there are; None of a list that is still being written.
+        folder: that all of them are in, where the source is one or a picture of it.
+    """
+
+    entries: Iterable[str | Path]
+    count: int | None
+    folder: Path | None = None
+
+
+@final
+@dataclass(frozen=True)
+class VideoSource:
+    """The frames of a file."""
+
+    path: Path
+
+
+@final
+@dataclass(frozen=True)
+class CameraSource:
+    """What a camera sees from now on.
+
+    Attributes:
+        number: of the camera, from 0, as the system counts them.
+    """
+
+    number: int
+
+
+Source = PictureSource | VideoSource | CameraSource
+
+
+def source_of(source: str, *, open_standard_input: Callable[[], TextIO] = lambda: sys.stdin) -> Source:
+    """Find out what is meant.
+
+    Args:
+        source: one of the kinds that the messages list. What exists is taken as it is, whatever its name looks like;
+            paths in lists are relative to the working folder.
+        open_standard_input: gives what is read line by line where ``source`` is "-".
+
+    Raises:
+        FileNotFoundError: no such file or folder.
+        ValueError: nothing in it, or none of the kinds.
+    """
+    if source == STANDARD_INPUT:
+        return PictureSource(_lines(open_standard_input()), None)
+    path = Path(source)
+    if path.is_dir():
+        return _of_folder(path)
+    if path.is_file():
+        return _of_file(path)
+    if camera := re.fullmatch(r"webcam:(\S*)", source):
+        return _camera(camera[1])
+    if is_address(source):
+        return PictureSource([source], 1)
+    if glob.has_magic(source):
+        return _of_pattern(source)
+    raise FileNotFoundError(
+        f"source={source}: no such file or folder (looked at {path.absolute()}). It takes {_KINDS}."
+    )
+
+
+def _of_folder(folder: Path) -> PictureSource:
+    pictures = list_pictures(folder)
+    if not pictures:
+        raise ValueError(
+            f"source={folder}: the folder holds no pictures. Those in its folders are found by '{folder}/**/*.jpg'; "
+            "a video is given by its own path."
+        )
+    return PictureSource(pictures, len(pictures), folder)
+
+
+def _of_file(path: Path) -> Source:
+    suffix = path.suffix.lower()
+    if suffix in VIDEO_SUFFIXES:
+        return VideoSource(path)
+    if suffix != LIST_SUFFIX:
+        return PictureSource([path], 1, path.parent)
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            entries = list(_lines(file))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"source={path}: a list of paths, one a line, in UTF-8 is needed ({error}).") from error
+    if not entries:
+        raise ValueError(f"source={path}: the list is empty; it has a path or address a line.")
+    return PictureSource(entries, len(entries))
+
+
+def _of_pattern(pattern: str) -> PictureSource:
+    # Not Path.glob: it takes no absolute patterns.
+    found = sorted(Path(name) for name in glob.glob(pattern, recursive=True))  # noqa: PTH207
+    pictures = [path for path in found if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()]
+    if not pictures:
+        raise ValueError(
+            f"source={pattern}: no picture matches (looked in {Path.cwd()}; {len(found)} other files do). In quotes "
+            "the shell leaves it alone, and '**/' stands for folders of any depth."
+        )
+    return PictureSource(pictures, len(pictures))
+
+
+def _camera(number: str) -> CameraSource:
+    if not re.fullmatch(r"\d{1,3}", number):
+        raise ValueError(f"source=webcam:{number}: a camera is named by its number, as in webcam:0.")
+    return CameraSource(int(number))
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    return (line.strip() for line in file if line.strip())

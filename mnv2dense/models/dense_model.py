@@ -1,0 +1,193 @@
+"""The model: normalisation, backbone and head in one module, the same for training, evaluation, demo and export."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from mnv2dense.backbones.mobilenet_v2 import mobilenet_v2
+from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
+from mnv2dense.types import Infos
+
+
+@final
+class Normalize(nn.Module):
+    """uint8 pictures -> what a backbone's weights expect: (pixel / 255 - mean) / std, as one product and one sum."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        spread, centre = torch.tensor(std).view(1, 3, 1, 1), torch.tensor(mean).view(1, 3, 1, 1)
+        self.scale: Tensor
+        self.shift: Tensor
+        # Not in checkpoints: they follow from the backbone's config.
+        self.register_buffer("scale", 1 / (255 * spread), persistent=False)
+        self.register_buffer("shift", -centre / spread, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 [B, 3, H, W], RGB -> float [B, 3, H, W] of the module's own precision."""
+        return images.to(self.scale.dtype) * self.scale + self.shift
+
+
+@final
+class DenseModel(nn.Module):
+    """uint8 pictures in, a head's predictions out.
+
+    Train on ``model(images)``; evaluate and demonstrate with :meth:`predict`; export :meth:`forward` and
+    :meth:`decode`. Normalisation is inside, so that nobody outside has to know the weights' mean and std.
+
+    Args:
+        backbone: see :class:`mnv2dense.types.Backbone`.
+        head: see :class:`mnv2dense.types.Head`; built on the backbone's ``feature_info``.
+        size: (height, width) that pictures are resized to, pixels.
+        resize: how they get there, see :data:`mnv2dense.ops.resize.ResizeMode`.
+        category_ids: what each label is called in the data set's own json, for files of predictions; COCO's have
+            gaps. Left out, labels + 1.
+
+    Attributes:
+        class_names: the head's classes.
+        task: the head's, "detection", "segmentation" or "classification".
+        config: plain values from which :func:`build_model` makes the same model, without weights.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: nn.Module,
+        *,
+        size: tuple[int, int],
+        resize: ResizeMode = "squash",
+        category_ids: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        if resize not in RESIZE_MODES:
+            raise ValueError(f"resize={resize!r} must be one of {', '.join(RESIZE_MODES)}.")
+        if resize == "crop" and getattr(head, "task", None) == "detection":
+            raise ValueError("resize='crop' would cut objects off: choose squash or letterbox for boxes.")
+        self.normalize = Normalize(backbone.mean, backbone.std)  # type: ignore[arg-type]
+        self.backbone = backbone
+        self.head = head
+        self.size = size
+        self.resize: ResizeMode = resize
+        self.task = str(getattr(head, "task", None))
+        self.class_names: tuple[str, ...] = tuple(head.class_names)  # type: ignore[arg-type]
+        self.category_ids = tuple(category_ids or range(1, len(self.class_names) + 1))
+        if len(self.category_ids) != len(self.class_names):
+            raise ValueError(
+                f"{len(self.category_ids)} category_ids for {len(self.class_names)} class_names, one each is needed."
+            )
+        self.config: dict[str, Any] = {
+            "size": list(size),
+            "resize": resize,
+            "class_names": list(self.class_names),
+            "category_ids": list(self.category_ids),
+            "backbone": backbone.config,
+            "head": head.config,
+        }
+
+    def forward(self, images: Tensor) -> Any:  # noqa: ANN401 - each head has its own raw type
+        """uint8 [B, 3, H, W], RGB -> the head's raw predictions."""
+        return self.head(self.backbone(self.normalize(images)), (images.shape[-2], images.shape[-1]))
+
+    def decode(self, raw: Any, size: tuple[int, int] | None = None) -> Any:  # noqa: ANN401
+        """Raw predictions -> tensors of fixed shape in pixels of the model's input (``size``, default the model's)."""
+        return self.head.decode(raw, size or self.size)  # type: ignore[operator]
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, infos: Infos) -> list[Any]:
+        """uint8 [B, 3, H, W] -> one typed result per picture, in its original pixels.
+
+        Raises:
+            RuntimeError: the model is in training mode, where predicting would change its batch-norm statistics.
+        """
+        if self.training:
+            raise RuntimeError("predict() needs the model in eval mode: call model.eval() first.")
+        return self.results(self(images), infos, (images.shape[-2], images.shape[-1]))
+
+    def results(self, raw: Any, infos: Infos, size: tuple[int, int] | None = None) -> list[Any]:  # noqa: ANN401
+        """The second half of :meth:`predict`, for whoever has the raw predictions already."""
+        results: list[Any] = self.head.select(self.decode(raw, size), infos)  # type: ignore[operator]
+        return results
+
+
+def build_model(config: Mapping[str, Any], *, packages: Sequence[str] = ("mnv2dense",)) -> DenseModel:
+    """The model that a plain config describes; what training and loading both call.
+
+    The head says which features it reads; the backbone is built as deep as those need, and the head is completed
+    with what the backbone then offers, so channel counts stand nowhere in a config.
+
+    Args:
+        config: ``size``, ``resize``, ``class_names``, ``category_ids`` (optional), and ``backbone`` and ``head`` with a
+            ``_target_`` each; ``head.features`` names the features.
+        packages: packages whose classes may be named. A config out of a file someone sent must not name others:
+            naming is running.
+
+    Raises:
+        ValueError: a part that is missing, a target outside ``packages``, options the target does not take.
+    """
+    for key in ("size", "class_names", "backbone", "head"):
+        if key not in config:
+            raise ValueError(f"The model's config lacks {key!r}; it has {', '.join(config) or 'nothing'}.")
+    size = _sides(config["size"])
+    head = dict(config["head"])
+    features = head.pop("features", None)
+    if not features:
+        raise ValueError("head.features is missing: the names of the backbone's features that the head reads.")
+    backbone = _construct(config["backbone"], packages, "backbone", features=tuple(features))
+    built = _construct(
+        head, packages, "head", backbone.feature_info, size=size, class_names=tuple(config["class_names"])
+    )
+    return DenseModel(
+        backbone,
+        built,
+        size=size,
+        resize=config.get("resize", "squash"),
+        category_ids=config.get("category_ids"),
+    )
+
+
+# A detector lays its anchors when it is built, in memory that grows with the picture.
+_LONGEST_SIDE = 16384
+
+
+def _sides(size: Any) -> tuple[int, int]:  # noqa: ANN401 - whatever a config has
+    try:
+        height, width = (int(side) for side in size)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"model.size={size!r} must be [height, width], pixels.") from error
+    if min(height, width) < 32:
+        raise ValueError(f"model.size={[height, width]}: both sides must be at least 32 pixels, one cell of stride 32.")
+    if max(height, width) > _LONGEST_SIDE:
+        raise ValueError(f"model.size={[height, width]}: both sides must be at most {_LONGEST_SIDE} pixels.")
+    return height, width
+
+
+def _construct(
+    config: Mapping[str, Any],
+    packages: Sequence[str],
+    part: str,
+    *arguments: Any,  # noqa: ANN401
+    **completed: Any,  # noqa: ANN401
+) -> nn.Module:
+    options = {key: value for key, value in config.items() if key != "_target_"}
+    target = str(config.get("_target_", ""))
+    if target.partition(".")[0] not in packages:
+        raise ValueError(
+            f"{part}._target_={target!r} is refused: only classes of {', '.join(packages)} are built from a config, "
+            "because building one runs its code."
+        )
+    module, _, name = target.rpartition(".")
+    try:
+        constructor = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{part}._target_={target!r} does not exist ({error}).") from error
+    if not (isinstance(constructor, type) and issubclass(constructor, nn.Module)) and constructor is not mobilenet_v2:
+        raise ValueError(f"{part}._target_={target!r} is refused: it is not a torch module.")
+    try:
+        built: nn.Module = constructor(*arguments, **completed, **options)
+    except TypeError as error:
+        raise ValueError(f"{part}: {error}. Look at the options of {target}.") from error
+    return built

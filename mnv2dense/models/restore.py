@@ -1,0 +1,149 @@
+"""Models out of files: of a config and tensors, neither of which is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mnv2dense.models.dense_model import DenseModel, build_model
+from mnv2dense.pretrained import Pretrained
+
+# What a file may name of ours: these build themselves and nothing else. ``mobilenet_v2`` would read other files.
+_NAMED_BY_FILES = (
+    "mnv2dense.backbones.mobilenet_v2.MobileNetV2",
+    "mnv2dense.heads.classifier.ClassifierHead",
+    "mnv2dense.heads.deeplab_v3.DeepLabV3Head",
+    "mnv2dense.heads.ssdlite.SSDLiteHead",
+)
+
+
+def restore_model(
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    *,
+    packages: Sequence[str] = ("mnv2dense",),
+    surplus: bool = False,
+) -> DenseModel:
+    """The model of a config and tensors that came in a file, neither of which is believed; in eval mode.
+
+    The config may name our backbone and heads, and classes of other ``packages``; never weights from elsewhere. Memory
+    is taken only once the model is known to have the tensors' shapes, so a small file cannot ask for a large model.
+
+    Args:
+        config: as of :func:`build_model`.
+        tensors: by the names of the model's ``state_dict()``.
+        packages: as of :func:`build_model`. A model with classes of others is built at once, without that comparison:
+            they may not be able to tell their shapes without memory.
+        surplus: whether tensors that the model has no place for are left out; else they are an error.
+
+    Raises:
+        ValueError: what :func:`build_model` raises, a class or option that a file may not name, or tensors that are not
+            the model's.
+    """
+    try:
+        own = _check_named(config, packages)
+        if own:
+            with torch.device("meta"):  # shapes alone
+                described = build_model(config, packages=packages).state_dict()
+            _check_tensors(described, tensors, surplus=surplus)
+        model = build_model(config, packages=packages)
+        wanted = model.state_dict()
+        _check_tensors(wanted, tensors, surplus=surplus)
+        model.load_state_dict({name: tensors[name] for name in wanted})
+    except (RuntimeError, TypeError, KeyError, AttributeError, IndexError, OverflowError) as error:
+        # Plain values of any type can stand in a file, where a constructor expects its own.
+        raise ValueError(f"the model's config cannot be built ({type(error).__name__}: {error}).") from error
+    return model.eval()
+
+
+def _check_named(config: Mapping[str, Any], packages: Sequence[str]) -> bool:
+    """Refuse what a file may not name; whether all that it names is ours."""
+    own = True
+    for part in ("backbone", "head"):
+        described = config.get(part, {})
+        if not isinstance(described, Mapping):
+            raise ValueError(f"{part}={described!r} must be a table of options with a _target_.")
+        if "weights" in _keys(described):
+            raise ValueError(
+                f"{part} names weights of its own, which is refused: a file brings all its tensors, and naming others "
+                "would read or download them."
+            )
+        target = str(described.get("_target_", ""))
+        allowed = target in _NAMED_BY_FILES
+        if target and not allowed and target.partition(".")[0] not in set(packages) - {"mnv2dense"}:
+            raise ValueError(
+                f"{part}._target_={target!r} is refused: a file may name {', '.join(_NAMED_BY_FILES)}, and classes of "
+                "packages that you name, because building one runs its code."
+            )
+        own = own and allowed
+    return own
+
+
+def _keys(node: object) -> Iterator[object]:
+    """Every key of a nest of tables and lists."""
+    if isinstance(node, Mapping):
+        yield from node
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _keys(value)
+
+
+def _check_tensors(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, surplus: bool) -> None:
+    unfit = sorted(name for name, own in wanted.items() if name not in tensors or tensors[name].shape != own.shape)
+    if unfit:
+        raise ValueError(f"{len(unfit)} tensors are missing or of another shape, first {unfit[0]!r}.")
+    strange = sorted(tensors.keys() - wanted.keys())
+    if strange and not surplus:
+        raise ValueError(f"{len(strange)} tensors have no place in the model, first {strange[0]!r}.")
+    for name in wanted:
+        tensor = tensors[name]
+        # torch keeps a tensor that repeats one value as that value.
+        if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+            raise ValueError(f"{name!r} is spread over {list(tensor.shape)}, but fewer values are in the file.")
+
+
+def check_saveable(model: nn.Module) -> None:
+    """Refuse a copy whose tensors are no longer those that its config describes.
+
+    Args:
+        model: a :class:`DenseModel` or a backbone.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if getattr(getattr(model, "backbone", model), "is_copy_for_inference", False):
+        raise ValueError(
+            "this model is a copy for inference, of split_inference, whose tensors are named otherwise: no file of it "
+            "could be read again. Save the original."
+        )
+
+
+def model_from(pretrained: Pretrained, weights: str | Path) -> DenseModel:
+    """The whole model that foreign weights are, in eval mode.
+
+    Args:
+        pretrained: as read.
+        weights: where from, for messages.
+
+    Raises:
+        ValueError: they are a backbone alone, or their tensors do not fit it.
+    """
+    if pretrained.model is None:
+        raise ValueError(
+            f"{weights}: {pretrained.source} weights of a backbone without a head. "
+            "Give them as backbone.weights, under a head to be trained."
+        )
+    own = pretrained.model.get("backbone", {})
+    backbone = {"_target_": "mnv2dense.backbones.mobilenet_v2.MobileNetV2", **own, **pretrained.options}
+    tensors = {f"backbone.{name}": tensor for name, tensor in pretrained.backbone.items()}
+    tensors |= {f"head.{name}": tensor for name, tensor in pretrained.head.items()}
+    try:
+        # A backbone brings its last convolution also where the head reads a feature before it.
+        return restore_model({**pretrained.model, "backbone": backbone}, tensors, surplus=True)
+    except ValueError as error:
+        raise ValueError(f"{weights}: {error}") from error

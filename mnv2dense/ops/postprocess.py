@@ -1,0 +1,206 @@
+"""From decoded tensors to results in original pixels: thresholds, suppression, upsampling and argmax.
+
+A head and a file exported from it decide by the same object here, so they cannot come apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mnv2dense.ops.boxes import nms
+from mnv2dense.ops.resize import boxes_to_original
+from mnv2dense.types import Classification, Detections, Infos, PixelLogits, ScoredBoxes, Segmentation
+
+
+@dataclass(frozen=True)
+class BoxSelection:
+    """Threshold, per-class NMS, the best ``limit``.
+
+    Attributes:
+        class_names: the K classes.
+        score_threshold: boxes below it are dropped.
+        nms_threshold: IoU above which the lower-scored box of the same class is dropped.
+        candidates: how many of the best-scored (anchor, class) pairs enter NMS.
+        limit: how many boxes a picture keeps at most.
+    """
+
+    class_names: tuple[str, ...]
+    score_threshold: float
+    nms_threshold: float
+    candidates: int
+    limit: int
+
+    def __call__(self, decoded: ScoredBoxes, infos: Infos) -> list[Detections]:
+        """One result per picture, in its original pixels."""
+        results = []
+        for index, (boxes, scores) in enumerate(zip(decoded.boxes, decoded.scores, strict=True)):
+            flat = scores.flatten()
+            best = flat.topk(min(self.candidates, flat.numel()))
+            # Not `>=`: a NaN must get through to the metric, which names the picture, and not look like an empty one.
+            kept = ~(best.values < self.score_threshold)
+            values, pairs = best.values[kept], best.indices[kept]
+            labels = pairs % scores.shape[1]
+            candidates = boxes[pairs // scores.shape[1]]
+            keep = nms(candidates, values, labels, iou_threshold=self.nms_threshold, limit=self.limit)
+            results.append(self.at_original(candidates[keep], values[keep], labels[keep], infos, index))
+        return results
+
+    def at_original(self, boxes: Tensor, scores: Tensor, labels: Tensor, infos: Infos, index: int) -> Detections:
+        """Boxes [N, 4] that are selected already, from pixels of the input to those of picture ``index``."""
+        original = boxes_to_original(boxes, infos.scales[index], infos.offsets[index], infos.sizes[index])
+        return Detections(original, scores, labels, self.class_names)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What a file of the model must say, so that it is used as the model is."""
+        return {
+            "score_threshold": self.score_threshold,
+            "nms_threshold": self.nms_threshold,
+            "candidates": self.candidates,
+            "limit": self.limit,
+        }
+
+
+@dataclass(frozen=True)
+class PixelSelection:
+    """The likeliest class of every original pixel.
+
+    Attributes:
+        class_names: the K classes.
+        palette: RGB of each class; None takes the house's colours.
+        align_corners: whether corner pixels of logits lie on corner pixels of the input; if not, edges on edges.
+    """
+
+    class_names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...] | None
+    align_corners: bool
+
+    def __call__(self, decoded: PixelLogits, infos: Infos) -> list[Segmentation]:
+        """Logits -> the class of every original pixel, of each picture."""
+        maps = []
+        rows = zip(decoded.logits, infos.sizes.tolist(), infos.scales.tolist(), infos.offsets.tolist(), strict=True)
+        for logits, (height, width), (scale_x, scale_y), (offset_x, offset_y) in rows:
+            vertical = _Samples.of(height, scale_y, offset_y, decoded.size[0], logits.shape[1], self.align_corners)
+            horizontal = _Samples.of(width, scale_x, offset_x, decoded.size[1], logits.shape[2], self.align_corners)
+            labels = _label_map(logits, vertical.to(logits.device), horizontal.to(logits.device))
+            maps.append(Segmentation(labels, self.class_names, self.palette))
+        return maps
+
+    def of_label_maps(self, labels: Tensor, infos: Infos) -> list[Segmentation]:
+        """Classes uint8 [B, H, W] of the input's pixels -> of each original pixel, that of the nearest."""
+        maps = []
+        rows = zip(labels, infos.sizes.tolist(), infos.scales.tolist(), infos.offsets.tolist(), strict=True)
+        for picture, (height, width), (scale_x, scale_y), (offset_x, offset_y) in rows:
+            across = _nearest(width, scale_x, offset_x, picture.shape[1]).to(picture.device)
+            down = _nearest(height, scale_y, offset_y, picture.shape[0]).to(picture.device)
+            maps.append(Segmentation(picture[down][:, across], self.class_names, self.palette))
+        return maps
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What a file of the model must say, so that it is used as the model is."""
+        palette = None if self.palette is None else [list(color) for color in self.palette]
+        return {"palette": palette, "align_corners": self.align_corners}
+
+
+@dataclass(frozen=True)
+class ClassSelection:
+    """All classes, likeliest first.
+
+    Attributes:
+        class_names: the K classes.
+    """
+
+    class_names: tuple[str, ...]
+
+    def __call__(self, decoded: Tensor, infos: Infos) -> list[Classification]:
+        """Probabilities [B, K] -> the classes of each picture, likeliest first."""
+        scores, labels = torch.sort(decoded, dim=1, descending=True, stable=True)
+        return [Classification(score, label, self.class_names) for score, label in zip(scores, labels, strict=True)]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Nothing: a classifier leaves out nothing."""
+        return {}
+
+
+Selection = BoxSelection | PixelSelection | ClassSelection
+
+
+def selection_of(task: str, class_names: Sequence[str], config: dict[str, Any]) -> Selection:
+    """The selection that ``Selection.config`` of a task describes.
+
+    Raises:
+        TypeError: options that the task's selection does not take.
+        KeyError: an unknown task.
+    """
+    kinds: dict[str, type[Any]] = {
+        "detection": BoxSelection,
+        "segmentation": PixelSelection,
+        "classification": ClassSelection,
+    }
+    options = dict(config)
+    if options.get("palette") is not None:
+        options["palette"] = tuple((int(r), int(g), int(b)) for r, g, b in options["palette"])
+    made: Selection = kinds[task](class_names=tuple(class_names), **options)
+    return made
+
+
+class _Samples(NamedTuple):
+    """Where pixels of one side of the original picture read the logits: between cells ``low`` and ``high``."""
+
+    low: Tensor
+    high: Tensor
+    share: Tensor
+
+    @classmethod
+    def of(
+        cls, pixels: int, scale: float, offset: float, input_pixels: int, cells: int, align_corners: bool
+    ) -> _Samples:
+        """Pixel centres, through the geometry of the resize, onto the grid of logits; clamped to it."""
+        at_input = (torch.arange(pixels, dtype=torch.float64) + 0.5) * scale + offset
+        if align_corners:
+            at = (at_input - 0.5) * ((cells - 1) / max(1, input_pixels - 1))
+        else:
+            at = at_input * (cells / input_pixels) - 0.5
+        at = at.clamp(0, cells - 1)
+        low = at.floor()
+        return cls(low.long(), (low.long() + 1).clamp_max(cells - 1), (at - low).float())
+
+    def to(self, device: torch.device) -> _Samples:
+        return _Samples(*(part.to(device) for part in self))
+
+
+# Rows of pixels at a time: 21 classes of a 12-megapixel picture at once would be a gigabyte.
+_ROWS = 128
+
+
+def _label_map(logits: Tensor, vertical: _Samples, horizontal: _Samples) -> Tensor:
+    """Bilinear upsampling and argmax together, a band of rows at a time.
+
+    Args:
+        logits: float32 [K, h, w].
+        vertical: where each of the H rows reads.
+        horizontal: where each of the W columns reads.
+
+    Returns:
+        uint8 [H, W].
+    """
+    wide = torch.lerp(logits[..., horizontal.low], logits[..., horizontal.high], horizontal.share)
+    bands = []
+    for start in range(0, len(vertical.low), _ROWS):
+        low, high, share = (part[start : start + _ROWS] for part in vertical)
+        band = torch.lerp(wide[:, low], wide[:, high], share[:, None])
+        bands.append(band.argmax(dim=0).to(torch.uint8))
+    return torch.cat(bands)
+
+
+def _nearest(pixels: int, scale: float, offset: float, input_pixels: int) -> Tensor:
+    """The input's pixel that the centre of each original pixel falls into."""
+    at_input = (torch.arange(pixels, dtype=torch.float64) + 0.5) * scale + offset
+    return at_input.floor().long().clamp(0, input_pixels - 1)

@@ -1,0 +1,79 @@
+"""Biases that take back what rounding weights to int8 does to the mean of each channel.
+
+Rounding moves the mean of a layer's output, and the narrow layers of MobileNetV2 do not average that out. The shift
+follows from the mean of the inputs, which calibration pictures show (Nagel et al. 2019, "Data-Free Quantization Through
+Weight Equalization and Bias Correction", arXiv 1906.04721, section 4.2).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mnv2dense.export.graph import ExportGraph
+
+# The scale of a bias is its channel's weights' times the input's. Where weights are next to nothing beside the others
+# of their layer, it would be too fine for the bias to fit in int32.
+_SMALLEST_ROW = 1e-3
+
+
+@torch.no_grad()
+def bias_corrected(graph: ExportGraph, calibration: Sequence[Tensor], keep_float: Sequence[str] = ()) -> ExportGraph:
+    """A copy for an int8 file whose weights have a symmetric scale for each output channel, 1/127 of its largest.
+
+    Args:
+        graph: with batch norms folded.
+        calibration: uint8 [1, 3, H, W] each.
+        keep_float: names of modules of the model whose weights are not rounded.
+    """
+    graph = copy.deepcopy(graph)
+    kept = tuple(f"{name}." for name in keep_float)
+    layers = {
+        name: layer
+        for name, layer in graph.model.named_modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear) and not f"{name}.".startswith(kept)
+    }
+    means = _input_means(graph, layers, calibration)
+    for name, layer in layers.items():
+        _correct(layer, means[name])
+    return graph
+
+
+def _input_means(
+    graph: ExportGraph, layers: Mapping[str, nn.Module], calibration: Sequence[Tensor]
+) -> dict[str, Tensor]:
+    """Of each layer's inputs [1, C, ...], the mean of every channel over the pictures."""
+    means = {name: torch.zeros(()) for name in layers}
+
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor]], None]:
+        def add(_: nn.Module, inputs: tuple[Tensor]) -> None:
+            (x,) = inputs
+            means[name] = means[name] + x.reshape(x.shape[1], -1).mean(dim=1) / len(calibration)
+
+        return add
+
+    hooks = [layer.register_forward_pre_hook(watch(name)) for name, layer in layers.items()]
+    for picture in calibration:
+        graph(picture)
+    for hook in hooks:
+        hook.remove()
+    return means
+
+
+def _correct(layer: nn.Conv2d | nn.Linear, means: Tensor) -> None:
+    """In place."""
+    rows = layer.weight.flatten(1).clone()
+    largest = rows.abs().amax(dim=1)
+    smallest = _SMALLEST_ROW * float(largest.max())
+    rows[largest < smallest, 0] = smallest
+    scales = rows.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / 127
+    shift = (rows / scales).round() * scales - layer.weight.flatten(1)
+    shift = shift.view(len(rows), layer.weight.shape[1], -1).sum(dim=2)
+    if isinstance(layer, nn.Conv2d):  # each output sees the inputs of its group alone
+        means = means.view(layer.groups, -1).repeat_interleave(len(rows) // layer.groups, dim=0)
+    layer.weight.copy_(rows.view_as(layer.weight))
+    bias = torch.zeros(len(rows)) if layer.bias is None else layer.bias
+    layer.bias = nn.Parameter(bias - (shift * means).sum(dim=1), requires_grad=False)

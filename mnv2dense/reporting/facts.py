@@ -1,0 +1,287 @@
+"""What there is to say of a run that was scored: the facts that its model card and its report have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mnv2dense.pretrained.checkpoint_file import find_checkpoint
+from mnv2dense.costs.complexity import complexity
+from mnv2dense.data.module import DataModule
+from mnv2dense.runtimes.exported_model import ExportedModel
+from mnv2dense.metrics.accuracy import Accuracy
+from mnv2dense.metrics.mean_iou import MeanIoU
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.metrics.image_ranking import PictureRanking
+from mnv2dense.reporting.usage import Usage, shown_command, usage_of
+from mnv2dense.types import BoxDataset, Dataset, Metric
+
+_HEADS = {"SSDLiteHead": "SSDLite", "DeepLabV3Head": "DeepLabv3", "ClassifierHead": "classifier"}
+
+_FEW_TO_LEARN_FROM = 1000
+_FEW_TO_SCORE_ON = 200
+_FEW_OF_A_CLASS = 20
+_NAMED_CLASSES = 8
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number that the run was scored by.
+
+    Attributes:
+        name: the metric's own.
+        value: 0..1; None where the data cannot tell.
+        meaning: in a few words.
+    """
+
+    name: str
+    value: float | None
+    meaning: str
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How one class does.
+
+    Attributes:
+        name: of the class.
+        value: 0..1; None where the validation data do not show it.
+        count: how much of it these have, in :attr:`RunFacts.counted`; None where that is not known.
+    """
+
+    name: str
+    value: float | None
+    count: int | None
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """See the module; plain values, ready to be shown.
+
+    Attributes:
+        task: "detection", "segmentation" or "classification".
+        trained: whether the run trained the model, or only scored it.
+        checkpoint: what commands load: the run folder, or what an evaluation was given.
+        name: of the model, in a few words.
+        size: (height, width) of its input, pixels.
+        class_names: what it tells apart.
+        data: rows (what, value).
+        data_name: of the data set.
+        drawn_data: whether its pictures are the embedded shapes.
+        scores: the metric's headlines, in its order.
+        score_of_classes: what :attr:`classes` are scored by; empty where the metric does not say.
+        counted: the unit of the classes' counts.
+        classes: every class, in label order; empty where the metric does not tell.
+        picture_meaning: what the scores of single pictures are; empty where the metric cannot tell.
+        costs: rows (what, value).
+        usage: commands that use this model.
+        command: what made the run.
+        environment: rows (what, value).
+        limits: sentences.
+        license: of the weights, as the hub spells it.
+    """
+
+    task: str
+    trained: bool
+    checkpoint: str
+    name: str
+    size: tuple[int, int]
+    class_names: tuple[str, ...]
+    data: tuple[tuple[str, str], ...]
+    data_name: str
+    drawn_data: bool
+    scores: tuple[Score, ...]
+    score_of_classes: str
+    counted: str
+    classes: tuple[ClassScore, ...]
+    picture_meaning: str
+    costs: tuple[tuple[str, str], ...]
+    usage: Usage
+    command: str
+    environment: tuple[tuple[str, str], ...]
+    limits: tuple[str, ...]
+    license: str
+
+
+def facts_of(
+    folder: Path,
+    *,
+    model: DenseModel | ExportedModel,
+    datamodule: DataModule,
+    metric: Metric,
+    scores: Mapping[str, float],
+    ranking: PictureRanking,
+) -> RunFacts:
+    """Gather them, from a run folder that has config.yaml and environment.json, and from what was just scored.
+
+    Args:
+        folder: of the run.
+        model: what was scored.
+        datamodule: what it was scored on; with training data where the run trained.
+        metric: after :meth:`mnv2dense.types.Metric.compute`.
+        scores: what that gave.
+        ranking: of the pictures that were scored.
+    """
+    assert datamodule.val is not None
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    checkpoint = str(config.get("checkpoint") or folder)
+    source = (config.get("data") or {}).get("val") or {}
+    drawn = ".shape" in str(source.get("_target_"))
+    score_of_classes, counted, classes = _classes(metric, scores, datamodule.val)
+    drawn_weights = (config.get("backbone") or {}).get("weights") in (None, "shapes") and not config.get("init_from")
+    trained = "trainer" in config
+    return RunFacts(
+        task=model.task,
+        trained=trained,
+        checkpoint=checkpoint,
+        name=_name(model),
+        size=model.size,
+        class_names=model.class_names,
+        data=tuple(_data_rows(source, datamodule)),
+        data_name=str(source.get("_target_", type(datamodule.val).__name__)).rpartition(".")[2],
+        drawn_data=drawn,
+        scores=tuple(
+            Score(name, None if scores[name] < 0 else scores[name], meaning)
+            for name, meaning in metric.headlines.items()
+            if name in scores
+        ),
+        score_of_classes=score_of_classes,
+        counted=counted,
+        classes=classes,
+        picture_meaning=str(getattr(metric, "picture_meaning", "")) if ranking.seen else "",
+        costs=tuple(_cost_rows(model, checkpoint)),
+        usage=usage_of(config, environment, checkpoint, model.task, _first_picture(datamodule.val)),
+        command=shown_command(environment["command"]),
+        environment=tuple(_environment_rows(environment)),
+        limits=tuple(_limits(config, datamodule, scores, score_of_classes, counted, classes, drawn=drawn)),
+        license="apache-2.0" if drawn and trained and drawn_weights else "unknown",
+    )
+
+
+def _name(model: DenseModel | ExportedModel) -> str:
+    if isinstance(model, ExportedModel):
+        return f"{model.task} model, exported for {model.runtime}"
+    backbone, head = type(model.backbone).__name__, type(model.head).__name__
+    width = model.config["backbone"].get("width_mult")
+    return f"{backbone}{'' if width is None else f' {float(width):g}'} {_HEADS.get(head, head)}"
+
+
+def _first_picture(dataset: Dataset) -> str:
+    return str(dataset.path_of(dataset[0].image_id))
+
+
+def _data_rows(source: Mapping[str, Any], datamodule: DataModule) -> list[tuple[str, str]]:
+    rows = [("source", str(source.get("_target_", type(datamodule.val).__name__)))]
+    rows += [(key, str(source[key])) for key in ("root", "year", "split", "limit") if source.get(key) is not None]
+    return rows + [(key.replace("_", " "), f"{count:,}") for key, count in datamodule.describe().items()]
+
+
+def _cost_rows(model: DenseModel | ExportedModel, checkpoint: str) -> list[tuple[str, str]]:
+    if isinstance(model, ExportedModel):
+        return [("file", f"{Path(checkpoint).stat().st_size / 1e6:.1f} MB")]
+    costs = complexity(model, model.size)
+    rows = [
+        ("parameters", f"{costs.parameters:,}"),
+        ("multiply-adds of a picture", f"{costs.multiply_adds / 1e6:,.0f} million"),
+        ("activations at most", f"{costs.peak_activation_bytes / 1e6:.1f} MB"),
+        ("weights as float32", f"{4 * costs.parameters / 1e6:.1f} MB"),
+    ]
+    try:
+        size = find_checkpoint(checkpoint).stat().st_size
+    except FileNotFoundError:  # a model by name
+        return rows
+    return [*rows, ("checkpoint, with what resuming needs", f"{size / 1e6:.1f} MB")]
+
+
+def _classes(metric: Metric, scores: Mapping[str, float], dataset: Dataset) -> tuple[str, str, tuple[ClassScore, ...]]:
+    """What classes are scored by, what is counted of them, and every one of them."""
+    names = tuple(dataset.class_names)
+    prefix = next((key.partition("/")[0] for key in scores if "/" in key), "")
+    if not prefix:
+        return "", "", ()
+    counted = ""
+    counts: list[int | None] = [None] * len(names)
+    if isinstance(metric, Accuracy | MeanIoU):
+        counted = "pictures" if isinstance(metric, Accuracy) else "pixels"
+        counts = metric.confusion().sum(1).tolist()
+    elif isinstance(dataset, BoxDataset):
+        counted = "objects"
+        truth = dataset.coco_ground_truth()
+        categories = [row["category_id"] for row in truth["annotations"] if not row["iscrowd"]]
+        counts = [categories.count(row["id"]) for row in truth["categories"]]
+    rows = zip(names, counts, strict=True)
+    return prefix, counted, tuple(ClassScore(name, scores.get(f"{prefix}/{name}"), count) for name, count in rows)
+
+
+def _environment_rows(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    git, devices = environment.get("git"), environment.get("cuda_devices") or []
+    packages = environment.get("packages") or {}
+    rows = [
+        ("begun", environment.get("started")),
+        ("seed", environment.get("seed")),
+        ("git revision", git and git["commit"] + (" with local changes" if git["changed"] else "")),
+        ("Python", environment.get("python")),
+        *((name, packages.get(name)) for name in ("mnv2dense", "torch", "torchvision", "pytorch-lightning")),
+        ("machine", f"{environment.get('platform')}, {environment.get('cpus')} cores"),
+        ("GPUs", ", ".join(devices) or None),
+    ]
+    return [(name, str(value)) for name, value in rows if value is not None]
+
+
+def _limits(
+    config: Mapping[str, Any],
+    datamodule: DataModule,
+    scores: Mapping[str, float],
+    score: str,
+    counted: str,
+    classes: tuple[ClassScore, ...],
+    *,
+    drawn: bool,
+) -> list[str]:
+    """What a reader should know before trusting the scores; each is read off the data or the scores."""
+    assert datamodule.val is not None
+    said = []
+    data = config.get("data") or {}
+    if drawn:
+        said.append("The pictures are drawn shapes: the scores tell nothing about photographs.")
+    if datamodule.train is not None:
+        if data.get("train") == data.get("val"):
+            said.append("It was scored on the pictures that it learnt from: the scores show memory, not skill.")
+        if len(datamodule.train) < _FEW_TO_LEARN_FROM:
+            said.append(f"It learnt from only {len(datamodule.train):,} pictures.")
+        said.append(
+            f"The checkpoint was chosen by {config.get('monitor')} on the validation pictures, so its scores there "
+            "flatter it a little."
+        )
+    if len(datamodule.val) < _FEW_TO_SCORE_ON:
+        said.append(
+            f"It was scored on only {len(datamodule.val):,} pictures: differences of a few hundredths may be chance."
+        )
+    judged = [row for row in classes if row.value is not None]
+    if absent := [row.name for row in classes if row.value is None]:
+        said.append(f"The validation data do not show {_some(absent)}: how well it does there is unknown.")
+    if counted in ("objects", "pictures") and (
+        rare := [row.name for row in judged if row.count and row.count < _FEW_OF_A_CLASS]
+    ):
+        said.append(f"The validation data have fewer than {_FEW_OF_A_CLASS} {counted} of {_some(rare)}.")
+    if judged:
+        mean = sum(row.value or 0 for row in judged) / len(judged)
+        weak = sorted((row for row in judged if (row.value or 0) < mean / 2), key=lambda row: row.value or 0)
+        if weak:
+            said.append(f"It is weak on {_some([row.name for row in weak])}: {score} below half of the average.")
+        if mean < 0.1:
+            said.append(f"It hardly works: {score} of the classes is {mean:.3f} on average.")
+    if 0 <= scores.get("APs", -1) < scores.get("AP", 0) / 2:
+        said.append("It misses small objects (below 32 by 32 pixels) far more often than others.")
+    return said
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _NAMED_CLASSES
+    return ", ".join(names[:_NAMED_CLASSES]) + (f" and {more} more" if more > 0 else "")

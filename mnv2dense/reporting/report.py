@@ -1,0 +1,155 @@
+"""A run for readers: MODEL_CARD.md, as the Hugging Face hub wants it, and report.html, a page that stands alone."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import numpy as np
+import yaml
+
+from mnv2dense.utils.files import atomic_write
+from mnv2dense.reporting.facts import ClassScore, RunFacts
+
+if TYPE_CHECKING:
+    from mnv2dense.visualization.draw import Picture
+
+_TASKS = {
+    "classification": "image-classification",
+    "detection": "object-detection",
+    "segmentation": "image-segmentation",
+}
+_METRICS = {"AP": "mean_average_precision", "mIoU": "mean_iou", "top1": "accuracy", "pixel_accuracy": "accuracy"}
+
+_MOST_CARD_CLASSES = 40
+
+_PLOTS = {
+    "curves.png": ("Training", "Losses and scores over the epochs; the numbers are in the folder csv."),
+    "precision_recall.png": ("Precision and recall", "Precision over recall, of all classes and of each."),
+    "confusion.png": ("Confusion", "What each class was taken for, as a share of the true class."),
+}
+
+_PICTURE_WIDTH, _PICTURE_BYTES = 880, 110_000
+_SHEET_WIDTH, _SHEET_BYTES = 1400, 420_000
+
+
+def write_report(
+    folder: Path,
+    facts: RunFacts,
+    *,
+    worst: Iterable[tuple[str, float, Picture]] = (),
+    best: Iterable[tuple[str, float, Picture]] = (),
+) -> None:
+    """Write MODEL_CARD.md and report.html into a run folder that has its plots and samples.
+
+    Args:
+        folder: of the run.
+        facts: what both say.
+        worst: name, score and drawing of the pictures that went worst, the worst first.
+        best: of those that went best.
+    """
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=jinja2.select_autoescape(["html"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {"score": _score, "cell": _cell, "percent": lambda value: f"{100 * (value or 0):.1f}%"}
+    shown = [(kind, _inlined(pictures)) for kind, pictures in (("Worst", worst), ("Best", best))]
+    content = {
+        "facts": facts,
+        "pictures": [group for group in shown if group[1]],
+        "plots": [
+            (title, text, _uri((folder / name).read_bytes(), "png"))
+            for name, (title, text) in _PLOTS.items()
+            if (folder / name).is_file()
+        ],
+        "plot_files": [(name, *about) for name, about in _PLOTS.items() if (folder / name).is_file()],
+        "samples": _sheet(folder / "samples.jpg"),
+        "front_matter": yaml.safe_dump(_front_matter(facts), sort_keys=False, allow_unicode=True).rstrip(),
+        "card_classes": _for_card(facts.classes),
+    }
+    for name in ("MODEL_CARD.md", "report.html"):
+        with atomic_write(folder / name) as file:
+            file.write(templates.get_template(name).render(content).encode())
+
+
+def _front_matter(facts: RunFacts) -> dict[str, Any]:
+    """What the hub sorts by; its scores too, as its model-index wants them."""
+    task = _TASKS.get(facts.task)
+    scores = [score for score in facts.scores if score.value is not None]
+    results = [
+        {"type": _METRICS.get(score.name, score.name), "name": score.name, "value": round(score.value or 0.0, 4)}
+        for score in scores
+    ]
+    made: dict[str, Any] = {"license": facts.license, "library_name": "mnv2dense"}
+    if task:
+        made["pipeline_tag"] = task
+    made["tags"] = ["mnv2dense", "mobilenetv2", "pytorch", facts.task]
+    made["metrics"] = list(dict.fromkeys(_METRICS[score.name] for score in scores if score.name in _METRICS))
+    if task and results:
+        result = {
+            "task": {"type": task},
+            "dataset": {"type": facts.data_name.lower(), "name": facts.data_name},
+            "metrics": results,
+        }
+        made["model-index"] = [{"name": facts.name, "results": [result]}]
+    return made
+
+
+def _for_card(classes: tuple[ClassScore, ...]) -> list[ClassScore]:
+    """All of them, or the best and the worst: a thousand rows are no card."""
+    if len(classes) <= _MOST_CARD_CLASSES:
+        return list(classes)
+    ranked = sorted((row for row in classes if row.value is not None), key=lambda row: -(row.value or 0))
+    half = _MOST_CARD_CLASSES // 2
+    return [*ranked[:half], *ranked[half:][-half:]]
+
+
+def _inlined(pictures: Iterable[tuple[str, float, Picture]]) -> list[tuple[str, float, str]]:
+    return [(name, score, _jpeg(drawn, _PICTURE_WIDTH, _PICTURE_BYTES)) for name, score, drawn in pictures]
+
+
+def _sheet(path: Path) -> str | None:
+    from PIL import Image
+
+    if not path.is_file():
+        return None
+    with Image.open(path) as sheet:
+        return _jpeg(np.asarray(sheet.convert("RGB")), _SHEET_WIDTH, _SHEET_BYTES)
+
+
+def _jpeg(picture: Picture, width: int, most_bytes: int) -> str:
+    """A data URI, at most so wide; coarser, then smaller, until it is light enough to travel."""
+    from PIL import Image
+
+    image = Image.fromarray(picture)
+    while True:
+        if image.width > width:
+            image = image.resize((width, max(1, round(image.height * width / image.width))), Image.Resampling.LANCZOS)
+        for quality in (88, 78, 65):
+            buffer = io.BytesIO()
+            image.save(buffer, "JPEG", quality=quality, optimize=True)
+            if buffer.tell() <= most_bytes or width < 100:
+                return _uri(buffer.getvalue(), "jpeg")
+        width = round(width * 0.8)
+
+
+def _uri(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _cell(text: str) -> str:
+    """Text of anybody's making within a line or table of Markdown: nothing in it is markup."""
+    return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", html.escape(" ".join(str(text).split()), quote=False))

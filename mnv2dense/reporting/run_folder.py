@@ -1,0 +1,199 @@
+"""The folder of one run: what was asked for, where it ran, what came of it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import itertools
+import json
+import logging
+import math
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, final
+
+import torch
+import yaml
+from pytorch_lightning.utilities import rank_zero_only
+
+from mnv2dense.utils.files import atomic_write
+
+# How the processes that Lightning starts for more GPUs learn which folder the first one made.
+_VARIABLE = "MNV2DENSE_RUN_FOLDER"
+
+_PACKAGES = (
+    "mnv2dense",
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "albumentations",
+    "opencv-python-headless",
+    "pycocotools",
+    "faster-coco-eval",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+    "pillow",
+    "safetensors",
+)
+
+
+@final
+class RunFolder:
+    """A folder that exists and can be written to. Only the first process of a run writes; others do nothing.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Make the folder, and its parents, and try it.
+
+        Raises:
+            OSError: it cannot be made or written to; the message says what to set.
+        """
+        self.path = Path(path)
+        self._writes = is_first_process()
+        if not self._writes:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / f".writable.{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except FileExistsError as error:
+            raise NotADirectoryError(f"run_dir={self.path}: is a file; set run_dir= to a folder") from error
+        except OSError as error:
+            raise type(error)(
+                error.errno,
+                f"run_dir={self.path}: cannot be written to ({error.strerror}); set another run_dir=",
+            ) from error
+
+    @classmethod
+    def create(cls, run_dir: str | Path | None, *, task: str, root: str | Path = "runs") -> RunFolder:
+        """``run_dir`` where given, else a new ``runs/<task>/<date>_<time>``, numbered if that is taken."""
+        if run_dir is not None:
+            return cls(run_dir)
+        if not is_first_process():
+            return cls(os.environ.get(_VARIABLE, Path(root) / task))
+        parent = cls(Path(root) / task).path
+        stem = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        for name in (stem, *(f"{stem}_{number}" for number in range(2, 1000))):
+            try:
+                (parent / name).mkdir()
+            except FileExistsError:  # another run began in the same second
+                continue
+            os.environ[_VARIABLE] = str(parent / name)
+            return cls(parent / name)
+        raise FileExistsError(f"{parent}: a thousand runs began at {stem}; set run_dir=")
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """``config.yaml``: the resolved config, plain values only, in the order given."""
+        self._write("config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+
+    def write_environment(self, *, seed: int | None = None) -> None:
+        """``environment.json``: command line, seed, versions, devices and source revision."""
+        if self._writes:  # asking git takes a moment
+            self._write("environment.json", _json(environment(seed=seed)))
+
+    def write_metrics(self, metrics: Mapping[str, Any], name: str = "metrics.json") -> None:
+        """``metrics.json``: sorted keys; a number that does not exist (NaN) becomes null, as JSON demands."""
+        self._write(name, _json(dict(metrics)))
+
+    def keep(self, name: str) -> None:
+        """Move what is there under ``name`` aside, to the first free of ``name_1``, ``name_2``, ..."""
+        old = self.path / name
+        if self._writes and old.exists():
+            free = (self.path / f"{name}_{number}" for number in itertools.count(1))
+            old.rename(next(path for path in free if not path.exists()))
+
+    def log_to_file(self, name: str = "run.log") -> logging.Handler | None:
+        """Append what is logged from now on to ``run.log``: INFO and up, or less from loggers set to say more.
+
+        Returns:
+            The handler, for ``logging.getLogger().removeHandler``; None in all processes but the first.
+        """
+        if not self._writes:
+            return None
+        handler = logging.FileHandler(self.path / name, encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root = logging.getLogger()
+        root.addHandler(handler)
+        if root.level > logging.INFO:  # its default, WARNING, would keep the run's own notes from the file
+            root.setLevel(logging.INFO)
+        return handler
+
+    def _write(self, name: str, text: str) -> None:
+        if self._writes:
+            with atomic_write(self.path / name) as file:
+                file.write(text.encode())
+
+
+def environment(*, seed: int | None = None) -> dict[str, Any]:
+    """What one needs to know to run the same thing again; plain values."""
+    devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "command": [sys.executable, *sys.argv],
+        "seed": seed,
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "cuda": torch.version.cuda,
+        "cuda_devices": devices,
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "git": _revision(Path(__file__).parent) or _revision(Path.cwd()),
+    }
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes and speaks for all of a run."""
+    return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _revision(folder: Path) -> dict[str, Any] | None:
+    """Commit and cleanness of the checkout that ``folder`` lies in; None outside of one, or without git."""
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+        where = _git(folder, "rev-parse", "--show-toplevel")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"checkout": where, "commit": commit, "changed": bool(changes)}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()
+
+
+def _json(value: Any) -> str:  # noqa: ANN401
+    return json.dumps(_plain(value), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    """Numbers from numpy and torch as Python's; NaN and infinities as None; containers likewise."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

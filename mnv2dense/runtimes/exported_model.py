@@ -1,0 +1,184 @@
+"""An exported file in the place of a model: the same pictures in, the same results out, in its own runtime."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Description, Outputs
+from mnv2dense.ops.resize import ResizeMode
+from mnv2dense.ops.postprocess import BoxSelection, PixelSelection, Selection
+from mnv2dense.types import Infos, PixelLogits, ScoredBoxes
+
+SUFFIXES = {".onnx": "onnx", ".xml": "openvino", ".pte": "executorch", ".tflite": "litert"}
+"""Suffix of a file -> the module of :mod:`mnv2dense.runtimes` that runs it; also the extra that installs it."""
+
+
+class Runtime(Protocol):
+    """A loaded file. Made as ``Module.load(path, threads=None | int)``.
+
+    Attributes:
+        description: what the file says of itself.
+        batch: the number of pictures that a run takes; None takes any.
+    """
+
+    description: Description
+    batch: int | None
+
+    def __call__(self, images: npt.NDArray[np.uint8]) -> list[npt.NDArray[Any]]:
+        """uint8 [B, 3, H, W], contiguous -> the outputs in the order of the description."""
+        ...
+
+
+def is_exported(path: str | Path) -> bool:
+    """Whether the name is that of an exported file."""
+    return Path(path).suffix.lower() in SUFFIXES
+
+
+@final
+class ExportedModel:
+    """A file that tools/export.py wrote, ready to predict; what :class:`mnv2dense.Predictor` runs.
+
+    Several threads may use it; they wait for each other, as runtimes know one picture, or batch, at a time.
+
+    Args:
+        path: .onnx, .xml (with its .bin beside it), .pte or .tflite.
+        threads: of the runtime; None takes what it takes.
+
+    Attributes:
+        runtime: its module in :mod:`mnv2dense.runtimes`.
+        batch: the number of pictures that the file takes at a time; None takes any.
+        description: what the file says of itself.
+        task, size, resize, class_names, category_ids: as of the model that was exported.
+        selection: decides what :meth:`predict` returns, as the model's head did.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a file of ours, or a damaged one.
+        ImportError: its runtime is not installed; the message says how.
+    """
+
+    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file.")
+        if not is_exported(path):
+            raise ValueError(f"{path}: not an exported file; they end in {', '.join(SUFFIXES)}.")
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads={threads}: at least 1, or null for what the runtime takes.")
+        self.runtime = SUFFIXES[path.suffix.lower()]
+        self._run: Runtime = importlib.import_module(f"mnv2dense.runtimes.{self.runtime}").load(path, threads=threads)
+        self.batch = self._run.batch
+        self.description = self._run.description
+        self.task = self.description.task
+        self.size = self.description.size
+        self.resize: ResizeMode = self.description.resize
+        self.class_names = self.description.class_names
+        self.category_ids = self.description.category_ids
+        self.selection = self.description.make_selection()
+        self._one_at_a_time = threading.Lock()
+
+    def run(self, images: Tensor) -> list[Tensor]:
+        """uint8 [B, 3, H, W] -> the file's outputs for all B; batches that the file cannot take are cut up."""
+        pictures = np.ascontiguousarray(images.numpy())
+        step = self._run.batch or len(pictures)
+        with self._one_at_a_time:
+            parts = [self._run(pictures[start : start + step]) for start in range(0, len(pictures), step)]
+        if len(parts) == 1:
+            return [torch.from_numpy(array) for array in parts[0]]
+        return [torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*parts, strict=True)]
+
+    def predict(self, images: Tensor, infos: Infos) -> list[Any]:
+        """uint8 [B, 3, H, W] on the CPU -> one typed result per picture, in its original pixels."""
+        size = (int(images.shape[-2]), int(images.shape[-1]))
+        return results_of(self.description.outputs, self.run(images), self.selection, infos, size)
+
+
+@final
+class _TorchThreads:
+    """How many torch had before the first of several threads of ours asked for one."""
+
+    lock = threading.Lock()
+    users = 0
+    before = 1
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Torch's own threads stay out of the way of a runtime's, while torch resizes pictures and selects results.
+
+    Once woken, they spin for more work on the cores that the runtime needs: on two cores that cost half of a picture's
+    time. Blocks of several threads may overlap; the number afterwards is that before the first.
+    """
+    with _TorchThreads.lock:
+        if _TorchThreads.users == 0:
+            _TorchThreads.before = torch.get_num_threads()
+        _TorchThreads.users += 1
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        with _TorchThreads.lock:
+            _TorchThreads.users -= 1
+            torch.set_num_threads(_TorchThreads.before)
+
+
+def results_of(
+    form: Outputs, tensors: Sequence[Tensor], selection: Selection, infos: Infos, size: tuple[int, int]
+) -> list[Any]:
+    """From a file's outputs, or those of the graph that it was made of, to one typed result per picture.
+
+    Args:
+        form: which outputs they are.
+        tensors: these, in the order of :data:`mnv2dense.runtimes.metadata.OUTPUT_TENSORS`.
+        selection: of the same task.
+        infos: the way back to the B original pictures.
+        size: (height, width) of the input, pixels.
+    """
+    outputs = dict(zip(OUTPUT_TENSORS[form], tensors, strict=True))
+    if isinstance(selection, BoxSelection):
+        if form == "boxes":
+            return list(selection(ScoredBoxes(outputs["boxes"], outputs["scores"]), infos))
+        rows = _rows_of_node if form == "nms_node" else _rows_of_graph
+        return [selection.at_original(*rows(selection, outputs, n), infos, n) for n in range(len(outputs["boxes"]))]
+    if isinstance(selection, PixelSelection):
+        if form == "labels":
+            return list(selection.of_label_maps(outputs["labels"], infos))
+        return list(selection(PixelLogits(outputs["logits"], size), infos))
+    return list(selection(outputs["scores"], infos))
+
+
+def _rows_of_graph(
+    selection: BoxSelection, outputs: Mapping[str, Tensor], picture: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes, scores and labels that the file selected itself, without the rows that only fill its fixed shape."""
+    boxes, scores, labels = (outputs[name][picture] for name in ("boxes", "scores", "labels"))
+    kept = labels >= 0
+    return boxes[kept], scores[kept], labels[kept].long()
+
+
+def _rows_of_node(
+    selection: BoxSelection, outputs: Mapping[str, Tensor], picture: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes, scores and labels that ONNX's NonMaxSuppression points at, which limits them by class alone."""
+    scores = outputs["scores"][picture]
+    of_picture = outputs["selected"][outputs["selected"][:, 0] == picture]
+    labels, anchors = of_picture[:, 1], of_picture[:, 2]
+    # Suppression goes from the best on, so what it finds among the candidates does not depend on the others.
+    pairs = scores.T.flatten()
+    is_candidate = torch.zeros(len(pairs), dtype=torch.bool)
+    is_candidate[pairs.topk(min(selection.candidates, len(pairs))).indices] = True
+    taken = is_candidate[anchors * len(scores) + labels]
+    labels, anchors = labels[taken], anchors[taken]
+    values, order = scores[labels, anchors].sort(descending=True, stable=True)
+    best = order[: selection.limit]
+    return outputs["boxes"][picture, anchors[best]], values[: selection.limit], labels[best]

@@ -1,0 +1,76 @@
+"""Checkpoint files on disk: whole or not at all, and nothing in them but plain data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from pytorch_lightning.plugins.io import CheckpointIO
+
+from mnv2dense.utils.files import atomic_write
+
+
+@final
+class AtomicCheckpointIO(CheckpointIO):
+    """Writes beside the target and renames: a full disk leaves the old checkpoint. Reads data, never code.
+
+    Goes into ``Trainer(plugins=[AtomicCheckpointIO()])``.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: object = None
+    ) -> None:
+        """Write ``checkpoint`` to ``path``, replacing what was there only when all of it is on the disk.
+
+        Raises:
+            OSError: the disk is full or not writable; a checkpoint that was at ``path`` still is, whole.
+        """
+        target = Path(path)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(target) as file:
+                torch.save(checkpoint, file)
+        except (
+            OSError,
+            RuntimeError,
+        ) as error:  # torch's zip writer turns a failed write into a RuntimeError
+            kept = "the checkpoint that was there before is whole" if target.exists() else "there was none before"
+            raise OSError(
+                getattr(error, "errno", None),
+                f"{target}: checkpoint not written ({error}); {kept}. "
+                "Free some space or choose another run_dir, then resume",
+            ) from error
+
+    def load_checkpoint(
+        self,
+        path: str | os.PathLike[str],
+        map_location: Any = "cpu",  # noqa: ANN401 - torch's own type is as wide
+        weights_only: bool | None = True,
+    ) -> dict[str, Any]:
+        """Read tensors and plain containers; anything else is refused, whatever ``weights_only`` says.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is not a checkpoint, or carries objects that would run code when loaded.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(
+                f"{path}: no such checkpoint; a run keeps best.ckpt and last.ckpt in its checkpoints folder"
+            )
+        try:
+            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        except Exception as error:  # torch's reader answers other bytes with whatever it falls over
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ValueError(
+                f"{path}: refused, not a checkpoint of tensors and plain values ({reason}). "
+                "Nothing in it was run; use a checkpoint written by this package"
+            ) from error
+        if not isinstance(checkpoint, dict):
+            raise ValueError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint of a training run")
+        return checkpoint
+
+    def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Delete the file if it is there."""
+        Path(path).unlink(missing_ok=True)

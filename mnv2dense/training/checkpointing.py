@@ -1,0 +1,303 @@
+"""When to write a checkpoint: the best, the last, and one more when the run is told to stop.
+
+Resuming from any of them gives the weights of the run that was never interrupted, bit for bit on CPU, if
+
+- the loader gives the same batch for the same (epoch, index), and the datamodule has
+  ``resume_at(epoch, batches)``: its training loader's next iterator starts there, while ``len()`` of the
+  loader stays the whole epoch's;
+- the loaders draw their workers' seeds from a generator of their own, as persistent workers are started anew;
+- randomness inside the model (dropout) comes from the global generators of torch, numpy or Python;
+- the run's length is given in epochs. Under ``max_steps`` Lightning takes a finished epoch for an unfinished one.
+
+On several processes only the first one's generators are in the file, and none are restored.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+import warnings
+from pathlib import Path
+from typing import Any, Literal, NoReturn, final
+
+import pytorch_lightning as pl
+
+from mnv2dense.training import random_state
+from mnv2dense.utils.files import atomic_write
+from mnv2dense.utils.signals import StopSignals
+
+BEST = "best.ckpt"
+LAST = "last.ckpt"
+
+_log = logging.getLogger(__name__)
+
+# Ranks must agree on where to stop, and agreeing costs a sync: not more often than this.
+_BATCHES_BETWEEN_AGREEMENTS = 10
+
+
+@final
+class BestAndLast(pl.callbacks.Checkpoint):
+    """Keeps ``best.ckpt`` and ``last.ckpt``, and stops the run in good order when it is told to.
+
+    SIGTERM, Ctrl-C and SIGUSR1 (SLURM's warning before it takes a node away) let the batch at hand finish;
+    then ``last.ckpt`` is written and the process ends with 128 + the signal's number: 143, 130 or 138. A
+    second Ctrl-C ends it at once. A signal during validation ends it there, in a single process, and the
+    resumed run begins by repeating that validation; several processes finish their validation first.
+
+    Args:
+        monitor: logged name that decides which is best; looked at after epochs with validation.
+        mode: "max" if more is better, "min" if less is.
+        every_n_epochs: how often ``last.ckpt`` is written at an epoch's end; the final epoch's always is.
+        every_n_batches: write it within epochs too, for epochs of hours; never between two optimiser steps.
+        folder: where; by default ``checkpoints`` in the trainer's default_root_dir.
+        stop_on_signals: False leaves the signals alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        monitor: str = "val/AP",
+        mode: Literal["min", "max"] = "max",
+        every_n_epochs: int = 1,
+        every_n_batches: int | None = None,
+        folder: str | Path | None = None,
+        stop_on_signals: bool = True,
+    ) -> None:
+        if mode not in ("min", "max"):
+            raise ValueError(f"mode={mode!r}: must be 'max' (more is better, as AP) or 'min' (less is, as a loss)")
+        for name, value in (("every_n_epochs", every_n_epochs), ("every_n_batches", every_n_batches)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value}: must be at least 1")
+        self.monitor = monitor
+        self.mode = mode
+        self.every_n_epochs = every_n_epochs
+        self.every_n_batches = every_n_batches
+        self.folder = None if folder is None else Path(folder)
+        self.signals = StopSignals() if stop_on_signals else None
+        self.best_score: float | None = None
+        self.best_epoch: int | None = None
+        self._validated = False
+        self._stopping = False
+        self._batches_since_save = 0
+        self._between_steps = False  # no gradients are waiting for the rest of an accumulation
+        self._epoch = 0  # where a run that resumes from a checkpoint written now would start ...
+        self._batches = 0
+        self._repeats_validation = False  # ... and whether with the validation that this one was in
+        self._generators: dict[str, Any] = {}
+        self._generators_to_restore: dict[str, Any] = {}
+
+    @property
+    def best_path(self) -> Path:
+        """Where the best checkpoint is, or will be after the first validation."""
+        return self._folder() / BEST
+
+    @property
+    def last_path(self) -> Path:
+        """Where the last checkpoint is, or will be after the first epoch."""
+        return self._folder() / LAST
+
+    def _folder(self) -> Path:
+        if self.folder is None:
+            raise RuntimeError("the checkpoint folder is known once a fit has begun; or set folder=")
+        return self.folder
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Settle the folder."""
+        if self.folder is None:
+            self.folder = Path(trainer.default_root_dir) / "checkpoints"
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen to signals from here on."""
+        if self._generators_to_restore:
+            random_state.restore(self._generators_to_restore)
+            self._generators_to_restore = {}
+        self._stopping = False
+        if self.signals is not None:
+            self.signals.listen()
+            if trainer.received_sigterm:  # it came while the run was being set up
+                self.signals.received = signal.SIGTERM
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+    ) -> None:
+        """Save and stop here if it is time to; after the last batch that is the epoch end's affair."""
+        self._epoch, self._batches = trainer.current_epoch, batch_idx + 1
+        self._generators = random_state.capture()
+        self._batches_since_save += 1
+        self._between_steps = trainer.is_last_batch or self._batches % trainer.accumulate_grad_batches == 0
+        if trainer.is_last_batch or not self._between_steps:
+            return
+        agree = trainer.world_size == 1 or self._batches % _BATCHES_BETWEEN_AGREEMENTS == 0
+        stop = agree and self._told_to_stop(trainer)
+        due = self.every_n_batches is not None and self._batches_since_save >= self.every_n_batches
+        if stop or due:
+            self._save(trainer, self.last_path)
+        if stop:
+            self._exit(trainer)
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """A validation may take longer than the patience of whoever sent the signal."""
+        # Ranks may have unequal numbers of validation batches: they cannot agree in here.
+        if not _in_fit(trainer) or trainer.world_size > 1 or not self._between_steps:
+            return
+        if self._told_to_stop(trainer):
+            self._repeats_validation = True
+            self._save(trainer, self.last_path)
+            self._exit(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note that there are fresh scores; they are looked at when the epoch ends."""
+        self._validated = _in_fit(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the best if it is, and the last."""
+        self._epoch, self._batches = trainer.current_epoch + 1, 0
+        self._generators = random_state.capture()
+        if self._validated and self._is_best(trainer):
+            self._save(trainer, self.best_path)
+        self._validated = False
+        self._stopping = self._told_to_stop(trainer)
+        final_epoch = (
+            trainer.should_stop or self._epoch == trainer.max_epochs or trainer.global_step == trainer.max_steps
+        )
+        if self._epoch % self.every_n_epochs == 0 or final_epoch or self._stopping:
+            self._save(trainer, self.last_path)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop between two epochs: the loggers have the epoch's figures by now."""
+        if self._stopping:
+            self._exit(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop after the final epoch too: what the caller does next (scoring, drawing) takes time."""
+        self._release()
+        if self._stopping:
+            self._exit(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Give the signals back."""
+        self._release()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best score so far, and where and how to go on."""
+        return {
+            "best_score": self.best_score,
+            "best_epoch": self.best_epoch,
+            "epoch": self._epoch,
+            "batches": self._batches,
+            "generators": self._generators,
+        }
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Within a validation, set Lightning's counters to where it began."""
+        if self._repeats_validation:
+            # "First batch begun, none finished" is what Lightning's loop takes for an unfinished validation.
+            begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+            checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"] = {
+                "total": begun,
+                "current": dict(begun),
+                "is_last_batch": False,
+            }
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """When a fit resumes: send the data to the same place, and bring the best checkpoint along."""
+        state = checkpoint["callbacks"].get(self.state_key)
+        if trainer.state.fn != "fit" or state is None:
+            return
+        self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
+        self._epoch, self._batches = state["epoch"], state["batches"]
+        # An epoch's iterator draws from torch's generator when it is made. At an epoch's start that is yet to
+        # come; within one it came before the checkpoint, so the generators have to be restored after it.
+        if trainer.world_size == 1 and self._batches == 0:
+            random_state.restore(state["generators"])
+        elif trainer.world_size == 1:
+            self._generators_to_restore = state["generators"]
+        self._bring_best(trainer)
+        if trainer.max_steps != -1 and self._batches == 0:
+            _log.warning(
+                "trainer.max_steps=%d: resumed at the end of an epoch, a run limited in steps is not the same to the "
+                "last bit; set trainer.max_epochs instead",
+                trainer.max_steps,
+            )
+        datamodule = getattr(trainer, "datamodule", None)
+        resume_at = getattr(datamodule, "resume_at", None)
+        if resume_at is not None:
+            resume_at(self._epoch, self._batches)
+            # Lightning cannot know that the loader starts at the right batch.
+            warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")
+        elif self._batches:
+            raise TypeError(
+                f"{trainer.ckpt_path} was written within epoch {self._epoch}, after {self._batches} batches, "
+                f"and {type(datamodule).__name__} has no resume_at(epoch, batches) to go on from there; "
+                f"add it, or resume from {BEST}, which ends with its epoch"
+            )
+
+    def _bring_best(self, trainer: pl.Trainer) -> None:
+        """A run that goes on in another folder takes the best so far with it, or looks for a new one."""
+        before = Path(str(trainer.ckpt_path)).with_name(BEST)
+        # The first process decides: the others may not know its folder.
+        here, there = trainer.strategy.broadcast((self.best_path.exists(), before.exists()))
+        if here:
+            return
+        if not there:
+            self.best_score = self.best_epoch = None
+        elif trainer.is_global_zero:
+            self.best_path.parent.mkdir(parents=True, exist_ok=True)
+            with before.open("rb") as source, atomic_write(self.best_path) as target:
+                shutil.copyfileobj(source, target)
+
+    def _is_best(self, trainer: pl.Trainer) -> bool:
+        if self.monitor not in trainer.callback_metrics:
+            raise ValueError(
+                f"monitor={self.monitor!r}: not among the logged metrics "
+                f"({', '.join(sorted(trainer.callback_metrics)) or 'there are none'}); set it to one of these"
+            )
+        score = float(trainer.callback_metrics[self.monitor])
+        best = self.best_score
+        # A NaN compares false with everything, so it is never the best.
+        better = score == score if best is None else score > best if self.mode == "max" else score < best
+        if better:
+            self.best_score, self.best_epoch = score, trainer.current_epoch
+        return better
+
+    def _save(self, trainer: pl.Trainer, path: Path) -> None:
+        if not getattr(trainer, "fast_dev_run", False):
+            trainer.save_checkpoint(path, weights_only=False)
+            self._batches_since_save = 0
+
+    def _told_to_stop(self, trainer: pl.Trainer) -> bool:
+        told = self.signals is not None and self.signals.received is not None
+        return told if trainer.world_size == 1 else bool(trainer.strategy.reduce_boolean_decision(told, all=False))
+
+    def _release(self) -> None:
+        if self.signals is not None:
+            self.signals.release()
+
+    def _exit(self, trainer: pl.Trainer) -> NoReturn:
+        received = self.signals.received if self.signals is not None else None
+        reason = received or signal.SIGTERM  # none here: another process was told
+        if trainer.is_global_zero:
+            _log.warning("Stopped by %s; go on with resume=%s", reason.name, self.last_path)
+        raise SystemExit(128 + reason)
+
+
+def _in_fit(trainer: pl.Trainer) -> bool:
+    return trainer.state.fn == "fit" and not trainer.sanity_checking

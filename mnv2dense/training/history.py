@@ -1,0 +1,82 @@
+"""What a run logged, epoch by epoch: for its curves, and carried on by a run that resumes it."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+import pytorch_lightning as pl
+import torch
+
+from mnv2dense.visualization.plots import plot_curves
+
+
+@final
+class History(pl.Callback):
+    """Remembers the mean training loss and the validation scores of every epoch, and plots them.
+
+    Args:
+        scores: those validation scores that go on the plot, without ``val/``.
+
+    Attributes:
+        points: name -> [(epoch, value)], epochs counted from 1.
+    """
+
+    def __init__(self, *, scores: Sequence[str]) -> None:
+        self.scores = tuple(scores)
+        self.points: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        self._losses: list[torch.Tensor] = []
+        self._validated = False
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,  # noqa: ANN401 - Lightning's own type
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+    ) -> None:
+        """Keep the loss on its device; reading it would wait for the device on every step."""
+        self._losses.append(outputs["loss"].detach())
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """One point for each name, after validation."""
+        epoch = trainer.current_epoch + 1
+        if self._losses:
+            # Lightning divides a batch's loss by the batches that are accumulated.
+            mean = float(torch.stack(self._losses).mean()) * trainer.accumulate_grad_batches
+            self._add("train/loss", epoch, mean)
+        self._losses = []
+        if self._validated:  # Lightning keeps the last scores; an epoch without validation has none of its own
+            for name, value in trainer.callback_metrics.items():
+                if name.startswith("val/") and name.count("/") == 1:  # not those of single classes
+                    self._add(name, epoch, float(value))
+        self._validated = False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """This epoch has scores of its own."""
+        self._validated = not trainer.sanity_checking
+
+    def plot(self, path: Path) -> None:
+        """Draw the losses and the chosen scores; nothing where no epoch ended."""
+        names = ("train/loss", "val/loss", *(f"val/{score}" for score in self.scores))
+        chosen = {name: self.points[name] for name in names if name in self.points}
+        if chosen:
+            plot_curves(chosen, path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain lists, so that the checkpoint loads without running code."""
+        return {name: [list(point) for point in points] for name, points in self.points.items()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the curves of the run that is resumed."""
+        self.points = defaultdict(list)
+        for name, points in state_dict.items():
+            self.points[name] = [(int(epoch), float(value)) for epoch, value in points]
+
+    def _add(self, name: str, epoch: int, value: float) -> None:
+        if math.isfinite(value):
+            self.points[name].append((epoch, value))

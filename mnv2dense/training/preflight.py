@@ -1,0 +1,85 @@
+"""What would stop a run hours later, said before it starts."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mnv2dense.pretrained.checkpoint_file import ENTRY, find_checkpoint, read_checkpoint
+from mnv2dense.data.module import DataModule
+from mnv2dense.runtimes.exported_model import ExportedModel
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.types import Metric
+
+
+def check_length(trainer: Mapping[str, Any]) -> None:
+    """A schedule spans the run, so the run has to have a length.
+
+    Raises:
+        ValueError: neither ``max_epochs`` nor ``max_steps`` of the trainer's options says one.
+    """
+    epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps", -1)
+    if isinstance(epochs, int) and epochs < 1 and steps < 1:
+        raise ValueError(f"trainer.max_epochs={epochs}: train for at least 1 epoch; schedules span the whole run.")
+
+
+def check_monitor(monitor: str, metric: Metric, datamodule: DataModule) -> None:
+    """Ask the metric for its scores of no results at all; a misspelt one would else show after the first epoch.
+
+    Raises:
+        ValueError: ``monitor`` is neither one of them nor ``loss``.
+    """
+    if datamodule.val is None:
+        return
+    metric.bind(datamodule.val)
+    metric.reset()
+    scores = ["loss", *metric.compute()]
+    if monitor not in scores:
+        close = difflib.get_close_matches(monitor, scores, n=1)
+        meant = f"; did you mean monitor={close[0]}?" if close else "."
+        raise ValueError(f"monitor={monitor}: there is no such score{meant} Choose from {', '.join(scores)}.")
+
+
+def check_resume(path: str, model: DenseModel) -> Path:
+    """The checkpoint to go on from, whose model has to be this one.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        CheckpointError: not a checkpoint.
+        ValueError: of another model, or of a model alone.
+    """
+    file = find_checkpoint(path, names=("last.ckpt", "best.ckpt"))
+    checkpoint = read_checkpoint(file)
+    if "optimizer_states" not in checkpoint:
+        raise ValueError(f"resume={path}: {file.name} is a model alone, not a run to go on with; use init_from={path}.")
+    own, found = (
+        {name: tensor.shape for name, tensor in weights.items()}
+        for weights in (model.state_dict(), checkpoint[ENTRY]["weights"])
+    )
+    if own != found:
+        differing = sum(own.get(name) != found.get(name) for name in own.keys() | found.keys())
+        raise ValueError(
+            f"resume={path}: its model is another one, {differing} of its tensors differ in name or shape. "
+            f"Give the options of that run (its config.yaml has them), or begin a new one with init_from={path}."
+        )
+    return file
+
+
+def check_classes(model: DenseModel | ExportedModel, datamodule: DataModule) -> None:
+    """A model is scored on the classes it was trained for.
+
+    Raises:
+        ValueError: the data has others, or another order.
+    """
+    if datamodule.class_names != model.class_names:
+        raise ValueError(
+            f"The model knows {len(model.class_names)} classes ({_some(model.class_names)}), the data has "
+            f"{len(datamodule.class_names)} ({_some(datamodule.class_names)}). "
+            "Score on data with the classes that the model was trained for, in their order."
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

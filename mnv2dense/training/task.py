@@ -1,0 +1,165 @@
+"""The one LightningModule: trains, validates and saves any model of the house."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, final
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from mnv2dense.models.checkpoint import model_entry
+from mnv2dense.pretrained.checkpoint_file import ENTRY
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.types import Batch, Loss, Metric
+
+log = logging.getLogger(__name__)
+
+_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm)
+
+
+@final
+class Task(pl.LightningModule):
+    """Minimises ``loss`` of ``model`` over batches and scores it by ``metric``, whatever the head is.
+
+    Logged: ``train/loss``, ``train/<term>`` and ``train/lr`` (the highest of the parameter groups), ``val/loss``, and
+    ``val/<score>`` for every score of the metric.
+
+    Args:
+        model: what is trained.
+        loss: (raw, batch) -> named terms; minimised is their sum.
+        metric: scores validation results; its data set is bound when validation starts.
+        optimizer: parameter groups -> optimizer. Its learning rate is that of the whole effective batch (batch size
+            x processes x accumulated batches) and is never rescaled behind the user's back.
+        schedule: total_steps -> (step -> factor of the learning rate), see :mod:`mnv2dense.training.schedules`.
+        backbone_lr_factor: the backbone's learning rate as a factor of the head's; below 1 for fine-tuning.
+        channels_last: keep weights and activations in NHWC memory, which convolutions prefer on CPU and GPU.
+        compile: put model and loss through torch.compile, as one graph.
+
+    Raises:
+        ValueError: the loss is for another kind of scores than the head gives.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: DenseModel,
+        loss: Loss,
+        metric: Metric,
+        optimizer: Callable[[Iterable[Any]], Optimizer],
+        schedule: Callable[..., Callable[[int], float]] | None = None,
+        backbone_lr_factor: float = 1.0,
+        channels_last: bool = True,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        _check_scores(model, loss)
+        self.model = model.to(memory_format=torch.channels_last) if channels_last else model
+        self.loss = loss
+        self.metric = metric
+        self._optimizer = optimizer
+        self._schedule = schedule
+        self._backbone_lr_factor = backbone_lr_factor
+        self._terms: Callable[[Batch], Mapping[str, Tensor]] = self._model_and_loss
+        if compile:
+            self._terms = torch.compile(self._model_and_loss, fullgraph=True)
+
+    def _model_and_loss(self, batch: Batch) -> Mapping[str, Tensor]:
+        return self.loss(self.model(batch.images), batch)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """One batch; also returns what the callbacks that watch the loss need."""
+        terms = self._terms(batch)
+        total = torch.stack(list(terms.values())).sum()
+        logged = {"train/loss": total.detach()} | {f"train/{k}": v.detach() for k, v in terms.items()}
+        rates = [group["lr"] for optimizer in self.trainer.optimizers for group in optimizer.param_groups]
+        logged["train/lr"] = torch.tensor(max(rates))
+        # Not reduced over processes: a mean over ranks on every step would cost a synchronisation for a curve.
+        self.log_dict(logged, on_step=True, on_epoch=False, batch_size=len(batch.images))
+        return {"loss": total, **{name: value.detach() for name, value in terms.items()}}
+
+    def on_validation_start(self) -> None:
+        """Bind the metric to the truth it scores against, and forget older results."""
+        datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.metric.bind(datamodule.val)
+        self.metric.reset()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Results into the metric; the loss beside them costs next to nothing."""
+        raw = self.model(batch.images)
+        terms = self.loss(raw, batch)
+        total = torch.stack(list(terms.values())).sum()
+        self.log("val/loss", total, on_epoch=True, batch_size=len(batch.images), sync_dist=True)
+        size = (batch.images.shape[-2], batch.images.shape[-1])
+        self.metric.update(self.model.results(raw, batch.infos, size), batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Score; every process gets the same numbers."""
+        if self.trainer.sanity_checking:  # a handful of pictures: their score would mean nothing
+            return
+        scores = {f"val/{name}": float(value) for name, value in self.metric.compute().items()}
+        self.log_dict(scores, sync_dist=True)
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union
+        """Weight decay for convolution weights alone; the schedule spans exactly the steps of this run."""
+        optimizer = self._optimizer(self._parameter_groups())
+        for group in optimizer.param_groups:
+            group["lr"] *= group.pop("lr_factor", 1.0)
+        if self._schedule is None:
+            return optimizer
+        factor = self._schedule(total_steps=int(self.trainer.estimated_stepping_batches))
+        scheduler = LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the model by itself, so that users of the file need neither Lightning nor this class.
+
+        Callbacks came before: ``state_dict`` holds the averaged weights if there are any. The tensors are shared
+        with it, and torch writes shared ones once.
+        """
+        weights = {
+            name.removeprefix("model."): tensor
+            for name, tensor in checkpoint["state_dict"].items()
+            if name.startswith("model.")
+        }
+        checkpoint[ENTRY] = model_entry(self.model, weights)
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Decayed and not decayed, of backbone and head. Norms and biases are not decayed: it would only fight them."""
+        backbone = {id(p) for p in self.model.backbone.parameters()}
+        plain = {
+            id(p)
+            for module in self.model.modules()
+            for name, p in module.named_parameters(recurse=False)
+            if isinstance(module, _NORMS) or name == "bias"
+        }
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        if not trained:
+            raise ValueError("Every parameter is frozen; there is nothing to train. Freeze less.")
+        groups: list[dict[str, Any]] = []
+        for in_backbone in (True, False):
+            for decayed in (True, False):
+                chosen = [p for p in trained if (id(p) in backbone) == in_backbone and (id(p) not in plain) == decayed]
+                if chosen:
+                    group: dict[str, Any] = {"params": chosen}
+                    if not decayed:
+                        group["weight_decay"] = 0.0
+                    if in_backbone and self._backbone_lr_factor != 1.0:
+                        group["lr_factor"] = self._backbone_lr_factor
+                    groups.append(group)
+        return groups
+
+
+def _check_scores(model: DenseModel, loss: Loss) -> None:
+    """A background column more or less would train without a word, every class one column off."""
+    given, wanted = getattr(model.head, "scores", None), getattr(loss, "scores", None)
+    if given is not None and wanted is not None and given != wanted:
+        fitting = "loss=multibox" if given == "softmax" else "loss=focal"
+        raise ValueError(
+            f"head.scores={given}, but {type(loss).__name__} is for {wanted} scores. "
+            f"Choose head.scores={wanted}, or {fitting}."
+        )

@@ -1,0 +1,180 @@
+"""Boxes and classes on pictures, and pictures on sheets."""
+
+from __future__ import annotations
+
+import colorsys
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mnv2dense.visualization.text import draw_tag, fitting_tag, paint_tag
+from mnv2dense.types import Classification, Detections, Segmentation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    Picture = npt.NDArray[np.uint8]
+    Color = tuple[int, int, int]
+
+# Okabe and Ito's colours, told apart with any colour vision (jfly.uni-koeln.de/color); a wine red stands in
+# for their yellow, which is lost as a line on white.
+_FIRST_COLORS = ("0072b2", "e69f00", "009e73", "cc79a7", "d55e00", "56b4e9", "882255")
+_GOLDEN_RATIO = 0.618034
+INK, FAINT_INK, PAPER = "#22272e", "#8b949e", "#ffffff"
+"""Of text, of what is beside the point, and of the ground, in pictures and plots alike."""
+
+
+def class_color(label: int) -> Color:
+    """RGB of a class, the same in every picture; grey for a region to ignore (a negative label)."""
+    if label < 0:
+        return (150, 150, 150)
+    if label < len(_FIRST_COLORS):
+        red, green, blue = bytes.fromhex(_FIRST_COLORS[label])
+        return (red, green, blue)
+    # Steps of the golden ratio never come close to an earlier hue; lightness tells apart what hue cannot.
+    lightness = (0.42, 0.56, 0.3)[label % 3]
+    rgb = colorsys.hls_to_rgb(label * _GOLDEN_RATIO % 1.0, lightness, 0.75)
+    return (round(rgb[0] * 255), round(rgb[1] * 255), round(rgb[2] * 255))
+
+
+def mask_color(masks: Segmentation, label: int) -> Color:
+    """RGB of a class in masks: the data set's own, else the house's; black for the background."""
+    if masks.palette is not None:
+        return masks.palette[label]
+    has_background = masks.class_names[0] == "background"
+    return (0, 0, 0) if has_background and label == 0 else class_color(label - has_background)
+
+
+def draw_detections(
+    image: Picture, detections: Detections, *, threshold: float = 0.0, show_scores: bool = True
+) -> Picture:
+    """Boxes with a tag each ("dog 0.87") in the colour of their class, scaled to the picture.
+
+    A tag that is wider than the picture even in the smallest letters is left out.
+
+    Args:
+        image: uint8 [H, W, 3], RGB; left as it is.
+        detections: in pixels of ``image``. A label below 0 is drawn grey and called "ignored".
+        threshold: lowest score to draw, 0..1.
+        show_scores: whether tags end in the score; off for ground truth.
+
+    Returns:
+        uint8 [H, W, 3].
+
+    Raises:
+        ValueError: ``image`` is not uint8 [H, W, 3].
+    """
+    from PIL import Image, ImageDraw
+
+    canvas = Image.fromarray(checked_picture(image))
+    pen = ImageDraw.Draw(canvas)
+    shown = detections.above(threshold).to("cpu")
+    boxes, labels, scores = shown.boxes.tolist(), shown.labels.tolist(), shown.scores.tolist()
+    side = math.sqrt(canvas.width * canvas.height)
+    line = max(1, round(side / 220))
+    letters = side / (30 if len(shown) <= 12 else 40)  # in a crowd, full-sized tags would hide the picture
+
+    for box, label in reversed(list(zip(boxes, labels, strict=True))):  # the best ends up on top
+        left, top, right, bottom = _pixels(box, canvas.width, canvas.height)
+        pen.rectangle((left, top, right, bottom), outline=class_color(label), width=line)
+
+    taken: list[tuple[int, int, int, int]] = []
+    for box, label, score in zip(boxes, labels, scores, strict=True):  # the best chooses its place first
+        name = shown.class_names[label] if label >= 0 else "ignored"
+        text = f"{name} {score:.2f}" if show_scores else name
+        draw_tag(pen, text, class_color(label), _pixels(box, canvas.width, canvas.height), taken, letters)
+    return np.asarray(canvas, dtype=np.uint8).copy()
+
+
+def draw_classes(image: Picture, classes: Classification, *, limit: int = 3, show_scores: bool = True) -> Picture:
+    """The likeliest classes as tags in the top left corner, one under the other.
+
+    Args:
+        image: uint8 [H, W, 3], RGB; left as it is.
+        classes: of the whole picture, likeliest first.
+        limit: how many to write.
+        show_scores: whether tags end in the score; off for ground truth.
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    from PIL import Image, ImageDraw
+
+    canvas = Image.fromarray(checked_picture(image))
+    pen = ImageDraw.Draw(canvas)
+    letters = math.sqrt(canvas.width * canvas.height) / 24
+    shown = classes.top(limit).to("cpu")
+    top = 0
+    for name, label, score in zip(shown.names, shown.labels.tolist(), shown.scores.tolist(), strict=True):
+        text = f"{name} {score:.2f}" if show_scores else name
+        tag = fitting_tag(pen, text, letters)
+        if tag is not None and top + tag.height <= canvas.height:
+            paint_tag(pen, tag, text, class_color(label), (0, top))
+            top += tag.height
+    return np.asarray(canvas, dtype=np.uint8).copy()
+
+
+def contact_sheet(images: Sequence[Picture], *, columns: int = 2, gap: int = 12) -> Picture:
+    """Pictures in a grid on white, row by row, each in its own size at the top left of its cell.
+
+    Args:
+        images: uint8 [H, W, 3] each, of any sizes.
+        columns: pictures in a row.
+        gap: pixels between pictures and around them.
+
+    Raises:
+        ValueError: there are no pictures, or ``columns`` is below 1.
+    """
+    if not images or columns < 1:
+        raise ValueError(f"{len(images)} pictures in {columns} columns make no sheet; give at least one of each.")
+    columns = min(columns, len(images))
+    rows = [images[start : start + columns] for start in range(0, len(images), columns)]
+    widths = [max(checked_picture(image).shape[1] for image in images[k::columns]) for k in range(columns)]
+    heights = [max(image.shape[0] for image in row) for row in rows]
+    sheet = np.full((sum(heights) + gap * (len(rows) + 1), sum(widths) + gap * (columns + 1), 3), 255, np.uint8)
+    for i, row in enumerate(rows):
+        for k, image in enumerate(row):
+            height, width = image.shape[:2]
+            top = sum(heights[:i]) + gap * (i + 1)
+            left = sum(widths[:k]) + gap * (k + 1)
+            sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
+def save_picture(image: Picture, path: str | Path) -> Path:
+    """Write uint8 [H, W, 3] in the format of the path's suffix; a reader never sees half a file."""
+    from PIL import Image
+
+    path = Path(path)
+    partial = partial_path(path)
+    Image.fromarray(checked_picture(image)).save(partial, quality=92)
+    os.replace(partial, path)  # noqa: PTH105 - Path.replace is the same call; this name says it is atomic
+    return path
+
+
+def checked_picture(image: Picture) -> Picture:
+    """The same; raises a ValueError unless it is uint8 [H, W, 3] with at least one pixel."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise ValueError(
+            f"a picture is {image.dtype} {list(image.shape)}, but must be uint8 [H, W, 3]; "
+            "for a tensor [3, H, W] use tensor.permute(1, 2, 0).cpu().numpy()."
+        )
+    return image
+
+
+def _pixels(box: Sequence[float], width: int, height: int) -> tuple[int, int, int, int]:
+    """The first and last column and row that a box covers, at least one pixel, within the picture."""
+    left, top = (min(max(round(low), 0), size - 1) for low, size in ((box[0], width), (box[1], height)))
+    right, bottom = (min(max(round(high), 1), size) - 1 for high, size in ((box[2], width), (box[3], height)))
+    return left, top, max(right, left), max(bottom, top)
+
+
+def partial_path(path: Path) -> Path:
+    """Beside the target, so that the last step is a rename; the suffix stays, for it names the format."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".partial-{os.getpid()}-{path.name}")

@@ -1,0 +1,108 @@
+"""The class of every pixel: as colours over a picture, and as a picture of its own."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mnv2dense.visualization.draw import checked_picture, mask_color, partial_path
+from mnv2dense.visualization.text import fitting_tag, paint_tag
+from mnv2dense.types import IGNORE_INDEX, Segmentation
+
+if TYPE_CHECKING:
+    from mnv2dense.visualization.draw import Picture
+
+MASK_OPACITY = 0.55
+"""Strong enough to tell colours apart, weak enough to see what lies under them."""
+
+
+def check_opacity(opacity: float) -> None:
+    """Raise a ValueError unless ``opacity`` is a number from 0 to 1."""
+    if isinstance(opacity, bool) or not isinstance(opacity, int | float) or not 0 <= opacity <= 1:
+        raise ValueError(
+            f"opacity={opacity}: a number from 0 (outlines alone) to 1 (plain colours) is needed; "
+            f"{MASK_OPACITY} is a good start."
+        )
+
+
+def draw_masks(
+    image: Picture, masks: Segmentation, *, opacity: float = MASK_OPACITY, legend: bool = True, outline: bool = True
+) -> Picture:
+    """The class of every pixel as a colour over the picture, with a legend of the classes that are there.
+
+    A class called "background" is left clear, and so is what is ignored.
+
+    Args:
+        image: uint8 [H, W, 3], RGB; left as it is.
+        masks: in pixels of ``image``.
+        opacity: of the colours, 0..1.
+        legend: whether to name the colours in the picture's lower left corner, largest class first.
+        outline: whether to draw a line where classes meet.
+
+    Returns:
+        uint8 [H, W, 3].
+
+    Raises:
+        ValueError: not a picture, masks of another size, or an opacity outside 0..1.
+    """
+    check_opacity(opacity)
+    labels = masks.labels.cpu().numpy()
+    if labels.shape != checked_picture(image).shape[:2]:
+        raise ValueError(f"masks of {list(labels.shape)} pixels for a picture of {list(image.shape[:2])}.")
+    colors = np.zeros((256, 3), np.float32)
+    weights = np.zeros(256, np.float32)
+    for label, name in enumerate(masks.class_names):
+        colors[label] = mask_color(masks, label)
+        weights[label] = 0.0 if name == "background" else opacity
+    weight = weights[labels][..., None]
+    blended = np.asarray(image * (1 - weight) + colors[labels] * weight + 0.5, np.uint8)
+    if outline:
+        edge = np.zeros(labels.shape, np.bool_)
+        edge[:, 1:] = labels[:, 1:] != labels[:, :-1]
+        edge[1:] |= labels[1:] != labels[:-1]
+        blended[edge] = 255
+    return _with_legend(blended, masks) if legend else blended
+
+
+def save_labels(masks: Segmentation, path: str | Path) -> Path:
+    """Write the class of every pixel as a palette PNG, values 0..K-1 as VOC's are; a reader never sees half a file."""
+    from PIL import Image
+
+    path = Path(path)
+    partial = partial_path(path)
+    image = Image.fromarray(masks.labels.cpu().numpy()).convert("P")
+    palette = np.full((256, 3), 255, np.uint8)  # whole, or Pillow would renumber the values that have no colour
+    for label in range(len(masks.class_names)):
+        palette[label] = mask_color(masks, label)
+    image.putpalette(palette.tobytes())
+    image.save(partial)
+    os.replace(partial, path)  # noqa: PTH105
+    return path
+
+
+# A legend with more rows would hide the picture; the smallest classes go without a name.
+_LEGEND_ROWS = 12
+
+
+def _with_legend(image: Picture, masks: Segmentation) -> Picture:
+    from PIL import Image, ImageDraw
+
+    counts = np.bincount(masks.labels.cpu().numpy().ravel(), minlength=256)
+    counts[IGNORE_INDEX] = 0
+    order = [int(label) for label in np.argsort(-counts, kind="stable") if counts[label] > 0]
+    shown = [label for label in order if masks.class_names[label] != "background"][:_LEGEND_ROWS]
+    canvas = Image.fromarray(image)
+    pen = ImageDraw.Draw(canvas)
+    letters = min(math.sqrt(canvas.width * canvas.height) / 34, canvas.height / (2.2 * max(1, len(shown))))
+    bottom = canvas.height
+    for label in reversed(shown):
+        name = masks.class_names[label]
+        tag = fitting_tag(pen, name, letters)
+        if tag is not None and bottom >= tag.height:
+            bottom -= tag.height
+            paint_tag(pen, tag, name, mask_color(masks, label), (0, bottom))
+    return np.asarray(canvas, dtype=np.uint8).copy()

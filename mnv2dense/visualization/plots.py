@@ -1,0 +1,200 @@
+"""The plots of a run, drawn off screen, saved as PNG."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnv2dense.visualization.draw import FAINT_INK, INK, PAPER, class_color, partial_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+
+def plot_curves(history: Mapping[str, Sequence[tuple[int, float]]], path: str | Path) -> Path:
+    """Losses on the left, scores on the right, over epochs; the best epoch of each score is marked.
+
+    Args:
+        history: name -> (epoch, value) in order of epochs. Names that contain "loss" are losses; values that
+            are not finite are left out.
+        path: PNG to write.
+    """
+    finite = {
+        name: [(epoch, value) for epoch, value in points if math.isfinite(value)] for name, points in history.items()
+    }
+    losses = {name: points for name, points in finite.items() if points and "loss" in name.lower()}
+    scores = {name: points for name, points in finite.items() if points and "loss" not in name.lower()}
+    panels = [panel for panel in ((losses, "Loss"), (scores, "Score")) if panel[0]]
+    figure, axes = _figure(max(1, len(panels)))
+    for axis, (curves, title) in zip(axes, panels, strict=False):
+        _style(axis, title=title, x="epoch", y="")
+        for k, (name, points) in enumerate(curves.items()):
+            epochs, values = zip(*points, strict=True)
+            color = _hex(k)
+            label = f"{_plain(name)}, last {values[-1]:.3g}"
+            if title == "Score":
+                best = max(range(len(values)), key=values.__getitem__)
+                label = f"{_plain(name)}, best {values[best]:.3f} at epoch {epochs[best]}"
+                axis.plot(epochs[best], values[best], "o", color=color, markersize=7, zorder=3)
+            marker = "." if len(points) == 1 else ""  # a line needs two points to be seen
+            axis.plot(epochs, values, color=color, linewidth=1.8, marker=marker, label=label)
+        if title == "Score":
+            axis.set_ylim(bottom=0)
+        axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False, fontsize=9)
+    if not panels:
+        axes[0].set_axis_off()
+        axes[0].text(0.5, 0.5, "no values yet", ha="center", color=FAINT_INK, transform=axes[0].transAxes)
+    return _save(figure, path)
+
+
+def plot_precision_recall(
+    recall: Sequence[float] | npt.NDArray[np.float64],
+    mean: Mapping[str, Sequence[float] | npt.NDArray[np.float64]],
+    per_class: Mapping[str, Sequence[float] | npt.NDArray[np.float64]],
+    path: str | Path,
+) -> Path:
+    """Precision over recall: averaged over classes on the left, per class at IoU 0.5 on the right.
+
+    Takes what :meth:`mnv2dense.metrics.coco_map.CocoMeanAP.precision_recall` gives:
+    ``plot_precision_recall(*metric.precision_recall(), path)``.
+
+    Args:
+        recall: [R], 0..1.
+        mean: curve name -> precision [R].
+        per_class: class name -> precision [R]. Beyond 20 classes only the best and the worst are named.
+        path: PNG to write.
+    """
+    figure, (left, right) = _figure(2)
+    _style(left, title="All classes", x="recall", y="precision")
+    for k, (name, precision) in enumerate(mean.items()):
+        left.plot(recall, precision, color=_hex(k), linewidth=2, label=f"{name}, AP {np.mean(precision):.3f}")
+    _style(right, title="Per class, IoU 0.50", x="recall", y="precision")
+    ranked = sorted(per_class, key=lambda name: -float(np.mean(per_class[name])))
+    named = ranked if len(ranked) <= 20 else [*ranked[:6], *ranked[-6:]]
+    labels = {name: k for k, name in enumerate(named if len(ranked) > 20 else per_class)}
+    for name in ranked:
+        if name not in labels:
+            right.plot(recall, per_class[name], color="#d0d7de", linewidth=0.8, zorder=1)
+    for name in named:
+        label = f"{_plain(name)}  {np.mean(per_class[name]):.2f}"
+        right.plot(recall, per_class[name], color=_hex(labels[name]), linewidth=1.4, label=label)
+    for axis in (left, right):
+        axis.set(xlim=(0, 1), ylim=(0, 1.02))
+    if mean:
+        left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False, fontsize=9)
+    if named:
+        title = "class, AP50" if len(named) == len(ranked) else f"best and worst 6 of {len(ranked)}, AP50"
+        legend = right.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8, title=title)
+        legend.get_title().set_fontsize(8)
+    return _save(figure, path)
+
+
+def plot_confusion(counts: npt.NDArray[np.int64], class_names: Sequence[str], path: str | Path) -> Path:
+    """What each class was taken for, as shares of the true class; the classes most mistaken where there are many.
+
+    Args:
+        counts: [K, K], truth in rows, prediction in columns.
+        class_names: K names.
+        path: PNG to write.
+    """
+    totals = counts.sum(axis=1)
+    chosen = np.arange(len(class_names))
+    if len(chosen) > 30:  # more rows could not be read
+        wrong = totals - np.diag(counts)
+        chosen = np.sort(np.argsort(-wrong, kind="stable")[:30])
+    shares = counts[np.ix_(chosen, chosen)] / np.maximum(totals[chosen, None], 1)
+    figure, axes = _figure(1)
+    side = max(4.8, 0.34 * len(chosen) + 2)
+    figure.set_size_inches(side + 0.6, side)
+    axis = axes[0]
+    title = "Confusion" if len(chosen) == len(class_names) else "Confusion, the 30 classes most mistaken"
+    _style(axis, title=title, x="predicted", y="truth")
+    axis.grid(visible=False)
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    names = [_plain(class_names[int(k)]) for k in chosen]
+    axis.set_xticks(range(len(chosen)), names, rotation=90 if len(chosen) > 6 else 0, fontsize=8)
+    axis.set_yticks(range(len(chosen)), names, fontsize=8)
+    for row, column in zip(*np.nonzero(shares >= 0.005), strict=True):
+        share = shares[row, column]
+        color = PAPER if share > 0.5 else INK
+        axis.text(column, row, f"{share:.2f}".lstrip("0"), ha="center", va="center", color=color, fontsize=7)
+    return _save(figure, path)
+
+
+# Told apart without colours too.
+_MARKERS = "osD^vP*"
+
+
+def plot_tradeoff(points: Sequence[tuple[str, float, float | None, float | None]], path: str | Path) -> Path:
+    """Scores over latency on the left and over size on the right; without scores, latency over size alone.
+
+    Args:
+        points: (name, milliseconds, megabytes, score) of each model; what is not known is None.
+        path: PNG to write.
+    """
+    scored = any(score is not None for *_, score in points)
+    if scored:
+        panels = [("latency, ms", "score", 1, 3), ("size, MB", "score", 2, 3)]
+    else:
+        panels = [("size, MB", "latency, ms", 2, 1)]
+    figure, axes = _figure(len(panels))
+    known: dict[int, Any] = {}
+    for axis, (x, y, across, up) in zip(axes, panels, strict=True):
+        _style(axis, title=f"{y.partition(',')[0].capitalize()} against {x.partition(',')[0]}", x=x, y=y)
+        for k, point in enumerate(points):
+            at = point[across], point[up]
+            if None not in at:
+                known[k] = axis.scatter(*at, color=_hex(k), marker=_MARKERS[k % len(_MARKERS)], s=56)
+        axis.margins(0.15)
+    # Beside the points, names of models as fast as each other would hide one another.
+    names = [_plain(Path(points[k][0]).name) for k in sorted(known)]
+    figure.legend([known[k] for k in sorted(known)], names, loc="outside right upper", frameon=False, labelcolor=INK)
+    return _save(figure, path)
+
+
+def _figure(columns: int) -> tuple[Any, Any]:
+    # The object API: pyplot would keep global state and might pick a backend that wants a screen.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15)  # inches; the default glues text to the edge
+    figure = Figure(figsize=(6.2 * columns, 4.8), dpi=120, layout=layout, facecolor=PAPER)
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(1, columns, squeeze=False)[0]
+
+
+def _style(axis: Any, *, title: str, x: str, y: str) -> None:  # noqa: ANN401 - matplotlib comes untyped
+    axis.set_title(title, loc="left", fontsize=12, color=INK, pad=10)
+    axis.set_xlabel(x, color=INK)
+    axis.set_ylabel(y, color=INK)
+    axis.grid(color="#e6e9ed", linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.tick_params(colors=FAINT_INK, labelcolor=INK, length=0)
+    for side in ("top", "right", "left"):
+        axis.spines[side].set_visible(False)
+    axis.spines["bottom"].set_color(FAINT_INK)
+
+
+def _hex(label: int) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*class_color(label))
+
+
+def _plain(name: str) -> str:
+    """A class may be called "$5 or $10": matplotlib must not read a formula there."""
+    return name.replace("$", r"\$")
+
+
+def _save(figure: Any, path: str | Path) -> Path:  # noqa: ANN401
+    path = Path(path)
+    partial = partial_path(path)
+    figure.savefig(partial, format="png")
+    os.replace(partial, path)  # noqa: PTH105
+    return path

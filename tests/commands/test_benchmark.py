@@ -1,0 +1,76 @@
+"""tools/benchmark.py: everyone in turn, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mnv2dense.cli.benchmark import Row, _names, _short_names, markdown
+from mnv2dense.evaluation.benchmark_worker import Contender
+from tests.helpers.tiny import command
+
+pytestmark = pytest.mark.usefixtures("place")
+
+
+def test_models_and_peers_end_in_one_table() -> None:
+    peer = "torchvision:ssdlite320_mobilenet_v3_large"
+    outcome = command(
+        "benchmark", f"models=[shapes@0.555,{peer}]", "rounds=1", "runs=1", "batch=2", "threads=1", "run_dir=out"
+    )
+    assert outcome.code == 0, outcome.err
+    ours, theirs = json.loads(Path("out/benchmark.json").read_text())
+    assert (ours["name"], ours["kind"], ours["score"]) == ("shapes", "torch, fp32", 0.555)
+    assert theirs["name"] == peer
+    for row in (ours, theirs):
+        assert row["milliseconds"] > 0
+        assert row["from_file_milliseconds"] > 0
+        assert row["pictures_per_second"] > 0
+    assert Path("out/benchmark.md").read_text().count("\n| ") == 4
+    assert Path("out/tradeoff.png").stat().st_size > 1000
+    assert Path("out/picture.jpg").is_file()
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("models=[]", "models is empty"),
+        ("models=[shapes,shapes]", "twice"),
+        ("models=[shapes@fast]", "a number"),
+        ("models=[nothing.onnx]", "nothing.onnx"),
+        ("models=[torchvision:ssdlight]", "ssdlight"),
+    ],
+)
+def test_a_slip_is_answered_in_a_line(word: str, said: str) -> None:
+    outcome = command("benchmark", word, "rounds=1", "runs=1", "threads=1")
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_a_path_may_have_the_sign_that_a_score_follows() -> None:
+    Path("me@home").mkdir()
+    Path("me@home/model.onnx").touch()
+    names = ["me@home/model.onnx", "me@home/model.onnx@0.5"]
+    assert [_names([name]) for name in names] == [(names[:1], [None]), (names[:1], [0.5])]
+
+
+def test_a_process_that_dies_is_reported_not_waited_for(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"missing\.jpg"):
+        Contender("shapes", tmp_path / "missing.jpg", threads=1)
+
+
+def test_the_page_names_files_without_their_folders() -> None:
+    row = Row("runs/a/model.onnx", "onnx, int8", 2.3, 10.0, None, 99.0, 120.0, 0.7)
+    assert "| model.onnx | onnx, int8 | 2.3 | 10.0 | - | 99.0 | 120 | 0.700 |" in markdown([row], threads=2, batch=8)
+
+
+def test_names_are_as_short_as_tells_them_apart() -> None:
+    assert _short_names(["a/b/model.onnx", "a/c/shapes.xml", "torchvision:x"]) == [
+        "model.onnx",
+        "shapes.xml",
+        "torchvision:x",
+    ]
+    assert _short_names(["a/b/model.onnx", "a/c/model.onnx"]) == ["b/model.onnx", "c/model.onnx"]
+    assert _short_names(["a/model.onnx", "a/model.onnx"]) == ["model.onnx", "model.onnx"]

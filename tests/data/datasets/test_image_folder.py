@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnv2dense.data.datasets.image_folder import ImageFolder
+
+
+def picture(path: Path, value: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((4, 6, 3), value, np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name, count in (("dog", 3), ("Äpfel & Co", 1), ("cat", 2)):
+        for number in range(count):
+            picture(tmp_path / "train" / name / f"{number}.png", number)
+    picture(tmp_path / "train" / "cat" / "of mine" / "a.png", 9)
+    (tmp_path / "train" / ".cache").mkdir()
+    (tmp_path / "train" / "cat" / "notes.txt").write_text("no picture")
+    return tmp_path
+
+
+def test_classes_are_the_folders_in_alphabetical_order(root: Path) -> None:
+    data = ImageFolder(root=root)
+    assert data.class_names == ("cat", "dog", "Äpfel & Co")
+    assert len(data) == 7
+    assert [data[k].labels.tolist() for k in range(7)] == [[0]] * 3 + [[1]] * 3 + [[2]]  # type: ignore[union-attr]
+    assert data[0].image.shape == (4, 6, 3)
+    assert data[0].boxes is None
+    assert data[0].mask is None
+    assert data.path_of(data[2].image_id) == root / "train" / "cat" / "of mine" / "a.png"
+
+
+def test_the_order_of_classes_can_be_given(root: Path) -> None:
+    assert ImageFolder(root=root, class_names=["dog", "cat", "Äpfel & Co"])[0].path.parent.name == "dog"
+    with pytest.raises(ValueError, match=r"data.class_names differ in owl, Äpfel & Co; list each folder once"):
+        ImageFolder(root=root, class_names=["dog", "cat", "owl"])
+    with pytest.raises(ValueError, match=r"data.class_names differ; list each folder once"):
+        ImageFolder(root=root, class_names=["dog", "cat", "Äpfel & Co", "cat"])
+
+
+def test_a_limit_keeps_every_class(root: Path) -> None:
+    assert [sample.labels.tolist() for sample in ImageFolder(root=root, limit=3)] == [[0], [0], [1]]  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="limit=0"):
+        ImageFolder(root=root, limit=0)
+
+
+def test_a_missing_split_says_what_is_there(root: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"val: no such folder \(looked from .*holds train\).*data.val_split"):
+        ImageFolder(root=root, split="val")
+    with pytest.raises(FileNotFoundError, match="holds no folders"):
+        ImageFolder(root=root / "nowhere")
+
+
+def test_folders_without_pictures_are_named(root: Path) -> None:
+    (root / "train" / "owl").mkdir()
+    with pytest.raises(ValueError, match=r"owl: a class without a picture"):
+        ImageFolder(root=root)
+    with pytest.raises(ValueError, match="holds no folders; each class needs one"):
+        ImageFolder(root=root / "train", split="cat/of mine")
+
+
+def test_a_damaged_picture_can_be_left_out(root: Path) -> None:
+    (root / "train" / "dog" / "1.png").write_bytes(b"<html>")
+    assert len(ImageFolder(root=root, bad_pictures="skip")) == 6
+    with pytest.raises(ValueError, match=r"dog.1\.png"):
+        list(ImageFolder(root=root))

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnv2dense.models.architectures import ssdlite320_mobilenet_v2
+from mnv2dense.metrics.coco_map import CocoMeanAP
+from mnv2dense.evaluation.score import anchor_bound, table
+from mnv2dense.types import Sample
+
+
+class Truth:
+    """Boxes (x, y, width, height) of one picture of 64 x 128 pixels (height x width)."""
+
+    class_names = ("thing",)
+
+    def __init__(self, boxes: list[list[float]], *, crowds: int = 0) -> None:
+        self.boxes = boxes
+        self.crowds = crowds
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> Sample:
+        raise AssertionError("the bound reads no picture")
+
+    def path_of(self, image_id: int) -> Path:
+        return Path("picture.jpg")
+
+    def coco_ground_truth(self) -> dict[str, Any]:
+        return {
+            "images": [{"id": 1, "height": 64, "width": 128}],
+            "annotations": [
+                {"id": k + 1, "image_id": 1, "bbox": box, "iscrowd": int(k < self.crowds)}
+                for k, box in enumerate(self.boxes)
+            ],
+            "categories": [{"id": 1, "name": "thing"}],
+        }
+
+
+@pytest.mark.parametrize("resize", ["squash", "letterbox"])
+def test_an_object_like_an_anchor_is_met_and_one_pixel_is_not(resize: str) -> None:
+    model = ssdlite320_mobilenet_v2(1, size=(64, 64), width_mult=0.35, resize=resize)  # type: ignore[arg-type]
+    whole = [0.0, 0.0, 128.0, 64.0] if resize == "squash" else [32.0, 0.0, 60.0, 60.0]
+    assert anchor_bound(model, Truth([whole, [70.0, 30.0, 1.0, 1.0]])) == 0.5
+
+
+def test_two_objects_in_one_place_want_two_anchors() -> None:
+    model = ssdlite320_mobilenet_v2(1, size=(64, 64), width_mult=0.35)
+    whole = [0.0, 0.0, 128.0, 64.0]
+    bound = anchor_bound(model, Truth([whole] * 50))
+    assert bound is not None
+    assert 0 < bound < 1  # fewer than 50 anchors are that large
+
+
+def test_crowds_do_not_count() -> None:
+    model = ssdlite320_mobilenet_v2(1, size=(64, 64), width_mult=0.35)
+    crowd, whole = [70.0, 30.0, 1.0, 1.0], [0.0, 0.0, 128.0, 64.0]
+    assert anchor_bound(model, Truth([crowd, whole], crowds=1)) == 1.0
+    assert anchor_bound(model, Truth([crowd], crowds=1)) is None
+
+
+def test_the_table_has_a_dash_where_the_data_cannot_tell() -> None:
+    made = table({"AP": 0.5, "APs": -1.0}, CocoMeanAP.headlines, title="scores")
+    assert made.row_count == 2
+    assert list(made.columns[1].cells) == ["0.500", "-"]

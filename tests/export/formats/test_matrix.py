@@ -1,0 +1,129 @@
+"""Every task in every runtime at both ends of precision, from real weights and through the command and its gate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from mnv2dense import load_model, ssdlite320_mobilenet_v2
+from mnv2dense.export.calibration import drawn_pictures, model_inputs
+from mnv2dense.cli.export_options import EXPORTERS
+from mnv2dense.data.shapes.detection import draw_shapes
+from mnv2dense.export.graph import ExportGraph
+from tests.helpers.tiny import command
+
+pytestmark = pytest.mark.usefixtures("place")
+
+# Exporter -> packages that write its files and run them.
+NEEDED = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("openvino", "nncf"),
+    "executorch": ("executorch", "torchao"),
+    "litert": ("litert_torch", "ai_edge_litert"),
+}
+
+
+class Task(NamedTuple):
+    """A checkpoint, pictures like those it was trained on, and how large its file may be at int8, MB."""
+
+    checkpoint: str
+    calibration: str
+    pictures: str
+    limit: float
+
+
+@pytest.fixture(scope="module")
+def tasks(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Task]:
+    shapes = draw_shapes(tmp_path_factory.mktemp("drawn") / "shapes", train=32, val=16)
+    voc = str(shared / "data" / "VOCdevkit" / "VOC2007" / "JPEGImages")
+    coco = str(shared / "data" / "coco_mini")
+    return {
+        "classification": Task(str(shared / "weights" / "mobilenet_v2_1.0_224"), voc, voc, 4.2),
+        # A narrow one; what 80 classes take at full width has a test of its own.
+        "detection": Task("shapes", str(shapes / "train"), str(shapes / "val"), 2.5),
+        "segmentation": Task(
+            str(shared / "weights" / "deeplabv3_mobilenet_v2_1.0_513"), f"{coco}/train2017", f"{coco}/val2017", 2.5
+        ),
+    }
+
+
+def exported(task: Task, exporter: str, precision: str, *options: str) -> dict[str, Any]:
+    """The report of an export that passed its gate."""
+    for package in NEEDED[exporter]:
+        pytest.importorskip(package)
+    outcome = command(
+        "export",
+        f"checkpoint={task.checkpoint}",
+        f"exporter={exporter}",
+        f"precision={precision}",
+        f"calibration={task.calibration}",
+        f"pictures={task.pictures}",
+        "run_dir=run",
+        *options,
+    )
+    assert outcome.code == 0, outcome.err
+    report: dict[str, Any] = json.loads(Path("run/parity.json").read_text())
+    assert report["passed"]
+    return report
+
+
+# The cells that take longest come with -m slow: large pictures in eager mode, and conversions of minutes.
+SLOW = {"segmentation", "litert", "executorch"}
+
+
+def cells(precision: str) -> list[Any]:
+    return [
+        pytest.param(task, exporter, marks=[pytest.mark.slow] if SLOW & {task, exporter} or precision == "int8" else [])
+        for task in ("classification", "detection", "segmentation")
+        for exporter in NEEDED
+    ]
+
+
+@pytest.mark.parametrize(("task", "exporter"), cells("fp32"))
+def test_at_fp32_a_file_gives_the_models_numbers(tasks: dict[str, Task], task: str, exporter: str) -> None:
+    report = exported(tasks[task], exporter, "fp32", "parity_pictures=8")
+    for difference in report["parity"]["differences"]:
+        assert difference["relative"] < 1e-4, difference
+    assert report["parity"]["agreement"] > 0.999
+
+
+@pytest.mark.parametrize(("task", "exporter"), cells("int8"))
+def test_at_int8_a_file_is_small_and_answers_alike(tasks: dict[str, Task], task: str, exporter: str) -> None:
+    report = exported(tasks[task], exporter, "int8", "parity_pictures=100", "calibration_pictures=64")
+    assert report["megabytes"] <= tasks[task].limit
+    assert report["parity"]["counted"] >= 50  # classes, pixels or boxes: enough to tell
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("exporter", NEEDED)
+def test_a_detector_of_80_classes_is_small_at_int8(exporter: str, tmp_path: Path) -> None:
+    for package in NEEDED[exporter]:
+        pytest.importorskip(package)
+    torch.manual_seed(0)
+    graph = ExportGraph(ssdlite320_mobilenet_v2(80).eval())
+    module = pytest.importorskip(f"mnv2dense.export.formats.{exporter}")
+    path = tmp_path / "out" / f"model{EXPORTERS[exporter]}"
+    path.parent.mkdir()
+    pictures = model_inputs(drawn_pictures(2), graph.size, "squash")
+    module.export(graph, path, description=graph.describe("int8"), calibration=pictures)
+    assert sum(file.stat().st_size for file in path.parent.iterdir()) <= 5.0e6
+
+
+@pytest.mark.slow
+def test_files_of_one_model_agree_with_each_other_through_the_predictor(tasks: dict[str, Task]) -> None:
+    from mnv2dense import Predictor
+
+    task = tasks["detection"]
+    picture = sorted(Path(task.pictures).glob("*.jpg"))[0]
+    expected = Predictor(load_model(task.checkpoint), device="cpu", threshold=0.3)(picture)
+    assert len(expected) > 0
+    for exporter in NEEDED:
+        exported(task, exporter, "fp32", "nms=true", "parity_pictures=4", f"output={exporter}{EXPORTERS[exporter]}")
+        found = Predictor(f"{exporter}{EXPORTERS[exporter]}", threshold=0.3)(picture)
+        assert found.names == expected.names
+        torch.testing.assert_close(found.boxes, expected.boxes, rtol=0, atol=0.1)
+        torch.testing.assert_close(found.scores, expected.scores, rtol=0, atol=1e-3)

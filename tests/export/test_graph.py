@@ -1,0 +1,41 @@
+"""What every exporter takes: here the label map, which is written for runtimes and not for torch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mnv2dense.export.graph import label_map
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+@pytest.mark.parametrize(
+    ("cells", "size"), [((5, 7), (65, 97)), ((4, 5), (33, 50)), ((9, 9), (6, 9)), ((1, 1), (7, 1)), ((3, 2), (5, 96))]
+)
+def test_a_label_map_is_interpolation_and_argmax(
+    cells: tuple[int, int], size: tuple[int, int], align_corners: bool
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 6, *cells, generator=generator)
+    expected = F.interpolate(logits, size, mode="bilinear", align_corners=align_corners).argmax(dim=1)
+    labels = label_map(logits, size, align_corners=align_corners)
+    assert labels.dtype == torch.uint8
+    assert labels.shape == (2, *size)
+    assert (labels == expected).float().mean() > 0.999
+
+
+def test_of_equal_scores_the_lowest_class_is_taken() -> None:
+    logits = torch.tensor([0.0, 1.0, 1.0]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
+    assert label_map(logits, (16, 16), align_corners=True).unique().tolist() == [1]
+
+
+def test_a_label_map_needs_no_map_of_all_classes() -> None:
+    class Labels(nn.Module):
+        def forward(self, logits: Tensor) -> Tensor:
+            return label_map(logits, (160, 160), align_corners=False)
+
+    program = torch.export.export(Labels(), (torch.zeros(1, 20, 10, 10),))
+    sizes = [node.meta["val"].numel() for node in program.graph.nodes if isinstance(node.meta.get("val"), Tensor)]
+    assert max(sizes) <= 20 * 160 * 160 / 8

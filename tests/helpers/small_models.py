@@ -1,0 +1,80 @@
+"""Small models of the three tasks that exporters write and runtimes run in a second."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
+from mnv2dense.runtimes.exported_model import ExportedModel
+from mnv2dense.ops.resize import Fit, infos
+from mnv2dense.heads.classifier import ClassifierHead
+from mnv2dense.heads.deeplab_v3 import DeepLabV3Head
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.types import Infos
+from tests.helpers.tiny import pictures, tiny_model
+
+SIZE = (64, 64)
+
+
+def classifier() -> DenseModel:
+    """Of the first six blocks: every kind of them, and quick to export."""
+    torch.manual_seed(0)
+    backbone = MobileNetV2(width_mult=0.35, features=("stride8",))
+    head = ClassifierHead(backbone.feature_info, size=SIZE, class_names=("ant", "bee", "cat"))
+    nn.init.normal_(head.classifier.weight, std=0.5)
+    return _seen(DenseModel(backbone, head, size=SIZE))
+
+
+def segmenter() -> DenseModel:
+    """With a decoder, and padding that depends on the size of the picture."""
+    torch.manual_seed(0)
+    backbone = MobileNetV2(width_mult=0.35, features=("stride4", "stride8"), padding="tf")
+    names = ("ground", "tree", "sky", "road")
+    head = DeepLabV3Head(backbone.feature_info, size=SIZE, class_names=names, channels=32, align_corners=True)
+    nn.init.normal_(head.classifier.weight, std=0.5)
+    return _seen(DenseModel(backbone, head, size=SIZE))
+
+
+def detector() -> DenseModel:
+    """Of three classes at 96x96, its scores spread so that neither thresholds nor the best few hang on rounding."""
+    model = tiny_model()
+    with torch.no_grad():
+        for name, parameter in model.head.named_parameters():
+            if "class" in name and parameter.ndim == 4 and parameter.shape[-1] == 1:
+                parameter *= 20
+    return model
+
+
+def calibration(size: tuple[int, int] = SIZE, count: int = 4) -> list[Tensor]:
+    """uint8 [1, 3, H, W] each."""
+    return [picture[None] for picture in pictures(count, size, seed=1)]
+
+
+def relative(ours: Tensor, theirs: Tensor) -> float:
+    """The largest difference as a share of our range."""
+    ours = ours.detach()
+    return float((ours - theirs).abs().max() / (ours.max() - ours.min()))
+
+
+def assert_same_boxes(model: DenseModel, exported: ExportedModel, images: Tensor) -> None:
+    """Through the code of results, in the pixels of pictures of the input's size."""
+    height, width = images.shape[-2:]
+    back: Infos = infos(
+        list(range(len(images))), [(height, width)] * len(images), [Fit(1.0, 1.0, 0.0, 0.0)] * len(images)
+    )
+    for ours, theirs in zip(model.predict(images, back), exported.predict(images, back), strict=True):
+        assert 3 < len(ours) == len(theirs)
+        assert ours.labels.tolist() == theirs.labels.tolist()
+        torch.testing.assert_close(ours.scores, theirs.scores, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ours.boxes, theirs.boxes, rtol=1e-4, atol=1e-2)
+
+
+def _seen(model: DenseModel) -> DenseModel:
+    """In eval mode, with batch norms that have seen something: fresh ones would hide a wrong fold."""
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.normal_(std=0.1)
+        elif name.endswith("running_var"):
+            buffer.uniform_(0.5, 1.5)
+    return model.eval()

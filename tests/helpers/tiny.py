@@ -1,0 +1,100 @@
+"""The smallest model and data that still take every path, and the commands run in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mnv2dense import cli
+from mnv2dense.models.architectures import ssdlite320_mobilenet_v2
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.types import Batch, Infos
+
+SIZE = (96, 96)
+
+# Seconds on one core: 16 pictures, 64 pixels, the narrowest of the paper's models.
+TINY = (
+    "trainer.accelerator=cpu",
+    "trainer.max_epochs=1",
+    "data.train_pictures=16",
+    "data.val_pictures=8",
+    "data.batch_size=8",
+    "data.num_workers=0",
+    "backbone.width_mult=0.35",
+    "model.size=[64,64]",
+)
+
+
+def tiny_model(num_classes: int = 3, *, seed: int = 0, **options: object) -> DenseModel:
+    """In eval mode, with batch norms that have seen something: fresh ones would hide a wrong fold."""
+    torch.manual_seed(seed)
+    model = ssdlite320_mobilenet_v2(num_classes, **{"width_mult": 0.35, "size": SIZE, **options})
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.normal_(std=0.1)
+        elif name.endswith("running_var"):
+            buffer.uniform_(0.5, 1.5)
+    return model.eval()
+
+
+def pictures(count: int = 2, size: tuple[int, int] = SIZE, *, seed: int = 0) -> Tensor:
+    """uint8 [count, 3, H, W] of noise."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 3, *size), dtype=torch.uint8, generator=generator)
+
+
+def batch_of(images: Tensor, boxes: list[list[list[float]]], labels: list[list[int]]) -> Batch:
+    """The same number of boxes for each picture."""
+    count, _, height, width = images.shape
+    infos = Infos(
+        torch.arange(count),
+        torch.tensor([[height, width]]).repeat(count, 1),
+        torch.ones(count, 2),
+        torch.zeros(count, 2),
+    )
+    return Batch(images, torch.tensor(boxes), torch.tensor(labels), None, infos)
+
+
+class Outcome(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+def command(name: str, *arguments: str | Path) -> Outcome:
+    """``tools/<name>.py`` with these arguments, without the seconds that a new process takes to import torch."""
+    out, err = io.StringIO(), io.StringIO()
+    code = 0
+    before = sys.argv
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _log_handlers_kept():
+        sys.argv = [f"{name}.py", *map(str, arguments)]
+        try:
+            getattr(cli, name)()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        finally:
+            sys.argv = before
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def _log_handlers_kept() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        yield
+    finally:
+        for handler in set(root.handlers) - set(handlers):
+            root.removeHandler(handler)
+            handler.close()
+        root.setLevel(level)

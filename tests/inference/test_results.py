@@ -1,0 +1,208 @@
+"""Results that know their picture: drawn, saved, and handed to others."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mnv2dense import deeplabv3_mobilenet_v2, mobilenet_v2_classifier
+from mnv2dense.inference.predictor import Predictor
+from mnv2dense.inference.results import PictureClassification, PictureDetections, PictureSegmentation, with_picture
+from mnv2dense.types import Classification, Detections, Segmentation
+from tests.helpers.tiny import tiny_model
+
+PICTURE = np.full((40, 60, 3), 200, np.uint8)
+NAMES = ("cat", "dog", "cow")
+
+
+def detections() -> PictureDetections:
+    found = Detections(
+        torch.tensor([[10.0, 5.0, 30.5, 25.0], [0.0, 0.0, 8.0, 8.0]]),
+        torch.tensor([0.75, 0.25]),
+        torch.tensor([2, 0]),
+        NAMES,
+    )
+    result = with_picture(found, PICTURE, (40, 60), (7, 8, 90))
+    assert isinstance(result, PictureDetections)
+    return result
+
+
+def segmentation() -> PictureSegmentation:
+    labels = torch.zeros(4, 6, dtype=torch.uint8)
+    labels[1:3, 2:5] = 2
+    found = Segmentation(labels, ("background", "road", "car"), ((0, 0, 0), (9, 9, 9), (250, 0, 0)))
+    result = with_picture(found, PICTURE[:4, :6], (4, 6), (0, 11, 12))
+    assert isinstance(result, PictureSegmentation)
+    return result
+
+
+def classification() -> PictureClassification:
+    found = Classification(torch.tensor([0.75, 0.125]), torch.tensor([1, 0]), NAMES)
+    result = with_picture(found, PICTURE, (40, 60), (7, 8, 90))
+    assert isinstance(result, PictureClassification)
+    return result
+
+
+def test_a_plot_is_the_picture_with_the_boxes_on_it() -> None:
+    drawn = detections().plot()
+    assert isinstance(drawn, Image.Image)
+    assert drawn.size == (60, 40)
+    changed = (np.asarray(drawn) != PICTURE).any(axis=2)
+    assert changed[5, 10:30].all()
+    assert not changed[30:, 40:].any()
+    assert (PICTURE == 200).all()
+    nothing = detections().plot(threshold=0.9)
+    assert (np.asarray(nothing) == PICTURE).all()
+
+
+def test_fewer_results_still_know_their_picture() -> None:
+    strict = detections().above(0.5).to("cpu")
+    assert isinstance(strict, PictureDetections)
+    assert strict.names == ["cow"]
+    assert strict.picture is PICTURE
+    best = classification().top(1)
+    assert isinstance(best, PictureClassification)
+    assert best.plot().size == (60, 40)
+
+
+@pytest.mark.parametrize("name", ["a.png", "folder/a.jpg", "a.WEBP"])
+def test_a_result_is_saved_in_the_format_of_the_suffix(tmp_path: Path, name: str) -> None:
+    assert detections().save(tmp_path / name) == tmp_path / name
+    with Image.open(tmp_path / name) as saved:
+        assert saved.size == (60, 40)
+        assert saved.format == {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}[Path(name).suffix.lower()]
+
+
+def test_a_suffix_that_names_no_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a\.mp3: the suffix names the format, as in a\.jpg or \.png"):
+        detections().save(tmp_path / "a.mp3")
+
+
+def test_what_a_path_led_to_is_read_again_for_a_plot(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(PICTURE).save(path)
+    found = Predictor(tiny_model(), device="cpu")(path)
+    assert found.given == path
+    assert found.plot().size == (60, 40)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"a\.png"):
+        found.plot()
+    assert found.to_dict()["width"] == 60
+
+
+def test_boxes_in_cocos_form_have_the_datas_own_ids_and_width_and_height() -> None:
+    assert detections().to_coco(5) == [
+        {"image_id": 5, "category_id": 90, "bbox": [10.0, 5.0, 20.5, 20.0], "score": 0.75},
+        {"image_id": 5, "category_id": 7, "bbox": [0.0, 0.0, 8.0, 8.0], "score": 0.25},
+    ]
+
+
+def test_pycocotools_takes_boxes_and_masks_as_results() -> None:
+    from pycocotools.coco import COCO
+
+    for result in (detections(), segmentation()):
+        truth = COCO()
+        truth.dataset = {
+            "images": [{"id": 5, "height": result.size[0], "width": result.size[1]}],
+            "categories": [{"id": number, "name": str(number)} for number in result.category_ids],
+            "annotations": [],
+            "info": {},
+        }
+        truth.createIndex()
+        entries = json.loads(json.dumps(result.to_coco(5)))
+        assert len(truth.loadRes(entries).getAnnIds()) == len(entries) == 2
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in pycocotools, with numpy 2.4
+def test_masks_in_cocos_form_decode_to_the_same_pixels() -> None:
+    from pycocotools import mask as coco_mask
+
+    result = segmentation()
+    rebuilt = np.full((4, 6), 255)
+    for entry in result.to_coco(1):
+        label = result.category_ids.index(entry["category_id"])
+        rebuilt[coco_mask.decode(entry["segmentation"]) == 1] = label
+    assert (rebuilt == result.labels.numpy()).all()
+
+
+def test_a_dict_is_plain_json_and_says_it_all() -> None:
+    for result in (detections(), segmentation(), classification()):
+        assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
+    assert detections().to_dict() == {
+        "task": "detection",
+        "height": 40,
+        "width": 60,
+        "boxes": [
+            {"name": "cow", "label": 2, "score": 0.75, "box": [10.0, 5.0, 30.5, 25.0]},
+            {"name": "cat", "label": 0, "score": 0.25, "box": [0.0, 0.0, 8.0, 8.0]},
+        ],
+    }
+    assert classification().to_dict()["classes"][0] == {"name": "dog", "label": 1, "score": 0.75}
+    masks = segmentation().to_dict()
+    assert masks["classes"] == [
+        {"name": "background", "label": 0, "pixels": 18, "share": 0.75},
+        {"name": "car", "label": 2, "pixels": 6, "share": 0.25},
+    ]
+    assert [label for label, length in masks["runs"] for _ in range(length)] == segmentation().labels.flatten().tolist()
+
+
+def test_label_pictures_have_the_datas_palette(tmp_path: Path) -> None:
+    with Image.open(segmentation().save_labels(tmp_path / "a.png")) as labels:
+        assert (np.asarray(labels) == segmentation().labels.numpy()).all()
+        assert labels.convert("RGB").getpixel((2, 1)) == (250, 0, 0)
+
+
+def test_every_task_gives_results_with_their_picture() -> None:
+    names = ("background", "road")
+    masks = Predictor(deeplabv3_mobilenet_v2(class_names=names, width_mult=0.35, size=(64, 64)).eval(), device="cpu")
+    classes = Predictor(mobilenet_v2_classifier(class_names=NAMES, width_mult=0.35, size=(64, 64)).eval(), device="cpu")
+    assert isinstance(masks(PICTURE), PictureSegmentation)
+    assert isinstance(classes(PICTURE), PictureClassification)
+    for predictor in (masks, classes):
+        assert predictor(PICTURE).plot().size == (60, 40)
+        assert predictor(PICTURE).size == (40, 60)
+
+
+# --- supervision -----------------------------------------------------------------------------------------------------
+
+
+def test_without_supervision_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(ImportError, match=r'needs supervision: pip install "mnv2dense\[supervision\]"$'):
+        detections().to_supervision()
+
+
+def test_supervision_is_given_arrays_of_its_own_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("supervision")
+    for name in ("Detections", "Classifications"):
+        setattr(module, name, lambda **values: values)
+    monkeypatch.setitem(sys.modules, "supervision", module)
+    boxes = detections().to_supervision()
+    assert boxes["xyxy"].tolist() == [[10.0, 5.0, 30.5, 25.0], [0.0, 0.0, 8.0, 8.0]]
+    assert boxes["class_id"].tolist() == [2, 0]
+    assert boxes["data"]["class_name"].tolist() == ["cow", "cat"]
+    masks = segmentation().to_supervision()
+    assert masks["mask"].shape == (1, 4, 6)
+    assert masks["xyxy"].tolist() == [[2.0, 1.0, 4.0, 2.0]]
+    assert classification().to_supervision()["class_id"].tolist() == [1, 0]
+
+
+def test_supervision_takes_the_results_and_draws_them() -> None:
+    supervision: Any = pytest.importorskip("supervision")
+    boxes = detections().to_supervision()
+    assert len(boxes) == 2
+    assert supervision.BoxAnnotator().annotate(PICTURE.copy(), boxes).shape == PICTURE.shape
+    masks = segmentation().to_supervision()
+    assert masks.area.tolist() == [6]
+    assert masks.xyxy.tolist() == supervision.mask_to_xyxy(masks.mask).tolist()
+    assert classification().to_supervision().get_top_k(1)[0].tolist() == [1]
+    nothing = detections().above(1.0).to_supervision()
+    assert len(nothing) == 0

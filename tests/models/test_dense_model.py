@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mnv2dense.models.architectures import ssdlite320_mobilenet_v2
+from mnv2dense.losses import MultiBoxLoss
+from mnv2dense.models.dense_model import build_model
+from tests.helpers.tiny import batch_of, pictures, tiny_model
+
+
+def config(**changes: object) -> dict[str, Any]:
+    whole = {
+        "size": [96, 64],
+        "resize": "letterbox",
+        "class_names": ["cat", "dog"],
+        "backbone": {"_target_": "mnv2dense.backbones.mobilenet_v2.mobilenet_v2", "width_mult": 0.35},
+        "head": {
+            "_target_": "mnv2dense.heads.ssdlite.SSDLiteHead",
+            "features": ["stride16_expanded", "last_conv"],
+            "limit": 7,
+        },
+    }
+    return whole | changes
+
+
+def test_a_model_is_what_its_config_says() -> None:
+    model = build_model(config())
+    assert model.size == (96, 64)
+    assert model.resize == "letterbox"
+    assert model.class_names == ("cat", "dog")
+    assert model.head.selection.limit == 7
+    # 0.35 of the first stride-32 block's 96 input channels is 32, expanded six times.
+    assert model.backbone.feature_info["stride16_expanded"].channels == 6 * 32
+    raw = model(pictures(1, (96, 64)))
+    assert raw.logits.shape[-1] == 3  # background, cat, dog
+
+
+def test_the_config_of_a_model_builds_the_same_model() -> None:
+    model = tiny_model(resize="letterbox", scores="sigmoid", first_map_anchors=6)
+    again = build_model(model.config)
+    again.load_state_dict(model.state_dict())
+    images = pictures()
+    for ours, theirs in zip(model(images), again.eval()(images), strict=True):
+        assert torch.equal(ours, theirs)
+    assert again.config == model.config
+
+
+def test_an_own_input_size_is_kept_out_of_the_weights() -> None:
+    small, large = tiny_model(size=(96, 96)), tiny_model(size=(128, 96))
+    large.load_state_dict(small.state_dict())
+    assert large(pictures(1, (128, 96))).anchors.shape != small(pictures(1)).anchors.shape
+
+
+@pytest.mark.parametrize("key", ["size", "class_names", "backbone", "head"])
+def test_a_config_that_lacks_a_part_says_which(key: str) -> None:
+    lacking = {name: value for name, value in config().items() if name != key}
+    with pytest.raises(ValueError, match=f"lacks '{key}'"):
+        build_model(lacking)
+
+
+def test_a_head_without_features_says_what_is_missing() -> None:
+    with pytest.raises(ValueError, match=r"head\.features is missing"):
+        build_model(config(head={"_target_": "mnv2dense.heads.ssdlite.SSDLiteHead"}))
+
+
+def test_an_input_smaller_than_one_cell_of_stride_32_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"model\.size=\[64, 31\]: both sides must be at least 32"):
+        build_model(config(size=[64, 31]))
+
+
+def test_an_option_that_does_not_exist_is_named() -> None:
+    with pytest.raises(ValueError, match=r"backbone: .*'wide'.* Look at the options of mnv2dense\."):
+        build_model(config(backbone=config()["backbone"] | {"wide": 1.0}))
+    with pytest.raises(ValueError, match=r"resize='stretch' must be one of squash, letterbox, crop"):
+        build_model(config(resize="stretch"))
+
+
+@pytest.mark.parametrize("part", ["backbone", "head"])
+@pytest.mark.parametrize("target", ["os.system", "mnv2dense_evil.Backbone", "torch.nn.Conv2d", "", "system"])
+def test_a_class_of_another_package_is_refused(part: str, target: str) -> None:
+    with pytest.raises(ValueError, match=rf"{part}\._target_='{target}' is refused"):
+        build_model(config(**{part: config()[part] | {"_target_": target}}))
+
+
+def test_a_refused_package_is_not_even_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touched = tmp_path / "touched"
+    (tmp_path / "hostile.py").write_text(f"open({str(touched)!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="is refused"):
+        build_model(config(backbone={"_target_": "hostile.Backbone"}))
+    assert "hostile" not in sys.modules
+    assert not touched.exists()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "mnv2dense.data.shapes.detection.draw_shapes",  # writes files
+        "mnv2dense.models.restore.Path",
+        "mnv2dense.models.checkpoint.load_model",
+        "mnv2dense.types.FeatureInfo",
+    ],
+)
+def test_our_own_functions_that_are_no_modules_are_refused(target: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is refused: it is not a torch module"):
+        build_model(config(backbone={"_target_": target, "folder": str(tmp_path / "drawn")}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_class_that_does_not_exist_is_said_so() -> None:
+    with pytest.raises(ValueError, match=r"'mnv2dense\.heads\.ssdlite\.SSDHead' does not exist"):
+        build_model(config(head=config()["head"] | {"_target_": "mnv2dense.heads.ssdlite.SSDHead"}))
+
+
+def test_class_names_and_their_number_must_agree() -> None:
+    with pytest.raises(ValueError, match=r"num_classes=3, but class_names has 2 names"):
+        ssdlite320_mobilenet_v2(3, class_names=["cat", "dog"])
+    assert ssdlite320_mobilenet_v2(2, width_mult=0.35, size=(96, 96)).class_names == ("0", "1")
+
+
+def test_pixels_are_normalised_inside_the_model() -> None:
+    model = tiny_model()
+    seen: list[torch.Tensor] = []
+    model.backbone.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
+    images = pictures()
+    model(images)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (model.backbone.mean, model.backbone.std))
+    torch.testing.assert_close(seen[0], (images / 255 - mean) / std, rtol=0, atol=1e-6)
+
+
+def test_each_colour_has_its_own_mean_and_std() -> None:
+    backbone = config()["backbone"] | {
+        "_target_": "mnv2dense.backbones.mobilenet_v2.MobileNetV2",
+        "mean": [0.0, 0.5, 1.0],
+        "std": [1.0, 0.5, 0.25],
+    }
+    model = build_model(config(backbone=backbone)).eval()
+    seen: list[torch.Tensor] = []
+    model.backbone.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
+    model(torch.full((1, 3, 96, 64), 51, dtype=torch.uint8))  # a fifth of white
+    torch.testing.assert_close(seen[0][0, :, 0, 0], torch.tensor([0.2, -0.6, -3.2]))
+
+
+def test_a_last_batch_of_one_picture_can_be_learnt_from() -> None:
+    """At 320 pixels the last map is 1x1: one value per channel, which has no variance."""
+    model = tiny_model(size=(320, 320)).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    batch = batch_of(pictures(1, (320, 320)), [[[20.0, 30.0, 220.0, 200.0]]], [[1]])
+    loss = sum(MultiBoxLoss()(model(batch.images), batch).values())
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    after = model.state_dict()
+    single = "head.extra.3.1.1.running_mean"  # of the map of one cell: nothing to be measured there
+    several = "head.extra.2.1.1.running_mean"
+    assert torch.equal(before[single], after[single])
+    assert not torch.equal(before[several], after[several])
+
+
+def test_model_and_loss_compile_into_one_graph_with_the_eager_loss() -> None:
+    model = tiny_model().train()
+    twin = build_model(model.config).train()
+    twin.load_state_dict(model.state_dict())
+    batch = batch_of(
+        pictures(2),
+        [[[10.0, 12.0, 60.0, 70.0], [40.0, 30.0, 90.0, 90.0]], [[5.0, 5.0, 30.0, 40.0], [0.0, 0.0, 0.0, 0.0]]],
+        [[0, 2], [1, -1]],
+    )
+    loss = MultiBoxLoss()
+
+    # The graph is what can break, and it is Dynamo's; Inductor's kernels would take a minute to build here.
+    @torch.compile(fullgraph=True, backend="aot_eager")
+    def compiled() -> torch.Tensor:
+        return torch.stack(list(loss(twin(batch.images), batch).values())).sum()
+
+    eager = torch.stack(list(loss(model(batch.images), batch).values())).sum()
+    eager.backward()
+    total = compiled()
+    total.backward()
+    torch.testing.assert_close(total, eager)
+    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(theirs.grad, ours.grad, rtol=1e-3, atol=1e-4)

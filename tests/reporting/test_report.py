@@ -1,0 +1,217 @@
+"""The model card and the report of a run: what they say, and that they are safe to open and to send."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import yaml
+
+from mnv2dense.data.shapes.detection import draw_shapes
+from mnv2dense.reporting.facts import ClassScore, RunFacts, Score
+from mnv2dense.reporting.report import write_report
+from mnv2dense.reporting.usage import Usage
+from tests.helpers.tiny import TINY, command
+
+EVIL = '<script>alert("x")</script>|`a`'
+
+
+def facts(**changes: object) -> RunFacts:
+    return RunFacts(
+        **{
+            "task": "detection",
+            "trained": True,
+            "checkpoint": "runs/detection/1",
+            "name": "MobileNetV2 1 SSDLite",
+            "size": (320, 320),
+            "class_names": (EVIL, "cat"),
+            "data": (("source", EVIL), ("val pictures", "7")),
+            "data_name": "VocDetection",
+            "drawn_data": False,
+            "scores": (Score("AP", 0.25, "IoU 0.50:0.95"), Score("APs", None, "area < 32")),
+            "score_of_classes": "AP",
+            "counted": "objects",
+            "classes": (ClassScore(EVIL, 0.25, 12), ClassScore("cat", None, 0)),
+            "picture_meaning": "F1",
+            "costs": (("parameters", "1,000"),),
+            "usage": Usage(("python tools/predict.py checkpoint=runs/detection/1 source=a.jpg",), "import mnv2dense"),
+            "command": "python tools/train.py data.root='a & b'",
+            "environment": (("seed", "0"),),
+            "limits": (f"It is weak on {EVIL}.",),
+            "license": "unknown",
+            **changes,
+        }
+    )
+
+
+class Page(html.parser.HTMLParser):
+    """Tags with their attributes, and the text between them."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def check(self) -> None:
+        """That it stands alone, and can be read by those who do not see it."""
+        tags = [tag for tag, _ in self.tags]
+        assert "script" not in tags
+        assert "link" not in tags
+        assert tags.count("h1") == 1
+        for tag, attributes in self.tags:
+            assert not [name for name in attributes if name.startswith("on")]
+            if tag == "img":
+                assert str(attributes["src"]).startswith("data:image/")
+                assert attributes["alt"]
+            if tag == "th":
+                assert attributes["scope"] in ("row", "col")
+
+
+def noise(seed: int, height: int = 700, width: int = 1400) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def front_matter(folder: Path) -> dict[str, Any]:
+    _, head, _ = (folder / "MODEL_CARD.md").read_text(encoding="utf-8").split("---\n", 2)
+    content: dict[str, Any] = yaml.safe_load(head)
+    return content
+
+
+def test_names_of_classes_and_files_are_text_and_never_markup(tmp_path: Path) -> None:
+    write_report(tmp_path, facts(), worst=[(f"{EVIL}.jpg", 0.1, noise(0, 40, 80))])
+    page = Page(tmp_path / "report.html")
+    page.check()
+    assert page.text.count(EVIL) == 4  # a class, a limit, the data's source, a picture
+    card = (tmp_path / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "<script" not in card
+    assert '&lt;script&gt;alert("x")&lt;/script&gt;\\|\\`a\\` | 0.250 | 12 |' in card
+
+
+def test_the_heaviest_pictures_make_a_light_page(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(noise(9, 3000, 2800)).save(tmp_path / "samples.jpg")
+    write_report(
+        tmp_path,
+        facts(),
+        worst=[(f"{k}.jpg", 0.0, noise(k)) for k in range(4)],
+        best=[(f"{k}.jpg", 1.0, noise(k)) for k in range(4, 8)],
+    )
+    assert (tmp_path / "report.html").stat().st_size < 2_500_000
+
+
+def test_the_front_matter_says_what_the_hub_asks_for(tmp_path: Path) -> None:
+    write_report(tmp_path, facts())
+    content = front_matter(tmp_path)
+    assert content["license"] == "unknown"
+    assert content["pipeline_tag"] == "object-detection"
+    assert content["library_name"] == "mnv2dense"
+    assert content["metrics"] == ["mean_average_precision"]
+    (result,) = content["model-index"][0]["results"]
+    assert result["metrics"] == [{"type": "mean_average_precision", "name": "AP", "value": 0.25}]
+
+
+def test_the_hub_understands_the_front_matter(tmp_path: Path) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    write_report(tmp_path, facts())
+    data = hub.ModelCard.load(tmp_path / "MODEL_CARD.md").data
+    assert data.model_name == "MobileNetV2 1 SSDLite"
+    assert [(row.metric_name, row.metric_value) for row in data.eval_results] == [("AP", 0.25)]
+
+
+def test_of_a_thousand_classes_the_card_has_the_best_and_the_worst(tmp_path: Path) -> None:
+    classes = tuple(ClassScore(f"class {k}", k / 1000, 5) for k in range(1000))
+    write_report(tmp_path, facts(classes=classes))
+    card = (tmp_path / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert card.count("| class ") == 1 + 40
+    assert "| class 999 | 0.999 | 5 |" in card
+    assert "| class 0 | 0.000 | 5 |" in card
+    assert Page(tmp_path / "report.html").text.count("class ") >= 1000
+
+
+def test_without_a_metric_that_tells_of_classes_or_pictures_there_is_still_a_report(tmp_path: Path) -> None:
+    write_report(tmp_path, facts(classes=(), counted="", score_of_classes="", limits=(), scores=()))
+    Page(tmp_path / "report.html").check()
+    assert "None were found" in (tmp_path / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "model-index" not in front_matter(tmp_path)
+
+
+# --- whole runs --------------------------------------------------------------------------------------------------
+
+pytestmark = pytest.mark.usefixtures("place")
+
+
+def fences(card: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)\n```$", card.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def run_lines(card: Path, *names: str) -> None:
+    """The card's own commands, as they stand but for the tools' folder; of those only the ones named."""
+    lines = [shlex.split(line) for line in fences(card, "bash")[0].splitlines()]
+    tools = {Path(words[1]).stem: words[2:] for words in lines}
+    assert set(names) <= set(tools)
+    for name in names:
+        outcome = command(name, *tools[name])
+        assert outcome.code == 0, outcome.err
+
+
+@pytest.mark.parametrize("task", ["detection", "classification", "segmentation"])
+def test_a_run_tells_how_it_went_and_its_commands_work_as_they_stand(task: str, tmp_path: Path) -> None:
+    outcome = command("train", f"task={task}", *TINY, "run_dir='my run, 1'")
+    assert outcome.code == 0, outcome.err
+    folder = tmp_path / "my run, 1"
+    scores = json.loads((folder / "metrics.json").read_text())
+    page = Page(folder / "report.html")
+    page.check()
+    card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    headline = {"detection": "AP", "classification": "top1", "segmentation": "mIoU"}[task]
+    for text in (page.text, card):
+        assert f"{scores[headline]:.3f}" in text
+        assert "drawn shapes" in text
+        assert "It learnt from only " in text
+    # Two plots, the samples, four of the worst and four of the best.
+    assert sum(tag == "img" for tag, _ in page.tags) == 11
+    assert front_matter(folder)["license"] == "apache-2.0"
+    run_lines(folder / "MODEL_CARD.md", "predict", "evaluate")
+    exec(compile(fences(folder / "MODEL_CARD.md", "python")[0], "card", "exec"), {})
+
+
+def test_a_class_may_be_called_anything_and_training_on_what_is_scored_is_said(tmp_path: Path) -> None:
+    data = draw_shapes(tmp_path / "shapes", train=1, val=3, size=64)
+    path = data / "annotations" / "instances_val.json"
+    path.write_text(path.read_text().replace('"circle"', json.dumps(EVIL)))
+    options = [option for option in TINY if "_pictures" not in option]
+    where = ("data=coco", f"data.root={data}", "data.train_split=val", "data.val_split=val")
+    outcome = command("train", *options, *where, "data.batch_size=2", "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    page = Page(tmp_path / "run" / "report.html")
+    page.check()
+    assert EVIL in page.text
+    assert "It was scored on the pictures that it learnt from" in page.text
+    assert "<script" not in (tmp_path / "run" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert front_matter(tmp_path / "run")["license"] == "unknown"
+
+
+def test_an_evaluation_has_both_too(tmp_path: Path) -> None:
+    outcome = command("evaluate", "checkpoint=shapes", "data=shapes", "data.val_pictures=8", "data.train_pictures=16",
+                      "data.num_workers=0", "run_dir=scores")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    page = Page(tmp_path / "scores" / "report.html")
+    page.check()
+    assert "shapes, scored on Shapes" in " ".join(page.text.split())
+    assert "It learnt from" not in page.text
+    run_lines(tmp_path / "scores" / "MODEL_CARD.md", "predict")

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from pytorch_lightning.utilities import rank_zero_only
+
+from mnv2dense.reporting import run_folder
+from mnv2dense.reporting.run_folder import RunFolder
+
+
+def test_a_run_gets_a_new_folder_named_for_task_and_time(tmp_path: Path) -> None:
+    folder = RunFolder.create(None, task="detection", root=tmp_path)
+    assert folder.path.is_dir()
+    assert folder.path.parent == tmp_path / "detection"
+
+
+def test_runs_that_begin_in_the_same_second_do_not_share_a_folder(tmp_path: Path) -> None:
+    folders = {RunFolder.create(None, task="detection", root=tmp_path).path for _ in range(5)}
+    assert len(folders) == 5
+
+
+def test_a_folder_that_was_asked_for_is_used_as_it_is(tmp_path: Path) -> None:
+    assert RunFolder.create(tmp_path / "mine", task="detection").path == tmp_path / "mine"
+
+
+def test_a_file_in_the_way_is_an_error_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(NotADirectoryError, match=r"run_dir=.*runs: is a file"):
+        RunFolder(tmp_path / "runs")
+
+
+def test_a_folder_that_cannot_be_written_to_is_an_error_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "touch", refuse)  # root, who runs tests in containers, may write anywhere
+    with pytest.raises(PermissionError, match=r"cannot be written to \(Permission denied\); set another run_dir="):
+        RunFolder(tmp_path)
+
+
+def test_metrics_are_valid_json_with_sorted_keys_and_null_for_nan(tmp_path: Path) -> None:
+    RunFolder(tmp_path).write_metrics(
+        {
+            "APs": float("nan"),
+            "AP": np.float32(0.5),
+            "per_class": {"cat": torch.tensor(0.25)},
+            "AR1": float("inf"),
+        }
+    )
+    text = (tmp_path / "metrics.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "AP": 0.5,
+        "APs": None,
+        "AR1": None,
+        "per_class": {"cat": 0.25},
+    }
+    assert text.index('"AP"') < text.index('"APs"') < text.index('"AR1"') < text.index('"per_class"')
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_the_config_comes_back_in_its_order(tmp_path: Path) -> None:
+    config = {"seed": 1, "backbone": {"width_mult": 0.5, "features": ["b", "a"]}, "data": {"root": "Bildér"}}
+    RunFolder(tmp_path).write_config(config)
+    loaded = yaml.safe_load((tmp_path / "config.yaml").read_text(encoding="utf-8"))
+    assert loaded == config
+    assert list(loaded) == ["seed", "backbone", "data"]
+
+
+def test_the_environment_names_versions_seed_and_command(tmp_path: Path) -> None:
+    RunFolder(tmp_path).write_environment(seed=7)
+    found = json.loads((tmp_path / "environment.json").read_text())
+    assert found["seed"] == 7
+    assert (
+        found["packages"]["torch"] == torch.__version__.split("+")[0] or found["packages"]["torch"] == torch.__version__
+    )
+    assert found["cpus"] >= 1
+    assert isinstance(found["command"], list)
+
+
+def test_the_revision_of_a_checkout_says_whether_files_were_changed(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True)
+
+    git("init")
+    (tmp_path / "file").write_text("one")
+    git("add", "file")
+    git("commit", "-m", "first")
+    clean = run_folder._revision(tmp_path)
+    assert clean is not None
+    assert len(clean["commit"]) == 40
+    assert clean["changed"] is False
+    (tmp_path / "file").write_text("two")
+    changed = run_folder._revision(tmp_path)
+    assert changed == {**clean, "changed": True}
+
+
+def test_outside_of_a_checkout_there_is_no_revision(tmp_path: Path) -> None:
+    assert run_folder._revision(tmp_path) is None
+
+
+def test_what_is_logged_is_in_the_log_file(tmp_path: Path) -> None:
+    root = logging.getLogger()
+    level = root.level
+    handler = RunFolder(tmp_path).log_to_file()
+    assert handler is not None
+    try:
+        logging.getLogger("mnv2dense.somewhere").info("epoch %d done", 3)
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        handler.close()
+    assert "INFO mnv2dense.somewhere: epoch 3 done" in (tmp_path / "run.log").read_text()
+
+
+def test_other_processes_take_the_first_ones_folder_and_write_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = RunFolder.create(None, task="detection", root=tmp_path)
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    other = RunFolder.create(None, task="detection", root=tmp_path)
+    assert other.path == first.path
+    other.write_metrics({"AP": 1.0})
+    other.write_environment()
+    assert other.log_to_file() is None
+    assert list(first.path.iterdir()) == []
+    assert list(first.path.parent.iterdir()) == [first.path]

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from mnv2dense.training.ema import EMA
+from mnv2dense.training.checkpointing import BestAndLast
+from tests.helpers.toy_run import Once, ToyData, ToyTask, toy_trainer
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
+    pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning"),
+]
+
+
+def run(folder: Path, *extra: pl.Callback, resume: Path | None = None, **options: object) -> ToyTask:
+    task = ToyTask()
+    trainer = toy_trainer(folder, EMA(decay=0.9), BestAndLast(), *extra, **options)
+    torch.manual_seed(5)  # dropout's
+    trainer.fit(task, datamodule=ToyData(), ckpt_path=resume)
+    return task
+
+
+def contents(path: Path) -> dict[str, Any]:
+    return torch.load(path, weights_only=True)
+
+
+def same(left: object, right: object) -> bool:
+    """Equal to the last bit, through nested containers."""
+    if isinstance(left, torch.Tensor):
+        return torch.equal(left, right)
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(map(same, left, right))
+    return bool(left == right)
+
+
+def assert_same_run(left: Path, right: Path) -> None:
+    for name in ("best.ckpt", "last.ckpt"):
+        one, other = contents(left / "checkpoints" / name), contents(right / "checkpoints" / name)
+        for part in (
+            "state_dict",
+            "raw_state_dict",
+            "optimizer_states",
+            "lr_schedulers",
+            "callbacks",
+            "global_step",
+        ):
+            assert same(one[part], other[part]), f"{name}: {part}"
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(
+    ("hook", "epoch", "batch"),
+    [
+        ("on_train_batch_start", 0, 0),
+        ("on_train_batch_start", 1, 1),
+        ("on_train_batch_start", 1, 2),
+        ("on_train_batch_start", 1, 3),  # the last: acted upon in the validation that follows
+        ("on_validation_start", 0, None),
+        ("on_train_epoch_end", 1, None),
+    ],
+)
+def test_a_run_that_was_told_to_stop_resumes_as_if_it_never_had(
+    tmp_path: Path, hook: str, epoch: int, batch: int | None, accumulate: int
+) -> None:
+    whole = run(tmp_path / "whole", accumulate_grad_batches=accumulate)
+    told = Once(hook, epoch=epoch, batch=batch, send=signal.SIGTERM)
+    with pytest.raises(SystemExit) as stopped:
+        run(tmp_path / "cut", told, accumulate_grad_batches=accumulate)
+    assert stopped.value.code == 143
+    resumed = run(tmp_path / "cut", resume=tmp_path / "cut/checkpoints/last.ckpt", accumulate_grad_batches=accumulate)
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+    assert resumed.scores == whole.scores[-len(resumed.scores) :]
+    assert same(resumed.state_dict(), whole.state_dict())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nobody interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGUSR1, 138)])
+def test_ctrl_c_and_slurms_warning_end_the_run_like_sigterm(
+    tmp_path: Path, whole: Path, caplog: pytest.LogCaptureFixture, sent: signal.Signals, code: int
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(tmp_path, Once("on_train_batch_start", epoch=1, batch=1, send=sent))
+    assert stopped.value.code == code
+    last = tmp_path / "checkpoints/last.ckpt"
+    assert f"Stopped by {sent.name}; go on with resume={last}" in caplog.text
+    run(tmp_path, resume=last)
+    assert_same_run(whole, tmp_path)
+
+
+def test_ctrl_c_twice_ends_at_once_without_saving(tmp_path: Path) -> None:
+    class Impatient(pl.Callback):
+        def on_train_batch_start(self, *_: object) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(SystemExit) as stopped:  # Lightning's way of ending on a KeyboardInterrupt
+        run(tmp_path, Impatient())
+    assert stopped.value.code == 1
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_the_signals_go_back_to_who_had_them(tmp_path: Path) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
+    run(tmp_path, max_epochs=1)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == before
+
+
+class Killed(Exception):  # noqa: N818 - stands in for kill -9: nothing gets to run after it
+    pass
+
+
+class Kill(pl.Callback):
+    """The process is gone in the middle of batch 3 of epoch 1."""
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
+    ) -> None:
+        if (trainer.current_epoch, batch_idx) == (1, 3):
+            raise Killed
+
+
+@pytest.mark.parametrize(("every_n_batches", "batches"), [(None, 0), (2, 2)])
+def test_a_run_that_was_killed_resumes_from_the_last_checkpoint_it_wrote(
+    tmp_path: Path, whole: Path, every_n_batches: int | None, batches: int
+) -> None:
+    saving = BestAndLast(every_n_batches=every_n_batches)
+    trainer = toy_trainer(tmp_path, EMA(decay=0.9), saving, Kill())
+    task = ToyTask()
+    torch.manual_seed(5)
+    with pytest.raises(Killed):
+        trainer.fit(task, datamodule=ToyData())
+    state = contents(saving.last_path)["callbacks"]["BestAndLast"]
+    assert (state["epoch"], state["batches"]) == (1, batches)
+    run(tmp_path, resume=saving.last_path)
+    assert_same_run(whole, tmp_path)
+
+
+def test_a_run_limited_in_steps_resumes_exactly_within_an_epoch(tmp_path: Path) -> None:
+    limits = {"max_steps": 10, "max_epochs": -1}
+    run(tmp_path / "whole", **limits)
+    with pytest.raises(SystemExit):
+        run(tmp_path / "cut", Once("on_train_batch_start", epoch=1, batch=1, send=signal.SIGTERM), **limits)
+    run(tmp_path / "cut", resume=tmp_path / "cut/checkpoints/last.ckpt", **limits)
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_a_run_limited_in_steps_warns_that_an_epochs_end_is_no_exact_place_to_resume(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(tmp_path, max_epochs=1)
+    run(tmp_path, resume=tmp_path / "checkpoints/last.ckpt", max_steps=6, max_epochs=-1)
+    assert "trainer.max_steps=6" in caplog.text
+
+
+def test_the_best_epoch_stays_when_later_ones_are_worse_or_nan(tmp_path: Path) -> None:
+    class Scored(ToyTask):
+        def on_validation_epoch_end(self) -> None:
+            self.log("val/AP", [0.3, 0.5, float("nan"), 0.4][self.trainer.current_epoch])
+
+    saving = BestAndLast()
+    toy_trainer(tmp_path, saving, max_epochs=4).fit(Scored(), datamodule=ToyData())
+    assert saving.best_score == pytest.approx(0.5)
+    assert saving.best_epoch == 1
+    assert contents(saving.best_path)["epoch"] == 1
+    assert contents(saving.last_path)["epoch"] == 3
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+def test_less_may_be_better(tmp_path: Path) -> None:
+    class Scored(ToyTask):
+        def on_validation_epoch_end(self) -> None:
+            self.log("val/loss", [0.3, 0.2, 0.4][self.trainer.current_epoch])
+
+    saving = BestAndLast(monitor="val/loss", mode="min")
+    toy_trainer(tmp_path, saving).fit(Scored(), datamodule=ToyData())
+    assert saving.best_epoch == 1
+
+
+def test_the_final_epoch_is_saved_also_when_it_is_not_its_turn(tmp_path: Path) -> None:
+    saving = BestAndLast(every_n_epochs=2)
+    toy_trainer(tmp_path, saving, max_epochs=3).fit(ToyTask(), datamodule=ToyData())
+    assert contents(saving.last_path)["epoch"] == 2
+
+
+def test_a_run_that_goes_on_in_another_folder_takes_its_best_along(tmp_path: Path, whole: Path) -> None:
+    run(tmp_path, resume=whole / "checkpoints/last.ckpt", max_epochs=3)
+    assert (tmp_path / "checkpoints/best.ckpt").read_bytes() == (whole / "checkpoints/best.ckpt").read_bytes()
+
+
+def test_a_metric_nobody_logs_is_named_beside_those_that_are(tmp_path: Path) -> None:
+    saving = BestAndLast(monitor="val/mIoU")
+    with pytest.raises(ValueError, match=r"monitor='val/mIoU': not among the logged metrics \(.*val/AP"):
+        toy_trainer(tmp_path, saving).fit(ToyTask(), datamodule=ToyData())
+
+
+def test_data_that_cannot_start_within_an_epoch_are_refused_a_checkpoint_from_there(tmp_path: Path) -> None:
+    class Plain(ToyData):
+        resume_at = None  # type: ignore[assignment]
+
+    with pytest.raises(SystemExit):
+        run(tmp_path, Once("on_train_batch_start", epoch=1, batch=1, send=signal.SIGTERM))
+    trainer = toy_trainer(tmp_path, EMA(decay=0.9), BestAndLast())
+    with pytest.raises(TypeError, match=r"within epoch 1, after 2 batches, and Plain has no resume_at"):
+        trainer.fit(ToyTask(), datamodule=Plain(), ckpt_path=tmp_path / "checkpoints/last.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "best"}, "mode='best'"),
+        ({"every_n_epochs": 0}, "every_n_epochs=0"),
+        ({"every_n_batches": -1}, "every_n_batches=-1"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        BestAndLast(**options)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnv2dense.visualization.draw import class_color
+from mnv2dense.visualization.plots import plot_confusion, plot_curves, plot_precision_recall
+
+
+def colors_in(path: Path) -> set[tuple[int, ...]]:
+    with Image.open(path) as image:
+        return {tuple(color) for color in np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0).tolist()}
+
+
+def test_curves_fill_two_panels_and_survive_nan_and_a_single_epoch(tmp_path: Path) -> None:
+    history = {
+        "train/loss": [(0, 3.0), (1, float("nan")), (2, 2.0)],
+        "val/AP50": [(0, 0.1), (2, 0.4)],
+        "val/AP": [(2, 0.2)],
+    }
+    path = plot_curves(history, tmp_path / "curves.png")
+    with Image.open(path) as image:
+        assert image.size == (1488, 576)
+    assert {class_color(0), class_color(1)} <= colors_in(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("history", [{}, {"loss": []}, {"val/AP": [(0, float("nan"))]}])
+def test_a_run_without_values_still_gets_its_plot(tmp_path: Path, history: dict[str, list[tuple[int, float]]]) -> None:
+    with Image.open(plot_curves(history, tmp_path / "curves.png")) as image:
+        assert image.size == (744, 576)
+
+
+@pytest.mark.parametrize("classes", [0, 3, 80])
+def test_precision_recall_is_plotted_for_any_number_of_classes(tmp_path: Path, classes: int) -> None:
+    recall = np.linspace(0, 1, 101)
+    per_class = {f"$5 кот {k}": 1 - recall ** (k + 1) for k in range(classes)}
+    mean = {"IoU 0.50": 1 - recall, "IoU 0.75": 1 - recall**2} if classes else {}
+    path = plot_precision_recall(recall, mean, per_class, tmp_path / "pr.png")
+    with Image.open(path) as image:
+        assert image.size == (1488, 576)
+    assert (class_color(0) in colors_in(path)) == (classes > 0)
+
+
+def test_plots_leave_pyplot_and_importing_leaves_the_drawing_libraries_alone() -> None:
+    code = """
+import sys, tempfile
+import mnv2dense.visualization.plots
+assert not {"matplotlib", "PIL", "cv2"} & set(sys.modules), "imported too early"
+with tempfile.TemporaryDirectory() as folder:
+    mnv2dense.visualization.plots.plot_curves({"loss": [(0, 1.0)]}, folder + "/curves.png")
+assert "matplotlib.pyplot" not in sys.modules, "global state"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 40])
+def test_confusion_is_plotted_for_any_number_of_classes(tmp_path: Path, classes: int) -> None:
+    counts = np.diag(np.full(classes, 9)) + np.eye(classes, k=1, dtype=np.int64)
+    path = plot_confusion(counts, [f"$ kind {k}" for k in range(classes)], tmp_path / "confusion.png")
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB")).reshape(-1, 3).astype(int)
+    assert (pixels[:, 2] - pixels[:, 0] > 60).any()  # the diagonal's blue
+
+
+def test_a_class_without_pictures_has_an_empty_row(tmp_path: Path) -> None:
+    assert plot_confusion(np.zeros((3, 3), np.int64), ["a", "b", "c"], tmp_path / "confusion.png").is_file()
