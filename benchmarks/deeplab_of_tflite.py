@@ -22,9 +22,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mnv2dense import DenseModel, load_model
-from mnv2dense.models.checkpoint import save_model
 from mnv2dense.data.datasets.coco_masks import CocoMasks
-from mnv2dense.io.reading import read_picture
+from mnv2dense.io.reading import read_image
+from mnv2dense.models.checkpoint import save_model
 from mnv2dense.ops.resize import resize
 
 
@@ -98,12 +98,12 @@ def score(interpreter: Any, root: Path) -> float:  # noqa: ANN401 - untyped
     given, wanted = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     confusion = np.zeros((21, 21), np.int64)
     for sample in (dataset[index] for index in range(len(dataset))):
-        picture = torch.from_numpy(read_picture(dataset.path_of(sample.image_id))).permute(2, 0, 1)
-        fitted = resize(picture, (513, 513), "squash")[0].permute(1, 2, 0)[None]
+        image = torch.from_numpy(read_image(dataset.path_of(sample.image_id))).permute(2, 0, 1)
+        fitted = resize(image, (513, 513), "squash")[0].permute(1, 2, 0)[None]
         interpreter.set_tensor(given["index"], fitted.contiguous().numpy())
         interpreter.invoke()
         labels = interpreter.get_tensor(wanted["index"]).reshape(513, 513).astype(np.uint8)
-        height, width = picture.shape[1:]
+        height, width = image.shape[1:]
         labels = np.asarray(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
         truth = dataset.mask_of(sample.image_id)
         known = truth != 255

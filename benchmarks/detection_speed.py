@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mnv2dense.inference.predictor import Predictor
+from mnv2dense.losses import MultiBoxLoss
 from mnv2dense.models.architectures import ssdlite320_mobilenet_v2
 from mnv2dense.ops.resize import Fit, infos
-from mnv2dense.losses import MultiBoxLoss
-from mnv2dense.inference.predictor import Predictor
 from mnv2dense.types import Batch
 
 MAX_BOXES = 100
@@ -123,13 +123,13 @@ def _inference(peer: ModuleType, arguments: argparse.Namespace) -> dict[str, Cal
     images, _ = peer.fake_batch(1, arguments.size, arguments.boxes, arguments.device)
     theirs = peer.build(size=arguments.size).to(arguments.device).eval()
     ours = Predictor(ssdlite320_mobilenet_v2(80, size=(arguments.size, arguments.size)), device=arguments.device)
-    picture = (images[0] * 255).to(torch.uint8)
+    image = (images[0] * 255).to(torch.uint8)
 
     def peer_predict() -> None:
         with torch.inference_mode():
             theirs(images)
 
-    return {"torchvision": peer_predict, "mnv2dense Predictor": lambda: ours(picture)}
+    return {"torchvision": peer_predict, "mnv2dense Predictor": lambda: ours(image)}
 
 
 def _take_turns(steps: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from mnv2dense.models.architectures import mobilenet_v2_classifier
 from mnv2dense.costs.complexity import complexity
-from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.inference.predictor import Predictor
 from mnv2dense.costs.split import memory_bound, split_inference
+from mnv2dense.inference.predictor import Predictor
+from mnv2dense.models.architectures import mobilenet_v2_classifier
+from mnv2dense.models.dense_model import DenseModel
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
 
     size = (arguments.size, arguments.size)
     model = mobilenet_v2_classifier(width_mult=arguments.width, size=size).eval()
-    picture = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8, device=arguments.device)
+    image = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8, device=arguments.device)
     variants = {"plain": model}
     variants |= {f"t={t}": split_inference(model, t) for t in arguments.groups}
     variants |= {f"auto, slack {slack}": split_inference(model, slack=slack) for slack in arguments.slack}
@@ -64,13 +64,11 @@ def main() -> None:
         ready = {name: cast(DenseModel, predictor.model).to(dtype) for name, predictor in predictors.items()}
         if dtype == torch.float16 and arguments.device == "cpu":
             continue
-        columns[f"{short} allocator kB"] = {
-            name: f"{_allocated(run, picture) / 1e3:,.0f}" for name, run in ready.items()
-        }
+        columns[f"{short} allocator kB"] = {name: f"{_allocated(run, image) / 1e3:,.0f}" for name, run in ready.items()}
         for threads in arguments.threads if arguments.device == "cpu" else [0]:
             torch.set_num_threads(threads or torch.get_num_threads())
             heading = f"{short} ms, {threads} thread{'s' * (threads > 1)}" if threads else f"{short} ms"
-            deciles = _take_turns(ready, picture, arguments.rounds)
+            deciles = _take_turns(ready, image, arguments.rounds)
             columns[heading] = {name: f"{1000 * seconds:.1f}" for name, seconds in deciles.items()}
     device = torch.cuda.get_device_name() if arguments.device != "cpu" else "CPU"
     print(f"torch {torch.__version__}, {device}, width {arguments.width}, {size[0]}x{size[1]}, batch 1, "
@@ -78,18 +76,18 @@ def main() -> None:
     _print([*variants, ""], columns)
 
 
-def _allocated(model: DenseModel, picture: Tensor) -> int:
+def _allocated(model: DenseModel, image: Tensor) -> int:
     """The most that torch's allocator had given out at once, beyond what was there before."""
     with torch.inference_mode():
-        model(picture)  # whatever is allocated once and for all
-        if picture.is_cuda:
+        model(image)  # whatever is allocated once and for all
+        if image.is_cuda:
             torch.cuda.synchronize()
             before = torch.cuda.memory_allocated()
             torch.cuda.reset_peak_memory_stats()
-            model(picture)
+            model(image)
             return torch.cuda.max_memory_allocated() - before
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-            model(picture)
+            model(image)
     # The profiler's public tables have sums for each operation; the events have the order as well.
     recorded: Any = profiler.profiler
     events = [event for event in recorded.kineto_results.events() if event.name() == "[memory]"]
@@ -100,16 +98,16 @@ def _allocated(model: DenseModel, picture: Tensor) -> int:
     return peak
 
 
-def _take_turns(models: dict[str, DenseModel], picture: Tensor, rounds: int) -> dict[str, float]:
+def _take_turns(models: dict[str, DenseModel], image: Tensor, rounds: int) -> dict[str, float]:
     """Seconds that a tenth of the runs of each stay below, three rounds of warm-up left out."""
-    synchronize: Callable[[], None] = torch.cuda.synchronize if picture.is_cuda else lambda: None
+    synchronize: Callable[[], None] = torch.cuda.synchronize if image.is_cuda else lambda: None
     seconds: dict[str, list[float]] = {name: [] for name in models}
     with torch.inference_mode():
         for turn in range(rounds + 3):
             for name, model in models.items():
                 synchronize()
                 began = time.perf_counter()
-                model(picture)
+                model(image)
                 synchronize()
                 if turn >= 3:
                     seconds[name].append(time.perf_counter() - began)

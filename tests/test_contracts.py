@@ -12,18 +12,19 @@ import torch
 from mnv2dense import ClassifierHead, MobileNetV2, MultiBoxLoss, SigmoidFocalLoss, SSDLiteHead
 from mnv2dense.data.datasets.coco import CocoDetection
 from mnv2dense.data.datasets.image_folder import ImageFolder
+from mnv2dense.data.datasets.voc import VocDetection
+from mnv2dense.data.datasets.yolo import YoloDetection
 from mnv2dense.data.module import DataModule
 from mnv2dense.data.shapes.classification import ShapeCrops
 from mnv2dense.data.shapes.detection import Shapes, draw_shapes
-from mnv2dense.data.datasets.voc import VocDetection
-from mnv2dense.data.datasets.yolo import YoloDetection
-from mnv2dense.ops.resize import ResizeMode
+from mnv2dense.inference.predictor import Predictor
 from mnv2dense.metrics.accuracy import Accuracy
 from mnv2dense.metrics.coco_map import CocoMeanAP
 from mnv2dense.metrics.mean_iou import MeanIoU
-from mnv2dense.inference.predictor import Predictor
-from mnv2dense.types import Backbone, Dataset, Detections, Head, Loss, Metric
-from tests.helpers.tiny import batch_of, pictures, tiny_model
+from mnv2dense.ops.resize import ResizeMode
+from mnv2dense.protocols import Backbone, Dataset, Head, Metric
+from mnv2dense.types import Detections, Loss
+from tests.helpers.tiny import batch_of, random_images, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def assert_has(thing: object, protocol: type) -> None:
 @pytest.mark.parametrize(("scores", "loss"), [("softmax", MultiBoxLoss()), ("sigmoid", SigmoidFocalLoss())])
 def test_every_loss_gives_scalars_that_reach_the_whole_backbone(scores: str, loss: Loss) -> None:
     model = tiny_model(scores=scores).train()
-    batch = batch_of(pictures(2), [[[10.0, 12.0, 60.0, 70.0]], [[30.0, 20.0, 90.0, 90.0]]], [[0], [2]])
+    batch = batch_of(random_images(2), [[[10.0, 12.0, 60.0, 70.0]], [[30.0, 20.0, 90.0, 90.0]]], [[0], [2]])
     terms = loss(model(batch.images), batch)
     assert all(term.ndim == 0 and term.isfinite() for term in terms.values())
     sum(terms.values()).backward()

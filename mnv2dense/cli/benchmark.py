@@ -15,16 +15,16 @@ from rich.table import Table
 
 from mnv2dense.cli.parts import plain_config, refuse_a_run
 from mnv2dense.cli.shell import CONSOLE, run_command
-from mnv2dense.evaluation.benchmark_worker import Contender
-from mnv2dense.io.reading import list_pictures
-from mnv2dense.visualization.draw import save_picture
-from mnv2dense.visualization.plots import plot_tradeoff
+from mnv2dense.evaluation.benchmark_worker import BenchmarkWorker
+from mnv2dense.io.reading import list_images
 from mnv2dense.reporting.run_folder import RunFolder
+from mnv2dense.visualization.draw import save_image
+from mnv2dense.visualization.plots import plot_tradeoff
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one contender showed.
+    """What one worker showed.
 
     Attributes:
         name: file or model.
@@ -32,7 +32,7 @@ class Row:
         megabytes: of its files.
         milliseconds: median of one picture, from the input's tensor to the output's.
         from_file_milliseconds: median from the picture's file to results in its pixels.
-        pictures_per_second: in batches.
+        images_per_second: in batches.
         peak_megabytes: that its process took at most, from loading on.
         score: its metric, where one was given.
     """
@@ -42,7 +42,7 @@ class Row:
     megabytes: float | None
     milliseconds: float
     from_file_milliseconds: float | None
-    pictures_per_second: float
+    images_per_second: float
     peak_megabytes: float
     score: float | None
 
@@ -63,15 +63,15 @@ def _benchmark(config: DictConfig) -> None:
     folder.log_to_file()
     folder.write_config(plain)
     folder.write_environment()
-    picture = _picture(config.picture, folder.path)
-    contenders: list[Contender] = []
+    image = _image(config.image, folder.path)
+    workers: list[BenchmarkWorker] = []
     try:
         for name in names:
-            contenders.append(Contender(name, picture, threads=config.threads))
-        rows = _measure(contenders, scores, rounds=config.rounds, runs=config.runs, batch=config.batch)
+            workers.append(BenchmarkWorker(name, image, threads=config.threads))
+        rows = _measure(workers, scores, rounds=config.rounds, runs=config.runs, batch=config.batch)
     finally:
-        for contender in contenders:
-            contender.close()
+        for worker in workers:
+            worker.close()
     (folder.path / "benchmark.json").write_text(json.dumps([asdict(row) for row in rows], indent=2))
     (folder.path / "benchmark.md").write_text(markdown(rows, threads=config.threads, batch=config.batch))
     plot_tradeoff(
@@ -102,51 +102,51 @@ def _names(models: Any) -> tuple[list[str], list[float | None]]:  # noqa: ANN401
     return names, scores
 
 
-def _picture(given: str | None, folder: Path) -> Path:
+def _image(given: str | None, folder: Path) -> Path:
     if given is not None:
         path = Path(given)
         if not path.exists():
-            raise FileNotFoundError(f"picture={given}: no such picture or folder.")
-        found = list_pictures(path) if path.is_dir() else [path]
+            raise FileNotFoundError(f"image={given}: no such picture or folder.")
+        found = list_images(path) if path.is_dir() else [path]
         if not found:
-            raise ValueError(f"picture={given}: the folder holds no pictures.")
+            raise ValueError(f"image={given}: the folder holds no pictures.")
         return found[0].absolute()
     import numpy as np
 
-    from mnv2dense.data.shapes.drawing import draw_picture
+    from mnv2dense.data.shapes.drawing import draw_image
 
     drawn = folder / "picture.jpg"
-    save_picture(draw_picture(np.random.default_rng(0), 480)[0], drawn)
+    save_image(draw_image(np.random.default_rng(0), 480)[0], drawn)
     return drawn.absolute()
 
 
 def _measure(
-    contenders: Sequence[Contender], scores: Sequence[float | None], *, rounds: int, runs: int, batch: int
+    workers: Sequence[BenchmarkWorker], scores: Sequence[float | None], *, rounds: int, runs: int, batch: int
 ) -> list[Row]:
     """Everyone a few runs in turn, again and again: what disturbs the machine disturbs all of them."""
-    single: list[list[float]] = [[] for _ in contenders]
-    whole: list[list[float]] = [[] for _ in contenders]
-    batched: list[list[float]] = [[] for _ in contenders]
+    single: list[list[float]] = [[] for _ in workers]
+    whole: list[list[float]] = [[] for _ in workers]
+    batched: list[list[float]] = [[] for _ in workers]
     with Progress(console=CONSOLE, transient=True) as bar:
-        job = bar.add_task("timing", total=rounds * len(contenders))
+        job = bar.add_task("timing", total=rounds * len(workers))
         for _ in range(rounds):
-            for index, contender in enumerate(contenders):
-                single[index] += contender.milliseconds(runs)
-                whole[index] += contender.milliseconds_from_file(runs)
-                batched[index] += contender.milliseconds(1, batch=batch)
+            for index, worker in enumerate(workers):
+                single[index] += worker.milliseconds(runs)
+                whole[index] += worker.milliseconds_from_file(runs)
+                batched[index] += worker.milliseconds(1, batch=batch)
                 bar.advance(job)
     return [
         Row(
-            name=contender.name,
-            kind=contender.kind,
-            megabytes=contender.megabytes,
+            name=worker.name,
+            kind=worker.kind,
+            megabytes=worker.megabytes,
             milliseconds=statistics.median(single[index]),
             from_file_milliseconds=statistics.median(whole[index]) if whole[index] else None,
-            pictures_per_second=1000 * batch / statistics.median(batched[index]),
-            peak_megabytes=contender.peak_megabytes(),
+            images_per_second=1000 * batch / statistics.median(batched[index]),
+            peak_megabytes=worker.peak_megabytes(),
             score=scores[index],
         )
-        for index, contender in enumerate(contenders)
+        for index, worker in enumerate(workers)
     ]
 
 
@@ -159,7 +159,7 @@ def _cells(row: Row) -> list[str]:
         shown(row.megabytes, 1),
         shown(row.milliseconds, 1),
         shown(row.from_file_milliseconds, 1),
-        shown(row.pictures_per_second, 1),
+        shown(row.images_per_second, 1),
         shown(row.peak_megabytes, 0),
         shown(row.score, 3),
     ]

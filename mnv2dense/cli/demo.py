@@ -12,23 +12,23 @@ from typing import Any, cast
 from omegaconf import DictConfig
 from torch import Tensor
 
-from mnv2dense.export.calibration import drawn_pictures, model_inputs, pictures_of_folder
-from mnv2dense.models.checkpoint import load_model
 from mnv2dense.cli.parts import plain_config
 from mnv2dense.cli.shell import run_command
 from mnv2dense.demo.build import write_page
-from mnv2dense.demo.server import DemoServer
-from mnv2dense.runtimes.metadata import PRECISIONS, Description, Precision
-from mnv2dense.runtimes.exported_model import ExportedModel, is_exported
-from mnv2dense.export.graph import ExportGraph
 from mnv2dense.demo.onnxruntime_web import runtime_folder
+from mnv2dense.demo.server import DemoServer
+from mnv2dense.export.calibration import drawn_images, images_of_folder, model_inputs
+from mnv2dense.export.graph import ExportGraph
+from mnv2dense.models.checkpoint import load_model
+from mnv2dense.runtimes.exported_model import ExportedModel, is_exported
+from mnv2dense.runtimes.metadata import PRECISIONS, Metadata, Precision
 
 log = logging.getLogger(__name__)
 
 SHIPPED = "shapes"
 """The model of the page where none is given."""
 
-_CALIBRATION_PICTURES = 64
+_CALIBRATION_IMAGES = 64
 
 
 def demo() -> None:
@@ -114,7 +114,7 @@ def _title(checkpoint: str | None) -> str:
     return f"{path.parent.name} {path.name}".strip() if path.name[:1].isdigit() else path.absolute().name
 
 
-def _model(folder: Path, plain: dict[str, Any]) -> tuple[Path, Description]:
+def _model(folder: Path, plain: dict[str, Any]) -> tuple[Path, Metadata]:
     """An .onnx file: the given one, or that of the checkpoint; before any decision, so that the page can make them."""
     checkpoint = plain["checkpoint"] or SHIPPED
     if is_exported(checkpoint):
@@ -140,9 +140,9 @@ def _calibration(plain: dict[str, Any], graph: ExportGraph) -> list[Tensor]:
     """Pictures for the ranges of int8."""
     folder = plain["calibration"] or plain["samples"]
     if folder is not None:
-        pictures = pictures_of_folder(folder, _CALIBRATION_PICTURES)
+        images = images_of_folder(folder, _CALIBRATION_IMAGES)
     elif plain["checkpoint"] is None:
-        pictures = drawn_pictures(_CALIBRATION_PICTURES)
+        images = drawn_images(_CALIBRATION_IMAGES)
     else:
         raise ValueError("precision=int8 needs pictures like those that the model will see: calibration=FOLDER.")
-    return model_inputs(pictures, graph.size, graph.model.resize)
+    return model_inputs(images, graph.size, graph.model.resize)

@@ -11,10 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnv2dense.cli.parts import data_module, model_of, plain_config, refuse_a_run, score_and_report, viewing_of
 from mnv2dense.cli.shell import run_command
-from mnv2dense.training.preflight import check_classes
-from mnv2dense.reporting.run_folder import RunFolder
-from mnv2dense.evaluation.score import metric_of
+from mnv2dense.evaluation.score import check_classes, metric_of
 from mnv2dense.reporting.run_config import trained_config, trusted_part
+from mnv2dense.reporting.run_folder import RunFolder
 
 
 def evaluate() -> None:

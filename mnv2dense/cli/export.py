@@ -11,25 +11,25 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from mnv2dense.models.checkpoint import load_model
 from mnv2dense.cli.export_data import ExportData
 from mnv2dense.cli.export_options import EXPORTERS, ExportOptions, check_decisions, export_options
 from mnv2dense.cli.export_sensitivity import sensitivity_report
-from mnv2dense.utils.timing import milliseconds, torch_threads
 from mnv2dense.cli.parts import plain_config, refuse_a_run
 from mnv2dense.cli.shell import CONSOLE, run_command
-from mnv2dense.runtimes.metadata import Precision
-from mnv2dense.export.layer_bisect import LAYER_TOLERANCE, CutGraph, first_divergence
-from mnv2dense.export.report import ExportReport
-from mnv2dense.runtimes.exported_model import ExportedModel, is_exported
 from mnv2dense.export.graph import ExportGraph, check_names
+from mnv2dense.export.layer_bisect import LAYER_TOLERANCE, CutGraph, first_divergence
 from mnv2dense.export.parity import SHOWN_SCORE, ParityError, Tolerance, compare
+from mnv2dense.export.report import ExportReport
+from mnv2dense.models.checkpoint import load_model
 from mnv2dense.reporting.run_folder import RunFolder
+from mnv2dense.runtimes.exported_model import ExportedModel, is_exported
+from mnv2dense.runtimes.metadata import Precision
+from mnv2dense.utils.timing import milliseconds, torch_threads
 
 log = logging.getLogger(__name__)
 
 # The search for the layer that diverges exports again and again, so it makes do with fewer pictures.
-_SEARCH_CALIBRATION, _SEARCH_PICTURES = 16, 4
+_SEARCH_CALIBRATION, _SEARCH_IMAGES = 16, 4
 
 # Options of exporters that speak of the whole graph's outputs.
 _OF_OUTPUTS = ("nms_node", "dynamic_size")
@@ -63,10 +63,10 @@ def _export(config: DictConfig) -> None:
 
     # Core ML's int8 is of weights alone, whose ranges are known.
     calibration = data.calibration() if asked.precision == "int8" and asked.exporter != "coreml" else None
-    pictures, pictures_from = data.pictures()
+    images, images_from = data.images()
     keep_float = asked.keep_float
     if config.sensitivity or asked.keep_worst:
-        layers = sensitivity_report(graph, pictures, calibration, folder)
+        layers = sensitivity_report(graph, images, calibration, folder)
         keep_float = keep_float or layers.worst(asked.keep_worst)
     write = _Writer(asked, calibration, keep_float=keep_float, license=str(config.license or "unknown"))
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -81,14 +81,14 @@ def _export(config: DictConfig) -> None:
             megabytes=sum(file.stat().st_size for file in Path(made).rglob("*") if file.is_file()) / 1e6,
             model_megabytes=4e-6 * sum(parameter.numel() for parameter in graph.model.parameters()),
             tolerance=tolerance,
-            pictures_from=pictures_from,
+            images_from=images_from,
             threads=config.threads,
         )
         if is_exported(path):
             exported = ExportedModel(path, threads=config.threads)
-            _compare(report, graph, exported, pictures)
+            _compare(report, graph, exported, images)
             if report.failures:
-                report.diverges = _where(report, graph, pictures, write)
+                report.diverges = _where(report, graph, images, write)
             else:
                 report.scores = data.scores(model, exported)
         else:
@@ -138,20 +138,20 @@ class _Writer:
         return written
 
 
-def _compare(report: ExportReport, graph: ExportGraph, exported: ExportedModel, pictures: list[Tensor]) -> None:
+def _compare(report: ExportReport, graph: ExportGraph, exported: ExportedModel, images: list[Tensor]) -> None:
     """Fill in the report what the file's own runtime makes of the pictures."""
     report.description = exported.description
-    log.info("comparing on %d pictures from %s", len(pictures), report.pictures_from)
-    report.parity = compare(graph, exported, pictures)
+    log.info("comparing on %d pictures from %s", len(images), report.images_from)
+    report.parity = compare(graph, exported, images)
     with torch_threads(report.threads):
-        report.torch_ms = milliseconds(graph, pictures[0])
-        report.file_ms = milliseconds(exported.run, pictures[0])
+        report.torch_ms = milliseconds(graph, images[0])
+        report.file_ms = milliseconds(exported.run, images[0])
     report.failures = report.parity.failures(report.tolerance)
     if not report.failures and not report.parity.tells(report.tolerance):
         raise ParityError(
             f"{report.file} is refused: the model finds no box of score {SHOWN_SCORE} or more in the "
-            f"{len(pictures)} pictures from {report.pictures_from}, so nothing tells whether the file would. Name "
-            "pictures=FOLDER with what it looks for in them, or take the file unjudged with tolerance.agreement=0."
+            f"{len(images)} pictures from {report.images_from}, so nothing tells whether the file would. Name "
+            "images=FOLDER with what it looks for in them, or take the file unjudged with tolerance.agreement=0."
         )
     if report.parity.agreement is None:
         report.notes.append(
@@ -159,14 +159,14 @@ def _compare(report: ExportReport, graph: ExportGraph, exported: ExportedModel, 
         )
 
 
-def _where(report: ExportReport, graph: ExportGraph, pictures: list[Tensor], write: _Writer) -> str:
+def _where(report: ExportReport, graph: ExportGraph, images: list[Tensor], write: _Writer) -> str:
     """From which layer on the file answers otherwise, in words."""
     log.info("looking for the first layer that diverges; this exports parts of the model")
     with tempfile.TemporaryDirectory() as folder:
         found = first_divergence(
             graph,
             write,
-            pictures[:_SEARCH_PICTURES],
+            images[:_SEARCH_IMAGES],
             Path(folder),
             suffix=EXPORTERS[report.exporter],
             tolerance=LAYER_TOLERANCE[report.description.precision],

@@ -11,16 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 from rich.progress import Progress
 from torch import Tensor
 
-from mnv2dense.export.calibration import Picture, drawn_pictures, model_inputs, pictures_of_dataset, pictures_of_folder
 from mnv2dense.cli.parts import data_module
 from mnv2dense.cli.shell import CONSOLE
 from mnv2dense.data.module import DataModule
-from mnv2dense.runtimes.exported_model import ExportedModel
+from mnv2dense.evaluation.score import check_classes, metric_of, score
+from mnv2dense.export.calibration import Pixels, drawn_images, images_of_dataset, images_of_folder, model_inputs
 from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.training.preflight import check_classes
-from mnv2dense.evaluation.score import metric_of, score
+from mnv2dense.protocols import Metric
 from mnv2dense.reporting.run_config import trained_config, trusted_part
-from mnv2dense.types import Metric
+from mnv2dense.runtimes.exported_model import ExportedModel
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ class ExportData:
     """
 
     def __init__(self, config: DictConfig, model: DenseModel, size: tuple[int, int]) -> None:
-        for key in ("calibration_pictures", "parity_pictures"):
+        for key in ("calibration_images", "parity_images"):
             if not isinstance(config[key], int) or config[key] < 1:
                 raise ValueError(f"{key}={config[key]}: a number of pictures, at least 1.")
         self._config = config
@@ -72,34 +71,32 @@ class ExportData:
         Raises:
             ValueError: there are none.
         """
-        count = self._config.calibration_pictures
+        count = self._config.calibration_images
         if self._config.calibration is not None:
-            return self._inputs(pictures_of_folder(self._config.calibration, count))
+            return self._inputs(images_of_folder(self._config.calibration, count))
         if self._data is None:
             raise ValueError(
                 "precision=int8 needs pictures to calibrate with: give calibration=FOLDER of pictures like those the "
                 "model will see, or data=coco data.root=PATH (or another data set) to take them from."
             )
-        return self._inputs(pictures_of_dataset(instantiate(self._data.train), count))
+        return self._inputs(images_of_dataset(instantiate(self._data.train), count))
 
-    def pictures(self) -> tuple[list[Tensor], str]:
+    def images(self) -> tuple[list[Tensor], str]:
         """Pictures to compare on, and where they come from; drawn ones where there is nothing better."""
-        config, count = self._config, self._config.parity_pictures
-        if config.pictures is not None:
-            return self._inputs(pictures_of_folder(config.pictures, count)), str(config.pictures)
+        config, count = self._config, self._config.parity_images
+        if config.images is not None:
+            return self._inputs(images_of_folder(config.images, count)), str(config.images)
         if self._scored is not None and self._scored[0].val is not None:
-            return self._inputs(pictures_of_dataset(self._scored[0].val, count)), "the validation data"
+            return self._inputs(images_of_dataset(self._scored[0].val, count)), "the validation data"
         if self._data is not None:
             try:
-                return self._inputs(
-                    pictures_of_dataset(instantiate(self._data.val), count)
-                ), "the run's validation data"
+                return self._inputs(images_of_dataset(instantiate(self._data.val), count)), "the run's validation data"
             except OSError as error:
                 log.info("The validation data of the run is not there any more (%s).", error)
         if config.calibration is not None:
-            return self._inputs(pictures_of_folder(config.calibration, count)), str(config.calibration)
-        log.info("No pictures are named, so shapes are drawn to compare on; pictures=FOLDER takes real ones.")
-        return self._inputs(drawn_pictures(count, seed=config.seed)), "drawn shapes"
+            return self._inputs(images_of_folder(config.calibration, count)), str(config.calibration)
+        log.info("No pictures are named, so shapes are drawn to compare on; images=FOLDER takes real ones.")
+        return self._inputs(drawn_images(count, seed=config.seed)), "drawn shapes"
 
     def scores(self, model: DenseModel, exported: ExportedModel) -> dict[str, tuple[float, float]]:
         """Of the model and the file on the data that the command line names; nothing where it names none."""
@@ -114,5 +111,5 @@ class ExportData:
             )
         return {name: (before[name], after[name]) for name in before if name in after}
 
-    def _inputs(self, pictures: Iterable[Picture]) -> list[Tensor]:
-        return model_inputs(pictures, self._size, self._model.resize)
+    def _inputs(self, images: Iterable[Pixels]) -> list[Tensor]:
+        return model_inputs(images, self._size, self._model.resize)

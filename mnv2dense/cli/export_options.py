@@ -14,8 +14,8 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from mnv2dense.runtimes.metadata import PRECISIONS, Precision
 from mnv2dense.runtimes.exported_model import SUFFIXES
+from mnv2dense.runtimes.metadata import PRECISIONS, Precision
 
 EXPORTERS = {module: suffix for suffix, module in SUFFIXES.items()} | {"coreml": ".mlpackage"}
 """Module of :mod:`mnv2dense.export.formats` -> suffix of its files. Core ML's run on Apple's systems alone."""

@@ -10,28 +10,28 @@ from torch import Tensor
 
 from mnv2dense.cli.shell import CONSOLE
 from mnv2dense.export.graph import ExportGraph
+from mnv2dense.export.sensitivity import SensitivityReport, sensitivity
 from mnv2dense.quantization.int8 import int8_layers
 from mnv2dense.reporting.run_folder import RunFolder
-from mnv2dense.export.sensitivity import SensitivityReport, sensitivity
 
 log = logging.getLogger(__name__)
 
 # Each layer takes a pass over all of them, and the order of the layers is clear after a few.
-_PICTURES = 8
+_IMAGES = 8
 
 
 def sensitivity_report(
-    graph: ExportGraph, pictures: Sequence[Tensor], calibration: Sequence[Tensor] | None, folder: RunFolder
+    graph: ExportGraph, images: Sequence[Tensor], calibration: Sequence[Tensor] | None, folder: RunFolder
 ) -> SensitivityReport:
     """Measure, print, and write ``sensitivity.json``.
 
     Args:
         graph: what is exported.
-        pictures: to compare on, uint8 [1, 3, H, W] each; a few are taken, spread evenly.
+        images: to compare on, uint8 [1, 3, H, W] each; a few are taken, spread evenly.
         calibration: that activations' ranges come from.
         folder: of the run.
     """
-    few = pictures[:: -(-len(pictures) // _PICTURES)]
+    few = images[:: -(-len(images) // _IMAGES)]
     layers = len(int8_layers(graph.model))
     log.info("playing int8 in each of %d layers on %d pictures", layers, len(few))
     with Progress(console=CONSOLE, transient=True) as bar:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from mnv2dense.models.checkpoint import load_model
 from mnv2dense.cli.parts import packages_of
 from mnv2dense.cli.shell import CONSOLE, run_command
 from mnv2dense.costs.complexity import complexity
 from mnv2dense.costs.table import cost_table
+from mnv2dense.models.checkpoint import load_model
 from mnv2dense.models.dense_model import build_model
 
 

@@ -11,23 +11,25 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import Progress
 
-from mnv2dense.models.checkpoint import load_model
 from mnv2dense.cli.shell import CONSOLE
 from mnv2dense.data.module import Augment, DataModule
-from mnv2dense.runtimes.exported_model import ExportedModel, is_exported
-from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.metrics.image_ranking import PictureRanking, RankedPicture
-from mnv2dense.inference.predictor import check_file_options
-from mnv2dense.reporting.facts import facts_of
-from mnv2dense.reporting.run_folder import RunFolder, is_first_process
-from mnv2dense.reporting.report import write_report
-from mnv2dense.evaluation.score import anchor_bound, draw_pictures, report, score, table
+from mnv2dense.evaluation.anchor_bound import anchor_bound
+from mnv2dense.evaluation.samples import draw_images, report
 from mnv2dense.evaluation.score import device_of as device_of_model
-from mnv2dense.types import Metric
-from mnv2dense.inference.tta import Viewing, check_segmentation, with_output_stride
+from mnv2dense.evaluation.score import score, table
+from mnv2dense.inference.predictor import check_file_options
+from mnv2dense.inference.tta import TTA, check_segmentation, with_output_stride
+from mnv2dense.metrics.image_ranking import ImageRanking, RankedImage
+from mnv2dense.models.checkpoint import load_model
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.protocols import Metric
+from mnv2dense.reporting.facts import facts_of
+from mnv2dense.reporting.report import write_report
+from mnv2dense.reporting.run_folder import RunFolder, is_first_process
+from mnv2dense.runtimes.exported_model import ExportedModel, is_exported
 
 if TYPE_CHECKING:
-    from mnv2dense.visualization.draw import Picture
+    from mnv2dense.visualization.draw import Pixels
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def model_of(config: DictConfig, test_time: Viewing | None) -> DenseModel | ExportedModel:
+def model_of(config: DictConfig, test_time: TTA | None) -> DenseModel | ExportedModel:
     """The checkpoint that a config names, on its device and at its output stride; or the exported file.
 
     Raises:
@@ -78,7 +80,7 @@ def model_of(config: DictConfig, test_time: Viewing | None) -> DenseModel | Expo
     return model if config.output_stride is None else with_output_stride(model, config.output_stride)
 
 
-def viewing_of(config: DictConfig) -> Viewing | None:
+def viewing_of(config: DictConfig) -> TTA | None:
     """How pictures shall be looked at; None where as the model was trained to.
 
     Raises:
@@ -89,7 +91,7 @@ def viewing_of(config: DictConfig) -> Viewing | None:
         return None
     if not isinstance(options, DictConfig):
         raise ValueError(f"test_time={options}: its options are set one by one, as in test_time.view=whole.")
-    return Viewing.of(plain_config(options))
+    return TTA.of(plain_config(options))
 
 
 def data_module(
@@ -124,7 +126,7 @@ def score_and_report(
     metric: Metric,
     *,
     title: str,
-    test_time: Viewing | None = None,
+    test_time: TTA | None = None,
 ) -> None:
     """Score, write what the run folder shows, print the table; the folder's path is the last line.
 
@@ -142,7 +144,7 @@ def score_and_report(
     device = device_of_model(model)
     if isinstance(model, DenseModel):
         model = model.to(memory_format=torch.channels_last)
-    ranking = PictureRanking()
+    ranking = ImageRanking()
     with Progress(console=CONSOLE, transient=True, disable=not is_first_process()) as bar:
         job = bar.add_task("scoring", total=len(datamodule.val or ()))
         scores = score(
@@ -158,7 +160,7 @@ def score_and_report(
         report(folder, model=model, datamodule=datamodule, metric=metric, scores=scores, test_time=test_time)
         facts = facts_of(folder.path, model=model, datamodule=datamodule, metric=metric, scores=scores, ranking=ranking)
         worst, best = (
-            _drawn(model, datamodule, pictures, test_time=test_time) for pictures in (ranking.worst, ranking.best)
+            _drawn(model, datamodule, images, test_time=test_time) for images in (ranking.worst, ranking.best)
         )
         write_report(folder.path, facts, worst=worst, best=best)
         CONSOLE.print(table(scores, metric.headlines, title=title))
@@ -171,15 +173,15 @@ def score_and_report(
 def _drawn(
     model: DenseModel | ExportedModel,
     datamodule: DataModule,
-    pictures: Sequence[RankedPicture],
+    images: Sequence[RankedImage],
     *,
-    test_time: Viewing | None,
-) -> Iterator[tuple[str, float, Picture]]:
+    test_time: TTA | None,
+) -> Iterator[tuple[str, float, Pixels]]:
     """Name, score and drawing of each."""
     assert datamodule.val is not None
-    for picture in pictures:
-        (drawn,) = draw_pictures(model, datamodule.val, [picture.place], test_time=test_time)
-        yield datamodule.val[picture.place].path.name, picture.score.value, drawn
+    for image in images:
+        (drawn,) = draw_images(model, datamodule.val, [image.place], test_time=test_time)
+        yield datamodule.val[image.place].path.name, image.score.value, drawn
 
 
 def refuse_a_run(folder: RunFolder, next_step: str) -> None:

@@ -15,16 +15,16 @@ from omegaconf import DictConfig, ListConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from mnv2dense.inference.prediction_writer import PICTURE_OUTPUTS, VIDEO_OUTPUTS, Annotator, Outcome
 from mnv2dense.cli.parts import model_of, plain_config, refuse_a_run, viewing_of
 from mnv2dense.cli.shell import CONSOLE, run_command
-from mnv2dense.visualization.masks import check_opacity
-from mnv2dense.inference.predictor import Predictor
-from mnv2dense.reporting.run_folder import RunFolder
 from mnv2dense.evaluation.score import device_of as device_of_model
-from mnv2dense.io.sources import CameraSource, PictureSource, Source, VideoSource, source_of
+from mnv2dense.inference.prediction_writer import IMAGE_OUTPUTS, VIDEO_OUTPUTS, Outcome, PredictionWriter
+from mnv2dense.inference.predictor import Predictor
 from mnv2dense.inference.tiles import Tiles
+from mnv2dense.io.sources import CameraSource, ImageSource, Source, VideoSource, source_of
 from mnv2dense.io.video import CAMERA_TIME_BASE, VideoReader, camera_frames
+from mnv2dense.reporting.run_folder import RunFolder
+from mnv2dense.visualization.masks import check_opacity
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +56,8 @@ def _predict(config: DictConfig) -> None:
     folder.log_to_file()
     folder.write_config(plain)
     folder.write_environment()
-    count = source.count if isinstance(source, PictureSource) else None if reader is None else reader.count
-    unit = "pictures" if isinstance(source, PictureSource) else "frames"
+    count = source.count if isinstance(source, ImageSource) else None if reader is None else reader.count
+    unit = "pictures" if isinstance(source, ImageSource) else "frames"
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -68,7 +68,7 @@ def _predict(config: DictConfig) -> None:
         transient=True,
     ) as bar:
         job = bar.add_task(unit, total=count)
-        annotator = Annotator(
+        annotator = PredictionWriter(
             predictor,
             folder.path,
             outputs=outputs,
@@ -96,10 +96,10 @@ def _predictor(config: DictConfig) -> Predictor:
 
 def _outputs(given: Any, source: Source) -> tuple[str, ...]:  # noqa: ANN401 - whatever was typed
     if given is None:
-        return PICTURE_OUTPUTS if isinstance(source, PictureSource) else VIDEO_OUTPUTS
-    if not isinstance(given, ListConfig) or not given or not set(given) <= set(PICTURE_OUTPUTS):
+        return IMAGE_OUTPUTS if isinstance(source, ImageSource) else VIDEO_OUTPUTS
+    if not isinstance(given, ListConfig) or not given or not set(given) <= set(IMAGE_OUTPUTS):
         raise ValueError(
-            f"outputs={given}: a list of some of {', '.join(PICTURE_OUTPUTS)} is needed, as in [drawn,json]."
+            f"outputs={given}: a list of some of {', '.join(IMAGE_OUTPUTS)} is needed, as in [drawn,json]."
         )
     return tuple(given)
 
@@ -113,9 +113,9 @@ def _standard_input() -> TextIO:
         return sys.stdin
 
 
-def _annotate(annotator: Annotator, source: Source, reader: VideoReader | None) -> Outcome:
-    if isinstance(source, PictureSource):
-        return annotator.pictures(source.entries, folder=source.folder)
+def _annotate(annotator: PredictionWriter, source: Source, reader: VideoReader | None) -> Outcome:
+    if isinstance(source, ImageSource):
+        return annotator.images(source.entries, folder=source.folder)
     if reader is not None:
         return annotator.video(reader, reader.path.name, time_base=reader.time_base, rate=reader.rate)
     assert isinstance(source, CameraSource)

@@ -16,9 +16,9 @@ import hydra
 from omegaconf import DictConfig
 from rich.console import Console
 
-from mnv2dense.training.nan_guard import NonFiniteLossError
 from mnv2dense.cli.config_errors import explain
 from mnv2dense.reporting.run_folder import is_first_process
+from mnv2dense.training.nan_guard import NonFiniteLossError
 
 log = logging.getLogger(__name__)
 

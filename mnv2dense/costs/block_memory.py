@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from torch import nn
 
+from mnv2dense.backbones.layout import layout
 from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
 from mnv2dense.models.fuse import convolution_of
-from mnv2dense.backbones.layout import layout
 
 
 class BlockMemory(NamedTuple):

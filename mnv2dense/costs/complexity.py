@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from mnv2dense.models.fuse import fold_batch_norms
-from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.costs.activation_memory import ActivationMemory
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.models.fuse import fold_batch_norms
 
 if TYPE_CHECKING:
     from torch.utils.flop_counter import FlopCounterMode
@@ -91,10 +91,10 @@ def _observe(model: nn.Module, size: tuple[int, int], dtype: torch.dtype) -> Com
     from torch.utils.flop_counter import FlopCounterMode  # where there is triton, this imports it
 
     known = [*model.parameters(), *model.buffers()]
-    picture = torch.zeros(
+    image = torch.zeros(
         1, 3, *size, dtype=torch.uint8 if isinstance(model, DenseModel) else dtype, device=known[0].device
     )
-    memory = ActivationMemory([*known, picture])
+    memory = ActivationMemory([*known, image])
     counter = FlopCounterMode(display=False, custom_mapping=_IN_PLACE)
     layers: list[Layer] = []
     with ExitStack() as hooks:
@@ -103,9 +103,9 @@ def _observe(model: nn.Module, size: tuple[int, int], dtype: torch.dtype) -> Com
                 hooks.callback(handle.remove)
         with torch.no_grad(), counter, memory:
             if isinstance(model, DenseModel):
-                model.decode(model(picture), size)
+                model.decode(model(image), size)
             else:
-                model(picture)
+                model(image)
     return Complexity(0, counter.get_total_flops() // 2, memory.peak, 0, tuple(layers))
 
 

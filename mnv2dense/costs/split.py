@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
 from mnv2dense.costs.block_memory import block_memory, block_of_feature
-from mnv2dense.models.fuse import fold_batch_norms
-from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.costs.split_blocks import SplitBlock, SplitStart
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.models.fuse import fold_batch_norms
 from mnv2dense.types import FeatureInfo
 
 Groups = int | Literal["auto"]

@@ -10,7 +10,8 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.types import IGNORE_INDEX, Dataset
+from mnv2dense.protocols import Dataset
+from mnv2dense.types import IGNORE_INDEX
 
 Kind = Literal["inverse_sqrt", "median_frequency", "inverse_log"]
 """How a share becomes a weight; see :func:`class_weights`."""
@@ -45,11 +46,11 @@ def class_weights(dataset: Dataset, *, kind: Kind, threads: int | None = None) -
     if kind not in _WEIGHTS:
         raise ValueError(f"class_weights={kind!r}: choose from {', '.join(get_args(Kind))}, or list one per class.")
     classes = len(dataset.class_names)
-    pixels, in_pictures = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
+    pixels, in_images = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
     with ThreadPoolExecutor(threads or _processors()) as pool:
         for counts in pool.map(lambda index: _count(dataset, index), range(len(dataset))):
             pixels += counts
-            in_pictures += np.where(counts > 0, counts.sum(), 0)
+            in_images += np.where(counts > 0, counts.sum(), 0)
     occurs = pixels > 0
     if not occurs.any():
         raise ValueError(
@@ -57,7 +58,7 @@ def class_weights(dataset: Dataset, *, kind: Kind, threads: int | None = None) -
             "look at the masks and at what data ignores, or set loss.class_weights=null."
         )
     weights = np.zeros(classes)
-    weights[occurs] = _WEIGHTS[kind]((pixels / pixels.sum())[occurs], pixels[occurs] / in_pictures[occurs])
+    weights[occurs] = _WEIGHTS[kind]((pixels / pixels.sum())[occurs], pixels[occurs] / in_images[occurs])
     return [float(weight) for weight in weights]
 
 

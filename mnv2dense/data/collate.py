@@ -91,16 +91,16 @@ def _largest(boxes: Tensor, labels: Tensor, max_boxes: int, path: Path) -> Tenso
     """Indices of the boxes to keep, [N] or fewer, in their own order; objects before regions to ignore."""
     if len(labels) <= max_boxes:
         return torch.arange(len(labels))
-    _report_crowded_picture(path, len(labels), max_boxes)
+    _report_crowded_image(path, len(labels), max_boxes)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
     areas[labels == IGNORE_LABEL] *= -1
     return areas.argsort(descending=True, stable=True)[:max_boxes].sort().values
 
 
-def _report_crowded_picture(path: Path, count: int, max_boxes: int) -> None:
-    global _crowded_picture_reported
-    if not _crowded_picture_reported:
-        _crowded_picture_reported = True
+def _report_crowded_image(path: Path, count: int, max_boxes: int) -> None:
+    global _crowded_image_reported
+    if not _crowded_image_reported:
+        _crowded_image_reported = True
         _log.warning(
             "%s has %d boxes, more than data.max_boxes=%d: the largest are kept, here and in any other such "
             "picture. Raise data.max_boxes to keep all.",
@@ -111,7 +111,7 @@ def _report_crowded_picture(path: Path, count: int, max_boxes: int) -> None:
 
 
 # Once per process: a data set of crowds would fill the log.
-_crowded_picture_reported = False
+_crowded_image_reported = False
 
 
 def _tensor(array: npt.NDArray[Any]) -> Tensor:

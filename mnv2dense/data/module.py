@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader
 from mnv2dense.data.collate import Item, collate, prepare
 from mnv2dense.data.sampler import Draw, EpochSampler, seed_of
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
-from mnv2dense.types import Batch, BoxDataset, Dataset, Sample
+from mnv2dense.protocols import BoxDataset, Dataset
+from mnv2dense.types import Batch, Sample
 
 Augment = Callable[[Sample, int], Sample]
 
@@ -204,7 +205,7 @@ class DataModule(pl.LightningDataModule):
         mode = "squash" if getattr(augment, "chooses_frame", False) else self.resize
         # Masks may be learnt from crops smaller than the pictures that are scored.
         size = getattr(augment, "size", None) or self.size
-        pictures = _Pictures(dataset, augment, size, mode, self.seed)
+        images = _Images(dataset, augment, size, mode, self.seed)
         workers = self._num_workers
         if workers is None:
             neighbours = 1 if self.trainer is None else self.trainer.num_devices
@@ -215,7 +216,7 @@ class DataModule(pl.LightningDataModule):
             warnings.filterwarnings("ignore", r".*use of fork\(\) may lead to deadlocks", DeprecationWarning)
         pin_memory = torch.cuda.is_available() if self._pin_memory is None else self._pin_memory
         return DataLoader(
-            cast("torch.utils.data.Dataset[Batch]", pictures),
+            cast("torch.utils.data.Dataset[Batch]", images),
             batch_size=self.batch_size,
             sampler=sampler,
             num_workers=workers,
@@ -231,7 +232,7 @@ class DataModule(pl.LightningDataModule):
         )
 
 
-class _Pictures(torch.utils.data.Dataset[Item]):
+class _Images(torch.utils.data.Dataset[Item]):
     """What runs in a worker: a draw of a picture -> the picture, augmented and resized."""
 
     def __init__(
@@ -244,7 +245,7 @@ class _Pictures(torch.utils.data.Dataset[Item]):
         self.seed = seed
 
     def __getitem__(self, draw: Draw) -> Item:
-        sample = self.dataset[draw.picture]
+        sample = self.dataset[draw.image]
         if self.augment is not None:
             sample = self.augment(sample, seed_of(self.seed, draw))
         return prepare(sample, self.size, self.mode)

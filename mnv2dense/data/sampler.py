@@ -18,16 +18,16 @@ class Draw(NamedTuple):
 
     Attributes:
         epoch: 0, 1, ...
-        picture: its index in the data set.
+        image: its index in the data set.
     """
 
     epoch: int
-    picture: int
+    image: int
 
 
 def seed_of(seed: int, draw: Draw) -> int:
     """The seed of one draw's random stream: independent of batch, worker and process; 0..2**32 - 1."""
-    return int(np.random.SeedSequence((seed, draw.epoch, draw.picture)).generate_state(1)[0])
+    return int(np.random.SeedSequence((seed, draw.epoch, draw.image)).generate_state(1)[0])
 
 
 @final
@@ -109,5 +109,5 @@ class EpochSampler(Sampler[Draw]):
         if self.equal_shares:
             share = np.resize(order, len(self) * self.world_size)[self.rank :: self.world_size]
         epoch_to_resume, draws_done = self._start
-        for picture in share[draws_done if self.epoch == epoch_to_resume else 0 :].tolist():
-            yield Draw(self.epoch, picture)
+        for image in share[draws_done if self.epoch == epoch_to_resume else 0 :].tolist():
+            yield Draw(self.epoch, image)

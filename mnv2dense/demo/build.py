@@ -11,27 +11,27 @@ from typing import Any, Final
 
 import numpy as np
 
-from mnv2dense.io.reading import PictureError, list_pictures, read_picture
-from mnv2dense.data.shapes.drawing import SHAPE_CLASSES, draw_picture
-from mnv2dense.runtimes.metadata import Description
-from mnv2dense.visualization.draw import class_color, mask_color, save_picture
+from mnv2dense.data.shapes.drawing import SHAPE_CLASSES, draw_image
 from mnv2dense.demo.onnxruntime_web import FILES, VERSION
+from mnv2dense.io.reading import ImageError, list_images, read_image
+from mnv2dense.runtimes.metadata import Metadata
 from mnv2dense.types import Segmentation
+from mnv2dense.visualization.draw import class_color, mask_color, save_image
 
-PAGE: Final = Path(__file__).parent / "page"
+PAGE: Final = Path(__file__).parent / "static"
 """What does not depend on the model."""
 
 MOST_SAMPLES: Final = 12
 """Sample pictures that a page shows."""
 
-# What browsers decode, of what list_pictures lists.
+# What browsers decode, of what list_images lists.
 _SAMPLE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 
 _THUMBNAIL_PIXELS = 240
 
 
 def write_page(
-    folder: Path, model: Path, description: Description, *, title: str, runtime: Path, samples: Path | None = None
+    folder: Path, model: Path, description: Metadata, *, title: str, runtime: Path, samples: Path | None = None
 ) -> Path:
     """Write the page into ``folder``, which is made; files of the same names are replaced.
 
@@ -74,7 +74,7 @@ def write_page(
     return folder
 
 
-def _colors(description: Description) -> list[list[int]]:
+def _colors(description: Metadata) -> list[list[int]]:
     """RGB of each class, as Python draws it."""
     names = description.class_names
     if description.task != "segmentation":
@@ -85,13 +85,13 @@ def _colors(description: Description) -> list[list[int]]:
 
 
 def _copy_samples(source: Path, folder: Path) -> list[dict[str, str]]:
-    found = [path for path in list_pictures(source) if path.suffix.lower() in _SAMPLE_SUFFIXES][:MOST_SAMPLES]
+    found = [path for path in list_images(source) if path.suffix.lower() in _SAMPLE_SUFFIXES][:MOST_SAMPLES]
     samples = []
     for number, path in enumerate(found, start=1):
         name = f"{number:02}{path.suffix.lower()}"
         try:
             _save_thumbnail(path, folder / f"{number:02}.thumbnail.jpg")
-        except PictureError:
+        except ImageError:
             continue  # the page has no use for it either
         shutil.copyfile(path, folder / name)
         samples.append(_sample(name, number, _spoken(path.stem)))
@@ -100,13 +100,13 @@ def _copy_samples(source: Path, folder: Path) -> list[dict[str, str]]:
     return samples
 
 
-def _drawn_samples(description: Description, folder: Path) -> list[dict[str, str]]:
+def _drawn_samples(description: Metadata, folder: Path) -> list[dict[str, str]]:
     if not set(SHAPE_CLASSES) <= set(description.class_names):
         return []
     samples = []
     for number, seed in enumerate(_SEEDS, start=1):
         name = f"{number:02}.png"
-        save_picture(draw_picture(np.random.default_rng([2026, seed]), size=320)[0], folder / name)
+        save_image(draw_image(np.random.default_rng([2026, seed]), size=320)[0], folder / name)
         _save_thumbnail(folder / name, folder / f"{number:02}.thumbnail.jpg")
         samples.append(_sample(name, number, f"Drawn shapes {number}"))
     return samples
@@ -129,6 +129,6 @@ def _spoken(stem: str) -> str:
 def _save_thumbnail(source: Path, target: Path) -> None:
     from PIL import Image
 
-    small = Image.fromarray(read_picture(source))
+    small = Image.fromarray(read_image(source))
     small.thumbnail((_THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS))
-    save_picture(np.asarray(small, np.uint8), target)
+    save_image(np.asarray(small, np.uint8), target)

@@ -6,9 +6,9 @@ import os
 import tarfile
 from pathlib import Path, PurePosixPath
 
-from mnv2dense.utils.files import atomic_write
 from mnv2dense.utils.cache import cache_folder
 from mnv2dense.utils.download import DownloadError, download, sha256_of
+from mnv2dense.utils.files import atomic_write
 
 VERSION = "1.30.0"
 """Of the npm package onnxruntime-web."""

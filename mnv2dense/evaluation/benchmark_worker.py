@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from torch import Tensor
 
-from mnv2dense.io.reading import read_picture
-from mnv2dense.runtimes.exported_model import ExportedModel, is_exported
-from mnv2dense.ops.resize import resize
-from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.inference.predictor import Predictor
+from mnv2dense.io.reading import read_image
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.ops.resize import resize
+from mnv2dense.runtimes.exported_model import ExportedModel, is_exported
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -38,19 +38,19 @@ class Loaded:
         kind: its runtime and precision, for the table.
         files: what lies on the disk; their sizes are added up.
         on_input: runs it on ``batch`` inputs that are ready.
-        on_picture: from the picture's file to results in its pixels; None where the contender is a bare network.
+        on_image: from the picture's file to results in its pixels; None where the worker is a bare network.
         largest_batch: 1 where it takes no more at a time.
     """
 
     kind: str
     files: tuple[Path, ...]
     on_input: Callable[[int], object]
-    on_picture: Callable[[], object] | None
+    on_image: Callable[[], object] | None
     largest_batch: int | None = None
 
 
 def load(name: str, picture: Path, *, threads: int) -> Loaded:
-    """Load a contender in this process.
+    """Load a worker in this process.
 
     Args:
         name: an exported file, another .tflite, ``torchvision:`` and a detector's name, or anything that
@@ -62,7 +62,7 @@ def load(name: str, picture: Path, *, threads: int) -> Loaded:
         ValueError, FileNotFoundError, ImportError: it cannot be loaded.
     """
     torch.set_num_threads(threads)
-    image = torch.from_numpy(read_picture(picture)).permute(2, 0, 1)
+    image = torch.from_numpy(read_image(picture)).permute(2, 0, 1)
     if name.startswith(TORCHVISION):
         return _torchvision(name.removeprefix(TORCHVISION), picture)
     if name.endswith(".tflite") and not Path(f"{name}.json").exists():
@@ -101,7 +101,7 @@ def _exported(file: Path, picture: Path, image: Tensor, threads: int) -> Loaded:
     )
 
 
-def _torchvision(name: str, picture: Path) -> Loaded:
+def _torchvision(name: str, image: Path) -> Loaded:
     from torchvision.models import get_model
 
     # Without weights nothing would pass its threshold, and nothing would be left for its NMS to do.
@@ -112,14 +112,14 @@ def _torchvision(name: str, picture: Path) -> Loaded:
             return model([inputs] * batch)
 
     def read() -> Tensor:
-        return torch.from_numpy(read_picture(picture)).permute(2, 0, 1).float().div(255)
+        return torch.from_numpy(read_image(image)).permute(2, 0, 1).float().div(255)
 
-    def on_picture() -> object:
+    def on_image() -> object:
         with torch.inference_mode():
             return model([read()])
 
     inputs = read()
-    return Loaded("torch, fp32", (), on_input, on_picture)
+    return Loaded("torch, fp32", (), on_input, on_image)
 
 
 def _plain_tflite(file: Path, image: Tensor, threads: int) -> Loaded:
@@ -144,12 +144,12 @@ def _plain_tflite(file: Path, image: Tensor, threads: int) -> Loaded:
 
 
 @final
-class Contender:
+class BenchmarkWorker:
     """A model in a child process, so that its memory is its own; times are taken there.
 
     Args:
         name: see :func:`load`.
-        picture: what it sees.
+        image: what it sees.
         threads: of its runtime.
 
     Attributes:
@@ -161,17 +161,17 @@ class Contender:
         ValueError: it could not be loaded; the message says why.
     """
 
-    def __init__(self, name: str, picture: Path, *, threads: int) -> None:
+    def __init__(self, name: str, image: Path, *, threads: int) -> None:
         self.name = name
         context = multiprocessing.get_context("spawn")  # a fork of a process that ran OpenMP may hang
         self._pipe, theirs = context.Pipe()
         with _thread_limit(threads):
             self._process: SpawnProcess = context.Process(
-                target=_serve, args=(theirs, name, picture, threads), daemon=True
+                target=_serve, args=(theirs, name, image, threads), daemon=True
             )
             self._process.start()
         theirs.close()
-        self.kind, self.megabytes, self.has_pictures, self._largest_batch = self._answer()
+        self.kind, self.megabytes, self.has_images, self._largest_batch = self._answer()
 
     def milliseconds(self, runs: int, *, batch: int = 1) -> list[float]:
         """Of each run on inputs that are ready."""
@@ -180,8 +180,8 @@ class Contender:
         return [time * batch / step for time in times]
 
     def milliseconds_from_file(self, runs: int) -> list[float]:
-        """Of each run from the picture's file to results; empty where the contender is a bare network."""
-        return self._ask(("picture", runs, 1)) if self.has_pictures else []
+        """Of each run from the picture's file to results; empty where the worker is a bare network."""
+        return self._ask(("picture", runs, 1)) if self.has_images else []
 
     def peak_megabytes(self) -> float:
         """What the process has taken at most since it began to load the model; its runtime's libraries count."""
@@ -224,18 +224,18 @@ def _thread_limit(threads: int) -> Iterator[None]:
             os.environ["OMP_NUM_THREADS"] = before
 
 
-def _serve(pipe: Connection, name: str, picture: Path, threads: int) -> None:
+def _serve(pipe: Connection, name: str, image: Path, threads: int) -> None:
     """The child's life: load, then answer until the pipe closes."""
     before = _resident_megabytes()
     try:
-        loaded = load(name, picture, threads=threads)
+        loaded = load(name, image, threads=threads)
         for _ in range(2):  # the first runs lay out memory and choose kernels
             loaded.on_input(1)
     except Exception as error:  # whatever it is, the parent must hear of it
         pipe.send(ValueError(f"{type(error).__name__}: {error}" if not str(error) else str(error)))
         return
     megabytes = sum(file.stat().st_size for file in loaded.files) / 1e6 if loaded.files else None
-    pipe.send((loaded.kind, megabytes, loaded.on_picture is not None, loaded.largest_batch))
+    pipe.send((loaded.kind, megabytes, loaded.on_image is not None, loaded.largest_batch))
     while True:
         try:
             question, runs, batch = pipe.recv()
@@ -245,8 +245,8 @@ def _serve(pipe: Connection, name: str, picture: Path, threads: int) -> None:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
             pipe.send(max(0.0, peak - before))
         elif question == "picture":
-            assert loaded.on_picture is not None
-            pipe.send([_timed(loaded.on_picture) for _ in range(runs)])
+            assert loaded.on_image is not None
+            pipe.send([_timed(loaded.on_image) for _ in range(runs)])
         else:
             pipe.send([_timed(partial(loaded.on_input, batch)) for _ in range(runs)])
 

@@ -10,44 +10,44 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mnv2dense.io.reading import list_pictures, read_picture
-from mnv2dense.data.shapes.drawing import draw_picture
+from mnv2dense.data.shapes.drawing import draw_image
+from mnv2dense.io.reading import list_images, read_image
 from mnv2dense.ops.resize import ResizeMode, resize
-from mnv2dense.types import Dataset
+from mnv2dense.protocols import Dataset
 
-Picture = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8]
 """RGB, [H, W, 3]."""
 
 
-def pictures_of_dataset(dataset: Dataset, count: int) -> Iterator[Picture]:
+def images_of_dataset(dataset: Dataset, count: int) -> Iterator[Pixels]:
     """``count`` pictures evenly spread over a data set, or all of a smaller one."""
     for index in _spread(len(dataset), count):
         yield dataset[index].image
 
 
-def pictures_of_folder(folder: str | Path, count: int) -> Iterator[Picture]:
+def images_of_folder(folder: str | Path, count: int) -> Iterator[Pixels]:
     """``count`` pictures evenly spread over a folder by name, or all of a smaller one; its subfolders count too.
 
     Raises:
         OSError: no such folder.
         ValueError: it holds no pictures, or a broken one.
     """
-    paths = list_pictures(folder, recursive=True)
+    paths = list_images(folder, recursive=True)
     if not paths:
         raise ValueError(f"{folder}: the folder holds no pictures.")
     for index in _spread(len(paths), count):
-        yield read_picture(paths[index])
+        yield read_image(paths[index])
 
 
-def drawn_pictures(count: int, *, seed: int = 0) -> Iterator[Picture]:
+def drawn_images(count: int, *, seed: int = 0) -> Iterator[Pixels]:
     """Pictures of coloured shapes, for want of real ones: enough to compare numbers, not to judge a model by."""
     for number in range(count):
-        yield draw_picture(np.random.default_rng([seed, number]), size=240)[0]
+        yield draw_image(np.random.default_rng([seed, number]), size=240)[0]
 
 
-def model_inputs(pictures: Iterable[Picture], size: tuple[int, int], mode: ResizeMode) -> list[Tensor]:
+def model_inputs(images: Iterable[Pixels], size: tuple[int, int], mode: ResizeMode) -> list[Tensor]:
     """Each picture as a model gets it: uint8 [1, 3, H, W] of ``size`` (height, width), resized as in training."""
-    return [resize(torch.from_numpy(picture).permute(2, 0, 1), size, mode)[0][None] for picture in pictures]
+    return [resize(torch.from_numpy(image).permute(2, 0, 1), size, mode)[0][None] for image in images]
 
 
 def _spread(length: int, count: int) -> list[int]:

@@ -12,11 +12,11 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.ops.boxes import fixed_shape_nms
-from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Description, Outputs, Precision
-from mnv2dense.models.fuse import fold_batch_norms
 from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.models.fuse import fold_batch_norms
+from mnv2dense.ops.boxes import fixed_shape_nms
 from mnv2dense.ops.postprocess import BoxSelection, PixelSelection, Selection
+from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Metadata, Outputs, Precision
 
 _PLAIN: dict[str, Outputs] = {"detection": "boxes", "segmentation": "logits", "classification": "scores"}
 _DECIDED: dict[str, Outputs] = {"detection": "selected_boxes", "segmentation": "labels"}
@@ -78,10 +78,10 @@ class ExportGraph(nn.Module):
         """Of what :meth:`forward` returns."""
         return OUTPUT_TENSORS[self.outputs]
 
-    def describe(self, precision: Precision, *, license: str = "unknown") -> Description:
+    def describe(self, precision: Precision, *, license: str = "unknown") -> Metadata:
         """What the file shall say of itself."""
         model = self.model
-        return Description(
+        return Metadata(
             task=model.task,
             outputs=self.outputs,
             precision=precision,

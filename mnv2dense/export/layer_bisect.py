@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
-from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Description, Outputs, Precision
-from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.runtimes.exported_model import ExportedModel
+from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Metadata, Outputs, Precision
 
 LAYER_TOLERANCE: dict[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2, "int8": 0.2}
 """Error of a layer's output that is no more than its precision's: root mean square, as a share of the values' own."""
@@ -70,7 +70,7 @@ class CutGraph(nn.Module):
             handle.remove()
         return (found[0].float(),)  # an exporter may have halved its copy
 
-    def describe(self, precision: Precision, *, license: str = "unknown") -> Description:
+    def describe(self, precision: Precision, *, license: str = "unknown") -> Metadata:
         """As the whole graph's file says it, but for what comes out."""
         return replace(self._description, outputs=self.outputs, precision=precision, license=license)
 
@@ -87,7 +87,7 @@ class Layer(NamedTuple):
     needs: frozenset[str]
 
 
-def layers(model: DenseModel, picture: Tensor) -> dict[str, Layer]:
+def layers(model: DenseModel, image: Tensor) -> dict[str, Layer]:
     """The layers of a model by name, in the order in which they finish.
 
     Of modules that hand on the same tensor, such as a convolution and the block that ends with it, the outermost is
@@ -95,12 +95,12 @@ def layers(model: DenseModel, picture: Tensor) -> dict[str, Layer]:
 
     Args:
         model: in eval mode.
-        picture: uint8 [1, 3, H, W].
+        image: uint8 [1, 3, H, W].
     """
     # What autograd would go back through is what a layer is computed from.
     with torch.enable_grad():
         handle = model.normalize.register_forward_hook(lambda *call: call[2].requires_grad_().clone())
-        finished = _finished(model, picture)
+        finished = _finished(model, image)
         handle.remove()
     outermost = {id(output): name for name, output in finished}
     outputs = {name: output for name, output in finished if outermost[id(output)] == name}
@@ -117,7 +117,7 @@ def layers(model: DenseModel, picture: Tensor) -> dict[str, Layer]:
 def first_divergence(
     graph: ExportGraph,
     export: Callable[[CutGraph, Path], Path],
-    pictures: Sequence[Tensor],
+    images: Sequence[Tensor],
     folder: Path,
     *,
     suffix: str,
@@ -131,19 +131,19 @@ def first_divergence(
     Args:
         graph: what was exported.
         export: writes a graph to a path, as the file in question was written.
-        pictures: uint8 [1, 3, H, W] each; a few are enough.
+        images: uint8 [1, 3, H, W] each; a few are enough.
         folder: to write files into; exists.
         suffix: of the files.
         tolerance: largest error, see :data:`LAYER_TOLERANCE`.
         threads: of the runtime.
     """
-    found = layers(graph.model, pictures[0])
+    found = layers(graph.model, images[0])
     order = list(found)
 
     def error_of(name: str) -> float:
         cut = CutGraph(graph, name, found[name].outputs).eval()
         path = export(cut, folder / f"layer{order.index(name)}{suffix}")
-        return _error(cut, ExportedModel(path, threads=threads), pictures)
+        return _error(cut, ExportedModel(path, threads=threads), images)
 
     agreeing: set[str] = set()
     last = 0.0
@@ -177,7 +177,7 @@ def _history(output: Tensor) -> set[Node]:
     return seen
 
 
-def _finished(model: DenseModel, picture: Tensor) -> list[tuple[str, Tensor]]:
+def _finished(model: DenseModel, image: Tensor) -> list[tuple[str, Tensor]]:
     """Modules of the backbone and the head with their outputs, as they finish; the normalisation too."""
     finished: list[tuple[str, Tensor]] = []
 
@@ -194,7 +194,7 @@ def _finished(model: DenseModel, picture: Tensor) -> list[tuple[str, Tensor]]:
         if name == "normalize" or ("." in name and any(True for _ in module.parameters()))
     ]
     try:
-        model(picture)
+        model(image)
     finally:
         for handle in handles:
             handle.remove()
@@ -202,11 +202,11 @@ def _finished(model: DenseModel, picture: Tensor) -> list[tuple[str, Tensor]]:
 
 
 @torch.no_grad()
-def _error(cut: CutGraph, exported: ExportedModel, pictures: Sequence[Tensor]) -> float:
+def _error(cut: CutGraph, exported: ExportedModel, images: Sequence[Tensor]) -> float:
     """Root mean square of the difference over that of the values; infinite for values that are no numbers."""
     apart = own = 0.0
-    for picture in pictures:
-        ours, theirs = cut(picture)[0].double(), exported.run(picture)[0].double()
+    for image in images:
+        ours, theirs = cut(image)[0].double(), exported.run(image)[0].double()
         apart += float((ours - theirs).square().sum())
         own += float(ours.square().sum())
     share = (apart / own) ** 0.5 if own > 0 else apart**0.5

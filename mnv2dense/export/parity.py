@@ -10,11 +10,11 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from mnv2dense.ops.boxes import pairwise_iou
-from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Outputs, Precision
-from mnv2dense.runtimes.exported_model import ExportedModel, results_of
 from mnv2dense.export.graph import ExportGraph
+from mnv2dense.ops.boxes import pairwise_iou
 from mnv2dense.ops.resize import Fit, infos
+from mnv2dense.runtimes.exported_model import ExportedModel, results_of
+from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Outputs, Precision
 from mnv2dense.types import Classification, Detections, Segmentation
 
 SHOWN_SCORE = 0.3
@@ -105,7 +105,7 @@ class Parity:
 
     Attributes:
         task: of the model.
-        pictures: how many were compared.
+        images: how many were compared.
         differences: of each output tensor of numbers; of boxes selected inside the file, between those that answer
             each other.
         agreement: share of equal answers, 0..1; None where there is nothing to count, as with a detector that finds
@@ -116,7 +116,7 @@ class Parity:
     """
 
     task: str
-    pictures: int
+    images: int
     differences: tuple[Difference, ...]
     agreement: float | None
     counted: int
@@ -142,7 +142,7 @@ class Parity:
         if self.agreement is not None and self.agreement < tolerance.agreement:
             found.append(
                 f"{self.agreement:.1%} of {COUNTED[self.task]} agree, needed are {tolerance.agreement:.1%} "
-                f"({self.pictures} pictures)"
+                f"({self.images} pictures)"
             )
         least = min(_LEAST_UNCOMMON, tolerance.agreement)
         if self.uncommon_agreement is not None and self.uncommon_agreement < least:
@@ -158,29 +158,29 @@ class Parity:
 
 
 @torch.no_grad()
-def compare(graph: ExportGraph, exported: ExportedModel, pictures: Sequence[Tensor]) -> Parity:
+def compare(graph: ExportGraph, exported: ExportedModel, images: Sequence[Tensor]) -> Parity:
     """Run the graph that was exported and the file on the same pictures.
 
     Args:
         graph: what the file was made of; runs as it is, in float32.
         exported: the file.
-        pictures: uint8 [1, 3, H, W] each, resized to the input already.
+        images: uint8 [1, 3, H, W] each, resized to the input already.
 
     Raises:
         ValueError: no pictures.
     """
-    if not pictures:
+    if not images:
         raise ValueError("there are no pictures to compare the file and its model on.")
     form, task = exported.description.outputs, exported.task
     selection = exported.description.make_selection()
     spans = {name: _Span(name) for name in _numbers(form)}
     agreed = counted = 0
     classes = _Classes(len(exported.class_names))
-    for picture in pictures:
-        size = (picture.shape[-2], picture.shape[-1])
+    for image in images:
+        size = (image.shape[-2], image.shape[-1])
         # The picture is its own original, so that the way back changes nothing.
         back = infos([0], [size], [Fit(1.0, 1.0, 0.0, 0.0)])
-        ours, theirs = list(graph(picture)), exported.run(picture)
+        ours, theirs = list(graph(image)), exported.run(image)
         (expected,) = results_of(graph.outputs, ours, selection, back, size)
         (answer,) = results_of(form, theirs, selection, back, size)
         if form == "selected_boxes":
@@ -201,7 +201,7 @@ def compare(graph: ExportGraph, exported: ExportedModel, pictures: Sequence[Tens
         agreed, counted = agreed + equal, counted + of
     return Parity(
         task=task,
-        pictures=len(pictures),
+        images=len(images),
         differences=tuple(span.difference() for span in spans.values() if span.seen),
         agreement=agreed / counted if counted else None,
         counted=counted,

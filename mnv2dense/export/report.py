@@ -9,8 +9,8 @@ from typing import Any, final
 
 from rich.table import Table
 
-from mnv2dense.runtimes.metadata import Description
 from mnv2dense.export.parity import COUNTED, Parity, Tolerance
+from mnv2dense.runtimes.metadata import Metadata
 
 
 @final
@@ -25,7 +25,7 @@ class ExportReport:
         megabytes: of all its files, in millions of bytes.
         model_megabytes: of the model's weights as float32.
         tolerance: that it is held to.
-        pictures_from: where the compared pictures come from, in words.
+        images_from: where the compared pictures come from, in words.
         parity: what the comparison found; None where the file cannot be run here.
         torch_ms: median time of the model in torch for one picture, milliseconds.
         file_ms: that of the file in its runtime.
@@ -38,11 +38,11 @@ class ExportReport:
 
     exporter: str
     file: Path
-    description: Description
+    description: Metadata
     megabytes: float
     model_megabytes: float
     tolerance: Tolerance
-    pictures_from: str
+    images_from: str
     parity: Parity | None = None
     torch_ms: float | None = None
     file_ms: float | None = None
@@ -95,7 +95,7 @@ class ExportReport:
             made.add_row(f"{difference.name}: largest difference", "", f"{difference.largest:.2g}", "")
             made.add_row(f"{difference.name}: share of their range", "", f"{difference.relative:.2g}", allowed)
         share = "-" if parity.agreement is None else f"{parity.agreement:.1%}"
-        agreeing = f"{COUNTED[parity.task]} that agree, {parity.pictures} pictures"
+        agreeing = f"{COUNTED[parity.task]} that agree, {parity.images} pictures"
         made.add_row(agreeing, "", share, f">= {self.tolerance.agreement:.1%}")
 
 

@@ -60,14 +60,14 @@ class SensitivityReport:
 
     Attributes:
         task: of the model.
-        pictures: how many it was measured on.
+        images: how many it was measured on.
         layers: each alone in int8, the worst first.
         together: all in int8.
         kept: (n, loss with the n worst kept in float).
     """
 
     task: str
-    pictures: int
+    images: int
     layers: tuple[LayerLoss, ...]
     together: Loss
     kept: tuple[tuple[int, Loss], ...]
@@ -80,7 +80,7 @@ class SensitivityReport:
         """Every number, as json takes it; infinite ones are None."""
         return {
             "task": self.task,
-            "pictures": self.pictures,
+            "images": self.images,
             "together": _plain(self.together),
             "kept": [{"layers": count, **_plain(loss)} for count, loss in self.kept],
             "layers": [_plain(layer) for layer in self.layers],
@@ -88,7 +88,7 @@ class SensitivityReport:
 
     def table(self, count: int = 12) -> Table:
         """The ``count`` worst layers, and what keeping them in float brings."""
-        title = f"int8 layer by layer, simulated on {self.pictures} pictures"
+        title = f"int8 layer by layer, simulated on {self.images} pictures"
         made = Table(title=title, title_justify="left", box=box.SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
         made.add_column("in int8", no_wrap=True)
         for heading in ("SQNR, dB", f"{_COUNTED[self.task]} agree", "range of its input"):
@@ -105,7 +105,7 @@ class SensitivityReport:
 @torch.no_grad()
 def sensitivity(
     graph: ExportGraph,
-    pictures: Sequence[Tensor],
+    images: Sequence[Tensor],
     *,
     calibration: Sequence[Tensor] | None = None,
     advance: Callable[[], object] = lambda: None,
@@ -116,22 +116,22 @@ def sensitivity(
 
     Args:
         graph: what is to be exported; is as it was afterwards.
-        pictures: uint8 [1, 3, H, W] each.
-        calibration: pictures that activations' ranges are taken from; None takes ``pictures``.
+        images: uint8 [1, 3, H, W] each.
+        calibration: pictures that activations' ranges are taken from; None takes ``images``.
         advance: called after each layer.
 
     Raises:
         ValueError: no pictures.
     """
-    if not pictures:
+    if not images:
         raise ValueError("sensitivity needs pictures to measure on: give some like those that the model will see.")
     model = graph.model
-    ranges = input_ranges(model, model, pictures if calibration is None else calibration)
-    exact = [_answer(graph, picture) for picture in pictures]
+    ranges = input_ranges(model, model, images if calibration is None else calibration)
+    exact = [_answer(graph, image) for image in images]
 
     def loss_of(layers: Sequence[str]) -> Loss:
         with simulated_int8(model, ranges, layers):
-            return _loss(exact, [_answer(graph, picture) for picture in pictures])
+            return _loss(exact, [_answer(graph, image) for image in images])
 
     found = []
     for name, bounds in ranges.items():
@@ -142,7 +142,7 @@ def sensitivity(
     names = [layer.name for layer in found]
     return SensitivityReport(
         task=model.task,
-        pictures=len(pictures),
+        images=len(images),
         layers=tuple(found),
         together=loss_of(names),
         kept=tuple((count, loss_of(names[count:])) for count in _KEPT if count < len(names)),
@@ -157,9 +157,9 @@ class _Answer:
     classes: Tensor
 
 
-def _answer(graph: ExportGraph, picture: Tensor) -> _Answer:
-    raw = graph.model(picture)
-    decoded = graph.model.decode(raw, (picture.shape[-2], picture.shape[-1]))
+def _answer(graph: ExportGraph, image: Tensor) -> _Answer:
+    raw = graph.model(image)
+    decoded = graph.model.decode(raw, (image.shape[-2], image.shape[-1]))
     tensors = (raw.deltas, raw.logits) if isinstance(raw, BoxPredictions) else (raw,)
     if isinstance(decoded, ScoredBoxes):
         best, classes = decoded.scores.max(dim=-1)

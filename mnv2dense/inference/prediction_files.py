@@ -11,9 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TextIO, final
 
-from mnv2dense.utils.files import atomic_write
-from mnv2dense.inference.results import PictureDetections
+from mnv2dense.inference.results import ImageDetections
 from mnv2dense.types import Classification, Detections, Segmentation
+from mnv2dense.utils.files import atomic_write
 
 Result = Detections | Classification | Segmentation
 Row = dict[str, Any]
@@ -77,8 +77,8 @@ class PredictionFiles:
             found: in its pixels.
         """
         if self._images is not None:
-            self._images.add(image | _of_picture(found))
-        if self._annotations is not None and isinstance(found, PictureDetections):
+            self._images.add(image | _of_image(found))
+        if self._annotations is not None and isinstance(found, ImageDetections):
             for entry in found.to_coco(image["id"]):
                 width, height = entry["bbox"][2:]
                 whole = {"id": self._annotations.count + 1, **entry, "area": round(width * height, 2), "iscrowd": 0}
@@ -138,7 +138,7 @@ def _open_table(path: Path) -> TextIO:
     return path.open("w", encoding="utf-8", errors=_UNSPEAKABLE, newline="")
 
 
-def _of_picture(found: Result) -> Row:
+def _of_image(found: Result) -> Row:
     """What the json says of a picture itself; boxes have a place of their own."""
     if isinstance(found, Classification):
         best = found.top(_LISTED_CLASSES)

@@ -10,22 +10,22 @@ from fractions import Fraction
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
-from mnv2dense.visualization.draw import save_picture
-from mnv2dense.visualization.masks import MASK_OPACITY, save_labels
-from mnv2dense.visualization.results import draw_result
-from mnv2dense.io.inputs import is_address, pixels_of
 from mnv2dense.inference.prediction_files import PredictionFiles
 from mnv2dense.inference.predictor import BATCH_SIZE, Predictor
+from mnv2dense.io.inputs import is_address, pixels_of
+from mnv2dense.io.video import Frame, VideoError, VideoWriter
+from mnv2dense.types import Segmentation
 from mnv2dense.utils.prefetch import WriteBehind, read_ahead
 from mnv2dense.utils.signals import OneInterrupt
-from mnv2dense.types import Segmentation
-from mnv2dense.io.video import Frame, VideoError, VideoWriter
+from mnv2dense.visualization.draw import save_image
+from mnv2dense.visualization.masks import MASK_OPACITY, save_labels
+from mnv2dense.visualization.results import draw_result
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-PICTURE_OUTPUTS = ("drawn", "labels", "json", "csv")
+IMAGE_OUTPUTS = ("drawn", "labels", "json", "csv")
 """What can be written; all of it of pictures, unless asked otherwise."""
 VIDEO_OUTPUTS = ("drawn", "json", "csv")
 """Of a video: a label picture for each of thousands of frames has to be asked for."""
@@ -48,7 +48,7 @@ class Outcome:
 
 
 @final
-class Annotator:
+class PredictionWriter:
     """Runs a predictor over pictures or frames, and writes what it finds into a folder.
 
     Reading, the model, and drawing with writing run at the same time; a few pictures at once are in memory, however
@@ -71,7 +71,7 @@ class Annotator:
         predictor: Predictor,
         folder: Path,
         *,
-        outputs: Sequence[str] = PICTURE_OUTPUTS,
+        outputs: Sequence[str] = IMAGE_OUTPUTS,
         opacity: float = MASK_OPACITY,
         legend: bool = True,
         batch_size: int = BATCH_SIZE,
@@ -84,7 +84,7 @@ class Annotator:
         self._batch_size = batch_size
         self._advance = advance
 
-    def pictures(self, entries: Iterable[str | Path], *, folder: Path | None = None) -> Outcome:
+    def images(self, entries: Iterable[str | Path], *, folder: Path | None = None) -> Outcome:
         """Draw each picture as ``<name>.jpg``, its labels as ``labels/<name>.png``.
 
         A second picture of the same name becomes ``<name>_2``. Those that cannot be read are told in the outcome, and
@@ -110,7 +110,7 @@ class Annotator:
                 yield _Item(pixels, names.free(_stem(entry)), {"file_name": name})
 
         def draw(item: _Item, drawn: npt.NDArray[np.uint8]) -> None:
-            save_picture(drawn, self._folder / f"{item.stem}.jpg")
+            save_image(drawn, self._folder / f"{item.stem}.jpg")
 
         self._run(read(), draw, outcome)
         return outcome

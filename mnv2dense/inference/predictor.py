@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast, final
 import torch
 from torch import Tensor
 
-from mnv2dense.models.checkpoint import load_model
-from mnv2dense.runtimes.exported_model import ExportedModel, is_exported, one_torch_thread
-from mnv2dense.models.fuse import fold_batch_norms
-from mnv2dense.ops.resize import Fit, infos, resize
-from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.io.inputs import fetched, is_picture, pixels_of
-from mnv2dense.inference.results import with_picture
-from mnv2dense.ops.postprocess import BoxSelection
+from mnv2dense.inference.results import with_image
 from mnv2dense.inference.tiles import Tiles, detect_in_tiles
+from mnv2dense.inference.tta import HIGHEST_SCALE, LOWEST_SCALE, TTA, check_segmentation, segment
+from mnv2dense.io.inputs import fetched, is_image, pixels_of
+from mnv2dense.models.checkpoint import load_model
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.models.fuse import fold_batch_norms
+from mnv2dense.ops.postprocess import BoxSelection
+from mnv2dense.ops.resize import Fit, infos, resize
+from mnv2dense.runtimes.exported_model import ExportedModel, is_exported, one_torch_thread
 from mnv2dense.types import Detections, Infos
-from mnv2dense.inference.tta import HIGHEST_SCALE, LOWEST_SCALE, Viewing, check_segmentation, segment
 
 if TYPE_CHECKING:
-    from mnv2dense.io.inputs import Picture
+    from mnv2dense.io.inputs import ImageInput
 
 BATCH_SIZE = 8
 """Pictures that run together unless asked otherwise."""
@@ -63,7 +63,7 @@ class Predictor:
         *,
         threshold: float | None = None,
         device: torch.device | str = "auto",
-        test_time: Viewing | None = None,
+        test_time: TTA | None = None,
         threads: int | None = None,
         tiles: Tiles | None = None,
     ) -> None:
@@ -98,43 +98,43 @@ class Predictor:
         self.test_time = test_time
         self.tiles = tiles
 
-    def __call__(self, pictures: Picture | Iterable[Picture], *, batch_size: int = BATCH_SIZE) -> Any:  # noqa: ANN401 - the head's result type
+    def __call__(self, images: ImageInput | Iterable[ImageInput], *, batch_size: int = BATCH_SIZE) -> Any:  # noqa: ANN401 - the head's result type
         """Results of one picture, of a list of them, or of whatever gives one after the other.
 
         Args:
-            pictures: a path or http(s) address, a file's bytes, a PIL image of any mode (turned upright by its EXIF
+            images: a path or http(s) address, a file's bytes, a PIL image of any mode (turned upright by its EXIF
                 data, as a file is), uint8 RGB [H, W, 3] as an array, or uint8 RGB [3, H, W] as a tensor; a list or
                 tuple of these; or a generator or other iterable of these.
             batch_size: pictures that run together.
 
         Returns:
-            Of one picture its result: :class:`mnv2dense.inference.results.PictureDetections` for a detector,
-            ``PictureClassification`` for a classifier, ``PictureSegmentation`` for masks. Of a list a list, as
+            Of one picture its result: :class:`mnv2dense.inference.results.ImageDetections` for a detector,
+            ``ImageClassification`` for a classifier, ``ImageSegmentation`` for masks. Of a list a list, as
             :meth:`many` gives it; of anything else an iterator, as :meth:`stream` does.
 
         Raises:
             ValueError: not a picture, or a shape or type other than those above.
             OSError: no such file, or an address that cannot be fetched.
         """
-        if is_picture(pictures) or not isinstance(pictures, Iterable):
-            return self.many([pictures])[0]  # type: ignore[list-item]
-        several = cast("Iterable[Picture]", pictures)
+        if is_image(images) or not isinstance(images, Iterable):
+            return self.many([images])[0]  # type: ignore[list-item]
+        several = cast("Iterable[ImageInput]", images)
         if isinstance(several, list | tuple):
             return self.many(several, batch_size=batch_size)
         return self.stream(several, batch_size=batch_size)
 
-    def many(self, pictures: Iterable[Picture], *, batch_size: int = BATCH_SIZE) -> list[Any]:
+    def many(self, images: Iterable[ImageInput], *, batch_size: int = BATCH_SIZE) -> list[Any]:
         """Results of several pictures, in their order, run in batches; with ``test_time`` one by one."""
-        return list(self.stream(pictures, batch_size=batch_size))
+        return list(self.stream(images, batch_size=batch_size))
 
-    def stream(self, pictures: Iterable[Picture], *, batch_size: int = BATCH_SIZE) -> Iterator[Any]:
+    def stream(self, images: Iterable[ImageInput], *, batch_size: int = BATCH_SIZE) -> Iterator[Any]:
         """Results one after the other, in order, of pictures that are taken a batch at a time.
 
         Memory stays as it is however many there are, as nothing is kept but the batch. A picture that cannot be read
         raises when its turn comes, after the results of those before it.
 
         Args:
-            pictures: of :meth:`__call__`'s kinds; a generator is not asked for more than the next batch.
+            images: of :meth:`__call__`'s kinds; a generator is not asked for more than the next batch.
             batch_size: 1 answers a camera soonest.
 
         Raises:
@@ -142,15 +142,15 @@ class Predictor:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: at least 1.")
-        return self._stream(iter(pictures), batch_size)
+        return self._stream(iter(images), batch_size)
 
-    def _stream(self, pictures: Iterator[Picture], batch_size: int) -> Iterator[Any]:
+    def _stream(self, images: Iterator[ImageInput], batch_size: int) -> Iterator[Any]:
         problem: Exception | None = None
         while problem is None:
             batch: list[_Prepared] = []
             try:
                 while len(batch) < batch_size:
-                    batch.append(self._prepare(next(pictures)))
+                    batch.append(self._prepare(next(images)))
             except Exception as error:  # StopIteration, or what the next picture has wrong with it
                 problem = error
             if batch:
@@ -158,7 +158,7 @@ class Predictor:
         if not isinstance(problem, StopIteration):
             raise problem
 
-    def _prepare(self, picture: Picture) -> _Prepared:
+    def _prepare(self, picture: ImageInput) -> _Prepared:
         given = fetched(picture)
         name = picture if isinstance(picture, str | Path) else "picture"
         image = torch.from_numpy(pixels_of(given, name=name)).permute(2, 0, 1)
@@ -171,16 +171,16 @@ class Predictor:
 
     def _run(self, batch: list[_Prepared]) -> list[Any]:
         if self.test_time is not None and isinstance(self.model, DenseModel):
-            results: list[Any] = [segment(self.model, picture.image, self.test_time) for picture in batch]
+            results: list[Any] = [segment(self.model, image.image, self.test_time) for image in batch]
         elif self.tiles is not None:
-            results = [self._in_tiles(picture.image, self.tiles) for picture in batch]
+            results = [self._in_tiles(image.image, self.tiles) for image in batch]
         else:
-            fits = [picture.fit for picture in batch if picture.fit is not None]
-            results = self._predict([picture.image for picture in batch], [picture.size for picture in batch], fits)
+            fits = [image.fit for image in batch if image.fit is not None]
+            results = self._predict([image.image for image in batch], [image.size for image in batch], fits)
         if self.threshold is not None:
             results = [result.above(self.threshold) for result in results]
         ids = self.model.category_ids
-        return [with_picture(found, one.given, one.size, ids) for found, one in zip(results, batch, strict=True)]
+        return [with_image(found, one.given, one.size, ids) for found, one in zip(results, batch, strict=True)]
 
     def _predict(self, images: list[Tensor], sizes: list[tuple[int, int]], fits: list[Fit]) -> list[Any]:
         back = infos(range(len(images)), sizes, fits)
@@ -208,13 +208,13 @@ class Predictor:
 class _Prepared(NamedTuple):
     """A picture that waits for its batch: as it was given, and as the model takes it, or looks at it itself."""
 
-    given: Picture
+    given: ImageInput
     size: tuple[int, int]
     image: Tensor
     fit: Fit | None
 
 
-def _windows(tiles: Tiles, model: DenseModel, test_time: Viewing | None) -> Viewing:
+def _windows(tiles: Tiles, model: DenseModel, test_time: TTA | None) -> TTA:
     """The way of looking at pictures that is the same for masks: windows of the model's size on the resized picture."""
     if test_time is not None:
         raise ValueError("tiles and test_time are two ways to look at a picture: give one; test_time has windows too.")
@@ -222,11 +222,11 @@ def _windows(tiles: Tiles, model: DenseModel, test_time: Viewing | None) -> View
     if not LOWEST_SCALE <= scale <= HIGHEST_SCALE:
         least, most = math.ceil(model.size[0] / HIGHEST_SCALE), int(model.size[0] / LOWEST_SCALE)
         raise ValueError(f"tile={tiles.size}: {least} to {most} pixels suit a model of {model.size[0]}.")
-    return Viewing(view="windows", scales=(scale,), overlap=tiles.overlap)
+    return TTA(view="windows", scales=(scale,), overlap=tiles.overlap)
 
 
 def check_file_options(
-    *, device: torch.device | str = "cpu", test_time: Viewing | None = None, output_stride: int | None = None
+    *, device: torch.device | str = "cpu", test_time: TTA | None = None, output_stride: int | None = None
 ) -> None:
     """Refuse what an exported file cannot do any more.
 

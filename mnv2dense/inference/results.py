@@ -16,21 +16,21 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 import torch
 
-from mnv2dense.visualization.draw import save_picture
-from mnv2dense.visualization.masks import MASK_OPACITY, save_labels
-from mnv2dense.visualization.results import draw_result
 from mnv2dense.io.inputs import pixels_of
 from mnv2dense.types import Classification, Detections, Segmentation
+from mnv2dense.visualization.draw import save_image
+from mnv2dense.visualization.masks import MASK_OPACITY, save_labels
+from mnv2dense.visualization.results import draw_result
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL import Image
 
-    from mnv2dense.io.inputs import Picture
+    from mnv2dense.io.inputs import ImageInput
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureResult:
+class ImageResult:
     """What results of all tasks can do with their picture.
 
     Attributes:
@@ -39,12 +39,12 @@ class PictureResult:
         category_ids: what each label is called in the data set's own json.
     """
 
-    given: Picture = field(repr=False, compare=False)
+    given: ImageInput = field(repr=False, compare=False)
     size: tuple[int, int]
     category_ids: tuple[int, ...] = field(repr=False)
 
     @property
-    def picture(self) -> npt.NDArray[np.uint8]:
+    def image(self) -> npt.NDArray[np.uint8]:
         """The picture, uint8 RGB [H, W, 3]; of a path it is read again.
 
         Raises:
@@ -62,7 +62,7 @@ class PictureResult:
             legend: whether to name the colours of masks in a corner.
 
         Raises:
-            ValueError: an opacity outside 0..1, or what :attr:`picture` raises.
+            ValueError: an opacity outside 0..1, or what :attr:`image` raises.
             OSError: the picture was given as a path, and is gone.
         """
         from PIL import Image
@@ -82,7 +82,7 @@ class PictureResult:
 
         if Path(path).suffix.lower() not in Image.registered_extensions():
             raise ValueError(f"{path}: the suffix names the format, as in {Path(path).stem or 'result'}.jpg or .png.")
-        return save_picture(self._drawn(threshold, opacity, legend), path)
+        return save_image(self._drawn(threshold, opacity, legend), path)
 
     def to_dict(self) -> dict[str, Any]:
         """All of the result in plain JSON types, with the picture's height and width, without the picture."""
@@ -102,7 +102,7 @@ class PictureResult:
 
     def _drawn(self, threshold: float, opacity: float, legend: bool) -> npt.NDArray[np.uint8]:
         return draw_result(
-            self.picture,
+            self.image,
             self,  # type: ignore[arg-type]  # what comes of this class is a result too
             threshold=threshold,
             opacity=opacity,
@@ -115,7 +115,7 @@ class PictureResult:
 
 @final
 @dataclass(frozen=True)
-class PictureDetections(PictureResult, Detections):
+class ImageDetections(ImageResult, Detections):
     """Boxes found in one picture, best first, in its pixels."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -149,7 +149,7 @@ class PictureDetections(PictureResult, Detections):
 
 @final
 @dataclass(frozen=True)
-class PictureClassification(PictureResult, Classification):
+class ImageClassification(ImageResult, Classification):
     """What one picture shows, likeliest first."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -175,7 +175,7 @@ class PictureClassification(PictureResult, Classification):
 
 @final
 @dataclass(frozen=True)
-class PictureSegmentation(PictureResult, Segmentation):
+class ImageSegmentation(ImageResult, Segmentation):
     """The class of every pixel of one picture."""
 
     def save_labels(self, path: str | Path) -> Path:
@@ -223,12 +223,12 @@ class PictureSegmentation(PictureResult, Segmentation):
         return [(label, count) for label, count in enumerate(counts) if count]
 
 
-def with_picture(
+def with_image(
     found: Detections | Classification | Segmentation,
-    given: Picture,
+    given: ImageInput,
     size: tuple[int, int],
     category_ids: Sequence[int],
-) -> PictureDetections | PictureClassification | PictureSegmentation:
+) -> ImageDetections | ImageClassification | ImageSegmentation:
     """A plain result, and the picture that it is of.
 
     Args:
@@ -239,14 +239,14 @@ def with_picture(
     """
     ids = tuple(category_ids)
     if isinstance(found, Classification):
-        return PictureClassification(
+        return ImageClassification(
             found.scores, found.labels, found.class_names, given=given, size=size, category_ids=ids
         )
     if isinstance(found, Segmentation):
-        return PictureSegmentation(
+        return ImageSegmentation(
             found.labels, found.class_names, found.palette, given=given, size=size, category_ids=ids
         )
-    return PictureDetections(
+    return ImageDetections(
         found.boxes, found.scores, found.labels, found.class_names, given=given, size=size, category_ids=ids
     )
 

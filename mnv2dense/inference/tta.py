@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mnv2dense.ops.resize import PAD_VALUE, Fit, infos, resize
 from mnv2dense.models.dense_model import DenseModel, build_model
+from mnv2dense.ops.resize import PAD_VALUE, Fit, infos, resize
 from mnv2dense.types import PixelLogits, Segmentation
 
 View = Literal["model", "letterbox", "whole", "windows"]
-"""``model`` resizes as the model was trained to see pictures; ``letterbox`` into the same input, without distortion;
+"""``model`` resizes as the model was trained to see images; ``letterbox`` into the same input, without distortion;
 ``whole`` leaves a picture its own pixels, in grey up to the model's size at least, as DeepLab's authors score;
 ``windows`` does so too, and runs the model on overlapping parts of its own size."""
 
@@ -33,7 +33,7 @@ _WINDOWS_AT_ONCE = 4
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Viewing:
+class TTA:
     """How a segmentation model sees a picture; the defaults are how it was trained to.
 
     Attributes:
@@ -73,13 +73,13 @@ class Viewing:
         object.__setattr__(self, "scales", tuple(map(float, given)))  # a config brings a list
 
     @classmethod
-    def of(cls, options: Mapping[str, Any] | None) -> Viewing | None:
+    def of(cls, options: Mapping[str, Any] | None) -> TTA | None:
         """What a config's plain options ask for; None where that is what models do anyway."""
         viewing = cls(**(options or {}))
         return None if viewing == cls() else viewing
 
 
-def segment(model: DenseModel, image: Tensor, viewing: Viewing) -> Segmentation:
+def segment(model: DenseModel, image: Tensor, viewing: TTA) -> Segmentation:
     """The class of every pixel of one picture.
 
     Several runs are averaged on the logits' grid of the largest scale, never on the picture's own: a 12-megapixel
@@ -181,7 +181,7 @@ class _Frame(NamedTuple):
         return _Side(height, fit.scale_y, fit.offset_y), _Side(width, fit.scale_x, fit.offset_x)
 
 
-def _runs(model: DenseModel, image: Tensor, viewing: Viewing) -> Iterator[tuple[_Frame, Tensor]]:
+def _runs(model: DenseModel, image: Tensor, viewing: TTA) -> Iterator[tuple[_Frame, Tensor]]:
     """Every frame with what the model says of it, [K, h, w], mirrored back; the largest scale first."""
     device = next(model.parameters()).device
     for scale in sorted(viewing.scales, reverse=True):
@@ -224,7 +224,7 @@ def _strides(model: DenseModel) -> tuple[int, int]:
     return strides[0], max(strides)
 
 
-def _logits(model: DenseModel, canvas: Tensor, viewing: Viewing) -> Tensor:
+def _logits(model: DenseModel, canvas: Tensor, viewing: TTA) -> Tensor:
     """Logits [K, h, w] of uint8 [3, H, W]."""
     if viewing.view == "windows":
         return _blended(model, canvas, viewing.overlap)

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL import Image
 
-    Picture = str | Path | bytes | Image.Image | npt.NDArray[np.uint8] | Tensor
+    ImageInput = str | Path | bytes | Image.Image | npt.NDArray[np.uint8] | Tensor
 
 MAX_BYTES = 64 * 2**20
 """Of a picture from the web; the largest JPEGs that cameras write have half of it."""
 
 
-def is_picture(given: object) -> bool:
+def is_image(given: object) -> bool:
     """Whether this is meant as one picture, and not as several."""
     import numpy as np
     from PIL import Image
@@ -33,7 +33,7 @@ def is_address(given: object) -> bool:
     return isinstance(given, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", given) is not None
 
 
-def fetched(given: Picture) -> Picture:
+def fetched(given: ImageInput) -> ImageInput:
     """The same; of an address the bytes of the file that is there, so that nobody has to fetch it twice.
 
     Raises:
@@ -47,7 +47,7 @@ def fetched(given: Picture) -> Picture:
     return given
 
 
-def pixels_of(given: Picture, *, name: str | Path = "picture") -> npt.NDArray[np.uint8]:
+def pixels_of(given: ImageInput, *, name: str | Path = "picture") -> npt.NDArray[np.uint8]:
     """Uint8 RGB [H, W, 3] of a picture in any of its forms, upright.
 
     Tensors on the CPU and contiguous arrays are not copied.
@@ -64,14 +64,14 @@ def pixels_of(given: Picture, *, name: str | Path = "picture") -> npt.NDArray[np
     import numpy as np
     from PIL import Image
 
-    from mnv2dense.io.reading import decode_picture, from_pillow, read_picture
+    from mnv2dense.io.reading import decode_image, from_pillow, read_image
 
     name = given if isinstance(given, str | Path) else name
     given = fetched(given)
     if isinstance(given, bytes):
-        return decode_picture(given, name=name)
+        return decode_image(given, name=name)
     if isinstance(given, str | Path):
-        return read_picture(Path(given))
+        return read_image(Path(given))
     if isinstance(given, Image.Image):
         return from_pillow(given)
     if isinstance(given, np.ndarray):

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -22,28 +21,28 @@ if TYPE_CHECKING:
 MAX_PIXELS = 178_956_970
 """Largest picture read by default: 512 MiB as RGB; the size at which Pillow, too, refuses."""
 
-PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""Suffixes that :func:`list_pictures` takes for pictures, lower case. Reading goes by content, not suffix."""
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+"""Suffixes that :func:`list_images` takes for pictures, lower case. Reading goes by content, not suffix."""
 
-_NEXT_STEP = "Fetch the file again or remove it; a data set leaves such pictures out with bad_pictures='skip'."
+_NEXT_STEP = "Fetch the file again or remove it; a data set leaves such pictures out with bad_images='skip'."
 
 # EXIF 2.32, tag 274: what turns the stored rows and columns into the upright picture.
 _UPRIGHT: dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]] = {
-    2: lambda picture: picture[:, ::-1],
-    3: lambda picture: picture[::-1, ::-1],
-    4: lambda picture: picture[::-1],
-    5: lambda picture: picture.transpose(1, 0, 2),
-    6: lambda picture: picture.transpose(1, 0, 2)[:, ::-1],
-    7: lambda picture: picture.transpose(1, 0, 2)[::-1, ::-1],
-    8: lambda picture: picture.transpose(1, 0, 2)[::-1],
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.transpose(1, 0, 2),
+    6: lambda image: image.transpose(1, 0, 2)[:, ::-1],
+    7: lambda image: image.transpose(1, 0, 2)[::-1, ::-1],
+    8: lambda image: image.transpose(1, 0, 2)[::-1],
 }
 
 
-class PictureError(ValueError):
+class ImageError(ValueError):
     """A file that cannot be read as a picture; the message names it, the reason and the next step."""
 
 
-def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
+def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
     """Read a JPEG, PNG, WebP, GIF (first frame), BMP, TIFF or PPM file.
 
     EXIF orientation is applied. Gray, palette and CMYK become RGB; what is transparent is laid on white, as
@@ -57,34 +56,34 @@ def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
         uint8 [H, W, 3], RGB, contiguous.
 
     Raises:
-        PictureError: the content is empty, truncated, too large or no picture.
+        ImageError: the content is empty, truncated, too large or no picture.
         OSError: the file is missing or may not be read.
     """
-    return decode_picture(Path(path).read_bytes(), name=path, max_pixels=max_pixels)
+    return decode_image(Path(path).read_bytes(), name=path, max_pixels=max_pixels)
 
 
-def decode_picture(
+def decode_image(
     data: bytes, *, name: str | os.PathLike[str] = "picture", max_pixels: int = MAX_PIXELS
 ) -> npt.NDArray[np.uint8]:
-    """Decode the bytes of a picture file; ``name`` stands in messages. See :func:`read_picture`."""
+    """Decode the bytes of a picture file; ``name`` stands in messages. See :func:`read_image`."""
     try:
         with _open(io.BytesIO(data), name, max_pixels) as image:
             upright = _UPRIGHT.get(_orientation(image))
             picture = _decode_plain_jpeg(image, data)
             if picture is None:
                 picture = _to_rgb(image, name)
-    except PictureError:
+    except ImageError:
         raise
     except Exception as error:  # decoders answer a broken file with whatever exception they fell over
-        raise PictureError(f"{name}: damaged or truncated picture ({error}). {_NEXT_STEP}") from error
+        raise ImageError(f"{name}: damaged or truncated picture ({error}). {_NEXT_STEP}") from error
     return picture if upright is None else np.ascontiguousarray(upright(picture))
 
 
 def from_pillow(image: Image) -> npt.NDArray[np.uint8]:
-    """A Pillow image as :func:`read_picture` gives the file of it: upright, RGB, what is transparent on white.
+    """A Pillow image as :func:`read_image` gives the file of it: upright, RGB, what is transparent on white.
 
     Raises:
-        PictureError: a mode that has no agreed black and white.
+        ImageError: a mode that has no agreed black and white.
         OSError: the image was opened from a file that is damaged.
     """
     upright = _UPRIGHT.get(_orientation(image))
@@ -92,11 +91,11 @@ def from_pillow(image: Image) -> npt.NDArray[np.uint8]:
     return picture if upright is None else np.ascontiguousarray(upright(picture))
 
 
-def picture_size(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """The (height, width) in pixels that :func:`read_picture` would give, from the header alone.
+def image_size(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """The (height, width) in pixels that :func:`read_image` would give, from the header alone.
 
     Raises:
-        PictureError: the header is empty, too large or no picture's.
+        ImageError: the header is empty, too large or no picture's.
         OSError: the file is missing or may not be read.
     """
     with Path(path).open("rb") as file:
@@ -104,13 +103,13 @@ def picture_size(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
             with _open(file, path, max_pixels) as image:
                 width, height = image.size
                 return (width, height) if _orientation(image) >= 5 else (height, width)
-        except PictureError:
+        except ImageError:
             raise
         except Exception as error:
-            raise PictureError(f"{path}: damaged header ({error}). {_NEXT_STEP}") from error
+            raise ImageError(f"{path}: damaged header ({error}). {_NEXT_STEP}") from error
 
 
-def list_pictures(folder: str | os.PathLike[str], *, recursive: bool = False) -> list[Path]:
+def list_images(folder: str | os.PathLike[str], *, recursive: bool = False) -> list[Path]:
     """The files of a folder that have a picture's suffix, sorted by path.
 
     Raises:
@@ -119,37 +118,7 @@ def list_pictures(folder: str | os.PathLike[str], *, recursive: bool = False) ->
     if not Path(folder).is_dir():
         raise NotADirectoryError(f"{folder}: no such folder of pictures (looked in {Path.cwd()}).")
     found = Path(folder).rglob("*") if recursive else Path(folder).iterdir()
-    return sorted(path for path in found if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
-
-
-def missing_pictures(paths: Iterable[Path]) -> list[Path]:
-    """Those paths that are no file. One listing per folder, not one question per file."""
-    listings: dict[Path, set[str]] = {}
-    missing = []
-    for path in paths:
-        if path.parent not in listings:
-            listings[path.parent] = set(os.listdir(path.parent)) if path.parent.is_dir() else set()  # noqa: PTH208
-        # The second look serves file systems that spell accents or case their own way.
-        if path.name not in listings[path.parent] and not path.is_file():
-            missing.append(path)
-    return missing
-
-
-def unreadable_pictures(paths: Iterable[Path]) -> dict[Path, str]:
-    """Decode every picture once; path -> reason of those that :func:`read_picture` refuses.
-
-    Slow: about a second per 1,000 pictures and core.
-    """
-
-    def reason(path: Path) -> tuple[Path, str | None]:
-        try:
-            read_picture(path)
-        except (PictureError, OSError) as error:
-            return path, str(error)
-        return path, None
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return {path: why for path, why in pool.map(reason, paths) if why is not None}
+    return sorted(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
 
 
 def _open(file: IO[bytes], name: str | os.PathLike[str], max_pixels: int) -> ImageFile:
@@ -186,15 +155,15 @@ def _open(file: IO[bytes], name: str | os.PathLike[str], max_pixels: int) -> Ima
     elif head[:2] == b"BM":
         reader = BmpImagePlugin.BmpImageFile
     elif not head:
-        raise PictureError(f"{name}: empty file (0 bytes). {_NEXT_STEP}")
+        raise ImageError(f"{name}: empty file (0 bytes). {_NEXT_STEP}")
     else:
         kind = "a web page" if head.lstrip().lower().startswith((b"<!doctype", b"<html")) else "no picture"
         known = "JPEG, PNG, WebP, GIF, BMP, TIFF or PPM"
-        raise PictureError(f"{name}: {kind}, not {known}; it begins with {head!r}. {_NEXT_STEP}")
+        raise ImageError(f"{name}: {kind}, not {known}; it begins with {head!r}. {_NEXT_STEP}")
     image = reader(file)
     width, height = image.size
     if width * height > max_pixels:
-        raise PictureError(
+        raise ImageError(
             f"{name}: {width}x{height} is {width * height / 1e6:.0f} megapixels, more than the "
             f"{max_pixels / 1e6:.0f} allowed. If the picture is genuine, scale it down or read it with "
             f"max_pixels={width * height}; a header like this may also be an attack on memory."
@@ -237,7 +206,7 @@ def _to_rgb(image: Image, name: str | os.PathLike[str]) -> npt.NDArray[np.uint8]
         gray = (np.asarray(image).astype(np.uint32) * 255 + 32767) // 65535
         return np.repeat(gray.astype(np.uint8)[..., None], 3, axis=2)
     if image.mode in ("I", "F"):
-        raise PictureError(
+        raise ImageError(
             f"{name}: 32-bit values (mode {image.mode}) have no agreed black and white. "
             "Convert the file to 8 or 16 bits."
         )

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO, final
 
-from mnv2dense.io.reading import PICTURE_SUFFIXES, list_pictures
 from mnv2dense.io.inputs import is_address
+from mnv2dense.io.reading import IMAGE_SUFFIXES, list_images
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -46,7 +46,7 @@ _KINDS = (
 
 @final
 @dataclass(frozen=True)
-class PictureSource:
+class ImageSource:
     """Pictures one after the other.
 
     Attributes:
@@ -80,7 +80,7 @@ class CameraSource:
     number: int
 
 
-Source = PictureSource | VideoSource | CameraSource
+Source = ImageSource | VideoSource | CameraSource
 
 
 def source_of(source: str, *, open_standard_input: Callable[[], TextIO] = lambda: sys.stdin) -> Source:
@@ -96,7 +96,7 @@ def source_of(source: str, *, open_standard_input: Callable[[], TextIO] = lambda
         ValueError: nothing in it, or none of the kinds.
     """
     if source == STANDARD_INPUT:
-        return PictureSource(_lines(open_standard_input()), None)
+        return ImageSource(_lines(open_standard_input()), None)
     path = Path(source)
     if path.is_dir():
         return _of_folder(path)
@@ -105,7 +105,7 @@ def source_of(source: str, *, open_standard_input: Callable[[], TextIO] = lambda
     if camera := re.fullmatch(r"webcam:(\S*)", source):
         return _camera(camera[1])
     if is_address(source):
-        return PictureSource([source], 1)
+        return ImageSource([source], 1)
     if glob.has_magic(source):
         return _of_pattern(source)
     raise FileNotFoundError(
@@ -113,14 +113,14 @@ def source_of(source: str, *, open_standard_input: Callable[[], TextIO] = lambda
     )
 
 
-def _of_folder(folder: Path) -> PictureSource:
-    pictures = list_pictures(folder)
-    if not pictures:
+def _of_folder(folder: Path) -> ImageSource:
+    images = list_images(folder)
+    if not images:
         raise ValueError(
             f"source={folder}: the folder holds no pictures. Those in its folders are found by '{folder}/**/*.jpg'; "
             "a video is given by its own path."
         )
-    return PictureSource(pictures, len(pictures), folder)
+    return ImageSource(images, len(images), folder)
 
 
 def _of_file(path: Path) -> Source:
@@ -128,7 +128,7 @@ def _of_file(path: Path) -> Source:
     if suffix in VIDEO_SUFFIXES:
         return VideoSource(path)
     if suffix != LIST_SUFFIX:
-        return PictureSource([path], 1, path.parent)
+        return ImageSource([path], 1, path.parent)
     try:
         with path.open(encoding="utf-8-sig") as file:
             entries = list(_lines(file))
@@ -136,19 +136,19 @@ def _of_file(path: Path) -> Source:
         raise ValueError(f"source={path}: a list of paths, one a line, in UTF-8 is needed ({error}).") from error
     if not entries:
         raise ValueError(f"source={path}: the list is empty; it has a path or address a line.")
-    return PictureSource(entries, len(entries))
+    return ImageSource(entries, len(entries))
 
 
-def _of_pattern(pattern: str) -> PictureSource:
+def _of_pattern(pattern: str) -> ImageSource:
     # Not Path.glob: it takes no absolute patterns.
     found = sorted(Path(name) for name in glob.glob(pattern, recursive=True))  # noqa: PTH207
-    pictures = [path for path in found if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()]
-    if not pictures:
+    images = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    if not images:
         raise ValueError(
             f"source={pattern}: no picture matches (looked in {Path.cwd()}; {len(found)} other files do). In quotes "
             "the shell leaves it alone, and '**/' stands for folders of any depth."
         )
-    return PictureSource(pictures, len(pictures))
+    return ImageSource(images, len(images))
 
 
 def _camera(number: str) -> CameraSource:

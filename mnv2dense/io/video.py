@@ -157,14 +157,14 @@ class VideoWriter:
         pixels = _even(frame.pixels)
         if self._container is None:
             self._open(pixels.shape[0], pixels.shape[1])
-        picture = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
+        image = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
             format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED_RANGE
         )
         # Times in some files stand still for a frame; players and encoders want them to rise.
         self._last = max(round(frame.time / self.time_base), self._last + 1)
-        picture.pts, picture.time_base = self._last, self.time_base
-        picture.duration = max(1, round(1 / self.rate / self.time_base))
-        self._container.mux(self._stream.encode(picture))
+        image.pts, image.time_base = self._last, self.time_base
+        image.duration = max(1, round(1 / self.rate / self.time_base))
+        self._container.mux(self._stream.encode(image))
 
     def _open(self, height: int, width: int) -> None:
         av = _pyav()

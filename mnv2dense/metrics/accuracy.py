@@ -10,9 +10,10 @@ from typing import ClassVar, final
 import torch
 from torch import distributed
 
-from mnv2dense.metrics.image_ranking import PictureScore
+from mnv2dense.metrics.image_ranking import ImageScore
+from mnv2dense.protocols import Dataset
+from mnv2dense.types import Batch, Classification
 from mnv2dense.visualization.plots import plot_confusion
-from mnv2dense.types import Batch, Classification, Dataset
 
 
 @final
@@ -28,7 +29,7 @@ class Accuracy:
         "top5": "the right class is among the five likeliest",
         "mean_class_accuracy": "top1 averaged over classes",
     }
-    picture_meaning: ClassVar[str] = "probability of the right class"
+    image_meaning: ClassVar[str] = "probability of the right class"
 
     def __init__(self) -> None:
         self._class_names: tuple[str, ...] = ()
@@ -63,9 +64,9 @@ class Accuracy:
             self._probabilities.setdefault(int(image_id), float(result.scores[rank]))
             self._seen.setdefault(int(image_id), (int(label), int(labels[0]), rank))
 
-    def picture_score(self, image_id: int) -> PictureScore:
+    def image_score(self, image_id: int) -> ImageScore:
         """The probability that the right class got."""
-        return PictureScore(self._probabilities[image_id], 1)
+        return ImageScore(self._probabilities[image_id], 1)
 
     def compute(self) -> dict[str, float]:
         """Scores over the pictures of all processes; every process gets the same."""

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import distributed
 
-from mnv2dense.metrics.image_f1 import SHOWN_SCORE, picture_f1
+from mnv2dense.metrics.image_f1 import SHOWN_SCORE, image_f1
+from mnv2dense.protocols import BoxDataset
 from mnv2dense.visualization.plots import plot_precision_recall
-from mnv2dense.types import BoxDataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from mnv2dense.metrics.image_ranking import PictureScore
-    from mnv2dense.types import Batch, Dataset, Detections
+    from mnv2dense.metrics.image_ranking import ImageScore
+    from mnv2dense.protocols import Dataset
+    from mnv2dense.types import Batch, Detections
 
     FloatArray = npt.NDArray[np.float64]
 
@@ -105,7 +106,7 @@ class CocoMeanAP:
         "ARm": "recall, medium objects",
         "ARl": "recall, large objects",
     }
-    picture_meaning: ClassVar[str] = f"F1 of the boxes of score {SHOWN_SCORE} or more, at IoU 0.5"
+    image_meaning: ClassVar[str] = f"F1 of the boxes of score {SHOWN_SCORE} or more, at IoU 0.5"
 
     def __init__(self, *, backend: Backend = "faster_coco_eval") -> None:
         if backend not in _BACKENDS:
@@ -187,9 +188,9 @@ class CocoMeanAP:
             self._check(image_id, found_rows)
             self._results.setdefault(image_id, found_rows)
 
-    def picture_score(self, image_id: int) -> PictureScore | None:
-        """How well the boxes of one picture went, see :func:`mnv2dense.metrics.image_f1.picture_f1`."""
-        return picture_f1(self._results[image_id], self._objects[image_id])
+    def image_score(self, image_id: int) -> ImageScore | None:
+        """How well the boxes of one picture went, see :func:`mnv2dense.metrics.image_f1.image_f1`."""
+        return image_f1(self._results[image_id], self._objects[image_id])
 
     def compute(self) -> dict[str, float]:
         """Scores over the results of all processes; every process must call it, all get the same values.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.metrics.image_ranking import PictureScore
+from mnv2dense.metrics.image_ranking import ImageScore
 
 SHOWN_SCORE = 0.4
 """The lowest score of a box that a run folder's pictures show, and that counts here."""
@@ -19,7 +19,7 @@ _LEAST_IOU = 0.5
 Boxes = npt.NDArray[np.float64]
 
 
-def picture_f1(found: npt.NDArray[np.float32], truth: Sequence[Mapping[str, Any]]) -> PictureScore | None:
+def image_f1(found: npt.NDArray[np.float32], truth: Sequence[Mapping[str, Any]]) -> ImageScore | None:
     """2 TP / (2 TP + FP + FN) of the boxes that are shown, at IoU 0.5.
 
     Boxes take objects of their class greedily, the surest box first, each object once. A box of which half lies in a
@@ -52,7 +52,7 @@ def picture_f1(found: npt.NDArray[np.float32], truth: Sequence[Mapping[str, Any]
                 wrong += 1
     if objects + wrong == 0:
         return None
-    return PictureScore(2 * right / (right + wrong + objects), objects + wrong)
+    return ImageScore(2 * right / (right + wrong + objects), objects + wrong)
 
 
 def _corners(boxes: list[list[float]]) -> Boxes:

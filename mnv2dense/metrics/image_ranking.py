@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, final, runtime_checkable
 from torch import distributed
 
 
-class PictureScore(NamedTuple):
+class ImageScore(NamedTuple):
     """How well one picture went.
 
     Attributes:
@@ -21,34 +21,34 @@ class PictureScore(NamedTuple):
 
 
 @runtime_checkable
-class ScoresPictures(Protocol):
+class ScoresImages(Protocol):
     """A metric that can tell how well it went on a single picture.
 
     Attributes:
-        picture_meaning: what the values are, in a few words.
+        image_meaning: what the values are, in a few words.
     """
 
-    picture_meaning: str
+    image_meaning: str
 
-    def picture_score(self, image_id: int) -> PictureScore | None:
+    def image_score(self, image_id: int) -> ImageScore | None:
         """Of a picture that this process has given to the metric; None where there is nothing to judge."""
         ...
 
 
-class RankedPicture(NamedTuple):
+class RankedImage(NamedTuple):
     """A picture of the data set, by its place there.
 
     Attributes:
-        score: see :class:`PictureScore`.
+        score: see :class:`ImageScore`.
         place: what the data set is asked for.
     """
 
-    score: PictureScore
+    score: ImageScore
     place: int
 
 
 @final
-class PictureRanking:
+class ImageRanking:
     """The ``count`` worst and best pictures of those added; among equals the weightier, then the first.
 
     Args:
@@ -60,16 +60,16 @@ class PictureRanking:
             raise ValueError(f"count is {count}, but at least one picture must be kept.")
         self.count = count
         self.seen = 0
-        self._worst: list[tuple[tuple[float, int, int], RankedPicture]] = []
-        self._best: list[tuple[tuple[float, int, int], RankedPicture]] = []
+        self._worst: list[tuple[tuple[float, int, int], RankedImage]] = []
+        self._best: list[tuple[tuple[float, int, int], RankedImage]] = []
 
-    def add(self, index: int, score: PictureScore) -> None:
+    def add(self, index: int, score: ImageScore) -> None:
         """Take one picture; the memory does not grow with their number."""
         self.seen += 1
-        picture = RankedPicture(score, index)
+        image = RankedImage(score, index)
         # Twice as many of each, so that a small data set can be divided.
-        _keep(self._worst, ((-score.value, score.weight, -index), picture), 2 * self.count)
-        _keep(self._best, ((score.value, score.weight, -index), picture), 2 * self.count)
+        _keep(self._worst, ((-score.value, score.weight, -index), image), 2 * self.count)
+        _keep(self._best, ((score.value, score.weight, -index), image), 2 * self.count)
 
     def gather(self) -> None:
         """Take what all processes kept; a collective call, after which all have the same."""
@@ -83,20 +83,20 @@ class PictureRanking:
         self._best = heapq.nlargest(2 * self.count, {entry for _, _, best in shares for entry in best})
 
     @property
-    def worst(self) -> list[RankedPicture]:
+    def worst(self) -> list[RankedImage]:
         """The worst first."""
         half = self.seen - self.seen // 2
-        return [picture for _, picture in sorted(self._worst, reverse=True)[: min(self.count, half)]]
+        return [image for _, image in sorted(self._worst, reverse=True)[: min(self.count, half)]]
 
     @property
-    def best(self) -> list[RankedPicture]:
+    def best(self) -> list[RankedImage]:
         """The best first; none that is among the worst."""
-        worst = {picture.place for picture in self.worst}
-        ranked = [picture for _, picture in sorted(self._best, reverse=True) if picture.place not in worst]
+        worst = {image.place for image in self.worst}
+        ranked = [image for _, image in sorted(self._best, reverse=True) if image.place not in worst]
         return ranked[: self.count]
 
 
-def _keep(heap: list[Any], entry: tuple[tuple[float, int, int], RankedPicture], most: int) -> None:
+def _keep(heap: list[Any], entry: tuple[tuple[float, int, int], RankedImage], most: int) -> None:
     if len(heap) < most:
         heapq.heappush(heap, entry)
     else:

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from torch import distributed
 
-from mnv2dense.metrics.image_ranking import PictureScore
+from mnv2dense.metrics.image_ranking import ImageScore
+from mnv2dense.protocols import Dataset, MaskDataset
+from mnv2dense.types import IGNORE_INDEX, Batch, Segmentation
 from mnv2dense.visualization.plots import plot_confusion
-from mnv2dense.types import IGNORE_INDEX, Batch, Dataset, MaskDataset, Segmentation
 
 Counts = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.uint8]
@@ -23,7 +24,7 @@ _DILATION_RATIO = 0.02
 """How far a boundary reaches into its region, as a share of the picture's diagonal (Cheng et al. 2021)."""
 
 
-class _PictureCounts(NamedTuple):
+class _ImageCounts(NamedTuple):
     """What one picture adds; only of the n classes that it shows, because there may be 20,000 pictures."""
 
     classes: npt.NDArray[np.uint8]  # [n], ascending
@@ -65,13 +66,13 @@ class MeanIoU:
         "boundary_IoU": "IoU of the regions' inner edges, averaged",
     }
 
-    picture_meaning: ClassVar[str] = "IoU averaged over the classes of the picture's truth and prediction"
+    image_meaning: ClassVar[str] = "IoU averaged over the classes of the picture's truth and prediction"
 
     def __init__(self, *, boundary: bool = True) -> None:
         self._boundary = boundary
         self._dataset: MaskDataset | None = None
         self._names: tuple[str, ...] = ()
-        self._pictures: dict[int, _PictureCounts] = {}
+        self._images: dict[int, _ImageCounts] = {}
         self._totals: _Totals | None = None
 
     @property
@@ -100,7 +101,7 @@ class MeanIoU:
 
     def reset(self) -> None:
         """Forget all results; keep the truth."""
-        self._pictures = {}
+        self._images = {}
         self._totals = None
 
     def update(self, results: Sequence[Segmentation], batch: Batch) -> None:
@@ -116,22 +117,22 @@ class MeanIoU:
         if len(results) != len(image_ids):
             raise ValueError(f"{len(results)} results for a batch of {len(image_ids)} pictures; give one for each.")
         for image_id, result in zip(image_ids, results, strict=True):
-            if image_id in self._pictures:
+            if image_id in self._images:
                 continue
             truth = dataset.mask_of(image_id)
             predicted = result.labels.cpu().numpy()
             try:
-                self._pictures[image_id] = _compare(truth, predicted, len(self._names), boundary=self._boundary)
+                self._images[image_id] = _compare(truth, predicted, len(self._names), boundary=self._boundary)
             except ValueError as error:
                 raise ValueError(f"picture {image_id} ({dataset.path_of(image_id)}): {error}") from error
 
-    def picture_score(self, image_id: int) -> PictureScore | None:
+    def image_score(self, image_id: int) -> ImageScore | None:
         """The picture's own mIoU, over the classes that it shows in truth or prediction; None if all is ignored."""
-        confusion = self._pictures[image_id].confusion
+        confusion = self._images[image_id].confusion
         if not confusion.any():
             return None
         right = np.diag(confusion)
-        return PictureScore(_mean(_ratio(right, confusion.sum(axis=0) + confusion.sum(axis=1) - right)), len(confusion))
+        return ImageScore(_mean(_ratio(right, confusion.sum(axis=0) + confusion.sum(axis=1) - right)), len(confusion))
 
     def compute(self) -> dict[str, float]:
         """Scores over the pictures of all processes; every process must call it, all get the same values.
@@ -140,7 +141,7 @@ class MeanIoU:
             RuntimeError: no data set is bound.
         """
         self._bound()
-        self._totals = _sum_over_processes(self._pictures, len(self._names))
+        self._totals = _sum_over_processes(self._images, len(self._names))
         confusion, boundary = self._totals
         occurrences, right = confusion.sum(axis=1), np.diag(confusion)
         union = occurrences + confusion.sum(axis=0) - right
@@ -180,7 +181,7 @@ class MeanIoU:
         return self._dataset
 
 
-def _compare(truth: Mask, predicted: Mask, num_classes: int, *, boundary: bool) -> _PictureCounts:
+def _compare(truth: Mask, predicted: Mask, num_classes: int, *, boundary: bool) -> _ImageCounts:
     """Count one picture's pixels; masks are uint8 [H, W]."""
     if truth.shape != predicted.shape:
         raise ValueError(
@@ -195,7 +196,7 @@ def _compare(truth: Mask, predicted: Mask, num_classes: int, *, boundary: bool) 
     edges = np.zeros((2, len(shown)), np.int64)
     if boundary and len(shown):
         edges = _boundary_counts(truth, predicted)[:, shown]
-    return _PictureCounts(shown.astype(np.uint8), counts[np.ix_(shown, shown)].astype(np.int64), edges)
+    return _ImageCounts(shown.astype(np.uint8), counts[np.ix_(shown, shown)].astype(np.int64), edges)
 
 
 def _check_labels(pairs: Counts, num_classes: int) -> None:
@@ -233,13 +234,13 @@ def _inner_edge(labels: Mask, reach: int) -> npt.NDArray[np.bool_]:
     return ~inner
 
 
-def _sum_over_processes(pictures: Mapping[int, _PictureCounts], num_classes: int) -> _Totals:
+def _sum_over_processes(images: Mapping[int, _ImageCounts], num_classes: int) -> _Totals:
     """The sum over the pictures of all processes; one that several saw counts where the rank is lowest."""
     if not (distributed.is_available() and distributed.is_initialized()):
-        return _sum(pictures.values(), num_classes)
-    seen = _all_gather(set(pictures))
+        return _sum(images.values(), num_classes)
+    seen = _all_gather(set(images))
     elsewhere = set().union(*seen[: distributed.get_rank()])
-    own = _sum((counts for image_id, counts in pictures.items() if image_id not in elsewhere), num_classes)
+    own = _sum((counts for image_id, counts in images.items() if image_id not in elsewhere), num_classes)
     shares = _all_gather(own)
     return _Totals(sum(share.confusion for share in shares), sum(share.boundary for share in shares))
 
@@ -250,9 +251,9 @@ def _all_gather(value: Any) -> list[Any]:  # noqa: ANN401
     return gathered
 
 
-def _sum(pictures: Iterable[_PictureCounts], num_classes: int) -> _Totals:
+def _sum(images: Iterable[_ImageCounts], num_classes: int) -> _Totals:
     totals = _Totals(np.zeros((num_classes, num_classes), np.int64), np.zeros((2, num_classes), np.int64))
-    for classes, confusion, boundary in pictures:
+    for classes, confusion, boundary in images:
         totals.confusion[np.ix_(classes, classes)] += confusion
         totals.boundary[:, classes] += boundary
     return totals

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mnv2dense.backbones.mobilenet_v2 import mobilenet_v2
 from mnv2dense.class_lists import VOC_MASK_CLASSES, voc_palette
-from mnv2dense.ops.resize import ResizeMode
 from mnv2dense.heads.classifier import ClassifierHead
 from mnv2dense.heads.deeplab_v3 import DeepLabV3Head
 from mnv2dense.heads.ssdlite import SSDLiteHead
+from mnv2dense.models.backbone import mobilenet_v2
 from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.models.restore import model_from
+from mnv2dense.ops.resize import ResizeMode
 from mnv2dense.pretrained import read_pretrained
 from mnv2dense.pretrained.contents import class_names_of
-from mnv2dense.models.restore import model_from
 
 
 def ssdlite320_mobilenet_v2(

@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mnv2dense.utils.files import atomic_write
-from mnv2dense.pretrained.checkpoint_file import ENTRY, FORMAT, CheckpointError, find_checkpoint, read_checkpoint
 from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.models.restore import check_saveable, model_from, restore_model
 from mnv2dense.pretrained import read_pretrained
+from mnv2dense.pretrained.checkpoint_file import ENTRY, FORMAT, CheckpointError, find_checkpoint, read_checkpoint
 from mnv2dense.pretrained.named import resolve
 from mnv2dense.pretrained.own_folder import is_own_folder, read_own_folder
 from mnv2dense.pretrained.reading import is_foreign
 from mnv2dense.pretrained.tensor_files import TORCH_SUFFIXES
-from mnv2dense.models.restore import check_saveable, model_from, restore_model
+from mnv2dense.utils.files import atomic_write
 
 
 def model_entry(model: DenseModel, weights: Mapping[str, Tensor] | None = None) -> dict[str, Any]:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from mnv2dense.utils.files import atomic_write
 from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
-from mnv2dense.pretrained.checkpoint_file import ENTRY, FORMAT
-from mnv2dense.ops.resize import CROP_FRACTION
 from mnv2dense.heads.classifier import ClassifierHead
 from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.pretrained import huggingface, torchvision
 from mnv2dense.models.restore import check_saveable
+from mnv2dense.ops.resize import CROP_FRACTION
+from mnv2dense.pretrained import huggingface, torchvision
+from mnv2dense.pretrained.checkpoint_file import ENTRY, FORMAT
+from mnv2dense.utils.files import atomic_write
 
 if TYPE_CHECKING:
     from torchvision.models import MobileNetV2 as TorchvisionMobileNetV2

@@ -9,7 +9,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.backbones.mobilenet_v2 import mobilenet_v2
+from mnv2dense.models.backbone import mobilenet_v2
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
 from mnv2dense.types import Infos
 

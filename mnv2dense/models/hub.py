@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from mnv2dense.utils.files import atomic_write
 from mnv2dense.models.checkpoint import load_model
-from mnv2dense.pretrained.checkpoint_file import ENTRY, FORMAT
-from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.pretrained.named import resolve
-from mnv2dense.models.restore import check_saveable
 from mnv2dense.models.convert import save_safetensors
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.models.restore import check_saveable
+from mnv2dense.pretrained.checkpoint_file import ENTRY, FORMAT
+from mnv2dense.pretrained.named import resolve
+from mnv2dense.utils.files import atomic_write
 
 
 def from_pretrained(

@@ -96,10 +96,10 @@ def match(anchors: Tensor, boxes: Tensor, labels: Tensor, *, threshold: float = 
         int64 [B, A], the index of the truth among the M; ``IGNORED`` where there is none and more than half
         of the anchor lies in a region to ignore; else ``BACKGROUND``.
     """
-    pictures, truths = labels.shape
+    images, truths = labels.shape
     count = anchors.shape[0]
     if truths == 0:
-        return labels.new_full((pictures, count), BACKGROUND)
+        return labels.new_full((images, count), BACKGROUND)
     is_object = labels >= 0
     is_crowd = labels == IGNORE_LABEL
 
@@ -117,7 +117,7 @@ def match(anchors: Tensor, boxes: Tensor, labels: Tensor, *, threshold: float = 
     own_anchor = _one_anchor_each(iou, anchors, boxes)
     # Truths without an anchor write to an extra column, which is cut off again.
     own_anchor = own_anchor.masked_fill(own_anchor < 0, count)
-    truth = torch.arange(truths, device=labels.device).expand(pictures, truths)
+    truth = torch.arange(truths, device=labels.device).expand(images, truths)
     return torch.nn.functional.pad(matches, (0, 1)).scatter(1, own_anchor, truth)[:, :count]
 
 

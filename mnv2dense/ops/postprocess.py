@@ -95,10 +95,10 @@ class PixelSelection:
         """Classes uint8 [B, H, W] of the input's pixels -> of each original pixel, that of the nearest."""
         maps = []
         rows = zip(labels, infos.sizes.tolist(), infos.scales.tolist(), infos.offsets.tolist(), strict=True)
-        for picture, (height, width), (scale_x, scale_y), (offset_x, offset_y) in rows:
-            across = _nearest(width, scale_x, offset_x, picture.shape[1]).to(picture.device)
-            down = _nearest(height, scale_y, offset_y, picture.shape[0]).to(picture.device)
-            maps.append(Segmentation(picture[down][:, across], self.class_names, self.palette))
+        for image, (height, width), (scale_x, scale_y), (offset_x, offset_y) in rows:
+            across = _nearest(width, scale_x, offset_x, image.shape[1]).to(image.device)
+            down = _nearest(height, scale_y, offset_y, image.shape[0]).to(image.device)
+            maps.append(Segmentation(image[down][:, across], self.class_names, self.palette))
         return maps
 
     @property

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mnv2dense.class_lists import VOC_MASK_CLASSES, voc_palette
 from mnv2dense.backbones.layout import layout, scaled_channels
+from mnv2dense.class_lists import VOC_MASK_CLASSES, voc_palette
 from mnv2dense.pretrained.contents import Pretrained, architecture_of, classifier_config, renamed
 from mnv2dense.pretrained.entries import Entries
 
@@ -49,13 +49,13 @@ def from_tensors(
     """
     check_config(config or {})
     entries = Entries(config or {}, "config.json")
-    pictures = Entries(preprocessing or {}, "preprocessor_config.json")
+    images = Entries(preprocessing or {}, "preprocessor_config.json")
     prefix = "mobilenet_v2." if any(name.startswith("mobilenet_v2.") for name in tensors) else ""
     backbone = renamed(tensors, {ours: prefix + theirs for ours, theirs in layer_names().items()})
     has_width = "depth_multiplier" in entries.content
     width_mult = entries.number("depth_multiplier", 1.0, low=0.01, high=16) if has_width else None
     head = renamed(tensors, {"classifier": "classifier"}) or renamed(tensors, _DEEPLAB_LAYERS)
-    mean, std = _normalisation(pictures)
+    mean, std = _normalisation(images)
     return Pretrained(
         source="Hugging Face",
         backbone=backbone,
@@ -70,19 +70,19 @@ def from_tensors(
             "std": std,
         },
         head=head,
-        model=_model(entries, pictures, head),
+        model=_model(entries, images, head),
     )
 
 
-def _normalisation(pictures: Entries) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalisation(images: Entries) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and std of pixels scaled to 0..1."""
-    if not pictures.flag("do_rescale", True):
-        raise pictures.error("do_rescale", "true: pictures come as bytes here, and are scaled to 0..1")
-    if abs(pictures.number("rescale_factor", 1 / 255) - 1 / 255) > 1e-6:
-        raise pictures.error("rescale_factor", "1/255: pictures are scaled to 0..1; write mean and std for that")
-    mean = pictures.three("image_mean", _MEAN)
-    std = pictures.three("image_std", _STD, positive=True)
-    return (mean, std) if pictures.flag("do_normalize", True) else ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    if not images.flag("do_rescale", True):
+        raise images.error("do_rescale", "true: pictures come as bytes here, and are scaled to 0..1")
+    if abs(images.number("rescale_factor", 1 / 255) - 1 / 255) > 1e-6:
+        raise images.error("rescale_factor", "1/255: pictures are scaled to 0..1; write mean and std for that")
+    mean = images.three("image_mean", _MEAN)
+    std = images.three("image_std", _STD, positive=True)
+    return (mean, std) if images.flag("do_normalize", True) else ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 # Our name of each layer of the head -> transformers'.
@@ -93,20 +93,20 @@ _DEEPLAB_LAYERS = {"classifier": "segmentation_head.classifier.convolution"} | {
 }
 
 
-def _model(config: Entries, pictures: Entries, head: Mapping[str, Tensor]) -> dict[str, Any] | None:
+def _model(config: Entries, images: Entries, head: Mapping[str, Tensor]) -> dict[str, Any] | None:
     if "classifier.weight" not in head:
         return None
     columns = int(head["classifier.weight"].shape[0])
     build = _deeplab if "pooling.0.weight" in head else _classifier
-    return build(config, pictures, columns)
+    return build(config, images, columns)
 
 
-def _deeplab(config: Entries, pictures: Entries, columns: int) -> dict[str, Any]:
+def _deeplab(config: Entries, images: Entries, columns: int) -> dict[str, Any]:
     """The paper's mobile form; 21 classes without names are VOC's, for which Google published weights."""
     voc = columns == len(VOC_MASK_CLASSES)
     names = _names(config, 0, columns) or (VOC_MASK_CLASSES if voc else [str(label) for label in range(columns)])
     return {
-        "size": list(_size(config, pictures, 513)),
+        "size": list(_size(config, images, 513)),
         "resize": "squash",
         "class_names": list(names),
         "head": {
@@ -191,15 +191,15 @@ def has_width(width_mult: float) -> bool:
     return all(scaled_channels(round(c * width_mult), 1.0) == scaled_channels(c, width_mult) for c in table)
 
 
-def _classifier(config: Entries, pictures: Entries, columns: int) -> dict[str, Any]:
+def _classifier(config: Entries, images: Entries, columns: int) -> dict[str, Any]:
     offset = config.whole("class_offset", _background_columns(config, columns), low=0, high=columns - 1)
     model = classifier_config(
         columns - offset,
         class_offset=offset,
         names=_names(config, offset, columns),
-        size=_size(config, pictures, 224),
+        size=_size(config, images, 224),
     )
-    if not pictures.flag("do_center_crop", True):
+    if not images.flag("do_center_crop", True):
         model["resize"] = "squash"
     dropout = config.number("classifier_dropout_prob", KEPT_IN_TRAINING, low=0, high=0.99)
     if dropout != KEPT_IN_TRAINING:
@@ -215,12 +215,12 @@ def _background_columns(config: Entries, columns: int) -> int:
     return int(columns == 1001 and (first.lower() == "background" or first == "LABEL_0"))
 
 
-def _size(config: Entries, pictures: Entries, default: int) -> tuple[int, int]:
+def _size(config: Entries, images: Entries, default: int) -> tuple[int, int]:
     """(height, width): what pictures are cut to, else what the config says."""
-    key = "crop_size" if pictures.flag("do_center_crop", True) else "size"
-    cut = pictures.content.get(key)
+    key = "crop_size" if images.flag("do_center_crop", True) else "size"
+    cut = images.content.get(key)
     if isinstance(cut, Mapping) and not {"height", "width"} <= cut.keys():  # "shortest_edge" leaves the other open
         cut = None
     if cut is not None:
-        return pictures.sides(key, cut)
+        return images.sides(key, cut)
     return config.sides("image_size", config.content.get("image_size", default))

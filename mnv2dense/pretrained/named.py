@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
+from mnv2dense.pretrained.tensor_files import WEIGHT_SUFFIXES
 from mnv2dense.utils.cache import cache_folder
 from mnv2dense.utils.download import DownloadError, download
-from mnv2dense.pretrained.tensor_files import WEIGHT_SUFFIXES
 
 
 class Published(NamedTuple):
@@ -45,7 +45,7 @@ PUBLISHED: dict[str, Published] = {
 """Names of single files."""
 
 SHIPPED: dict[str, Path] = {
-    "shapes": Path(__file__).parent.parent / "shipped" / "ssdlite_shapes",
+    "shapes": Path(__file__).parent / "shipped" / "ssdlite_shapes",
 }
 """Names of what comes with the package: a small detector of the embedded shapes, made by ``task=detection``."""
 

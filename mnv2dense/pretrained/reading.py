@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mnv2dense.pretrained.checkpoint_file import ENTRY, is_own_checkpoint
 from mnv2dense.pretrained import huggingface, own, timm, torchvision
+from mnv2dense.pretrained.checkpoint_file import ENTRY, is_own_checkpoint
 from mnv2dense.pretrained.contents import Pretrained
 from mnv2dense.pretrained.own_folder import is_own_folder
 from mnv2dense.pretrained.tensor_files import (

@@ -56,8 +56,8 @@ def _input_means(
         return add
 
     hooks = [layer.register_forward_pre_hook(watch(name)) for name, layer in layers.items()]
-    for picture in calibration:
-        graph(picture)
+    for image in calibration:
+        graph(image)
     for hook in hooks:
         hook.remove()
     return means

@@ -35,13 +35,13 @@ def int8_layers(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
 
 
 @torch.no_grad()
-def input_ranges(model: nn.Module, run: Callable[[Tensor], object], pictures: Iterable[Tensor]) -> dict[str, Range]:
+def input_ranges(model: nn.Module, run: Callable[[Tensor], object], images: Iterable[Tensor]) -> dict[str, Range]:
     """What goes into each layer over all pictures; layers that do not run are left out.
 
     Args:
         model: holds the layers.
         run: runs the model on a picture.
-        pictures: uint8 [B, 3, H, W] each.
+        images: uint8 [B, 3, H, W] each.
     """
     found: dict[str, Range] = {}
 
@@ -55,8 +55,8 @@ def input_ranges(model: nn.Module, run: Callable[[Tensor], object], pictures: It
 
     handles = [layer.register_forward_pre_hook(note(name)) for name, layer in int8_layers(model).items()]
     try:
-        for picture in pictures:
-            run(picture)
+        for image in images:
+            run(image)
     finally:
         for handle in handles:
             handle.remove()

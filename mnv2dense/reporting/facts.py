@@ -10,16 +10,16 @@ from typing import Any
 
 import yaml
 
-from mnv2dense.pretrained.checkpoint_file import find_checkpoint
 from mnv2dense.costs.complexity import complexity
 from mnv2dense.data.module import DataModule
-from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.metrics.accuracy import Accuracy
+from mnv2dense.metrics.image_ranking import ImageRanking
 from mnv2dense.metrics.mean_iou import MeanIoU
 from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.metrics.image_ranking import PictureRanking
+from mnv2dense.pretrained.checkpoint_file import find_checkpoint
+from mnv2dense.protocols import BoxDataset, Dataset, Metric
 from mnv2dense.reporting.usage import Usage, shown_command, usage_of
-from mnv2dense.types import BoxDataset, Dataset, Metric
+from mnv2dense.runtimes.exported_model import ExportedModel
 
 _HEADS = {"SSDLiteHead": "SSDLite", "DeepLabV3Head": "DeepLabv3", "ClassifierHead": "classifier"}
 
@@ -77,7 +77,7 @@ class RunFacts:
         score_of_classes: what :attr:`classes` are scored by; empty where the metric does not say.
         counted: the unit of the classes' counts.
         classes: every class, in label order; empty where the metric does not tell.
-        picture_meaning: what the scores of single pictures are; empty where the metric cannot tell.
+        image_meaning: what the scores of single pictures are; empty where the metric cannot tell.
         costs: rows (what, value).
         usage: commands that use this model.
         command: what made the run.
@@ -99,7 +99,7 @@ class RunFacts:
     score_of_classes: str
     counted: str
     classes: tuple[ClassScore, ...]
-    picture_meaning: str
+    image_meaning: str
     costs: tuple[tuple[str, str], ...]
     usage: Usage
     command: str
@@ -115,7 +115,7 @@ def facts_of(
     datamodule: DataModule,
     metric: Metric,
     scores: Mapping[str, float],
-    ranking: PictureRanking,
+    ranking: ImageRanking,
 ) -> RunFacts:
     """Gather them, from a run folder that has config.yaml and environment.json, and from what was just scored.
 
@@ -154,9 +154,9 @@ def facts_of(
         score_of_classes=score_of_classes,
         counted=counted,
         classes=classes,
-        picture_meaning=str(getattr(metric, "picture_meaning", "")) if ranking.seen else "",
+        image_meaning=str(getattr(metric, "image_meaning", "")) if ranking.seen else "",
         costs=tuple(_cost_rows(model, checkpoint)),
-        usage=usage_of(config, environment, checkpoint, model.task, _first_picture(datamodule.val)),
+        usage=usage_of(config, environment, checkpoint, model.task, _first_image(datamodule.val)),
         command=shown_command(environment["command"]),
         environment=tuple(_environment_rows(environment)),
         limits=tuple(_limits(config, datamodule, scores, score_of_classes, counted, classes, drawn=drawn)),
@@ -172,7 +172,7 @@ def _name(model: DenseModel | ExportedModel) -> str:
     return f"{backbone}{'' if width is None else f' {float(width):g}'} {_HEADS.get(head, head)}"
 
 
-def _first_picture(dataset: Dataset) -> str:
+def _first_image(dataset: Dataset) -> str:
     return str(dataset.path_of(dataset[0].image_id))
 
 

@@ -14,11 +14,11 @@ import jinja2
 import numpy as np
 import yaml
 
-from mnv2dense.utils.files import atomic_write
 from mnv2dense.reporting.facts import ClassScore, RunFacts
+from mnv2dense.utils.files import atomic_write
 
 if TYPE_CHECKING:
-    from mnv2dense.visualization.draw import Picture
+    from mnv2dense.visualization.draw import Pixels
 
 _TASKS = {
     "classification": "image-classification",
@@ -35,7 +35,7 @@ _PLOTS = {
     "confusion.png": ("Confusion", "What each class was taken for, as a share of the true class."),
 }
 
-_PICTURE_WIDTH, _PICTURE_BYTES = 880, 110_000
+_IMAGE_WIDTH, _IMAGE_BYTES = 880, 110_000
 _SHEET_WIDTH, _SHEET_BYTES = 1400, 420_000
 
 
@@ -43,8 +43,8 @@ def write_report(
     folder: Path,
     facts: RunFacts,
     *,
-    worst: Iterable[tuple[str, float, Picture]] = (),
-    best: Iterable[tuple[str, float, Picture]] = (),
+    worst: Iterable[tuple[str, float, Pixels]] = (),
+    best: Iterable[tuple[str, float, Pixels]] = (),
 ) -> None:
     """Write MODEL_CARD.md and report.html into a run folder that has its plots and samples.
 
@@ -62,7 +62,7 @@ def write_report(
         lstrip_blocks=True,
     )
     templates.filters |= {"score": _score, "cell": _cell, "percent": lambda value: f"{100 * (value or 0):.1f}%"}
-    shown = [(kind, _inlined(pictures)) for kind, pictures in (("Worst", worst), ("Best", best))]
+    shown = [(kind, _inlined(images)) for kind, images in (("Worst", worst), ("Best", best))]
     content = {
         "facts": facts,
         "pictures": [group for group in shown if group[1]],
@@ -113,8 +113,8 @@ def _for_card(classes: tuple[ClassScore, ...]) -> list[ClassScore]:
     return [*ranked[:half], *ranked[half:][-half:]]
 
 
-def _inlined(pictures: Iterable[tuple[str, float, Picture]]) -> list[tuple[str, float, str]]:
-    return [(name, score, _jpeg(drawn, _PICTURE_WIDTH, _PICTURE_BYTES)) for name, score, drawn in pictures]
+def _inlined(images: Iterable[tuple[str, float, Pixels]]) -> list[tuple[str, float, str]]:
+    return [(name, score, _jpeg(drawn, _IMAGE_WIDTH, _IMAGE_BYTES)) for name, score, drawn in images]
 
 
 def _sheet(path: Path) -> str | None:
@@ -126,7 +126,7 @@ def _sheet(path: Path) -> str | None:
         return _jpeg(np.asarray(sheet.convert("RGB")), _SHEET_WIDTH, _SHEET_BYTES)
 
 
-def _jpeg(picture: Picture, width: int, most_bytes: int) -> str:
+def _jpeg(picture: Pixels, width: int, most_bytes: int) -> str:
     """A data URI, at most so wide; coarser, then smaller, until it is light enough to travel."""
     from PIL import Image
 

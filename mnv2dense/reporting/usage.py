@@ -23,7 +23,7 @@ class Usage(NamedTuple):
 
 
 def usage_of(
-    config: Mapping[str, Any], environment: Mapping[str, Any], checkpoint: str, task: str, picture: str
+    config: Mapping[str, Any], environment: Mapping[str, Any], checkpoint: str, task: str, image: str
 ) -> Usage:
     """Commands for a checkpoint and one of the pictures that it was scored on.
 
@@ -32,7 +32,7 @@ def usage_of(
         environment: of the run; its command tells how tools are called.
         checkpoint: run folder, file or name.
         task: of the model.
-        picture: a file.
+        image: a file.
     """
     tool = _tool_of(environment["command"])
     packages = _packages_of(config)
@@ -40,14 +40,14 @@ def usage_of(
     model = [override("checkpoint", checkpoint), *map(shlex.quote, foreign)]
     trained = "trainer" in config
     lines = [
-        [tool("predict"), *model, override("source", picture)],
+        [tool("predict"), *model, override("source", image)],
         [tool("evaluate"), *model],
         # A file alone tells no data, and the export is compared with the model on pictures.
         [
             tool("export"),
             *model,
             "exporter=onnx",
-            *([] if trained else [override("pictures", str(Path(picture).parent))]),
+            *([] if trained else [override("images", str(Path(image).parent))]),
         ],
         [tool("demo"), *model],
     ]
@@ -67,7 +67,7 @@ def usage_of(
     script = (
         "import mnv2dense\n\n"
         f"predictor = mnv2dense.Predictor({loading}{threshold})\n"
-        f"found = predictor({json.dumps(picture, ensure_ascii=False)})\n{answer}"
+        f"found = predictor({json.dumps(image, ensure_ascii=False)})\n{answer}"
     )
     return Usage(tuple(" ".join(line) for line in shown), script)
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.backbones.mobilenet_v2 import mobilenet_v2
+from mnv2dense.models.backbone import mobilenet_v2
 
 # One map a halving. The fifth is chosen: smp's own mobilenet_v2 gives the 1280 channels of the last convolution.
 _FEATURES = ("stride2", "stride4", "stride8", "stride16")

@@ -8,8 +8,8 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from mnv2dense.backbones.mobilenet_v2 import mobilenet_v2
 from mnv2dense.backbones.layout import layout
+from mnv2dense.models.backbone import mobilenet_v2
 
 # What timm taps, shallowest first.
 _FEATURES = ("stride2", "stride4", "stride8", "stride16", "last_bottleneck")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Description
+from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Metadata
 
 
 @final
@@ -20,7 +20,7 @@ class ExecutorchRuntime:
 
     batch: int | None = 1
 
-    def __init__(self, program: Any, description: Description) -> None:  # noqa: ANN401 - ExecuTorch's own
+    def __init__(self, program: Any, description: Metadata) -> None:  # noqa: ANN401 - ExecuTorch's own
         self._method = program.load_method("forward")
         self.description = description
 
@@ -79,10 +79,10 @@ def load(path: Path, *, threads: int | None = None) -> ExecutorchRuntime:
     return runtime
 
 
-def _read_description(path: Path) -> Description:
+def _read_description(path: Path) -> Metadata:
     beside = path.with_name(f"{path.name}.json")
     try:
-        return Description.from_json(beside.read_text(encoding="utf-8"))
+        return Metadata.from_json(beside.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(
             f"{path}: {beside.name} is not beside it, and without it nobody knows its classes; take both files along, "
@@ -92,7 +92,7 @@ def _read_description(path: Path) -> Description:
         raise ValueError(f"{beside}: {error}; export {path.name} again.") from error
 
 
-def _check_agreement(method: Any, description: Description) -> None:  # noqa: ANN401
+def _check_agreement(method: Any, description: Metadata) -> None:  # noqa: ANN401
     """A json of another file would give wrong names to what comes out."""
     shape = list(method.input_tensor_meta(0).sizes())
     expected = [1, 3, *description.size]

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Description, Outputs
-from mnv2dense.ops.resize import ResizeMode
 from mnv2dense.ops.postprocess import BoxSelection, PixelSelection, Selection
+from mnv2dense.ops.resize import ResizeMode
+from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Metadata, Outputs
 from mnv2dense.types import Infos, PixelLogits, ScoredBoxes
 
 SUFFIXES = {".onnx": "onnx", ".xml": "openvino", ".pte": "executorch", ".tflite": "litert"}
@@ -31,7 +31,7 @@ class Runtime(Protocol):
         batch: the number of pictures that a run takes; None takes any.
     """
 
-    description: Description
+    description: Metadata
     batch: int | None
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> list[npt.NDArray[Any]]:
@@ -157,22 +157,18 @@ def results_of(
     return list(selection(outputs["scores"], infos))
 
 
-def _rows_of_graph(
-    selection: BoxSelection, outputs: Mapping[str, Tensor], picture: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def _rows_of_graph(selection: BoxSelection, outputs: Mapping[str, Tensor], image: int) -> tuple[Tensor, Tensor, Tensor]:
     """Boxes, scores and labels that the file selected itself, without the rows that only fill its fixed shape."""
-    boxes, scores, labels = (outputs[name][picture] for name in ("boxes", "scores", "labels"))
+    boxes, scores, labels = (outputs[name][image] for name in ("boxes", "scores", "labels"))
     kept = labels >= 0
     return boxes[kept], scores[kept], labels[kept].long()
 
 
-def _rows_of_node(
-    selection: BoxSelection, outputs: Mapping[str, Tensor], picture: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def _rows_of_node(selection: BoxSelection, outputs: Mapping[str, Tensor], image: int) -> tuple[Tensor, Tensor, Tensor]:
     """Boxes, scores and labels that ONNX's NonMaxSuppression points at, which limits them by class alone."""
-    scores = outputs["scores"][picture]
-    of_picture = outputs["selected"][outputs["selected"][:, 0] == picture]
-    labels, anchors = of_picture[:, 1], of_picture[:, 2]
+    scores = outputs["scores"][image]
+    of_image = outputs["selected"][outputs["selected"][:, 0] == image]
+    labels, anchors = of_image[:, 1], of_image[:, 2]
     # Suppression goes from the best on, so what it finds among the candidates does not depend on the others.
     pairs = scores.T.flatten()
     is_candidate = torch.zeros(len(pairs), dtype=torch.bool)
@@ -181,4 +177,4 @@ def _rows_of_node(
     labels, anchors = labels[taken], anchors[taken]
     values, order = scores[labels, anchors].sort(descending=True, stable=True)
     best = order[: selection.limit]
-    return outputs["boxes"][picture, anchors[best]], values[: selection.limit], labels[best]
+    return outputs["boxes"][image, anchors[best]], values[: selection.limit], labels[best]

@@ -8,7 +8,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Description
+from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Metadata
 from mnv2dense.utils.native_stderr import native_notes_held_back
 
 _INPUT = "images"
@@ -20,7 +20,7 @@ class LitertRuntime:
 
     batch: int | None = 1
 
-    def __init__(self, interpreter: Any, description: Description) -> None:  # noqa: ANN401 - LiteRT's own
+    def __init__(self, interpreter: Any, description: Metadata) -> None:  # noqa: ANN401 - LiteRT's own
         self.description = description
         self._run = interpreter.get_signature_runner()
         self._outputs = OUTPUT_TENSORS[description.outputs]
@@ -75,10 +75,10 @@ def load(path: Path, *, threads: int | None = None) -> LitertRuntime:
         raise ValueError(f"{path}: no file of LiteRT, or not this one ({error}); export it again.") from error
 
 
-def _read_description(path: Path) -> Description:
+def _read_description(path: Path) -> Metadata:
     beside = path.with_name(f"{path.name}.json")
     try:
-        return Description.from_json(beside.read_text(encoding="utf-8"))
+        return Metadata.from_json(beside.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(
             f"{path}: {beside.name} is not beside it, and without it nobody knows its classes; take both files along, "

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
-from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
 from mnv2dense.ops.postprocess import Selection, selection_of
+from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
 
 Outputs = Literal["boxes", "selected_boxes", "nms_node", "logits", "labels", "scores"]
 """What comes out of a file; the tensors of each stand in :data:`OUTPUT_TENSORS`."""
@@ -41,7 +41,7 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Description:
+class Metadata:
     """A model as its file describes it. The input is always uint8 RGB [B, 3, H, W], normalised inside.
 
     Attributes:
@@ -75,7 +75,7 @@ class Description:
         return json.dumps({"format": _FORMAT, **asdict(self)}, ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Description:
+    def from_json(cls, text: str) -> Metadata:
         """Read what :meth:`to_json` wrote.
 
         Raises:

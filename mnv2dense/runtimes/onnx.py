@@ -8,7 +8,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.runtimes.metadata import KEY, OUTPUT_TENSORS, Description
+from mnv2dense.runtimes.metadata import KEY, OUTPUT_TENSORS, Metadata
 
 
 @final
@@ -17,7 +17,7 @@ class OnnxRuntime:
 
     batch: int | None = None
 
-    def __init__(self, session: Any, description: Description) -> None:  # noqa: ANN401 - onnxruntime has no types
+    def __init__(self, session: Any, description: Metadata) -> None:  # noqa: ANN401 - onnxruntime has no types
         self.description = description
         self._session = session
         self._input: str = session.get_inputs()[0].name
@@ -55,7 +55,7 @@ def load(path: Path, *, threads: int | None = None) -> OnnxRuntime:
     if KEY not in metadata:
         raise ValueError(f"{path}: it does not say what goes in and out; only files that tools/export.py wrote do.")
     try:
-        description = Description.from_json(metadata[KEY])
+        description = Metadata.from_json(metadata[KEY])
     except ValueError as error:
         raise ValueError(f"{path}: {error}; export it again.") from error
     found = [output.name for output in session.get_outputs()]

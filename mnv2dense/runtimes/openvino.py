@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.runtimes.metadata import KEY, OUTPUT_TENSORS, Description
+from mnv2dense.runtimes.metadata import KEY, OUTPUT_TENSORS, Metadata
 
 
 @final
@@ -22,7 +22,7 @@ class OpenVinoRuntime:
 
     batch: int | None = None
 
-    def __init__(self, core: Any, model: Any, description: Description, options: dict[str, Any]) -> None:  # noqa: ANN401 - openvino has no types
+    def __init__(self, core: Any, model: Any, description: Metadata, options: dict[str, Any]) -> None:  # noqa: ANN401 - openvino has no types
         self.description = description
         self._core = core
         self._any_number = model
@@ -67,7 +67,7 @@ def load(path: Path, *, threads: int | None = None) -> OpenVinoRuntime:
     if not model.has_rt_info([KEY]):
         raise ValueError(f"{path}: it does not say what goes in and out; only files that tools/export.py wrote do.")
     try:
-        description = Description.from_json(model.get_rt_info([KEY]).astype(str))
+        description = Metadata.from_json(model.get_rt_info([KEY]).astype(str))
     except ValueError as error:
         raise ValueError(f"{path}: {error}; export it again.") from error
     found = [name for output in model.outputs for name in output.names]
@@ -79,7 +79,7 @@ def load(path: Path, *, threads: int | None = None) -> OpenVinoRuntime:
     return OpenVinoRuntime(core, model, description, _options(description, threads))
 
 
-def _options(description: Description, threads: int | None) -> dict[str, Any]:
+def _options(description: Metadata, threads: int | None) -> dict[str, Any]:
     options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         options["INFERENCE_NUM_THREADS"] = threads

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mnv2dense.pretrained.checkpoint_file import ENTRY, find_checkpoint, read_checkpoint
 from mnv2dense.data.module import DataModule
-from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.types import Metric
+from mnv2dense.pretrained.checkpoint_file import ENTRY, find_checkpoint, read_checkpoint
+from mnv2dense.protocols import Metric
 
 
 def check_length(trainer: Mapping[str, Any]) -> None:
@@ -65,21 +64,3 @@ def check_resume(path: str, model: DenseModel) -> Path:
             f"Give the options of that run (its config.yaml has them), or begin a new one with init_from={path}."
         )
     return file
-
-
-def check_classes(model: DenseModel | ExportedModel, datamodule: DataModule) -> None:
-    """A model is scored on the classes it was trained for.
-
-    Raises:
-        ValueError: the data has others, or another order.
-    """
-    if datamodule.class_names != model.class_names:
-        raise ValueError(
-            f"The model knows {len(model.class_names)} classes ({_some(model.class_names)}), the data has "
-            f"{len(datamodule.class_names)} ({_some(datamodule.class_names)}). "
-            "Score on data with the classes that the model was trained for, in their order."
-        )
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

@@ -54,7 +54,7 @@ class ProgressLines(pl.callbacks.ProgressBar):
     def _start_epoch(self) -> None:
         self._validated = False
         self._batches = 0
-        self._pictures = 0
+        self._images = 0
         self._seconds = 0.0  # of training, validation left out
         self._loss: Tensor | None = None  # sum over the epoch's batches, on the device
         self._mark = time.monotonic()
@@ -104,7 +104,7 @@ class ProgressLines(pl.callbacks.ProgressBar):
             return
         self._batches += 1
         self._batches_in_all += 1
-        self._pictures += len(batch.images) * trainer.world_size
+        self._images += len(batch.images) * trainer.world_size
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if isinstance(loss, Tensor):
             loss = loss.detach() * trainer.accumulate_grad_batches  # Lightning has divided by it
@@ -175,7 +175,7 @@ class ProgressLines(pl.callbacks.ProgressBar):
         if trainer.optimizers:
             parts.append(f"lr {max(group['lr'] for group in trainer.optimizers[0].param_groups):.3g}")
         seconds = self._seconds + time.monotonic() - self._mark
-        parts.append(f"{self._pictures / max(seconds, 1e-9):.1f} pictures/s")
+        parts.append(f"{self._images / max(seconds, 1e-9):.1f} pictures/s")
         left = self._seconds_left(trainer)
         if left is not None:
             parts.append(f"{_clock(left)} left")

@@ -13,9 +13,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from mnv2dense.models.checkpoint import model_entry
-from mnv2dense.pretrained.checkpoint_file import ENTRY
 from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.types import Batch, Loss, Metric
+from mnv2dense.pretrained.checkpoint_file import ENTRY
+from mnv2dense.protocols import Loss, Metric
+from mnv2dense.types import Batch
 
 log = logging.getLogger(__name__)
 

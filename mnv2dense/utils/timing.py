@@ -12,14 +12,14 @@ from torch import Tensor
 
 
 @torch.no_grad()
-def milliseconds(run: Callable[[Tensor], object], picture: Tensor, *, seconds: float = 1.0) -> float:
+def milliseconds(run: Callable[[Tensor], object], image: Tensor, *, seconds: float = 1.0) -> float:
     """Median time of one picture through ``run``, after three runs to warm up; at most 30 runs or so many seconds."""
     for _ in range(3):
-        run(picture)
+        run(image)
     times: list[float] = []
     while len(times) < 30 and sum(times) < seconds:
         start = time.perf_counter()
-        run(picture)
+        run(image)
         times.append(time.perf_counter() - start)
     return 1000 * statistics.median(times)
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnv2dense.visualization.text import draw_tag, fitting_tag, paint_tag
 from mnv2dense.types import Classification, Detections, Segmentation
+from mnv2dense.visualization.text import draw_tag, fitting_tag, paint_tag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
-    Picture = npt.NDArray[np.uint8]
+    Pixels = npt.NDArray[np.uint8]
     Color = tuple[int, int, int]
 
 # Okabe and Ito's colours, told apart with any colour vision (jfly.uni-koeln.de/color); a wine red stands in
@@ -51,8 +51,8 @@ def mask_color(masks: Segmentation, label: int) -> Color:
 
 
 def draw_detections(
-    image: Picture, detections: Detections, *, threshold: float = 0.0, show_scores: bool = True
-) -> Picture:
+    image: Pixels, detections: Detections, *, threshold: float = 0.0, show_scores: bool = True
+) -> Pixels:
     """Boxes with a tag each ("dog 0.87") in the colour of their class, scaled to the picture.
 
     A tag that is wider than the picture even in the smallest letters is left out.
@@ -71,7 +71,7 @@ def draw_detections(
     """
     from PIL import Image, ImageDraw
 
-    canvas = Image.fromarray(checked_picture(image))
+    canvas = Image.fromarray(checked_image(image))
     pen = ImageDraw.Draw(canvas)
     shown = detections.above(threshold).to("cpu")
     boxes, labels, scores = shown.boxes.tolist(), shown.labels.tolist(), shown.scores.tolist()
@@ -91,7 +91,7 @@ def draw_detections(
     return np.asarray(canvas, dtype=np.uint8).copy()
 
 
-def draw_classes(image: Picture, classes: Classification, *, limit: int = 3, show_scores: bool = True) -> Picture:
+def draw_classes(image: Pixels, classes: Classification, *, limit: int = 3, show_scores: bool = True) -> Pixels:
     """The likeliest classes as tags in the top left corner, one under the other.
 
     Args:
@@ -105,7 +105,7 @@ def draw_classes(image: Picture, classes: Classification, *, limit: int = 3, sho
     """
     from PIL import Image, ImageDraw
 
-    canvas = Image.fromarray(checked_picture(image))
+    canvas = Image.fromarray(checked_image(image))
     pen = ImageDraw.Draw(canvas)
     letters = math.sqrt(canvas.width * canvas.height) / 24
     shown = classes.top(limit).to("cpu")
@@ -119,7 +119,7 @@ def draw_classes(image: Picture, classes: Classification, *, limit: int = 3, sho
     return np.asarray(canvas, dtype=np.uint8).copy()
 
 
-def contact_sheet(images: Sequence[Picture], *, columns: int = 2, gap: int = 12) -> Picture:
+def contact_sheet(images: Sequence[Pixels], *, columns: int = 2, gap: int = 12) -> Pixels:
     """Pictures in a grid on white, row by row, each in its own size at the top left of its cell.
 
     Args:
@@ -134,7 +134,7 @@ def contact_sheet(images: Sequence[Picture], *, columns: int = 2, gap: int = 12)
         raise ValueError(f"{len(images)} pictures in {columns} columns make no sheet; give at least one of each.")
     columns = min(columns, len(images))
     rows = [images[start : start + columns] for start in range(0, len(images), columns)]
-    widths = [max(checked_picture(image).shape[1] for image in images[k::columns]) for k in range(columns)]
+    widths = [max(checked_image(image).shape[1] for image in images[k::columns]) for k in range(columns)]
     heights = [max(image.shape[0] for image in row) for row in rows]
     sheet = np.full((sum(heights) + gap * (len(rows) + 1), sum(widths) + gap * (columns + 1), 3), 255, np.uint8)
     for i, row in enumerate(rows):
@@ -146,18 +146,18 @@ def contact_sheet(images: Sequence[Picture], *, columns: int = 2, gap: int = 12)
     return sheet
 
 
-def save_picture(image: Picture, path: str | Path) -> Path:
+def save_image(image: Pixels, path: str | Path) -> Path:
     """Write uint8 [H, W, 3] in the format of the path's suffix; a reader never sees half a file."""
     from PIL import Image
 
     path = Path(path)
     partial = partial_path(path)
-    Image.fromarray(checked_picture(image)).save(partial, quality=92)
+    Image.fromarray(checked_image(image)).save(partial, quality=92)
     os.replace(partial, path)  # noqa: PTH105 - Path.replace is the same call; this name says it is atomic
     return path
 
 
-def checked_picture(image: Picture) -> Picture:
+def checked_image(image: Pixels) -> Pixels:
     """The same; raises a ValueError unless it is uint8 [H, W, 3] with at least one pixel."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise ValueError(

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnv2dense.visualization.draw import checked_picture, mask_color, partial_path
-from mnv2dense.visualization.text import fitting_tag, paint_tag
 from mnv2dense.types import IGNORE_INDEX, Segmentation
+from mnv2dense.visualization.draw import checked_image, mask_color, partial_path
+from mnv2dense.visualization.text import fitting_tag, paint_tag
 
 if TYPE_CHECKING:
-    from mnv2dense.visualization.draw import Picture
+    from mnv2dense.visualization.draw import Pixels
 
 MASK_OPACITY = 0.55
 """Strong enough to tell colours apart, weak enough to see what lies under them."""
@@ -30,8 +30,8 @@ def check_opacity(opacity: float) -> None:
 
 
 def draw_masks(
-    image: Picture, masks: Segmentation, *, opacity: float = MASK_OPACITY, legend: bool = True, outline: bool = True
-) -> Picture:
+    image: Pixels, masks: Segmentation, *, opacity: float = MASK_OPACITY, legend: bool = True, outline: bool = True
+) -> Pixels:
     """The class of every pixel as a colour over the picture, with a legend of the classes that are there.
 
     A class called "background" is left clear, and so is what is ignored.
@@ -51,7 +51,7 @@ def draw_masks(
     """
     check_opacity(opacity)
     labels = masks.labels.cpu().numpy()
-    if labels.shape != checked_picture(image).shape[:2]:
+    if labels.shape != checked_image(image).shape[:2]:
         raise ValueError(f"masks of {list(labels.shape)} pixels for a picture of {list(image.shape[:2])}.")
     colors = np.zeros((256, 3), np.float32)
     weights = np.zeros(256, np.float32)
@@ -88,7 +88,7 @@ def save_labels(masks: Segmentation, path: str | Path) -> Path:
 _LEGEND_ROWS = 12
 
 
-def _with_legend(image: Picture, masks: Segmentation) -> Picture:
+def _with_legend(image: Pixels, masks: Segmentation) -> Pixels:
     from PIL import Image, ImageDraw
 
     counts = np.bincount(masks.labels.cpu().numpy().ravel(), minlength=256)

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnv2dense.visualization.draw import INK, PAPER, checked_picture, contact_sheet, draw_classes, draw_detections
+from mnv2dense.types import Classification, Detections, Segmentation
+from mnv2dense.visualization.draw import INK, PAPER, checked_image, contact_sheet, draw_classes, draw_detections
 from mnv2dense.visualization.masks import MASK_OPACITY, draw_masks
 from mnv2dense.visualization.text import font_of
-from mnv2dense.types import Classification, Detections, Segmentation
 
 if TYPE_CHECKING:
-    from mnv2dense.visualization.draw import Picture
+    from mnv2dense.visualization.draw import Pixels
 
     Result = Detections | Classification | Segmentation
 
 
 def draw_result(
-    image: Picture, result: Result, *, threshold: float = 0.0, opacity: float = MASK_OPACITY, legend: bool = True
-) -> Picture:
+    image: Pixels, result: Result, *, threshold: float = 0.0, opacity: float = MASK_OPACITY, legend: bool = True
+) -> Pixels:
     """A picture with what any head of the house says of it.
 
     Args:
@@ -37,7 +37,7 @@ def draw_result(
     return draw_detections(image, result, threshold=threshold)
 
 
-def draw_truth_beside(image: Picture, truth: Result, found: Result, *, threshold: float = 0.3) -> Picture:
+def draw_truth_beside(image: Pixels, truth: Result, found: Result, *, threshold: float = 0.3) -> Pixels:
     """Two titled panels: the truth on the left, what was found on the right. Small pictures are enlarged.
 
     Args:
@@ -51,7 +51,7 @@ def draw_truth_beside(image: Picture, truth: Result, found: Result, *, threshold
     """
     from PIL import Image
 
-    height, width = checked_picture(image).shape[:2]
+    height, width = checked_image(image).shape[:2]
     # Below some 320 px a tag hides what it names; beyond 1280 px nobody needs help to see.
     factor = max(1, min(math.ceil(320 / min(height, width)), 1280 // max(height, width)))
     large = np.asarray(Image.fromarray(image).resize((width * factor, height * factor)), dtype=np.uint8)
@@ -80,7 +80,7 @@ def _enlarged_masks(found: Segmentation, factor: int) -> Segmentation:
     return Segmentation(labels, found.class_names, found.palette)
 
 
-def _titled(panel: Picture, title: str) -> Picture:
+def _titled(panel: Pixels, title: str) -> Pixels:
     from PIL import Image, ImageDraw
 
     points = min(max(round(math.sqrt(panel.shape[0] * panel.shape[1]) / 26), 12), 32)

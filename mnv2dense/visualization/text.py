@@ -34,7 +34,7 @@ def draw_tag(
     tag = fitting_tag(pen, text, size)
     if tag is None:
         return
-    picture_width, picture_height = pen.im.size
+    image_width, image_height = pen.im.size
     left, top, right, bottom = box
     corners = (
         (left, top - tag.height),  # above the box, as readers expect
@@ -46,7 +46,7 @@ def draw_tag(
     )
     least, place = math.inf, (0, 0, 0, 0)
     for x, y in corners:
-        x, y = min(max(x, 0), picture_width - tag.width), min(max(y, 0), picture_height - tag.height)
+        x, y = min(max(x, 0), image_width - tag.width), min(max(y, 0), image_height - tag.height)
         candidate = (x, y, x + tag.width, y + tag.height)
         hidden = sum(_overlap(candidate, other) for other in taken)
         if hidden < least:
@@ -59,12 +59,12 @@ def draw_tag(
 
 def fitting_tag(pen: ImageDraw.ImageDraw, text: str, size: float) -> Tag | None:
     """The largest letters up to ``size`` points in which the text fits the picture, if there are any."""
-    picture_width, picture_height = pen.im.size
+    image_width, image_height = pen.im.size
     for points in range(min(max(round(size), 10), 40), 7, -1):
         font = font_of(points)
         padding = max(2, points // 5)
         tag = Tag(font, math.ceil(font.getlength(text)) + 2 * padding, sum(font.getmetrics()), padding)
-        if tag.width <= picture_width and tag.height <= picture_height:
+        if tag.width <= image_width and tag.height <= image_height:
             return tag
     return None
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mnv2dense.backbones.mobilenet_v2 import MobileNetV2, mobilenet_v2
 from mnv2dense.backbones.layout import FEATURE_NAMES, scaled_channels
+from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
+from mnv2dense.models.backbone import mobilenet_v2
 from mnv2dense.types import FeatureInfo
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mnv2dense.cli.benchmark import Row, _names, _short_names, markdown
-from mnv2dense.evaluation.benchmark_worker import Contender
+from mnv2dense.evaluation.benchmark_worker import BenchmarkWorker
 from tests.helpers.tiny import command
 
 pytestmark = pytest.mark.usefixtures("place")
@@ -58,7 +58,7 @@ def test_a_path_may_have_the_sign_that_a_score_follows() -> None:
 
 def test_a_process_that_dies_is_reported_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"missing\.jpg"):
-        Contender("shapes", tmp_path / "missing.jpg", threads=1)
+        BenchmarkWorker("shapes", tmp_path / "missing.jpg", threads=1)
 
 
 def test_the_page_names_files_without_their_folders() -> None:

@@ -12,8 +12,8 @@ import yaml
 from PIL import Image
 
 from mnv2dense import load_model
-from mnv2dense.data.shapes.classification import ShapeCrops
 from mnv2dense.data.datasets.voc import VocDetection
+from mnv2dense.data.shapes.classification import ShapeCrops
 from tests.helpers.tiny import TINY, Outcome, command
 
 SMALL = ("task=classification", *(option for option in TINY if not option.startswith("data.")), "data.num_workers=0")
@@ -27,7 +27,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Crops of shapes as files: two classes, eight pictures each to train on, four to score on."""
     root = tmp_path_factory.mktemp("folders")
     for split, count in (("train", 8), ("val", 4)):
-        data = ShapeCrops(split=split, root=root.parent / "shapes", train_pictures=40, val_pictures=30)
+        data = ShapeCrops(split=split, root=root.parent / "shapes", train_images=40, val_images=30)
         written = dict.fromkeys(("circle", "star"), 0)
         for sample in data:  # type: ignore[attr-defined]  # __getitem__ makes it iterable
             name = data.class_names[int(sample.labels[0])]

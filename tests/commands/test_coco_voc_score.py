@@ -34,11 +34,11 @@ VOC = (
 
 def true_classes(coco: Any, image_id: int) -> npt.NDArray[np.int64]:  # noqa: ANN401
     """[H, W]: the object with the most pixels painted first, crowds as 255 in the same order."""
-    picture = coco.imgs[image_id]
+    image = coco.imgs[image_id]
     label_of = {number: VOC.index(row["name"]) for number, row in coco.cats.items() if row["name"] in VOC}
     rows = [row for row in coco.imgToAnns[image_id] if row["category_id"] in label_of]
     objects = [(coco.annToMask(row) > 0, 255 if row["iscrowd"] else label_of[row["category_id"]]) for row in rows]
-    painted = np.zeros((picture["height"], picture["width"]), np.int64)
+    painted = np.zeros((image["height"], image["width"]), np.int64)
     for pixels, label in sorted(objects, key=lambda one: -one[0].sum()):
         painted[pixels] = label
     return painted
@@ -55,11 +55,11 @@ def transformers_scores(shared: Path, count: int) -> tuple[float, float]:
     confusion = np.zeros((21, 21), np.int64)
     for image_id, row in list(coco.imgs.items())[:count]:
         with Image.open(shared / "data/coco_mini/val2017" / row["file_name"]) as opened:
-            picture = opened.convert("RGB")
-        squashed = np.asarray(picture.resize((513, 513), Image.Resampling.BILINEAR), np.float32)
+            image = opened.convert("RGB")
+        squashed = np.asarray(image.resize((513, 513), Image.Resampling.BILINEAR), np.float32)
         with torch.inference_mode():
             logits = model(torch.from_numpy(squashed / 127.5 - 1).permute(2, 0, 1)[None]).logits
-        large = F.interpolate(logits, (picture.height, picture.width), mode="bilinear", align_corners=True)
+        large = F.interpolate(logits, (image.height, image.width), mode="bilinear", align_corners=True)
         truth, found = true_classes(coco, image_id), large.argmax(dim=1)[0].numpy()
         counts = truth != 255
         confusion += np.bincount(21 * truth[counts] + found[counts], minlength=21 * 21).reshape(21, 21)

@@ -18,12 +18,12 @@ from PIL import Image
 from mnv2dense import Predictor, cli
 from mnv2dense.cli import demo as demo_command
 from mnv2dense.demo.build import write_page
-from mnv2dense.runtimes.metadata import Description
-from mnv2dense.visualization.draw import class_color
 from mnv2dense.demo.onnxruntime_web import FILES
+from mnv2dense.runtimes.metadata import Metadata
+from mnv2dense.visualization.draw import class_color
 from tests.helpers.tiny import Outcome, command, tiny_model
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -52,11 +52,11 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def description(task: str = "detection", names: tuple[str, ...] = ("dog", "cat"), **selection: Any) -> Description:  # noqa: ANN401
+def description(task: str = "detection", names: tuple[str, ...] = ("dog", "cat"), **selection: Any) -> Metadata:  # noqa: ANN401
     options = selection or {"score_threshold": 0.01, "nms_threshold": 0.6, "candidates": 10, "limit": 5}
     numbers = tuple(range(1, len(names) + 1))
     outputs: Any = {"detection": "boxes", "segmentation": "logits", "classification": "scores"}[task]
-    return Description(task, outputs, "fp32", (64, 96), "squash", names, numbers, options)
+    return Metadata(task, outputs, "fp32", (64, 96), "squash", names, numbers, options)
 
 
 def about(folder: Path) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def test_samples_are_what_browsers_show_each_with_a_small_one(
             assert small.size[0] / small.size[1] == pytest.approx(whole.size[0] / whole.size[1], rel=0.02)
 
 
-def test_a_folder_without_pictures_for_browsers_is_refused(tmp_path: Path, model: Path, runtime: Path) -> None:
+def test_a_folder_without_images_for_browsers_is_refused(tmp_path: Path, model: Path, runtime: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"samples=.*empty: it has no pictures that browsers show"):
         write_page(tmp_path / "p", model, description(), title="", runtime=runtime, samples=tmp_path / "empty")
@@ -196,7 +196,7 @@ def test_a_mistake_is_told_in_a_line(arguments: list[str], message: str) -> None
 
 
 @pytest.mark.usefixtures("quick")
-def test_int8_of_unknown_pictures_asks_for_some(tmp_path: Path) -> None:
+def test_int8_of_unknown_images_asks_for_some(tmp_path: Path) -> None:
     from mnv2dense import save_model
 
     checkpoint = save_model(tiny_model(), tmp_path / "tiny.ckpt")

@@ -25,8 +25,8 @@ from PIL import Image
 import mnv2dense
 from mnv2dense import cli
 from mnv2dense.cli import conf_folder
-from mnv2dense.io.reading import picture_size
 from mnv2dense.data.shapes.detection import draw_shapes
+from mnv2dense.io.reading import image_size
 from mnv2dense.io.video import Frame, VideoWriter
 from tests.helpers.documented import ROOT, Command, Fence, commands, fences, mentioned_commands, shell_lines
 from tests.helpers.tiny import TINY
@@ -192,23 +192,23 @@ def stage(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
         (drawn / "annotations" / f"instances_{split}.json").rename(
             drawn / "annotations" / f"instances_{split}2017.json"
         )
-    pictures = sorted((drawn / "train2017").iterdir())
+    images = sorted((drawn / "train2017").iterdir())
     for split in ("train", "val"):
-        for number, picture in enumerate(pictures[:4]):
-            place(picture, folder / "my_data" / "images" / split / f"{split}{number}.jpg")
+        for number, image in enumerate(images[:4]):
+            place(image, folder / "my_data" / "images" / split / f"{split}{number}.jpg")
             label = folder / "my_data" / "labels" / split / f"{split}{number}.txt"
             label.parent.mkdir(parents=True, exist_ok=True)
             label.write_text(f"{number % 2} 0.5 0.5 0.25 0.4\n")
-            place(picture, folder / "my_pictures" / split / ("cat", "dog")[number % 2] / f"{number}.jpg")
-            place(picture, folder / "my_masks" / "images" / split / f"{number}.jpg")
-            mask = np.zeros(picture_size(picture), np.uint8)
+            place(image, folder / "my_pictures" / split / ("cat", "dog")[number % 2] / f"{number}.jpg")
+            place(image, folder / "my_masks" / "images" / split / f"{number}.jpg")
+            mask = np.zeros(image_size(image), np.uint8)
             mask[:20] = 1
             target = folder / "my_masks" / "masks" / split / f"{number}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(mask).save(target)
     (folder / "my_data" / "data.yaml").write_text("names: [cat, dog]\n")
-    place(pictures[0], folder / "photos" / "a.jpg")
-    place(pictures[1], folder / "photo.jpg")
+    place(images[0], folder / "photos" / "a.jpg")
+    place(images[1], folder / "photo.jpg")
     film(folder / "clip.mp4")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MNV2DENSE_CACHE", str(cache))

@@ -15,15 +15,15 @@ from PIL import Image
 from mnv2dense import Predictor, load_model, mobilenet_v2_classifier, save_model
 from mnv2dense.data.shapes.classification import ShapeCrops
 from mnv2dense.data.shapes.drawing import SHAPE_CLASSES
+from mnv2dense.inference.tta import TTA
 from mnv2dense.runtimes.exported_model import ExportedModel
-from mnv2dense.inference.tta import Viewing
-from tests.helpers import fake_exporter
 from tests.export.test_parity import model_for
-from tests.helpers.tiny import Outcome, command, pictures, tiny_model
+from tests.helpers import fake_exporter
+from tests.helpers.tiny import Outcome, command, random_images, tiny_model
 
 pytestmark = pytest.mark.usefixtures("place", "fake")
 
-SHAPES = ("data=shapes", "data.train_pictures=6", "data.val_pictures=4", "batch_size=4", "num_workers=0")
+SHAPES = ("data=shapes", "data.train_images=6", "data.val_images=4", "batch_size=4", "num_workers=0")
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def _grown(model: torch.nn.Module) -> dict[str, torch.Tensor]:
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0
     with torch.no_grad():
-        model.train()(pictures(8, (64, 64)))
+        model.train()(random_images(8, (64, 64)))
     state: dict[str, torch.Tensor] = model.state_dict()
     state["head.classifier.weight"] *= 20
     return state
@@ -62,9 +62,9 @@ def _grown(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 def photos() -> Path:
     folder = Path("photos")
     (folder / "more").mkdir(parents=True)
-    for number, picture in enumerate(pictures(5, (40, 50))):
+    for number, image in enumerate(random_images(5, (40, 50))):
         place = folder / "more" if number > 2 else folder
-        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(place / f"{number}.png")
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(place / f"{number}.png")
     return folder
 
 
@@ -101,9 +101,9 @@ def report(folder: str | Path) -> dict[str, Any]:
             "give calibration=FOLDER of pictures like those the model will see, or ",
         ),
         ("classification", ["calibration=nowhere", "precision=int8"], "nowhere: no such folder of pictures"),
-        ("classification", ["pictures=nowhere"], "nowhere: no such folder of pictures"),
-        ("classification", ["parity_pictures=0"], "parity_pictures=0: a number of pictures, at least 1"),
-        ("classification", ["parity_pictures=all"], "parity_pictures=all: a number is needed"),
+        ("classification", ["images=nowhere"], "nowhere: no such folder of pictures"),
+        ("classification", ["parity_images=0"], "parity_images=0: a number of pictures, at least 1"),
+        ("classification", ["parity_images=all"], "parity_images=all: a number is needed"),
         ("classification", ["tolerance.agreement=90"], "tolerance.agreement=90: a share, 0 to 1"),
         ("classification", ["tolerance.agrement=0.9"], "did you mean tolerance.agreement?"),
         ("classification", ["+options.opset=20"], "options.opset: fake has no such option; it has factor, stretched"),
@@ -160,7 +160,7 @@ def test_a_checkpoint_that_is_missing_or_exported_already_is_refused() -> None:
 def test_an_export_leaves_a_file_that_answers_as_the_model_does(
     models: dict[str, Path], photos: Path, task: str, option: list[str], outputs: str
 ) -> None:
-    outcome = export(models[task], *option, "pictures=photos", "run_dir=run", "license=Apache-2.0", "seed=3")
+    outcome = export(models[task], *option, "images=photos", "run_dir=run", "license=Apache-2.0", "seed=3")
     assert outcome.code == 0, outcome.err
     assert outcome.out.rstrip().splitlines()[-1] == "run/model.fake"
     found = report("run")
@@ -180,8 +180,8 @@ def test_an_export_leaves_a_file_that_answers_as_the_model_does(
     assert sorted(path.name for path in Path("run").glob("*model*")) == ["model.fake", "model.fake.json"]
 
 
-def test_int8_is_calibrated_on_pictures_spread_over_a_folder(models: dict[str, Path], photos: Path) -> None:
-    options = ("precision=int8", "calibration=photos", "calibration_pictures=3", "parity_pictures=2")
+def test_int8_is_calibrated_on_images_spread_over_a_folder(models: dict[str, Path], photos: Path) -> None:
+    options = ("precision=int8", "calibration=photos", "calibration_images=3", "parity_images=2")
     outcome = export(models["classification"], *options, "output=out/deep/small.fake", "run_dir=run")
     assert outcome.code == 0, outcome.err
     assert outcome.out.rstrip().splitlines()[-1] == "out/deep/small.fake"
@@ -192,23 +192,23 @@ def test_int8_is_calibrated_on_pictures_spread_over_a_folder(models: dict[str, P
 
 
 def test_a_run_brings_its_own_pictures(models: dict[str, Path], cache: Path) -> None:
-    ShapeCrops(split="val", train_pictures=6, val_pictures=4)
-    part = {"_target_": "mnv2dense.data.shapes.classification.ShapeCrops", "train_pictures": 6, "val_pictures": 4}
+    ShapeCrops(split="val", train_images=6, val_images=4)
+    part = {"_target_": "mnv2dense.data.shapes.classification.ShapeCrops", "train_images": 6, "val_images": 4}
     data = {"train": part | {"split": "train"}, "val": part | {"split": "val"}}
     Path("trained/checkpoints").mkdir(parents=True)
     Path("trained/checkpoints/best.ckpt").write_bytes(models["classification"].read_bytes())
     Path("trained/config.yaml").write_text(yaml.safe_dump({"data": data}))
-    outcome = export(Path("trained"), "precision=int8", "run_dir=run", "calibration_pictures=5")
+    outcome = export(Path("trained"), "precision=int8", "run_dir=run", "calibration_images=5")
     assert outcome.code == 0, outcome.err
     assert len(json.loads(Path("run/model.fake").read_text())["calibration"]) == 5
     assert report("run")["pictures_from"] == "the run's validation data"
     assert report("run")["scores"] == {}  # only what the command line names is scored
 
 
-def test_without_any_pictures_shapes_are_drawn_and_that_is_said(models: dict[str, Path]) -> None:
-    outcome = export(models["classification"], "run_dir=run", "parity_pictures=2")
+def test_without_any_images_shapes_are_drawn_and_that_is_said(models: dict[str, Path]) -> None:
+    outcome = export(models["classification"], "run_dir=run", "parity_images=2")
     assert outcome.code == 0, outcome.err
-    assert "shapes are drawn to compare on; pictures=FOLDER takes real ones" in Path("run/run.log").read_text()
+    assert "shapes are drawn to compare on; images=FOLDER takes real ones" in Path("run/run.log").read_text()
     assert report("run")["pictures_from"] == "drawn shapes"
 
 
@@ -229,7 +229,7 @@ def test_named_data_scores_model_and_file_and_evaluate_agrees(models: dict[str, 
 # --- the gate ------------------------------------------------------------------------------------------------
 
 
-BROKEN = ("+options.stretched=backbone.blocks.2.projection", "pictures=photos")
+BROKEN = ("+options.stretched=backbone.blocks.2.projection", "images=photos")
 
 
 def test_a_file_that_answers_otherwise_is_deleted_and_the_layer_named(models: dict[str, Path], photos: Path) -> None:
@@ -258,7 +258,7 @@ def test_a_layer_kept_in_float_is_handed_on(models: dict[str, Path], photos: Pat
 
 
 def test_int8_is_judged_by_its_answers(models: dict[str, Path], photos: Path) -> None:
-    options = ("precision=int8", "calibration=photos", "pictures=photos")
+    options = ("precision=int8", "calibration=photos", "images=photos")
     assert export(models["classification"], *options, "+options.stretched=backbone.blocks.2.projection").code == 0
     wrong = ("+options.stretched=head.classifier", "+options.factor=-1")
     outcome = export(models["classification"], *options, *wrong)
@@ -267,9 +267,9 @@ def test_int8_is_judged_by_its_answers(models: dict[str, Path], photos: Path) ->
     assert "the first layer that diverges is head.classifier (error 2)" in outcome.err
 
 
-def test_an_int8_detector_is_not_judged_by_pictures_in_which_the_model_finds_nothing(photos: Path) -> None:
+def test_an_int8_detector_is_not_judged_by_images_in_which_the_model_finds_nothing(photos: Path) -> None:
     fresh = save_model(tiny_model(size=(64, 64)), Path("fresh.ckpt"))  # every score is near 1/4
-    options = ("precision=int8", "calibration=photos", "pictures=photos", "run_dir=run")
+    options = ("precision=int8", "calibration=photos", "images=photos", "run_dir=run")
     outcome = export(fresh, *options)
     assert outcome.code == 2
     assert "the model finds no box of score 0.3 or more in the 5 pictures from photos" in outcome.err
@@ -280,7 +280,7 @@ def test_an_int8_detector_is_not_judged_by_pictures_in_which_the_model_finds_not
 
 
 def test_the_layers_that_int8_hurts_most_are_listed_and_stay_in_float(models: dict[str, Path], photos: Path) -> None:
-    options = ("precision=int8", "calibration=photos", "pictures=photos", "run_dir=run")
+    options = ("precision=int8", "calibration=photos", "images=photos", "run_dir=run")
     outcome = export(models["classification"], *options, "keep_float=auto:2")
     assert outcome.code == 0, outcome.err
     assert "int8 layer by layer" in outcome.out
@@ -293,8 +293,8 @@ def test_the_layers_that_int8_hurts_most_are_listed_and_stay_in_float(models: di
 
 
 def test_layers_can_be_listed_and_named_ones_stay_in_float(models: dict[str, Path], photos: Path) -> None:
-    options = ("precision=int8", "calibration=photos", "pictures=photos", "run_dir=run")
-    outcome = export(models["classification"], *options, "sensitivity=true", "keep_float=[head]", "parity_pictures=1")
+    options = ("precision=int8", "calibration=photos", "images=photos", "run_dir=run")
+    outcome = export(models["classification"], *options, "sensitivity=true", "keep_float=[head]", "parity_images=1")
     assert outcome.code == 0, outcome.err
     assert Path("run/sensitivity.json").is_file()
     assert json.loads(Path("run/model.fake").read_text())["keep_float"] == ["head"]
@@ -315,7 +315,7 @@ def test_a_file_that_runs_elsewhere_is_said_to_be_unrun(
 
 def test_a_predictor_of_a_file_gives_the_models_results(models: dict[str, Path], photos: Path) -> None:
     paths = sorted(photos.glob("*.png"))
-    assert export(models["detection"], "pictures=photos", "run_dir=run").code == 0
+    assert export(models["detection"], "images=photos", "run_dir=run").code == 0
     ours, theirs = Predictor(models["detection"], device="cpu"), Predictor("run/model.fake", threads=1)
     for expected, answer in zip(ours.many(paths), theirs.many(paths), strict=True):
         assert expected.class_names == answer.class_names
@@ -325,9 +325,9 @@ def test_a_predictor_of_a_file_gives_the_models_results(models: dict[str, Path],
 
 
 def test_what_a_file_cannot_do_is_refused(models: dict[str, Path], photos: Path) -> None:
-    assert export(models["segmentation"], "pictures=photos", "run_dir=run").code == 0
+    assert export(models["segmentation"], "images=photos", "run_dir=run").code == 0
     with pytest.raises(ValueError, match="test_time changes the model, and an exported file is fixed"):
-        Predictor("run/model.fake", test_time=Viewing(flip=True))
+        Predictor("run/model.fake", test_time=TTA(flip=True))
     with pytest.raises(ValueError, match="device=cuda: exported files run on the CPU"):
         Predictor("run/model.fake", device="cuda")
     with pytest.raises(ValueError, match="threads=2 is for exported files"):
@@ -344,7 +344,7 @@ def test_what_a_file_cannot_do_is_refused(models: dict[str, Path], photos: Path)
 
 
 def test_predict_draws_what_a_file_finds(models: dict[str, Path], photos: Path) -> None:
-    assert export(models["segmentation"], "pictures=photos", "labels=true", "run_dir=run").code == 0
+    assert export(models["segmentation"], "images=photos", "labels=true", "run_dir=run").code == 0
     outcome = command("predict", "checkpoint=run/model.fake", "source=photos", "run_dir=predicted")
     assert outcome.code == 0, outcome.err
     content = json.loads(Path("predicted/predictions.json").read_text())

@@ -54,7 +54,7 @@ def test_another_task_brings_its_own_head_size_and_classes() -> None:
     assert "788.83" in outcome.out
 
 
-def test_a_picture_that_is_not_square_is_height_times_width() -> None:
+def test_a_image_that_is_not_square_is_height_times_width() -> None:
     outcome = command("info", "size=[64,96]", "classes=10")
     assert "classification, 10 classes, 64x96, float32" in outcome.out
     assert "24x16x24" in outcome.out

@@ -21,10 +21,10 @@ import torch
 from PIL import Image
 
 from mnv2dense import DeepLabV3Head, DenseModel, Predictor, deeplabv3_mobilenet_v2, mobilenet_v2_classifier
-from mnv2dense.models.checkpoint import save_model
 from mnv2dense.io.video import Frame, VideoError, VideoReader, VideoWriter
+from mnv2dense.models.checkpoint import save_model
 from tests.commands.test_docs import ROOT
-from tests.helpers.tiny import Outcome, command, pictures, tiny_model
+from tests.helpers.tiny import Outcome, command, random_images, tiny_model
 
 RATE = Fraction(30_000, 1001)
 pytestmark = pytest.mark.usefixtures("place")
@@ -49,7 +49,7 @@ def segmenter(place: None) -> Path:
 
 def film(path: str, count: int, *, size: tuple[int, int] = (64, 96)) -> Path:
     """Noise that moves."""
-    noise = pictures(1, size)[0].permute(1, 2, 0).numpy()
+    noise = random_images(1, size)[0].permute(1, 2, 0).numpy()
     with VideoWriter(Path(path), time_base=1 / (RATE * 1000), rate=RATE) as video:
         for number in range(count):
             video.write(Frame(np.ascontiguousarray(np.roll(noise, number, axis=1)), number, number / RATE))
@@ -148,7 +148,7 @@ def test_a_text_that_is_called_mp4_is_refused_before_anything_is_made(detector: 
     assert not Path("out").exists()
 
 
-def test_a_camera_is_recorded_one_picture_at_a_time(detector: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_camera_is_recorded_one_image_at_a_time(detector: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed = []
 
     def camera(number: int) -> Iterator[Frame]:
@@ -209,8 +209,8 @@ def test_the_csv_of_a_classifier_lists_the_likeliest_classes() -> None:
     assert not list(Path("out").glob("*.jpg"))
 
 
-def test_tiles_find_in_a_large_picture_what_is_small(detector: Path) -> None:
-    Image.fromarray(pictures(1, (64, 256))[0].permute(1, 2, 0).numpy()).save("large.png")
+def test_tiles_find_in_a_large_image_what_is_small(detector: Path) -> None:
+    Image.fromarray(random_images(1, (64, 256))[0].permute(1, 2, 0).numpy()).save("large.png")
     assert predict(f"checkpoint={detector}", "source=large.png", "threshold=0.05").code == 0
     whole = predictions()["annotations"]
     outcome = predict(

@@ -45,7 +45,7 @@ def test_evaluating_gives_the_scores_it_ended_with(trained: tuple[Path, Outcome]
     assert metrics(Path("scores")) == metrics(trained[0])
 
 
-def test_predicting_gives_overlays_and_label_pictures(trained: tuple[Path, Outcome]) -> None:
+def test_predicting_gives_overlays_and_label_images(trained: tuple[Path, Outcome]) -> None:
     Path("photos").mkdir()
     Image.fromarray(np.full((40, 70, 3), 90, np.uint8)).save("photos/a.png")
     outcome = command("predict", f"checkpoint={trained[0]}", "source=photos", "run_dir=out", "device=cpu")
@@ -66,6 +66,8 @@ def test_every_kind_of_loss_trains(loss: str) -> None:
 
 
 def test_boxes_have_no_masks_to_learn_from() -> None:
-    outcome = command("train", "task=segmentation", *TINY, "data.by_task.segmentation=mnv2dense.data.shapes.detection.Shapes")
+    outcome = command(
+        "train", "task=segmentation", *TINY, "data.by_task.segmentation=mnv2dense.data.shapes.detection.Shapes"
+    )
     assert outcome.code == 2
     assert "Shapes has no masks to score mIoU on; choose data of masks" in outcome.err

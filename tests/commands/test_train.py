@@ -14,8 +14,8 @@ import yaml
 from PIL import Image
 
 from mnv2dense import load_model
-from mnv2dense.io.reading import picture_size
 from mnv2dense.data.shapes.detection import draw_shapes
+from mnv2dense.io.reading import image_size
 from tests.helpers.tiny import TINY, Outcome, command
 
 TWELVE = {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"}
@@ -187,8 +187,8 @@ def test_a_run_leaves_all_that_its_folder_promises(trained: tuple[Path, Outcome]
     assert per_class
     for checkpoint in ("best.ckpt", "last.ckpt"):
         assert torch.load(run / "checkpoints" / checkpoint, weights_only=True)["mnv2dense"]["format"] == 1
-    for picture in ("curves.png", "precision_recall.png", "samples.jpg"):
-        assert np.asarray(Image.open(run / picture).convert("L")).std() > 1
+    for image in ("curves.png", "precision_recall.png", "samples.jpg"):
+        assert np.asarray(Image.open(run / image).convert("L")).std() > 1
     assert yaml.safe_load((run / "config.yaml").read_text())["backbone"]["width_mult"] == 0.35
     assert json.loads((run / "environment.json").read_text())["seed"] == 0
     assert "16 train pictures" in (run / "run.log").read_text()
@@ -220,7 +220,7 @@ def test_the_same_data_named_anew_gives_the_same_scores(trained: tuple[Path, Out
     assert metrics(Path("evaluated")) == metrics(run)
 
 
-def test_predictions_of_a_folder_go_on_past_a_broken_picture(trained: tuple[Path, Outcome]) -> None:
+def test_predictions_of_a_folder_go_on_past_a_broken_image(trained: tuple[Path, Outcome]) -> None:
     source = Path("photos")
     source.mkdir()
     for number, size in enumerate([(80, 60), (50, 90)]):
@@ -252,11 +252,11 @@ def test_predictions_of_a_folder_go_on_past_a_broken_picture(trained: tuple[Path
         assert top + height <= picture[1] + 0.02
 
 
-def test_one_picture_can_be_predicted(trained: tuple[Path, Outcome]) -> None:
+def test_one_image_can_be_predicted(trained: tuple[Path, Outcome]) -> None:
     Image.new("RGB", (40, 40), (250, 90, 0)).save("one.png")
     outcome = command("predict", f"checkpoint={trained[0]}/checkpoints/last.ckpt", "source=one.png", "run_dir=out")
     assert outcome.code == 0, outcome.err
-    assert picture_size("out/one.jpg") == (40, 40)
+    assert image_size("out/one.jpg") == (40, 40)
 
 
 def test_a_run_goes_on_where_it_stopped(trained: tuple[Path, Outcome]) -> None:
@@ -296,7 +296,7 @@ def test_the_same_seed_gives_the_same_weights_to_the_bit(trained: tuple[Path, Ou
     assert metrics(Path("again")) == metrics(run)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_naming_the_pictures(cache: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run_naming_the_images(cache: Path) -> None:
     outcome = command("train", *TINY, "optimizer=sgd", "optimizer.lr=nan", "run_dir=run")
     assert outcome.code == 2
     assert "Traceback" not in outcome.out + outcome.err

@@ -14,7 +14,7 @@ import torch
 from mnv2dense.data.shapes.detection import draw_shapes
 from tests.helpers.tiny import TINY
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TRAIN = str(ROOT / "tools" / "train.py")
 
 
@@ -49,9 +49,9 @@ def test_two_processes_train_one_run(starter: list[str], tmp_path: Path) -> None
     # 10 pictures for two are 5 each: two full batches of 2.
     assert best["global_step"] == 2
     assert json.loads((run / "metrics.json").read_text()).keys() >= {"AP", "AR100"}
-    pictures = json.loads((data / "annotations" / "instances_val.json").read_text())["images"]
+    images = json.loads((data / "annotations" / "instances_val.json").read_text())["images"]
     predictions = json.loads((run / "predictions.json").read_text())
     # What both processes found, in one file: every picture of the five.
-    assert {found["image_id"] for found in predictions} == {picture["id"] for picture in pictures}
+    assert {found["image_id"] for found in predictions} == {image["id"] for image in images}
     # And of both in the report, of which the first process drew all: three of the worst, two of the best.
     assert (run / "report.html").read_text().count("ground truth beside prediction, score") == 5

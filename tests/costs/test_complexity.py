@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from mnv2dense import DenseModel, MobileNetV2, Predictor, mobilenet_v2_classifier, ssdlite320_mobilenet_v2
-from mnv2dense.costs.complexity import Complexity, complexity
 from mnv2dense.costs.activation_memory import ActivationMemory
-from tests.helpers.tiny import SIZE, pictures, tiny_model
+from mnv2dense.costs.complexity import Complexity, complexity
+from tests.helpers.tiny import SIZE, random_images, tiny_model
 
 # Multiply-adds in millions of the classifier with 1000 classes, by width and input side (the authors' table).
 MILLIONS = {
@@ -52,7 +52,7 @@ def test_ssdlite_costs_what_the_paper_says() -> None:
     assert costs.multiply_adds == pytest.approx(0.789e9, abs=0.5e6)
 
 
-def test_any_other_width_and_a_picture_that_is_not_square_are_counted() -> None:
+def test_any_other_width_and_a_image_that_is_not_square_are_counted() -> None:
     costs = complexity(mobilenet_v2_classifier(10, width_mult=0.61), (192, 256))
     wide, narrow = (complexity(mobilenet_v2_classifier(10, width_mult=w), (192, 256)) for w in (0.75, 0.5))
     assert narrow.multiply_adds < costs.multiply_adds < wide.multiply_adds
@@ -113,7 +113,7 @@ def real_peak(model: DenseModel, images: Tensor) -> int:
 @pytest.mark.parametrize("size", [SIZE, (75, 110)])
 def test_the_peak_counted_without_arithmetic_is_that_of_a_real_run(size: tuple[int, int]) -> None:
     for model in (tiny_model(), mobilenet_v2_classifier(5, width_mult=0.35).eval()):
-        assert complexity(model, size).peak_activation_bytes == real_peak(model, pictures(1, size))
+        assert complexity(model, size).peak_activation_bytes == real_peak(model, random_images(1, size))
 
 
 def test_a_backbone_by_itself_is_counted_too() -> None:

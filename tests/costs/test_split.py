@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mnv2dense import DenseModel, MobileNetV2, Predictor, mobilenet_v2_classifier
 from mnv2dense.costs.complexity import complexity
 from mnv2dense.costs.split import SplitMobileNetV2, memory_bound, split_inference
-from tests.helpers.tiny import SIZE, pictures, tiny_model
+from tests.helpers.tiny import SIZE, random_images, tiny_model
 
 EVERY_T = [1, 2, 3, 4, 5, 6, 7, 100, "auto"]
 ALL_FEATURES = ("last_conv", "stride2", "stride4", "stride8", "stride16_expanded", "stride16", "last_bottleneck")
@@ -114,7 +114,7 @@ def detector() -> DenseModel:
 
 @pytest.mark.parametrize("t", [2, 5, "auto"])
 def test_a_detector_says_the_same_in_groups(detector: DenseModel, t: object) -> None:
-    images = pictures()
+    images = random_images()
     split = split_inference(detector, t)  # type: ignore[call-overload]
     with torch.no_grad():
         for ours, theirs in zip(split(images), detector(images), strict=True):
@@ -135,9 +135,9 @@ def test_the_given_model_stays_as_it_is(detector: DenseModel) -> None:
 
 
 def test_a_predictor_runs_it_in_the_memory_promised(detector: DenseModel) -> None:
-    picture = pictures(1, (120, 90))[0]
+    image = random_images(1, (120, 90))[0]
     split = split_inference(detector, 3)
-    plain, cut = Predictor(detector, device="cpu")(picture), Predictor(split, device="cpu")(picture)
+    plain, cut = Predictor(detector, device="cpu")(image), Predictor(split, device="cpu")(image)
     assert len(plain) > 0
     torch.testing.assert_close(cut.scores, plain.scores)
     torch.testing.assert_close(cut.boxes, plain.boxes, rtol=1e-4, atol=1e-3)
@@ -148,7 +148,7 @@ def test_a_predictor_runs_it_in_the_memory_promised(detector: DenseModel) -> Non
 @pytest.mark.parametrize("t", [1, 4])
 def test_it_exports_and_traces(detector: DenseModel, t: int) -> None:
     split = split_inference(detector, t)
-    images = pictures(1)
+    images = random_images(1)
     with torch.no_grad():
         expected = split(images)
         exported = torch.export.export(split, (images,)).module()
@@ -165,8 +165,8 @@ def test_it_exports_and_traces(detector: DenseModel, t: int) -> None:
 def test_the_batch_of_an_exported_model_may_vary(detector: DenseModel) -> None:
     split = split_inference(detector, 2)
     dynamic = ({0: torch.export.Dim("batch", min=1, max=16)},)
-    exported = torch.export.export(split, (pictures(2),), dynamic_shapes=dynamic).module()
-    images = pictures(3)
+    exported = torch.export.export(split, (random_images(2),), dynamic_shapes=dynamic).module()
+    images = random_images(3)
     with torch.no_grad():
         torch.testing.assert_close(exported(images).deltas, split(images).deltas)
 

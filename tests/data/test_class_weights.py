@@ -54,7 +54,7 @@ def test_weights_follow_the_papers_and_a_class_that_never_occurs_gets_none(
     PixelCrossEntropy(class_weights=weights)  # takes them
 
 
-def test_what_cannot_be_counted_is_refused_naming_the_picture() -> None:
+def test_what_cannot_be_counted_is_refused_naming_the_image() -> None:
     with pytest.raises(ValueError, match=r"1.png: its mask has label 3, but the data set has 3 classes \(0..2; 255"):
         class_weights(Masks([[0]], [[3, 9]]), kind="inverse_log")
     with pytest.raises(ValueError, match=r"1.png: has no mask"):

@@ -23,7 +23,7 @@ def sample(boxes: list[list[float]], labels: list[int], *, image_id: int = 1) ->
     )
 
 
-def test_boxes_move_with_the_picture_into_the_models_input() -> None:
+def test_boxes_move_with_the_image_into_the_models_input() -> None:
     item = prepare(sample([[0, 0, 20, 10], [4, 2, 8, 6]], [3, 0]), (40, 40), "letterbox")
     assert item.image.shape == (3, 40, 40)
     assert item.boxes.tolist() == [[0, 10, 40, 30], [8, 14, 16, 22]]
@@ -45,7 +45,7 @@ def test_a_batch_is_padded_to_a_fixed_number_of_boxes() -> None:
     assert batch.infos.sizes.tolist() == [[10, 20], [10, 20]]
 
 
-def test_masks_travel_with_their_pictures() -> None:
+def test_masks_travel_with_their_images() -> None:
     mask = np.arange(200, dtype=np.uint8).reshape(10, 20)
     item = prepare(sample([], [])._replace(mask=mask), (10, 20), "squash")
     batch = collate([item], max_boxes=1)

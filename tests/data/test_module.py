@@ -93,7 +93,7 @@ def test_training_batches_have_the_promised_shapes() -> None:
     assert batch.boxes.max() <= 16
 
 
-def test_validation_sees_every_picture_once_unaugmented_and_in_order() -> None:
+def test_validation_sees_every_image_once_unaugmented_and_in_order() -> None:
     module = data()
     loader = module.val_dataloader()
     assert not isinstance(loader, list)
@@ -172,7 +172,7 @@ def test_two_processes_share_an_epoch() -> None:
         module = data(9)
         module.trainer = Place(rank)  # type: ignore[assignment]
         drawn.append(ids(module.train_dataloader()))
-        scored += [picture for batch in ids(module.val_dataloader()) for picture in batch]  # type: ignore[arg-type]
+        scored += [image for batch in ids(module.val_dataloader()) for image in batch]  # type: ignore[arg-type]
     assert len(drawn[0]) == len(drawn[1]) == 2
     assert not {i for batch in drawn[0] for i in batch} & {i for batch in drawn[1] for i in batch}
     assert sorted(scored) == [100, 101, 102, 103, 104]
@@ -225,7 +225,7 @@ def trainer(epochs: int) -> pl.Trainer:
 def test_lightning_draws_every_epoch_anew_through_persistent_workers() -> None:
     task = Counting()
     trainer(3).fit(task, data(6, 5, num_workers=2))
-    epochs = [[pictures for epoch, pictures in task.seen if epoch == number] for number in range(3)]
+    epochs = [[images for epoch, images in task.seen if epoch == number] for number in range(3)]
     assert all(sorted(sum(one, ())) == list(range(100, 106)) for one in epochs)
     assert len({tuple(one) for one in epochs}) == 3
     assert task.scored == [100, 101, 102, 103, 104] * 3
@@ -269,7 +269,7 @@ def test_data_sets_with_different_classes_are_refused() -> None:
         shorter.setup("fit")
 
 
-def test_training_pictures_are_found_by_their_ids() -> None:
+def test_training_images_are_found_by_their_ids() -> None:
     module = DataModule(train=Squares(3), val=Squares(3, first=3))
     assert module.train_paths(torch.tensor([100, 102])) == [Path("100.png"), Path("102.png")]
 
@@ -277,7 +277,7 @@ def test_training_pictures_are_found_by_their_ids() -> None:
 def test_it_describes_its_data_in_numbers() -> None:
     assert data(10, None).describe() == {
         "classes": 2,
-        "train_pictures": 10,
+        "train_images": 10,
         "train_boxes": 2,
         "train_ignored_regions": 1,
     }

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from mnv2dense.data.module import DataModule
-from mnv2dense.training.ema import EMA
 from mnv2dense.training.checkpointing import BestAndLast
+from mnv2dense.training.ema import EMA
 from mnv2dense.types import Sample
 from tests.helpers.toy_run import Once, ToyTask, toy_trainer
 
@@ -21,7 +21,7 @@ pytestmark = [
 ]
 
 
-class Pictures:
+class Images:
     class_names = ("thing",)
 
     def __len__(self) -> int:
@@ -42,7 +42,7 @@ class Pictures:
 
 
 def run(folder: Path, *extra: Once, workers: int, resume: Path | None = None) -> None:
-    data = DataModule(train=Pictures(), val=Pictures(), size=(8, 8), batch_size=3, num_workers=workers)
+    data = DataModule(train=Images(), val=Images(), size=(8, 8), batch_size=3, num_workers=workers)
     task = ToyTask()
     trainer = toy_trainer(folder, EMA(decay=0.9), BestAndLast(), *extra, use_distributed_sampler=False)
     torch.manual_seed(5)

@@ -5,11 +5,11 @@ import pytest
 from mnv2dense.data.sampler import Draw, EpochSampler, seed_of
 
 
-def pictures(sampler: EpochSampler) -> list[int]:
-    return [draw.picture for draw in sampler]
+def drawn_images(sampler: EpochSampler) -> list[int]:
+    return [draw.image for draw in sampler]
 
 
-def test_without_shuffling_pictures_come_in_order() -> None:
+def test_without_shuffling_images_come_in_order() -> None:
     sampler = EpochSampler(length=3, shuffle=False, equal_shares=True)
     assert list(sampler) == [Draw(0, 0), Draw(0, 1), Draw(0, 2)]
 
@@ -17,35 +17,35 @@ def test_without_shuffling_pictures_come_in_order() -> None:
 def test_every_epoch_has_its_own_order_and_the_same_seed_repeats_it() -> None:
     one = EpochSampler(length=50, shuffle=True, equal_shares=True, seed=3)
     two = EpochSampler(length=50, shuffle=True, equal_shares=True, seed=3)
-    first = pictures(one)
+    first = drawn_images(one)
     assert sorted(first) == list(range(50))
-    assert pictures(two) == first
+    assert drawn_images(two) == first
     one.set_epoch(1)
-    assert pictures(one) != first
+    assert drawn_images(one) != first
     assert {draw.epoch for draw in one} == {1}
-    assert pictures(EpochSampler(length=50, shuffle=True, equal_shares=True, seed=4)) != first
+    assert drawn_images(EpochSampler(length=50, shuffle=True, equal_shares=True, seed=4)) != first
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 9])
-def test_training_shares_are_equal_and_hold_every_picture(length: int) -> None:
+def test_training_shares_are_equal_and_hold_every_image(length: int) -> None:
     shares = [
         EpochSampler(length=length, shuffle=True, equal_shares=True, rank=rank, world_size=3) for rank in range(3)
     ]
-    drawn = [pictures(share) for share in shares]
+    drawn = [drawn_images(share) for share in shares]
     assert {len(one) for one in drawn} == {len(shares[0])}
     assert set().union(*drawn) == set(range(length))
     assert sum(map(len, drawn)) < length + 3
 
 
-def test_evaluation_draws_every_picture_exactly_once() -> None:
+def test_evaluation_draws_every_image_exactly_once() -> None:
     shares = [EpochSampler(length=7, shuffle=False, equal_shares=False, rank=rank, world_size=3) for rank in range(3)]
-    assert [pictures(share) for share in shares] == [[0, 3, 6], [1, 4], [2, 5]]
+    assert [drawn_images(share) for share in shares] == [[0, 3, 6], [1, 4], [2, 5]]
     assert [len(share) for share in shares] == [3, 2, 2]
 
 
-def test_a_process_without_a_share_of_the_evaluation_repeats_a_picture() -> None:
+def test_a_process_without_a_share_of_the_evaluation_repeats_a_image() -> None:
     shares = [EpochSampler(length=2, shuffle=False, equal_shares=False, rank=rank, world_size=3) for rank in range(3)]
-    assert [pictures(share) for share in shares] == [[0], [1], [0]]
+    assert [drawn_images(share) for share in shares] == [[0], [1], [0]]
     assert len(shares[2]) == 1
 
 
@@ -55,14 +55,14 @@ def test_a_resumed_epoch_draws_the_rest_and_the_next_one_is_whole() -> None:
     resumed.start_at(2, 4)
     for sampler in (whole, resumed):
         sampler.set_epoch(2)
-    assert pictures(resumed) == pictures(whole)[4:]
+    assert drawn_images(resumed) == drawn_images(whole)[4:]
     assert len(resumed) == 10
     resumed.set_epoch(3)
-    assert len(pictures(resumed)) == 10
+    assert len(drawn_images(resumed)) == 10
 
 
 def test_every_draw_has_its_own_seed() -> None:
-    seeds = {seed_of(seed, Draw(epoch, picture)) for seed in range(3) for epoch in range(3) for picture in range(3)}
+    seeds = {seed_of(seed, Draw(epoch, image)) for seed in range(3) for epoch in range(3) for image in range(3)}
     assert len(seeds) == 27
     assert seed_of(1, Draw(2, 3)) == seed_of(1, Draw(2, 3))
 

@@ -17,10 +17,10 @@ import torch
 from PIL import Image
 
 from mnv2dense import Predictor
-from mnv2dense.ops.boxes import pairwise_iou
-from mnv2dense.data.shapes.drawing import draw_picture
-from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode, resize
+from mnv2dense.data.shapes.drawing import draw_image
 from mnv2dense.demo.onnxruntime_web import runtime_folder
+from mnv2dense.ops.boxes import pairwise_iou
+from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode, resize
 from mnv2dense.types import Detections
 from tests.helpers.browser import Browser, chromium, refuse, require_browser, served
 from tests.helpers.tiny import command
@@ -91,9 +91,9 @@ def assert_same_boxes(page: dict[str, Any], python: Detections) -> None:
 
 
 def resized_by_page(
-    browser: Browser, picture: npt.NDArray[np.uint8], size: tuple[int, int], mode: ResizeMode
+    browser: Browser, image: npt.NDArray[np.uint8], size: tuple[int, int], mode: ResizeMode
 ) -> torch.Tensor:
-    height, width, _ = picture.shape
+    height, width, _ = image.shape
     made = browser.driver.execute_async_script(
         """
         const [rgb, height, width, size, mode, done] = arguments;
@@ -103,7 +103,7 @@ def resized_by_page(
           done(Array.from(resize(rgba, width, height, size, mode)));
         });
         """,
-        picture.ravel().tolist(),
+        image.ravel().tolist(),
         height,
         width,
         list(size),
@@ -115,26 +115,26 @@ def resized_by_page(
 def test_the_page_resizes_to_the_very_bits_of_python(shapes: Browser) -> None:
     sizes = [(37, 53, (96, 64)), (200, 31, (32, 48)), (64, 300, (64, 64)), (480, 641, (160, 160)), (1, 90, (33, 33))]
     for height, width, size in sizes:
-        picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+        image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         for mode in RESIZE_MODES:
-            wanted, _ = resize(torch.from_numpy(picture).permute(2, 0, 1), size, mode)
-            assert torch.equal(resized_by_page(shapes, picture, size, mode), wanted), (height, width, size, mode)
+            wanted, _ = resize(torch.from_numpy(image).permute(2, 0, 1), size, mode)
+            assert torch.equal(resized_by_page(shapes, image, size, mode), wanted), (height, width, size, mode)
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_boxes_of_a_chosen_picture_are_pythons(shapes: Browser, shapes_page: Path, number: int) -> None:
-    picture = shapes_page / "samples" / f"{number:02}.png"
-    page = shapes.choose(picture)
-    assert_same_boxes(page, Predictor("shapes")(picture))
+def test_boxes_of_a_chosen_image_are_pythons(shapes: Browser, shapes_page: Path, number: int) -> None:
+    image = shapes_page / "samples" / f"{number:02}.png"
+    page = shapes.choose(image)
+    assert_same_boxes(page, Predictor("shapes")(image))
     assert any(row["score"] > 0.9 for row in page["detections"])
-    assert page["picture"]["name"] == picture.name
+    assert page["picture"]["name"] == image.name
 
 
 @pytest.mark.parametrize("event", ["drop", "paste"])
-def test_boxes_of_a_dropped_or_pasted_picture_are_pythons(shapes: Browser, tmp_path: Path, event: str) -> None:
-    picture = tmp_path / "dropped.png"
-    Image.fromarray(draw_picture(np.random.default_rng(7), 400)[0]).save(picture)
-    assert_same_boxes(shapes.drop(picture, event), Predictor("shapes")(picture))
+def test_boxes_of_a_dropped_or_pasted_image_are_pythons(shapes: Browser, tmp_path: Path, event: str) -> None:
+    image = tmp_path / "dropped.png"
+    Image.fromarray(draw_image(np.random.default_rng(7), 400)[0]).save(image)
+    assert_same_boxes(shapes.drop(image, event), Predictor("shapes")(image))
 
 
 @pytest.mark.parametrize("photo", PHOTOS)
@@ -146,9 +146,9 @@ def test_boxes_on_a_photo_are_pythons(shapes: Browser, shared: Path, photo: str)
     assert_same_boxes(page, python.above(0.05))
 
 
-def test_a_picture_on_its_side_is_turned_as_in_python(shapes: Browser, tmp_path: Path) -> None:
+def test_a_image_on_its_side_is_turned_as_in_python(shapes: Browser, tmp_path: Path) -> None:
     picture = tmp_path / "turned.jpg"
-    image = Image.fromarray(draw_picture(np.random.default_rng(3), 300)[0])
+    image = Image.fromarray(draw_image(np.random.default_rng(3), 300)[0])
     exif = image.getexif()
     exif[274] = 6
     image.save(picture, quality=95, exif=exif)
@@ -159,7 +159,7 @@ def test_a_picture_on_its_side_is_turned_as_in_python(shapes: Browser, tmp_path:
 
 def test_what_is_transparent_lies_on_white_as_in_python(shapes: Browser, tmp_path: Path) -> None:
     picture = tmp_path / "cut-out.png"
-    image = Image.fromarray(draw_picture(np.random.default_rng(5), 300)[0]).convert("RGBA")
+    image = Image.fromarray(draw_image(np.random.default_rng(5), 300)[0]).convert("RGBA")
     alpha = Image.new("L", image.size, 255)
     alpha.paste(0, (0, 0, image.width // 3, image.height))
     image.putalpha(alpha)
@@ -197,10 +197,10 @@ def test_a_gpu_gives_the_same_boxes(shapes_page: Path, tmp_path: Path) -> None:
             pytest.skip("this chromium plays no GPU")
         browser.open(f"{url}?backend=webgpu")
         assert browser.text("#fact-backend") == "WebGPU"
-        picture = shapes_page / "samples" / "04.png"
-        page = browser.choose(picture)
+        image = shapes_page / "samples" / "04.png"
+        page = browser.choose(image)
         page["detections"] = [row for row in page["detections"] if row["score"] >= 0.05]
-        assert_same_boxes(page, Predictor("shapes", threshold=0.05)(picture))
+        assert_same_boxes(page, Predictor("shapes", threshold=0.05)(image))
 
 
 # --- visitors ------------------------------------------------------------------------------------------------
@@ -216,7 +216,7 @@ def test_the_first_sample_is_there_without_a_click(shapes: Browser) -> None:
     assert shapes.text("#fact-backend").startswith("WebAssembly, ")
 
 
-def test_a_file_that_is_no_picture_is_refused_in_words_and_the_next_one_works(shapes: Browser, tmp_path: Path) -> None:
+def test_a_file_that_is_no_image_is_refused_in_words_and_the_next_one_works(shapes: Browser, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     assert shapes.choose(tmp_path / "notes.txt") == {}
     message = "notes.txt is no picture that this browser can read. JPEG, PNG, WebP, GIF and BMP will do."
@@ -340,8 +340,8 @@ def test_a_host_without_headers_for_threads_gets_one_thread_and_says_so(browser:
         try:
             browser.open(f"http://127.0.0.1:{server.server_port}/")
             assert browser.text("#fact-backend") == "WebAssembly, one thread: the host sends no headers for more"
-            picture = shapes_page / "samples" / "03.png"
-            assert_same_boxes(browser.choose(picture), Predictor("shapes")(picture))
+            image = shapes_page / "samples" / "03.png"
+            assert_same_boxes(browser.choose(image), Predictor("shapes")(image))
         finally:
             server.shutdown()
             thread.join()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mnv2dense.utils.download import DownloadError, WrongHashError
 from mnv2dense.demo.onnxruntime_web import FILES, VERSION, runtime_folder
+from mnv2dense.utils.download import DownloadError, WrongHashError
 from tests.helpers.file_server import FileServer, serving
 
 PATH = f"/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz"

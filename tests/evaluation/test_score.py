@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from mnv2dense.models.architectures import ssdlite320_mobilenet_v2
+from mnv2dense.evaluation.anchor_bound import anchor_bound
+from mnv2dense.evaluation.score import table
 from mnv2dense.metrics.coco_map import CocoMeanAP
-from mnv2dense.evaluation.score import anchor_bound, table
+from mnv2dense.models.architectures import ssdlite320_mobilenet_v2
 from mnv2dense.types import Sample
 
 

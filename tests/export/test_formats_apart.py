@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-FILES = sorted((HERE / "exporters").glob("test_*.py"))
+FILES = sorted((HERE / "formats").glob("test_*.py"))
 NOTHING_SELECTED = 5
 
 

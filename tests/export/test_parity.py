@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn, tensor
 
 from mnv2dense import DenseModel, Detections, deeplabv3_mobilenet_v2, mobilenet_v2_classifier
-from mnv2dense.export.layer_bisect import CutGraph, first_divergence, layers
-from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.export.graph import ExportGraph
+from mnv2dense.export.layer_bisect import CutGraph, first_divergence, layers
 from mnv2dense.export.parity import Difference, Parity, ParityError, Tolerance, _Classes, compare, pairs
+from mnv2dense.runtimes.exported_model import ExportedModel
 from tests.helpers import fake_exporter
-from tests.helpers.tiny import pictures, tiny_model
+from tests.helpers.tiny import random_images, tiny_model
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def model_for(task: str) -> DenseModel:
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
     with torch.no_grad():
-        model.train()(pictures(8, model.size))
+        model.train()(random_images(8, model.size))
         for layer in last:
             layer.weight *= 20  # type: ignore[operator]
     return model.eval()
@@ -48,7 +48,7 @@ TASKS = ("classification", "segmentation", "detection")
 
 
 def inputs(graph: ExportGraph, count: int = 3) -> list[Tensor]:
-    return list(pictures(count, graph.size).split(1))
+    return list(random_images(count, graph.size).split(1))
 
 
 def exported(graph: ExportGraph, folder: Path, **options: object) -> ExportedModel:
@@ -242,7 +242,7 @@ def test_a_tolerance_outside_its_range_is_refused(key: str, value: float) -> Non
         Tolerance.of("fp32", "detection", **{key: value})
 
 
-def test_no_pictures_cannot_be_compared_on(tmp_path: Path) -> None:
+def test_no_images_cannot_be_compared_on(tmp_path: Path) -> None:
     graph = ExportGraph(model_for("classification"))
     with pytest.raises(ValueError, match="no pictures"):
         compare(graph, exported(graph, tmp_path), [])

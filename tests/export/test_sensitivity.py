@@ -11,14 +11,14 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from mnv2dense.backbones.mobilenet_v2 import mobilenet_v2
 from mnv2dense.export.graph import ExportGraph
+from mnv2dense.export.sensitivity import sensitivity
 from mnv2dense.heads.classifier import ClassifierHead
 from mnv2dense.heads.deeplab_v3 import DeepLabV3Head
 from mnv2dense.heads.ssdlite import SSDLiteHead
+from mnv2dense.models.backbone import mobilenet_v2
 from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.export.sensitivity import sensitivity
-from tests.helpers.tiny import pictures
+from tests.helpers.tiny import random_images
 
 _SIZE = (32, 32)
 
@@ -50,7 +50,7 @@ def test_a_spoilt_layer_comes_first_and_keeping_it_in_float_helps() -> None:
     spoilt.weight.data[:, 0] /= 100
     spoilt.weight.data[:, 1:] *= 100
 
-    batches = list(pictures(4, _SIZE).split(1))
+    batches = list(random_images(4, _SIZE).split(1))
     report = sensitivity(graph, batches)
     assert report.worst(1) == ["backbone.blocks.2.projection.0"]
     assert len(report.layers) == len([each for each in graph.model.modules() if isinstance(each, nn.Conv2d)])
@@ -65,11 +65,11 @@ def test_a_spoilt_layer_comes_first_and_keeping_it_in_float_helps() -> None:
 
 def test_the_graph_is_as_it_was() -> None:
     graph = ExportGraph(_segmenter())
-    images = pictures(1, _SIZE)
+    images = random_images(1, _SIZE)
     before = graph(images)[0]
     steps: list[int] = []
     report = sensitivity(
-        graph, [images], calibration=list(pictures(2, _SIZE, seed=1).split(1)), advance=lambda: steps.append(1)
+        graph, [images], calibration=list(random_images(2, _SIZE, seed=1).split(1)), advance=lambda: steps.append(1)
     )
     assert torch.equal(graph(images)[0], before)
     assert len(steps) == len(report.layers)
@@ -77,11 +77,11 @@ def test_the_graph_is_as_it_was() -> None:
 
 def test_boxes_are_counted_where_a_score_is_visible() -> None:
     model = _detector()
-    blind = sensitivity(ExportGraph(model), [pictures(1, (64, 64))])
+    blind = sensitivity(ExportGraph(model), [random_images(1, (64, 64))])
     assert blind.together.agreement is None
     for predictor in model.head.class_predictors:  # type: ignore[union-attr]
         predictor[-1].weight.data.normal_(std=3)  # type: ignore[index,operator]
-    report = sensitivity(ExportGraph(model), [pictures(1, (64, 64))])
+    report = sensitivity(ExportGraph(model), [random_images(1, (64, 64))])
     assert report.together.agreement is not None
     assert 0.5 < report.together.agreement <= 1
     assert report.task == "detection"
@@ -92,7 +92,7 @@ def test_a_report_prints_and_becomes_json() -> None:
     backbone = mobilenet_v2(width_mult=0.35, features=("stride8",))
     head = ClassifierHead(backbone.feature_info, size=_SIZE, class_names=["cat", "dog", "owl"])
     graph = ExportGraph(DenseModel(backbone, head, size=_SIZE).eval())
-    report = sensitivity(graph, [pictures(1, _SIZE)])
+    report = sensitivity(graph, [random_images(1, _SIZE)])
     assert "head.classifier" in [layer.name for layer in report.layers]
     plain = json.loads(json.dumps(report.plain(), allow_nan=False))
     assert plain["pictures"] == 1
@@ -106,6 +106,6 @@ def test_a_report_prints_and_becomes_json() -> None:
     assert "all but the 16 worst" in text
 
 
-def test_no_pictures_are_no_measure() -> None:
+def test_no_images_are_no_measure() -> None:
     with pytest.raises(ValueError, match="needs pictures"):
         sensitivity(ExportGraph(_segmenter()), [])

@@ -43,7 +43,7 @@ def test_the_dilated_branches_see_as_far_at_any_output_stride(output_stride: int
 
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("original", [(64, 96), (61, 200), (300, 40), (1, 5000), (1, 1)])
-def test_squashed_pictures_get_the_classes_of_their_upsampled_logits(
+def test_squashed_images_get_the_classes_of_their_upsampled_logits(
     align_corners: bool, original: tuple[int, int]
 ) -> None:
     logits = torch.randn(1, 3, 5, 7, generator=torch.Generator().manual_seed(0))

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mnv2dense.models.architectures import ssdlite320_mobilenet_v2
 from mnv2dense.costs.complexity import complexity
 from mnv2dense.heads.ssdlite import SSDLiteHead, _per_anchor
+from mnv2dense.models.architectures import ssdlite320_mobilenet_v2
 from mnv2dense.types import BoxPredictions, FeatureInfo, Infos, ScoredBoxes
 
 FEATURES = {"stride16_expanded": FeatureInfo(576, 16), "last_conv": FeatureInfo(1280, 32)}
@@ -60,7 +60,7 @@ def test_softmax_scores_leave_the_background_out_and_sigmoids_have_none() -> Non
     torch.testing.assert_close(head.decode(raw, (64, 64)).scores, logits.sigmoid())
 
 
-def test_select_thresholds_drops_overlaps_of_a_class_and_goes_back_to_the_original_picture() -> None:
+def test_select_thresholds_drops_overlaps_of_a_class_and_goes_back_to_the_original_image() -> None:
     head = SSDLiteHead(FEATURES, size=(64, 64), class_names=["cat", "dog"], score_threshold=0.3)
     boxes = torch.tensor([[[0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 10], [30, 30, 40, 40]]], dtype=torch.float32)
     scores = torch.tensor([[[0.9, 0.0], [0.8, 0.0], [0.0, 0.7], [0.2, 0.0]]])

@@ -144,14 +144,14 @@ class Browser:
                 raise TimeoutError(f"{script}: the page says {self.text('#summary')!r}, {self.text('#alert')!r}")
             time.sleep(0.05)
 
-    def choose(self, picture: Path) -> dict[str, Any]:
+    def choose(self, image: Path) -> dict[str, Any]:
         """By the file input; the page's result."""
         self._forget()
-        self.driver.find_element("css selector", "#file").send_keys(str(picture.resolve()))
+        self.driver.find_element("css selector", "#file").send_keys(str(image.resolve()))
         self.wait("done", "error")
         return self.result()
 
-    def drop(self, picture: Path, event: str = "drop") -> dict[str, Any]:
+    def drop(self, image: Path, event: str = "drop") -> dict[str, Any]:
         """By an event with the file, as letting go of it over the page (or pasting it) makes."""
         self._forget()
         self.run(
@@ -164,8 +164,8 @@ class Browser:
               : new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true, cancelable: true });
             document.querySelector("#stage").dispatchEvent(event);
             """,
-            base64.b64encode(picture.read_bytes()).decode(),
-            picture.name,
+            base64.b64encode(image.read_bytes()).decode(),
+            image.name,
             event,
         )
         self.wait("done", "error")

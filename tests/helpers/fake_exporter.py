@@ -16,9 +16,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.runtimes import exported_model as exported
 from mnv2dense.cli.export_options import EXPORTERS
-from mnv2dense.runtimes.metadata import Description
+from mnv2dense.runtimes import exported_model as exported
+from mnv2dense.runtimes.metadata import Metadata
 
 SUFFIX = ".fake"
 
@@ -30,7 +30,7 @@ def export(
     graph: nn.Module,
     path: Path,
     *,
-    description: Description,
+    description: Metadata,
     calibration: Sequence[Tensor] | None = None,
     keep_float: Sequence[str] = (),
     stretched: str | None = None,
@@ -43,7 +43,7 @@ def export(
             parameter.data *= factor
     name = str(len(_modules))
     _modules[name] = copied
-    seen = None if calibration is None else [list(picture.shape) for picture in calibration]
+    seen = None if calibration is None else [list(image.shape) for image in calibration]
     content = {"module": name, "description": description.to_json(), "calibration": seen, "keep_float": [*keep_float]}
     path.write_text(json.dumps(content))
     path.with_name(f"{path.name}.json").write_text("{}")
@@ -55,7 +55,7 @@ class _Runtime:
 
     def __init__(self, path: Path) -> None:
         content = json.loads(path.read_text())
-        self.description = Description.from_json(content["description"])
+        self.description = Metadata.from_json(content["description"])
         self._module = _modules[content["module"]]
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> list[npt.NDArray[Any]]:

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
-from mnv2dense.runtimes.exported_model import ExportedModel
-from mnv2dense.ops.resize import Fit, infos
 from mnv2dense.heads.classifier import ClassifierHead
 from mnv2dense.heads.deeplab_v3 import DeepLabV3Head
 from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.ops.resize import Fit, infos
+from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.types import Infos
-from tests.helpers.tiny import pictures, tiny_model
+from tests.helpers.tiny import random_images, tiny_model
 
 SIZE = (64, 64)
 
@@ -48,7 +48,7 @@ def detector() -> DenseModel:
 
 def calibration(size: tuple[int, int] = SIZE, count: int = 4) -> list[Tensor]:
     """uint8 [1, 3, H, W] each."""
-    return [picture[None] for picture in pictures(count, size, seed=1)]
+    return [image[None] for image in random_images(count, size, seed=1)]
 
 
 def relative(ours: Tensor, theirs: Tensor) -> float:

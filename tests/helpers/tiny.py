@@ -24,8 +24,8 @@ SIZE = (96, 96)
 TINY = (
     "trainer.accelerator=cpu",
     "trainer.max_epochs=1",
-    "data.train_pictures=16",
-    "data.val_pictures=8",
+    "data.train_images=16",
+    "data.val_images=8",
     "data.batch_size=8",
     "data.num_workers=0",
     "backbone.width_mult=0.35",
@@ -45,7 +45,7 @@ def tiny_model(num_classes: int = 3, *, seed: int = 0, **options: object) -> Den
     return model.eval()
 
 
-def pictures(count: int = 2, size: tuple[int, int] = SIZE, *, seed: int = 0) -> Tensor:
+def random_images(count: int = 2, size: tuple[int, int] = SIZE, *, seed: int = 0) -> Tensor:
     """uint8 [count, 3, H, W] of noise."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (count, 3, *size), dtype=torch.uint8, generator=generator)

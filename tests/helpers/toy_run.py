@@ -40,7 +40,7 @@ class ToySampler:
         return BATCHES * BATCH_SIZE
 
 
-class ToyPictures(Dataset[Tensor]):
+class ToyImages(Dataset[Tensor]):
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
         epoch, index = key
         generator = torch.Generator().manual_seed(1000 * epoch + index)
@@ -66,11 +66,11 @@ class ToyData(pl.LightningDataModule):
         self.sampler.epoch, self.sampler.skip = epoch, batches
 
     def train_dataloader(self) -> DataLoader[Any]:
-        return DataLoader(ToyPictures(), batch_size=BATCH_SIZE, sampler=self.sampler, collate_fn=collate)
+        return DataLoader(ToyImages(), batch_size=BATCH_SIZE, sampler=self.sampler, collate_fn=collate)
 
     def val_dataloader(self) -> DataLoader[Any]:
         keys = [(99, index) for index in range(6)]
-        return DataLoader(ToyPictures(), batch_size=BATCH_SIZE, sampler=keys, collate_fn=collate)
+        return DataLoader(ToyImages(), batch_size=BATCH_SIZE, sampler=keys, collate_fn=collate)
 
     def train_paths(self, image_ids: list[int]) -> list[Path]:
         return [Path(f"pictures/{image_id}.jpg") for image_id in image_ids]

@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 from mnv2dense import DeepLabV3Head, deeplabv3_mobilenet_v2
-from mnv2dense.inference.prediction_writer import Annotator
-from mnv2dense.models.checkpoint import save_model
+from mnv2dense.inference.prediction_writer import PredictionWriter
 from mnv2dense.inference.predictor import Predictor
 from mnv2dense.io.video import Frame, VideoReader
+from mnv2dense.models.checkpoint import save_model
 from tests.helpers.tiny import command, tiny_model
 
 pytestmark = pytest.mark.usefixtures("place")
@@ -41,12 +41,12 @@ def all_crack() -> Path:
 def drawn(checkpoint: Path, *options: str) -> npt.NDArray[np.int64]:
     outcome = command("predict", f"checkpoint={checkpoint}", "source=a.png", "run_dir=out", "device=cpu", *options)
     assert outcome.code == 0, outcome.err
-    with Image.open("out/a.jpg") as picture:
-        return np.asarray(picture, np.int64)
+    with Image.open("out/a.jpg") as image:
+        return np.asarray(image, np.int64)
 
 
 @pytest.mark.parametrize(("opacity", "color"), [("0", GRAY), ("0.5", (55, 125, 65)), ("1", GREEN)])
-def test_opacity_mixes_the_data_sets_colour_into_the_picture(
+def test_opacity_mixes_the_data_sets_colour_into_the_image(
     all_crack: Path, opacity: str, color: tuple[int, int, int]
 ) -> None:
     assert np.abs(drawn(all_crack, f"opacity={opacity}", "legend=false") - color).max() <= 4  # JPEG's rounding
@@ -55,11 +55,11 @@ def test_opacity_mixes_the_data_sets_colour_into_the_picture(
 
 
 def test_the_legend_shows_a_classs_own_colour_in_the_lower_left_corner(all_crack: Path) -> None:
-    picture = drawn(all_crack, "opacity=0")
-    rows, columns = np.nonzero(np.abs(picture - GRAY).max(axis=2) > 20)
+    image = drawn(all_crack, "opacity=0")
+    rows, columns = np.nonzero(np.abs(image - GRAY).max(axis=2) > 20)
     assert rows.min() > 40
     assert columns.max() < 80
-    assert (np.abs(picture[rows, columns] - GREEN).max(axis=1) < 20).any()
+    assert (np.abs(image[rows, columns] - GREEN).max(axis=1) < 20).any()
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,9 @@ def test_ctrl_c_again_and_again_leaves_every_predicted_frame_in_all_files(monkey
         yield from (Frame(np.zeros((32, 48, 3), np.uint8), number, Fraction(number, 25)) for number in range(1000))
 
     monkeypatch.setattr("mnv2dense.inference.prediction_writer.draw_result", slow_draw)
-    annotator = Annotator(Predictor(tiny_model(3, size=(64, 64)), device="cpu"), Path(), outputs=("drawn", "json"))
+    annotator = PredictionWriter(
+        Predictor(tiny_model(3, size=(64, 64)), device="cpu"), Path(), outputs=("drawn", "json")
+    )
     outcome = annotator.video(frames(), "clip.mp4", time_base=Fraction(1, 25), rate=Fraction(25))
     assert outcome.stopped
     assert 1 <= written < 1000

@@ -16,16 +16,16 @@ import torch
 from PIL import Image
 from torch import nn
 
-from mnv2dense.runtimes import exported_model as exported
-from mnv2dense.models.checkpoint import save_model
-from mnv2dense.io.reading import read_picture
-from mnv2dense.runtimes.metadata import Description
-from mnv2dense.models.fuse import fold_batch_norms
-from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.inference.predictor import Predictor
+from mnv2dense.io.reading import read_image
+from mnv2dense.models.checkpoint import save_model
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.models.fuse import fold_batch_norms
+from mnv2dense.runtimes import exported_model as exported
+from mnv2dense.runtimes.metadata import Metadata
 from mnv2dense.types import Detections
 from tests.helpers.file_server import serving
-from tests.helpers.tiny import pictures, tiny_model
+from tests.helpers.tiny import random_images, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +40,10 @@ def predictor(model: DenseModel) -> Predictor:
 
 def scene(height: int = 60, width: int = 90) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Something whose four corners differ."""
-    picture = np.zeros((height, width, 3), np.uint8)
-    picture[: height // 2, : width // 3] = (250, 20, 30)
-    picture[height // 2 :, width // 2 :] = (10, 200, 90)
-    return picture
+    image = np.zeros((height, width, 3), np.uint8)
+    image[: height // 2, : width // 3] = (250, 20, 30)
+    image[height // 2 :, width // 2 :] = (10, 200, 90)
+    return image
 
 
 def assert_same(ours: Detections, theirs: Detections) -> None:
@@ -54,19 +54,19 @@ def assert_same(ours: Detections, theirs: Detections) -> None:
 
 
 def test_path_pil_image_array_and_tensor_give_the_same_answer(predictor: Predictor, tmp_path: Path) -> None:
-    picture = scene()
+    image = scene()
     path = tmp_path / "scene.png"
-    Image.fromarray(picture).save(path)
-    expected = predictor(picture)
+    Image.fromarray(image).save(path)
+    expected = predictor(image)
     assert expected.boxes[:, 0::2].max() <= 90
     assert expected.boxes[:, 1::2].max() <= 60
     for given in (
         path,
         str(path),
         Image.open(path),
-        Image.fromarray(picture),
-        torch.from_numpy(picture).permute(2, 0, 1),
-        picture[:, ::-1][:, ::-1],  # negative strides
+        Image.fromarray(image),
+        torch.from_numpy(image).permute(2, 0, 1),
+        image[:, ::-1][:, ::-1],  # negative strides
     ):
         assert_same(predictor(given), expected)
 
@@ -77,7 +77,7 @@ def test_a_pil_image_is_turned_upright_as_its_file_is(predictor: Predictor, tmp_
     exif[274] = orientation
     path = tmp_path / "turned.png"
     Image.fromarray(scene()).save(path, exif=exif)
-    upright = read_picture(path)
+    upright = read_image(path)
     assert upright.shape == ((60, 90, 3) if orientation < 5 else (90, 60, 3))
     expected = predictor(upright)
     assert_same(predictor(path), expected)
@@ -98,7 +98,7 @@ def test_folding_batch_norms_changes_raw_predictions_by_rounding_alone(model: De
     folded = fold_batch_norms(copy.deepcopy(model))
     assert sum(isinstance(module, nn.BatchNorm2d) for module in model.modules()) > 50
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
-    images = pictures()
+    images = random_images()
     for ours, theirs in zip(model(images), folded(images), strict=True):
         torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=1e-4)
 
@@ -121,18 +121,18 @@ def test_a_checkpoint_is_as_good_as_its_model(predictor: Predictor, model: Dense
     assert_same(Predictor(path, device="cpu")(scene()), predictor(scene()))
 
 
-def test_several_pictures_are_answered_in_their_order(predictor: Predictor) -> None:
+def test_several_images_are_answered_in_their_order(predictor: Predictor) -> None:
     given = [scene(60, 90), scene(90, 60), 255 - scene(40, 40)]
     answers = predictor.many(given)
     assert len(answers) == 3
-    for picture, answer in zip(given, answers, strict=True):
-        assert_same(answer, predictor(picture))
+    for image, answer in zip(given, answers, strict=True):
+        assert_same(answer, predictor(image))
     assert predictor.many([]) == []
 
 
 @pytest.mark.parametrize("resize", ["squash", "letterbox"])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 5000), (5000, 1), (2, 3)])
-def test_boxes_of_the_oddest_pictures_stay_inside_them(resize: str, height: int, width: int) -> None:
+def test_boxes_of_the_oddest_images_stay_inside_them(resize: str, height: int, width: int) -> None:
     predictor = Predictor(tiny_model(resize=resize), device="cpu")
     found = predictor(np.full((height, width, 3), 128, np.uint8))
     assert found.boxes.isfinite().all()
@@ -152,9 +152,9 @@ def test_boxes_of_the_oddest_pictures_stay_inside_them(resize: str, height: int,
         (7, "int is not a picture: give a path, PIL image, array or tensor"),
     ],
 )
-def test_what_is_no_picture_is_refused_with_what_would_be(predictor: Predictor, picture: object, message: str) -> None:
+def test_what_is_no_image_is_refused_with_what_would_be(predictor: Predictor, image: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        predictor(picture)
+        predictor(image)
 
 
 def test_a_missing_file_is_named(predictor: Predictor) -> None:
@@ -183,14 +183,14 @@ def several(count: int) -> list[np.ndarray[Any, np.dtype[np.uint8]]]:
     return [np.roll(scene(40 + 5 * n, 60), 7 * n, axis=1) for n in range(count)]
 
 
-def test_one_picture_gives_one_result_a_list_a_list_and_a_generator_an_iterator(predictor: Predictor) -> None:
+def test_one_image_gives_one_result_a_list_a_list_and_a_generator_an_iterator(predictor: Predictor) -> None:
     given = several(5)
-    expected = [predictor(picture) for picture in given]
+    expected = [predictor(image) for image in given]
     assert isinstance(expected[0], Detections)
     for answers in (
         predictor(given, batch_size=2),
         predictor(tuple(given)),
-        list(predictor((picture for picture in given), batch_size=3)),
+        list(predictor((image for image in given), batch_size=3)),
         list(predictor.stream(given, batch_size=1)),
     ):
         assert len(answers) == 5
@@ -204,13 +204,13 @@ def test_one_picture_gives_one_result_a_list_a_list_and_a_generator_an_iterator(
 def test_a_generator_is_asked_for_one_batch_at_a_time(predictor: Predictor) -> None:
     taken = 0
 
-    def pictures() -> Iterator[np.ndarray[Any, np.dtype[np.uint8]]]:
+    def frames() -> Iterator[np.ndarray[Any, np.dtype[np.uint8]]]:
         nonlocal taken
-        for picture in several(6):
+        for image in several(6):
             taken += 1
-            yield picture
+            yield image
 
-    answers = predictor(pictures(), batch_size=2)
+    answers = predictor(frames(), batch_size=2)
     assert taken == 0
     next(answers)
     assert taken == 2
@@ -220,21 +220,21 @@ def test_a_generator_is_asked_for_one_batch_at_a_time(predictor: Predictor) -> N
     assert taken == 4
 
 
-def test_a_stream_keeps_no_picture_that_is_done(predictor: Predictor) -> None:
+def test_a_stream_keeps_no_image_that_is_done(predictor: Predictor) -> None:
     alive: list[weakref.ref[Any]] = []
 
-    def pictures() -> Iterator[Any]:
+    def frames() -> Iterator[Any]:
         for _ in range(12):
-            picture = scene().copy()
-            alive.append(weakref.ref(picture))
-            yield picture
-            del picture
+            image = scene().copy()
+            alive.append(weakref.ref(image))
+            yield image
+            del image
 
-    for _ in predictor.stream(pictures(), batch_size=2):
+    for _ in predictor.stream(frames(), batch_size=2):
         assert sum(reference() is not None for reference in alive) <= 4
 
 
-def test_a_broken_picture_raises_in_its_turn(predictor: Predictor, tmp_path: Path) -> None:
+def test_a_broken_image_raises_in_its_turn(predictor: Predictor, tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"nothing")
     answers = predictor.stream([scene(), scene(), tmp_path / "broken.jpg", scene()], batch_size=4)
     assert len(next(answers)) == len(next(answers)) > 0
@@ -242,7 +242,7 @@ def test_a_broken_picture_raises_in_its_turn(predictor: Predictor, tmp_path: Pat
         next(answers)
 
 
-def test_a_batch_has_at_least_one_picture(predictor: Predictor) -> None:
+def test_a_batch_has_at_least_one_image(predictor: Predictor) -> None:
     with pytest.raises(ValueError, match="batch_size=0: at least 1"):
         predictor([scene()], batch_size=0)
 
@@ -254,7 +254,7 @@ def test_an_address_is_as_good_as_the_file_and_is_fetched_once(predictor: Predic
         site.files |= {"/scene.png": encoded.getvalue(), "/page": b"<!doctype html>", "/large": bytes(2**20)}
         found = predictor(f"{site.url}/scene.png")
         assert_same(found, predictor(scene()))
-        assert (found.picture == scene()).all()
+        assert (found.image == scene()).all()
         assert len(site.ranges) == 1
         with pytest.raises(ValueError, match=r"/page: a web page"):
             predictor(f"{site.url}/page")
@@ -268,7 +268,7 @@ def test_an_address_is_as_good_as_the_file_and_is_fetched_once(predictor: Predic
         predictor("ftp://host/a.png")
 
 
-def test_a_files_bytes_are_a_picture(predictor: Predictor) -> None:
+def test_a_files_bytes_are_a_image(predictor: Predictor) -> None:
     encoded = io.BytesIO()
     Image.fromarray(scene()).save(encoded, "PNG")
     assert_same(predictor(encoded.getvalue()), predictor(scene()))
@@ -297,8 +297,8 @@ def test_a_runtime_serves_one_thread_at_a_time(tmp_path: Path) -> None:
             answers = list(pool.map(predictor, given))
         assert fake.most_at_once == 1
         assert torch.get_num_threads() == before
-        for answer, picture in zip(answers, given, strict=True):
-            assert_same(answer, fake.predictor(picture))
+        for answer, image in zip(answers, given, strict=True):
+            assert_same(answer, fake.predictor(image))
 
 
 class ExportedFile:
@@ -311,7 +311,7 @@ class ExportedFile:
         model = self.predictor.model
         assert isinstance(model, DenseModel)
         self.model = model
-        self.description = Description(
+        self.description = Metadata(
             task="detection",
             size=model.size,
             resize=model.resize,

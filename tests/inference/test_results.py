@@ -15,61 +15,61 @@ from PIL import Image
 
 from mnv2dense import deeplabv3_mobilenet_v2, mobilenet_v2_classifier
 from mnv2dense.inference.predictor import Predictor
-from mnv2dense.inference.results import PictureClassification, PictureDetections, PictureSegmentation, with_picture
+from mnv2dense.inference.results import ImageClassification, ImageDetections, ImageSegmentation, with_image
 from mnv2dense.types import Classification, Detections, Segmentation
 from tests.helpers.tiny import tiny_model
 
-PICTURE = np.full((40, 60, 3), 200, np.uint8)
+IMAGE = np.full((40, 60, 3), 200, np.uint8)
 NAMES = ("cat", "dog", "cow")
 
 
-def detections() -> PictureDetections:
+def detections() -> ImageDetections:
     found = Detections(
         torch.tensor([[10.0, 5.0, 30.5, 25.0], [0.0, 0.0, 8.0, 8.0]]),
         torch.tensor([0.75, 0.25]),
         torch.tensor([2, 0]),
         NAMES,
     )
-    result = with_picture(found, PICTURE, (40, 60), (7, 8, 90))
-    assert isinstance(result, PictureDetections)
+    result = with_image(found, IMAGE, (40, 60), (7, 8, 90))
+    assert isinstance(result, ImageDetections)
     return result
 
 
-def segmentation() -> PictureSegmentation:
+def segmentation() -> ImageSegmentation:
     labels = torch.zeros(4, 6, dtype=torch.uint8)
     labels[1:3, 2:5] = 2
     found = Segmentation(labels, ("background", "road", "car"), ((0, 0, 0), (9, 9, 9), (250, 0, 0)))
-    result = with_picture(found, PICTURE[:4, :6], (4, 6), (0, 11, 12))
-    assert isinstance(result, PictureSegmentation)
+    result = with_image(found, IMAGE[:4, :6], (4, 6), (0, 11, 12))
+    assert isinstance(result, ImageSegmentation)
     return result
 
 
-def classification() -> PictureClassification:
+def classification() -> ImageClassification:
     found = Classification(torch.tensor([0.75, 0.125]), torch.tensor([1, 0]), NAMES)
-    result = with_picture(found, PICTURE, (40, 60), (7, 8, 90))
-    assert isinstance(result, PictureClassification)
+    result = with_image(found, IMAGE, (40, 60), (7, 8, 90))
+    assert isinstance(result, ImageClassification)
     return result
 
 
-def test_a_plot_is_the_picture_with_the_boxes_on_it() -> None:
+def test_a_plot_is_the_image_with_the_boxes_on_it() -> None:
     drawn = detections().plot()
     assert isinstance(drawn, Image.Image)
     assert drawn.size == (60, 40)
-    changed = (np.asarray(drawn) != PICTURE).any(axis=2)
+    changed = (np.asarray(drawn) != IMAGE).any(axis=2)
     assert changed[5, 10:30].all()
     assert not changed[30:, 40:].any()
-    assert (PICTURE == 200).all()
+    assert (IMAGE == 200).all()
     nothing = detections().plot(threshold=0.9)
-    assert (np.asarray(nothing) == PICTURE).all()
+    assert (np.asarray(nothing) == IMAGE).all()
 
 
-def test_fewer_results_still_know_their_picture() -> None:
+def test_fewer_results_still_know_their_image() -> None:
     strict = detections().above(0.5).to("cpu")
-    assert isinstance(strict, PictureDetections)
+    assert isinstance(strict, ImageDetections)
     assert strict.names == ["cow"]
-    assert strict.picture is PICTURE
+    assert strict.image is IMAGE
     best = classification().top(1)
-    assert isinstance(best, PictureClassification)
+    assert isinstance(best, ImageClassification)
     assert best.plot().size == (60, 40)
 
 
@@ -88,7 +88,7 @@ def test_a_suffix_that_names_no_format_is_refused(tmp_path: Path) -> None:
 
 def test_what_a_path_led_to_is_read_again_for_a_plot(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    Image.fromarray(PICTURE).save(path)
+    Image.fromarray(IMAGE).save(path)
     found = Predictor(tiny_model(), device="cpu")(path)
     assert found.given == path
     assert found.plot().size == (60, 40)
@@ -154,21 +154,21 @@ def test_a_dict_is_plain_json_and_says_it_all() -> None:
     assert [label for label, length in masks["runs"] for _ in range(length)] == segmentation().labels.flatten().tolist()
 
 
-def test_label_pictures_have_the_datas_palette(tmp_path: Path) -> None:
+def test_label_images_have_the_datas_palette(tmp_path: Path) -> None:
     with Image.open(segmentation().save_labels(tmp_path / "a.png")) as labels:
         assert (np.asarray(labels) == segmentation().labels.numpy()).all()
         assert labels.convert("RGB").getpixel((2, 1)) == (250, 0, 0)
 
 
-def test_every_task_gives_results_with_their_picture() -> None:
+def test_every_task_gives_results_with_their_image() -> None:
     names = ("background", "road")
     masks = Predictor(deeplabv3_mobilenet_v2(class_names=names, width_mult=0.35, size=(64, 64)).eval(), device="cpu")
     classes = Predictor(mobilenet_v2_classifier(class_names=NAMES, width_mult=0.35, size=(64, 64)).eval(), device="cpu")
-    assert isinstance(masks(PICTURE), PictureSegmentation)
-    assert isinstance(classes(PICTURE), PictureClassification)
+    assert isinstance(masks(IMAGE), ImageSegmentation)
+    assert isinstance(classes(IMAGE), ImageClassification)
     for predictor in (masks, classes):
-        assert predictor(PICTURE).plot().size == (60, 40)
-        assert predictor(PICTURE).size == (40, 60)
+        assert predictor(IMAGE).plot().size == (60, 40)
+        assert predictor(IMAGE).size == (40, 60)
 
 
 # --- supervision -----------------------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ def test_supervision_takes_the_results_and_draws_them() -> None:
     supervision: Any = pytest.importorskip("supervision")
     boxes = detections().to_supervision()
     assert len(boxes) == 2
-    assert supervision.BoxAnnotator().annotate(PICTURE.copy(), boxes).shape == PICTURE.shape
+    assert supervision.BoxAnnotator().annotate(IMAGE.copy(), boxes).shape == IMAGE.shape
     masks = segmentation().to_supervision()
     assert masks.area.tolist() == [6]
     assert masks.xyxy.tolist() == supervision.mask_to_xyxy(masks.mask).tolist()

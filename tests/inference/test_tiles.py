@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from mnv2dense import Predictor, ssdlite320_mobilenet_v2
-from mnv2dense.models.architectures import deeplabv3_mobilenet_v2, mobilenet_v2_classifier
 from mnv2dense.inference.tiles import Tiles, Window, detect_in_tiles, merged, windows
+from mnv2dense.inference.tta import TTA
+from mnv2dense.models.architectures import deeplabv3_mobilenet_v2, mobilenet_v2_classifier
 from mnv2dense.types import Detections
-from mnv2dense.inference.tta import Viewing
-from tests.helpers.tiny import pictures, tiny_model
+from tests.helpers.tiny import random_images, tiny_model
 
 NAMES = ("dog", "cat")
 
@@ -21,18 +21,18 @@ def found(*boxes: tuple[float, float, float, float, float, int]) -> Detections:
     return Detections(rows[:, :4], rows[:, 4], rows[:, 5].long(), NAMES)
 
 
-def test_tiles_cover_the_picture_evenly_with_at_least_the_overlap_asked_for() -> None:
+def test_tiles_cover_the_image_evenly_with_at_least_the_overlap_asked_for() -> None:
     parts = windows(100, 250, Tiles(size=100, overlap=0.25, whole=False))
     assert parts == [Window(0, 0, 100, 100), Window(75, 0, 175, 100), Window(150, 0, 250, 100)]
 
 
-def test_the_whole_picture_is_looked_at_first() -> None:
+def test_the_whole_image_is_looked_at_first() -> None:
     parts = windows(120, 100, Tiles(size=100, overlap=0))
     assert parts == [Window(0, 0, 100, 120), Window(0, 0, 100, 100), Window(0, 20, 100, 120)]
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_picture_that_fits_into_a_tile_is_one_window(whole: bool) -> None:
+def test_a_image_that_fits_into_a_tile_is_one_window(whole: bool) -> None:
     assert windows(80, 100, Tiles(size=100, whole=whole)) == [Window(0, 0, 100, 80)]
 
 
@@ -50,7 +50,7 @@ def test_every_pixel_is_in_a_tile_and_neighbours_overlap_enough(side: int, overl
 PLACES = [Window(0, 0, 100, 100), Window(75, 0, 175, 100)]
 
 
-def test_the_same_object_in_two_tiles_is_one_box_in_the_pictures_pixels() -> None:
+def test_the_same_object_in_two_tiles_is_one_box_in_the_images_pixels() -> None:
     parts = [found((78, 10, 97, 40, 0.8, 0)), found((3, 10, 22, 40, 0.9, 0))]
     both = merged(parts, PLACES, (100, 175), iou_threshold=0.5)
     assert both.boxes.tolist() == [[78, 10, 97, 40]]
@@ -63,7 +63,7 @@ def test_half_an_object_at_a_tiles_edge_gives_way_to_the_whole_one_whatever_its_
     assert both.boxes.tolist() == [[90, 10, 135, 40]]
 
 
-def test_a_box_at_the_pictures_own_edge_is_whole() -> None:
+def test_a_box_at_the_images_own_edge_is_whole() -> None:
     inside = found((0, 10, 30, 40, 0.5, 0), (0, 10, 60, 40, 0.9, 0))
     both = merged([inside], [PLACES[0]], (100, 175), iou_threshold=0.6)
     assert len(both) == 2
@@ -98,7 +98,7 @@ def test_parts_are_looked_at_a_few_at_a_time() -> None:
 
 def test_a_predictor_with_tiles_finds_in_a_part_what_it_finds_in_that_part_alone() -> None:
     model = tiny_model(3, size=(64, 64), score_threshold=0.05)
-    large = pictures(1, (64, 160))[0]
+    large = random_images(1, (64, 160))[0]
     tiled = Predictor(model, tiles=Tiles(size=64, overlap=0, whole=False))(large)
     parts = [Predictor(model)(large[:, :, left : left + 64]) for left in (0, 48, 96)]
     assert len(tiled) > 0
@@ -115,9 +115,9 @@ def _rows(result: Detections) -> list[tuple[int, list[float]]]:
     return list(zip(result.labels.tolist(), result.boxes.tolist(), strict=True))
 
 
-def test_tiles_keep_small_pictures_as_they_are() -> None:
+def test_tiles_keep_small_images_as_they_are() -> None:
     model = tiny_model(3, size=(64, 64))
-    small = pictures(1, (60, 64))[0]
+    small = random_images(1, (60, 64))[0]
     with_tiles = Predictor(model, tiles=Tiles(size=64))(small)
     without = Predictor(model)(small)
     assert torch.equal(with_tiles.labels, without.labels)
@@ -127,9 +127,9 @@ def test_tiles_keep_small_pictures_as_they_are() -> None:
 def test_of_masks_tiles_are_windows_whose_logits_are_blended() -> None:
     torch.manual_seed(0)
     model = deeplabv3_mobilenet_v2(3, width_mult=0.35, size=(64, 64)).eval()
-    large = pictures(1, (100, 180))[0]
+    large = random_images(1, (100, 180))[0]
     tiled = Predictor(model, tiles=Tiles(size=128, overlap=0.5))(large)
-    windowed = Predictor(model, test_time=Viewing(view="windows", scales=(0.5,), overlap=0.5))(large)
+    windowed = Predictor(model, test_time=TTA(view="windows", scales=(0.5,), overlap=0.5))(large)
     assert torch.equal(tiled.labels, windowed.labels)
 
 
@@ -141,7 +141,7 @@ def test_what_has_no_parts_refuses_tiles() -> None:
     with pytest.raises(ValueError, match="tile=641: 16 to 640 pixels suit a model of 64"):
         Predictor(masks, tiles=Tiles(size=641))
     with pytest.raises(ValueError, match="two ways to look"):
-        Predictor(masks, tiles=tiles, test_time=Viewing(view="whole"))
+        Predictor(masks, tiles=tiles, test_time=TTA(view="whole"))
 
 
 @pytest.mark.parametrize(

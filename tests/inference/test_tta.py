@@ -15,13 +15,14 @@ from PIL import Image
 from torch import Tensor
 
 from mnv2dense import DenseModel, Predictor, deeplabv3_mobilenet_v2, mobilenet_v2_classifier
-from mnv2dense.models.checkpoint import load_model, save_model
 from mnv2dense.data.module import DataModule
 from mnv2dense.data.shapes.segmentation import ShapeMasks
 from mnv2dense.evaluation.score import score
-from mnv2dense.types import Batch, Dataset
-from mnv2dense.inference.tta import View, Viewing, _carried, _Frame, _frame, segment, with_output_stride
-from tests.helpers.tiny import TINY, command, pictures, tiny_model
+from mnv2dense.inference.tta import TTA, View, _carried, _Frame, _frame, segment, with_output_stride
+from mnv2dense.models.checkpoint import load_model, save_model
+from mnv2dense.protocols import Dataset
+from mnv2dense.types import Batch
+from tests.helpers.tiny import TINY, command, random_images, tiny_model
 
 SIZE = (65, 97)
 
@@ -54,7 +55,7 @@ def model() -> DenseModel:
 
 def scene(height: int, width: int) -> Tensor:
     """Blocks of colours as uint8 [3, H, W]; the same enlarged is much the same picture."""
-    coarse = pictures(1, (5, 7), seed=3)[0].float()
+    coarse = random_images(1, (5, 7), seed=3)[0].float()
     return torch.nn.functional.interpolate(coarse[None], (height, width), mode="nearest")[0].to(torch.uint8)
 
 
@@ -67,19 +68,19 @@ def agreement(one: Tensor, other: Tensor) -> float:
 @pytest.mark.parametrize("picture", [(65, 97), (120, 90), (1, 1), (1, 5000)])
 def test_the_defaults_are_what_the_model_does_anyway(resize: Any, picture: tuple[int, int]) -> None:  # noqa: ANN401
     model = deeplab(resize=resize)
-    image = pictures(1, picture)[0]
+    image = random_images(1, picture)[0]
     plain = Predictor(model, device="cpu")(image)
-    assert torch.equal(Predictor(model, device="cpu", test_time=Viewing())(image).labels, plain.labels)
-    assert Viewing.of({"view": "model", "scales": [1.0], "flip": False, "overlap": 0.25}) is None
+    assert torch.equal(Predictor(model, device="cpu", test_time=TTA())(image).labels, plain.labels)
+    assert TTA.of({"view": "model", "scales": [1.0], "flip": False, "overlap": 0.25}) is None
 
 
 @pytest.mark.parametrize("view", ["model", "letterbox", "whole", "windows"])
 @pytest.mark.parametrize("picture", [(1, 1), (1, 600), (200, 1), (65, 96), (90, 110)])
-def test_every_picture_gets_a_class_for_each_of_its_pixels(view: View, picture: tuple[int, int]) -> None:
+def test_every_image_gets_a_class_for_each_of_its_pixels(view: View, image: tuple[int, int]) -> None:
     model = deeplab(size=(64, 96))
-    viewing = Viewing(view=view, scales=(0.5, 1.3), flip=True)
-    found = segment(model, pictures(1, picture)[0], viewing)
-    assert found.labels.shape == picture
+    viewing = TTA(view=view, scales=(0.5, 1.3), flip=True)
+    found = segment(model, random_images(1, image)[0], viewing)
+    assert found.labels.shape == image
     assert found.labels.dtype == torch.uint8
     assert found.labels.max() < 4
     assert found.class_names == model.class_names
@@ -87,41 +88,41 @@ def test_every_picture_gets_a_class_for_each_of_its_pixels(view: View, picture: 
 
 @pytest.mark.parametrize("view", ["model", "whole", "windows"])
 @pytest.mark.parametrize("scales", [(1.0,), (0.5, 1.0, 1.75)])
-def test_the_mirrored_picture_gets_the_mirrored_classes(view: View, scales: tuple[float]) -> None:
+def test_the_mirrored_image_gets_the_mirrored_classes(view: View, scales: tuple[float]) -> None:
     model = deeplab(size=(64, 96))
     image = scene(64, 192)  # at each scale a multiple of the stride: no odd column of grey stands on one side
 
-    def symmetry(viewing: Viewing) -> float:
+    def symmetry(viewing: TTA) -> float:
         there, back = (segment(model, given, viewing).labels for given in (image, image.flip(-1)))
         assert len(there.unique()) > 1
         return agreement(back.flip(-1), there)
 
-    assert symmetry(Viewing(view=view, scales=scales, flip=True)) > 0.999
-    assert symmetry(Viewing(view=view, scales=scales)) < 0.999
+    assert symmetry(TTA(view=view, scales=scales, flip=True)) > 0.999
+    assert symmetry(TTA(view=view, scales=scales)) < 0.999
 
 
 @pytest.mark.parametrize("picture", [SIZE, (40, 97), (11, 20)])
 @pytest.mark.parametrize("scales", [(1.0,), (0.5, 1.0)])
-def test_a_window_as_large_as_the_picture_is_the_whole_picture(
+def test_a_window_as_large_as_the_image_is_the_whole_image(
     model: DenseModel, picture: tuple[int, int], scales: tuple[float]
 ) -> None:
     image = scene(*picture)
-    whole, windows = (segment(model, image, Viewing(view=view, scales=scales)) for view in ("whole", "windows"))
+    whole, windows = (segment(model, image, TTA(view=view, scales=scales)) for view in ("whole", "windows"))
     assert torch.equal(windows.labels, whole.labels)
 
 
-def test_a_picture_of_the_models_size_is_seen_whole_as_it_was_trained(model: DenseModel) -> None:
+def test_a_image_of_the_models_size_is_seen_whole_as_it_was_trained(model: DenseModel) -> None:
     image = scene(*SIZE)
-    expected = segment(model, image, Viewing()).labels
+    expected = segment(model, image, TTA()).labels
     for view in ("letterbox", "whole", "windows"):
-        assert torch.equal(segment(model, image, Viewing(view=view)).labels, expected)
+        assert torch.equal(segment(model, image, TTA(view=view)).labels, expected)
 
 
-def test_windows_see_their_parts_as_pictures_of_their_own(model: DenseModel) -> None:
+def test_windows_see_their_parts_as_images_of_their_own(model: DenseModel) -> None:
     # Two windows without overlap, on the cells of stride 16: a picture of 65 x 209 has 97 + 112.
     image = torch.cat([scene(65, 97), scene(65, 112).flip(-1)], dim=2)
-    found = segment(model, image, Viewing(view="windows", overlap=0.0)).labels
-    alone = segment(model, image[:, :, :97], Viewing()).labels
+    found = segment(model, image, TTA(view="windows", overlap=0.0)).labels
+    alone = segment(model, image[:, :, :97], TTA()).labels
     # Past the first window's middle the next ones are blended in.
     assert torch.equal(found[:, :32], alone[:, :32])
 
@@ -135,11 +136,11 @@ def test_windows_bound_what_the_network_sees_at_once(model: DenseModel, monkeypa
         return forward(self, images)
 
     monkeypatch.setattr(DenseModel, "forward", recorded)
-    segment(model, pictures(1, (200, 300))[0], Viewing(view="windows", scales=(1.0, 2.0)))
+    segment(model, random_images(1, (200, 300))[0], TTA(view="windows", scales=(1.0, 2.0)))
     assert {tuple(shape[2:]) for shape in seen} == {SIZE}
     assert max(shape[0] for shape in seen) <= 4
     seen.clear()
-    segment(model, pictures(1, (200, 300))[0], Viewing(view="whole", scales=(0.5, 1.0, 1.75)))
+    segment(model, random_images(1, (200, 300))[0], TTA(view="whole", scales=(0.5, 1.0, 1.75)))
     # Of sides like the model's own: 1 more than a multiple of 16.
     assert [tuple(shape[2:]) for shape in seen] == [(353, 529), (209, 305), (113, 161)]
 
@@ -153,7 +154,7 @@ def test_scales_see_the_same_places() -> None:
     expected = (torch.arange(170) >= 85).expand(130, 170)
     for view in ("model", "letterbox", "whole", "windows"):
         for scales in ((1.0,), (0.5,), (1.75,), (0.5, 1.0, 1.75)):
-            found = segment(model, image, Viewing(view=view, scales=scales, flip=True)).labels
+            found = segment(model, image, TTA(view=view, scales=scales, flip=True)).labels
             wrong = (found == 3) != expected
             assert wrong[:, :75].sum() == wrong[:, 95:].sum() == 0, (view, scales)
 
@@ -162,7 +163,7 @@ def test_scales_see_the_same_places() -> None:
 @pytest.mark.parametrize("view", ["model", "letterbox", "whole"])
 def test_what_one_scale_says_is_carried_to_the_same_pixels_of_another(view: View, corners: bool) -> None:
     model = deeplab(align_corners=corners)
-    largest, other = (_frame(model, pictures(1, (130, 170))[0], view, scale) for scale in (1.75, 0.75))
+    largest, other = (_frame(model, random_images(1, (130, 170))[0], view, scale) for scale in (1.75, 0.75))
 
     def places(frame: _Frame) -> Tensor:
         """The row and column of the picture that each cell stands for, as logits of two classes."""
@@ -208,10 +209,10 @@ def test_an_output_stride_of_8_has_the_same_parameters_and_finer_answers() -> No
     ours, theirs = model.state_dict(), finer.state_dict()
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    images = pictures(1, SIZE)
+    images = random_images(1, SIZE)
     assert model(images).shape == (1, 4, 5, 7)
     assert finer(images).shape == (1, 4, 9, 13)
-    given = pictures(1, (50, 60))[0]
+    given = random_images(1, (50, 60))[0]
     assert Predictor(finer, device="cpu")(given).labels.shape == (50, 60)
     assert model.config["backbone"]["output_stride"] == 16
     assert not finer.training
@@ -220,9 +221,9 @@ def test_an_output_stride_of_8_has_the_same_parameters_and_finer_answers() -> No
 def test_a_decoders_logits_are_finer_than_the_deep_map() -> None:
     model = deeplab(decoder=True, size=(72, 104))
     image = scene(72, 104)
-    expected = segment(model, image, Viewing()).labels
-    assert torch.equal(segment(model, image, Viewing(view="windows")).labels, expected)
-    found = segment(model, scene(100, 230), Viewing(view="windows", scales=(1.0, 1.5)))
+    expected = segment(model, image, TTA()).labels
+    assert torch.equal(segment(model, image, TTA(view="windows")).labels, expected)
+    found = segment(model, scene(100, 230), TTA(view="windows", scales=(1.0, 1.5)))
     assert found.labels.shape == (100, 230)
 
 
@@ -241,19 +242,19 @@ def test_a_decoders_logits_are_finer_than_the_deep_map() -> None:
 )
 def test_an_option_outside_its_values_is_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Viewing(**options)
+        TTA(**options)
 
 
 def test_boxes_and_classes_have_no_test_time_options(model: DenseModel) -> None:
     detector = tiny_model()
     with pytest.raises(ValueError, match="test_time is for segmentation, and this model is for detection"):
-        Predictor(detector, device="cpu", test_time=Viewing(flip=True))
+        Predictor(detector, device="cpu", test_time=TTA(flip=True))
     with pytest.raises(ValueError, match="output_stride is for segmentation, and this model is for classification"):
         with_output_stride(mobilenet_v2_classifier(3, width_mult=0.35), 8)
     with pytest.raises(ValueError, match="output_stride=4 must be one of 8, 16, 32"):
         with_output_stride(model, 4)
     with pytest.raises(RuntimeError, match="eval mode"):
-        segment(deeplab().train(), scene(64, 64), Viewing())
+        segment(deeplab().train(), scene(64, 64), TTA())
 
 
 class Given:
@@ -281,14 +282,14 @@ class Given:
 
 @pytest.mark.usefixtures("place")
 @pytest.mark.parametrize("processes", [1, 2])
-def test_every_picture_is_scored_once_in_its_own_size(model: DenseModel, processes: int) -> None:
-    dataset = ShapeMasks(split="val", train_pictures=16, val_pictures=8, limit=5)
+def test_every_image_is_scored_once_in_its_own_size(model: DenseModel, processes: int) -> None:
+    dataset = ShapeMasks(split="val", train_images=16, val_images=8, limit=5)
     scored: dict[int, tuple[int, ...]] = {}
     for rank in range(processes):
         datamodule = DataModule(train=None, val=dataset, size=SIZE, num_workers=0)
         datamodule.trainer = SimpleNamespace(global_rank=rank, world_size=processes, num_devices=1)  # type: ignore[assignment]
         metric, steps = Given(), []
-        score(model, datamodule, metric, device="cpu", test_time=Viewing(view="whole"), advance=steps.append)
+        score(model, datamodule, metric, device="cpu", test_time=TTA(view="whole"), advance=steps.append)
         assert sum(steps) == len(metric.shapes) < 5 + (processes == 1)
         assert not scored.keys() & metric.shapes.keys()
         scored |= metric.shapes

@@ -9,15 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from mnv2dense.io.reading import (
-    PictureError,
-    decode_picture,
-    list_pictures,
-    missing_pictures,
-    picture_size,
-    read_picture,
-    unreadable_pictures,
-)
+from mnv2dense.data.datasets.image_list import missing_images, unreadable_images
+from mnv2dense.io.reading import ImageError, decode_image, image_size, list_images, read_image
 
 
 def encoded(image: Image.Image, form: str, **options: object) -> bytes:
@@ -28,12 +21,12 @@ def encoded(image: Image.Image, form: str, **options: object) -> bytes:
 
 def corners() -> Image.Image:
     """24x16, its four quarters red, green / blue, white."""
-    picture = np.zeros((16, 24, 3), np.uint8)
-    picture[:8, :12, 0] = 255
-    picture[:8, 12:, 1] = 255
-    picture[8:, :12, 2] = 255
-    picture[8:, 12:] = 255
-    return Image.fromarray(picture)
+    image = np.zeros((16, 24, 3), np.uint8)
+    image[:8, :12, 0] = 255
+    image[:8, 12:, 1] = 255
+    image[8:, :12, 2] = 255
+    image[8:, 12:] = 255
+    return Image.fromarray(image)
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -45,18 +38,18 @@ def png_header(width: int, height: int) -> bytes:
 
 
 def test_a_jpeg_comes_out_as_rgb_not_bgr() -> None:
-    picture = decode_picture(encoded(corners(), "JPEG", quality=95, subsampling=0))
-    assert picture.shape == (16, 24, 3)
-    assert picture.dtype == np.uint8
-    assert picture[2, 2].tolist() == pytest.approx([255, 0, 0], abs=6)
-    assert picture[13, 2].tolist() == pytest.approx([0, 0, 255], abs=6)
+    image = decode_image(encoded(corners(), "JPEG", quality=95, subsampling=0))
+    assert image.shape == (16, 24, 3)
+    assert image.dtype == np.uint8
+    assert image[2, 2].tolist() == pytest.approx([255, 0, 0], abs=6)
+    assert image[13, 2].tolist() == pytest.approx([0, 0, 255], abs=6)
 
 
 def test_the_fast_jpeg_path_agrees_with_pillow() -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (61, 43, 3), np.uint8)).resize((86, 122))
     data = encoded(noise, "JPEG", quality=90)
     reference = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
-    assert np.abs(decode_picture(data).astype(int) - reference).max() <= 3
+    assert np.abs(decode_image(data).astype(int) - reference).max() <= 3
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -68,17 +61,17 @@ def test_exif_orientation_is_applied_to_pixels_and_size(orientation: int, form: 
     path = tmp_path / "turned"
     path.write_bytes(encoded(corners(), form, exif=exif, **lossless))
     reference = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB")).astype(int)
-    picture = read_picture(path)
-    assert picture.shape == reference.shape
-    assert np.abs(picture.astype(int) - reference).max() <= 6
-    assert picture_size(path) == picture.shape[:2]
-    assert picture.flags.c_contiguous
+    image = read_image(path)
+    assert image.shape == reference.shape
+    assert np.abs(image.astype(int) - reference).max() <= 6
+    assert image_size(path) == image.shape[:2]
+    assert image.flags.c_contiguous
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow's word to the user; the picture is fine
-def test_a_damaged_exif_block_does_not_stop_the_picture() -> None:
+def test_a_damaged_exif_block_does_not_stop_the_image() -> None:
     data = encoded(corners(), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xffgarbage")
-    assert decode_picture(data).shape == (16, 24, 3)
+    assert decode_image(data).shape == (16, 24, 3)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "TIFF"])
@@ -88,85 +81,85 @@ def test_a_truncated_file_is_refused_by_name(form: str, kept: float, tmp_path: P
     data = encoded(noise, form)
     path = tmp_path / "half a picture.jpg"
     path.write_bytes(data[: int(len(data) * kept)])
-    with pytest.raises(PictureError, match=r"half a picture\.jpg: damaged or truncated.*Fetch the file again"):
-        read_picture(path)
+    with pytest.raises(ImageError, match=r"half a picture\.jpg: damaged or truncated.*Fetch the file again"):
+        read_image(path)
 
 
 def test_a_jpeg_that_lacks_only_its_last_bytes_is_refused() -> None:
-    with pytest.raises(PictureError, match="truncated"):
-        decode_picture(encoded(corners(), "JPEG")[:-6])
+    with pytest.raises(ImageError, match="truncated"):
+        decode_image(encoded(corners(), "JPEG")[:-6])
 
 
 def test_an_empty_file_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
-    for read in (read_picture, picture_size):
-        with pytest.raises(PictureError, match=r"empty\.jpg: empty file"):
+    for read in (read_image, image_size):
+        with pytest.raises(ImageError, match=r"empty\.jpg: empty file"):
             read(tmp_path / "empty.jpg")
 
 
 def test_a_web_page_named_jpg_is_called_a_web_page(tmp_path: Path) -> None:
     (tmp_path / "page.jpg").write_text("<!DOCTYPE html><html>404 not found</html>")
-    with pytest.raises(PictureError, match=r"page\.jpg: a web page, not JPEG"):
-        read_picture(tmp_path / "page.jpg")
+    with pytest.raises(ImageError, match=r"page\.jpg: a web page, not JPEG"):
+        read_image(tmp_path / "page.jpg")
 
 
-def test_other_content_is_called_no_picture() -> None:
-    with pytest.raises(PictureError, match=r"notes: no picture.*it begins with b'plain text'"):
-        decode_picture(b"plain text", name="notes")
+def test_other_content_is_called_no_image() -> None:
+    with pytest.raises(ImageError, match=r"notes: no picture.*it begins with b'plain text'"):
+        decode_image(b"plain text", name="notes")
 
 
 def test_a_900_megapixel_header_is_refused_before_allocation(tmp_path: Path) -> None:
     (tmp_path / "bomb.png").write_bytes(png_header(30_000, 30_000))
-    for read in (read_picture, picture_size):
-        with pytest.raises(PictureError, match=r"bomb\.png: 30000x30000 is 900 megapixels.*max_pixels=900000000"):
+    for read in (read_image, image_size):
+        with pytest.raises(ImageError, match=r"bomb\.png: 30000x30000 is 900 megapixels.*max_pixels=900000000"):
             read(tmp_path / "bomb.png")
 
 
 def test_the_pixel_limit_is_the_arguments_not_pillows(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encoded(corners(), "PNG")
-    with pytest.raises(PictureError, match="24x16"):
-        decode_picture(data, max_pixels=24 * 16 - 1)
+    with pytest.raises(ImageError, match="24x16"):
+        decode_image(data, max_pixels=24 * 16 - 1)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
-    assert decode_picture(data, max_pixels=24 * 16).shape == (16, 24, 3)
+    assert decode_image(data, max_pixels=24 * 16).shape == (16, 24, 3)
 
 
 def test_gray_is_repeated_over_three_channels() -> None:
-    picture = decode_picture(encoded(Image.new("L", (3, 2), 77), "PNG"))
-    assert picture.tolist() == np.full((2, 3, 3), 77).tolist()
-    assert decode_picture(encoded(Image.new("L", (8, 8), 77), "JPEG")).shape == (8, 8, 3)
-    assert decode_picture(encoded(Image.new("1", (3, 2), 1), "PNG")).tolist() == np.full((2, 3, 3), 255).tolist()
+    image = decode_image(encoded(Image.new("L", (3, 2), 77), "PNG"))
+    assert image.tolist() == np.full((2, 3, 3), 77).tolist()
+    assert decode_image(encoded(Image.new("L", (8, 8), 77), "JPEG")).shape == (8, 8, 3)
+    assert decode_image(encoded(Image.new("1", (3, 2), 1), "PNG")).tolist() == np.full((2, 3, 3), 255).tolist()
 
 
 def test_transparency_is_laid_on_white() -> None:
     half_black = Image.new("RGBA", (1, 1), (0, 0, 0, 128))
-    assert decode_picture(encoded(half_black, "PNG"))[0, 0].tolist() == [127, 127, 127]
-    assert decode_picture(encoded(Image.new("LA", (1, 1), (9, 0)), "PNG"))[0, 0].tolist() == [255] * 3
-    assert decode_picture(encoded(Image.new("LA", (1, 1), (9, 255)), "PNG"))[0, 0].tolist() == [9] * 3
+    assert decode_image(encoded(half_black, "PNG"))[0, 0].tolist() == [127, 127, 127]
+    assert decode_image(encoded(Image.new("LA", (1, 1), (9, 0)), "PNG"))[0, 0].tolist() == [255] * 3
+    assert decode_image(encoded(Image.new("LA", (1, 1), (9, 255)), "PNG"))[0, 0].tolist() == [9] * 3
     hidden_red = Image.new("RGB", (2, 1), (255, 0, 0))
     hidden_red.putpixel((1, 0), (0, 0, 255))
     data = encoded(hidden_red, "PNG", transparency=(255, 0, 0))
-    assert decode_picture(data)[0].tolist() == [[255, 255, 255], [0, 0, 255]]
+    assert decode_image(data)[0].tolist() == [[255, 255, 255], [0, 0, 255]]
 
 
 def test_a_palette_becomes_its_colours_with_and_without_transparency() -> None:
     indexed = Image.new("P", (2, 1))
     indexed.putpalette([10, 20, 30, 200, 100, 50])
     indexed.putpixel((1, 0), 1)
-    assert decode_picture(encoded(indexed, "PNG"))[0].tolist() == [[10, 20, 30], [200, 100, 50]]
-    assert decode_picture(encoded(indexed, "GIF"))[0].tolist() == [[10, 20, 30], [200, 100, 50]]
-    see_through = decode_picture(encoded(indexed, "PNG", transparency=0))
+    assert decode_image(encoded(indexed, "PNG"))[0].tolist() == [[10, 20, 30], [200, 100, 50]]
+    assert decode_image(encoded(indexed, "GIF"))[0].tolist() == [[10, 20, 30], [200, 100, 50]]
+    see_through = decode_image(encoded(indexed, "PNG", transparency=0))
     assert see_through[0].tolist() == [[255, 255, 255], [200, 100, 50]]
 
 
 def test_cmyk_becomes_the_right_colours() -> None:
     data = encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG", quality=95)  # no cyan: red
-    assert decode_picture(data)[4, 4].tolist() == pytest.approx([255, 0, 0], abs=6)
+    assert decode_image(data)[4, 4].tolist() == pytest.approx([255, 0, 0], abs=6)
 
 
 def test_16_bit_gray_is_scaled_not_saturated() -> None:
     deep = Image.fromarray(np.array([[0, 257, 32768, 65535]], np.uint16))
     for form in ("PNG", "TIFF", "PPM"):
-        assert decode_picture(encoded(deep, form))[0, :, 0].tolist() == [0, 1, 128, 255]
+        assert decode_image(encoded(deep, form))[0, :, 0].tolist() == [0, 1, 128, 255]
 
 
 def test_16_bit_colour_is_scaled_not_saturated() -> None:
@@ -174,20 +167,20 @@ def test_16_bit_colour_is_scaled_not_saturated() -> None:
 
     deep = np.array([[[65535, 32768, 0]]], np.uint16)  # blue, green, red
     _, data = cv2.imencode(".png", deep)
-    assert decode_picture(data.tobytes())[0, 0].tolist() == [0, 128, 255]
+    assert decode_image(data.tobytes())[0, 0].tolist() == [0, 128, 255]
 
 
 def test_32_bit_values_are_refused_with_the_way_out() -> None:
-    with pytest.raises(PictureError, match=r"heat: 32-bit values \(mode F\).*Convert the file to 8 or 16 bits"):
-        decode_picture(encoded(Image.new("F", (2, 2), 0.5), "TIFF"), name="heat")
+    with pytest.raises(ImageError, match=r"heat: 32-bit values \(mode F\).*Convert the file to 8 or 16 bits"):
+        decode_image(encoded(Image.new("F", (2, 2), 0.5), "TIFF"), name="heat")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1)])
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 def test_extreme_sizes_are_read(size: tuple[int, int], form: str) -> None:
-    picture = decode_picture(encoded(Image.new("RGB", size, (255, 255, 255)), form))
-    assert picture.shape == (size[1], size[0], 3)
-    assert picture.min() == 255
+    image = decode_image(encoded(Image.new("RGB", size, (255, 255, 255)), form))
+    assert image.shape == (size[1], size[0], 3)
+    assert image.min() == 255
 
 
 @pytest.mark.parametrize("name", ["with space.jpg", "Käse 猫 #1.jpg"])
@@ -195,29 +188,29 @@ def test_spaces_and_other_alphabets_in_paths_work(name: str, tmp_path: Path) -> 
     path = tmp_path / "Bilder für 猫" / name
     path.parent.mkdir()
     corners().save(path, "JPEG")
-    assert read_picture(path).shape == (16, 24, 3)
-    assert picture_size(str(path)) == (16, 24)
-    assert list_pictures(path.parent) == [path]
+    assert read_image(path).shape == (16, 24, 3)
+    assert image_size(str(path)) == (16, 24)
+    assert list_images(path.parent) == [path]
 
 
 def test_a_missing_file_stays_a_file_not_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.jpg"):
-        read_picture(tmp_path / "nowhere.jpg")
+        read_image(tmp_path / "nowhere.jpg")
 
 
-def test_listing_takes_picture_suffixes_in_any_case_and_sorts(tmp_path: Path) -> None:
+def test_listing_takes_image_suffixes_in_any_case_and_sorts(tmp_path: Path) -> None:
     (tmp_path / "deeper").mkdir()
     for name in ("b.JPG", "a.png", "notes.txt", "deeper/c.webp"):
         (tmp_path / name).touch()
-    assert [path.name for path in list_pictures(tmp_path)] == ["a.png", "b.JPG"]
-    assert [path.name for path in list_pictures(tmp_path, recursive=True)] == ["a.png", "b.JPG", "c.webp"]
+    assert [path.name for path in list_images(tmp_path)] == ["a.png", "b.JPG"]
+    assert [path.name for path in list_images(tmp_path, recursive=True)] == ["a.png", "b.JPG", "c.webp"]
     with pytest.raises(NotADirectoryError, match="no such folder of pictures"):
-        list_pictures(tmp_path / "nowhere")
+        list_images(tmp_path / "nowhere")
 
 
-def test_missing_and_unreadable_pictures_are_told_apart(tmp_path: Path) -> None:
+def test_missing_and_unreadable_images_are_told_apart(tmp_path: Path) -> None:
     good, empty, missing = tmp_path / "good.jpg", tmp_path / "empty.jpg", tmp_path / "gone" / "missing.jpg"
     corners().save(good)
     empty.touch()
-    assert missing_pictures([good, empty, missing]) == [missing]
-    assert list(unreadable_pictures([good, empty])) == [empty]
+    assert missing_images([good, empty, missing]) == [missing]
+    assert list(unreadable_images([good, empty])) == [empty]

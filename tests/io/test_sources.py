@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mnv2dense.io.sources import CameraSource, PictureSource, Source, VideoSource, source_of
+from mnv2dense.io.sources import CameraSource, ImageSource, Source, VideoSource, source_of
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def files(place: Path) -> None:
 
 
 def entries(source: Source) -> list[str]:
-    assert isinstance(source, PictureSource)
+    assert isinstance(source, ImageSource)
     found = [str(entry) for entry in source.entries]
     assert source.count in (len(found), None)
     return found
@@ -40,7 +40,7 @@ def entries(source: Source) -> list[str]:
         ("https://example.org/a.jpg?size=4", ["https://example.org/a.jpg?size=4"]),
     ],
 )
-def test_pictures_of_every_kind(source: str, expected: list[str]) -> None:
+def test_images_of_every_kind(source: str, expected: list[str]) -> None:
     assert entries(source_of(source)) == expected
 
 
@@ -51,7 +51,7 @@ def test_an_absolute_pattern() -> None:
 def test_standard_input_is_read_line_by_line() -> None:
     lines = io.StringIO("a.jpg\n\nb.jpg\n")
     source = source_of("-", open_standard_input=lambda: lines)
-    assert isinstance(source, PictureSource)
+    assert isinstance(source, ImageSource)
     assert source.count is None
     assert next(iter(source.entries)) == "a.jpg"
     assert lines.readline() == "\n"  # the rest waits until it is asked for

@@ -211,7 +211,7 @@ def camera(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("camera")
-def test_a_cameras_pictures_are_rgb_and_have_the_clocks_time() -> None:
+def test_a_cameras_images_are_rgb_and_have_the_clocks_time() -> None:
     frames = list(camera_frames(0))
     assert [frame.number for frame in frames] == [0, 1, 2]
     assert frames[0].pixels[0, 0].tolist() == [0, 0, 255]

@@ -7,11 +7,11 @@ import torch
 
 from mnv2dense.losses.cross_entropy import CrossEntropyLoss
 from mnv2dense.types import Batch
-from tests.helpers.tiny import batch_of, pictures
+from tests.helpers.tiny import batch_of, random_images
 
 
 def batch(*labels: int) -> Batch:
-    made = batch_of(pictures(len(labels), (8, 8)), [[[0.0, 0.0, 1.0, 1.0]]] * len(labels), [[k] for k in labels])
+    made = batch_of(random_images(len(labels), (8, 8)), [[[0.0, 0.0, 1.0, 1.0]]] * len(labels), [[k] for k in labels])
     return made._replace(boxes=None)
 
 

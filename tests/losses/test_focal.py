@@ -8,22 +8,22 @@ import pytest
 import torch
 from torch import Tensor, tensor
 
+from mnv2dense.losses import SigmoidFocalLoss
 from mnv2dense.ops.anchors import default_boxes
 from mnv2dense.ops.boxes import encode
-from mnv2dense.losses import SigmoidFocalLoss
 from mnv2dense.ops.matching import IGNORED
 from mnv2dense.types import IGNORE_LABEL, PADDING_LABEL, Batch, BoxPredictions
-from tests.ops.test_matching import make_batch, match_one_picture, random_truth
+from tests.ops.test_matching import make_batch, match_one_image, random_truth
 
 _ANCHORS = tensor([[0.0, 0.0, 10.0, 10.0], [20.0, 0.0, 30.0, 10.0]])
 
 
-def _predictions(*, pictures: int = 4, seed: int = 0) -> BoxPredictions:
+def _predictions(*, images: int = 4, seed: int = 0) -> BoxPredictions:
     """Random predictions of three classes for a small pyramid."""
     anchors = default_boxes([(4, 4), (2, 2)], (64, 64), scales=(0.3, 0.7))
     generator = torch.Generator().manual_seed(seed)
-    deltas = torch.randn(pictures, len(anchors), 4, generator=generator)
-    logits = torch.randn(pictures, len(anchors), 3, generator=generator)
+    deltas = torch.randn(images, len(anchors), 4, generator=generator)
+    logits = torch.randn(images, len(anchors), 3, generator=generator)
     return BoxPredictions(deltas.requires_grad_(), logits.requires_grad_(), anchors)
 
 
@@ -31,13 +31,13 @@ def _plain_loss(raw: BoxPredictions, boxes: Tensor, labels: Tensor) -> tuple[flo
     """(classification, box), one picture, one anchor and one class at a time."""
     classification = box = 0.0
     matched = 0
-    for picture in range(len(boxes)):
-        matches = match_one_picture(raw.anchors, boxes[picture], labels[picture], 0.5)
+    for image in range(len(boxes)):
+        matches = match_one_image(raw.anchors, boxes[image], labels[image], 0.5)
         for anchor, truth in enumerate(matches):
             if truth == IGNORED:
                 continue
-            label = int(labels[picture, truth]) if truth >= 0 else None
-            for column, logit in enumerate(raw.logits[picture, anchor].tolist()):
+            label = int(labels[image, truth]) if truth >= 0 else None
+            for column, logit in enumerate(raw.logits[image, anchor].tolist()):
                 yes = 1 / (1 + math.exp(-logit))
                 if column == label:
                     classification -= 0.25 * (1 - yes) ** 2 * math.log(yes)
@@ -45,8 +45,8 @@ def _plain_loss(raw: BoxPredictions, boxes: Tensor, labels: Tensor) -> tuple[flo
                     classification -= 0.75 * yes**2 * math.log(1 - yes)
             if truth >= 0:
                 matched += 1
-                wanted = encode(boxes[picture, truth], raw.anchors[anchor])
-                for error in (raw.deltas[picture, anchor] - wanted).abs().tolist():
+                wanted = encode(boxes[image, truth], raw.anchors[anchor])
+                for error in (raw.deltas[image, anchor] - wanted).abs().tolist():
                     box += 0.5 * error**2 if error < 1 else error - 0.5
     return classification / max(1, matched), box / max(1, matched)
 
@@ -80,7 +80,7 @@ def test_an_anchor_in_a_crowd_costs_nothing() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_batch_costs_what_a_loop_over_pictures_and_anchors_says(seed: int) -> None:
+def test_a_batch_costs_what_a_loop_over_images_and_anchors_says(seed: int) -> None:
     raw = _predictions(seed=seed)
     boxes, labels = random_truth(seed=seed, truths=40 if seed % 2 else 8)
     loss = SigmoidFocalLoss()(raw, make_batch(boxes, labels))

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from mnv2dense.losses import DiceLoss, LossSum, LovaszSoftmax, OhemCrossEntropy, PixelCrossEntropy
 from mnv2dense.types import Batch
-from tests.helpers.loss_masks import MaskLossRules, batch, random_logits, random_masks
 from tests.commands.test_conf import composed
+from tests.helpers.loss_masks import MaskLossRules, batch, random_logits, random_masks
 
 
 class TestRules(MaskLossRules):

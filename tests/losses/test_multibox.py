@@ -8,22 +8,22 @@ import pytest
 import torch
 from torch import Tensor, nn, tensor
 
+from mnv2dense.losses import MultiBoxLoss
 from mnv2dense.ops.anchors import default_boxes
 from mnv2dense.ops.boxes import encode
-from mnv2dense.losses import MultiBoxLoss
 from mnv2dense.ops.matching import BACKGROUND
 from mnv2dense.types import IGNORE_LABEL, PADDING_LABEL, BoxPredictions
-from tests.ops.test_matching import make_batch, match_one_picture, random_truth
+from tests.ops.test_matching import make_batch, match_one_image, random_truth
 
 _ANCHORS = tensor([[0.0, 0.0, 10.0, 10.0], [20.0, 0.0, 30.0, 10.0], [40.0, 0.0, 50.0, 10.0], [0.0, 20.0, 10.0, 30.0]])
 
 
-def _predictions(*, columns: int, pictures: int = 4, seed: int = 0) -> BoxPredictions:
+def _predictions(*, columns: int, images: int = 4, seed: int = 0) -> BoxPredictions:
     """Random predictions for a small pyramid."""
     anchors = default_boxes([(4, 4), (2, 2)], (64, 64), scales=(0.3, 0.7))
     generator = torch.Generator().manual_seed(seed)
-    deltas = torch.randn(pictures, len(anchors), 4, generator=generator)
-    logits = torch.randn(pictures, len(anchors), columns, generator=generator)
+    deltas = torch.randn(images, len(anchors), 4, generator=generator)
+    logits = torch.randn(images, len(anchors), columns, generator=generator)
     return BoxPredictions(deltas.requires_grad_(), logits.requires_grad_(), anchors)
 
 
@@ -31,20 +31,20 @@ def _plain_loss(raw: BoxPredictions, boxes: Tensor, labels: Tensor) -> tuple[flo
     """(classification, box), one picture and one anchor at a time."""
     classification = box = 0.0
     matched = 0
-    for picture in range(len(boxes)):
-        matches = match_one_picture(raw.anchors, boxes[picture], labels[picture], 0.5)
+    for image in range(len(boxes)):
+        matches = match_one_image(raw.anchors, boxes[image], labels[image], 0.5)
         positives = 0
         negatives = []
         for anchor, truth in enumerate(matches):
-            logits = raw.logits[picture, anchor].tolist()
+            logits = raw.logits[image, anchor].tolist()
             partition = math.log(sum(math.exp(logit) for logit in logits))
             if truth == BACKGROUND:
                 negatives.append(partition - logits[0])
             elif truth >= 0:
                 positives += 1
-                classification += partition - logits[1 + int(labels[picture, truth])]
-                wanted = encode(boxes[picture, truth], raw.anchors[anchor])
-                for error in (raw.deltas[picture, anchor] - wanted).abs().tolist():
+                classification += partition - logits[1 + int(labels[image, truth])]
+                wanted = encode(boxes[image, truth], raw.anchors[anchor])
+                for error in (raw.deltas[image, anchor] - wanted).abs().tolist():
                     box += 0.5 * error**2 if error < 1 else error - 0.5
         classification += sum(sorted(negatives, reverse=True)[: max(3, 3 * positives)])
         matched += positives
@@ -68,7 +68,7 @@ def test_the_box_term_is_smooth_l1_on_encoded_offsets() -> None:
     assert loss["box"].item() == pytest.approx(2 * (0.125 + 2.5 + 0.5))
 
 
-def test_only_the_hardest_negatives_of_each_picture_count() -> None:
+def test_only_the_hardest_negatives_of_each_image_count() -> None:
     logits = torch.zeros(1, 4, 2)
     logits[0, :, 1] = tensor([5.0, 0.0, 4.0, -3.0])  # anchors 0 and 2 mistake background for class 0
     raw = BoxPredictions(torch.zeros(1, 4, 4), logits.requires_grad_(), _ANCHORS)
@@ -97,7 +97,7 @@ def test_anchors_in_a_crowd_are_no_negatives() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_batch_costs_what_a_loop_over_pictures_and_anchors_says(seed: int) -> None:
+def test_a_batch_costs_what_a_loop_over_images_and_anchors_says(seed: int) -> None:
     raw = _predictions(columns=4, seed=seed)
     boxes, labels = random_truth(seed=seed, truths=40 if seed % 2 else 8)
     loss = MultiBoxLoss()(raw, make_batch(boxes, labels))

@@ -37,7 +37,7 @@ def test_crops_that_are_all_void_cost_nothing_and_move_no_weight(build: Callable
 
 
 @pytest.mark.parametrize("build", LOSSES.values(), ids=LOSSES)
-def test_one_picture_alone_trains_and_leaves_a_model_that_answers(build: Callable[[], nn.Module]) -> None:
+def test_one_image_alone_trains_and_leaves_a_model_that_answers(build: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
     model = deeplabv3_mobilenet_v2(3, width_mult=0.35, size=(64, 64), aspp=True).train()
     before = copy.deepcopy(model.state_dict())

@@ -58,7 +58,7 @@ def test_the_first_and_the_first_five_are_counted() -> None:
     assert metric.confusion()[0].tolist() == [1, 2, 0, 0, 0, 0, 0]
 
 
-def test_a_picture_seen_twice_counts_once() -> None:
+def test_a_image_seen_twice_counts_once() -> None:
     metric = bound()
     metric.update([ranked(0), ranked(1)], batch([1, 2], [0, 0]))
     metric.update([ranked(0)], batch([1], [0]))
@@ -71,7 +71,7 @@ def test_five_classes_have_no_top5() -> None:
     assert metric.compute() == {"top1": 0.0, "mean_class_accuracy": 0.0}
 
 
-def test_scores_that_are_no_numbers_name_the_picture() -> None:
+def test_scores_that_are_no_numbers_name_the_image() -> None:
     with pytest.raises(ValueError, match=r"7.jpg: the model's scores are not finite"):
         bound().update([ranked(0, score=float("nan"))], batch([7], [0]))
 
@@ -101,7 +101,7 @@ def _score_a_shard(rank: int, folder: str) -> None:
     distributed.destroy_process_group()
 
 
-def test_two_processes_count_every_picture_once(tmp_path: Path) -> None:
+def test_two_processes_count_every_image_once(tmp_path: Path) -> None:
     torch.multiprocessing.start_processes(_score_a_shard, args=(str(tmp_path),), nprocs=2, start_method="spawn")
     alone = bound()
     alone.update([ranked(0), ranked(0), ranked(2), ranked(1)], batch([3, 0, 1, 2], [0, 0, 1, 1]))

@@ -14,7 +14,8 @@ import torch.multiprocessing
 from torch import distributed, tensor
 
 from mnv2dense.metrics.coco_map import Backend, CocoMeanAP
-from mnv2dense.types import Batch, Detections, Infos, Metric, Sample
+from mnv2dense.protocols import Metric
+from mnv2dense.types import Batch, Detections, Infos, Sample
 
 TWELVE = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 BACKENDS: tuple[Backend, ...] = ("faster_coco_eval", "pycocotools")
@@ -40,22 +41,22 @@ class Truth:
         return copy.deepcopy(self.instances)
 
 
-def truth_of(*boxes: tuple[int, int, list[float]], pictures: int = 2, crowd: bool = False) -> Truth:
+def truth_of(*boxes: tuple[int, int, list[float]], images: int = 2, crowd: bool = False) -> Truth:
     """(picture, category id, xywh) each; categories 7 "cat" and 3 "dog" are labels 0 and 1."""
     return Truth(
         {
-            "images": [{"id": i} for i in range(pictures)],
+            "images": [{"id": i} for i in range(images)],
             "categories": [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}],
             "annotations": [
                 {
                     "id": i,
-                    "image_id": picture,
+                    "image_id": image,
                     "category_id": category,
                     "bbox": box,
                     "area": box[2] * box[3],
                     "iscrowd": int(crowd),
                 }
-                for i, (picture, category, box) in enumerate(boxes, start=1)
+                for i, (image, category, box) in enumerate(boxes, start=1)
             ],
         }
     )
@@ -114,16 +115,16 @@ def guesses_for(instances: dict[str, Any], *, seed: int) -> dict[int, Detections
     return guesses
 
 
-def random_instances(*, seed: int, pictures: int = 25, classes: int = 5) -> dict[str, Any]:
+def random_instances(*, seed: int, images: int = 25, classes: int = 5) -> dict[str, Any]:
     random = np.random.default_rng(seed)
     annotations = []
-    for picture in range(pictures):
+    for image in range(images):
         for _ in range(random.integers(0, 9)):
             x, y, w, h = (*random.uniform(0, 300, 2), *np.exp(random.uniform(1.5, 5.5, 2)))
             annotations.append(
                 {
                     "id": len(annotations) + 1,
-                    "image_id": picture,
+                    "image_id": image,
                     # The last class stays without ground truth.
                     "category_id": int(random.integers(classes - 1)) * 3 + 2,
                     "bbox": [x, y, w, h],
@@ -133,7 +134,7 @@ def random_instances(*, seed: int, pictures: int = 25, classes: int = 5) -> dict
             )
     categories = [{"id": k * 3 + 2, "name": f"class {k}"} for k in range(classes)]
     return {
-        "images": [{"id": i} for i in range(pictures)],
+        "images": [{"id": i} for i in range(images)],
         "annotations": annotations,
         "categories": categories,
     }
@@ -230,14 +231,14 @@ def test_labels_meet_the_categories_in_label_order_not_in_id_order() -> None:
     assert [result["category_id"] for result in metric.detections_as_coco()] == [7, 7]
 
 
-def test_a_picture_never_updated_counts_as_a_miss() -> None:
+def test_a_image_never_updated_counts_as_a_miss() -> None:
     metric = bound(truth_of((0, 7, [0, 0, 10, 10]), (1, 7, [0, 0, 10, 10])))
     metric.update([found(([0, 0, 10, 10], 0.9, 0))], batch_of(0))
     assert metric.compute()["AR100"] == 0.5
 
 
-def test_a_picture_seen_twice_counts_once_by_its_first_results() -> None:
-    metric = bound(truth_of((0, 7, [0, 0, 10, 10]), pictures=1))
+def test_a_image_seen_twice_counts_once_by_its_first_results() -> None:
+    metric = bound(truth_of((0, 7, [0, 0, 10, 10]), images=1))
     metric.update([found(([0, 0, 10, 10], 0.9, 0))], batch_of(0))
     metric.update([found(([90, 90, 99, 99], 1.0, 0))], batch_of(0))
     assert metric.seen == 1
@@ -259,9 +260,9 @@ def test_no_detections_at_all_score_zero_and_nothing_is_printed(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("pictures", [0, 2])
-def test_a_data_set_without_objects_scores_minus_one_and_has_no_curves(backend: Backend, pictures: int) -> None:
-    metric = bound(truth_of(pictures=pictures), backend=backend)
-    if pictures:
+def test_a_data_set_without_objects_scores_minus_one_and_has_no_curves(backend: Backend, images: int) -> None:
+    metric = bound(truth_of(images=images), backend=backend)
+    if images:
         metric.update([found(([0, 0, 10, 10], 0.9, 0))], batch_of(0))
     assert metric.compute() == dict.fromkeys(TWELVE, -1.0)
     assert metric.precision_recall().mean == {}
@@ -332,13 +333,13 @@ def test_curves_average_to_the_scores() -> None:
         ([float("nan"), 0.0, 5.0, 5.0], 0.5),
     ],
 )
-def test_a_result_that_is_not_finite_is_refused_naming_the_picture(box: list[float], score: float) -> None:
+def test_a_result_that_is_not_finite_is_refused_naming_the_image(box: list[float], score: float) -> None:
     metric = bound(truth_of((0, 7, [0, 0, 10, 10])))
     with pytest.raises(ValueError, match=r"picture 1 \(pictures/1.jpg\): detection 1 .* must be finite"):
         metric.update([NOTHING, found(([0, 0, 1, 1], 0.9, 0), (box, score, 0))], batch_of(0, 1))
 
 
-def test_an_unknown_picture_id_is_refused_naming_it() -> None:
+def test_an_unknown_image_id_is_refused_naming_it() -> None:
     metric = bound(truth_of((0, 7, [0, 0, 10, 10])))
     with pytest.raises(ValueError, match="picture id 42 is not one of the 2"):
         metric.update([NOTHING], batch_of(42))
@@ -381,7 +382,7 @@ _SHARDS = ([3, 0, 5, 1, 7, 9, 11, 2, 12, 13, 14], [3, 4, 6, 8, 10])
 def _score_a_shard(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    instances = random_instances(seed=4, pictures=15)
+    instances = random_instances(seed=4, images=15)
     metric = bound(Truth(instances))
     guesses = guesses_for(instances, seed=5)
     scores = scored(metric, {image_id: guesses[image_id] for image_id in _SHARDS[rank]})
@@ -401,7 +402,7 @@ def test_two_processes_give_bit_for_bit_what_one_gives_and_fail_together(tmp_pat
     torch.multiprocessing.start_processes(_score_a_shard, args=(str(tmp_path),), nprocs=2, start_method="spawn")
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
 
-    instances = random_instances(seed=4, pictures=15)
+    instances = random_instances(seed=4, images=15)
     alone = bound(Truth(instances))
     scores = scored(alone, guesses_for(instances, seed=5))
     assert 0.1 < scores["AP"] < 0.9  # neither end would tell apart what is lost or counted twice

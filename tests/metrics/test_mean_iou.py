@@ -13,7 +13,8 @@ import torch.multiprocessing
 from torch import Tensor, distributed, tensor
 
 from mnv2dense.metrics.mean_iou import MeanIoU
-from mnv2dense.types import Batch, Infos, Metric, Sample, Segmentation
+from mnv2dense.protocols import Metric
+from mnv2dense.types import Batch, Infos, Sample, Segmentation
 
 NAMES = ("sky", "road", "tree")
 _SCORES = {"mIoU", "pixel_accuracy", "mean_accuracy", "fwIoU", "boundary_IoU"}
@@ -62,11 +63,11 @@ def bound(truth: Truth, *, boundary: bool = True) -> MeanIoU:
     return metric
 
 
-def random_truth(*, seed: int, pictures: int, classes: int = 5) -> tuple[Truth, list[npt.NDArray[np.uint8]]]:
+def random_truth(*, seed: int, images: int, classes: int = 5) -> tuple[Truth, list[npt.NDArray[np.uint8]]]:
     """Blocks of classes, some ignored, of many sizes; and guesses that are wrong here and there, and shifted."""
     random = np.random.default_rng(seed)
     masks, guesses = [], []
-    for _ in range(pictures):
+    for _ in range(images):
         height, width = random.integers(3, 12, 2)
         # The last class occurs in no truth.
         blocks = random.choice([*range(classes - 1), 255], (height, width)).astype(np.uint8)
@@ -84,7 +85,7 @@ def test_it_is_a_metric() -> None:
     assert set(MeanIoU(boundary=False).headlines) == _SCORES - {"boundary_IoU"}
 
 
-def test_two_pictures_are_counted_together_and_then_divided() -> None:
+def test_two_images_are_counted_together_and_then_divided() -> None:
     truth = Truth([[0, 0, 1, 1]], [[0, 255], [1, 1]])
     scores = scored(truth, [[0, 0, 0, 1]], [[1, 2], [1, 1]])
     # sky: 2 right of 3, one more taken for it; road: 3 right of 4, one more taken for it; tree: on an ignored pixel.
@@ -110,7 +111,7 @@ def test_a_class_that_is_only_predicted_lowers_miou_but_not_mean_accuracy() -> N
 def test_the_scores_are_those_of_plain_loops_and_of_torchmetrics(seed: int) -> None:
     from torchmetrics.classification import MulticlassJaccardIndex  # here: the processes below need not import it
 
-    truth, guesses = random_truth(seed=seed, pictures=6)
+    truth, guesses = random_truth(seed=seed, images=6)
     scores = scored(truth, *guesses)
     pixels = [
         (int(t), int(p))
@@ -139,7 +140,7 @@ def test_the_scores_are_those_of_plain_loops_and_of_torchmetrics(seed: int) -> N
     assert scores["mIoU"] == pytest.approx(peer.compute().item())
 
 
-def test_the_inner_edge_of_a_small_picture_is_one_pixel_wide() -> None:
+def test_the_inner_edge_of_a_small_image_is_one_pixel_wide() -> None:
     truth = np.zeros((12, 12), np.uint8)
     truth[3:9, 3:9] = 1
     shifted = np.roll(truth, 1, axis=1)
@@ -162,7 +163,7 @@ def paper_boundary(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_boundary_iou_of_all_classes_at_once_is_that_of_eroding_each_alone(seed: int) -> None:
-    truth, guesses = random_truth(seed=seed, pictures=5)
+    truth, guesses = random_truth(seed=seed, images=5)
     truth.masks.append(np.kron(np.arange(6, dtype=np.uint8).reshape(2, 3) % 4, np.ones((90, 120), np.uint8)))
     guesses.append(np.roll(truth.masks[-1], 5, axis=0))  # an edge 8 pixels wide
     both, either = np.zeros(5), np.zeros(5)
@@ -176,7 +177,7 @@ def test_boundary_iou_of_all_classes_at_once_is_that_of_eroding_each_alone(seed:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (2, 300), (3, 3)])
-def test_pictures_of_few_pixels_are_all_edge(size: tuple[int, int]) -> None:
+def test_images_of_few_pixels_are_all_edge(size: tuple[int, int]) -> None:
     scores = scored(Truth(np.ones(size)), np.ones(size), boundary=True)
     assert scores["boundary_IoU"] == scores["mIoU"] == 1.0
 
@@ -186,7 +187,7 @@ def test_without_a_pixel_that_counts_nothing_can_be_told(masks: list[npt.NDArray
     assert scored(Truth(*masks), *(np.zeros((4, 5)) for _ in masks), boundary=True) == dict.fromkeys(_SCORES, -1.0)
 
 
-def test_a_picture_seen_twice_counts_once_by_its_first_results() -> None:
+def test_a_image_seen_twice_counts_once_by_its_first_results() -> None:
     metric = bound(Truth([[0, 1]]))
     metric.update([found([[0, 1]])], batch_of(0))
     metric.update([found([[1, 0]])], batch_of(0))
@@ -216,9 +217,9 @@ def test_counts_and_confusion_are_written(tmp_path: Path) -> None:
         "road,0,2,0",
         "tree,0,0,0",
     ]
-    picture = cv2.imread(str(tmp_path / "confusion.png"))
-    assert picture is not None
-    assert picture.std() > 0
+    image = cv2.imread(str(tmp_path / "confusion.png"))
+    assert image is not None
+    assert image.std() > 0
 
 
 @pytest.mark.parametrize(
@@ -229,12 +230,12 @@ def test_counts_and_confusion_are_written(tmp_path: Path) -> None:
         ([[0, 3]], r"the result has label 3, but the data set has 3 classes \(0..2\)"),
     ],
 )
-def test_results_that_do_not_fit_are_refused_naming_the_picture(labels: list[list[int]], message: str) -> None:
+def test_results_that_do_not_fit_are_refused_naming_the_image(labels: list[list[int]], message: str) -> None:
     with pytest.raises(ValueError, match=rf"picture 1 \(pictures/1.jpg\): {message}"):
         bound(Truth([[0, 1]], [[0, 1]])).update([found([[0, 1]]), found(labels)], batch_of(0, 1))
 
 
-def test_a_truth_with_a_foreign_label_is_refused_naming_the_picture() -> None:
+def test_a_truth_with_a_foreign_label_is_refused_naming_the_image() -> None:
     with pytest.raises(ValueError, match=r"pictures/0.jpg\): the truth has label 9, .*; 255 is ignored\)"):
         bound(Truth([[0, 9]])).update([found([[0, 1]])], batch_of(0))
 
@@ -257,7 +258,7 @@ _SHARDS = ([3, 0, 5, 1, 7, 9, 2], [4, 6, 3, 8])
 def _score_a_shard(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    truth, guesses = random_truth(seed=4, pictures=10)
+    truth, guesses = random_truth(seed=4, images=10)
     if rank == 1:
         guesses[3] = np.zeros_like(guesses[3])
     metric = bound(truth)
@@ -270,7 +271,7 @@ def _score_a_shard(rank: int, folder: str) -> None:
 
 def test_two_processes_give_bit_for_bit_what_one_gives(tmp_path: Path) -> None:
     torch.multiprocessing.start_processes(_score_a_shard, args=(str(tmp_path),), nprocs=2, start_method="spawn")
-    truth, guesses = random_truth(seed=4, pictures=10)
+    truth, guesses = random_truth(seed=4, images=10)
     alone = bound(truth)
     alone.update([found(guess, truth.class_names) for guess in guesses], batch_of(*range(10)))
     scores = alone.compute()

@@ -15,18 +15,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mnv2dense.backbones import mobilenet_v2
-from mnv2dense.models.checkpoint import (
-    CheckpointError,
-    load_model,
-    load_weights,
-    model_entry,
-    save_model,
-)
-from mnv2dense.pretrained.checkpoint_file import find_checkpoint
+from mnv2dense.models.checkpoint import load_model, load_weights, model_entry, save_model
 from mnv2dense.models.dense_model import DenseModel, build_model
 from mnv2dense.pretrained import named
+from mnv2dense.pretrained.checkpoint_file import CheckpointError, find_checkpoint
 from mnv2dense.types import FeatureInfo
-from tests.helpers.tiny import pictures, tiny_model
+from tests.helpers.tiny import random_images, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +38,7 @@ def test_a_loaded_model_gives_the_same_raw_predictions(model: DenseModel, saved:
     assert not loaded.training
     assert loaded.class_names == ("cat", "dog", "owl")
     assert (loaded.size, loaded.resize) == (model.size, "letterbox")
-    for ours, theirs in zip(model(pictures()), loaded(pictures()), strict=True):
+    for ours, theirs in zip(model(random_images()), loaded(random_images()), strict=True):
         assert torch.equal(ours, theirs)
 
 
@@ -283,7 +277,7 @@ def test_a_torchvision_classifier_is_loaded_by_any_suffix_of_torch(tmp_path: Pat
     theirs = torchvision.models.mobilenet_v2(num_classes=7, width_mult=0.35).eval()
     torch.save({"epoch": 3, "state_dict": theirs.state_dict()}, tmp_path / name)
     loaded = load_model(tmp_path / name)
-    images = pictures()
+    images = random_images()
     with torch.no_grad():
         torch.testing.assert_close(loaded(images), theirs(loaded.normalize(images)), rtol=1e-4, atol=1e-5)
 

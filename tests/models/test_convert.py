@@ -24,10 +24,10 @@ from mnv2dense import (
     save_pretrained,
     split_inference,
 )
-from mnv2dense.io.reading import read_picture
+from mnv2dense.io.reading import read_image
+from mnv2dense.models.convert import save_safetensors, to_huggingface, to_torchvision
 from mnv2dense.ops.resize import ResizeMode, resize
 from mnv2dense.pretrained import read_pretrained
-from mnv2dense.models.convert import save_safetensors, to_huggingface, to_torchvision
 from tests.helpers.peers import SIZES, randomised, relative_difference
 from tests.helpers.tiny import tiny_model
 
@@ -138,16 +138,16 @@ def test_transformers_loads_the_folder_and_gives_the_same_logits(
 
 @pytest.mark.parametrize("mode", ["crop", "squash"])
 @pytest.mark.filterwarnings("ignore")  # the peer's own
-def test_the_image_processor_prepares_pictures_as_the_model_does(
+def test_the_image_processor_prepares_images_as_the_model_does(
     transformers: ModuleType, tmp_path: Path, mode: ResizeMode
 ) -> None:
     model = classifier(resize=mode, mean=[0.1, 0.2, 0.3], std=[0.4, 0.5, 0.6])
     processor = transformers.AutoImageProcessor.from_pretrained(to_huggingface(model, tmp_path))
     # A gradient: where the two resize differently by a pixel, values stay close; another crop would not.
     rows, columns = np.mgrid[0:150, 0:200]
-    picture = np.stack([rows, columns, (rows + columns) // 2], axis=2).astype(np.uint8)
-    theirs = torch.as_tensor(processor(picture, return_tensors="pt")["pixel_values"])
-    ours = model.normalize(resize(torch.from_numpy(picture).permute(2, 0, 1), model.size, mode)[0][None])
+    image = np.stack([rows, columns, (rows + columns) // 2], axis=2).astype(np.uint8)
+    theirs = torch.as_tensor(processor(image, return_tensors="pt")["pixel_values"])
+    ours = model.normalize(resize(torch.from_numpy(image).permute(2, 0, 1), model.size, mode)[0][None])
     assert theirs.shape == ours.shape
     assert (theirs - ours).abs().max() < 0.05  # of a range of 2
 
@@ -224,7 +224,7 @@ def test_what_cannot_go_out_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def pictures(shared: Path) -> list[Path]:
+def photos(shared: Path) -> list[Path]:
     return sorted((shared / "photos").glob("*.jpg"))
 
 
@@ -232,7 +232,7 @@ def test_on_photos_torchvision_gives_the_logits_of_the_real_weights(shared: Path
     model = mobilenet_v2_classifier(weights=shared / "weights" / "mobilenet_v2_1.0_224")
     theirs = to_torchvision(model)
     batch = torch.stack(
-        [resize(torch.from_numpy(read_picture(path)).permute(2, 0, 1), (224, 224))[0] for path in pictures(shared)]
+        [resize(torch.from_numpy(read_image(path)).permute(2, 0, 1), (224, 224))[0] for path in photos(shared)]
     )
     with torch.no_grad():
         logits = theirs(batch / 127.5 - 1)
@@ -250,9 +250,9 @@ def test_the_photos_are_named_as_the_official_int8_file_names_them(shared: Path)
     predict = Predictor(model, device="cpu")
     scale, zero = taken["quantization"]
     named = {}
-    for path in pictures(shared):
-        picture = resize(torch.from_numpy(read_picture(path)).permute(2, 0, 1), (224, 224))[0]
-        pixels = (picture.permute(1, 2, 0)[None].numpy() / 127.5 - 1) / scale + zero
+    for path in photos(shared):
+        image = resize(torch.from_numpy(read_image(path)).permute(2, 0, 1), (224, 224))[0]
+        pixels = (image.permute(1, 2, 0)[None].numpy() / 127.5 - 1) / scale + zero
         official.set_tensor(taken["index"], np.clip(np.round(pixels), 0, 255).astype(np.uint8))
         official.invoke()
         theirs = int(official.get_tensor(given["index"])[0].argmax())

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mnv2dense import DenseModel, Predictor, deeplabv3_mobilenet_v2, load_model
-from mnv2dense.io.reading import list_pictures, read_picture
+from mnv2dense.io.reading import list_images, read_image
 from mnv2dense.models.fuse import fold_batch_norms
 from mnv2dense.ops.resize import resize
 
@@ -33,11 +33,11 @@ def theirs(shared: Path) -> Any:  # noqa: ANN401
 
 @pytest.fixture(scope="module")
 def photos(shared: Path) -> list[Path]:
-    return list_pictures(shared / "photos")
+    return list_images(shared / "photos")
 
 
 def squashed(path: Path, size: tuple[int, int] = (513, 513)) -> Tensor:
-    return resize(torch.from_numpy(read_picture(path)).permute(2, 0, 1), size)[0][None]
+    return resize(torch.from_numpy(read_image(path)).permute(2, 0, 1), size)[0][None]
 
 
 @pytest.mark.filterwarnings("ignore")  # the peer's own
@@ -49,9 +49,9 @@ def test_the_logits_are_transformers_own(
     size: tuple[int, int],
 ) -> None:
     for path in photos:
-        picture = squashed(path, size)
+        image = squashed(path, size)
         with torch.no_grad():
-            ours, expected = model(picture), theirs(model.normalize(picture)).logits
+            ours, expected = model(image), theirs(model.normalize(image)).logits
         assert (ours - expected).abs().max() / expected.abs().max() < 1e-4
 
 
@@ -63,7 +63,7 @@ def test_the_classes_of_photos_in_their_own_pixels_are_transformers(
 ) -> None:
     predictor = Predictor(model, device="cpu")
     for path in photos:
-        height, width = read_picture(path).shape[:2]
+        height, width = read_image(path).shape[:2]
         with torch.no_grad():
             logits = theirs(model.normalize(squashed(path))).logits
         # Enlarged in one step, corner on corner, as TensorFlow's DeepLab does.
@@ -79,10 +79,10 @@ class Official:
         self._file = litert.Interpreter(str(path), num_threads=2)
         self._file.allocate_tensors()
 
-    def __call__(self, picture: Tensor) -> Tensor:
+    def __call__(self, image: Tensor) -> Tensor:
         """uint8 [1, 3, 513, 513] -> classes, [513, 513]."""
         given, wanted = self._file.get_input_details()[0], self._file.get_output_details()[0]
-        self._file.set_tensor(given["index"], np.ascontiguousarray(picture.permute(0, 2, 3, 1).numpy()))
+        self._file.set_tensor(given["index"], np.ascontiguousarray(image.permute(0, 2, 3, 1).numpy()))
         self._file.invoke()
         return torch.from_numpy(self._file.get_tensor(wanted["index"])).squeeze()
 
@@ -112,8 +112,8 @@ def agreements(model: DenseModel, official: Official, photos: list[Path]) -> dic
     """Photo -> the share of its 513x513 pixels that both give the same class."""
     predictor, found = Predictor(model, device="cpu"), {}
     for path in photos:
-        picture = squashed(path)
-        labels, expected = predictor(picture[0]).labels, official(picture)
+        image = squashed(path)
+        labels, expected = predictor(image[0]).labels, official(image)
         assert labels.shape == expected.shape == (513, 513)
         found[path.name] = float((labels == expected).float().mean())
     return found

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from mnv2dense.models.architectures import ssdlite320_mobilenet_v2
 from mnv2dense.losses import MultiBoxLoss
+from mnv2dense.models.architectures import ssdlite320_mobilenet_v2
 from mnv2dense.models.dense_model import build_model
-from tests.helpers.tiny import batch_of, pictures, tiny_model
+from tests.helpers.tiny import batch_of, random_images, tiny_model
 
 
 def config(**changes: object) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def test_a_model_is_what_its_config_says() -> None:
     assert model.head.selection.limit == 7
     # 0.35 of the first stride-32 block's 96 input channels is 32, expanded six times.
     assert model.backbone.feature_info["stride16_expanded"].channels == 6 * 32
-    raw = model(pictures(1, (96, 64)))
+    raw = model(random_images(1, (96, 64)))
     assert raw.logits.shape[-1] == 3  # background, cat, dog
 
 
@@ -44,7 +44,7 @@ def test_the_config_of_a_model_builds_the_same_model() -> None:
     model = tiny_model(resize="letterbox", scores="sigmoid", first_map_anchors=6)
     again = build_model(model.config)
     again.load_state_dict(model.state_dict())
-    images = pictures()
+    images = random_images()
     for ours, theirs in zip(model(images), again.eval()(images), strict=True):
         assert torch.equal(ours, theirs)
     assert again.config == model.config
@@ -53,7 +53,7 @@ def test_the_config_of_a_model_builds_the_same_model() -> None:
 def test_an_own_input_size_is_kept_out_of_the_weights() -> None:
     small, large = tiny_model(size=(96, 96)), tiny_model(size=(128, 96))
     large.load_state_dict(small.state_dict())
-    assert large(pictures(1, (128, 96))).anchors.shape != small(pictures(1)).anchors.shape
+    assert large(random_images(1, (128, 96))).anchors.shape != small(random_images(1)).anchors.shape
 
 
 @pytest.mark.parametrize("key", ["size", "class_names", "backbone", "head"])
@@ -127,7 +127,7 @@ def test_pixels_are_normalised_inside_the_model() -> None:
     model = tiny_model()
     seen: list[torch.Tensor] = []
     model.backbone.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
-    images = pictures()
+    images = random_images()
     model(images)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (model.backbone.mean, model.backbone.std))
     torch.testing.assert_close(seen[0], (images / 255 - mean) / std, rtol=0, atol=1e-6)
@@ -146,11 +146,11 @@ def test_each_colour_has_its_own_mean_and_std() -> None:
     torch.testing.assert_close(seen[0][0, :, 0, 0], torch.tensor([0.2, -0.6, -3.2]))
 
 
-def test_a_last_batch_of_one_picture_can_be_learnt_from() -> None:
+def test_a_last_batch_of_one_image_can_be_learnt_from() -> None:
     """At 320 pixels the last map is 1x1: one value per channel, which has no variance."""
     model = tiny_model(size=(320, 320)).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    batch = batch_of(pictures(1, (320, 320)), [[[20.0, 30.0, 220.0, 200.0]]], [[1]])
+    batch = batch_of(random_images(1, (320, 320)), [[[20.0, 30.0, 220.0, 200.0]]], [[1]])
     loss = sum(MultiBoxLoss()(model(batch.images), batch).values())
     loss.backward()
     assert loss.isfinite()
@@ -167,7 +167,7 @@ def test_model_and_loss_compile_into_one_graph_with_the_eager_loss() -> None:
     twin = build_model(model.config).train()
     twin.load_state_dict(model.state_dict())
     batch = batch_of(
-        pictures(2),
+        random_images(2),
         [[[10.0, 12.0, 60.0, 70.0], [40.0, 30.0, 90.0, 90.0]], [[5.0, 5.0, 30.0, 40.0], [0.0, 0.0, 0.0, 0.0]]],
         [[0, 2], [1, -1]],
     )

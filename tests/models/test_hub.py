@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from mnv2dense.models.architectures import mobilenet_v2_classifier
-from mnv2dense.models.checkpoint import CheckpointError, load_model, save_model
-from mnv2dense.models.hub import from_pretrained, push_to_hub, save_pretrained
+from mnv2dense.models.checkpoint import load_model, save_model
 from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.models.hub import from_pretrained, push_to_hub, save_pretrained
 from mnv2dense.pretrained import read_pretrained
+from mnv2dense.pretrained.checkpoint_file import CheckpointError
 from tests.helpers.fake_hub import TOKEN, FakeHub, serving_hub
-from tests.helpers.tiny import pictures, tiny_model
+from tests.helpers.tiny import random_images, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
 def assert_same(ours: DenseModel, theirs: DenseModel) -> None:
     assert not ours.training
     assert ours.config == theirs.config
-    for mine, other in zip(ours(pictures()), theirs(pictures()), strict=True):
+    for mine, other in zip(ours(random_images()), theirs(random_images()), strict=True):
         assert torch.equal(mine, other)
 
 

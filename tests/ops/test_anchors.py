@@ -36,7 +36,7 @@ def test_the_first_map_has_a_small_square_and_two_oblongs() -> None:
     assert ((boxes[:, :2] + boxes[:, 2:]) / 2).flatten().tolist() == pytest.approx([8.0] * 6)
 
 
-def test_the_last_map_has_six_around_the_middle_and_its_extra_lies_towards_the_whole_picture() -> None:
+def test_the_last_map_has_six_around_the_middle_and_its_extra_lies_towards_the_whole_image() -> None:
     boxes = default_boxes(map_sizes((320, 320)), (320, 320))[-6:]
     widths, heights = (boxes[:, 2:] - boxes[:, :2]).div(320).unbind(1)
     assert (widths / heights).tolist() == pytest.approx([1, 2, 1 / 2, 3, 1 / 3, 1])
@@ -52,7 +52,7 @@ def test_a_first_map_of_six_looks_like_the_others() -> None:
     assert side[6] == pytest.approx(45)
 
 
-def test_order_is_map_row_column_anchor_and_sizes_follow_the_picture() -> None:
+def test_order_is_map_row_column_anchor_and_sizes_follow_the_image() -> None:
     rows, columns, height, width = 2, 3, 200, 600
     boxes = default_boxes([(rows, columns)], (height, width), scales=(0.2,))
     centres = ((boxes[:, :2] + boxes[:, 2:]) / 2).view(rows, columns, 3, 2)

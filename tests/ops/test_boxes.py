@@ -49,8 +49,8 @@ def test_pairs_broadcast_over_leading_dimensions() -> None:
     anchors = batch[0, :3]
     iou = box_math.pairwise_iou(batch, anchors)
     assert iou.shape == (2, 5, 3)
-    for picture in range(2):
-        assert torch.equal(iou[picture], box_math.pairwise_iou(batch[picture], anchors))
+    for image in range(2):
+        assert torch.equal(iou[image], box_math.pairwise_iou(batch[image], anchors))
     assert box_math.pairwise_iou(batch[:, :0], anchors).shape == (2, 0, 3)
 
 
@@ -92,7 +92,7 @@ def test_decoding_absurd_deltas_is_finite_and_in_the_anchors_type(dtype: torch.d
     assert decoded[0, 0].tolist() == pytest.approx([8 - 500, 8, 8 + 500, 8])
 
 
-def test_clipping_keeps_boxes_inside_the_picture() -> None:
+def test_clipping_keeps_boxes_inside_the_image() -> None:
     boxes = tensor([[[-5.0, 2.0, 50.0, 9.0], [40.0, -9.0, 60.0, -1.0], [1.0, 2.0, 3.0, 4.0]]])
     expected = [[0.0, 2.0, 30.0, 9.0], [30.0, 0.0, 30.0, 0.0], [1.0, 2.0, 3.0, 4.0]]
     assert box_math.clip(boxes, height=20, width=30)[0].tolist() == expected

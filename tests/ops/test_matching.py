@@ -24,28 +24,28 @@ def _match(anchors: list[list[float]], boxes: list[list[float]], labels: list[in
 
 def make_batch(boxes: Tensor, labels: Tensor) -> Batch:
     """A batch of which box losses read only boxes and labels."""
-    pictures = len(boxes)
-    pairs = torch.ones(pictures, 2)
-    infos = Infos(torch.arange(pictures), torch.full((pictures, 2), 64), pairs, 0 * pairs)
-    return Batch(torch.zeros(pictures, 3, 64, 64, dtype=torch.uint8), boxes, labels, None, infos)
+    images = len(boxes)
+    pairs = torch.ones(images, 2)
+    infos = Infos(torch.arange(images), torch.full((images, 2), 64), pairs, 0 * pairs)
+    return Batch(torch.zeros(images, 3, 64, 64, dtype=torch.uint8), boxes, labels, None, infos)
 
 
-def random_truth(*, seed: int, pictures: int = 4, truths: int = 12, side: float = 64) -> tuple[Tensor, Tensor]:
+def random_truth(*, seed: int, images: int = 4, truths: int = 12, side: float = 64) -> tuple[Tensor, Tensor]:
     """Boxes [B, M, 4], labels [B, M]: objects of 3 classes, crowds, padding; the last picture is empty."""
     generator = torch.Generator().manual_seed(seed)
-    corner = torch.rand(pictures, truths, 2, generator=generator) * side * 0.7
-    size = 2 + torch.rand(pictures, truths, 2, generator=generator) ** 2 * side * 0.7
+    corner = torch.rand(images, truths, 2, generator=generator) * side * 0.7
+    size = 2 + torch.rand(images, truths, 2, generator=generator) ** 2 * side * 0.7
     boxes = torch.cat((corner, (corner + size).clamp(max=side)), dim=-1)
-    labels = torch.randint(0, 3, (pictures, truths), generator=generator)
+    labels = torch.randint(0, 3, (images, truths), generator=generator)
     labels[0, 1] = labels[-2, 0] = IGNORE_LABEL
-    count = torch.randint(2, truths + 1, (pictures, 1), generator=generator)
+    count = torch.randint(2, truths + 1, (images, 1), generator=generator)
     count[-1] = 0
     labels[torch.arange(truths) >= count] = PADDING_LABEL
     boxes[labels == PADDING_LABEL] = 0
     return boxes, labels
 
 
-def match_one_picture(anchors: Tensor, boxes: Tensor, labels: Tensor, threshold: float) -> list[int]:
+def match_one_image(anchors: Tensor, boxes: Tensor, labels: Tensor, threshold: float) -> list[int]:
     """The rules of `match` again, one picture and one box at a time."""
     matches = [BACKGROUND] * len(anchors)
     iou = pairwise_iou(boxes, anchors)
@@ -157,13 +157,13 @@ def test_anchors_mostly_inside_a_crowd_are_ignored_unless_they_show_an_object() 
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_batch_matches_as_a_loop_over_pictures_and_boxes_does(seed: int) -> None:
+def test_a_batch_matches_as_a_loop_over_images_and_boxes_does(seed: int) -> None:
     anchors = default_boxes([(4, 4), (2, 2)], (64, 64), scales=(0.3, 0.7))
     boxes, labels = random_truth(seed=seed, truths=40 if seed % 2 else 8)
     found = match(anchors, boxes, labels, threshold=0.5)
-    for picture in range(len(boxes)):
-        expected = match_one_picture(anchors, boxes[picture], labels[picture], 0.5)
-        assert found[picture].tolist() == expected
+    for image in range(len(boxes)):
+        expected = match_one_image(anchors, boxes[image], labels[image], 0.5)
+        assert found[image].tolist() == expected
 
 
 def test_targets_decode_to_the_matched_boxes() -> None:
@@ -173,10 +173,10 @@ def test_targets_decode_to_the_matched_boxes() -> None:
     targets = assign(anchors, make_batch(boxes, labels))
     decoded = decode(targets.deltas, anchors)
     assert (matches >= 0).any()
-    for picture, anchor in (matches >= 0).nonzero().tolist():
-        truth = matches[picture, anchor]
-        assert targets.labels[picture, anchor] == labels[picture, truth]
-        torch.testing.assert_close(decoded[picture, anchor], boxes[picture, truth], atol=1e-3, rtol=0)
+    for image, anchor in (matches >= 0).nonzero().tolist():
+        truth = matches[image, anchor]
+        assert targets.labels[image, anchor] == labels[image, truth]
+        torch.testing.assert_close(decoded[image, anchor], boxes[image, truth], atol=1e-3, rtol=0)
     unmatched = matches < 0
     assert torch.equal(targets.labels[unmatched], matches[unmatched])
     assert not targets.deltas[unmatched].any()

@@ -24,7 +24,7 @@ def test_squash_fills_the_input_and_letterbox_keeps_the_aspect_ratio() -> None:
     assert fit(100, 50, (20, 20), "letterbox") == (0.2, 0.2, 5, 0)
 
 
-def test_a_letterboxed_picture_is_surrounded_by_the_pad_value() -> None:
+def test_a_letterboxed_image_is_surrounded_by_the_pad_value() -> None:
     image = torch.full((3, 2, 4), 9, dtype=torch.uint8)
     resized, _ = resize(image, (4, 4), "letterbox")
     assert resized[0].tolist() == [[PAD_VALUE] * 4, [9] * 4, [9] * 4, [PAD_VALUE] * 4]
@@ -50,14 +50,14 @@ def test_boxes_come_back_from_the_input(mode: ResizeMode, size: tuple[int, int])
     torch.testing.assert_close(back, boxes, rtol=1e-5, atol=1e-4)
 
 
-def test_the_whole_input_clips_to_the_whole_picture() -> None:
+def test_the_whole_input_clips_to_the_whole_image() -> None:
     way = infos([1, 2], [(50, 100), (100, 50)], [fit(50, 100, (20, 20), "letterbox"), fit(100, 50, (20, 20))])
     whole = tensor([[[0.0, 0, 20, 20]], [[-3.0, 0, 20, 99]]])
     original = boxes_to_original(whole, way.scales, way.offsets, way.sizes)
     torch.testing.assert_close(original, tensor([[[0.0, 0, 100, 50]], [[0.0, 0, 50, 100]]]))
 
 
-def test_one_picture_needs_no_batch_dimension() -> None:
+def test_one_image_needs_no_batch_dimension() -> None:
     boxes, scales, offsets = tensor([[1.0, 2, 3, 4]]), tensor([2.0, 10.0]), tensor([5, 7])
     there = boxes_to_input(boxes, scales, offsets)
     assert there.tolist() == [[7, 27, 11, 47]]
@@ -66,9 +66,9 @@ def test_one_picture_needs_no_batch_dimension() -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_painted_square_ends_where_its_box_says(mode: ResizeMode) -> None:
-    picture = torch.zeros(90, 160, 3, dtype=torch.uint8)
-    picture[30:60, 40:120] = 255
-    resized, found = resize(picture.permute(2, 0, 1), (64, 64), mode, pad_value=0)
+    image = torch.zeros(90, 160, 3, dtype=torch.uint8)
+    image[30:60, 40:120] = 255
+    resized, found = resize(image.permute(2, 0, 1), (64, 64), mode, pad_value=0)
     box = boxes_to_input(tensor([[40.0, 30, 120, 60]]), tensor(found[:2]), tensor(found[2:]))[0]
     bright = resized[0] > 127
     rows, columns = bright.any(dim=1).nonzero(), bright.any(dim=0).nonzero()
@@ -85,13 +85,13 @@ def test_resizing_is_antialiased() -> None:
     assert inner.max() <= 129
 
 
-def test_a_mask_lies_on_its_picture_and_is_ignored_around_it() -> None:
+def test_a_mask_lies_on_its_image_and_is_ignored_around_it() -> None:
     mask = tensor([[3, 4, 3, 4]], dtype=torch.uint8)
     assert resize_mask(mask, (4, 4), "letterbox").tolist() == [[255] * 4, [3, 4, 3, 4], [255] * 4, [255] * 4]
     assert resize_mask(mask, (2, 8)).tolist() == [[3, 3, 4, 4, 3, 3, 4, 4]] * 2
 
 
-def test_infos_hold_one_row_per_picture() -> None:
+def test_infos_hold_one_row_per_image() -> None:
     way = infos([7, 9], [(50, 100), (20, 20)], [fit(50, 100, (20, 20), "letterbox"), fit(20, 20, (20, 20))])
     assert way.image_ids.tolist() == [7, 9]
     assert way.sizes.tolist() == [[50, 100], [20, 20]]

@@ -12,8 +12,8 @@ from torch import nn
 
 from mnv2dense import load_model, mobilenet_v2, mobilenet_v2_classifier
 from mnv2dense.backbones.layout import FEATURE_NAMES
-from mnv2dense.pretrained.huggingface import has_width
 from mnv2dense.models.convert import to_huggingface
+from mnv2dense.pretrained.huggingface import has_width
 from tests.helpers.peers import SIZES, differences, randomised, relative_difference
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the peer's own
@@ -74,11 +74,11 @@ def test_a_deeplab_checkpoint_is_a_backbone_of_its_stride(
     theirs.save_pretrained(tmp_path)
     ours = mobilenet_v2(weights=tmp_path, features=FEATURE_NAMES, output_stride=output_stride)
     assert max(differences(ours, theirs.mobilenet_v2, PLACES, torch.randn(1, 3, *size)).values()) < 1e-4
-    picture = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8)
+    image = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8)
     model = load_model(tmp_path)
     with torch.no_grad():
-        expected = theirs(model.normalize(picture)).logits
-        assert (model(picture) - expected).abs().max() / expected.abs().max() < 1e-4
+        expected = theirs(model.normalize(image)).logits
+        assert (model(image) - expected).abs().max() / expected.abs().max() < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -238,12 +238,12 @@ def test_an_entry_that_is_off_is_named_with_its_file_and_value(
         load_model(folder)
 
 
-def test_an_image_size_that_no_picture_has_is_named(tmp_path: Path) -> None:
+def test_an_image_size_that_no_image_has_is_named(tmp_path: Path) -> None:
     folder = written(tmp_path, {"image_size": 1000000}, {"crop_size": "left out"})
     with pytest.raises(ValueError, match=r"config\.json has image_size=1000000, which must be .* at most 16384"):
         load_model(folder)
 
 
-def test_pictures_that_are_not_normalised_are_only_scaled(tmp_path: Path) -> None:
+def test_images_that_are_not_normalised_are_only_scaled(tmp_path: Path) -> None:
     model = load_model(written(tmp_path, {}, {"do_normalize": False}))
     assert (model.backbone.mean, model.backbone.std) == ((0, 0, 0), (1, 1, 1))

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from mnv2dense.backbones import MobileNetV2
 from mnv2dense.backbones.layout import FEATURE_NAMES
+from mnv2dense.models.restore import model_from
 from mnv2dense.pretrained import Pretrained
 from mnv2dense.pretrained.keras import read_file
-from mnv2dense.models.restore import model_from
 from tests.helpers.peers import relative_difference
 
 h5py = pytest.importorskip("h5py")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mnv2dense.utils.download import DownloadError, WrongHashError
 from mnv2dense.pretrained import named
 from mnv2dense.pretrained.named import PUBLISHED, names, resolve
+from mnv2dense.utils.download import DownloadError, WrongHashError
 from tests.helpers.fake_hub import TOKEN, FakeHub, serving_hub
 from tests.helpers.file_server import FileServer, serving
 

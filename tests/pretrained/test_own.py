@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from mnv2dense import mobilenet_v2, mobilenet_v2_classifier, save_model
-from mnv2dense.pretrained.checkpoint_file import CheckpointError
-from mnv2dense.pretrained import read_pretrained
 from mnv2dense.models.convert import save_safetensors
+from mnv2dense.pretrained import read_pretrained
+from mnv2dense.pretrained.checkpoint_file import CheckpointError
 from tests.helpers.tiny import tiny_model
 
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("place")
 
 def test_it_finds_the_shapes_it_was_trained_on() -> None:
     predictor = mnv2dense.Predictor("shapes", threshold=0.4, device="cpu")
-    data = Shapes(split="val", train_pictures=1, val_pictures=8)
+    data = Shapes(split="val", train_images=1, val_images=8)
     for number in range(len(data)):
         sample = data[number]
         found = predictor(sample.image)

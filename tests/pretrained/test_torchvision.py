@@ -42,14 +42,14 @@ def test_every_feature_and_the_logits_are_torchvisions(
         assert relative_difference(logits, theirs(images)) < 1e-4
 
 
-def test_whole_pictures_are_normalised_as_torchvisions_own_transform_does(tmp_path: Path) -> None:
+def test_whole_images_are_normalised_as_torchvisions_own_transform_does(tmp_path: Path) -> None:
     theirs = peer()
     torch.save(theirs.state_dict(), tmp_path / "mobilenet_v2.pth")
-    pictures = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    images = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
     transform = torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1.transforms(crop_size=64, resize_size=64)
     with torch.no_grad():
-        logits = mobilenet_v2_classifier(weights=tmp_path / "mobilenet_v2.pth")(pictures)
-        assert relative_difference(logits, theirs(transform(pictures))) < 1e-4
+        logits = mobilenet_v2_classifier(weights=tmp_path / "mobilenet_v2.pth")(images)
+        assert relative_difference(logits, theirs(transform(images))) < 1e-4
 
 
 def test_what_belongs_to_torchvisions_weights_comes_with_them(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.quantization.bias_correction import bias_corrected
 from mnv2dense.export.graph import ExportGraph
+from mnv2dense.quantization.bias_correction import bias_corrected
 from tests.helpers.small_models import calibration, classifier
 
 
@@ -27,8 +27,8 @@ def channel_means(graph: ExportGraph, name: str) -> Tensor:
     found: list[Tensor] = []
     layer = graph.model.get_submodule(name)
     handle = layer.register_forward_hook(lambda *call: found.append(call[2].flatten(2).mean(dim=(0, 2))))
-    for picture in calibration():
-        graph(picture)
+    for image in calibration():
+        graph(image)
     handle.remove()
     return torch.stack(found).mean(dim=0)
 

@@ -26,29 +26,29 @@ def _two_layers() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU6(), nn.Flatten(), nn.Linear(16, 2), nn.Dropout())
 
 
-def _picture(seed: int) -> Tensor:
+def _image(seed: int) -> Tensor:
     return torch.randn(1, 3, 2, 2, generator=torch.Generator().manual_seed(seed))
 
 
-def test_ranges_are_of_what_goes_into_a_layer_over_all_pictures() -> None:
+def test_ranges_are_of_what_goes_into_a_layer_over_all_images() -> None:
     model = _two_layers().eval()
-    pictures = [_picture(0), _picture(1)]
-    ranges = input_ranges(model, model, pictures)
+    images = [_image(0), _image(1)]
+    ranges = input_ranges(model, model, images)
     assert list(ranges) == ["0", "3"]
-    both = torch.cat(pictures)
+    both = torch.cat(images)
     assert ranges["0"] == (float(both.min()), float(both.max()))
     assert ranges["3"].low >= 0
 
 
 def test_only_the_named_layers_are_rounded_and_only_within() -> None:
     model = _two_layers().eval()
-    picture = _picture(0)
-    exact, ranges = model(picture), input_ranges(model, model, [picture])
-    inside = model[1](model[0](picture))
+    image = _image(0)
+    exact, ranges = model(image), input_ranges(model, model, [image])
+    inside = model[1](model[0](image))
     with simulated_int8(model, ranges, ["3"]):
-        assert torch.equal(model[1](model[0](picture)), inside)
-        assert not torch.equal(model(picture), exact)
-        torch.testing.assert_close(model(picture), exact, rtol=0.02, atol=0.02)
+        assert torch.equal(model[1](model[0](image)), inside)
+        assert not torch.equal(model(image), exact)
+        torch.testing.assert_close(model(image), exact, rtol=0.02, atol=0.02)
     with simulated_int8(model, ranges):
-        assert not torch.equal(model[1](model[0](picture)), inside)
-    assert torch.equal(model(picture), exact)
+        assert not torch.equal(model[1](model[0](image)), inside)
+    assert torch.equal(model(image), exact)

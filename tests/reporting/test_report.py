@@ -39,7 +39,7 @@ def facts(**changes: object) -> RunFacts:
             "score_of_classes": "AP",
             "counted": "objects",
             "classes": (ClassScore(EVIL, 0.25, 12), ClassScore("cat", None, 0)),
-            "picture_meaning": "F1",
+            "image_meaning": "F1",
             "costs": (("parameters", "1,000"),),
             "usage": Usage(("python tools/predict.py checkpoint=runs/detection/1 source=a.jpg",), "import mnv2dense"),
             "command": "python tools/train.py data.root='a & b'",
@@ -101,7 +101,7 @@ def test_names_of_classes_and_files_are_text_and_never_markup(tmp_path: Path) ->
     assert '&lt;script&gt;alert("x")&lt;/script&gt;\\|\\`a\\` | 0.250 | 12 |' in card
 
 
-def test_the_heaviest_pictures_make_a_light_page(tmp_path: Path) -> None:
+def test_the_heaviest_images_make_a_light_page(tmp_path: Path) -> None:
     from PIL import Image
 
     Image.fromarray(noise(9, 3000, 2800)).save(tmp_path / "samples.jpg")
@@ -143,7 +143,7 @@ def test_of_a_thousand_classes_the_card_has_the_best_and_the_worst(tmp_path: Pat
     assert Page(tmp_path / "report.html").text.count("class ") >= 1000
 
 
-def test_without_a_metric_that_tells_of_classes_or_pictures_there_is_still_a_report(tmp_path: Path) -> None:
+def test_without_a_metric_that_tells_of_classes_or_images_there_is_still_a_report(tmp_path: Path) -> None:
     write_report(tmp_path, facts(classes=(), counted="", score_of_classes="", limits=(), scores=()))
     Page(tmp_path / "report.html").check()
     assert "None were found" in (tmp_path / "MODEL_CARD.md").read_text(encoding="utf-8")
@@ -207,7 +207,7 @@ def test_a_class_may_be_called_anything_and_training_on_what_is_scored_is_said(t
 
 
 def test_an_evaluation_has_both_too(tmp_path: Path) -> None:
-    outcome = command("evaluate", "checkpoint=shapes", "data=shapes", "data.val_pictures=8", "data.train_pictures=16",
+    outcome = command("evaluate", "checkpoint=shapes", "data=shapes", "data.val_images=8", "data.train_images=16",
                       "data.num_workers=0", "run_dir=scores")  # fmt: skip
     assert outcome.code == 0, outcome.err
     page = Page(tmp_path / "scores" / "report.html")

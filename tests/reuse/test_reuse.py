@@ -17,7 +17,7 @@ from mnv2dense import MobileNetV2, mobilenet_v2
 from mnv2dense.backbones.layout import FEATURE_NAMES
 from mnv2dense.reuse import FeatureList, PyramidBody, RenamedFeatures, SmpEncoder, register_smp_encoder
 
-PAGE = Path(__file__).parents[1] / "docs" / "reuse.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reuse.md"
 
 # torch's own notice that TorchScript will go; it goes on working.
 pytestmark = pytest.mark.filterwarnings(r"ignore:`torch\.jit\.\w+` is deprecated:FutureWarning")
@@ -160,8 +160,8 @@ def test_a_unet_trains_the_whole_backbone(smp: Any) -> None:  # noqa: ANN401
     left = run("segmentation_models_pytorch")
     assert left["logits"].shape == (2, 5, 64, 96)
     assert_trained_whole(left["loss"], left["model"].encoder.backbone)
-    picture = np.array([[[0, 51, 255]]], dtype=np.uint8)
-    np.testing.assert_allclose(left["prepare"](picture), [[[-1.0, -0.6, 1.0]]])  # mean and std are 0.5
+    image = np.array([[[0, 51, 255]]], dtype=np.uint8)
+    np.testing.assert_allclose(left["prepare"](image), [[[-1.0, -0.6, 1.0]]])  # mean and std are 0.5
 
 
 def test_the_encoder_has_the_channels_of_smps_own_mobilenet(smp: Any) -> None:  # noqa: ANN401
@@ -173,16 +173,16 @@ def test_the_encoder_has_the_channels_of_smps_own_mobilenet(smp: Any) -> None:  
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
-def test_maps_begin_with_the_picture_and_have_the_channels_announced(
+def test_maps_begin_with_the_image_and_have_the_channels_announced(
     smp: Any,  # noqa: ANN401
     narrow: str,
     depth: int,
     output_stride: int,
 ) -> None:
     encoder = smp.encoders.get_encoder(narrow, in_channels=3, depth=depth, output_stride=output_stride).eval()
-    pictures = torch.rand(1, 3, 64, 32)
-    maps = encoder(pictures)
-    assert maps[0] is pictures
+    images = torch.rand(1, 3, 64, 32)
+    maps = encoder(images)
+    assert maps[0] is images
     strides = [min(2**level, output_stride) for level in range(depth + 1)]
     assert [one.shape for one in maps] == [
         (1, channels, 64 // stride, 32 // stride)
@@ -212,12 +212,12 @@ def test_decoders_take_a_training_step(smp: Any, narrow: str, architecture: str,
 
 def test_a_unet_can_be_scripted_pickled_and_exported(smp: Any, narrow: str) -> None:  # noqa: ANN401
     model = smp.Unet(narrow, encoder_weights=None, encoder_depth=3, decoder_channels=(16, 8, 8)).eval()
-    pictures = torch.rand(2, 3, 32, 32)
+    images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        wanted = model(pictures)
-        torch.testing.assert_close(torch.jit.script(model)(pictures), wanted)
-        torch.testing.assert_close(pickle.loads(pickle.dumps(model))(pictures), wanted)
-        torch.testing.assert_close(torch.export.export(model, (pictures,)).module()(pictures), wanted)
+        wanted = model(images)
+        torch.testing.assert_close(torch.jit.script(model)(images), wanted)
+        torch.testing.assert_close(pickle.loads(pickle.dumps(model))(images), wanted)
+        torch.testing.assert_close(torch.export.export(model, (images,)).module()(images), wanted)
 
 
 def test_weights_named_at_registration_arrive_with_their_constants(smp: Any, tmp_path: Path) -> None:  # noqa: ANN401
@@ -225,13 +225,13 @@ def test_weights_named_at_registration_arrive_with_their_constants(smp: Any, tmp
     register_smp_encoder("with-weights", weights=source)
     encoder = smp.Unet("with-weights", encoder_weights=None).encoder.eval()
     same = mobilenet_v2(weights=source, features=("stride2", "stride4", "stride8", "stride16", "last_conv")).eval()
-    pictures = torch.rand(1, 3, 64, 64)
-    for ours, smps in zip(same(pictures).values(), encoder(pictures)[1:], strict=True):
+    images = torch.rand(1, 3, 64, 64)
+    for ours, smps in zip(same(images).values(), encoder(images)[1:], strict=True):
         torch.testing.assert_close(smps, ours)
     assert encoder.preprocessing["mean"] == list(same.mean) == [0.485, 0.456, 0.406]
 
 
-def test_grey_and_many_channelled_pictures_answer_as_the_coloured_one_of_equal_channels(
+def test_grey_and_many_channelled_images_answer_as_the_coloured_one_of_equal_channels(
     smp: Any,  # noqa: ANN401
     tmp_path: Path,
 ) -> None:
@@ -307,8 +307,8 @@ def test_feature_info_answers_as_timms(options: dict[str, Any]) -> None:
     assert ours.feature_info.out_indices == theirs.feature_info.out_indices
     assert len(ours.feature_info) == len(theirs.feature_info)
     assert ours.feature_info[3]["num_chs"] == theirs.feature_info[3]["num_chs"]
-    pictures = torch.zeros(1, 3, 64, 32)
-    assert [one.shape for one in ours(pictures)] == [one.shape for one in theirs(pictures)]
+    images = torch.zeros(1, 3, 64, 32)
+    assert [one.shape for one in ours(images)] == [one.shape for one in theirs(images)]
 
 
 def test_module_names_are_those_that_the_maps_come_out_of() -> None:
@@ -339,9 +339,9 @@ def test_from_timms_weights_the_maps_and_the_normalisation_are_timms(tmp_path: P
     features = timm.create_model("mobilenetv2_050", features_only=True).eval()
     features.load_state_dict(theirs.state_dict(), strict=False)
     ours = FeatureList(weights=tmp_path / "timm.pth").eval()
-    pictures = torch.rand(2, 3, 64, 96)
+    images = torch.rand(2, 3, 64, 96)
     with torch.no_grad():
-        for mine, wanted in zip(ours(pictures), features(pictures), strict=True):
+        for mine, wanted in zip(ours(images), features(images), strict=True):
             assert (mine - wanted).abs().max() < 1e-4 * wanted.abs().max()
     assert timm.data.resolve_model_data_config(ours)["mean"] == timm.data.resolve_model_data_config(features)["mean"]
 
@@ -375,9 +375,9 @@ def test_exported_compiled_scripted_and_traced_backbones_answer_alike() -> None:
 @pytest.mark.parametrize("features", [FEATURE_NAMES, ("stride16_expanded", "stride4"), ("stride2",)])
 def test_every_kind_of_backbone_can_be_scripted(features: tuple[str, ...], shortcut: Any) -> None:  # noqa: ANN401
     backbone = MobileNetV2(width_mult=0.35, features=features, shortcut=shortcut, padding="tf").eval()
-    pictures = torch.rand(1, 3, 33, 64)
+    images = torch.rand(1, 3, 33, 64)
     with torch.no_grad():
-        found, wanted = torch.jit.script(backbone)(pictures), backbone(pictures)
+        found, wanted = torch.jit.script(backbone)(images), backbone(images)
     assert list(found) == list(wanted) == list(features)
     assert all(torch.equal(found[name], wanted[name]) for name in features)
 
@@ -385,6 +385,6 @@ def test_every_kind_of_backbone_can_be_scripted(features: tuple[str, ...], short
 def test_a_list_of_features_can_be_scripted_and_saved(tmp_path: Path) -> None:
     model = FeatureList(width_mult=0.35, out_indices=(2, 0)).eval()
     torch.jit.save(torch.jit.script(model), tmp_path / "model.pt")
-    pictures = torch.rand(1, 3, 32, 32)
+    images = torch.rand(1, 3, 32, 32)
     loaded = torch.jit.load(tmp_path / "model.pt")
-    assert all(torch.equal(one, wanted) for one, wanted in zip(loaded(pictures), model(pictures), strict=True))
+    assert all(torch.equal(one, wanted) for one, wanted in zip(loaded(images), model(images), strict=True))

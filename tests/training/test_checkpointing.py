@@ -9,8 +9,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from mnv2dense.training.ema import EMA
 from mnv2dense.training.checkpointing import BestAndLast
+from mnv2dense.training.ema import EMA
 from tests.helpers.toy_run import Once, ToyData, ToyTask, toy_trainer
 
 pytestmark = [

@@ -7,8 +7,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from mnv2dense.training.ema import EMA
 from mnv2dense.training.checkpointing import BestAndLast
+from mnv2dense.training.ema import EMA
 from tests.helpers.toy_run import ToyData, ToyTask, toy_trainer
 
 pytestmark = [

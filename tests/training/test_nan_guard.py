@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.training.nan_guard import Freeze, NaNGuard, NonFiniteLossError, freeze
 from mnv2dense.training.checkpointing import BestAndLast
+from mnv2dense.training.freeze import Freeze, freeze
+from mnv2dense.training.nan_guard import NaNGuard, NonFiniteLossError
 from mnv2dense.types import Batch
 from tests.helpers.toy_run import ToyData, ToyTask, toy_trainer
 
@@ -31,7 +32,7 @@ class Breaks(ToyTask):
         return step
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_naming_step_terms_pictures_and_cure(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run_naming_step_terms_images_and_cure(tmp_path: Path) -> None:
     saving = BestAndLast()
     trainer = toy_trainer(tmp_path, NaNGuard(), saving)
     with pytest.raises(NonFiniteLossError) as raised:

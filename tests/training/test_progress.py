@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mnv2dense.training.progress import ProgressLines
 from mnv2dense.training.checkpointing import BestAndLast
+from mnv2dense.training.progress import ProgressLines
 from tests.helpers.toy_run import ToyData, ToyTask, toy_trainer
 
 pytestmark = [

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mnv2dense import load_model
-from mnv2dense.training import quantization_aware
-from mnv2dense.backbones.mobilenet_v2 import mobilenet_v2
-from mnv2dense.models.fuse import fold_batch_norms
 from mnv2dense.heads.classifier import ClassifierHead
-from mnv2dense.quantization.int8 import input_ranges, simulated_int8
+from mnv2dense.models.backbone import mobilenet_v2
 from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.models.fuse import fold_batch_norms
+from mnv2dense.quantization.int8 import input_ranges, simulated_int8
+from mnv2dense.training import quantization_aware
 from mnv2dense.training.quantization_aware import FakeQuantization, QuantizationAware
 from tests.helpers.tiny import TINY, command
 
@@ -137,7 +137,7 @@ def test_rounding_before_batch_norm_is_rounding_after_it_was_folded_in() -> None
     assert float((model(x) - rounded).detach().abs().max()) > 1e-3
 
 
-def test_ranges_follow_the_pictures_and_then_stay() -> None:
+def test_ranges_follow_the_images_and_then_stay() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     quantization = FakeQuantization(model, keep_float=["1"])
     quantization.attach()
@@ -190,7 +190,7 @@ def test_without_torchao_there_is_one_line_that_says_so(monkeypatch: pytest.Monk
 
 @pytest.mark.usefixtures("place")
 def test_a_run_is_fine_tuned_resumed_and_exported_as_any_other(caplog: pytest.LogCaptureFixture) -> None:
-    tiny = [*TINY, "task=classification", "data.train_pictures=8", "data.val_pictures=4"]
+    tiny = [*TINY, "task=classification", "data.train_images=8", "data.val_images=4"]
     assert command("train", *tiny, "run_dir=float").code == 0
     aware = [*tiny, "callbacks=quantization_aware", "callbacks.quantization_aware.observe_steps=5"]  # of 3 an epoch
     outcome = command("train", *aware, "init_from=float", "run_dir=aware")
@@ -206,7 +206,7 @@ def test_a_run_is_fine_tuned_resumed_and_exported_as_any_other(caplog: pytest.Lo
     pytest.importorskip("onnxruntime", reason='pip install -e ".[onnx]"')
     outcome = command(
         "export", "checkpoint=more", "exporter=onnx", "precision=int8", "tolerance.agreement=0", "output=small.onnx",
-        "calibration_pictures=4", "parity_pictures=4",
+        "calibration_images=4", "parity_images=4",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     assert Path("small.onnx").is_file()

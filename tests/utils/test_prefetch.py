@@ -66,7 +66,7 @@ def test_whoever_stops_early_leaves_no_thread_and_no_open_generator() -> None:
     assert threading.active_count() == before
 
 
-def test_a_camera_gives_its_newest_picture_and_its_last() -> None:
+def test_a_camera_gives_its_newest_image_and_its_last() -> None:
     seen, worked = threading.Event(), threading.Event()
 
     def items() -> Iterator[int]:

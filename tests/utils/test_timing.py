@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from mnv2dense.utils.timing import milliseconds, torch_threads
-from tests.helpers.tiny import pictures
+from tests.helpers.tiny import random_images
 
 
 def test_the_median_is_of_many_runs_and_threads_are_put_back() -> None:
@@ -12,6 +12,6 @@ def test_the_median_is_of_many_runs_and_threads_are_put_back() -> None:
     before = torch.get_num_threads()
     with torch_threads(1):
         assert torch.get_num_threads() == 1
-        assert milliseconds(runs.append, pictures(1), seconds=0.01) > 0
+        assert milliseconds(runs.append, random_images(1), seconds=0.01) > 0
     assert len(runs) > 3
     assert torch.get_num_threads() == before

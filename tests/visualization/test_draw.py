@@ -8,22 +8,22 @@ import pytest
 import torch
 from PIL import Image
 
+from mnv2dense.types import IGNORE_LABEL, Classification, Detections, Segmentation
 from mnv2dense.visualization.draw import (
     class_color,
     contact_sheet,
     draw_classes,
     draw_detections,
-    save_picture,
+    save_image,
 )
 from mnv2dense.visualization.masks import draw_masks, save_labels
 from mnv2dense.visualization.results import draw_result, draw_truth_beside
-from mnv2dense.types import IGNORE_LABEL, Classification, Detections, Segmentation
 
-Picture = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8]
 GRAY = (100, 100, 100)
 
 
-def plain(height: int, width: int) -> Picture:
+def plain(height: int, width: int) -> Pixels:
     return np.full((height, width, 3), GRAY, np.uint8)
 
 
@@ -37,31 +37,31 @@ def found(*rows: tuple[list[float], float, int], names: tuple[str, ...] = ("cat"
     )
 
 
-def pixels_of(picture: Picture, color: tuple[int, int, int]) -> npt.NDArray[np.bool]:
-    return np.asarray((picture == np.array(color)).all(axis=2))
+def pixels_of(image: Pixels, color: tuple[int, int, int]) -> npt.NDArray[np.bool]:
+    return np.asarray((image == np.array(color)).all(axis=2))
 
 
-def changed(picture: Picture) -> tuple[int, int, int, int]:
+def changed(image: Pixels) -> tuple[int, int, int, int]:
     """Left, top, right, bottom of what is not gray any more, the last two exclusive."""
-    rows, columns = np.nonzero(~pixels_of(picture, GRAY))
+    rows, columns = np.nonzero(~pixels_of(image, GRAY))
     return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
 
 
 def test_a_box_runs_along_the_inside_of_its_edges_in_the_colour_of_its_class() -> None:
-    picture = draw_detections(plain(100, 100), found(([20, 40, 80, 90], 0.9, 1)))
+    image = draw_detections(plain(100, 100), found(([20, 40, 80, 90], 0.9, 1)))
     edge = class_color(1)
     for x, y in ((20, 60), (79, 60), (50, 89), (79, 40), (20, 89)):
-        assert tuple(picture[y, x]) == edge
+        assert tuple(image[y, x]) == edge
     for x, y in ((19, 60), (80, 60), (50, 90), (21, 60), (78, 60), (50, 88)):
-        assert tuple(picture[y, x]) == GRAY
+        assert tuple(image[y, x]) == GRAY
 
 
 def test_the_tag_stands_on_the_box() -> None:
-    picture = draw_detections(plain(200, 200), found(([20, 100, 180, 190], 0.9, 0)))
-    left, top, _, _ = changed(picture)
+    image = draw_detections(plain(200, 200), found(([20, 100, 180, 190], 0.9, 0)))
+    left, top, _, _ = changed(image)
     assert left == 20
     assert 80 < top < 100
-    assert pixels_of(picture, class_color(0))[top, 20:60].all()
+    assert pixels_of(image, class_color(0))[top, 20:60].all()
 
 
 @pytest.mark.parametrize("box", [[0, 0, 40, 30], [170, 0, 200, 30], [150, 190, 200, 200], [0, 180, 9, 200]])
@@ -69,7 +69,7 @@ def test_a_tag_at_the_border_is_drawn_whole_and_inside(box: list[float]) -> None
     name = "giraffe"
     inside = draw_detections(plain(200, 200), found(([50, 100, 60, 110], 0.5, 0), names=(name,)))
     at_border = draw_detections(plain(200, 200), found((box, 0.5, 0), names=(name,)))
-    letters = (pixels_of(picture, (255, 255, 255)).sum() for picture in (inside, at_border))
+    letters = (pixels_of(image, (255, 255, 255)).sum() for image in (inside, at_border))
     # Both tags show the same letters: as many pure white pixels, none cut off.
     assert len(set(letters)) == 1
     assert at_border.shape == (200, 200, 3)
@@ -85,8 +85,8 @@ def test_two_tags_on_one_corner_do_not_cover_each_other() -> None:
 
 def test_the_better_of_two_equal_boxes_is_on_top() -> None:
     box = [20.0, 30.0, 90.0, 90.0]
-    picture = draw_detections(plain(100, 100), found((box, 0.9, 1), (box, 0.8, 0)))
-    assert tuple(picture[60, 89]) == class_color(1)
+    image = draw_detections(plain(100, 100), found((box, 0.9, 1), (box, 0.8, 0)))
+    assert tuple(image[60, 89]) == class_color(1)
 
 
 def test_what_is_below_the_threshold_is_not_drawn_and_the_input_stays_as_it_was() -> None:
@@ -97,7 +97,7 @@ def test_what_is_below_the_threshold_is_not_drawn_and_the_input_stays_as_it_was(
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (2, 3)])
-def test_tiny_and_thin_pictures_survive(size: tuple[int, int]) -> None:
+def test_tiny_and_thin_images_survive(size: tuple[int, int]) -> None:
     detections = found(([0, 0, size[1], size[0]], 0.9, 0))
     assert draw_detections(plain(*size), detections).shape == (*size, 3)
     assert draw_truth_beside(plain(*size), detections, detections).dtype == np.uint8
@@ -105,22 +105,22 @@ def test_tiny_and_thin_pictures_survive(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("box", [[-9, -9, 2, 2], [48, 48, 99, 99], [60, 60, 70, 70], [20, 20, 20, 20], [30, 30, 9, 9]])
 def test_boxes_outside_empty_or_inverted_are_drawn_at_the_nearest_pixels(box: list[float]) -> None:
-    picture = draw_detections(plain(50, 50), found((box, 0.9, 0)))
-    assert pixels_of(picture, class_color(0)).any()
+    image = draw_detections(plain(50, 50), found((box, 0.9, 0)))
+    assert pixels_of(image, class_color(0)).any()
 
 
 def test_a_region_to_ignore_is_gray_and_named_by_what_it_is() -> None:
-    picture = draw_detections(plain(200, 200), found(([20, 100, 180, 190], 1.0, IGNORE_LABEL)), show_scores=False)
+    image = draw_detections(plain(200, 200), found(([20, 100, 180, 190], 1.0, IGNORE_LABEL)), show_scores=False)
     named = draw_detections(
         plain(200, 200), found(([20, 100, 180, 190], 1.0, 0), names=("ignored",)), show_scores=False
     )
-    assert tuple(picture[150, 179]) == class_color(IGNORE_LABEL)
-    assert changed(picture) == changed(named)
+    assert tuple(image[150, 179]) == class_color(IGNORE_LABEL)
+    assert changed(image) == changed(named)
 
 
 @pytest.mark.parametrize("name", ["größer", "кот", "γάτα"])
 def test_letters_beyond_ascii_have_shapes_of_their_own(name: str) -> None:
-    def drawn(text: str) -> Picture:
+    def drawn(text: str) -> Pixels:
         return draw_detections(plain(200, 200), found(([5, 100, 180, 190], 0.9, 0), names=(text,)))
 
     missing = "\U0010fffd" * len(name)  # a code point that no font has
@@ -131,7 +131,7 @@ def test_eighty_classes_have_eighty_colours() -> None:
     assert len({class_color(k) for k in range(80)}) == 80
 
 
-def test_something_that_is_no_picture_is_refused_with_the_way_out() -> None:
+def test_something_that_is_no_image_is_refused_with_the_way_out() -> None:
     with pytest.raises(ValueError, match=r"uint8 \[3, 8, 8\].*permute"):
         draw_detections(np.zeros((3, 8, 8), np.uint8), found())
     with pytest.raises(ValueError, match="float32"):
@@ -149,14 +149,14 @@ def test_truth_stands_left_and_predictions_right() -> None:
     assert not pixels_of(panels[:, half:], class_color(0)).any()
 
 
-def test_a_small_picture_is_enlarged_with_its_boxes_so_that_tags_leave_it_visible() -> None:
+def test_a_small_image_is_enlarged_with_its_boxes_so_that_tags_leave_it_visible() -> None:
     panels = draw_truth_beside(plain(64, 64), found(([16, 32, 48, 60], 1.0, 0)), found())
     # 64 px times 5 is 320: the right edge of the box is at 12 (margin) + 48 * 5.
     column = pixels_of(panels, class_color(0))[:, 12 + 48 * 5 - 1]
     assert column.sum() >= 28 * 5
 
 
-def test_a_sheet_gives_each_picture_its_cell() -> None:
+def test_a_sheet_gives_each_image_its_cell() -> None:
     red, green, blue = (np.full((*size, 3), 0, np.uint8) for size in ((10, 20), (30, 10), (5, 5)))
     red[..., 0], green[..., 1], blue[..., 2] = 255, 255, 255
     sheet = contact_sheet([red, green, blue], columns=2, gap=3)
@@ -168,8 +168,8 @@ def test_a_sheet_gives_each_picture_its_cell() -> None:
         contact_sheet([])
 
 
-def test_a_saved_picture_reads_back_and_leaves_nothing_else_behind(tmp_path: Path) -> None:
-    path = save_picture(plain(4, 6), tmp_path / "größe" / "a b.png")
+def test_a_saved_image_reads_back_and_leaves_nothing_else_behind(tmp_path: Path) -> None:
+    path = save_image(plain(4, 6), tmp_path / "größe" / "a b.png")
     with Image.open(path) as image:
         assert (np.asarray(image) == plain(4, 6)).all()
     assert [file.name for file in path.parent.iterdir()] == ["a b.png"]
@@ -189,19 +189,19 @@ def test_classes_stand_one_under_the_other_likeliest_first() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (20, 20)])
-def test_classes_on_tiny_pictures_leave_out_what_does_not_fit(size: tuple[int, int]) -> None:
+def test_classes_on_tiny_images_leave_out_what_does_not_fit(size: tuple[int, int]) -> None:
     assert draw_classes(plain(*size), classes(0.9, 0.1)).shape == (*size, 3)
 
 
 def test_a_result_is_drawn_as_what_it_is() -> None:
-    picture = plain(100, 100)
+    image = plain(100, 100)
     boxes = found(([10, 40, 50, 80], 0.9, 0))
-    assert (draw_result(picture, boxes) == draw_detections(picture, boxes)).all()
-    assert (draw_result(picture, classes(0.9, 0.1)) == draw_classes(picture, classes(0.9, 0.1))).all()
-    assert (draw_result(picture, classes(0.2, 0.1), threshold=0.5) == picture).all()
+    assert (draw_result(image, boxes) == draw_detections(image, boxes)).all()
+    assert (draw_result(image, classes(0.9, 0.1)) == draw_classes(image, classes(0.9, 0.1))).all()
+    assert (draw_result(image, classes(0.2, 0.1), threshold=0.5) == image).all()
 
 
-def test_the_class_of_a_picture_stands_left_and_what_it_was_taken_for_right() -> None:
+def test_the_class_of_a_image_stands_left_and_what_it_was_taken_for_right() -> None:
     truth = Classification(torch.ones(1), torch.tensor([1]), ("a", "b"))
     sheet = draw_truth_beside(plain(320, 320), truth, classes(0.7, 0.3))
     left, right = sheet[:, : sheet.shape[1] // 2], sheet[:, sheet.shape[1] // 2 :]
@@ -217,7 +217,7 @@ def masks(*rows: str, palette: tuple[tuple[int, int, int], ...] | None = None) -
     return Segmentation(labels, ("background", "cat", "dog"), palette)
 
 
-def test_classes_are_blended_into_the_picture_and_the_background_is_left_clear() -> None:
+def test_classes_are_blended_into_the_image_and_the_background_is_left_clear() -> None:
     drawn = draw_masks(plain(20, 60), masks("019"), opacity=0.5, legend=False, outline=False)
     assert (drawn[:, :20] == GRAY).all()
     expected = [round((g + c) / 2) for g, c in zip(GRAY, class_color(0), strict=True)]
@@ -234,10 +234,10 @@ def test_the_data_sets_own_colours_are_taken() -> None:
 
 
 def test_the_legend_names_what_is_there() -> None:
-    picture = plain(200, 300)
+    image = plain(200, 300)
     labels = masks(*["1" * 15] * 5, *["2" * 15] * 5)
-    with_legend = draw_masks(picture, labels, outline=False)
-    without = draw_masks(picture, labels, outline=False, legend=False)
+    with_legend = draw_masks(image, labels, outline=False)
+    without = draw_masks(image, labels, outline=False, legend=False)
     changed = np.flatnonzero((with_legend != without).any(axis=(1, 2)))
     assert changed.min() > 100  # the lower left corner
     assert pixels_of(with_legend, class_color(0)).any()
@@ -245,11 +245,11 @@ def test_the_legend_names_what_is_there() -> None:
 
 
 def test_a_result_of_masks_takes_opacity_and_legend() -> None:
-    picture, labels = plain(200, 300), masks(*["1" * 15] * 10)
-    drawn = draw_result(picture, labels, opacity=1, legend=False)
+    image, labels = plain(200, 300), masks(*["1" * 15] * 10)
+    drawn = draw_result(image, labels, opacity=1, legend=False)
     assert pixels_of(drawn, class_color(0)).all()
-    assert (draw_result(picture, labels, opacity=0, legend=False) == GRAY).all()
-    assert (draw_result(picture, labels, opacity=0) != GRAY).any()  # the legend
+    assert (draw_result(image, labels, opacity=0, legend=False) == GRAY).all()
+    assert (draw_result(image, labels, opacity=0) != GRAY).any()  # the legend
 
 
 @pytest.mark.parametrize("opacity", [-0.1, 1.01, float("nan"), "half", True])
@@ -273,7 +273,7 @@ def test_masks_of_another_size_are_refused() -> None:
         draw_masks(plain(30, 20), masks("1"))
 
 
-def test_label_pictures_keep_their_values_and_show_their_colours(tmp_path: Path) -> None:
+def test_label_images_keep_their_values_and_show_their_colours(tmp_path: Path) -> None:
     path = save_labels(masks("0129", palette=((0, 0, 0), (1, 2, 3), (4, 5, 6))), tmp_path / "new" / "labels.png")
     with Image.open(path) as image:
         assert image.mode == "P"

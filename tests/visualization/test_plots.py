@@ -68,5 +68,5 @@ def test_confusion_is_plotted_for_any_number_of_classes(tmp_path: Path, classes:
     assert (pixels[:, 2] - pixels[:, 0] > 60).any()  # the diagonal's blue
 
 
-def test_a_class_without_pictures_has_an_empty_row(tmp_path: Path) -> None:
+def test_a_class_without_images_has_an_empty_row(tmp_path: Path) -> None:
     assert plot_confusion(np.zeros((3, 3), np.int64), ["a", "b", "c"], tmp_path / "confusion.png").is_file()

@@ -153,7 +153,7 @@ class _Window(A.DualTransform):  # type: ignore[misc]  # albumentations is untyp
         return {"view": View(window, height, width)}
 
     def apply(self, img: npt.NDArray[np.uint8], view: View, **_: object) -> npt.NDArray[np.uint8]:
-        return view.of_picture(img, self.fill_colour)
+        return view.of_image(img, self.fill_colour)
 
     def apply_to_mask(self, mask: npt.NDArray[np.uint8], view: View, **_: object) -> npt.NDArray[np.uint8]:
         return view.of_mask(mask)

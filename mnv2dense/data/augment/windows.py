@@ -85,7 +85,7 @@ class View:
 
     def __init__(self, window: Window, height: int, width: int) -> None:
         self.window = window
-        self.picture_sides = (width, height, width, height)
+        self.image_sides = (width, height, width, height)
         self.part = Window(
             max(0, window.left), max(0, window.top), min(width, window.right), min(height, window.bottom)
         )
@@ -96,7 +96,7 @@ class View:
         top, bottom = self._placed(self.part.top - window.top, self.part.bottom - window.top, self.size[0])
         self.place = Window(left, top, right, bottom)
 
-    def of_picture(self, image: npt.NDArray[np.uint8], fill: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    def of_image(self, image: npt.NDArray[np.uint8], fill: tuple[int, ...]) -> npt.NDArray[np.uint8]:
         """Picture, uint8 [H, W, 3] -> the window on it, ``fill`` (RGB) where it has no picture."""
         # Bilinear taps cover a shrink to a half; beyond, averages keep fine texture from aliasing.
         return self._draw(image, cv2.INTER_LINEAR if self.shrink >= 0.5 else cv2.INTER_AREA, fill)
@@ -107,7 +107,7 @@ class View:
 
     def of_rows(self, rows: Boxes) -> Boxes:
         """Rows of (box as a fraction of the picture, label), [N, 5] -> those still there, of the canvas."""
-        boxes = rows[:, :4] * self.picture_sides
+        boxes = rows[:, :4] * self.image_sides
         window = np.array([self.window])
         visible = np.minimum(boxes[:, 2:], window[:, 2:]) > np.maximum(boxes[:, :2], window[:, :2])
         # An object belongs to the crop that has its centre; a region to ignore is one wherever it is seen.

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import final
 
 from mnv2dense.class_lists import Palette
-from mnv2dense.data.datasets.box_table import BadPictures
-from mnv2dense.data.datasets.mask_table import MaskTable
+from mnv2dense.data.datasets.image_list import BadImages
 from mnv2dense.data.datasets.mask_png import Mask, MaskRules, read_mask
-from mnv2dense.io.reading import list_pictures
+from mnv2dense.data.datasets.mask_table import MaskTable
+from mnv2dense.io.reading import list_images
 from mnv2dense.types import Sample
 
 ADE20K_CLASSES = (
@@ -58,7 +58,7 @@ class Ade20kMasks:
     Args:
         root: the folder ``ADEChallengeData2016``, or the one that it lies in.
         split: ``training`` or ``validation``.
-        bad_pictures: ``error`` stops where a picture or mask is missing or damaged; ``skip`` leaves it out.
+        bad_images: ``error`` stops where a image or mask is missing or damaged; ``skip`` leaves it out.
         limit: only the first so many pictures.
 
     Attributes:
@@ -75,25 +75,25 @@ class Ade20kMasks:
         *,
         root: str | Path,
         split: str = "training",
-        bad_pictures: BadPictures = "error",
+        bad_images: BadImages = "error",
         limit: int | None = None,
     ) -> None:
         self.class_names = ADE20K_CLASSES
         self.palette = ADE20K_PALETTE
         folder = _folder(Path(root), split)
-        pictures = list_pictures(folder / "images" / split)
+        images = list_images(folder / "images" / split)
         values = {label + 1: label for label in range(len(ADE20K_CLASSES))}
         rules = MaskRules(len(ADE20K_CLASSES), ignored=(0,), values=values, ignore_others=False)
         self._table = MaskTable(
             source=folder / "annotations" / split,
-            image_ids=range(1, len(pictures) + 1),
-            paths=pictures,
-            masks=[folder / "annotations" / split / f"{picture.stem}.png" for picture in pictures],
+            image_ids=range(1, len(images) + 1),
+            paths=images,
+            masks=[folder / "annotations" / split / f"{image.stem}.png" for image in images],
             read=functools.partial(read_mask, rules=rules),
-            bad_pictures=bad_pictures,
+            bad_images=bad_images,
             limit=limit,
         )
-        self.skipped_pictures = self._table.skipped_pictures
+        self.skipped_images = self._table.skipped_images
 
     def __len__(self) -> int:
         return len(self._table)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.io.reading import missing_pictures, picture_size, read_picture, unreadable_pictures
+from mnv2dense.io.reading import image_size, read_image
 from mnv2dense.types import IGNORE_LABEL, Sample
-
-BadPictures = Literal["error", "skip"]
-"""``error``: stop where a picture is bad; ``skip``: decode all at the start, count and leave out the bad."""
 
 # No picture that fits a JPEG has a side above 65,535: a coordinate beyond this is a slip of the writer.
 LARGEST_COORDINATE = 1e5
@@ -29,7 +26,7 @@ class Objects(NamedTuple):
     """The boxes of a whole data set as columns of T rows: worker processes share arrays without copying.
 
     Attributes:
-        pictures: int64 [T], index of the picture that a box lies in.
+        images: int64 [T], index of the picture that a box lies in.
         boxes: float64 [T, 4], COCO's (x, y, width, height) in pixels of the picture, 0-based, finite.
         labels: int64 [T], 0..K-1.
         ignored: bool [T], crowds and difficult objects.
@@ -37,7 +34,7 @@ class Objects(NamedTuple):
         ids: int64 [T], in the format's own numbering.
     """
 
-    pictures: npt.NDArray[np.int64]
+    images: npt.NDArray[np.int64]
     boxes: npt.NDArray[np.float64]
     labels: npt.NDArray[np.int64]
     ignored: npt.NDArray[np.bool_]
@@ -65,7 +62,7 @@ class BoxTable:
         paths: P picture files, all existing.
         sizes: P recorded (height, width) in pixels; None where the format has none.
         objects: the boxes; those of one picture keep their order.
-        skipped_pictures: how many :func:`usable_pictures` left out.
+        skipped_images: how many :func:`usable_images` left out.
     """
 
     def __init__(
@@ -78,28 +75,28 @@ class BoxTable:
         paths: Sequence[Path],
         sizes: Sequence[tuple[int, int] | None],
         objects: Objects,
-        skipped_pictures: int = 0,
+        skipped_images: int = 0,
     ) -> None:
         self.source = source
         self.class_names = tuple(class_names)
         self.category_ids = list(category_ids)
         self.image_ids = list(image_ids)
         self.paths = list(paths)
-        self.skipped_pictures = skipped_pictures
+        self.skipped_images = skipped_images
         self._index_of = {image_id: index for index, image_id in enumerate(self.image_ids)}
-        self._sizes = [size or picture_size(path) for size, path in zip(sizes, paths, strict=True)]
+        self._sizes = [size or image_size(path) for size, path in zip(sizes, paths, strict=True)]
 
-        objects = objects.rows(np.argsort(objects.pictures, kind="stable"))
+        objects = objects.rows(np.argsort(objects.images, kind="stable"))
         corners = np.concatenate([objects.boxes[:, :2], objects.boxes[:, :2] + objects.boxes[:, 2:]], axis=1)
         outside = self._outside(objects, corners)
-        frames = np.array(self._sizes, np.float64).reshape(-1, 2)[objects.pictures][:, [1, 0, 1, 0]]
+        frames = np.array(self._sizes, np.float64).reshape(-1, 2)[objects.images][:, [1, 0, 1, 0]]
         clipped = np.clip(corners, 0, frames).astype(np.float32)
         kept = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
         self.dropped_boxes = int((~kept).sum())
         self.clipped_boxes = int((outside & kept).sum())
         self._objects = objects.rows(kept)
         self._boxes = clipped[kept]
-        self._starts = np.searchsorted(self._objects.pictures, np.arange(len(self.paths) + 1))
+        self._starts = np.searchsorted(self._objects.images, np.arange(len(self.paths) + 1))
         if self.dropped_boxes or self.clipped_boxes:
             _log.warning(
                 "%s: dropped %d of %d boxes that have no area inside their picture; clipped %d that stuck "
@@ -115,7 +112,7 @@ class BoxTable:
         path, recorded = self.paths[index], self._sizes[index]
         rows = slice(self._starts[index], self._starts[index + 1])
         boxes = self._boxes[rows].copy()
-        image = read_picture(path)
+        image = read_image(path)
         if image.shape[:2] != recorded:
             height, width = self._upright_size(index, (image.shape[0], image.shape[1]), boxes)
             np.clip(boxes, 0, np.array([width, height, width, height], np.float32), out=boxes)
@@ -150,15 +147,15 @@ class BoxTable:
             "annotations": [
                 {
                     "id": annotation_id,
-                    "image_id": self.image_ids[picture],
+                    "image_id": self.image_ids[image],
                     "category_id": self.category_ids[label],
                     "bbox": box,
                     "area": area,
                     "iscrowd": int(ignored),
                 }
-                for annotation_id, picture, box, label, ignored, area in zip(
+                for annotation_id, image, box, label, ignored, area in zip(
                     ids.tolist(),
-                    self._objects.pictures.tolist(),
+                    self._objects.images.tolist(),
                     self._objects.boxes.tolist(),
                     self._objects.labels.tolist(),
                     self._objects.ignored.tolist(),
@@ -170,13 +167,13 @@ class BoxTable:
 
     def _outside(self, objects: Objects, corners: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """Which boxes stick out, bool [T]; the sizes of their pictures are checked first."""
-        frames = np.array(self._sizes, np.float64).reshape(-1, 2)[objects.pictures]
-        for picture in np.unique(objects.pictures[_sticks_out(corners, frames)]).tolist():
-            size = picture_size(self.paths[picture])
-            if size != self._sizes[picture]:
-                rows = objects.pictures == picture
-                self._sizes[picture] = self._upright_size(picture, size, corners[rows])
-                frames[rows] = self._sizes[picture]
+        frames = np.array(self._sizes, np.float64).reshape(-1, 2)[objects.images]
+        for image in np.unique(objects.images[_sticks_out(corners, frames)]).tolist():
+            size = image_size(self.paths[image])
+            if size != self._sizes[image]:
+                rows = objects.images == image
+                self._sizes[image] = self._upright_size(image, size, corners[rows])
+                frames[rows] = self._sizes[image]
         return _sticks_out(corners, frames)
 
     def _upright_size(
@@ -200,58 +197,8 @@ class BoxTable:
         return size
 
 
-def usable_pictures(
-    source: str | Path, paths: Sequence[Path], *, bad_pictures: BadPictures, limit: int | None
-) -> list[int]:
-    """Indices of the pictures to use: the first ``limit``, without bad ones where they may be skipped.
-
-    Raises:
-        FileNotFoundError: pictures are missing and ``bad_pictures`` is ``error``.
-        ValueError: an option is wrong, or no picture is left.
-    """
-    if bad_pictures not in ("error", "skip"):
-        raise ValueError(f"bad_pictures={bad_pictures!r} is neither 'error' nor 'skip'.")
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit={limit} leaves no picture; give 1 or more, or None for all.")
-    paths = paths[:limit]
-    bad = dict.fromkeys(missing_pictures(paths), "no such file")
-    if bad and bad_pictures == "error":
-        folders = ", ".join(sorted({str(path.parent.absolute()) for path in bad})[:3])
-        raise FileNotFoundError(
-            f"{source}: {len(bad)} of {len(paths)} pictures are missing: {_first(path.name for path in bad)} "
-            f"(looked in {folders}). Check data.root and that the pictures are unpacked; "
-            "bad_pictures='skip' leaves missing and damaged pictures out."
-        )
-    if bad_pictures == "skip":
-        bad |= unreadable_pictures([path for path in paths if path not in bad])
-    usable = [index for index, path in enumerate(paths) if path not in bad]
-    if not usable:
-        reasons = f"all {len(bad)} are missing or damaged: {_first(bad.values())}" if bad else "it lists none"
-        raise ValueError(f"{source}: no picture to use, {reasons}. Check data.root and the split.")
-    if bad:
-        reasons = _first(f"{path.name} ({reason})" for path, reason in bad.items())
-        _log.warning("%s: skipped %d of %d pictures: %s", source, len(bad), len(paths), reasons)
-    return usable
-
-
-def ids_from_stems(paths: Sequence[Path]) -> list[int]:
-    """The numbers that the files are named by, as COCO and VOC 2007 name them; else 1, 2, 3, ... in order."""
-    stems = [path.stem for path in paths]
-    if all(stem.isascii() and stem.isdigit() and len(stem) < 19 for stem in stems):
-        numbers = [int(stem) for stem in stems]
-        if len(set(numbers)) == len(numbers):
-            return numbers
-    return list(range(1, len(stems) + 1))
-
-
 def _sticks_out(corners: npt.NDArray[np.floating[Any]], frames: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Which xyxy boxes [T, 4] leave their frames [T or 1, 2], (height, width): bool [T]."""
     low = (corners < -_TOLERANCE_PX).any(axis=1)
     high = (np.maximum(corners[:, :2], corners[:, 2:]) > frames[:, ::-1] + _TOLERANCE_PX).any(axis=1)
     return np.asarray(low | high, np.bool_)
-
-
-def _first(items: Iterable[object], count: int = 5) -> str:
-    """The first few of many, for a message."""
-    listed = [str(item) for item in items]
-    return ", ".join(listed[:count]) + (f", ... ({len(listed)} in all)" if len(listed) > count else "")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple, final
 
 from mnv2dense.class_lists import Palette
-from mnv2dense.data.datasets.box_table import BadPictures
-from mnv2dense.data.datasets.mask_table import MaskTable
+from mnv2dense.data.datasets.image_list import BadImages
 from mnv2dense.data.datasets.mask_png import Mask, MaskRules, read_mask
+from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.types import Sample
 
 
@@ -57,7 +57,7 @@ class CityscapesMasks:
         root: the folder of ``leftImg8bit`` and ``gtFine``.
         split: ``train`` or ``val``; the masks of ``test`` are not public.
         annotations: ``gtFine``, or ``gtCoarse``, which has ``train_extra``, too.
-        bad_pictures: ``error`` stops where a picture or mask is missing or damaged; ``skip`` leaves it out.
+        bad_images: ``error`` stops where a image or mask is missing or damaged; ``skip`` leaves it out.
         limit: only the first so many pictures.
 
     Attributes:
@@ -75,34 +75,34 @@ class CityscapesMasks:
         root: str | Path,
         split: str = "train",
         annotations: str = "gtFine",
-        bad_pictures: BadPictures = "error",
+        bad_images: BadImages = "error",
         limit: int | None = None,
     ) -> None:
         self.class_names = CITYSCAPES_CLASSES
         self.palette = CITYSCAPES_PALETTE
-        pictures_folder, masks_folder = Path(root) / "leftImg8bit" / split, Path(root) / annotations / split
-        pictures = sorted(pictures_folder.glob("*/*_leftImg8bit.png"))
-        if not pictures or not masks_folder.is_dir():
+        images_folder, masks_folder = Path(root) / "leftImg8bit" / split, Path(root) / annotations / split
+        images = sorted(images_folder.glob("*/*_leftImg8bit.png"))
+        if not images or not masks_folder.is_dir():
             raise FileNotFoundError(
-                f"{root}: no pictures {pictures_folder}/*/*_leftImg8bit.png, or no folder {masks_folder} (looked from "
+                f"{root}: no pictures {images_folder}/*/*_leftImg8bit.png, or no folder {masks_folder} (looked from "
                 f"{Path.cwd()}). Set data.root to the folder of leftImg8bit and {annotations}."
             )
-        names = [picture.name.removesuffix("_leftImg8bit.png") for picture in pictures]
+        names = [image.name.removesuffix("_leftImg8bit.png") for image in images]
         values = {label.value: k for k, label in enumerate(_LABELS)}
         rules = MaskRules(len(_LABELS), ignored=_IGNORED, values=values, ignore_others=False)
         self._table = MaskTable(
             source=masks_folder,
-            image_ids=range(1, len(pictures) + 1),
-            paths=pictures,
+            image_ids=range(1, len(images) + 1),
+            paths=images,
             masks=[
-                masks_folder / picture.parent.name / f"{name}_{annotations}_labelIds.png"
-                for picture, name in zip(pictures, names, strict=True)
+                masks_folder / image.parent.name / f"{name}_{annotations}_labelIds.png"
+                for image, name in zip(images, names, strict=True)
             ],
             read=functools.partial(read_mask, rules=rules),
-            bad_pictures=bad_pictures,
+            bad_images=bad_images,
             limit=limit,
         )
-        self.skipped_pictures = self._table.skipped_pictures
+        self.skipped_images = self._table.skipped_images
 
     def __len__(self) -> int:
         return len(self._table)

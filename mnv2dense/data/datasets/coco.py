@@ -7,8 +7,9 @@ from typing import Any, final
 
 import numpy as np
 
-from mnv2dense.data.datasets.box_table import BadPictures, BoxTable, usable_pictures
+from mnv2dense.data.datasets.box_table import BoxTable
 from mnv2dense.data.datasets.coco_json import read_instances, recorded_size
+from mnv2dense.data.datasets.image_list import BadImages, usable_images
 from mnv2dense.types import Sample
 
 
@@ -23,8 +24,8 @@ class CocoDetection:
         root: the data set's folder.
         split: names the two defaults below.
         annotations: the json, relative to ``root``; by default ``annotations/instances_{split}.json``.
-        pictures: their folder, relative to ``root``; by default ``{split}``, else ``images/{split}``.
-        bad_pictures: ``error`` stops where a picture is missing or damaged; ``skip`` decodes all once
+        images: their folder, relative to ``root``; by default ``{split}``, else ``images/{split}``.
+        bad_images: ``error`` stops where a image is missing or damaged; ``skip`` decodes all once
             (1,000 a second and core), leaves the bad ones out, and says how many.
         limit: only the first so many pictures of the file.
 
@@ -33,7 +34,7 @@ class CocoDetection:
         category_ids: K ids of the json, by label.
         dropped_boxes: boxes left out because nothing of them lies inside the picture.
         clipped_boxes: boxes that stuck out by more than a pixel; samples have them clipped.
-        skipped_pictures: pictures left out by ``bad_pictures='skip'``.
+        skipped_images: pictures left out by ``bad_images='skip'``.
 
     Raises:
         FileNotFoundError: the json or pictures are missing.
@@ -46,16 +47,16 @@ class CocoDetection:
         root: str | Path,
         split: str = "train2017",
         annotations: str | Path | None = None,
-        pictures: str | Path | None = None,
-        bad_pictures: BadPictures = "error",
+        images: str | Path | None = None,
+        bad_images: BadImages = "error",
         limit: int | None = None,
     ) -> None:
-        content = read_instances(Path(root), split, annotations, pictures)
+        content = read_instances(Path(root), split, annotations, images)
         self.class_names = content.class_names
-        usable = usable_pictures(content.file, content.paths, bad_pictures=bad_pictures, limit=limit)
+        usable = usable_images(content.file, content.paths, bad_images=bad_images, limit=limit)
         new_index = np.full(len(content.paths), -1)
         new_index[usable] = np.arange(len(usable))
-        objects = content.objects._replace(pictures=new_index[content.objects.pictures])
+        objects = content.objects._replace(images=new_index[content.objects.images])
         self._table = BoxTable(
             source=content.file,
             class_names=self.class_names,
@@ -63,13 +64,13 @@ class CocoDetection:
             image_ids=[content.images[i]["id"] for i in usable],
             paths=[content.paths[i] for i in usable],
             sizes=[recorded_size(content.images[i]) for i in usable],
-            objects=objects.rows(objects.pictures >= 0),
-            skipped_pictures=len(content.paths[:limit]) - len(usable),
+            objects=objects.rows(objects.images >= 0),
+            skipped_images=len(content.paths[:limit]) - len(usable),
         )
         self.category_ids = self._table.category_ids
         self.dropped_boxes = self._table.dropped_boxes
         self.clipped_boxes = self._table.clipped_boxes
-        self.skipped_pictures = self._table.skipped_pictures
+        self.skipped_images = self._table.skipped_images
 
     def __len__(self) -> int:
         return len(self._table)

@@ -38,9 +38,9 @@ class CocoInstances(NamedTuple):
 
 
 def read_instances(
-    root: Path, split: str, annotations: str | Path | None = None, pictures: str | Path | None = None
+    root: Path, split: str, annotations: str | Path | None = None, images: str | Path | None = None
 ) -> CocoInstances:
-    """Read and check ``annotations``, of pictures in the folder ``pictures``, both relative to ``root``.
+    """Read and check ``annotations``, of images in the folder ``pictures``, both relative to ``root``.
 
     Left out, they are ``annotations/instances_{split}.json`` and ``{split}``, else ``images/{split}``.
 
@@ -50,17 +50,17 @@ def read_instances(
     """
     file = root / (annotations or f"annotations/instances_{split}.json")
     content = load_json(root, file)
-    images = checked_images(file, content["images"])
+    listed = checked_images(file, content["images"])
     category_ids, class_names = checked_categories(file, content["categories"])
-    folder = picture_folder(root, split, pictures)
+    folder = image_folder(root, split, images)
     return CocoInstances(
         file=file,
-        images=images,
-        paths=[folder / image["file_name"] for image in images],
+        images=listed,
+        paths=[folder / image["file_name"] for image in listed],
         category_ids=category_ids,
         class_names=class_names,
         annotations=content["annotations"],
-        objects=_objects(file, content["annotations"], images, category_ids),
+        objects=_objects(file, content["annotations"], listed, category_ids),
     )
 
 
@@ -87,13 +87,13 @@ def classes_of_categories(
     return found
 
 
-def picture_folder(root: Path, split: str, pictures: str | Path | None) -> Path:
+def image_folder(root: Path, split: str, images: str | Path | None) -> Path:
     """The folder given, else that of the split."""
-    if pictures is None:
-        pictures = split if (root / split).is_dir() else f"images/{split}"
-        if not (root / pictures).is_dir():
-            pictures = split
-    return root / pictures
+    if images is None:
+        images = split if (root / split).is_dir() else f"images/{split}"
+        if not (root / images).is_dir():
+            images = split
+    return root / images
 
 
 def load_json(root: Path, file: Path) -> dict[str, list[dict[str, Any]]]:
@@ -169,9 +169,9 @@ def _objects(
                 f"{file}: annotations[{position}] needs integer 'id', 'image_id', 'category_id': {row!r:.200}"
             )
     refuse_duplicates(file, "annotation", (row["id"] for row in annotations))
-    picture_of = {image["id"]: index for index, image in enumerate(images)}
+    image_of = {image["id"]: index for index, image in enumerate(images)}
     label_of = {category_id: label for label, category_id in enumerate(category_ids)}
-    for key, known, listed in (("image_id", picture_of, "images"), ("category_id", label_of, "categories")):
+    for key, known, listed in (("image_id", image_of, "images"), ("category_id", label_of, "categories")):
         lost = [row for row in annotations if row[key] not in known]
         if lost:
             examples = ", ".join(f"annotation {row['id']} has {key} {row[key]}" for row in lost[:5])
@@ -188,9 +188,9 @@ def _objects(
     check_polygons(file, annotations)
     for row in annotations:
         if isinstance(row.get("segmentation"), dict):
-            check_rle(file, row, recorded_size(images[picture_of[row["image_id"]]]))
+            check_rle(file, row, recorded_size(images[image_of[row["image_id"]]]))
     return Objects(
-        pictures=np.array([picture_of[row["image_id"]] for row in annotations], np.int64),
+        images=np.array([image_of[row["image_id"]] for row in annotations], np.int64),
         boxes=boxes,
         labels=np.array([label_of[row["category_id"]] for row in annotations], np.int64),
         ignored=np.array([bool(row.get("iscrowd", 0)) for row in annotations], np.bool_),

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.class_lists import Palette
-from mnv2dense.data.datasets.box_table import BadPictures, usable_pictures
 from mnv2dense.data.datasets.coco_json import CocoInstances, classes_of_categories, read_instances, recorded_size
-from mnv2dense.data.datasets.mask_table import MaskTable
-from mnv2dense.data.datasets.mask_png import Mask, checked_class_names, checked_palette
-from mnv2dense.io.reading import picture_size
 from mnv2dense.data.datasets.coco_rle import check_rle, decoded_runs, paint_runs
+from mnv2dense.data.datasets.image_list import BadImages, usable_images
+from mnv2dense.data.datasets.mask_png import Mask, checked_class_names, checked_palette
+from mnv2dense.data.datasets.mask_table import MaskTable
+from mnv2dense.io.reading import image_size
 from mnv2dense.types import IGNORE_INDEX, Sample
 
 
@@ -32,17 +32,17 @@ class CocoMasks:
         split: names the two defaults below.
         annotations: the json, relative to ``root``, ``{split}`` in it standing for the split; by default
             ``annotations/instances_{split}.json``. COCO-stuff's ``annotations/stuff_{split}.json`` is one, too.
-        pictures: their folder, relative to ``root``; by default ``{split}``, else ``images/{split}``.
+        images: their folder, relative to ``root``; by default ``{split}``, else ``images/{split}``.
         class_names: the K classes, background first; by default "background" and all categories of the json.
         class_map: category -> class, where they are not called the same.
         palette: RGB of each class for pictures; None takes the house's colours.
-        bad_pictures: ``error`` stops where a picture is missing or damaged; ``skip`` leaves it out, and says how many.
+        bad_images: ``error`` stops where a image is missing or damaged; ``skip`` leaves it out, and says how many.
         limit: only the first so many pictures of the file.
 
     Attributes:
         class_names: K names.
         palette: as given.
-        skipped_pictures: pictures left out by ``bad_pictures='skip'``.
+        skipped_images: pictures left out by ``bad_images='skip'``.
 
     Raises:
         FileNotFoundError: the json or pictures are missing.
@@ -55,15 +55,15 @@ class CocoMasks:
         root: str | Path,
         split: str = "train2017",
         annotations: str | None = None,
-        pictures: str | None = None,
+        images: str | None = None,
         class_names: Sequence[str] | None = None,
         class_map: Mapping[str, str] | None = None,
         palette: Sequence[Sequence[int]] | None = None,
-        bad_pictures: BadPictures = "error",
+        bad_images: BadImages = "error",
         limit: int | None = None,
     ) -> None:
         named = annotations.format(split=split) if annotations is not None else None
-        content = read_instances(Path(root), split, named, pictures)
+        content = read_instances(Path(root), split, named, images)
         names = class_names if class_names is not None else ("background", *content.class_names)
         self.class_names = checked_class_names(names)
         self.palette: Palette | None = checked_palette(palette, len(self.class_names))
@@ -74,7 +74,7 @@ class CocoMasks:
             )
         classes = classes_of_categories(content.file, content.class_names, self.class_names, class_map or {})
         label_of = {content.category_ids[k]: label for k, label in classes.items()}
-        usable = usable_pictures(content.file, content.paths, bad_pictures=bad_pictures, limit=limit)
+        usable = usable_images(content.file, content.paths, bad_images=bad_images, limit=limit)
         with ThreadPoolExecutor() as pool:
             sizes = list(pool.map(lambda i: _upright_size(content, i), usable))
         rows = _rows_of(content, label_of)
@@ -89,7 +89,7 @@ class CocoMasks:
             read=_paint,
             check=False,  # sizes are, and labels are right by construction
         )
-        self.skipped_pictures = len(content.paths[:limit]) - len(usable)
+        self.skipped_images = len(content.paths[:limit]) - len(usable)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -178,7 +178,7 @@ def _upright_size(content: CocoInstances, index: int) -> tuple[int, int]:
     A size recorded before EXIF rotation is not another: outlines are drawn on what a browser shows, upright.
     """
     path, recorded = content.paths[index], recorded_size(content.images[index])
-    size = picture_size(path)
+    size = image_size(path)
     if recorded is not None and recorded not in (size, size[::-1]):
         raise ValueError(
             f"{path}: the picture is {size[1]}x{size[0]}, but {content.file} describes one of "

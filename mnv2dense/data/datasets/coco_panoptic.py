@@ -10,18 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.class_lists import Palette
-from mnv2dense.data.datasets.box_table import BadPictures
 from mnv2dense.data.datasets.coco_json import (
     checked_categories,
     checked_images,
     classes_of_categories,
+    image_folder,
     load_json,
-    picture_folder,
     refuse_duplicates,
 )
-from mnv2dense.data.datasets.mask_table import MaskTable
-from mnv2dense.data.datasets.mask_png import Mask, checked_class_names, checked_palette, read_png_values
 from mnv2dense.data.datasets.coco_rle import is_int
+from mnv2dense.data.datasets.image_list import BadImages
+from mnv2dense.data.datasets.mask_png import Mask, checked_class_names, checked_palette, read_png_values
+from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.types import IGNORE_INDEX, Sample
 
 # A segment's id is R + 256 G + 256 * 256 B of its colour; 0 is no segment.
@@ -39,12 +39,12 @@ class PanopticMasks:
         split: names the three defaults below.
         annotations: the json, relative to ``root``; by default ``annotations/panoptic_{split}.json``.
         masks: the PNGs' folder, relative to ``root``; by default ``annotations/panoptic_{split}``, as COCO unpacks.
-        pictures: the pictures' folder, relative to ``root``; by default ``{split}``, else ``images/{split}``.
+        images: the pictures' folder, relative to ``root``; by default ``{split}``, else ``images/{split}``.
         class_names: the K classes; by default all categories of the json, 133 in COCO.
         class_map: category -> class, where they are not called the same; many categories may be one class.
         others: the class of categories that are none of them, such as "background"; None ignores them.
         palette: RGB of each class for pictures; None takes the house's colours.
-        bad_pictures: ``error`` stops where a picture or mask is missing; ``skip`` leaves it out, and damaged ones too.
+        bad_images: ``error`` stops where a image or mask is missing; ``skip`` leaves it out, and damaged ones too.
         limit: only the first so many pictures of the file.
 
     Attributes:
@@ -63,12 +63,12 @@ class PanopticMasks:
         split: str = "train2017",
         annotations: str | None = None,
         masks: str | None = None,
-        pictures: str | None = None,
+        images: str | None = None,
         class_names: Sequence[str] | None = None,
         class_map: Mapping[str, str] | None = None,
         others: str | None = None,
         palette: Sequence[Sequence[int]] | None = None,
-        bad_pictures: BadPictures = "error",
+        bad_images: BadImages = "error",
         limit: int | None = None,
     ) -> None:
         root = Path(root)
@@ -83,21 +83,21 @@ class PanopticMasks:
         other = IGNORE_INDEX if others is None else self.class_names.index(others)
         found = classes_of_categories(file, names, self.class_names, class_map or {})
         label_of = {category_id: found.get(k, other) for k, category_id in enumerate(category_ids)}
-        images = {image["id"]: image["file_name"] for image in checked_images(file, content["images"])}
-        rows = _checked_rows(file, content["annotations"], images, label_of)
+        file_names = {image["id"]: image["file_name"] for image in checked_images(file, content["images"])}
+        rows = _checked_rows(file, content["annotations"], file_names, label_of)
         reader = _PanopticReader(rows, folder, label_of)
-        picture_root = picture_folder(root, split, pictures)
+        image_root = image_folder(root, split, images)
         self._table = MaskTable(
             source=file,
             image_ids=[row["image_id"] for row in rows],
-            paths=[picture_root / images[row["image_id"]] for row in rows],
+            paths=[image_root / file_names[row["image_id"]] for row in rows],
             masks=reader.paths,
             read=reader.read,
-            check=bad_pictures == "skip",  # reading all of COCO's takes a quarter of an hour
-            bad_pictures=bad_pictures,
+            check=bad_images == "skip",  # reading all of COCO's takes a quarter of an hour
+            bad_images=bad_images,
             limit=limit,
         )
-        self.skipped_pictures = self._table.skipped_pictures
+        self.skipped_images = self._table.skipped_images
 
     def __len__(self) -> int:
         return len(self._table)

@@ -8,8 +8,8 @@ from typing import final
 
 import numpy as np
 
-from mnv2dense.data.datasets.box_table import BadPictures, usable_pictures
-from mnv2dense.io.reading import list_pictures, read_picture
+from mnv2dense.data.datasets.image_list import BadImages, usable_images
+from mnv2dense.io.reading import list_images, read_image
 from mnv2dense.types import Sample
 
 
@@ -22,7 +22,7 @@ class ImageFolder:
         split: ``train``, ``val`` or whatever the folder is called.
         class_names: the classes in their order; None takes the folders' names, sorted.
         limit: only so many pictures, evenly spread over all, so that every class stays.
-        bad_pictures: "error", or "skip" to leave damaged files out.
+        bad_images: "error", or "skip" to leave damaged files out.
 
     Attributes:
         class_names: the K classes.
@@ -39,7 +39,7 @@ class ImageFolder:
         split: str = "train",
         class_names: Sequence[str] | None = None,
         limit: int | None = None,
-        bad_pictures: BadPictures = "error",
+        bad_images: BadImages = "error",
     ) -> None:
         folder = Path(root) / split
         if not folder.is_dir():
@@ -61,14 +61,14 @@ class ImageFolder:
         paths: list[Path] = []
         labels: list[int] = []
         for label, name in enumerate(self.class_names):
-            pictures = list_pictures(folder / name, recursive=True)
-            if not pictures:
+            images = list_images(folder / name, recursive=True)
+            if not images:
                 raise ValueError(f"{folder / name}: a class without a picture; add some, or remove the folder.")
-            paths += pictures
-            labels += [label] * len(pictures)
+            paths += images
+            labels += [label] * len(images)
         # The sampler shuffles; without it (validation) a limit must not cut off the last classes.
         chosen = range(len(paths)) if limit is None else _spread(len(paths), limit)
-        usable = usable_pictures(folder, [paths[i] for i in chosen], bad_pictures=bad_pictures, limit=None)
+        usable = usable_images(folder, [paths[i] for i in chosen], bad_images=bad_images, limit=None)
         self._paths = [paths[chosen[i]] for i in usable]
         self._labels = [labels[chosen[i]] for i in usable]
 
@@ -78,7 +78,7 @@ class ImageFolder:
     def __getitem__(self, index: int) -> Sample:
         path = self._paths[index]
         labels = np.array([self._labels[index]], np.int64)
-        return Sample(read_picture(path), boxes=None, labels=labels, mask=None, image_id=index + 1, path=path)
+        return Sample(read_image(path), boxes=None, labels=labels, mask=None, image_id=index + 1, path=path)
 
     def path_of(self, image_id: int) -> Path:
         """Where the picture with this id lies; ids are 1, 2, 3, ... in the order of classes and names."""

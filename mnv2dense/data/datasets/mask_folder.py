@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import final
 
-from mnv2dense.data.datasets.box_table import BadPictures
-from mnv2dense.data.datasets.mask_table import MaskTable
+from mnv2dense.data.datasets.image_list import BadImages
 from mnv2dense.data.datasets.mask_png import Mask, MaskRules, checked_class_names, checked_palette, read_mask
-from mnv2dense.io.reading import list_pictures
+from mnv2dense.data.datasets.mask_table import MaskTable
+from mnv2dense.io.reading import list_images
 from mnv2dense.types import IGNORE_INDEX, Sample
 
 _log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class MaskFolder:
         colors: [red, green, blue, class] of each colour, where masks are coloured pictures.
         palette: RGB of each class for pictures; None takes the house's colours.
         limit: only the first so many pictures.
-        bad_pictures: "error", or "skip" to leave out pictures and masks that are missing or damaged.
+        bad_images: "error", or "skip" to leave out pictures and masks that are missing or damaged.
 
     Attributes:
         class_names: the K classes.
@@ -66,9 +66,9 @@ class MaskFolder:
         colors: Sequence[Sequence[int]] | None = None,
         palette: Sequence[Sequence[int]] | None = None,
         limit: int | None = None,
-        bad_pictures: BadPictures = "error",
+        bad_images: BadImages = "error",
     ) -> None:
-        picture_folder, mask_folder = _folders(Path(root), split, images, masks)
+        image_folder, mask_folder = _folders(Path(root), split, images, masks)
         self.class_names = checked_class_names(class_names)
         self.palette = checked_palette(palette, len(self.class_names))
         rules = MaskRules(
@@ -77,8 +77,8 @@ class MaskFolder:
             values=None if values is None else _values(values),
             colors=None if colors is None else _colors(colors),
         ).checked()
-        pictures = list_pictures(picture_folder)
-        by_stem = {path.stem: path for path in list_pictures(mask_folder)}
+        pictures = list_images(image_folder)
+        by_stem = {path.stem: path for path in list_images(mask_folder)}
         if single := by_stem.keys() - {path.stem for path in pictures}:
             example = by_stem[min(single)].name
             _log.warning("%s: %d masks have no picture, such as %s.", mask_folder, len(single), example)
@@ -88,7 +88,7 @@ class MaskFolder:
             paths=pictures,
             masks=[by_stem.get(path.stem, mask_folder / f"{path.stem}.png") for path in pictures],
             read=functools.partial(read_mask, rules=rules),
-            bad_pictures=bad_pictures,
+            bad_images=bad_images,
             limit=limit,
         )
         if len(self.class_names) > 1 and len(classes := self._table.shown - {IGNORE_INDEX}) < 2:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.class_lists import Palette
-from mnv2dense.io.reading import MAX_PIXELS, PictureError
+from mnv2dense.io.reading import MAX_PIXELS, ImageError
 from mnv2dense.types import IGNORE_INDEX
 
 Mask = npt.NDArray[np.uint8]
@@ -97,7 +97,7 @@ def read_png_values(
         uint8 or uint16 [H, W] of gray values or palette indices, uint8 [H, W, 3] of colours.
 
     Raises:
-        PictureError: no PNG, or one that is damaged, too large or transparent in places.
+        ImageError: no PNG, or one that is damaged, too large or transparent in places.
         OSError: the file is missing or may not be read.
     """
     from PIL import PngImagePlugin
@@ -105,28 +105,28 @@ def read_png_values(
     with path.open("rb") as file:
         head = file.read(26)
         if not head.startswith(b"\x89PNG\r\n\x1a\n"):
-            raise PictureError(f"{path}: {_no_png(head)}")
+            raise ImageError(f"{path}: {_no_png(head)}")
         file.seek(0)
         try:
             # Pillow's reader itself: Image.open has a limit of its own, which only warns at first.
             with PngImagePlugin.PngImageFile(file) as image:
                 width, height = image.size
                 if width * height > max_pixels:
-                    raise PictureError(
+                    raise ImageError(
                         f"{path}: {width}x{height} is {width * height / 1e6:.0f} megapixels, more than the "
                         f"{max_pixels / 1e6:.0f} that a mask may have. Scale picture and mask down."
                     )
                 values = np.array(image.convert("RGB") if colors_of_palette and image.mode == "P" else image)
-        except PictureError:
+        except ImageError:
             raise
         except Exception as error:  # decoders answer a broken file with whatever exception they fell over
-            raise PictureError(f"{path}: damaged or truncated mask ({error}). Get the file again.") from error
+            raise ImageError(f"{path}: damaged or truncated mask ({error}). Get the file again.") from error
     depth, kind = head[24], head[25]  # of the header chunk; kinds 2 and 6 are colours, 4 and 6 have transparency
     if depth == 16 and kind != _GRAY:
-        raise PictureError(f"{path}: 16 bits are read of gray masks only. Save it as gray or palette PNG.")
+        raise ImageError(f"{path}: 16 bits are read of gray masks only. Save it as gray or palette PNG.")
     if kind in (4, 6):
         if (values[..., -1] != 255).any():
-            raise PictureError(f"{path}: a mask that is transparent in places. Save it without an alpha channel.")
+            raise ImageError(f"{path}: a mask that is transparent in places. Save it without an alpha channel.")
         values = values[..., 0] if kind == 4 else values[..., :3]
     if kind == _GRAY and depth < 8:
         return (values // _STRETCH[depth]).astype(np.uint8)
@@ -189,17 +189,17 @@ def _to_classes(path: Path, numbers: npt.NDArray[np.integer], rules: MaskRules) 
     return labels.astype(np.uint8)
 
 
-def _from_colors(path: Path, picture: npt.NDArray[np.integer], colors: Mapping[tuple[int, int, int], int]) -> Mask:
-    if picture.ndim == 2:
+def _from_colors(path: Path, image: npt.NDArray[np.integer], colors: Mapping[tuple[int, int, int], int]) -> Mask:
+    if image.ndim == 2:
         raise ValueError(f"{path}: data.colors is given, but this mask is not coloured; remove data.colors.")
-    keys = picture.astype(np.int64) @ np.array([65536, 256, 1])
+    keys = image.astype(np.int64) @ np.array([65536, 256, 1])
     labels = np.full(keys.shape, -1, np.int64)
     for (red, green, blue), label in colors.items():
         labels[keys == red * 65536 + green * 256 + blue] = label
     if (labels < 0).any():
         row, column = (int(i) for i in np.argwhere(labels < 0)[0])
         raise ValueError(
-            f"{path}: the colour {picture[row, column].tolist()} at pixel ({row}, {column}) belongs to no class; "
+            f"{path}: the colour {image[row, column].tolist()} at pixel ({row}, {column}) belongs to no class; "
             "add it to data.colors, with 255 if it is to be ignored."
         )
     return labels.astype(np.uint8)

@@ -11,9 +11,9 @@ from typing import Generic, TypeVar, final
 
 import numpy as np
 
-from mnv2dense.data.datasets.box_table import BadPictures, usable_pictures
+from mnv2dense.data.datasets.image_list import BadImages, missing_images, usable_images
 from mnv2dense.data.datasets.mask_png import Mask
-from mnv2dense.io.reading import PictureError, missing_pictures, picture_size, read_picture
+from mnv2dense.io.reading import ImageError, image_size, read_image
 from mnv2dense.types import Sample
 
 Source = TypeVar("Source")
@@ -33,11 +33,11 @@ class MaskTable(Generic[Source]):
         masks: P times what ``read`` takes; paths are asked whether they are there.
         read: -> uint8 [H, W] of classes, 255 ignored; a function or method that worker processes can be given.
         check: read every mask now, so that a wrong one stops before training and not in its midst.
-        bad_pictures: ``skip`` leaves out what is missing or damaged; a mask with a wrong label is neither.
+        bad_images: ``skip`` leaves out what is missing or damaged; a mask with a wrong label is neither.
         limit: only the first so many.
 
     Attributes:
-        skipped_pictures: how many ``bad_pictures='skip'`` left out.
+        skipped_images: how many ``bad_images='skip'`` left out.
         shown: the labels that the masks show, 255 included; empty where they were not checked.
 
     Raises:
@@ -54,20 +54,20 @@ class MaskTable(Generic[Source]):
         masks: Sequence[Source],
         read: Callable[[Source], Mask],
         check: bool = True,
-        bad_pictures: BadPictures = "error",
+        bad_images: BadImages = "error",
         limit: int | None = None,
     ) -> None:
         self.source = source
         self._read = read
-        usable = usable_pictures(source, paths, bad_pictures=bad_pictures, limit=limit)
-        if missing := set(missing_pictures(mask for i in usable if isinstance(mask := masks[i], Path))):
-            usable = self._without(usable, missing, paths, masks, bad_pictures)
+        usable = usable_images(source, paths, bad_images=bad_images, limit=limit)
+        if missing := set(missing_images(mask for i in usable if isinstance(mask := masks[i], Path))):
+            usable = self._without(usable, missing, paths, masks, bad_images)
         self._image_ids = [image_ids[i] for i in usable]
         self._paths = [paths[i] for i in usable]
         self._masks = [masks[i] for i in usable]
-        self.shown: frozenset[int] = self._check(skip=bad_pictures == "skip") if check else frozenset()
+        self.shown: frozenset[int] = self._check(skip=bad_images == "skip") if check else frozenset()
         self._index_of = {image_id: index for index, image_id in enumerate(self._image_ids)}
-        self.skipped_pictures = len(paths[:limit]) - len(self._paths)
+        self.skipped_images = len(paths[:limit]) - len(self._paths)
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -75,7 +75,7 @@ class MaskTable(Generic[Source]):
     def __getitem__(self, index: int) -> Sample:
         index = range(len(self._paths))[index]  # negative ones count from the end; IndexError past it
         path = self._paths[index]
-        image, mask = read_picture(path), self._read(self._masks[index])
+        image, mask = read_image(path), self._read(self._masks[index])
         self._compare(index, mask, (image.shape[0], image.shape[1]))
         return Sample(image, boxes=None, labels=None, mask=mask, image_id=self._image_ids[index], path=path)
 
@@ -106,15 +106,15 @@ class MaskTable(Generic[Source]):
         missing: set[Path],
         paths: Sequence[Path],
         masks: Sequence[Source],
-        bad_pictures: BadPictures,
+        bad_images: BadImages,
     ) -> list[int]:
         """Those whose mask is there, where the others may be skipped."""
         names = [paths[i].name for i in usable if masks[i] in missing]
         message = f"{len(names)} of {len(usable)} pictures have no mask: {', '.join(names[:5])}"
         message += ", ..." if len(names) > 5 else ""
-        if bad_pictures == "error" or len(names) == len(usable):
+        if bad_images == "error" or len(names) == len(usable):
             raise FileNotFoundError(
-                f"{self.source}: {message}; the first would be {min(missing).name}. bad_pictures='skip' leaves "
+                f"{self.source}: {message}; the first would be {min(missing).name}. bad_images='skip' leaves "
                 "pictures without a mask out."
             )
         _log.warning("%s: skipped: %s", self.source, message)
@@ -125,7 +125,7 @@ class MaskTable(Generic[Source]):
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             looks = list(pool.map(self._looked_at, range(len(self._paths))))
         faults = [look if isinstance(look, Exception) else None for look in looks]
-        damaged = [index for index, fault in enumerate(faults) if skip and isinstance(fault, PictureError)]
+        damaged = [index for index, fault in enumerate(faults) if skip and isinstance(fault, ImageError)]
         wrong = [fault for index, fault in enumerate(faults) if fault is not None and index not in set(damaged)]
         if len(wrong) == 1:
             raise wrong[0]
@@ -145,7 +145,7 @@ class MaskTable(Generic[Source]):
         """The labels of one mask, or what is wrong with it."""
         try:
             mask = self._read(self._masks[index])
-            self._compare(index, mask, picture_size(self._paths[index]))
+            self._compare(index, mask, image_size(self._paths[index]))
         except (ValueError, OSError) as error:
             return error
         return frozenset(np.flatnonzero(np.bincount(mask.ravel())).tolist())  # many times faster than np.unique

@@ -11,15 +11,9 @@ from xml.etree import ElementTree
 import numpy as np
 
 from mnv2dense.class_lists import VOC_CLASSES
-from mnv2dense.data.datasets.box_table import (
-    LARGEST_COORDINATE,
-    BadPictures,
-    BoxTable,
-    Objects,
-    ids_from_stems,
-    usable_pictures,
-)
-from mnv2dense.data.datasets.voc_folder import listed_names, picture_paths, voc_folder
+from mnv2dense.data.datasets.box_table import LARGEST_COORDINATE, BoxTable, Objects
+from mnv2dense.data.datasets.image_list import BadImages, ids_from_stems, usable_images
+from mnv2dense.data.datasets.voc_folder import image_paths, listed_names, voc_folder
 from mnv2dense.types import Sample
 
 
@@ -38,7 +32,7 @@ class VocDetection:
             folder (whatever the split) has another, all names found, sorted.
         difficult: ``ignore`` takes objects marked difficult as regions to ignore, as VOC scores them;
             ``keep`` takes them as objects.
-        bad_pictures: ``error`` stops where a picture is missing or damaged; ``skip`` decodes all once
+        bad_images: ``error`` stops where a image is missing or damaged; ``skip`` decodes all once
             (1,000 a second and core), leaves the bad ones out, and says how many.
         limit: only the first so many pictures of the split.
 
@@ -47,7 +41,7 @@ class VocDetection:
         category_ids: 1..K; VOC has no numbers of its own.
         dropped_boxes: boxes left out because nothing of them lies inside the picture.
         clipped_boxes: boxes that stuck out by more than a pixel; samples have them clipped.
-        skipped_pictures: pictures left out by ``bad_pictures='skip'``.
+        skipped_images: pictures left out by ``bad_images='skip'``.
 
     Raises:
         FileNotFoundError: a folder, list, annotation or picture is missing.
@@ -62,7 +56,7 @@ class VocDetection:
         split: str = "train",
         class_names: Sequence[str] | None = None,
         difficult: Literal["ignore", "keep"] = "ignore",
-        bad_pictures: BadPictures = "error",
+        bad_images: BadImages = "error",
         limit: int | None = None,
     ) -> None:
         if difficult not in ("ignore", "keep"):
@@ -71,14 +65,14 @@ class VocDetection:
         stems = listed_names(folder, "Main", split)
         self.class_names = tuple(class_names) if class_names is not None else _class_names(folder)
         label_of = {name: label for label, name in enumerate(self.class_names)}
-        paths = picture_paths(folder / "JPEGImages", stems)
-        usable = usable_pictures(folder / f"ImageSets/Main/{split}.txt", paths, bad_pictures=bad_pictures, limit=limit)
+        paths = image_paths(folder / "JPEGImages", stems)
+        usable = usable_images(folder / f"ImageSets/Main/{split}.txt", paths, bad_images=bad_images, limit=limit)
         files = [folder / "Annotations" / f"{stems[i]}.xml" for i in usable]
         _refuse_missing(files, folder)
         annotations = [_parse(file) for file in files]
         rows = [
-            (picture, _label(file, name, label_of), *box, hard)
-            for picture, (file, annotation) in enumerate(zip(files, annotations, strict=True))
+            (image, _label(file, name, label_of), *box, hard)
+            for image, (file, annotation) in enumerate(zip(files, annotations, strict=True))
             for name, hard, box in annotation.objects
         ]
         columns = np.array(rows, np.float64).reshape(-1, 7).T
@@ -92,19 +86,19 @@ class VocDetection:
             paths=[paths[i] for i in usable],
             sizes=[annotation.size for annotation in annotations],
             objects=Objects(
-                pictures=columns[0].astype(np.int64),
+                images=columns[0].astype(np.int64),
                 boxes=boxes,
                 labels=columns[1].astype(np.int64),
                 ignored=(columns[6] > 0) & (difficult == "ignore"),
                 areas=boxes[:, 2] * boxes[:, 3],
                 ids=np.arange(1, len(rows) + 1),
             ),
-            skipped_pictures=len(paths[:limit]) - len(usable),
+            skipped_images=len(paths[:limit]) - len(usable),
         )
         self.category_ids = self._table.category_ids
         self.dropped_boxes = self._table.dropped_boxes
         self.clipped_boxes = self._table.clipped_boxes
-        self.skipped_pictures = self._table.skipped_pictures
+        self.skipped_images = self._table.skipped_images
 
     def __len__(self) -> int:
         return len(self._table)

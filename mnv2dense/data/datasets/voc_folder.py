@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from mnv2dense.io.reading import PICTURE_SUFFIXES
+from mnv2dense.io.reading import IMAGE_SUFFIXES
 
 
 def voc_folder(root: Path, year: str, content: str) -> Path:
@@ -47,8 +47,8 @@ def listed_names(folder: Path, task: str, split: str) -> list[str]:
     return stems
 
 
-def picture_paths(folder: Path, stems: Iterable[str]) -> list[Path]:
+def image_paths(folder: Path, stems: Iterable[str]) -> list[Path]:
     """``{stem}.jpg``, or with another picture's suffix where that is what there is."""
     there = sorted(folder.iterdir()) if folder.is_dir() else []
-    found = {path.stem: path for path in there if path.suffix.lower() in PICTURE_SUFFIXES}
+    found = {path.stem: path for path in there if path.suffix.lower() in IMAGE_SUFFIXES}
     return [found.get(stem, folder / f"{stem}.jpg") for stem in stems]

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import final
 
 from mnv2dense.class_lists import VOC_MASK_CLASSES, Palette, voc_palette
-from mnv2dense.data.datasets.box_table import BadPictures, ids_from_stems
-from mnv2dense.data.datasets.mask_table import MaskTable
+from mnv2dense.data.datasets.image_list import BadImages, ids_from_stems
 from mnv2dense.data.datasets.mask_png import Mask, MaskRules, checked_class_names, read_mask
-from mnv2dense.data.datasets.voc_folder import listed_names, picture_paths, voc_folder
+from mnv2dense.data.datasets.mask_table import MaskTable
+from mnv2dense.data.datasets.voc_folder import image_paths, listed_names, voc_folder
 from mnv2dense.types import Sample
 
 
 @final
 class VocMasks:
-    """``SegmentationClass/*.png`` of the pictures that ``ImageSets/Segmentation/{split}.txt`` names.
+    """``SegmentationClass/*.png`` of the images that ``ImageSets/Segmentation/{split}.txt`` names.
 
     The 10,582 pictures of ``trainaug`` (VOC 2012 and the outlines of Hariharan et al. 2011) are read with
     ``split="trainaug", masks="SegmentationClassAug"``. Every mask is read once before training.
@@ -28,7 +28,7 @@ class VocMasks:
         split: reads ``ImageSets/Segmentation/{split}.txt``, one picture name a line.
         masks: the masks' folder.
         class_names: the K classes; class k is value k, 255 ignored.
-        bad_pictures: ``error`` stops where a picture or mask is missing or damaged; ``skip`` leaves it out.
+        bad_images: ``error`` stops where a image or mask is missing or damaged; ``skip`` leaves it out.
         limit: only the first so many pictures of the split.
 
     Attributes:
@@ -48,24 +48,24 @@ class VocMasks:
         split: str = "train",
         masks: str = "SegmentationClass",
         class_names: Sequence[str] | None = None,
-        bad_pictures: BadPictures = "error",
+        bad_images: BadImages = "error",
         limit: int | None = None,
     ) -> None:
         self.class_names = checked_class_names(VOC_MASK_CLASSES if class_names is None else class_names)
         self.palette: Palette = voc_palette(len(self.class_names))
         folder = voc_folder(Path(root), str(year), masks)
         names = listed_names(folder, "Segmentation", split)
-        paths = picture_paths(folder / "JPEGImages", names)
+        paths = image_paths(folder / "JPEGImages", names)
         self._table = MaskTable(
             source=folder / masks,
             image_ids=ids_from_stems(paths),
             paths=paths,
             masks=[folder / masks / f"{name}.png" for name in names],
             read=functools.partial(read_mask, rules=MaskRules(len(self.class_names))),
-            bad_pictures=bad_pictures,
+            bad_images=bad_images,
             limit=limit,
         )
-        self.skipped_pictures = self._table.skipped_pictures
+        self.skipped_images = self._table.skipped_images
 
     def __len__(self) -> int:
         return len(self._table)

@@ -8,8 +8,9 @@ from typing import Any, final
 
 import numpy as np
 
-from mnv2dense.data.datasets.box_table import BadPictures, BoxTable, Objects, ids_from_stems, usable_pictures
-from mnv2dense.io.reading import list_pictures, picture_size
+from mnv2dense.data.datasets.box_table import BoxTable, Objects
+from mnv2dense.data.datasets.image_list import BadImages, ids_from_stems, usable_images
+from mnv2dense.io.reading import image_size, list_images
 from mnv2dense.types import Sample
 
 # Labels overshoot the picture's edge by rounding or sloppiness; numbers beyond this are pixels, not shares.
@@ -27,7 +28,7 @@ class YoloDetection:
             and the names in ``data.yaml`` (a list or a dict under ``names``) or ``classes.txt`` (one a line).
         split: the folder's name; ``val`` also finds ``valid``.
         class_names: the K names, instead of the file's.
-        bad_pictures: ``error`` stops where a picture is damaged; ``skip`` decodes all once
+        bad_images: ``error`` stops where a image is damaged; ``skip`` decodes all once
             (1,000 a second and core), leaves the bad ones out, and says how many.
         limit: only the first so many pictures, by name.
 
@@ -36,7 +37,7 @@ class YoloDetection:
         category_ids: 0..K-1, as in the label files.
         dropped_boxes: boxes left out because nothing of them lies inside the picture.
         clipped_boxes: boxes that stuck out by more than a pixel; samples have them clipped.
-        skipped_pictures: pictures left out by ``bad_pictures='skip'``.
+        skipped_images: pictures left out by ``bad_images='skip'``.
 
     Raises:
         FileNotFoundError: a folder or the class names are missing.
@@ -49,16 +50,16 @@ class YoloDetection:
         root: str | Path,
         split: str = "train",
         class_names: Sequence[str] | None = None,
-        bad_pictures: BadPictures = "error",
+        bad_images: BadImages = "error",
         limit: int | None = None,
     ) -> None:
         root = Path(root)
         images, labels = _folders(root, split)
         self.class_names = tuple(class_names) if class_names is not None else _class_names(root)
-        paths = list_pictures(images, recursive=True)
-        usable = usable_pictures(images, paths, bad_pictures=bad_pictures, limit=limit)
+        paths = list_images(images, recursive=True)
+        usable = usable_images(images, paths, bad_images=bad_images, limit=limit)
         image_ids = ids_from_stems(paths)
-        sizes = [picture_size(paths[i]) for i in usable]
+        sizes = [image_size(paths[i]) for i in usable]
         files = [_label_file(paths[i], images, labels) for i in usable]
         if not any(file.is_file() for file in files):
             raise ValueError(
@@ -66,8 +67,8 @@ class YoloDetection:
                 f"{files[0].relative_to(labels)} and so on. Name each like its picture, with .txt at the end."
             )
         rows = [
-            (picture, label, x * width, y * height, box_width * width, box_height * height)
-            for picture, (file, (height, width)) in enumerate(zip(files, sizes, strict=True))
+            (image, label, x * width, y * height, box_width * width, box_height * height)
+            for image, (file, (height, width)) in enumerate(zip(files, sizes, strict=True))
             for label, (x, y, box_width, box_height) in _read_labels(file, len(self.class_names))
         ]
         columns = np.array(rows, np.float64).reshape(-1, 6).T
@@ -79,19 +80,19 @@ class YoloDetection:
             paths=[paths[i] for i in usable],
             sizes=list(sizes),
             objects=Objects(
-                pictures=columns[0].astype(np.int64),
+                images=columns[0].astype(np.int64),
                 boxes=columns[2:].T,
                 labels=columns[1].astype(np.int64),
                 ignored=np.zeros(len(rows), np.bool_),
                 areas=columns[4] * columns[5],
                 ids=np.arange(1, len(rows) + 1),
             ),
-            skipped_pictures=len(paths[:limit]) - len(usable),
+            skipped_images=len(paths[:limit]) - len(usable),
         )
         self.category_ids = self._table.category_ids
         self.dropped_boxes = self._table.dropped_boxes
         self.clipped_boxes = self._table.clipped_boxes
-        self.skipped_pictures = self._table.skipped_pictures
+        self.skipped_images = self._table.skipped_images
 
     def __len__(self) -> int:
         return len(self._table)
@@ -154,8 +155,8 @@ def _class_names(root: Path) -> tuple[str, ...]:
     )
 
 
-def _label_file(picture: Path, images: Path, labels: Path) -> Path:
-    return (labels / picture.relative_to(images)).with_suffix(".txt")
+def _label_file(image: Path, images: Path, labels: Path) -> Path:
+    return (labels / image.relative_to(images)).with_suffix(".txt")
 
 
 def _read_labels(file: Path, num_classes: int) -> list[tuple[int, tuple[float, float, float, float]]]:

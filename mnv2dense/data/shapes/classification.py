@@ -25,8 +25,8 @@ class ShapeCrops:
         split: ``train`` or ``val``.
         root: see :class:`~mnv2dense.data.shapes.detection.Shapes`, as the next three.
         seed: of the pictures.
-        train_pictures: that the crops are cut from; there are about three times as many crops.
-        val_pictures: the same to validate on.
+        train_images: that the crops are cut from; there are about three times as many crops.
+        val_images: the same to validate on.
         limit: only the first so many crops.
 
     Attributes:
@@ -39,13 +39,11 @@ class ShapeCrops:
         split: str = "train",
         root: str | Path | None = None,
         seed: int = 0,
-        train_pictures: int = 1200,
-        val_pictures: int = 200,
+        train_images: int = 1200,
+        val_images: int = 200,
         limit: int | None = None,
     ) -> None:
-        self._shapes = Shapes(
-            split=split, root=root, seed=seed, train_pictures=train_pictures, val_pictures=val_pictures
-        )
+        self._shapes = Shapes(split=split, root=root, seed=seed, train_images=train_images, val_images=val_images)
         self.class_names = self._shapes.class_names
         truth = self._shapes.coco_ground_truth()
         index_of = {image["id"]: index for index, image in enumerate(truth["images"])}
@@ -60,8 +58,8 @@ class ShapeCrops:
         return len(self._crops)
 
     def __getitem__(self, index: int) -> Sample:
-        picture, (left, top, width, height), label, _ = self._crops[index]
-        sample = self._shapes[picture]
+        image, (left, top, width, height), label, _ = self._crops[index]
+        sample = self._shapes[image]
         rows, columns = sample.image.shape[:2]
         side = math.floor(min(_CONTEXT * max(width, height), rows, columns))
         x = round(min(max(left + width / 2 - side / 2, 0), columns - side))

@@ -17,10 +17,10 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.utils.cache import cache_folder
 from mnv2dense.data.datasets.coco import CocoDetection
-from mnv2dense.data.shapes.drawing import SHAPE_CLASSES, draw_picture
+from mnv2dense.data.shapes.drawing import SHAPE_CLASSES, draw_image
 from mnv2dense.types import Sample
+from mnv2dense.utils.cache import cache_folder
 
 # Part of the cache folder's name: raise it when drawing changes, so that nobody trains on old pictures.
 _VERSION = 4
@@ -39,9 +39,9 @@ class Shapes:
         root: the folder to draw into, or to find them in; by default ``$MNV2DENSE_CACHE``, or
             ``~/.cache/mnv2dense``, with a name made of the arguments.
         seed: another seed gives other pictures.
-        train_pictures: how many to train on.
-        val_pictures: how many to validate on.
-        picture_size: the shorter side in pixels; the longer one is up to a third longer.
+        train_images: how many to train on.
+        val_images: how many to validate on.
+        image_size: the shorter side in pixels; the longer one is up to a third longer.
         limit: only the first so many pictures of the split.
 
     Attributes:
@@ -58,16 +58,16 @@ class Shapes:
         split: str = "train",
         root: str | Path | None = None,
         seed: int = 0,
-        train_pictures: int = 1200,
-        val_pictures: int = 200,
-        picture_size: int = 240,
+        train_images: int = 1200,
+        val_images: int = 200,
+        image_size: int = 240,
         limit: int | None = None,
     ) -> None:
         if split not in ("train", "val"):
             raise ValueError(f"split={split!r}: shapes have the splits 'train' and 'val'.")
-        drawn_with = (seed, train_pictures, val_pictures, picture_size)
+        drawn_with = (seed, train_images, val_images, image_size)
         folder = Path(root) if root is not None else _cache_folder(*drawn_with)
-        draw_shapes(folder, seed=seed, train=train_pictures, val=val_pictures, size=picture_size)
+        draw_shapes(folder, seed=seed, train=train_images, val=val_images, size=image_size)
         self._data = CocoDetection(root=folder, split=split, limit=limit)
         self.class_names = self._data.class_names
 
@@ -171,8 +171,8 @@ def _draw(rng: np.random.Generator, size: int) -> tuple[bytes, int, int, list[di
     """One picture as a JPEG, its height and width, and its objects as COCO has them."""
     import cv2
 
-    picture, labels, owners = draw_picture(rng, size)
-    _, jpeg = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+    image, labels, owners = draw_image(rng, size)
+    _, jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
     objects = [{"category_id": label + 1} | _describe(owners == number) for number, label in enumerate(labels, start=1)]
     return jpeg.tobytes(), *owners.shape, objects
 

@@ -18,7 +18,7 @@ _LEAST_VISIBLE = 0.75
 Array = npt.NDArray[np.float32]
 
 
-def draw_picture(rng: np.random.Generator, size: int) -> tuple[npt.NDArray[np.uint8], list[int], npt.NDArray[np.uint8]]:
+def draw_image(rng: np.random.Generator, size: int) -> tuple[npt.NDArray[np.uint8], list[int], npt.NDArray[np.uint8]]:
     """Draw 0 to 8 shapes, 28 to 60% of the shorter side large, turned, partly over each other.
 
     Args:

@@ -20,8 +20,8 @@ class ShapeMasks:
         split: ``train`` or ``val``.
         root: see :class:`~mnv2dense.data.shapes.detection.Shapes`, as the rest.
         seed: of the pictures.
-        train_pictures: how many to train on.
-        val_pictures: how many to validate on.
+        train_images: how many to train on.
+        val_images: how many to validate on.
         limit: only the first so many pictures.
 
     Attributes:
@@ -35,11 +35,11 @@ class ShapeMasks:
         split: str = "train",
         root: str | Path | None = None,
         seed: int = 0,
-        train_pictures: int = 1200,
-        val_pictures: int = 200,
+        train_images: int = 1200,
+        val_images: int = 200,
         limit: int | None = None,
     ) -> None:
-        shapes = Shapes(split=split, root=root, seed=seed, train_pictures=train_pictures, val_pictures=val_pictures)
+        shapes = Shapes(split=split, root=root, seed=seed, train_images=train_images, val_images=val_images)
         # Drawn as a COCO data set: its segmentations are the visible pixels.
         folder = shapes.path_of(shapes[0].image_id).parent.parent
         self._masks = CocoMasks(root=folder, split=split, limit=limit)

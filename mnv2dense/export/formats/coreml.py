@@ -27,9 +27,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.runtimes.metadata import KEY, Description
 from mnv2dense.export.formats.coreml_structure import INPUT, NETWORK, OUTPUT_TYPES, check, load_coremltools, quiet
 from mnv2dense.export.graph import ExportGraph, check_names
+from mnv2dense.runtimes.metadata import KEY, Metadata
 
 _NOTES = {
     "input": "an RGB picture of `size`; values 0..255 go in as they are, normalisation is inside",
@@ -43,7 +43,7 @@ def export(
     graph: ExportGraph,
     path: Path,
     *,
-    description: Description,
+    description: Metadata,
     calibration: Sequence[Tensor] | None = None,
     keep_float: Sequence[str] = (),
 ) -> Path:
@@ -91,7 +91,7 @@ def export(
     return path
 
 
-class _PictureGraph(nn.Module):
+class _ImageGraph(nn.Module):
     """The graph on what Core ML hands it: a float picture of 0..255; whole numbers come out as int32."""
 
     def __init__(self, graph: ExportGraph) -> None:
@@ -120,7 +120,7 @@ def _decompositions() -> dict[Any, Callable[..., Any]]:
 
 
 def _traced(graph: ExportGraph) -> torch.export.ExportedProgram:
-    program = torch.export.export(_PictureGraph(graph).eval(), (torch.zeros(1, 3, *graph.size),))
+    program = torch.export.export(_ImageGraph(graph).eval(), (torch.zeros(1, 3, *graph.size),))
     decomposed: torch.export.ExportedProgram = program.run_decompositions(_decompositions())
     return decomposed
 
@@ -170,7 +170,7 @@ def _with_int8_weights(ct: Any, program: torch.export.ExportedProgram, package: 
 
 
 def _parameters_of(graph: ExportGraph, modules: Sequence[str]) -> set[str]:
-    """Names of the parameters of modules, as :class:`_PictureGraph` has them."""
+    """Names of the parameters of modules, as :class:`_ImageGraph` has them."""
     return {
         f"whole.model.{module}.{parameter}"
         for module in modules

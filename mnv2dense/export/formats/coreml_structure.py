@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
-from mnv2dense.runtimes.metadata import KEY, OUTPUT_TENSORS, Description, Outputs
+from mnv2dense.runtimes.metadata import KEY, OUTPUT_TENSORS, Metadata, Outputs
 
 INPUT = "image"
 """Name of the input."""
@@ -32,7 +32,7 @@ def check(path: Path) -> dict[str, Any]:
     """Look at a file where it cannot be run: is its structure what its description says?
 
     Returns:
-        ``description``, a :class:`Description`; ``input``, the picture's (height, width); ``outputs`` and ``types``,
+        ``description``, a :class:`Metadata`; ``input``, the image's (height, width); ``outputs`` and ``types``,
         name -> shape and type of the numbers; ``operations``, type -> how many; ``int8_weights``, how many tensors of
         weights are int8; ``weights_bytes``, what the weights take on disk.
 
@@ -54,12 +54,12 @@ def check(path: Path) -> dict[str, Any]:
     if KEY not in metadata:
         raise ValueError(f"{path}: it has no description; only what tools/export.py wrote can be checked.")
     try:
-        description = Description.from_json(metadata[KEY])
+        description = Metadata.from_json(metadata[KEY])
     except ValueError as error:
         raise ValueError(f"{path}: {error}; export it again.") from error
     found: dict[str, Any] = {
         "description": description,
-        "input": _picture_size(path, spec.description.input),
+        "input": _image_size(path, spec.description.input),
         "outputs": {each.name: tuple(each.type.multiArrayType.shape) for each in spec.description.output},
         "types": {each.name: _TENSOR_TYPES.get(each.type.multiArrayType.dataType) for each in spec.description.output},
         "operations": dict(Counter(operation.type for operation in block.operations if operation.type != "const")),
@@ -71,15 +71,15 @@ def check(path: Path) -> dict[str, Any]:
     return found
 
 
-def _picture_size(path: Path, inputs: Sequence[Any]) -> tuple[int, int]:
+def _image_size(path: Path, inputs: Sequence[Any]) -> tuple[int, int]:
     if [each.name for each in inputs] != [INPUT] or inputs[0].type.WhichOneof("Type") != "imageType":
         raise ValueError(f"{path}: its input is not one picture named {INPUT!r}; export it again.")
-    picture = inputs[0].type.imageType
-    return picture.height, picture.width
+    image = inputs[0].type.imageType
+    return image.height, image.width
 
 
 def _check_agreement(path: Path, found: dict[str, Any], *, arithmetic: set[int]) -> None:
-    description: Description = found["description"]
+    description: Metadata = found["description"]
     wanted = _shapes(description)
     outputs: dict[str, tuple[int, ...]] = found["outputs"]
     if found["input"] != description.size:
@@ -101,7 +101,7 @@ def _check_agreement(path: Path, found: dict[str, Any], *, arithmetic: set[int])
         raise ValueError(f"{path}: its weights are missing; export it again.")
 
 
-def _shapes(description: Description) -> dict[str, tuple[int | None, ...]]:
+def _shapes(description: Metadata) -> dict[str, tuple[int | None, ...]]:
     """Of the outputs; None where the description does not tell."""
     classes = len(description.class_names)
     limit = description.selection.get("limit")

@@ -24,10 +24,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.utils.files import atomic_write
-from mnv2dense.runtimes.metadata import Description
-from mnv2dense.quantization.bias_correction import bias_corrected
 from mnv2dense.export.graph import ExportGraph, check_names
+from mnv2dense.quantization.bias_correction import bias_corrected
+from mnv2dense.runtimes.metadata import Metadata
+from mnv2dense.utils.files import atomic_write
 
 # Handing tensors over to a delegate costs more than a product gains; suppression would make two hundred such delegates.
 _NOT_ALONE = "aten::mul.Tensor"
@@ -42,7 +42,7 @@ def export(
     graph: ExportGraph,
     path: Path,
     *,
-    description: Description,
+    description: Metadata,
     calibration: Sequence[Tensor] | None = None,
     keep_float: Sequence[str] = (),
 ) -> Path:
@@ -72,16 +72,16 @@ def export(
     if description.precision == "int8" and not calibration:
         raise ValueError("int8 needs calibration pictures to take its ranges from, and there are none; name data=.")
     _require_packages()
-    pictures = torch.zeros(1, 3, *graph.size, dtype=torch.uint8)
+    images = torch.zeros(1, 3, *graph.size, dtype=torch.uint8)
     with _quiet(), torch.no_grad():
         if description.precision == "int8":
             assert calibration is not None
             graph = bias_corrected(graph, calibration, keep_float)
-        program = torch.export.export(graph, (pictures,), strict=False)
+        program = torch.export.export(graph, (images,), strict=False)
         if description.precision == "int8":
             assert calibration is not None
             quantized = _quantize(program, calibration, keep_float)
-            program = torch.export.export(quantized, (pictures,), strict=False)
+            program = torch.export.export(quantized, (images,), strict=False)
         content, outside = _lower(program)
     description = replace(description, extra={**description.extra, "operators_outside_delegate": outside})
     # Blocks end inside out: the json takes its name before the file does, and the old file never meets the new json.
@@ -153,8 +153,8 @@ def _quantize(program: Any, calibration: Sequence[Tensor], keep_float: Sequence[
     quantizer = Quantizer().set_global(replace(config, weight=exact))
     quantizer.set_filter_function(is_quantized)
     observed = prepare_pt2e(program.module(check_guards=False), quantizer)
-    for pictures in calibration:
-        observed(pictures)
+    for images in calibration:
+        observed(images)
     converted: nn.Module = convert_pt2e(observed)
     return converted
 

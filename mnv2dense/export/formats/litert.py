@@ -28,11 +28,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from mnv2dense.utils.files import atomic_write
-from mnv2dense.runtimes.metadata import Description
-from mnv2dense.quantization.bias_correction import bias_corrected
-from mnv2dense.export.graph import ExportGraph, check_names
 from mnv2dense.export.formats.litert_int8 import marked, quantized
+from mnv2dense.export.graph import ExportGraph, check_names
+from mnv2dense.quantization.bias_correction import bias_corrected
+from mnv2dense.runtimes.metadata import Metadata
+from mnv2dense.utils.files import atomic_write
 from mnv2dense.utils.native_stderr import native_notes_held_back
 
 INPUT = "images"
@@ -43,7 +43,7 @@ def export(
     graph: ExportGraph,
     path: Path,
     *,
-    description: Description,
+    description: Metadata,
     calibration: Sequence[Tensor] | None = None,
     keep_float: Sequence[str] = (),
 ) -> Path:

@@ -83,8 +83,8 @@ def _ranges(content: bytes, calibration: Sequence[Tensor], input_name: str) -> d
     tensors = [tensor for tensor in floats if tensor["index"] in computed]
     random = np.random.default_rng(0)
     seen: dict[str, list[Floats]] = {}
-    for pictures in calibration:
-        run(**{input_name: pictures.numpy()})
+    for images in calibration:
+        run(**{input_name: images.numpy()})
         for tensor in tensors:
             try:
                 values = interpreter.get_tensor(tensor["index"]).ravel()

@@ -23,10 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.utils.files import atomic_write
-from mnv2dense.runtimes.metadata import KEY, OUTPUT_TENSORS, Description
-from mnv2dense.export.graph import ExportGraph, check_names
 from mnv2dense.export.formats.onnx_int8 import INPUT, quantized
+from mnv2dense.export.graph import ExportGraph, check_names
+from mnv2dense.runtimes.metadata import KEY, OUTPUT_TENSORS, Metadata
+from mnv2dense.utils.files import atomic_write
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -42,7 +42,7 @@ def export(
     graph: ExportGraph,
     path: Path,
     *,
-    description: Description,
+    description: Metadata,
     calibration: Sequence[Tensor] | None = None,
     keep_float: Sequence[str] = (),
     dynamic_size: bool = False,
@@ -160,7 +160,7 @@ def _scopes_of(node: NodeProto) -> list[str]:
     return []
 
 
-def _append_nms(model: ModelProto, description: Description) -> None:
+def _append_nms(model: ModelProto, description: Metadata) -> None:
     """Add NonMaxSuppression behind boxes [B, A, 4] and scores [B, K, A]; it does not mind xyxy for its yxyx."""
     from onnx import TensorProto, helper, numpy_helper
 
@@ -179,7 +179,7 @@ def _append_nms(model: ModelProto, description: Description) -> None:
     inner.output.append(helper.make_tensor_value_info("selected", TensorProto.INT64, ["selected_boxes", 3]))
 
 
-def _finish(model: ModelProto, description: Description) -> None:
+def _finish(model: ModelProto, description: Metadata) -> None:
     """Leave the description for metadata, and no trace of the machine that the file was made on."""
     for part in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer, model.graph):
         del part.metadata_props[:]

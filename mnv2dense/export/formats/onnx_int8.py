@@ -62,7 +62,7 @@ def quantized(model: ModelProto, calibration: Sequence[Tensor], *, float_nodes: 
         quantize_static(
             model,
             path,
-            _Pictures(calibration[:1]),  # it insists on ranges of its own, which ours then replace
+            _Images(calibration[:1]),  # it insists on ranges of its own, which ours then replace
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
@@ -130,18 +130,18 @@ class _Statistics:
         self._high = dict.fromkeys(self._names, 0.0)
         self._counts: dict[str, Floats] = {}
 
-    def collect(self, pictures: Sequence[Tensor]) -> None:
+    def collect(self, images: Sequence[Tensor]) -> None:
         """Run all pictures twice: the ends must be known before values can be counted into bins between them."""
         sums: dict[str, Any] = {}
-        for picture in pictures:
-            for name, values in self._run(picture):
+        for image in images:
+            for name, values in self._run(image):
                 self._low[name] = min(self._low[name], float(values.min()))
                 self._high[name] = max(self._high[name], float(values.max()))
                 mean: Floats = values.mean(axis=(0, *range(2, values.ndim)), dtype=np.float64)
                 sums[name] = sums.get(name, 0.0) + mean
-        self.means = {name: total / len(pictures) for name, total in sums.items()}
-        for picture in pictures:
-            for name, values in self._run(picture):
+        self.means = {name: total / len(images) for name, total in sums.items()}
+        for image in images:
+            for name, values in self._run(image):
                 low, high = self._low[name], self._high[name]
                 bins = ((values.ravel() - low) * (_BINS / max(high - low, 1e-12))).astype(np.int32)
                 counts = np.bincount(np.minimum(bins, _BINS - 1), minlength=_BINS)
@@ -152,8 +152,8 @@ class _Statistics:
         found = {name: best_range(self._counts[name], self._low[name], self._high[name]) for name in self._names}
         return {name: [{"rmin": np.float32(low), "rmax": np.float32(high)}] for name, (low, high) in found.items()}
 
-    def _run(self, picture: Tensor) -> Iterable[tuple[str, npt.NDArray[np.float32]]]:
-        return zip(self._names, self._session.run(self._names, {INPUT: picture.numpy()}), strict=True)
+    def _run(self, image: Tensor) -> Iterable[tuple[str, npt.NDArray[np.float32]]]:
+        return zip(self._names, self._session.run(self._names, {INPUT: image.numpy()}), strict=True)
 
 
 def best_range(counts: Floats, low: float, high: float) -> tuple[float, float]:
@@ -220,12 +220,12 @@ def rounded_weight(weight: npt.NDArray[np.float32]) -> Floats:
     return rounded
 
 
-class _Pictures:
+class _Images:
     """onnxruntime's way to ask for pictures; see its ``CalibrationDataReader``."""
 
-    def __init__(self, pictures: Sequence[Tensor]) -> None:
-        self._pictures = iter(pictures)
+    def __init__(self, images: Sequence[Tensor]) -> None:
+        self._images = iter(images)
 
     def get_next(self) -> dict[str, npt.NDArray[np.uint8]] | None:
-        picture = next(self._pictures, None)
-        return None if picture is None else {INPUT: picture.numpy()}
+        image = next(self._images, None)
+        return None if image is None else {INPUT: image.numpy()}

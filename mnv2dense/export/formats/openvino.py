@@ -23,9 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mnv2dense.utils.files import atomic_write
-from mnv2dense.runtimes.metadata import KEY, Description
 from mnv2dense.export.graph import ExportGraph, check_names
+from mnv2dense.runtimes.metadata import KEY, Metadata
+from mnv2dense.utils.files import atomic_write
 
 INPUT = "images"
 """Name of the input."""
@@ -41,7 +41,7 @@ def export(
     graph: ExportGraph,
     path: Path,
     *,
-    description: Description,
+    description: Metadata,
     calibration: Sequence[Tensor] | None = None,
     keep_float: Sequence[str] = (),
 ) -> Path:
@@ -81,8 +81,8 @@ def export(
 
 
 def _converted(ov: Any, graph: ExportGraph) -> Any:  # noqa: ANN401 - openvino has no types
-    picture = torch.zeros(1, 3, *graph.size, dtype=torch.uint8)
-    model = ov.convert_model(graph.eval(), example_input=picture, input=[-1, 3, *graph.size])
+    image = torch.zeros(1, 3, *graph.size, dtype=torch.uint8)
+    model = ov.convert_model(graph.eval(), example_input=image, input=[-1, 3, *graph.size])
     # Sizes are known by now, and with them what depends on sizes: padding, anchors, matrices of upsampling.
     passes = importlib.import_module("openvino.passes")
     manager = passes.Manager()
@@ -100,14 +100,14 @@ def _name_by_weights(model: Any) -> None:  # noqa: ANN401
             operator.set_friendly_name(f"{_PREFIX}{module}/{operator.get_type_name()}")
 
 
-def _quantized(model: Any, pictures: Sequence[Tensor], keep_float: Sequence[str]) -> Any:  # noqa: ANN401
+def _quantized(model: Any, images: Sequence[Tensor], keep_float: Sequence[str]) -> Any:  # noqa: ANN401
     import nncf
 
     kept = [operator for operator in map(_name, model.get_ordered_ops()) if _stays_float(operator, keep_float)]
     quantized = nncf.quantize(
         model,
-        nncf.Dataset([picture.numpy() for picture in pictures]),
-        subset_size=len(pictures),
+        nncf.Dataset([image.numpy() for image in images]),
+        subset_size=len(images),
         # Unlike ReLU6's, the ranges of linear bottlenecks and their sums have no end in common with their negatives.
         preset=nncf.QuantizationPreset.MIXED,
         ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
@@ -142,7 +142,7 @@ def _range_within(operator: Any, low: float, high: float) -> bool:  # noqa: ANN4
     return bool((ends[0] >= low).all() and (ends[1] <= high).all())
 
 
-def _finish(model: Any, output_names: Sequence[str], description: Description) -> None:  # noqa: ANN401
+def _finish(model: Any, output_names: Sequence[str], description: Metadata) -> None:  # noqa: ANN401
     """Names, the description, and no trace of the machine that the file was made on."""
     _share_constants(model)
     for number, operator in enumerate(model.get_ordered_ops()):

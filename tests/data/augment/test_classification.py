@@ -50,7 +50,7 @@ def test_the_mirror_turns_about_half_of_all() -> None:
     assert 30 < sum(turned) < 70
 
 
-def test_the_same_seed_gives_the_same_picture_and_another_another() -> None:
+def test_the_same_seed_gives_the_same_image_and_another_another() -> None:
     augment = ClassificationAugment()
     first, again, other = (augment(sample(), seed).image for seed in (7, 7, 8))
     assert first.shape == again.shape
@@ -59,7 +59,7 @@ def test_the_same_seed_gives_the_same_picture_and_another_another() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1)])
-def test_thin_pictures_survive(size: tuple[int, int]) -> None:
+def test_thin_images_survive(size: tuple[int, int]) -> None:
     assert 0 not in ClassificationAugment(smallest_area=0.08)(sample(*size), 3).image.shape
 
 

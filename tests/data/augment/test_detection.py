@@ -134,7 +134,7 @@ def test_zoom_out_shows_the_fill_and_shrinks_the_share_of_the_objects() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (3000, 2)])
-def test_pictures_of_extreme_shape_survive(size: tuple[int, int]) -> None:
+def test_images_of_extreme_shape_survive(size: tuple[int, int]) -> None:
     height, width = size
     image = np.zeros((height, width, 3), np.uint8)
     whole = Sample(image, np.array([[0, 0, width, height]], np.float32), np.array([0]), None, 1, Path("a"))
@@ -144,7 +144,7 @@ def test_pictures_of_extreme_shape_survive(size: tuple[int, int]) -> None:
         assert after.boxes.shape == (len(after.labels), 4)
 
 
-def test_pictures_without_objects_keep_none_and_are_cropped_too() -> None:
+def test_images_without_objects_keep_none_and_are_cropped_too() -> None:
     sizes = set()
     for seed in range(20):
         after = only(crop_probability=1)(sample(boxes=0), seed)

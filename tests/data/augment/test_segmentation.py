@@ -25,7 +25,7 @@ def only(**parts: object) -> SegmentationAugment:
     return SegmentationAugment(**{"size": (64, 96), **OFF, **parts})  # type: ignore[arg-type]
 
 
-def test_at_its_own_scale_a_smaller_picture_lies_whole_in_the_crop() -> None:
+def test_at_its_own_scale_a_smaller_image_lies_whole_in_the_crop() -> None:
     before = sample(40, 50)
     after = only(smallest_scale=1, largest_scale=1)(before, 3)
     assert after.image.shape == (64, 96, 3)
@@ -39,7 +39,7 @@ def test_at_its_own_scale_a_smaller_picture_lies_whole_in_the_crop() -> None:
     assert (after.image[after.mask == IGNORE_INDEX] == 127).mean() > 0.9
 
 
-def test_picture_and_mask_take_the_same_window() -> None:
+def test_image_and_mask_take_the_same_window() -> None:
     for seed in range(40):
         after = SegmentationAugment(size=(64, 96), photometric_probability=0)(sample(), seed)
         assert after.mask is not None
@@ -69,7 +69,7 @@ def test_the_same_seed_gives_the_same_and_another_another() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1)])
-def test_thin_pictures_and_pictures_all_void_survive(size: tuple[int, int]) -> None:
+def test_thin_images_and_images_all_void_survive(size: tuple[int, int]) -> None:
     thin = sample(*size)._replace(mask=np.full(size, IGNORE_INDEX, np.uint8))
     after = SegmentationAugment(size=(64, 96))(thin, 3)
     assert after.image.shape == (64, 96, 3)

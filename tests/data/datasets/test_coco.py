@@ -51,7 +51,7 @@ def test_boxes_become_corners_and_category_ids_labels(tmp_path: Path) -> None:
     assert (sample.image_id, sample.mask, sample.path) == (7, None, data.path_of(7))
 
 
-def test_a_picture_without_annotations_stays_as_a_negative(tmp_path: Path) -> None:
+def test_a_image_without_annotations_stays_as_a_negative(tmp_path: Path) -> None:
     data = load(tmp_path, [annotation()])
     assert len(data) == 2
     assert data[1].boxes.shape == (0, 4)
@@ -85,7 +85,7 @@ def test_category_ids_with_gaps_round_trip_through_the_ground_truth(tmp_path: Pa
     assert truth["images"][1] == {"id": 9, "file_name": "9.jpg", "height": 48, "width": 64}
 
 
-def test_boxes_without_area_in_the_picture_are_dropped_others_clipped_all_counted(
+def test_boxes_without_area_in_the_image_are_dropped_others_clipped_all_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     boxes = [
@@ -164,8 +164,8 @@ def test_a_malformed_rle_is_refused_naming_the_annotation(bad: object, reason: s
 def test_a_compressed_rle_of_pycocotools_is_accepted(tmp_path: Path) -> None:
     from pycocotools import mask
 
-    picture = (np.random.default_rng(0).random((48, 64)) < 0.3).astype(np.uint8)
-    runs = mask.encode(np.asfortranarray(picture))
+    image = (np.random.default_rng(0).random((48, 64)) < 0.3).astype(np.uint8)
+    runs = mask.encode(np.asfortranarray(image))
     runs = {"size": list(runs["size"]), "counts": runs["counts"].decode()}
     assert len(load(tmp_path, [annotation(iscrowd=1, segmentation=runs)])) == 2
 
@@ -202,7 +202,7 @@ def test_duplicate_image_and_category_ids_are_refused(tmp_path: Path) -> None:
         load(tmp_path, [], categories=[{"id": 1, "name": "a"}, {"id": 1, "name": "b"}])
 
 
-def test_annotations_of_unknown_pictures_or_categories_are_refused(tmp_path: Path) -> None:
+def test_annotations_of_unknown_images_or_categories_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"1 annotations name .*'images'.*annotation 2 has image_id 8"):
         load(tmp_path, [annotation(), annotation(2, image_id=8)])
     with pytest.raises(ValueError, match="'categories' does not list: annotation 2 has category_id 4"):
@@ -232,14 +232,14 @@ def test_category_names_that_repeat_carry_their_id(tmp_path: Path) -> None:
     assert load(tmp_path, [], categories=categories).class_names == ("cell (0)", "cell (1)", "plate")
 
 
-def test_a_size_the_file_lacks_is_read_from_the_picture(tmp_path: Path) -> None:
+def test_a_size_the_file_lacks_is_read_from_the_image(tmp_path: Path) -> None:
     data = load(tmp_path, [annotation(bbox=[0, 0, 99, 99])], images=[{"id": 7, "file_name": "7.jpg"}])
     assert data[0].boxes.tolist() == [[0, 0, 64, 48]]
 
 
-def test_missing_pictures_are_one_report(tmp_path: Path) -> None:
-    for picture in (write(tmp_path, []) / "train2017").iterdir():
-        picture.unlink()
+def test_missing_images_are_one_report(tmp_path: Path) -> None:
+    for image in (write(tmp_path, []) / "train2017").iterdir():
+        image.unlink()
     with pytest.raises(
         FileNotFoundError, match=r"2 of 2 pictures are missing: 7\.jpg, 9\.jpg \(looked in .*train2017\)"
     ):
@@ -262,23 +262,23 @@ def test_a_broken_json_is_named(tmp_path: Path) -> None:
         CocoDetection(root=tmp_path)
 
 
-def test_bad_pictures_are_skipped_and_counted_when_asked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_bad_images_are_skipped_and_counted_when_asked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path, [annotation(), annotation(2, image_id=9)])
     (tmp_path / "train2017" / "7.jpg").write_bytes(b"")
     with pytest.raises(ValueError, match=r"7\.jpg: empty file"):
         CocoDetection(root=tmp_path)[0]
-    data = CocoDetection(root=tmp_path, bad_pictures="skip")
-    assert (len(data), data.skipped_pictures, data[0].image_id) == (1, 1, 9)
+    data = CocoDetection(root=tmp_path, bad_images="skip")
+    assert (len(data), data.skipped_images, data[0].image_id) == (1, 1, 9)
     assert [row["id"] for row in data.coco_ground_truth()["annotations"]] == [2]
     assert "skipped 1 of 2 pictures: 7.jpg" in caplog.text
     (tmp_path / "train2017" / "9.jpg").unlink()
     with pytest.raises(ValueError, match="no picture to use, all 2 are missing or damaged"):
-        CocoDetection(root=tmp_path, bad_pictures="skip")
-    with pytest.raises(ValueError, match="bad_pictures='ignore' is neither"):
-        CocoDetection(root=tmp_path, bad_pictures="ignore")  # type: ignore[arg-type]
+        CocoDetection(root=tmp_path, bad_images="skip")
+    with pytest.raises(ValueError, match="bad_images='ignore' is neither"):
+        CocoDetection(root=tmp_path, bad_images="ignore")  # type: ignore[arg-type]
 
 
-def test_limit_keeps_the_first_pictures_and_their_truth(tmp_path: Path) -> None:
+def test_limit_keeps_the_first_images_and_their_truth(tmp_path: Path) -> None:
     data = CocoDetection(root=write(tmp_path, [annotation(1, image_id=9), annotation(2)]), limit=1)
     assert len(data) == 1
     assert [row["id"] for row in data.coco_ground_truth()["annotations"]] == [2]
@@ -298,7 +298,7 @@ def save_lying_down(path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [{"width": 48, "height": 64}, {"width": 64, "height": 48}, {}])
-def test_boxes_match_the_upright_picture_however_the_size_was_recorded(size: dict[str, int], tmp_path: Path) -> None:
+def test_boxes_match_the_upright_image_however_the_size_was_recorded(size: dict[str, int], tmp_path: Path) -> None:
     image = {"id": 7, "file_name": "7.jpg"} | size
     write(tmp_path, [annotation(bbox=[8, 40, 16, 16])], images=[image])
     save_lying_down(tmp_path / "train2017" / "7.jpg")
@@ -309,7 +309,7 @@ def test_boxes_match_the_upright_picture_however_the_size_was_recorded(size: dic
     assert sample.image[:36].max() < 15
 
 
-def test_boxes_that_fit_only_the_stored_picture_are_refused(tmp_path: Path) -> None:
+def test_boxes_that_fit_only_the_stored_image_are_refused(tmp_path: Path) -> None:
     write(tmp_path, [annotation(bbox=[40, 8, 20, 16])])
     save_lying_down(tmp_path / "train2017" / "7.jpg")
     with pytest.raises(ValueError, match=r"7\.jpg: upright .* is 48x64, .*fit only the stored 64x48.*exiftool"):
@@ -324,13 +324,13 @@ def test_another_size_than_the_files_is_refused_naming_both(box: list[int], tmp_
         CocoDetection(root=tmp_path)[0]
 
 
-def test_pictures_may_lie_elsewhere_and_have_any_name(tmp_path: Path) -> None:
+def test_images_may_lie_elsewhere_and_have_any_name(tmp_path: Path) -> None:
     root = tmp_path / "Räume mit Leerzeichen"
     image = {"id": 1, "file_name": "猫 1.jpg", "width": 64, "height": 48}
     write(root, [], images=[image])
     (root / "train2017").rename(root / "images")
     (root / "annotations" / "instances_train2017.json").rename(root / "mine.json")
-    data = CocoDetection(root=root, annotations="mine.json", pictures="images")
+    data = CocoDetection(root=root, annotations="mine.json", images="images")
     assert data[0].path == root / "images" / "猫 1.jpg"
 
 

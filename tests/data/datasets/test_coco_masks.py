@@ -63,7 +63,7 @@ def test_crowds_are_ignored_and_objects_in_front_of_them_are_not(tmp_path: Path)
     assert np.bincount(mask.ravel(), minlength=256)[[0, 2, 255]].tolist() == [70, 4, 46]
 
 
-def test_a_picture_without_annotations_is_background(tmp_path: Path) -> None:
+def test_a_image_without_annotations_is_background(tmp_path: Path) -> None:
     sample = CocoMasks(root=data_set(tmp_path, row(3, square(0, 0, 2, 2))), split="val")[1]
     assert sample.image_id == 6
     assert sample.mask is not None
@@ -116,17 +116,17 @@ def test_what_pycocotools_could_crash_on_is_refused(
         CocoMasks(root=root, split="val")
 
 
-def test_pictures_of_another_size_are_refused(tmp_path: Path) -> None:
+def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
     root = data_set(tmp_path, row(3, square(0, 0, 2, 2)), size=(20, 24))
     with pytest.raises(ValueError, match=r"a.png: the picture is 12x10, but .* describes one of 24x20"):
         CocoMasks(root=root, split="val")
 
 
-def test_a_damaged_picture_can_be_left_out(tmp_path: Path) -> None:
+def test_a_damaged_image_can_be_left_out(tmp_path: Path) -> None:
     root = data_set(tmp_path, row(3, square(0, 0, 2, 2)))
     (root / "val" / "b.png").write_bytes(b"<html>")
-    data = CocoMasks(root=root, split="val", bad_pictures="skip")
-    assert (len(data), data.skipped_pictures) == (1, 1)
+    data = CocoMasks(root=root, split="val", bad_images="skip")
+    assert (len(data), data.skipped_images) == (1, 1)
     with pytest.raises(LookupError, match="no picture has the id 6"):
         data.path_of(6)
 

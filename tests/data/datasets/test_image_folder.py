@@ -9,7 +9,7 @@ from PIL import Image
 from mnv2dense.data.datasets.image_folder import ImageFolder
 
 
-def picture(path: Path, value: int = 0) -> Path:
+def image(path: Path, value: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((4, 6, 3), value, np.uint8)).save(path)
     return path
@@ -19,8 +19,8 @@ def picture(path: Path, value: int = 0) -> Path:
 def root(tmp_path: Path) -> Path:
     for name, count in (("dog", 3), ("Äpfel & Co", 1), ("cat", 2)):
         for number in range(count):
-            picture(tmp_path / "train" / name / f"{number}.png", number)
-    picture(tmp_path / "train" / "cat" / "of mine" / "a.png", 9)
+            image(tmp_path / "train" / name / f"{number}.png", number)
+    image(tmp_path / "train" / "cat" / "of mine" / "a.png", 9)
     (tmp_path / "train" / ".cache").mkdir()
     (tmp_path / "train" / "cat" / "notes.txt").write_text("no picture")
     return tmp_path
@@ -58,7 +58,7 @@ def test_a_missing_split_says_what_is_there(root: Path) -> None:
         ImageFolder(root=root / "nowhere")
 
 
-def test_folders_without_pictures_are_named(root: Path) -> None:
+def test_folders_without_images_are_named(root: Path) -> None:
     (root / "train" / "owl").mkdir()
     with pytest.raises(ValueError, match=r"owl: a class without a picture"):
         ImageFolder(root=root)
@@ -66,8 +66,8 @@ def test_folders_without_pictures_are_named(root: Path) -> None:
         ImageFolder(root=root / "train", split="cat/of mine")
 
 
-def test_a_damaged_picture_can_be_left_out(root: Path) -> None:
+def test_a_damaged_image_can_be_left_out(root: Path) -> None:
     (root / "train" / "dog" / "1.png").write_bytes(b"<html>")
-    assert len(ImageFolder(root=root, bad_pictures="skip")) == 6
+    assert len(ImageFolder(root=root, bad_images="skip")) == 6
     with pytest.raises(ValueError, match=r"dog.1\.png"):
         list(ImageFolder(root=root))

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.data.datasets.mask_png import MaskRules, read_mask
+from mnv2dense.data.datasets.mask_table import MaskTable
 
 
 def save(path: Path, array: npt.ArrayLike, **options: Any) -> Path:  # noqa: ANN401
@@ -32,7 +32,7 @@ def table(root: Path, count: int = 3, **options: Any) -> MaskTable[Path]:  # noq
     return MaskTable(source=root, read=functools.partial(read_mask, rules=MaskRules(2)), **options)
 
 
-def test_samples_have_the_picture_and_its_mask(tmp_path: Path) -> None:
+def test_samples_have_the_image_and_its_mask(tmp_path: Path) -> None:
     data = table(tmp_path)
     assert len(data) == 3
     sample = data[1]
@@ -53,7 +53,7 @@ def test_workers_can_be_given_it(tmp_path: Path) -> None:
     assert (pickle.loads(pickle.dumps(table(tmp_path))).mask_of(11) == 1).all()
 
 
-def test_a_mask_of_the_stored_picture_is_not_one_of_the_upright(tmp_path: Path) -> None:
+def test_a_mask_of_the_stored_image_is_not_one_of_the_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 6  # to be turned by a quarter
     save(tmp_path / "0.jpg", np.zeros((4, 6, 3)), exif=exif)
@@ -74,7 +74,7 @@ def test_all_wrong_masks_are_in_one_message(tmp_path: Path) -> None:
         table(tmp_path)
     # A wrong label is no damage: skipping would hide a wrong option.
     with pytest.raises(ValueError, match=r"2 of 3 masks"):
-        table(tmp_path, bad_pictures="skip")
+        table(tmp_path, bad_images="skip")
 
 
 def test_damaged_masks_can_be_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -82,13 +82,13 @@ def test_damaged_masks_can_be_left_out(tmp_path: Path, caplog: pytest.LogCapture
     with pytest.raises(ValueError, match=r"1.png: no PNG"):
         table(tmp_path)
     with caplog.at_level(logging.WARNING):
-        data = table(tmp_path, bad_pictures="skip")
+        data = table(tmp_path, bad_images="skip")
     assert [data[k].image_id for k in range(len(data))] == [10, 12]
-    assert data.skipped_pictures == 1
+    assert data.skipped_images == 1
     assert "skipped 1 damaged masks" in caplog.text
     (tmp_path / "0.png").write_bytes(b"<html>")
     with pytest.raises(ValueError, match=r"1 of 1 masks cannot be used"):
-        table(tmp_path, count=1, bad_pictures="skip")
+        table(tmp_path, count=1, bad_images="skip")
 
 
 def test_missing_masks_are_one_report_or_left_out(tmp_path: Path) -> None:
@@ -97,10 +97,10 @@ def test_missing_masks_are_one_report_or_left_out(tmp_path: Path) -> None:
         FileNotFoundError, match=r"2 of 3 pictures have no mask: 1.jpg, 2.jpg; the first would be no.png"
     ):
         table(tmp_path, masks=masks)
-    data = table(tmp_path, masks=masks, bad_pictures="skip")
-    assert (len(data), data.skipped_pictures) == (1, 2)
+    data = table(tmp_path, masks=masks, bad_images="skip")
+    assert (len(data), data.skipped_images) == (1, 2)
     with pytest.raises(FileNotFoundError, match="3 of 3"):
-        table(tmp_path, masks=[tmp_path / "no.png"] * 3, bad_pictures="skip")
+        table(tmp_path, masks=[tmp_path / "no.png"] * 3, bad_images="skip")
 
 
 def test_a_limit_takes_the_first_and_asks_for_no_more(tmp_path: Path) -> None:

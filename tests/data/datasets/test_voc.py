@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnv2dense.data.datasets.voc import VOC_CLASSES, VocDetection
+from mnv2dense.class_lists import VOC_CLASSES
+from mnv2dense.data.datasets.voc import VocDetection
 from mnv2dense.types import IGNORE_LABEL
 
 
@@ -17,15 +18,15 @@ def voc_object(name: str = "cat", corners: tuple[object, ...] = (1, 1, 64, 48), 
     return f"<object><name>{name}</name>{extra}<bndbox>{box}</bndbox></object>"
 
 
-def write(root: Path, pictures: dict[str, str], split: str = "train", size: tuple[int, int] = (64, 48)) -> Path:
+def write(root: Path, images: dict[str, str], split: str = "train", size: tuple[int, int] = (64, 48)) -> Path:
     """Pictures of 64x48, stem -> the xml of its objects."""
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    for stem, objects in pictures.items():
+    for stem, objects in images.items():
         Image.new("RGB", (64, 48)).save(root / "JPEGImages" / f"{stem}.jpg")
         header = f"<size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>"
         (root / "Annotations" / f"{stem}.xml").write_text(f"<annotation>{header}{objects}</annotation>")
-    (root / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(pictures) + "\n")
+    (root / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(images) + "\n")
     return root
 
 
@@ -139,12 +140,12 @@ def test_boxes_without_area_are_dropped_and_others_clipped_and_counted(tmp_path:
     assert data[0].boxes.tolist() == [[0, 39, 10, 48], [0, 0, 64, 48]]  # 0-based tools write xmin 0: no clip
 
 
-def test_a_picture_without_objects_stays_as_a_negative(tmp_path: Path) -> None:
+def test_a_image_without_objects_stays_as_a_negative(tmp_path: Path) -> None:
     data = VocDetection(root=write(tmp_path, {"1": "", "2": voc_object()}))
     assert [len(sample.boxes) for sample in data] == [0, 1]
 
 
-def test_a_size_of_zero_is_read_from_the_picture_and_another_size_refused(tmp_path: Path) -> None:
+def test_a_size_of_zero_is_read_from_the_image_and_another_size_refused(tmp_path: Path) -> None:
     objects = voc_object(corners=(1, 1, 999, 999))
     data = VocDetection(root=write(tmp_path / "zero", {"1": objects}, size=(0, 0)))
     assert data[0].boxes.tolist() == [[0, 0, 64, 48]]
@@ -163,20 +164,20 @@ def test_missing_files_are_one_report_each(tmp_path: Path) -> None:
         VocDetection(root=tmp_path)
 
 
-def test_bad_pictures_are_skipped_and_counted_when_asked(tmp_path: Path) -> None:
+def test_bad_images_are_skipped_and_counted_when_asked(tmp_path: Path) -> None:
     write(tmp_path, {"1": voc_object(), "2": voc_object("dog"), "3": ""})
     (tmp_path / "JPEGImages" / "1.jpg").write_text("<html>")
-    data = VocDetection(root=tmp_path, bad_pictures="skip", limit=2)
-    assert (len(data), data.skipped_pictures) == (1, 1)
+    data = VocDetection(root=tmp_path, bad_images="skip", limit=2)
+    assert (len(data), data.skipped_images) == (1, 1)
     assert (data[0].image_id, data[0].labels.tolist()) == (2, [11])
 
 
-def test_pictures_may_have_another_suffix_and_any_name(tmp_path: Path) -> None:
+def test_images_may_have_another_suffix_and_any_name(tmp_path: Path) -> None:
     write(tmp_path, {"drei Käfer": voc_object()})
-    picture = tmp_path / "JPEGImages" / "drei Käfer.jpg"
-    Image.open(picture).save(picture.with_suffix(".PNG"), "PNG")
-    picture.unlink()
-    assert VocDetection(root=tmp_path)[0].path == picture.with_suffix(".PNG")
+    image = tmp_path / "JPEGImages" / "drei Käfer.jpg"
+    Image.open(image).save(image.with_suffix(".PNG"), "PNG")
+    image.unlink()
+    assert VocDetection(root=tmp_path)[0].path == image.with_suffix(".PNG")
 
 
 def test_a_name_listed_twice_is_refused(tmp_path: Path) -> None:

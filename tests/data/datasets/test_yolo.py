@@ -25,7 +25,7 @@ def write(
     return root
 
 
-def test_shares_of_the_picture_become_pixel_corners(tmp_path: Path) -> None:
+def test_shares_of_the_image_become_pixel_corners(tmp_path: Path) -> None:
     sample = YoloDetection(root=write(tmp_path, {"a": "1 0.5 0.5 0.25 0.5\n\n0 0.5 0.5 1 1\n"}))[0]
     assert sample.boxes.tolist() == [[24, 12, 40, 36], [0, 0, 64, 48]]
     assert sample.labels.tolist() == [1, 0]
@@ -42,7 +42,7 @@ def test_a_missing_or_empty_label_file_is_a_negative(tmp_path: Path) -> None:
     assert [len(sample.boxes) for sample in data] == [0, 0, 1]
 
 
-def test_labels_for_no_picture_at_all_are_refused(tmp_path: Path) -> None:
+def test_labels_for_no_image_at_all_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"labels/train: no label file for any of 1 pictures.*looked for a\.txt"):
         YoloDetection(root=write(tmp_path, {"a": None}))
 
@@ -136,16 +136,16 @@ def test_a_missing_label_folder_is_told(tmp_path: Path) -> None:
         YoloDetection(root=tmp_path)
 
 
-def test_an_empty_picture_folder_is_told(tmp_path: Path) -> None:
+def test_an_empty_image_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"images/train: no picture to use"):
         YoloDetection(root=write(tmp_path, {}))
 
 
-def test_bad_pictures_are_skipped_and_counted_when_asked(tmp_path: Path) -> None:
+def test_bad_images_are_skipped_and_counted_when_asked(tmp_path: Path) -> None:
     write(tmp_path, {"a": "0 0.5 0.5 1 1", "b": "1 0.5 0.5 1 1"})
     (tmp_path / "images" / "train" / "a.jpg").write_bytes(b"")
     with pytest.raises(ValueError, match=r"a\.jpg: empty file"):
         YoloDetection(root=tmp_path)
-    data = YoloDetection(root=tmp_path, bad_pictures="skip")
-    assert (len(data), data.skipped_pictures, data[0].labels.tolist()) == (1, 1, [1])
-    assert len(YoloDetection(root=tmp_path, bad_pictures="skip", limit=2)) == 1
+    data = YoloDetection(root=tmp_path, bad_images="skip")
+    assert (len(data), data.skipped_images, data[0].labels.tolist()) == (1, 1, [1])
+    assert len(YoloDetection(root=tmp_path, bad_images="skip", limit=2)) == 1

@@ -11,11 +11,11 @@ from mnv2dense.data.shapes.detection import Shapes
 
 @pytest.fixture(scope="module")
 def crops(tmp_path_factory: pytest.TempPathFactory) -> ShapeCrops:
-    return ShapeCrops(root=tmp_path_factory.mktemp("crops") / "shapes", train_pictures=6, val_pictures=1)
+    return ShapeCrops(root=tmp_path_factory.mktemp("crops") / "shapes", train_images=6, val_images=1)
 
 
 def test_every_crop_is_a_square_around_a_shape_of_its_class(crops: ShapeCrops, tmp_path: Path) -> None:
-    shapes = Shapes(root=tmp_path / "shapes", train_pictures=6, val_pictures=1)
+    shapes = Shapes(root=tmp_path / "shapes", train_images=6, val_images=1)
     assert crops.class_names == shapes.class_names
     wide = [row for row in shapes.coco_ground_truth()["annotations"] if min(row["bbox"][2:]) >= 16]
     assert len(crops) == len(wide) > 6
@@ -27,10 +27,10 @@ def test_every_crop_is_a_square_around_a_shape_of_its_class(crops: ShapeCrops, t
         assert sample.labels.tolist() == [row["category_id"] - 1]
         assert sample.boxes is None
         # The shape lies in the crop whole: its box's pixels are there, in its middle or moved by the border.
-        picture = shapes[row["image_id"] - 1].image
+        image = shapes[row["image_id"] - 1].image
         left, top, box_width, box_height = map(int, row["bbox"])
-        box = picture[top : top + box_height, left : left + box_width]
-        if max(box.shape) + 4 > min(picture.shape[:2]):  # too long for a square of this picture
+        box = image[top : top + box_height, left : left + box_width]
+        if max(box.shape) + 4 > min(image.shape[:2]):  # too long for a square of this picture
             continue
         windows = np.lib.stride_tricks.sliding_window_view(sample.image, box.shape)[:, :, 0]
         assert (windows == box).all(axis=(2, 3, 4)).any()
@@ -38,4 +38,4 @@ def test_every_crop_is_a_square_around_a_shape_of_its_class(crops: ShapeCrops, t
 
 
 def test_a_limit_takes_the_first(tmp_path: Path) -> None:
-    assert len(ShapeCrops(root=tmp_path / "shapes", train_pictures=3, val_pictures=1, limit=2)) == 2
+    assert len(ShapeCrops(root=tmp_path / "shapes", train_images=3, val_images=1, limit=2)) == 2

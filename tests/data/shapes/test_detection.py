@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnv2dense.data.shapes import detection as shapes
 from mnv2dense.data.datasets.coco import CocoDetection
-from mnv2dense.data.shapes.drawing import SHAPE_CLASSES, draw_picture
+from mnv2dense.data.shapes import detection as shapes
 from mnv2dense.data.shapes.detection import Shapes, draw_shapes
+from mnv2dense.data.shapes.drawing import SHAPE_CLASSES, draw_image
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small(root: Path, split: str = "train") -> Shapes:
-    return Shapes(root=root, split=split, train_pictures=40, val_pictures=10, picture_size=160)
+    return Shapes(root=root, split=split, train_images=40, val_images=10, image_size=160)
 
 
 def test_both_splits_are_read_by_the_coco_reader(drawn: Path) -> None:
@@ -31,14 +31,14 @@ def test_both_splits_are_read_by_the_coco_reader(drawn: Path) -> None:
     assert (again.dropped_boxes, again.clipped_boxes) == (0, 0)
 
 
-def test_train_and_val_share_no_picture_and_no_id(drawn: Path) -> None:
+def test_train_and_val_share_no_image_and_no_id(drawn: Path) -> None:
     train, val = small(drawn), small(drawn, "val")
     ids = [sample.image_id for data in (train, val) for sample in (data[i] for i in range(len(data)))]
     assert len(set(ids)) == 50
     assert train.path_of(1).read_bytes() != val.path_of(41).read_bytes()
 
 
-def test_pictures_have_the_size_asked_for_and_hold_every_class(drawn: Path) -> None:
+def test_images_have_the_size_asked_for_and_hold_every_class(drawn: Path) -> None:
     data = small(drawn)
     samples = [data[i] for i in range(len(data))]
     assert all(min(sample.image.shape[:2]) == 160 for sample in samples)
@@ -60,9 +60,9 @@ def test_boxes_and_areas_are_those_of_the_visible_pixels(drawn: Path) -> None:
 def test_the_owners_of_pixels_are_numbered_like_the_labels() -> None:
     rng = np.random.default_rng(0)
     for _ in range(10):
-        picture, labels, owners = draw_picture(rng, 96)
-        assert picture.shape == (*owners.shape, 3)
-        assert picture.dtype == np.uint8
+        image, labels, owners = draw_image(rng, 96)
+        assert image.shape == (*owners.shape, 3)
+        assert image.dtype == np.uint8
         assert set(owners.ravel().tolist()) - {0} == set(range(1, len(labels) + 1))
 
 
@@ -87,7 +87,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(drawn: Path,
     assert (other / "train" / "000001.jpg").read_bytes() != (drawn / "train" / "000001.jpg").read_bytes()
 
 
-def test_the_first_pictures_do_not_depend_on_how_many_follow(drawn: Path, tmp_path: Path) -> None:
+def test_the_first_images_do_not_depend_on_how_many_follow(drawn: Path, tmp_path: Path) -> None:
     fewer = draw_shapes(tmp_path / "fewer", train=3, val=1, size=160)
     for name in ("000001.jpg", "000003.jpg"):
         assert (fewer / "train" / name).read_bytes() == (drawn / "train" / name).read_bytes()
@@ -119,7 +119,7 @@ def test_a_drawing_that_is_cut_short_leaves_nothing(tmp_path: Path, monkeypatch:
 def test_the_cache_folder_is_named_by_the_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MNV2DENSE_CACHE", str(tmp_path / "my cache"))
     for seed in (0, 1, 0):
-        data = Shapes(seed=seed, train_pictures=2, val_pictures=1, picture_size=64)
+        data = Shapes(seed=seed, train_images=2, val_images=1, image_size=64)
         assert data.path_of(1).parts[-4] == "my cache"
     names = [path.name for path in (tmp_path / "my cache").iterdir()]
     assert len(names) == 2
@@ -148,7 +148,7 @@ def test_wrong_options_are_told(tmp_path: Path) -> None:
         draw_shapes(tmp_path / "none", train=0)
 
 
-def test_limit_reads_only_the_first_pictures(drawn: Path) -> None:
-    data = Shapes(root=drawn, train_pictures=40, val_pictures=10, picture_size=160, limit=5)
+def test_limit_reads_only_the_first_images(drawn: Path) -> None:
+    data = Shapes(root=drawn, train_images=40, val_images=10, image_size=160, limit=5)
     assert len(data) == 5
     assert len(data.coco_ground_truth()["images"]) == 5

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnv2dense.data.shapes.segmentation import ShapeMasks
 from mnv2dense.data.shapes.detection import Shapes
+from mnv2dense.data.shapes.segmentation import ShapeMasks
 
 
 @pytest.fixture(scope="module")
@@ -15,8 +15,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_masks_show_what_the_boxes_hold(folder: Path) -> None:
-    data = ShapeMasks(root=folder, train_pictures=8, val_pictures=1)
-    shapes = Shapes(root=folder, train_pictures=8, val_pictures=1)
+    data = ShapeMasks(root=folder, train_images=8, val_images=1)
+    shapes = Shapes(root=folder, train_images=8, val_images=1)
     assert data.class_names == ("background", *shapes.class_names)
     truth = shapes.coco_ground_truth()
     for index, image in enumerate(truth["images"]):
@@ -36,4 +36,4 @@ def test_masks_show_what_the_boxes_hold(folder: Path) -> None:
 
 
 def test_a_limit_takes_the_first(folder: Path) -> None:
-    assert len(ShapeMasks(root=folder, train_pictures=8, val_pictures=1, limit=3)) == 3
+    assert len(ShapeMasks(root=folder, train_images=8, val_images=1, limit=3)) == 3

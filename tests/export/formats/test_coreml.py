@@ -10,19 +10,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from mnv2dense.backbones.mobilenet_v2 import MobileNetV2, mobilenet_v2
-from mnv2dense.runtimes.metadata import Precision
+from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
 from mnv2dense.export.formats.coreml import export
 from mnv2dense.export.formats.coreml_structure import check
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.heads.classifier import ClassifierHead
 from mnv2dense.heads.deeplab_v3 import DeepLabV3Head
 from mnv2dense.heads.ssdlite import SSDLiteHead
+from mnv2dense.models.backbone import mobilenet_v2
 from mnv2dense.models.dense_model import DenseModel
-from tests.helpers.tiny import pictures
+from mnv2dense.runtimes.metadata import Precision
 
 pytest.importorskip("coremltools", reason='pip install -e ".[coreml]"')
 from tests.helpers.mil_interpreter import run_package
+from tests.helpers.tiny import random_images
 
 
 def _backbone() -> MobileNetV2:
@@ -77,7 +78,7 @@ def test_a_classifier_says_what_it_is_and_computes_what_the_model_computes(tmp_p
     assert found["description"].class_names == ("cat", "dog", "owl")
     assert found["description"].license == "Apache-2.0"
     assert "picture" in found["description"].extra["input"]
-    images = pictures(1, (64, 64))
+    images = random_images(1, (64, 64))
     (scores,) = run_package(tmp_path / "model.mlpackage", images)
     assert _relative(graph(images)[0], scores) < 1e-5
 
@@ -88,7 +89,7 @@ def test_int8_is_small_and_keeps_the_modules_that_it_is_told_to(tmp_path: Path) 
     graph = _written(_classifier(), path, "int8")
     small = check(path)
     assert small["weights_bytes"] < 0.35 * 4 * sum(each.numel() for each in graph.parameters())
-    images = pictures(1, (64, 64))
+    images = random_images(1, (64, 64))
     assert 0 < _relative(graph(images)[0], run_package(path, images)[0]) < 0.02
 
     _written(_classifier(), path, "int8", keep_float=("backbone.blocks.5.projection",))  # takes the older one's place
@@ -104,7 +105,7 @@ def test_a_segmenter_decides_every_pixel_and_decides_in_float32(tmp_path: Path) 
     model = DenseModel(backbone, head, size=(65, 65)).eval()
     graph = _written(model, tmp_path / "model.mlpackage", "fp16", decided=True)
     assert check(tmp_path / "model.mlpackage")["outputs"] == {"labels": (1, 65, 65)}
-    images = pictures(1, (65, 65))
+    images = random_images(1, (65, 65))
     (labels,) = run_package(tmp_path / "model.mlpackage", images)
     assert labels.dtype == torch.int32
     assert float((labels == graph(images)[0]).double().mean()) > 0.97
@@ -114,7 +115,7 @@ def test_a_segmenter_decides_every_pixel_and_decides_in_float32(tmp_path: Path) 
 def test_a_detector_suppresses_inside(tmp_path: Path) -> None:
     graph = _written(_detector(), tmp_path / "model.mlpackage", "fp32", decided=True)
     assert check(tmp_path / "model.mlpackage")["outputs"] == {"boxes": (1, 5, 4), "scores": (1, 5), "labels": (1, 5)}
-    images = pictures(1, (64, 64))
+    images = random_images(1, (64, 64))
     boxes, scores, labels = run_package(tmp_path / "model.mlpackage", images)
     expected = graph(images)
     assert _relative(expected[0], boxes) < 1e-5
@@ -125,7 +126,7 @@ def test_a_detector_suppresses_inside(tmp_path: Path) -> None:
 @torch.no_grad()
 def test_a_detector_gives_all_boxes_and_places_them_in_float32(tmp_path: Path) -> None:
     graph = _written(_detector(), tmp_path / "model.mlpackage", "fp16")
-    images = pictures(1, (64, 64))
+    images = random_images(1, (64, 64))
     for expected, answer in zip(graph(images), run_package(tmp_path / "model.mlpackage", images), strict=True):
         assert answer.dtype == torch.float32  # and not float16, as Core ML's tools prefer
         assert _relative(expected, answer) < 0.02

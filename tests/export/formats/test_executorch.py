@@ -11,23 +11,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from mnv2dense.backbones.mobilenet_v2 import mobilenet_v2
-from mnv2dense.runtimes.metadata import Precision
-from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.export.formats.executorch import export
 from mnv2dense.export.graph import ExportGraph
-from mnv2dense.ops.resize import fit, infos
 from mnv2dense.heads.classifier import ClassifierHead
 from mnv2dense.heads.deeplab_v3 import DeepLabV3Head
+from mnv2dense.models.backbone import mobilenet_v2
 from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.ops.resize import fit, infos
 from mnv2dense.runtimes import executorch as runtime
+from mnv2dense.runtimes.exported_model import ExportedModel
+from mnv2dense.runtimes.metadata import Precision
 from tests.export.formats import small_models
-from tests.helpers.tiny import SIZE, pictures, tiny_model
+from tests.helpers.tiny import SIZE, random_images, tiny_model
 
 pytest.importorskip("executorch", reason='pip install -e ".[executorch]"')
 
 NAMES = ["cat", "dog", "owl"]
-CALIBRATION = list(pictures(4, (64, 64)).split(1))
+CALIBRATION = list(random_images(4, (64, 64)).split(1))
 
 
 def _graph(head: type[ClassifierHead | DeepLabV3Head], *, decided: bool = False) -> ExportGraph:
@@ -61,7 +61,7 @@ def _answers(path: Path, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def test_fp32_scores_are_the_models_own(classifier: Path) -> None:
-    images = pictures(3, (64, 64), seed=1)  # the file takes one at a time
+    images = random_images(3, (64, 64), seed=1)  # the file takes one at a time
     (expected,) = _graph(ClassifierHead)(images)
     answer = _answers(classifier, images)
     assert answer.dtype == torch.float32
@@ -101,7 +101,7 @@ def test_suppression_inside_the_file_selects_what_the_model_selects(folder: Path
     for predictor in model.head.class_predictors:  # type: ignore[union-attr]
         predictor[-1].weight.data *= 30  # scores far apart, so that their order is certain
     path = _write(ExportGraph(model, decided=True), folder / "detector.pte", "fp32")
-    images = pictures(2)
+    images = random_images(2)
     about = infos([1, 2], [(480, 640), (96, 96)], [fit(480, 640, SIZE), fit(96, 96, SIZE)])
     for expected, answer in zip(model.predict(images, about), ExportedModel(path).predict(images, about), strict=True):
         assert len(expected.boxes) == 5
@@ -137,7 +137,7 @@ def test_boxes_are_suppressed_inside_an_int8_file_too(folder: Path) -> None:
 
 def test_a_batch_of_two_is_refused_by_the_runtime_itself(classifier: Path) -> None:
     with pytest.raises(ValueError, match=r"\[2, 3, 64, 64\].* takes uint8 \[1, 3, 64, 64\]"):
-        runtime.load(classifier)(pictures(2, (64, 64)).numpy())
+        runtime.load(classifier)(random_images(2, (64, 64)).numpy())
 
 
 def test_answers_outlive_the_next_run(classifier: Path) -> None:
@@ -148,11 +148,11 @@ def test_answers_outlive_the_next_run(classifier: Path) -> None:
     assert (first == kept).all()
 
 
-def test_pictures_laid_out_otherwise_are_read_rightly(classifier: Path) -> None:
+def test_images_laid_out_otherwise_are_read_rightly(classifier: Path) -> None:
     run = runtime.load(classifier)
-    picture = CALIBRATION[0]
-    channels_last = picture.to(memory_format=torch.channels_last).numpy()
-    assert (run(channels_last)[0] == run(picture.numpy())[0]).all()
+    image = CALIBRATION[0]
+    channels_last = image.to(memory_format=torch.channels_last).numpy()
+    assert (run(channels_last)[0] == run(image.numpy())[0]).all()
 
 
 def test_threads_are_set_while_no_file_is_loaded_and_never_under_one(classifier: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_failure_leaves_the_older_file_and_nothing_else(tmp_path: Path, monkey
     path.write_bytes(b"older")
     (tmp_path / "m.pte.json").write_bytes(b"older too")
     monkeypatch.setattr("mnv2dense.export.formats.executorch._lower", lambda program: (b"new", []))
-    monkeypatch.setattr("mnv2dense.runtimes.metadata.Description.to_json", lambda self: 1 / 0)
+    monkeypatch.setattr("mnv2dense.runtimes.metadata.Metadata.to_json", lambda self: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         _write(_graph(ClassifierHead), path, "fp32")
     assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {
@@ -225,7 +225,7 @@ def test_an_unknown_module_is_refused_with_those_near_to_it(tmp_path: Path) -> N
         _write(_graph(ClassifierHead), tmp_path / "m.pte", "int8", keep_float=("backbone.stm",))
 
 
-def test_int8_without_pictures_is_refused(tmp_path: Path) -> None:
+def test_int8_without_images_is_refused(tmp_path: Path) -> None:
     graph = _graph(ClassifierHead)
     with pytest.raises(ValueError, match="int8 needs calibration pictures"):
         export(graph, tmp_path / "m.pte", description=graph.describe("int8"), calibration=[])

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from mnv2dense.runtimes.metadata import Precision
-from mnv2dense.runtimes.exported_model import ExportedModel
-from mnv2dense.export.graph import ExportGraph
 from mnv2dense.export.formats.litert import export
+from mnv2dense.export.graph import ExportGraph
+from mnv2dense.runtimes.exported_model import ExportedModel
+from mnv2dense.runtimes.metadata import Precision
 from tests.helpers.small_models import (
     SIZE,
     assert_same_boxes,
@@ -23,7 +23,7 @@ from tests.helpers.small_models import (
     relative,
     segmenter,
 )
-from tests.helpers.tiny import pictures
+from tests.helpers.tiny import random_images
 
 if find_spec("litert_torch") is None:
     pytest.skip('pip install -e ".[litert]"', allow_module_level=True)
@@ -59,15 +59,15 @@ def classifier_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @torch.no_grad()
-def test_scores_are_the_models_one_picture_at_a_time(classifier_file: Path) -> None:
-    exported, images = ExportedModel(classifier_file, threads=2), pictures(3, SIZE)
+def test_scores_are_the_models_one_image_at_a_time(classifier_file: Path) -> None:
+    exported, images = ExportedModel(classifier_file, threads=2), random_images(3, SIZE)
     assert exported.batch == 1
     (theirs,) = exported.run(images)  # which cuts the batch up
     assert relative(ExportGraph(classifier())(images)[0], theirs) < 1e-4
 
 
 def test_the_file_tells_nothing_of_the_machine_and_what_xnnpack_leaves(classifier_file: Path) -> None:
-    assert str(Path(__file__).parents[2]).encode() not in classifier_file.read_bytes()
+    assert str(Path(__file__).parents[3]).encode() not in classifier_file.read_bytes()
     description = ExportedModel(classifier_file).description
     assert description.license == "CC0-1.0"
     # What the uint8 picture goes through before anything else.
@@ -78,7 +78,7 @@ def test_the_file_tells_nothing_of_the_machine_and_what_xnnpack_leaves(classifie
 @torch.no_grad()
 def test_halves_take_half_the_room(classifier_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
-    exported, images = written(ExportGraph(classifier()), path, "fp16"), pictures(1, SIZE)
+    exported, images = written(ExportGraph(classifier()), path, "fp16"), random_images(1, SIZE)
     assert 0 < relative(ExportGraph(classifier())(images)[0], exported.run(images)[0]) < 0.01
     weights = 4 * sum(each.numel() for each in classifier().parameters())
     assert classifier_file.stat().st_size - path.stat().st_size > 0.4 * weights
@@ -88,7 +88,10 @@ def test_halves_take_half_the_room(classifier_file: Path, tmp_path: Path) -> Non
 def test_integers_but_for_what_comes_before_and_after_and_what_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
     model = classifier()
-    exported, images = written(ExportGraph(model), path, "int8", keep_float=("backbone.blocks.1",)), pictures(4, SIZE)
+    exported, images = (
+        written(ExportGraph(model), path, "int8", keep_float=("backbone.blocks.1",)),
+        random_images(4, SIZE),
+    )
     assert 0 < relative(ExportGraph(model)(images)[0], exported.run(images)[0]) < 0.1
     types = operators(path)
     assert {kind for name, kind in types if name.startswith("model/backbone/0/depthwise")} == {"int8"}
@@ -99,7 +102,7 @@ def test_integers_but_for_what_comes_before_and_after_and_what_is_kept(tmp_path:
 
 @torch.no_grad()
 def test_logits_and_label_maps_of_a_segmenter(tmp_path: Path) -> None:
-    images = pictures(2, SIZE)
+    images = random_images(2, SIZE)
     for decided in (False, True):
         graph = ExportGraph(segmenter(), decided=decided)
         folder = tmp_path / str(decided)
@@ -118,13 +121,13 @@ def test_logits_and_label_maps_of_a_segmenter(tmp_path: Path) -> None:
 def test_boxes_selected_inside_are_those_that_eager_selection_finds(tmp_path: Path) -> None:
     model = detector()
     exported = written(ExportGraph(model, decided=True), tmp_path / "model.tflite")
-    assert_same_boxes(model, exported, pictures(3, model.size))
+    assert_same_boxes(model, exported, random_images(3, model.size))
 
 
 @torch.no_grad()
 def test_int8_boxes_are_placed_in_float(tmp_path: Path) -> None:
     graph = ExportGraph(detector())
-    images = pictures(2, graph.size)
+    images = random_images(2, graph.size)
     exported = written(graph, tmp_path / "model.tflite", "int8")
     for ours, theirs in zip(graph(images), exported.run(images), strict=True):
         assert relative(ours, theirs) < 0.2
@@ -195,6 +198,6 @@ def test_other_shapes_are_refused_in_words(classifier_file: Path) -> None:
 
 
 def test_loading_is_quiet(classifier_file: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    scores = ExportedModel(classifier_file).run(pictures(1, SIZE))
+    scores = ExportedModel(classifier_file).run(random_images(1, SIZE))
     assert np.isfinite(scores[0].numpy()).all()
     assert capfd.readouterr() == ("", "")

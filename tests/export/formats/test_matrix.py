@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from mnv2dense import load_model, ssdlite320_mobilenet_v2
-from mnv2dense.export.calibration import drawn_pictures, model_inputs
 from mnv2dense.cli.export_options import EXPORTERS
 from mnv2dense.data.shapes.detection import draw_shapes
+from mnv2dense.export.calibration import drawn_images, model_inputs
 from mnv2dense.export.graph import ExportGraph
 from tests.helpers.tiny import command
 
@@ -32,7 +32,7 @@ class Task(NamedTuple):
 
     checkpoint: str
     calibration: str
-    pictures: str
+    images: str
     limit: float
 
 
@@ -61,7 +61,7 @@ def exported(task: Task, exporter: str, precision: str, *options: str) -> dict[s
         f"exporter={exporter}",
         f"precision={precision}",
         f"calibration={task.calibration}",
-        f"pictures={task.pictures}",
+        f"images={task.images}",
         "run_dir=run",
         *options,
     )
@@ -85,7 +85,7 @@ def cells(precision: str) -> list[Any]:
 
 @pytest.mark.parametrize(("task", "exporter"), cells("fp32"))
 def test_at_fp32_a_file_gives_the_models_numbers(tasks: dict[str, Task], task: str, exporter: str) -> None:
-    report = exported(tasks[task], exporter, "fp32", "parity_pictures=8")
+    report = exported(tasks[task], exporter, "fp32", "parity_images=8")
     for difference in report["parity"]["differences"]:
         assert difference["relative"] < 1e-4, difference
     assert report["parity"]["agreement"] > 0.999
@@ -93,7 +93,7 @@ def test_at_fp32_a_file_gives_the_models_numbers(tasks: dict[str, Task], task: s
 
 @pytest.mark.parametrize(("task", "exporter"), cells("int8"))
 def test_at_int8_a_file_is_small_and_answers_alike(tasks: dict[str, Task], task: str, exporter: str) -> None:
-    report = exported(tasks[task], exporter, "int8", "parity_pictures=100", "calibration_pictures=64")
+    report = exported(tasks[task], exporter, "int8", "parity_images=100", "calibration_images=64")
     assert report["megabytes"] <= tasks[task].limit
     assert report["parity"]["counted"] >= 50  # classes, pixels or boxes: enough to tell
 
@@ -108,8 +108,8 @@ def test_a_detector_of_80_classes_is_small_at_int8(exporter: str, tmp_path: Path
     module = pytest.importorskip(f"mnv2dense.export.formats.{exporter}")
     path = tmp_path / "out" / f"model{EXPORTERS[exporter]}"
     path.parent.mkdir()
-    pictures = model_inputs(drawn_pictures(2), graph.size, "squash")
-    module.export(graph, path, description=graph.describe("int8"), calibration=pictures)
+    images = model_inputs(drawn_images(2), graph.size, "squash")
+    module.export(graph, path, description=graph.describe("int8"), calibration=images)
     assert sum(file.stat().st_size for file in path.parent.iterdir()) <= 5.0e6
 
 
@@ -118,12 +118,12 @@ def test_files_of_one_model_agree_with_each_other_through_the_predictor(tasks: d
     from mnv2dense import Predictor
 
     task = tasks["detection"]
-    picture = sorted(Path(task.pictures).glob("*.jpg"))[0]
-    expected = Predictor(load_model(task.checkpoint), device="cpu", threshold=0.3)(picture)
+    image = sorted(Path(task.images).glob("*.jpg"))[0]
+    expected = Predictor(load_model(task.checkpoint), device="cpu", threshold=0.3)(image)
     assert len(expected) > 0
     for exporter in NEEDED:
-        exported(task, exporter, "fp32", "nms=true", "parity_pictures=4", f"output={exporter}{EXPORTERS[exporter]}")
-        found = Predictor(f"{exporter}{EXPORTERS[exporter]}", threshold=0.3)(picture)
+        exported(task, exporter, "fp32", "nms=true", "parity_images=4", f"output={exporter}{EXPORTERS[exporter]}")
+        found = Predictor(f"{exporter}{EXPORTERS[exporter]}", threshold=0.3)(image)
         assert found.names == expected.names
         torch.testing.assert_close(found.boxes, expected.boxes, rtol=0, atol=0.1)
         torch.testing.assert_close(found.scores, expected.scores, rtol=0, atol=1e-3)

@@ -13,17 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
-from mnv2dense.runtimes.metadata import KEY, Description, Precision
-from mnv2dense.runtimes.exported_model import ExportedModel
-from mnv2dense.export.graph import ExportGraph
 from mnv2dense.export.formats.onnx import export
 from mnv2dense.export.formats.onnx_int8 import best_range, correct_biases, rounded_weight
-from mnv2dense.ops.resize import Fit, infos
+from mnv2dense.export.graph import ExportGraph
 from mnv2dense.heads.classifier import ClassifierHead
 from mnv2dense.heads.deeplab_v3 import DeepLabV3Head
 from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.ops.resize import Fit, infos
+from mnv2dense.runtimes.exported_model import ExportedModel
+from mnv2dense.runtimes.metadata import KEY, Metadata, Precision
 from mnv2dense.types import Infos
-from tests.helpers.tiny import pictures, tiny_model
+from tests.helpers.tiny import random_images, tiny_model
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -85,8 +85,8 @@ class Boxes(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         return images[:, 0, :2].float(), images[:, 1, :2, :2].float() / 256
 
-    def describe(self) -> Description:
-        return Description(
+    def describe(self) -> Metadata:
+        return Metadata(
             task="detection",
             outputs="boxes",
             precision="fp32",
@@ -115,7 +115,7 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
 
 
 def calibration(size: tuple[int, int] = SIZE, count: int = 4) -> list[Tensor]:
-    return [picture[None] for picture in pictures(count, size, seed=1)]
+    return [image[None] for image in random_images(count, size, seed=1)]
 
 
 def original(count: int, size: tuple[int, int]) -> Infos:
@@ -141,7 +141,7 @@ def classifier_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_scores_are_the_models_for_any_number_of_pictures(classifier_file: Path) -> None:
     graph, exported = ExportGraph(classifier()), ExportedModel(classifier_file, threads=2)
     for count in (1, 3):
-        images = pictures(count, SIZE)
+        images = random_images(count, SIZE)
         (theirs,) = exported.run(images)
         assert theirs.dtype == torch.float32
         assert relative(graph(images)[0], theirs) < 1e-4
@@ -152,14 +152,14 @@ def test_the_file_holds_its_description_and_nothing_of_the_machine(classifier_fi
     model = onnx.load(classifier_file)
     assert [entry.key for entry in model.metadata_props] == [KEY]
     assert [(each.domain, each.version) for each in model.opset_import] == [("", 20)]
-    assert str(Path(__file__).parents[2]).encode() not in classifier_file.read_bytes()
+    assert str(Path(__file__).parents[3]).encode() not in classifier_file.read_bytes()
     assert model.graph.node[3].name.startswith("backbone.stem.0/Conv")
 
 
 def test_label_maps_are_decided_inside(tmp_path: Path) -> None:
     graph = ExportGraph(segmenter(), decided=True)
     exported = written(graph, tmp_path / "model.onnx")
-    images = pictures(2, SIZE)
+    images = random_images(2, SIZE)
     (ours,), (theirs,) = graph(images), exported.run(images)
     assert theirs.dtype == torch.uint8
     assert len(ours.unique()) > 1
@@ -174,7 +174,7 @@ def test_logits_of_any_size(precision: Precision, tolerance: float, tmp_path: Pa
     exported = written(graph, path, precision, dynamic_size=True, calibration=some)
     assert exported.description.extra["dynamic_size"] is True
     for size in (SIZE, (97, 64), (80, 112)):
-        images = pictures(1, size)
+        images = random_images(1, size)
         (ours,), (theirs,) = graph(images), exported.run(images)
         assert ours.shape == theirs.shape
         assert relative(ours, theirs) < tolerance
@@ -185,7 +185,7 @@ def test_fixed_shape_suppression_selects_what_the_model_selects(tmp_path: Path) 
     model.head.selection = replace(model.head.selection, limit=8)
     exported = written(ExportGraph(model, decided=True), tmp_path / "model.onnx")
     assert exported.description.outputs == "selected_boxes"
-    assert_same_boxes(model, exported, pictures(2, (96, 96)))
+    assert_same_boxes(model, exported, random_images(2, (96, 96)))
 
 
 def test_the_suppressing_node_selects_what_the_model_selects(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_the_suppressing_node_selects_what_the_model_selects(tmp_path: Path) -> 
     graph = ExportGraph(model)
     exported = written(graph, tmp_path / "model.onnx", nms_node=True)
     assert exported.description.outputs == "nms_node"
-    images = pictures(3, (96, 96))
+    images = random_images(3, (96, 96))
     expected = graph(images)
     boxes, scores, selected = exported.run(images)
     assert relative(expected[0], boxes) < 1e-4
@@ -208,18 +208,18 @@ def test_the_node_drops_below_the_threshold_and_above_the_overlap_as_the_model_d
     export(graph, path, description=graph.describe(), nms_node=True)  # type: ignore[arg-type]
     exported = ExportedModel(path)
     # One beside the other; 64/256 is the threshold itself, 63/256 is below it.
-    apart = Boxes.picture([[0, 0, 2, 4], [2, 0, 4, 4]], [[64, 200], [128, 63]])
+    apart = Boxes.image([[0, 0, 2, 4], [2, 0, 4, 4]], [[64, 200], [128, 63]])
     (found,) = exported.predict(apart, original(1, (4, 4)))
     assert found.scores.tolist() == [200 / 256, 128 / 256, 64 / 256]
     assert found.labels.tolist() == [1, 0, 0]
     assert found.boxes.tolist() == [[0, 0, 2, 4], [2, 0, 4, 4], [0, 0, 2, 4]]
     # IoU 0.5 is not above 0.5; 0.75 is.
-    half = Boxes.picture([[0, 0, 2, 4], [0, 0, 4, 4]], [[200, 0], [128, 0]])
-    more = Boxes.picture([[0, 0, 3, 4], [0, 0, 4, 4]], [[200, 0], [128, 0]])
+    half = Boxes.image([[0, 0, 2, 4], [0, 0, 4, 4]], [[200, 0], [128, 0]])
+    more = Boxes.image([[0, 0, 3, 4], [0, 0, 4, 4]], [[200, 0], [128, 0]])
     both = exported.predict(torch.cat([half, more]), original(2, (4, 4)))
     assert [len(found) for found in both] == [2, 1]
     # Nothing but what is above: no boxes, and no error.
-    assert len(exported.predict(Boxes.picture([[0, 0, 3, 4]] * 2, [[0, 0]] * 2), original(1, (4, 4)))[0]) == 0
+    assert len(exported.predict(Boxes.image([[0, 0, 3, 4]] * 2, [[0, 0]] * 2), original(1, (4, 4)))[0]) == 0
 
 
 @pytest.mark.parametrize(("option", "count"), [({"candidates": 2}, 2), ({"limit": 1}, 1)])
@@ -227,7 +227,7 @@ def test_the_node_keeps_as_many_as_the_model_does(option: dict[str, float], coun
     path = tmp_path / "model.onnx"
     graph = Boxes(**option)
     export(graph, path, description=graph.describe(), nms_node=True)  # type: ignore[arg-type]
-    apart = Boxes.picture([[0, 0, 2, 4], [2, 0, 4, 4]], [[100, 200], [128, 90]])
+    apart = Boxes.image([[0, 0, 2, 4], [2, 0, 4, 4]], [[100, 200], [128, 90]])
     (found,) = ExportedModel(path).predict(apart, original(1, (4, 4)))
     assert found.scores.tolist() == [200 / 256, 128 / 256][:count]
 
@@ -236,7 +236,7 @@ def test_half_the_bytes_at_fp16_and_float32_outputs(classifier_file: Path, tmp_p
     graph = ExportGraph(classifier())
     path = tmp_path / "half.onnx"
     exported = written(graph, path, "fp16")
-    images = pictures(2, SIZE)
+    images = random_images(2, SIZE)
     (theirs,) = exported.run(images)
     assert theirs.dtype == torch.float32
     assert relative(graph(images)[0], theirs) < 2e-2
@@ -248,7 +248,7 @@ def test_int8_is_integers_between_normalisation_and_decoding(tmp_path: Path) -> 
     model = detector()
     graph = ExportGraph(model)
     exported = written(graph, tmp_path / "model.onnx", "int8", calibration=calibration((96, 96)))
-    images = pictures(2, (96, 96))
+    images = random_images(2, (96, 96))
     for ours, theirs in zip(graph(images), exported.run(images), strict=True):
         assert theirs.dtype == torch.float32
         assert relative(ours, theirs) < 0.25
@@ -282,7 +282,7 @@ def test_named_modules_stay_float(tmp_path: Path) -> None:
         *(f"backbone.blocks.1.{part}.0" for part in ("expansion", "depthwise", "projection")),
         "head.classifier",
     ]
-    images = pictures(1, SIZE)
+    images = random_images(1, SIZE)
     assert relative(graph(images)[0], exported.run(images)[0]) < 0.1
 
 
@@ -290,7 +290,7 @@ def test_everything_in_float_is_the_float_file(tmp_path: Path) -> None:
     graph = ExportGraph(classifier())
     path = tmp_path / "model.onnx"
     exported = written(graph, path, "int8", calibration=calibration(), keep_float=["backbone", "head"])
-    images = pictures(1, SIZE)
+    images = random_images(1, SIZE)
     assert relative(graph(images)[0], exported.run(images)[0]) < 1e-4
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from mnv2dense.runtimes.metadata import Precision
-from mnv2dense.runtimes.exported_model import ExportedModel
-from mnv2dense.export.graph import ExportGraph
 from mnv2dense.export.formats.openvino import export
+from mnv2dense.export.graph import ExportGraph
+from mnv2dense.runtimes.exported_model import ExportedModel
+from mnv2dense.runtimes.metadata import Precision
 from tests.helpers.small_models import (
     SIZE,
     assert_same_boxes,
@@ -24,7 +24,7 @@ from tests.helpers.small_models import (
     relative,
     segmenter,
 )
-from tests.helpers.tiny import pictures
+from tests.helpers.tiny import random_images
 
 openvino = pytest.importorskip("openvino")
 pytest.importorskip("nncf")
@@ -45,7 +45,7 @@ def classifier_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_scores_are_the_models_for_any_number_of_pictures(classifier_file: Path) -> None:
     graph, exported = ExportGraph(classifier()), ExportedModel(classifier_file, threads=1)
     for count in (1, 3, 2):
-        images = pictures(count, SIZE)
+        images = random_images(count, SIZE)
         (theirs,) = exported.run(images)
         assert theirs.dtype == torch.float32
         assert relative(graph(images)[0], theirs) < 1e-4
@@ -56,7 +56,7 @@ def test_the_files_hold_their_description_and_nothing_of_the_machine(classifier_
     layers = classifier_file.read_text()
     assert "CC0-1.0" in layers
     assert 'name="backbone.stem.0' in layers
-    for trace in (str(Path(__file__).parents[2]), "/tmp/", "framework_version", "conversion_parameters"):
+    for trace in (str(Path(__file__).parents[3]), "/tmp/", "framework_version", "conversion_parameters"):
         assert trace not in layers
     assert classifier_file.with_suffix(".bin").stat().st_size < 1e6
 
@@ -69,7 +69,7 @@ def test_one_model_gives_the_same_files_twice(classifier_file: Path, tmp_path: P
 
 
 def test_logits_and_label_maps_are_the_models(tmp_path: Path) -> None:
-    images = pictures(2, SIZE)
+    images = random_images(2, SIZE)
     graph = ExportGraph(segmenter())
     (ours,), (theirs,) = graph(images), written(graph, tmp_path / "logits.xml").run(images)
     assert relative(ours, theirs) < 1e-4
@@ -85,11 +85,11 @@ def test_boxes_are_those_that_the_model_selects(decided: bool, tmp_path: Path) -
     model = detector()
     exported = written(ExportGraph(model, decided=decided), tmp_path / "model.xml")
     assert exported.description.outputs == ("selected_boxes" if decided else "boxes")
-    assert_same_boxes(model, exported, pictures(2, model.size))
+    assert_same_boxes(model, exported, random_images(2, model.size))
 
 
 def test_at_fp16_weights_take_half_the_room(classifier_file: Path, tmp_path: Path) -> None:
-    graph, images = ExportGraph(classifier()), pictures(2, SIZE)
+    graph, images = ExportGraph(classifier()), random_images(2, SIZE)
     exported = written(graph, tmp_path / "half.xml", "fp16")
     (ours,), (theirs,) = graph(images), exported.run(images)
     assert relative(ours, theirs) < 0.05
@@ -98,7 +98,7 @@ def test_at_fp16_weights_take_half_the_room(classifier_file: Path, tmp_path: Pat
 
 
 def test_at_int8_answers_are_near_and_modules_can_stay_in_float(tmp_path: Path) -> None:
-    graph, images = ExportGraph(segmenter()), pictures(2, SIZE)
+    graph, images = ExportGraph(segmenter()), random_images(2, SIZE)
     exported = written(graph, tmp_path / "int8.xml", "int8", calibration=calibration(count=8))
     (ours,), (theirs,) = graph(images), exported.run(images)
     assert 1e-4 < relative(ours, theirs) < 0.15
@@ -125,7 +125,7 @@ def kernels(path: Path) -> set[str]:
 def test_a_clamp_goes_only_where_the_range_clamps_as_well(tmp_path: Path) -> None:
     graph, images = ExportGraph(classifier()), torch.full((1, 3, *SIZE), 255, dtype=torch.uint8)
     # Dark pictures show small ranges; a bright one reaches beyond them, where ReLU6 or the range must stop it.
-    dark = [picture // 8 for picture in calibration()]
+    dark = [image // 8 for image in calibration()]
     exported = written(graph, tmp_path / "model.xml", "int8", calibration=dark)
     (scores,) = exported.run(images)
     assert torch.isfinite(scores).all()

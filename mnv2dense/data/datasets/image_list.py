@@ -1,0 +1,95 @@
+"""The images of a data set that can be used, and those that cannot."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+from mnv2dense.io.reading import ImageError, read_image
+
+_log = logging.getLogger(__name__)
+
+BadImages = Literal["error", "skip"]
+"""``error``: stop where a image is bad; ``skip``: decode all at the start, count and leave out the bad."""
+
+
+def usable_images(source: str | Path, paths: Sequence[Path], *, bad_images: BadImages, limit: int | None) -> list[int]:
+    """Indices of the pictures to use: the first ``limit``, without bad ones where they may be skipped.
+
+    Raises:
+        FileNotFoundError: pictures are missing and ``bad_images`` is ``error``.
+        ValueError: an option is wrong, or no picture is left.
+    """
+    if bad_images not in ("error", "skip"):
+        raise ValueError(f"bad_images={bad_images!r} is neither 'error' nor 'skip'.")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit={limit} leaves no picture; give 1 or more, or None for all.")
+    paths = paths[:limit]
+    bad = dict.fromkeys(missing_images(paths), "no such file")
+    if bad and bad_images == "error":
+        folders = ", ".join(sorted({str(path.parent.absolute()) for path in bad})[:3])
+        raise FileNotFoundError(
+            f"{source}: {len(bad)} of {len(paths)} pictures are missing: {_first(path.name for path in bad)} "
+            f"(looked in {folders}). Check data.root and that the pictures are unpacked; "
+            "bad_images='skip' leaves missing and damaged pictures out."
+        )
+    if bad_images == "skip":
+        bad |= unreadable_images([path for path in paths if path not in bad])
+    usable = [index for index, path in enumerate(paths) if path not in bad]
+    if not usable:
+        reasons = f"all {len(bad)} are missing or damaged: {_first(bad.values())}" if bad else "it lists none"
+        raise ValueError(f"{source}: no picture to use, {reasons}. Check data.root and the split.")
+    if bad:
+        reasons = _first(f"{path.name} ({reason})" for path, reason in bad.items())
+        _log.warning("%s: skipped %d of %d pictures: %s", source, len(bad), len(paths), reasons)
+    return usable
+
+
+def ids_from_stems(paths: Sequence[Path]) -> list[int]:
+    """The numbers that the files are named by, as COCO and VOC 2007 name them; else 1, 2, 3, ... in order."""
+    stems = [path.stem for path in paths]
+    if all(stem.isascii() and stem.isdigit() and len(stem) < 19 for stem in stems):
+        numbers = [int(stem) for stem in stems]
+        if len(set(numbers)) == len(numbers):
+            return numbers
+    return list(range(1, len(stems) + 1))
+
+
+def missing_images(paths: Iterable[Path]) -> list[Path]:
+    """Those paths that are no file. One listing per folder, not one question per file."""
+    listings: dict[Path, set[str]] = {}
+    missing = []
+    for path in paths:
+        if path.parent not in listings:
+            listings[path.parent] = set(os.listdir(path.parent)) if path.parent.is_dir() else set()  # noqa: PTH208
+        # The second look serves file systems that spell accents or case their own way.
+        if path.name not in listings[path.parent] and not path.is_file():
+            missing.append(path)
+    return missing
+
+
+def unreadable_images(paths: Iterable[Path]) -> dict[Path, str]:
+    """Decode every picture once; path -> reason of those that :func:`read_image` refuses.
+
+    Slow: about a second per 1,000 pictures and core.
+    """
+
+    def reason(path: Path) -> tuple[Path, str | None]:
+        try:
+            read_image(path)
+        except (ImageError, OSError) as error:
+            return path, str(error)
+        return path, None
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return {path: why for path, why in pool.map(reason, paths) if why is not None}
+
+
+def _first(items: Iterable[object], count: int = 5) -> str:
+    """The first few of many, for a message."""
+    listed = [str(item) for item in items]
+    return ", ".join(listed[:count]) + (f", ... ({len(listed)} in all)" if len(listed) > count else "")

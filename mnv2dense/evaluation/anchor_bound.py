@@ -1,0 +1,51 @@
+"""The recall that a detector's anchors allow, whatever is learnt."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import torch
+
+from mnv2dense.heads.ssdlite import SSDLiteHead
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.ops.boxes import xywh_to_xyxy
+from mnv2dense.ops.matching import anchor_recall
+from mnv2dense.ops.resize import boxes_to_input, fit
+from mnv2dense.protocols import BoxDataset, Dataset
+from mnv2dense.runtimes.exported_model import ExportedModel
+
+
+def anchor_bound(model: DenseModel | ExportedModel, dataset: Dataset, *, limit: int = 500) -> float | None:
+    """The share of objects that the head's anchors can meet with IoU 0.5, each object by an anchor of its own.
+
+    Where small objects crowd, no training gets far past it; so it stands beside the score. Crowds are left out.
+
+    Args:
+        model: a detector; None comes back for a head without anchors, and for a file, which does not tell them.
+        dataset: whose truth is asked.
+        limit: at most so many, evenly spread, are looked at.
+    """
+    if (
+        isinstance(model, ExportedModel)
+        or not isinstance(model.head, SSDLiteHead)
+        or not isinstance(dataset, BoxDataset)
+    ):
+        return None
+    truth = dataset.coco_ground_truth()
+    boxes_of: dict[int, list[list[float]]] = defaultdict(list)
+    for annotation in truth["annotations"]:
+        if not annotation.get("iscrowd"):
+            boxes_of[annotation["image_id"]].append(annotation["bbox"])
+    images = [image for image in truth["images"] if boxes_of[image["id"]]]
+    chosen = images[:: max(1, len(images) // limit)]
+    met = total = 0.0
+    for image in chosen:
+        placed = fit(image["height"], image["width"], model.size, model.resize)
+        boxes = boxes_to_input(
+            xywh_to_xyxy(torch.tensor(boxes_of[image["id"]])),
+            torch.tensor([placed.scale_x, placed.scale_y]),
+            torch.tensor([placed.offset_x, placed.offset_y]),
+        )
+        met += len(boxes) * anchor_recall(model.head.anchors.cpu(), boxes)
+        total += len(boxes)
+    return met / total if total else None

@@ -1,0 +1,157 @@
+"""What parts promise each other: the contracts of backbones, heads, losses, data sets and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from mnv2dense.types import Batch, FeatureInfo, Infos, Sample
+
+if TYPE_CHECKING:  # whoever reuses the backbone needs torch alone
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """A feature extractor. Built for the features it is asked for; deeper layers do not exist.
+
+    Attributes:
+        feature_info: name -> (channels, stride) of each feature asked for, in the order asked.
+        mean: per channel, what the weights expect subtracted from pixels scaled to 0..1.
+        std: per channel, what the weights expect pixels divided by after that.
+        config: plain values that rebuild this module without its weights (``_target_`` included).
+    """
+
+    feature_info: dict[str, FeatureInfo]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    config: dict[str, Any]
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """[B, 3, H, W] normalised float -> name -> [B, C, H / stride, W / stride]."""
+        ...
+
+
+@runtime_checkable
+class Head(Protocol):
+    """Turns features into raw predictions, those into fixed-shape tensors, those into results.
+
+    Built as ``Head(feature_info, size=(H, W), class_names=names, **options)``: the model completes the options of
+    a config with the backbone's features, its own input size and the classes.
+
+    Attributes:
+        task: what it is for, as conf/task calls it: "detection", "segmentation", "classification".
+        class_names: the K names that labels index.
+        config: plain values (``_target_`` and ``features`` included) that rebuild the head once completed.
+        selection: decides what :meth:`select` returns; an exported file carries it along.
+    """
+
+    task: str
+    class_names: tuple[str, ...]
+    selection: Any
+    config: dict[str, Any]
+
+    def __call__(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> Any:  # noqa: ANN401
+        """Features of pictures of ``size`` (height, width) -> raw predictions, what the loss takes."""
+        ...
+
+    def decode(self, raw: Any, size: tuple[int, int]) -> Any:  # noqa: ANN401
+        """Raw predictions -> tensors in the model's input pixels; traceable, of fixed shape."""
+        ...
+
+    def select(self, decoded: Any, infos: Infos) -> list[Any]:  # noqa: ANN401
+        """Decoded tensors -> one typed result per picture, in its original pixels."""
+        ...
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """No Python loop over pictures or boxes, no host sync: it compiles into the model's graph."""
+
+    def __call__(self, raw: Any, batch: Batch) -> dict[str, Tensor]:  # noqa: ANN401
+        """Raw predictions and truth -> named scalar terms; their sum is what is minimised."""
+        ...
+
+
+class Dataset(Protocol):
+    """A map-style data set in one format.
+
+    Attributes:
+        class_names: the K names that labels index.
+    """
+
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+    def path_of(self, image_id: int) -> Path:
+        """Where the picture with this ``Sample.image_id`` lies; so that messages can name pictures."""
+        ...
+
+
+@runtime_checkable
+class BoxDataset(Dataset, Protocol):
+    """A data set of boxes, on which COCO mAP can be scored."""
+
+    def coco_ground_truth(self) -> dict[str, Any]:
+        """The truth as a COCO ``instances`` dict, in original pixels, with the format's own category ids.
+
+        ``categories`` are in label order: label k is ``categories[k]["id"]``. Annotations carry ``area`` and
+        ``iscrowd``; ids are unique and positive.
+        """
+        ...
+
+
+@runtime_checkable
+class MaskDataset(Dataset, Protocol):
+    """A data set of masks, on which mIoU can be scored.
+
+    Attributes:
+        palette: RGB of each class, as its makers show it; None where they do not say.
+    """
+
+    palette: tuple[tuple[int, int, int], ...] | None
+
+    def mask_of(self, image_id: int) -> npt.NDArray[np.uint8]:
+        """The true classes of the picture with this ``Sample.image_id``: uint8 [H, W], 255 ignored, original pixels."""
+        ...
+
+
+class Metric(Protocol):
+    """Scores results against a data set; every picture counts once, on any number of processes.
+
+    Attributes:
+        headlines: score -> what it means in a few words: what a table shows, in its order. -1 is "cannot tell".
+    """
+
+    @property
+    def headlines(self) -> Mapping[str, str]:
+        """See above; a class attribute will do."""
+        ...
+
+    def bind(self, dataset: Dataset) -> None:
+        """Take the truth that results will be scored against; called before the first update of every validation."""
+        ...
+
+    def reset(self) -> None:
+        """Forget all results, keep the truth."""
+        ...
+
+    def update(self, results: Sequence[Any], batch: Batch) -> None:
+        """Take one batch's results, in the order of ``batch.infos.image_ids``."""
+        ...
+
+    def compute(self) -> dict[str, float]:
+        """Scores over all processes; a collective call, the same values everywhere."""
+        ...
+
+    def write(self, folder: Path) -> None:
+        """Write what the scores alone do not show (plots, predictions) into a folder, after :meth:`compute`."""
+        ...
