@@ -74,7 +74,7 @@ class MobileNetV2(nn.Module):
         self.mean = _three(mean, "mean")
         self.std = _three(std, "std")
         config: dict[str, Any] = {
-            "_target_": "mnv2dense.backbones.mobilenet_v2.MobileNetV2",
+            "_target_": "mnv2dense.backbones.MobileNetV2",
             "width_mult": width_mult,
             "output_stride": output_stride,
             "depth_mult": depth_mult,

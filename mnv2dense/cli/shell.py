@@ -19,6 +19,7 @@ from rich.console import Console
 from mnv2dense.cli.config_errors import explain
 from mnv2dense.reporting.run_folder import is_first_process
 from mnv2dense.training.nan_guard import NonFiniteLossError
+from mnv2dense.utils.renamed import address_now, option_now
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ def run_command(name: str, job: Callable[[DictConfig], None]) -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     folder = str(conf_folder())
     failures: list[Exception] = []
+    _take_old_options()
 
     def guarded(config: DictConfig) -> None:
         try:
@@ -80,6 +82,18 @@ def run_command(name: str, job: Callable[[DictConfig], None]) -> None:
             said = said.strip().splitlines()[-1].partition(": ")[2]
         Console(stderr=True, soft_wrap=True).print(f"error: {said}", style="red", highlight=False, markup=False)
         sys.exit(2)
+
+
+def _take_old_options() -> None:
+    """Options and classes by the names that they had in version 0.1, with a note."""
+    for position, argument in enumerate(sys.argv[1:], start=1):
+        today = argument if argument.startswith("-") else option_now(argument)
+        key, equals, value = today.partition("=")
+        if equals and key.endswith("_target_"):
+            today = f"{key}={address_now(value)}"
+        if today != argument:
+            log.info("%s is called %s now; the old name works until version 0.3.", argument, today)
+            sys.argv[position] = today
 
 
 def _log_to_console() -> None:

@@ -1,1 +1,5 @@
-"""Pictures and their truth: one format a file."""
+"""Images and their truth: data sets, augmentation and batches."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,5 @@
+"""A page that runs the model in the visitor's browser."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,3 +1,7 @@
 """What turns features into boxes, masks or classes."""
 
-from mnv2dense.heads.ssdlite import SSDLiteHead as SSDLiteHead
+from mnv2dense.heads.classifier import ClassifierHead
+from mnv2dense.heads.deeplab_v3 import DeepLabV3Head
+from mnv2dense.heads.ssdlite import SSDLiteHead
+
+__all__ = ["ClassifierHead", "DeepLabV3Head", "SSDLiteHead"]

@@ -48,7 +48,7 @@ class ClassifierHead(nn.Module):
         if class_offset < 0:
             raise ValueError(f"head.class_offset={class_offset}: a number of columns, 0 or more.")
         self.config: dict[str, Any] = {
-            "_target_": "mnv2dense.heads.classifier.ClassifierHead",
+            "_target_": "mnv2dense.heads.ClassifierHead",
             "features": list(features),
             "dropout": dropout,
             "class_offset": class_offset,

@@ -63,7 +63,7 @@ class DeepLabV3Head(nn.Module):
         super().__init__()
         _check(features, class_names, palette, dropout)
         self.config: dict[str, Any] = {
-            "_target_": "mnv2dense.heads.deeplab_v3.DeepLabV3Head",
+            "_target_": "mnv2dense.heads.DeepLabV3Head",
             "features": list(features),
             "palette": None if palette is None else [list(color) for color in palette],
             "aspp": aspp,

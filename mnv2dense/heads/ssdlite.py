@@ -78,7 +78,7 @@ class SSDLiteHead(nn.Module):
         if not class_names:
             raise ValueError("class_names is empty: a detector needs at least one class.")
         self.config: dict[str, Any] = {
-            "_target_": "mnv2dense.heads.ssdlite.SSDLiteHead",
+            "_target_": "mnv2dense.heads.SSDLiteHead",
             "features": list(features),
             "scores": scores,
             "extra_channels": list(extra_channels),

@@ -1,9 +1,21 @@
 """What training minimises."""
 
-from mnv2dense.losses.dice import DiceLoss as DiceLoss
-from mnv2dense.losses.focal import SigmoidFocalLoss as SigmoidFocalLoss
-from mnv2dense.losses.loss_sum import LossSum as LossSum
-from mnv2dense.losses.lovasz import LovaszSoftmax as LovaszSoftmax
-from mnv2dense.losses.multibox import MultiBoxLoss as MultiBoxLoss
-from mnv2dense.losses.ohem import OhemCrossEntropy as OhemCrossEntropy
-from mnv2dense.losses.pixel_cross_entropy import PixelCrossEntropy as PixelCrossEntropy
+from mnv2dense.losses.cross_entropy import CrossEntropyLoss
+from mnv2dense.losses.dice import DiceLoss
+from mnv2dense.losses.focal import SigmoidFocalLoss
+from mnv2dense.losses.loss_sum import LossSum
+from mnv2dense.losses.lovasz import LovaszSoftmax
+from mnv2dense.losses.multibox import MultiBoxLoss
+from mnv2dense.losses.ohem import OhemCrossEntropy
+from mnv2dense.losses.pixel_cross_entropy import PixelCrossEntropy
+
+__all__ = [
+    "CrossEntropyLoss",
+    "DiceLoss",
+    "LossSum",
+    "LovaszSoftmax",
+    "MultiBoxLoss",
+    "OhemCrossEntropy",
+    "PixelCrossEntropy",
+    "SigmoidFocalLoss",
+]

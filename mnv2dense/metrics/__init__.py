@@ -1,1 +1,7 @@
-"""What results are scored by."""
+"""Scores of results against a data set; every image counts once, on any number of processes."""
+
+from mnv2dense.metrics.accuracy import Accuracy
+from mnv2dense.metrics.coco_map import CocoMeanAP
+from mnv2dense.metrics.mean_iou import MeanIoU
+
+__all__ = ["Accuracy", "CocoMeanAP", "MeanIoU"]

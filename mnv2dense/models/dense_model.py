@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mnv2dense.models.backbone import mobilenet_v2
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
 from mnv2dense.types import Infos
+from mnv2dense.utils.renamed import address_now
 
 
 @final
@@ -173,7 +174,7 @@ def _construct(
     **completed: Any,  # noqa: ANN401
 ) -> nn.Module:
     options = {key: value for key, value in config.items() if key != "_target_"}
-    target = str(config.get("_target_", ""))
+    target = address_now(str(config.get("_target_", "")))
     if target.partition(".")[0] not in packages:
         raise ValueError(
             f"{part}._target_={target!r} is refused: only classes of {', '.join(packages)} are built from a config, "

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from mnv2dense.models.dense_model import DenseModel, build_model
 from mnv2dense.pretrained import Pretrained
+from mnv2dense.utils.renamed import address_now
 
 # What a file may name of ours: these build themselves and nothing else. ``mobilenet_v2`` would read other files.
 _NAMED_BY_FILES = (
-    "mnv2dense.backbones.mobilenet_v2.MobileNetV2",
-    "mnv2dense.heads.classifier.ClassifierHead",
-    "mnv2dense.heads.deeplab_v3.DeepLabV3Head",
-    "mnv2dense.heads.ssdlite.SSDLiteHead",
+    "mnv2dense.backbones.MobileNetV2",
+    "mnv2dense.heads.ClassifierHead",
+    "mnv2dense.heads.DeepLabV3Head",
+    "mnv2dense.heads.SSDLiteHead",
 )
 
 
@@ -72,7 +73,7 @@ def _check_named(config: Mapping[str, Any], packages: Sequence[str]) -> bool:
                 f"{part} names weights of its own, which is refused: a file brings all its tensors, and naming others "
                 "would read or download them."
             )
-        target = str(described.get("_target_", ""))
+        target = address_now(str(described.get("_target_", "")))
         allowed = target in _NAMED_BY_FILES
         if target and not allowed and target.partition(".")[0] not in set(packages) - {"mnv2dense"}:
             raise ValueError(
@@ -139,7 +140,7 @@ def model_from(pretrained: Pretrained, weights: str | Path) -> DenseModel:
             "Give them as backbone.weights, under a head to be trained."
         )
     own = pretrained.model.get("backbone", {})
-    backbone = {"_target_": "mnv2dense.backbones.mobilenet_v2.MobileNetV2", **own, **pretrained.options}
+    backbone = {"_target_": "mnv2dense.backbones.MobileNetV2", **own, **pretrained.options}
     tensors = {f"backbone.{name}": tensor for name, tensor in pretrained.backbone.items()}
     tensors |= {f"head.{name}": tensor for name, tensor in pretrained.head.items()}
     try:

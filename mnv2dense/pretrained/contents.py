@@ -147,7 +147,7 @@ def classifier_config(
         "resize": "crop",
         "class_names": list(names or class_names_of(class_count)),
         "head": {
-            "_target_": "mnv2dense.heads.classifier.ClassifierHead",
+            "_target_": "mnv2dense.heads.ClassifierHead",
             "features": ["last_conv"],
             "class_offset": class_offset,
         },

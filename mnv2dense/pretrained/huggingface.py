@@ -110,7 +110,7 @@ def _deeplab(config: Entries, images: Entries, columns: int) -> dict[str, Any]:
         "resize": "squash",
         "class_names": list(names),
         "head": {
-            "_target_": "mnv2dense.heads.deeplab_v3.DeepLabV3Head",
+            "_target_": "mnv2dense.heads.DeepLabV3Head",
             "features": ["last_bottleneck"],
             "palette": [list(color) for color in voc_palette()] if voc else None,
             # TensorFlow's DeepLab resizes so, and its weights were trained with it.

@@ -14,7 +14,7 @@ from mnv2dense.pretrained.contents import Pretrained
 from mnv2dense.pretrained.own_folder import read_own_folder
 
 # Not the function mobilenet_v2: it would read other files, and no model of ours names it in its config.
-_TARGET = "mnv2dense.backbones.mobilenet_v2.MobileNetV2"
+_TARGET = "mnv2dense.backbones.MobileNetV2"
 _OPTIONS = (
     *("width_mult", "depth_mult", "scale_ends", "expansion", "bottleneck", "shortcut"),
     *("padding", "norm_eps", "norm_momentum", "mean", "std"),
@@ -85,7 +85,7 @@ def _from_parts(file: Path, config: Mapping[str, Any], tensors: Mapping[str, Ten
             raise CheckpointError(f"{file}: its config has {name}={config[name]!r}, not a table of options.")
     model = {name: value for name, value in config.items() if name != "backbone"}
     backbone = dict(config.get("backbone", {}))
-    target = backbone.pop("_target_", None)
+    target = address_now(str(backbone.pop("_target_", None)))
     if target != _TARGET:
         raise CheckpointError(f"{file}: its backbone is {target}, not a MobileNetV2.")
     free = {name: backbone.pop(name) for name in _FREE if name in backbone}

@@ -9,24 +9,25 @@ from typing import Any
 import yaml
 
 from mnv2dense.pretrained.checkpoint_file import find_checkpoint, is_own_checkpoint
+from mnv2dense.utils.renamed import config_now
 
 _TRUSTED = (
-    "mnv2dense.data.datasets.coco.CocoDetection",
-    "mnv2dense.data.datasets.voc.VocDetection",
-    "mnv2dense.data.datasets.yolo.YoloDetection",
-    "mnv2dense.data.shapes.detection.Shapes",
-    "mnv2dense.data.shapes.classification.ShapeCrops",
-    "mnv2dense.data.shapes.segmentation.ShapeMasks",
-    "mnv2dense.data.datasets.image_folder.ImageFolder",
-    "mnv2dense.data.datasets.mask_folder.MaskFolder",
-    "mnv2dense.data.datasets.coco_masks.CocoMasks",
-    "mnv2dense.data.datasets.coco_panoptic.PanopticMasks",
-    "mnv2dense.data.datasets.voc_masks.VocMasks",
-    "mnv2dense.data.datasets.cityscapes.CityscapesMasks",
-    "mnv2dense.data.datasets.ade20k.Ade20kMasks",
-    "mnv2dense.metrics.coco_map.CocoMeanAP",
-    "mnv2dense.metrics.accuracy.Accuracy",
-    "mnv2dense.metrics.mean_iou.MeanIoU",
+    "mnv2dense.data.datasets.CocoDetection",
+    "mnv2dense.data.datasets.VocDetection",
+    "mnv2dense.data.datasets.YoloDetection",
+    "mnv2dense.data.shapes.Shapes",
+    "mnv2dense.data.shapes.ShapeCrops",
+    "mnv2dense.data.shapes.ShapeMasks",
+    "mnv2dense.data.datasets.ImageFolder",
+    "mnv2dense.data.datasets.MaskFolder",
+    "mnv2dense.data.datasets.CocoMasks",
+    "mnv2dense.data.datasets.PanopticMasks",
+    "mnv2dense.data.datasets.VocMasks",
+    "mnv2dense.data.datasets.CityscapesMasks",
+    "mnv2dense.data.datasets.Ade20kMasks",
+    "mnv2dense.metrics.CocoMeanAP",
+    "mnv2dense.metrics.Accuracy",
+    "mnv2dense.metrics.MeanIoU",
 )
 """What such a config may build. A list and not a prefix: ``mnv2dense.data.collate.np.load`` has the prefix too."""
 
@@ -49,7 +50,7 @@ def trained_config(checkpoint: str | Path) -> dict[str, Any] | None:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid YAML ({error}); name the data on the command line.") from error
-    return content if isinstance(content, dict) else None
+    return config_now(content) if isinstance(content, dict) else None
 
 
 def trusted_part(trained: Mapping[str, Any] | None, key: str) -> Mapping[str, Any] | None:

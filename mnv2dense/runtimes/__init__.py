@@ -1,1 +1,6 @@
-"""One file for each runtime that exported files are run by; none knows another, or the model that was exported."""
+"""Exported files run in their own runtimes, and what they say of themselves."""
+
+from mnv2dense.runtimes.exported_model import ExportedModel
+from mnv2dense.runtimes.metadata import Metadata
+
+__all__ = ["ExportedModel", "Metadata"]

@@ -13,7 +13,7 @@ from mnv2dense.runtimes.metadata import KEY, OUTPUT_TENSORS, Metadata
 
 @final
 class OnnxRuntime:
-    """A loaded file; see :class:`mnv2dense.runtimes.exported_model.Runtime`. It takes any number of pictures at a time."""
+    """A loaded file; see :class:`mnv2dense.runtimes.exported_model.Runtime`. It takes any number of pictures."""
 
     batch: int | None = None
 

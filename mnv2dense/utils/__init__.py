@@ -1,0 +1,1 @@
+"""Files, cache, downloads, threads, signals and timing: what no other room owns."""

@@ -193,7 +193,7 @@ def test_int8_is_calibrated_on_images_spread_over_a_folder(models: dict[str, Pat
 
 def test_a_run_brings_its_own_pictures(models: dict[str, Path], cache: Path) -> None:
     ShapeCrops(split="val", train_images=6, val_images=4)
-    part = {"_target_": "mnv2dense.data.shapes.classification.ShapeCrops", "train_images": 6, "val_images": 4}
+    part = {"_target_": "mnv2dense.data.shapes.ShapeCrops", "train_images": 6, "val_images": 4}
     data = {"train": part | {"split": "train"}, "val": part | {"split": "val"}}
     Path("trained/checkpoints").mkdir(parents=True)
     Path("trained/checkpoints/best.ckpt").write_bytes(models["classification"].read_bytes())

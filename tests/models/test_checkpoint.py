@@ -172,7 +172,7 @@ def test_weights_of_which_none_fits_are_an_error(model: DenseModel, tmp_path: Pa
         load_weights(tiny_model(), tmp_path / "other.ckpt")
 
 
-FACTORY = "mnv2dense.backbones.mobilenet_v2.mobilenet_v2"
+FACTORY = "mnv2dense.models.mobilenet_v2"
 
 
 @pytest.mark.parametrize(

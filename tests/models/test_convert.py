@@ -39,9 +39,9 @@ def classifier(class_offset: int = 1, resize: str = "crop", **backbone: object) 
         "size": [96, 96],
         "resize": resize,
         "class_names": ["cat", "dog", "parrot"],
-        "backbone": {"_target_": "mnv2dense.backbones.mobilenet_v2.MobileNetV2", "width_mult": 0.35, **backbone},
+        "backbone": {"_target_": "mnv2dense.backbones.MobileNetV2", "width_mult": 0.35, **backbone},
         "head": {
-            "_target_": "mnv2dense.heads.classifier.ClassifierHead",
+            "_target_": "mnv2dense.heads.ClassifierHead",
             "features": ["last_conv"],
             "class_offset": class_offset,
             "dropout": 0.1,

@@ -18,9 +18,9 @@ def config(**changes: object) -> dict[str, Any]:
         "size": [96, 64],
         "resize": "letterbox",
         "class_names": ["cat", "dog"],
-        "backbone": {"_target_": "mnv2dense.backbones.mobilenet_v2.mobilenet_v2", "width_mult": 0.35},
+        "backbone": {"_target_": "mnv2dense.models.mobilenet_v2", "width_mult": 0.35},
         "head": {
-            "_target_": "mnv2dense.heads.ssdlite.SSDLiteHead",
+            "_target_": "mnv2dense.heads.SSDLiteHead",
             "features": ["stride16_expanded", "last_conv"],
             "limit": 7,
         },
@@ -65,7 +65,7 @@ def test_a_config_that_lacks_a_part_says_which(key: str) -> None:
 
 def test_a_head_without_features_says_what_is_missing() -> None:
     with pytest.raises(ValueError, match=r"head\.features is missing"):
-        build_model(config(head={"_target_": "mnv2dense.heads.ssdlite.SSDLiteHead"}))
+        build_model(config(head={"_target_": "mnv2dense.heads.SSDLiteHead"}))
 
 
 def test_an_input_smaller_than_one_cell_of_stride_32_is_refused() -> None:
@@ -114,7 +114,7 @@ def test_our_own_functions_that_are_no_modules_are_refused(target: str, tmp_path
 
 def test_a_class_that_does_not_exist_is_said_so() -> None:
     with pytest.raises(ValueError, match=r"'mnv2dense\.heads\.ssdlite\.SSDHead' does not exist"):
-        build_model(config(head=config()["head"] | {"_target_": "mnv2dense.heads.ssdlite.SSDHead"}))
+        build_model(config(head=config()["head"] | {"_target_": "mnv2dense.heads.SSDHead"}))
 
 
 def test_class_names_and_their_number_must_agree() -> None:
@@ -135,7 +135,7 @@ def test_pixels_are_normalised_inside_the_model() -> None:
 
 def test_each_colour_has_its_own_mean_and_std() -> None:
     backbone = config()["backbone"] | {
-        "_target_": "mnv2dense.backbones.mobilenet_v2.MobileNetV2",
+        "_target_": "mnv2dense.backbones.MobileNetV2",
         "mean": [0.0, 0.5, 1.0],
         "std": [1.0, 0.5, 0.25],
     }

@@ -68,7 +68,7 @@ def test_metadata_that_is_off_is_refused(tmp_path: Path, entry: str, message: st
     [
         ({"weights": "secret.pth"}, "its backbone has no option 'weights'"),
         ({"features": ["stride2"]}, "its backbone has no option 'features'"),
-        ({"_target_": "mnv2dense.backbones.mobilenet_v2.mobilenet_v2"}, "mobilenet_v2, not a MobileNetV2"),
+        ({"_target_": "mnv2dense.models.mobilenet_v2"}, "mobilenet_v2, not a MobileNetV2"),
         ({"width_mult": "abc"}, "width_mult='abc' must be a number"),
         ({"width_mult": 1e9}, "width_mult=1000000000.0 must be positive, and at most 16"),
         ({"width_mult": 16}, r"is \[\d+, .*\] in the file and \[\d+, .*\] in the model"),

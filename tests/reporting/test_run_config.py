@@ -10,7 +10,7 @@ from mnv2dense.reporting.run_config import trained_config, trusted_part
 HONEST: dict[str, Any] = {
     "root": "coco",
     "batch_size": 16,
-    "val": {"_target_": "mnv2dense.data.datasets.coco.CocoDetection", "root": "coco", "limit": None},
+    "val": {"_target_": "mnv2dense.data.datasets.CocoDetection", "root": "coco", "limit": None},
 }
 
 
@@ -26,10 +26,10 @@ def test_a_run_of_our_own_is_believed() -> None:
         {"_target_": "os.system", "command": "touch owned"},
         {"_target_": "mnv2dense.data.collate.np.load", "file": "payload.npy", "allow_pickle": True},
         {"_target_": "mnv2dense.data.shapes.detection.draw_shapes", "folder": "/somewhere"},
-        {"_target_": "mnv2dense.data.datasets.coco.CocoDetection", "root": "${oc.env:HOME}"},
-        {"_target_": "mnv2dense.data.datasets.coco.CocoDetection", "_args_": [{"_target_": "os.system"}]},
-        {"_target_": "mnv2dense.data.datasets.coco.CocoDetection", "root": {"_target_": "os.getcwd"}},
-        {"_target_": "mnv2dense.data.datasets.coco.CocoDetection", "root": [{"_partial_": True}]},
+        {"_target_": "mnv2dense.data.datasets.CocoDetection", "root": "${oc.env:HOME}"},
+        {"_target_": "mnv2dense.data.datasets.CocoDetection", "_args_": [{"_target_": "os.system"}]},
+        {"_target_": "mnv2dense.data.datasets.CocoDetection", "root": {"_target_": "os.getcwd"}},
+        {"_target_": "mnv2dense.data.datasets.CocoDetection", "root": [{"_partial_": True}]},
         {"_target_": {"_target_": "os.getcwd"}},
         "${oc.create:{_target_: numpy.load, file: payload.npy}}",
     ],

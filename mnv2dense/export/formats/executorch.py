@@ -4,8 +4,8 @@ The file takes one picture at a time: a delegate's memory is laid out when the f
 description, so it is a json beside it, ``model.pte.json``; the two belong together.
 
 At int8, weights are symmetric with a scale for each output channel, their biases corrected
-(:mod:`mnv2dense.quantization.bias_correction`), and activations have one range for each tensor, out of histograms over the
-calibration pictures. What comes before the network (normalisation) and after it (decoding,
+(:mod:`mnv2dense.quantization.bias_correction`), and activations have one range for each tensor, out of histograms over
+the calibration pictures. What comes before the network (normalisation) and after it (decoding,
 softmax, suppression, upsampling and argmax) stays float32. There is no fp16: XNNPACK's delegate writes the weights of
 float16 convolutions as float32, so the file would be no smaller.
 """

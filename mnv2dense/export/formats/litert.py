@@ -1,11 +1,11 @@
 """LiteRT, once TensorFlow Lite: a .tflite for Android, iOS and small boards, its network run by XNNPACK.
 
 The file takes one picture at a time. Its signature names the input ``images`` and the outputs as
-:data:`mnv2dense.runtimes.metadata.OUTPUT_TENSORS` does. The description is a json beside it, ``model.tflite.json``; the two
-belong together.
+:data:`mnv2dense.runtimes.metadata.OUTPUT_TENSORS` does. The metadata is a json beside it, ``model.tflite.json``; the
+two belong together.
 
-At int8 backbone and head compute in integers, see :mod:`mnv2dense.export.formats.litert_int8`. At fp16 weights are halves,
-which makes a file of half the size; the runtime widens them when it loads the file and computes in float32. What comes
+At int8 backbone and head compute in integers, see :mod:`mnv2dense.export.formats.litert_int8`. At fp16 weights are
+halves, which makes a file of half the size; the runtime widens them when it loads the file and computes in float32. What comes
 before the network (normalisation) and after it (decoding, softmax, suppression, upsampling and argmax) is float32
 in both.
 """

@@ -1,0 +1,74 @@
+from .backbones.mobilenet_v2 import MobileNetV2
+from .costs.complexity import complexity
+from .costs.split import memory_bound, split_inference
+from .heads.classifier import ClassifierHead
+from .heads.deeplab_v3 import DeepLabV3Head
+from .heads.ssdlite import SSDLiteHead
+from .inference.predictor import Predictor
+from .inference.results import ImageClassification, ImageDetections, ImageSegmentation
+from .inference.tiles import Tiles
+from .inference.tta import TTA
+from .losses.cross_entropy import CrossEntropyLoss
+from .losses.dice import DiceLoss
+from .losses.focal import SigmoidFocalLoss
+from .losses.loss_sum import LossSum
+from .losses.lovasz import LovaszSoftmax
+from .losses.multibox import MultiBoxLoss
+from .losses.ohem import OhemCrossEntropy
+from .losses.pixel_cross_entropy import PixelCrossEntropy
+from .models.architectures import deeplabv3_mobilenet_v2, mobilenet_v2_classifier, ssdlite320_mobilenet_v2
+from .models.backbone import mobilenet_v2
+from .models.checkpoint import load_model, save_model
+from .models.convert import save_safetensors, to_huggingface, to_torchvision
+from .models.dense_model import DenseModel, build_model
+from .models.hub import from_pretrained, push_to_hub, save_pretrained
+from .runtimes.exported_model import ExportedModel
+from .types import Batch, Classification, Detections, FeatureInfo, Infos, Sample, Segmentation
+
+__version__: str
+
+__all__ = [
+    "TTA",
+    "Batch",
+    "Classification",
+    "ClassifierHead",
+    "CrossEntropyLoss",
+    "DeepLabV3Head",
+    "DenseModel",
+    "Detections",
+    "DiceLoss",
+    "ExportedModel",
+    "FeatureInfo",
+    "ImageClassification",
+    "ImageDetections",
+    "ImageSegmentation",
+    "Infos",
+    "LossSum",
+    "LovaszSoftmax",
+    "MobileNetV2",
+    "MultiBoxLoss",
+    "OhemCrossEntropy",
+    "PixelCrossEntropy",
+    "Predictor",
+    "SSDLiteHead",
+    "Sample",
+    "Segmentation",
+    "SigmoidFocalLoss",
+    "Tiles",
+    "build_model",
+    "complexity",
+    "deeplabv3_mobilenet_v2",
+    "from_pretrained",
+    "load_model",
+    "memory_bound",
+    "mobilenet_v2",
+    "mobilenet_v2_classifier",
+    "push_to_hub",
+    "save_model",
+    "save_pretrained",
+    "save_safetensors",
+    "split_inference",
+    "ssdlite320_mobilenet_v2",
+    "to_huggingface",
+    "to_torchvision",
+]

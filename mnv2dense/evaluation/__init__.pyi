@@ -1,0 +1,3 @@
+from .samples import draw_samples
+
+__all__ = ["draw_samples"]
