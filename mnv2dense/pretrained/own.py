@@ -12,6 +12,7 @@ from torch import Tensor
 from mnv2dense.pretrained.checkpoint_file import ENTRY, FORMAT, CheckpointError, find_checkpoint, read_checkpoint
 from mnv2dense.pretrained.contents import Pretrained
 from mnv2dense.pretrained.own_folder import read_own_folder
+from mnv2dense.utils.renamed import address_now
 
 # Not the function mobilenet_v2: it would read other files, and no model of ours names it in its config.
 _TARGET = "mnv2dense.backbones.MobileNetV2"

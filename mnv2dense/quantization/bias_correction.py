@@ -9,11 +9,26 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.export.graph import ExportGraph
+
+class HasModel(Protocol):
+    """A module that wraps the model whose layers are meant."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The model; names of layers begin in it."""
+        ...
+
+    def __call__(self, images: Tensor) -> object:
+        """uint8 [1, 3, H, W] through the model."""
+        ...
+
+
+Graph = TypeVar("Graph", bound=HasModel)
 
 # The scale of a bias is its channel's weights' times the input's. Where weights are next to nothing beside the others
 # of their layer, it would be too fine for the bias to fit in int32.
@@ -21,7 +36,7 @@ _SMALLEST_ROW = 1e-3
 
 
 @torch.no_grad()
-def bias_corrected(graph: ExportGraph, calibration: Sequence[Tensor], keep_float: Sequence[str] = ()) -> ExportGraph:
+def bias_corrected(graph: Graph, calibration: Sequence[Tensor], keep_float: Sequence[str] = ()) -> Graph:
     """A copy for an int8 file whose weights have a symmetric scale for each output channel, 1/127 of its largest.
 
     Args:
@@ -42,9 +57,7 @@ def bias_corrected(graph: ExportGraph, calibration: Sequence[Tensor], keep_float
     return graph
 
 
-def _input_means(
-    graph: ExportGraph, layers: Mapping[str, nn.Module], calibration: Sequence[Tensor]
-) -> dict[str, Tensor]:
+def _input_means(graph: HasModel, layers: Mapping[str, nn.Module], calibration: Sequence[Tensor]) -> dict[str, Tensor]:
     """Of each layer's inputs [1, C, ...], the mean of every channel over the pictures."""
     means = {name: torch.zeros(()) for name in layers}
 

@@ -1,6 +1,7 @@
 """Addresses and options that had another name in version 0.1; configs and command lines with the old one still work.
 
-Run folders, checkpoints and people's own YAML hold such names. What reads them asks here, once, before anything is built.
+Run folders, checkpoints and people's own YAML hold such names. What reads them asks here, once, before anything is
+built.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ option ``scaleFill`` is what the description calls the resize "squash", ``scaleF
 ``centerCrop`` to "crop". The batch is 1.
 
 Outputs are float32 tensors with the names and shapes of :data:`mnv2dense.runtimes.metadata.OUTPUT_TENSORS`, labels
-int32. At fp16 and int8 the network computes in float16, and what decodes its answers (softmax, boxes, NMS, argmax) in float32:
-a pixel of a large picture has no exact place in float16. int8 is of the weights alone, one scale for each output
-channel; activations stay float16, so no calibration is needed, the file is a quarter of fp32's and little is lost.
-Weights of fewer than 2048 numbers stay float16 too: it is not they that make a file large.
+int32. At fp16 and int8 the network computes in float16, and what decodes its answers (softmax, boxes, NMS, argmax) in
+float32: a pixel of a large picture has no exact place in float16. int8 is of the weights alone, one scale for each
+output channel; activations stay float16, so no calibration is needed, the file is a quarter of fp32's and little is
+lost. Weights of fewer than 2048 numbers stay float16 too: it is not they that make a file large.
 
 Files run on Apple's systems alone, so elsewhere they can only be looked at: :func:`check` does, after every export.
 """

@@ -5,9 +5,9 @@ The file takes one picture at a time. Its signature names the input ``images`` a
 two belong together.
 
 At int8 backbone and head compute in integers, see :mod:`mnv2dense.export.formats.litert_int8`. At fp16 weights are
-halves, which makes a file of half the size; the runtime widens them when it loads the file and computes in float32. What comes
-before the network (normalisation) and after it (decoding, softmax, suppression, upsampling and argmax) is float32
-in both.
+halves, which makes a file of half the size; the runtime widens them when it loads the file and computes in float32.
+What comes before the network (normalisation) and after it (decoding, softmax, suppression, upsampling and argmax) is
+float32 in both.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Opset 20 without operators of anybody's own, any batch size. At fp16 weights and network are float16, at int8 the
 network is integers from the first convolution to the last (:mod:`mnv2dense.export.formats.onnx_int8`); normalisation
-and decoding are float32 always. onnxruntime computes float16 in float32 on most CPUs, so there fp16 halves the file and not
-the time.
+and decoding are float32 always. onnxruntime computes float16 in float32 on most CPUs, so there fp16 halves the file
+and not the time.
 """
 
 from __future__ import annotations
