@@ -22,8 +22,8 @@ from mnv2dense.metrics.accuracy import Accuracy
 from mnv2dense.metrics.coco_map import CocoMeanAP
 from mnv2dense.metrics.mean_iou import MeanIoU
 from mnv2dense.ops.resize import ResizeMode
-from mnv2dense.protocols import Backbone, Dataset, Head, Metric
-from mnv2dense.types import Detections, Loss
+from mnv2dense.protocols import Backbone, Dataset, Head, Loss, Metric
+from mnv2dense.types import Detections
 from tests.helpers.tiny import batch_of, random_images, tiny_model
 
 

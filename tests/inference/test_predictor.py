@@ -141,7 +141,7 @@ def test_boxes_of_the_oddest_images_stay_inside_them(resize: str, height: int, w
 
 
 @pytest.mark.parametrize(
-    ("picture", "message"),
+    ("image", "message"),
     [
         (np.zeros((5, 5, 3), np.float32), r"array of float32 \[5, 5, 3\].* uint8 RGB \[height, width, 3\]"),
         (np.zeros((5, 5), np.uint8), r"array of uint8 \[5, 5\]"),

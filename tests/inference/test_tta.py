@@ -75,7 +75,7 @@ def test_the_defaults_are_what_the_model_does_anyway(resize: Any, picture: tuple
 
 
 @pytest.mark.parametrize("view", ["model", "letterbox", "whole", "windows"])
-@pytest.mark.parametrize("picture", [(1, 1), (1, 600), (200, 1), (65, 96), (90, 110)])
+@pytest.mark.parametrize("image", [(1, 1), (1, 600), (200, 1), (65, 96), (90, 110)])
 def test_every_image_gets_a_class_for_each_of_its_pixels(view: View, image: tuple[int, int]) -> None:
     model = deeplab(size=(64, 96))
     viewing = TTA(view=view, scales=(0.5, 1.3), flip=True)

@@ -259,7 +259,7 @@ def test_no_detections_at_all_score_zero_and_nothing_is_printed(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("pictures", [0, 2])
+@pytest.mark.parametrize("images", [0, 2])
 def test_a_data_set_without_objects_scores_minus_one_and_has_no_curves(backend: Backend, images: int) -> None:
     metric = bound(truth_of(images=images), backend=backend)
     if images:
