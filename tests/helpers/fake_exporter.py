@@ -75,7 +75,7 @@ def install(patch: pytest.MonkeyPatch, *, runs: bool = True) -> None:
         patch.setitem(exported.SUFFIXES, SUFFIX, "fake")
     else:
         patch.delitem(exported.SUFFIXES, SUFFIX, raising=False)
-    for package, function in (("exporters", export), ("runtimes", load)):
+    for package, function in (("export.formats", export), ("runtimes", load)):
         module = ModuleType(f"mnv2dense.{package}.fake")
         setattr(module, function.__name__, function)
         patch.setitem(sys.modules, module.__name__, module)
