@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytest_plugins = ["tests.helpers.own_process"]
+
 # Small tensors: a second thread costs more than it brings, and the machine is shared with loader workers.
 torch.set_num_threads(2)
 

@@ -16,6 +16,7 @@ from mnv2dense.types import Sample
 from tests.helpers.toy_run import Once, ToyTask, toy_trainer
 
 pytestmark = [
+    pytest.mark.own_process,  # the run is told to stop by a signal
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
     pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning"),
 ]

@@ -78,6 +78,7 @@ def test_a_wrong_option_is_named_before_anything_is_loaded_or_written(option: st
     assert not Path("out").exists()
 
 
+@pytest.mark.own_process
 def test_ctrl_c_again_and_again_leaves_every_predicted_frame_in_all_files(monkeypatch: pytest.MonkeyPatch) -> None:
     written = 0
 

@@ -23,6 +23,7 @@ def test_a_checkpoint_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert files(path.parent) == ["last.ckpt"]
 
 
+@pytest.mark.own_process
 def test_a_full_disk_leaves_the_old_checkpoint_whole_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -41,6 +42,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole_and_says_so(
     assert AtomicCheckpointIO().load_checkpoint(path) == {"epoch": 1}
 
 
+@pytest.mark.own_process
 def test_torch_itself_running_out_of_room_is_survived(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource", reason="no limit on file sizes on Windows")
     path = tmp_path / "last.ckpt"

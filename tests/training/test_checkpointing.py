@@ -14,6 +14,7 @@ from mnv2dense.training.ema import EMA
 from tests.helpers.toy_run import Once, ToyData, ToyTask, toy_trainer
 
 pytestmark = [
+    pytest.mark.own_process,  # runs are told to stop by signals
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
     pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning"),
 ]

@@ -184,6 +184,7 @@ def test_only_web_addresses_are_fetched(tmp_path: Path, url: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.own_process
 def test_a_full_disk_is_named(server: FileServer, tmp_path: Path) -> None:
     part_of(tmp_path / "weights.pth").symlink_to("/dev/full")
     with pytest.raises(DownloadError, match=r"cannot be written: .*No space left.*MNV2DENSE_CACHE"):

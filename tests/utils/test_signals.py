@@ -8,6 +8,8 @@ import pytest
 
 from mnv2dense.utils.signals import OneInterrupt
 
+pytestmark = pytest.mark.own_process
+
 
 def press_ctrl_c() -> None:
     os.kill(os.getpid(), signal.SIGINT)
