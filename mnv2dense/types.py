@@ -1,4 +1,4 @@
-"""The nouns of the house: what travels between data, model, loss, metric and picture.
+"""What travels between data, model, loss, metric and picture.
 
 Shape letters, used in every docstring: **B** pictures, **H W** pixels, **M** ground-truth boxes (padded),
 **A** anchors, **K** classes, **C** channels, **N** boxes of one picture.
@@ -213,7 +213,7 @@ class Segmentation:
     Attributes:
         labels: uint8 [H, W], 0..K-1, in the original picture's pixels.
         class_names: the K names that ``labels`` index.
-        palette: RGB of each class, 0..255; None takes the house's own colours.
+        palette: RGB of each class, 0..255; None takes the default colours.
     """
 
     labels: Tensor

@@ -1,4 +1,4 @@
-"""MobileNetV2, the one feature extractor of the house (Sandler et al. 2018, arXiv 1801.04381)."""
+"""MobileNetV2: the feature extractor of every model here (Sandler et al. 2018, arXiv 1801.04381)."""
 
 from __future__ import annotations
 

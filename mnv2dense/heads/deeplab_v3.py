@@ -29,7 +29,7 @@ class DeepLabV3Head(nn.Module):
             which makes it DeepLabv3+ with a decoder.
         size: not used; any input size will do.
         class_names: the K classes, background included if it is one.
-        palette: RGB of each class for pictures; None takes the house's colours.
+        palette: RGB of each class for pictures; None takes the default colours.
         aspp: three dense 3x3 branches more, dilated by 6, 12, 18 at output stride 16 and twice that at 8.
         channels: of every branch.
         decoder_channels: of the fine map inside the decoder.

@@ -1,6 +1,6 @@
 """Results that know their picture: drawn, saved, and in the forms that other programs take.
 
-They are the house's plain results (:mod:`mnv2dense.types`), and hold beside them what the picture was given as: a path
+They extend the plain results (:mod:`mnv2dense.types`), and hold beside them what the picture was given as: a path
 is read again when the picture is wanted, an array, tensor or PIL image is referred to and not copied. A thousand
 results of files therefore hold no pictures; those of arrays keep the arrays alive as long as they live themselves.
 """

@@ -1,4 +1,4 @@
-"""Models out of files: of a config and tensors, neither of which is believed."""
+"""Models restored from files: from a config and tensors, neither of which is trusted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def restore_model(
     packages: Sequence[str] = ("mnv2dense",),
     surplus: bool = False,
 ) -> DenseModel:
-    """The model of a config and tensors that came in a file, neither of which is believed; in eval mode.
+    """The model of a config and tensors that came in a file, neither of which is trusted; in eval mode.
 
     The config may name our backbone and heads, and classes of other ``packages``; never weights from elsewhere. Memory
     is taken only once the model is known to have the tensors' shapes, so a small file cannot ask for a large model.

@@ -72,7 +72,7 @@ class PixelSelection:
 
     Attributes:
         class_names: the K classes.
-        palette: RGB of each class; None takes the house's colours.
+        palette: RGB of each class; None takes the default colours.
         align_corners: whether corner pixels of logits lie on corner pixels of the input; if not, edges on edges.
     """
 

@@ -1,4 +1,4 @@
-"""The one resize of the house, and the way back from the model's input to the original picture.
+"""The one resize that images go through, and the way back from the model's input to the original picture.
 
 Training, validation, the predictor and the calibration of exported files all resize here, so that a model
 never meets a picture resized in another way than it learned on. ``model_xy = original_xy * scale + offset``

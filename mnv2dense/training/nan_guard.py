@@ -1,4 +1,4 @@
-"""A guard and a switch for training: the loss has to stay finite, some layers have to stay as they are."""
+"""The guard that stops training when the loss is no longer finite, naming the step and the pictures."""
 
 from __future__ import annotations
 

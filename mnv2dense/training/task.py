@@ -1,4 +1,4 @@
-"""The one LightningModule: trains, validates and saves any model of the house."""
+"""The LightningModule that trains, validates and saves a model with any head."""
 
 from __future__ import annotations
 

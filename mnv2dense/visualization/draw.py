@@ -43,7 +43,7 @@ def class_color(label: int) -> Color:
 
 
 def mask_color(masks: Segmentation, label: int) -> Color:
-    """RGB of a class in masks: the data set's own, else the house's; black for the background."""
+    """RGB of a class in masks: the data set's own, else the default; black for the background."""
     if masks.palette is not None:
         return masks.palette[label]
     has_background = masks.class_names[0] == "background"

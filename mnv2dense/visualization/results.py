@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def draw_result(
     image: Pixels, result: Result, *, threshold: float = 0.0, opacity: float = MASK_OPACITY, legend: bool = True
 ) -> Pixels:
-    """A picture with what any head of the house says of it.
+    """A picture with what any head found in it.
 
     Args:
         image: uint8 [H, W, 3], RGB; left as it is.

@@ -66,7 +66,7 @@ class ClassificationAugment:
 
 
 class _RandomWindow(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations is untyped
-    """Cut a window without resizing it: the house has one resize, and it comes after."""
+    """Cut a window without resizing it: resizing is done once, afterwards."""
 
     def __init__(self, smallest_area: float, largest_aspect: float) -> None:
         super().__init__(p=1.0 if smallest_area < 1 else 0.0)

@@ -40,7 +40,7 @@ class MaskFolder:
         ignored: mask values that count nowhere, besides 255.
         values: mask value -> class, where masks are numbered otherwise; values it does not name are ignored.
         colors: [red, green, blue, class] of each colour, where masks are coloured pictures.
-        palette: RGB of each class for pictures; None takes the house's colours.
+        palette: RGB of each class for pictures; None takes the default colours.
         limit: only the first so many pictures.
         bad_images: "error", or "skip" to leave out pictures and masks that are missing or damaged.
 

@@ -26,7 +26,7 @@ class ShapeMasks:
 
     Attributes:
         class_names: "background" and the six kinds of shapes.
-        palette: None; the house's own colours.
+        palette: None: the default colours.
     """
 
     def __init__(
