@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-pytest_plugins = ["tests.helpers.own_process"]
+pytest_plugins = ["tests.helpers.own_process", "tests.helpers.parallel", "tests.helpers.stages"]
 
-# Small tensors: a second thread costs more than it brings, and the machine is shared with loader workers.
-torch.set_num_threads(2)
+# Small tensors: a second thread costs more than it brings. Also for the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

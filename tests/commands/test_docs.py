@@ -38,9 +38,7 @@ SEGMENTER = "runs/segmentation/2025-01-31_12-00-00"
 
 WEIGHTS = "backbone.weights=mobilenet_v2_1.0_224"
 
-SHORT = tuple(
-    option for option in TINY if "_pictures" not in option and "width" not in option and "batch" not in option
-)
+SHORT = tuple(option for option in TINY if "_images" not in option and "width" not in option and "batch" not in option)
 SHORT += ("data.batch_size=2",)
 NARROW = (*SHORT, "backbone.width_mult=0.35")
 ON_CPU = ("num_workers=0", "device=cpu")

@@ -313,7 +313,7 @@ def test_a_box_without_end_is_found_before_training(tmp_path: Path) -> None:
     content = json.loads(file.read_text())
     content["annotations"][0]["bbox"][2] = float("inf")
     file.write_text(json.dumps(content))
-    tiny = [option for option in TINY if "_pictures" not in option]
+    tiny = [option for option in TINY if "_images" not in option]
     said = refused(
         command("train", *tiny, "data=coco", f"data.root={data}", "data.train_split=train", "data.val_split=val")
     )

@@ -30,7 +30,7 @@ TRAIN = str(ROOT / "tools" / "train.py")
 def test_two_processes_train_one_run(starter: list[str], tmp_path: Path) -> None:
     # Drawn here: that two processes may draw at once is another test's concern.
     data = draw_shapes(tmp_path / "shapes", train=10, val=5, size=64)
-    options = [option for option in TINY if "_pictures" not in option and "batch_size" not in option]
+    options = [option for option in TINY if "_images" not in option and "batch_size" not in option]
     done = subprocess.run(
         [*starter, *options, "data=coco", f"data.root={data}", "data.train_split=train", "data.val_split=val",
          "data.batch_size=2", "trainer.devices=2", "trainer.strategy=ddp"],

@@ -1,4 +1,4 @@
-"""Runs tests/exporters, each file in a process of its own.
+"""Runs tests/export/formats, each file in a process of its own.
 
 Other projects' converters change the process that they are imported into: LiteRT's brings JAX, whose hooks complain
 about every fork from then on, and several bring a pool of threads of their own. The rest of the tests shall not be run
@@ -23,7 +23,7 @@ def run_apart(file: Path, marks: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-m", marks, str(file)],
         cwd=HERE.parent,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")},
         capture_output=True,
         text=True,
         check=False,

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
+import lazy_loader
 import numpy as np
 import pytest
 import torch
@@ -22,9 +23,9 @@ from mnv2dense.pretrained import Pretrained
 from mnv2dense.pretrained.keras import read_file
 from tests.helpers.peers import relative_difference
 
-h5py = pytest.importorskip("h5py")
+h5py = lazy_loader.load("h5py")
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # the peer's own
+pytestmark = [pytest.mark.needs("h5py"), pytest.mark.filterwarnings("ignore")]  # the peer's own
 
 PLACES = {
     "stride2": "expanded_conv_project_BN",

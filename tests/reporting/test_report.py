@@ -194,7 +194,7 @@ def test_a_class_may_be_called_anything_and_training_on_what_is_scored_is_said(t
     data = draw_shapes(tmp_path / "shapes", train=1, val=3, size=64)
     path = data / "annotations" / "instances_val.json"
     path.write_text(path.read_text().replace('"circle"', json.dumps(EVIL)))
-    options = [option for option in TINY if "_pictures" not in option]
+    options = [option for option in TINY if "_images" not in option]
     where = ("data=coco", f"data.root={data}", "data.train_split=val", "data.val_split=val")
     outcome = command("train", *options, *where, "data.batch_size=2", "run_dir=run")
     assert outcome.code == 0, outcome.err

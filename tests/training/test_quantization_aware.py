@@ -23,7 +23,7 @@ from mnv2dense.training import quantization_aware
 from mnv2dense.training.quantization_aware import FakeQuantization, QuantizationAware
 from tests.helpers.tiny import TINY, command
 
-pytest.importorskip("torchao", reason='pip install -e ".[quantization]"')
+pytestmark = pytest.mark.needs("torchao")
 
 _SIZE = (32, 32)
 _CLASSES = 4
