@@ -18,6 +18,17 @@ HERE = Path(__file__).parent
 FILES = sorted((HERE / "formats").glob("test_*.py"))
 NOTHING_SELECTED = 5
 
+# Without these, a process is not even begun.
+NEEDED = {
+    "test_coreml.py": ["coremltools"],
+    "test_executorch.py": ["executorch", "torchao"],
+    "test_litert.py": ["litert_torch", "ai_edge_litert"],
+    "test_matrix.py": ["onnx", "openvino", "executorch", "litert_torch"],
+    "test_onnx.py": ["onnx", "onnxscript", "onnxruntime"],
+    "test_openvino.py": ["openvino", "nncf"],
+}
+PARAMETERS = [pytest.param(file, id=file.name, marks=pytest.mark.needs(*NEEDED[file.name])) for file in FILES]
+
 
 def run_apart(file: Path, marks: str) -> None:
     done = subprocess.run(
@@ -37,13 +48,13 @@ def run_apart(file: Path, marks: str) -> None:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", PARAMETERS)
 def test_exporters(file: Path) -> None:
     run_apart(file, "not slow")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", PARAMETERS)
 def test_exporters_slowly(file: Path) -> None:
     run_apart(file, "slow")

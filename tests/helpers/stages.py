@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -50,8 +51,9 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("needs"):
-        for package in mark.args:
-            pytest.importorskip(package)
+        missing = [package for package in mark.args if find_spec(package) is None]
+        if missing:
+            pytest.skip(f"not installed: {', '.join(missing)}")
 
 
 class _Notes:
