@@ -57,7 +57,7 @@ class PredictionWriter:
     Args:
         predictor: of any model.
         folder: exists.
-        outputs: of :data:`PICTURE_OUTPUTS`: "drawn", the picture or video with its result; "labels", of masks alone,
+        outputs: of :data:`IMAGE_OUTPUTS`: "drawn", the picture or video with its result; "labels", of masks alone,
             the class of every pixel as palette PNGs; "json" and "csv", as
             :class:`mnv2dense.inference.prediction_files.PredictionFiles` has them.
         opacity: of the colours of masks over the picture, 0..1.

@@ -15,7 +15,7 @@ class LossSum(nn.Module):
     """A weighted sum of losses for the same predictions.
 
     Args:
-        terms: name -> loss, a :class:`mnv2dense.types.Loss` that is a module.
+        terms: name -> loss, a :class:`mnv2dense.protocols.Loss` that is a module.
         weights: name -> factor, 0 or more; 1 for a loss that it does not name.
 
     Raises:

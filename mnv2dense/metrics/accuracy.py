@@ -18,7 +18,7 @@ from mnv2dense.visualization.plots import plot_confusion
 
 @final
 class Accuracy:
-    """How often the right class is the likeliest, or among the five likeliest: a :class:`mnv2dense.types.Metric`.
+    """How often the right class is the likeliest, or among the five likeliest: a :class:`mnv2dense.protocols.Metric`.
 
     :meth:`compute` returns ``top1``, ``top5`` (with more than five classes), ``mean_class_accuracy`` over the classes
     that have pictures, and ``top1/<class name>`` for each of those; all 0..1.

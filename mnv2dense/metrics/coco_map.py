@@ -78,7 +78,7 @@ class _Evaluation(NamedTuple):
 
 @final
 class CocoMeanAP:
-    """COCO mAP of boxes, the same on any number of processes; implements :class:`mnv2dense.types.Metric`.
+    """COCO mAP of boxes, the same on any number of processes; implements :class:`mnv2dense.protocols.Metric`.
 
     :meth:`compute` returns AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl, in 0..1, and
     ``AP/<class name>`` for every class that has ground truth. One of the twelve is -1 where the data set has

@@ -41,7 +41,7 @@ class _Totals(NamedTuple):
 
 @final
 class MeanIoU:
-    """mIoU and its companions, the same on any number of processes; implements :class:`mnv2dense.types.Metric`.
+    """mIoU and its companions, the same on any number of processes; implements :class:`mnv2dense.protocols.Metric`.
 
     Pixels are counted over all pictures, at original size, and then divided: ``mIoU``, ``pixel_accuracy``,
     ``mean_accuracy``, ``fwIoU`` (Long et al. 2015, section 5), ``boundary_IoU`` (Cheng et al. 2021) and

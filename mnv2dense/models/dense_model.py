@@ -41,8 +41,8 @@ class DenseModel(nn.Module):
     :meth:`decode`. Normalisation is inside, so that nobody outside has to know the weights' mean and std.
 
     Args:
-        backbone: see :class:`mnv2dense.types.Backbone`.
-        head: see :class:`mnv2dense.types.Head`; built on the backbone's ``feature_info``.
+        backbone: see :class:`mnv2dense.protocols.Backbone`.
+        head: see :class:`mnv2dense.protocols.Head`; built on the backbone's ``feature_info``.
         size: (height, width) that pictures are resized to, pixels.
         resize: how they get there, see :data:`mnv2dense.ops.resize.ResizeMode`.
         category_ids: what each label is called in the data set's own json, for files of predictions; COCO's have

@@ -123,7 +123,7 @@ def facts_of(
         folder: of the run.
         model: what was scored.
         datamodule: what it was scored on; with training data where the run trained.
-        metric: after :meth:`mnv2dense.types.Metric.compute`.
+        metric: after :meth:`mnv2dense.protocols.Metric.compute`.
         scores: what that gave.
         ranking: of the pictures that were scored.
     """

@@ -4,9 +4,15 @@ Nothing here loads those projects: :class:`PyramidBody` and :func:`register_smp_
 docs/reuse.md shows each in use.
 """
 
-from mnv2dense.reuse.smp import SmpEncoder as SmpEncoder
-from mnv2dense.reuse.smp import register_smp_encoder as register_smp_encoder
-from mnv2dense.reuse.timm import FeatureList as FeatureList
-from mnv2dense.reuse.timm import FeatureTable as FeatureTable
-from mnv2dense.reuse.torchvision import PyramidBody as PyramidBody
-from mnv2dense.reuse.torchvision import RenamedFeatures as RenamedFeatures
+from mnv2dense.reuse.smp import SmpEncoder, register_smp_encoder
+from mnv2dense.reuse.timm import FeatureList, FeatureTable
+from mnv2dense.reuse.torchvision import PyramidBody, RenamedFeatures
+
+__all__ = [
+    "FeatureList",
+    "FeatureTable",
+    "PyramidBody",
+    "RenamedFeatures",
+    "SmpEncoder",
+    "register_smp_encoder",
+]

@@ -117,6 +117,7 @@ OTHER_LINES = (
     r"python3 -m venv .*",  # the first two: .ci/run runs them
     r"source \.venv/bin/activate",
     r"pip install .*",
+    r"pre-commit install",
     r"npm pack onnxruntime-web@[\d.]+",
 )
 
@@ -306,14 +307,15 @@ def test_the_script_works(
 
 
 def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
-    if importlib.util.find_spec("mkdocs") is None or importlib.util.find_spec("material") is None:
-        pytest.skip('mkdocs-material is not installed: pip install -e ".[docs]"')
-    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    if any(importlib.util.find_spec(name) is None for name in ("mkdocs", "material", "mkdocstrings_handlers")):
+        pytest.skip('the site\'s programs are not installed: pip install -e ".[docs]"')
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(
         build, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     )
     assert done.returncode == 0, done.stdout + done.stderr
     pages = {path.relative_to(tmp_path / "site").as_posix(): path.read_text() for path in tmp_path.rglob("*.html")}
+    assert "Parameters:" in pages["api/heads.html"], "the API reference is rendered from docstrings"
     sources = {path.relative_to(ROOT / "docs").with_suffix(".html").as_posix() for path in ROOT.glob("docs/**/*.md")}
     assert sources <= set(pages)
     for name, text in pages.items():
@@ -321,3 +323,8 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_
             r"<(?:script|img|link(?=[^>]*rel=\"?stylesheet))[^>]*(?:src|href)=\"?(https?:[^\" >]+)", text
         )
         assert not loaded, name
+
+
+def test_the_api_reference_lists_every_name_that_the_package_offers() -> None:
+    listed = re.findall(r"\[`(\w+)`\]\[mnv2dense\.", (ROOT / "docs" / "api" / "index.md").read_text(encoding="utf-8"))
+    assert sorted(listed) == sorted(mnv2dense.__all__)

@@ -5,7 +5,9 @@ import os
 # albumentations asks PyPI for its newest version when imported, unless told not to.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-from mnv2dense.data.augment.classification import ClassificationAugment as ClassificationAugment
-from mnv2dense.data.augment.colour import colour_matrix as colour_matrix
-from mnv2dense.data.augment.detection import DetectionAugment as DetectionAugment
-from mnv2dense.data.augment.segmentation import SegmentationAugment as SegmentationAugment
+from mnv2dense.data.augment.classification import ClassificationAugment
+from mnv2dense.data.augment.colour import colour_matrix
+from mnv2dense.data.augment.detection import DetectionAugment
+from mnv2dense.data.augment.segmentation import SegmentationAugment
+
+__all__ = ["ClassificationAugment", "DetectionAugment", "SegmentationAugment", "colour_matrix"]

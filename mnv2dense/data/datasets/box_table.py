@@ -62,7 +62,7 @@ class BoxTable:
         paths: P picture files, all existing.
         sizes: P recorded (height, width) in pixels; None where the format has none.
         objects: the boxes; those of one picture keep their order.
-        skipped_images: how many :func:`usable_images` left out.
+        skipped_images: how many :func:`~mnv2dense.data.datasets.image_list.usable_images` left out.
     """
 
     def __init__(
