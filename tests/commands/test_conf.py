@@ -101,6 +101,18 @@ def test_every_choice_composes_and_its_options_are_those_of_its_class(choice: st
         signature.bind_partial(**options, **completed)
 
 
+@pytest.mark.parametrize("data", choices("data"))
+def test_training_and_validation_data_differ_in_their_split_alone_and_say_the_rest_once(data: str) -> None:
+    written = (CONF / "data" / f"{data}.yaml").read_text(encoding="utf-8")
+    if "train:" in written:
+        assert len(written.split("\nval:\n")[1].splitlines()) == 2
+    config = composed(*task_of(f"data={data}"), f"data={data}").data
+    assert config.train.split != config.val.split
+    train, val = (OmegaConf.to_container(part, resolve=False) for part in (config.train, config.val))
+    assert isinstance(train, dict)
+    assert train | {"split": ""} == {**val, "split": ""}  # type: ignore[dict-item]
+
+
 def test_the_focal_loss_brings_the_head_without_background() -> None:
     assert composed("loss=focal").head.scores == "sigmoid"
     assert composed("loss=multibox").head.scores == "softmax"
