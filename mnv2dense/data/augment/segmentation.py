@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from typing import Any, final
@@ -85,7 +86,7 @@ class SegmentationAugment:
 
 
 class _ScaledCrop(A.DualTransform):  # type: ignore[misc]  # albumentations is untyped
-    """A window of the scaled picture in one warp: no pixel outside of it is ever computed."""
+    """A window of the scaled picture in one warp: no pixel that it does not read is ever computed."""
 
     def __init__(self, size: tuple[int, int], smallest_scale: float, largest_scale: float) -> None:
         super().__init__(p=1.0)
@@ -108,7 +109,7 @@ class _ScaledCrop(A.DualTransform):  # type: ignore[misc]  # albumentations is u
         """[H, W, 3] -> the crop, grey around the picture."""
         scale = matrix[0, 0]
         if scale < 0.9:  # a warp reads four pixels; to shrink well they must have seen their neighbours
-            img = np.asarray(cv2.GaussianBlur(img, (0, 0), 0.4 / scale), np.uint8)
+            img = _blurred(img, 0.4 / scale, self._seen(matrix, img.shape[0], img.shape[1]))
         warped = cv2.warpAffine(
             img,
             matrix,
@@ -118,6 +119,14 @@ class _ScaledCrop(A.DualTransform):  # type: ignore[misc]  # albumentations is u
             borderValue=(PAD_VALUE,) * 3,
         )
         return np.asarray(warped, np.uint8)
+
+    def _seen(self, matrix: npt.NDArray[np.float64], height: int, width: int) -> tuple[slice, slice]:
+        """Rows and columns of the picture that the crop reads."""
+        (scale, _, left), (_, _, top) = matrix.tolist()
+        first = [math.floor(-shift / scale) - 1 for shift in (top, left)]
+        last = [math.ceil((side - shift) / scale) + 2 for side, shift in zip(self.size, (top, left), strict=True)]
+        rows, columns = (slice(max(0, a), min(b, n)) for a, b, n in zip(first, last, (height, width), strict=True))
+        return rows, columns
 
     def apply_to_mask(
         self, mask: npt.NDArray[np.uint8], matrix: npt.NDArray[np.float64], **_: object
@@ -132,3 +141,12 @@ class _ScaledCrop(A.DualTransform):  # type: ignore[misc]  # albumentations is u
             borderValue=IGNORE_INDEX,
         )
         return np.asarray(warped, np.uint8)
+
+
+def _blurred(image: npt.NDArray[np.uint8], sigma: float, seen: tuple[slice, slice]) -> npt.NDArray[np.uint8]:
+    """The image blurred in those rows and columns; elsewhere its pixels are arbitrary."""
+    reach = math.ceil(4 * sigma) + 1  # beyond OpenCV's kernel, which ends at 3 sigma for 8 bits
+    rows, columns = (slice(max(0, part.start - reach), part.stop + reach) for part in seen)
+    blurred = np.empty_like(image)
+    blurred[rows, columns] = cv2.GaussianBlur(image[rows, columns], (0, 0), sigma)
+    return blurred

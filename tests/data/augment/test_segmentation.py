@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
-from mnv2dense.data.augment import SegmentationAugment
+from mnv2dense.data.augment import SegmentationAugment, segmentation
 from mnv2dense.types import IGNORE_INDEX, Sample
 
+_BLUR = cv2.GaussianBlur
 OFF = {"flip_probability": 0.0, "photometric_probability": 0.0}
 
 
@@ -94,3 +97,20 @@ def test_a_wrong_option_is_named(options: dict[str, object], message: str) -> No
 def test_data_without_masks_is_refused() -> None:
     with pytest.raises(ValueError, match=r"a.jpg: augment=crop is for masks, and the data has none"):
         only()(sample()._replace(mask=None), 1)
+
+
+def test_only_what_the_crop_shows_is_blurred_and_as_if_the_whole_image_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    noise = sample(600, 800)._replace(image=rng.integers(0, 256, (600, 800, 3), np.uint8))
+    augment = only(smallest_scale=0.55, largest_scale=0.85)
+    blurred: list[int] = []
+
+    def blur(image: Any, *given: Any) -> Any:  # noqa: ANN401
+        blurred.append(image.size)
+        return _BLUR(image, *given)
+
+    monkeypatch.setattr("mnv2dense.data.augment.segmentation.cv2.GaussianBlur", blur)
+    ours = [augment(noise, seed).image for seed in range(8)]
+    assert 0 < max(blurred) < noise.image.size / 4
+    monkeypatch.setattr(segmentation, "_blurred", lambda image, sigma, _: _BLUR(image, (0, 0), sigma))
+    assert all((augment(noise, seed).image == image).all() for seed, image in enumerate(ours))
