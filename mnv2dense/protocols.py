@@ -98,7 +98,28 @@ class Dataset(Protocol):
 
 @runtime_checkable
 class BoxDataset(Dataset, Protocol):
-    """A data set of boxes, on which COCO mAP can be scored."""
+    """A data set of boxes, on which COCO mAP can be scored.
+
+    Attributes:
+        category_ids: what each label is called in the format's own numbering, K.
+        box_counts: how many objects each label has, K; regions to ignore are none.
+        ignored_count: how many regions to ignore there are.
+    """
+
+    @property
+    def category_ids(self) -> Sequence[int]:
+        """See above; a plain attribute will do."""
+        ...
+
+    @property
+    def box_counts(self) -> Sequence[int]:
+        """See above; a plain attribute will do."""
+        ...
+
+    @property
+    def ignored_count(self) -> int:
+        """See above; a plain attribute will do."""
+        ...
 
     def coco_ground_truth(self) -> dict[str, Any]:
         """The truth as a COCO ``instances`` dict, in original pixels, with the format's own category ids.
@@ -121,6 +142,35 @@ class MaskDataset(Dataset, Protocol):
 
     def mask_of(self, image_id: int) -> npt.NDArray[np.uint8]:
         """The true classes of the picture with this ``Sample.image_id``: uint8 [H, W], 255 ignored, original pixels."""
+        ...
+
+
+@runtime_checkable
+class Augment(Protocol):
+    """Changes training samples at random; picklable, for worker processes."""
+
+    def __call__(self, sample: Sample, seed: int) -> Sample:
+        """A changed copy of a sample; the same seed (0..2**32 - 1) gives the same, ``sample`` itself stays as it is."""
+        ...
+
+
+@runtime_checkable
+class FramingAugment(Augment, Protocol):
+    """An augmentation that decides itself what part of an image is seen; others leave that to the resize.
+
+    Attributes:
+        chooses_frame: True: what it returns fills the model's input whole, whatever ``model.resize`` says.
+        size: (height, width) in pixels that it is trained on, where that is not the model's input; else None.
+    """
+
+    @property
+    def chooses_frame(self) -> bool:
+        """See above; a class attribute will do."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """See above; a class attribute will do."""
         ...
 
 
@@ -154,4 +204,16 @@ class Metric(Protocol):
 
     def write(self, folder: Path) -> None:
         """Write what the scores alone do not show (plots, predictions) into a folder, after :meth:`compute`."""
+        ...
+
+
+@runtime_checkable
+class NamesScores(Metric, Protocol):
+    """A metric that knows what it will score before there is anything to score; ``monitor=`` is checked by it.
+
+    Of a metric that does not, the scores of no results at all are taken for all that there will be.
+    """
+
+    def score_names(self, dataset: Dataset) -> Sequence[str]:
+        """What :meth:`Metric.compute` can return for this data set, those of single classes included."""
         ...

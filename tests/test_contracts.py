@@ -10,19 +10,18 @@ import pytest
 import torch
 
 from mnv2dense import ClassifierHead, MobileNetV2, MultiBoxLoss, SigmoidFocalLoss, SSDLiteHead
-from mnv2dense.data.datasets.coco import CocoDetection
-from mnv2dense.data.datasets.image_folder import ImageFolder
-from mnv2dense.data.datasets.voc import VocDetection
-from mnv2dense.data.datasets.yolo import YoloDetection
+from mnv2dense.data import datasets
+from mnv2dense.data import shapes as data_shapes
+from mnv2dense.data.datasets import CocoDetection, CocoMasks, ImageFolder
 from mnv2dense.data.module import DataModule
 from mnv2dense.data.shapes.classification import ShapeCrops
-from mnv2dense.data.shapes.detection import Shapes, draw_shapes
+from mnv2dense.data.shapes.detection import draw_shapes
 from mnv2dense.inference.predictor import Predictor
 from mnv2dense.metrics.accuracy import Accuracy
 from mnv2dense.metrics.coco_map import CocoMeanAP
 from mnv2dense.metrics.mean_iou import MeanIoU
 from mnv2dense.ops.resize import ResizeMode
-from mnv2dense.protocols import Backbone, Dataset, Head, Loss, Metric
+from mnv2dense.protocols import Backbone, BoxDataset, Dataset, Head, Loss, MaskDataset, Metric
 from mnv2dense.types import Detections
 from tests.helpers.tiny import batch_of, random_images, tiny_model
 
@@ -78,12 +77,28 @@ def test_backbone_head_losses_and_metric_keep_their_protocols() -> None:
         assert_has(metric, Metric)
 
 
-@pytest.mark.parametrize("dataset", [CocoDetection, VocDetection, YoloDetection, Shapes, ImageFolder, ShapeCrops])
-def test_every_format_keeps_the_protocol_of_data_sets(dataset: type) -> None:
+def test_every_format_keeps_the_protocol_of_data_sets() -> None:
+    formats = [getattr(module, name) for module in (datasets, data_shapes) for name in module.__all__]
+    assert len(formats) == 13
     methods = {name for name in vars(Dataset) if callable(getattr(Dataset, name)) and not name.startswith("_")}
-    methods |= {"coco_ground_truth"} if dataset not in (ImageFolder, ShapeCrops) else set()
-    assert {"path_of"} <= methods
-    assert {name for name in ({*methods, "__len__", "__getitem__"}) if not hasattr(dataset, name)} == set()
+    truths = ("coco_ground_truth", "mask_of")
+    for dataset in formats:
+        assert {name for name in ({*methods, "__len__", "__getitem__"}) if not hasattr(dataset, name)} == set(), dataset
+        told = [truth for truth in truths if hasattr(dataset, truth)]
+        assert len(told) == (0 if dataset in (ImageFolder, ShapeCrops) else 1), dataset
+
+
+def test_data_sets_keep_the_protocols_of_their_truth(shapes: Path) -> None:
+    boxes, masks = CocoDetection(root=shapes, split="val"), CocoMasks(root=shapes, split="val")
+    assert isinstance(boxes, BoxDataset)
+    assert not isinstance(boxes, MaskDataset)
+    assert isinstance(masks, MaskDataset)
+    assert not isinstance(masks, BoxDataset)
+    truth = boxes.coco_ground_truth()
+    assert list(boxes.category_ids) == [category["id"] for category in truth["categories"]]
+    labels = [row["category_id"] - 1 for row in truth["annotations"]]
+    assert boxes.box_counts == [labels.count(label) for label in range(6)]
+    assert boxes.ignored_count == 0
 
 
 def assert_has(thing: object, protocol: type) -> None:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.progress import Progress
 
 from mnv2dense.cli.shell import CONSOLE
-from mnv2dense.data.module import Augment, DataModule
+from mnv2dense.data.module import DataModule
 from mnv2dense.evaluation.anchor_bound import anchor_bound
 from mnv2dense.evaluation.samples import draw_images, report
 from mnv2dense.evaluation.score import device_of as device_of_model
@@ -22,7 +22,7 @@ from mnv2dense.inference.tta import TTA, check_segmentation, with_output_stride
 from mnv2dense.metrics.image_ranking import ImageRanking, RankedImage
 from mnv2dense.models.checkpoint import load_model
 from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.protocols import Metric
+from mnv2dense.protocols import Augment, Metric
 from mnv2dense.reporting.facts import facts_of
 from mnv2dense.reporting.report import write_report
 from mnv2dense.reporting.run_folder import RunFolder, is_first_process

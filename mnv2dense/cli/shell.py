@@ -29,6 +29,7 @@ CONSOLE = Console()
 _NOISE = (
     r".*isinstance\(treespec, LeafSpec\)",  # pytorch-lightning 2.6 on torch 2.15
     r".*does not have many workers",  # num_workers is chosen from the cores there are
+    "Total length of `list` across ranks is zero",  # data.val=null is meant
 )
 
 _USER_ERRORS = (ValueError, OSError, ImportError, NonFiniteLossError)

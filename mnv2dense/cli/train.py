@@ -17,11 +17,11 @@ from mnv2dense.cli.parts import data_module, packages_of, plain_config, refuse_a
 from mnv2dense.cli.shell import run_command
 from mnv2dense.costs.complexity import complexity
 from mnv2dense.data.class_weights import class_weights
-from mnv2dense.data.module import Augment, DataModule
+from mnv2dense.data.module import DataModule
 from mnv2dense.models.checkpoint import load_model, load_weights
 from mnv2dense.models.dense_model import DenseModel, build_model
 from mnv2dense.pretrained.checkpoint_file import find_checkpoint
-from mnv2dense.protocols import MaskDataset, Metric
+from mnv2dense.protocols import Augment, MaskDataset, Metric
 from mnv2dense.reporting.run_folder import RunFolder
 from mnv2dense.training.checkpoint_io import AtomicCheckpointIO
 from mnv2dense.training.history import History

@@ -1,4 +1,3 @@
-from .collate import collate
 from .module import DataModule
 
-__all__ = ["DataModule", "collate"]
+__all__ = ["DataModule"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, get_args
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from mnv2dense.protocols import Dataset
 from mnv2dense.types import IGNORE_INDEX
+from mnv2dense.utils.cores import usable_cores
 
 Kind = Literal["inverse_sqrt", "median_frequency", "inverse_log"]
 """How a share becomes a weight; see :func:`class_weights`."""
@@ -34,7 +34,7 @@ def class_weights(dataset: Dataset, *, kind: Kind, threads: int | None = None) -
     Args:
         dataset: of masks; those that its samples have are counted, without augmentation.
         kind: see above.
-        threads: that read pictures at once; None takes one a processor.
+        threads: that read pictures at once; None takes one a core.
 
     Returns:
         K weights, in the order of ``dataset.class_names``.
@@ -47,7 +47,7 @@ def class_weights(dataset: Dataset, *, kind: Kind, threads: int | None = None) -
         raise ValueError(f"class_weights={kind!r}: choose from {', '.join(get_args(Kind))}, or list one per class.")
     classes = len(dataset.class_names)
     pixels, in_images = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
-    with ThreadPoolExecutor(threads or _processors()) as pool:
+    with ThreadPoolExecutor(threads or usable_cores()) as pool:
         for counts in pool.map(lambda index: _count(dataset, index), range(len(dataset))):
             pixels += counts
             in_images += np.where(counts > 0, counts.sum(), 0)
@@ -76,10 +76,6 @@ def _count(dataset: Dataset, index: int) -> npt.NDArray[np.int64]:
             f"(0..{classes - 1}; 255 is ignored)."
         )
     return counts[:classes]
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _inverse_sqrt(share: FloatArray, _: FloatArray) -> FloatArray:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, cast, final
 
@@ -20,10 +19,9 @@ from torch.utils.data import DataLoader
 from mnv2dense.data.collate import Item, collate, prepare
 from mnv2dense.data.sampler import Draw, EpochSampler, seed_of
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
-from mnv2dense.protocols import BoxDataset, Dataset
-from mnv2dense.types import Batch, Sample
-
-Augment = Callable[[Sample, int], Sample]
+from mnv2dense.protocols import Augment, BoxDataset, Dataset, FramingAugment
+from mnv2dense.types import Batch
+from mnv2dense.utils.cores import usable_cores
 
 
 @final
@@ -132,7 +130,7 @@ class DataModule(pl.LightningDataModule):
         """What each label is called in the data set's own numbering; labels + 1 where it has none."""
         dataset = self.train or self.val
         if isinstance(dataset, BoxDataset):
-            return tuple(int(category["id"]) for category in dataset.coco_ground_truth()["categories"])
+            return tuple(dataset.category_ids)
         return tuple(range(1, len(self.class_names) + 1))
 
     def setup(self, stage: str | None = None) -> None:
@@ -152,8 +150,6 @@ class DataModule(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """Every picture once, in the data set's order, unaugmented; no loader where there is no data set."""
         if self.val is None:
-            # Lightning asks whether no validation data was the intention: it was.
-            warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
             return []
         sampler = EpochSampler(length=len(self.val), shuffle=False, equal_shares=False, **self._place())
         return self._loader(self.val, sampler, None, drop_last=False)
@@ -182,9 +178,8 @@ class DataModule(pl.LightningDataModule):
                 continue
             counts[f"{split}_pictures"] = len(dataset)
             if isinstance(dataset, BoxDataset):
-                ignored = [bool(a.get("iscrowd")) for a in dataset.coco_ground_truth()["annotations"]]
-                counts[f"{split}_boxes"] = len(ignored) - sum(ignored)
-                counts[f"{split}_ignored_regions"] = sum(ignored)
+                counts[f"{split}_boxes"] = sum(dataset.box_counts)
+                counts[f"{split}_ignored_regions"] = dataset.ignored_count
         return counts
 
     def train_paths(self, image_ids: Sequence[int] | Tensor) -> list[Path]:
@@ -201,21 +196,18 @@ class DataModule(pl.LightningDataModule):
     def _loader(
         self, dataset: Dataset, sampler: EpochSampler, augment: Augment | None, *, drop_last: bool
     ) -> DataLoader[Batch]:
-        # What an augmentation framed is taken whole: cropping it again would show less than was chosen.
-        mode = "squash" if getattr(augment, "chooses_frame", False) else self.resize
-        # Masks may be learnt from crops smaller than the pictures that are scored.
-        size = getattr(augment, "size", None) or self.size
+        size, mode = self.size, self.resize
+        if isinstance(augment, FramingAugment) and augment.chooses_frame:
+            # What was framed is taken whole: cropping it again would show less than was chosen. Masks may be learnt
+            # from crops smaller than the images that are scored.
+            size, mode = augment.size or size, "squash"
         images = _Images(dataset, augment, size, mode, self.seed)
         workers = self._num_workers
         if workers is None:
             neighbours = 1 if self.trainer is None else self.trainer.num_devices
-            workers = min(8, _cores() // max(1, neighbours))
-        if workers > 0 and self._start_method == "fork":
-            # Python 3.12 warns of any fork beside threads. Our workers touch neither CUDA nor the parent's
-            # locks, and run one thread each; starting afresh would cost each of them seconds of imports.
-            warnings.filterwarnings("ignore", r".*use of fork\(\) may lead to deadlocks", DeprecationWarning)
+            workers = min(8, usable_cores() // max(1, neighbours))
         pin_memory = torch.cuda.is_available() if self._pin_memory is None else self._pin_memory
-        return DataLoader(
+        return _Loader(
             cast("torch.utils.data.Dataset[Batch]", images),
             batch_size=self.batch_size,
             sampler=sampler,
@@ -230,6 +222,19 @@ class DataModule(pl.LightningDataModule):
             # Workers' base seed comes from here, not from the global generator, whose state a resumed run restores.
             generator=torch.Generator(),
         )
+
+
+class _Loader(DataLoader[Batch]):
+    """A loader whose workers start without the warning of Python 3.12 against any fork beside threads.
+
+    Ours touch neither CUDA nor the parent's locks, and run one thread each; starting afresh would cost each of them
+    seconds of imports.
+    """
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch names the iterator's own class
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r".*use of fork\(\) may lead to deadlocks", DeprecationWarning)
+            return super().__iter__()
 
 
 class _Images(torch.utils.data.Dataset[Item]):
@@ -292,8 +297,3 @@ def _disagreement(train: tuple[str, ...], val: tuple[str, ...]) -> str:
         f"training data has {len(train)} classes and validation data {len(val)}; label {at} is {first} in "
         f"the one and {second} in the other. Both must list the same classes in the same order."
     )
-
-
-def _cores() -> int:
-    """Cores this process may use; fewer than the machine has where a scheduler pins it."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

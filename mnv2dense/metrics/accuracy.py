@@ -21,7 +21,7 @@ class Accuracy:
     """How often the right class is the likeliest, or among the five likeliest: a :class:`mnv2dense.protocols.Metric`.
 
     :meth:`compute` returns ``top1``, ``top5`` (with more than five classes), ``mean_class_accuracy`` over the classes
-    that have pictures, and ``top1/<class name>`` for each of those; all 0..1.
+    that have pictures, and ``top1/<class name>`` for each of those; all 0..1, or -1 without any result.
     """
 
     headlines: ClassVar[dict[str, str]] = {
@@ -45,6 +45,12 @@ class Accuracy:
         self._paths = dataset
         self.reset()
 
+    def score_names(self, dataset: Dataset) -> list[str]:
+        """What :meth:`compute` can return: the headlines, then ``top1/<class name>`` of every class."""
+        names = tuple(dataset.class_names)
+        headlines = [name for name in self.headlines if name != "top5" or len(names) > 5]
+        return [*headlines, *(f"top1/{name}" for name in names)]
+
     def reset(self) -> None:
         """Forget all results."""
         self._seen = {}
@@ -53,16 +59,21 @@ class Accuracy:
     def update(self, results: Sequence[Classification], batch: Batch) -> None:
         """Take one batch's classes, likeliest first, in the order of ``batch.infos.image_ids``."""
         assert batch.labels is not None
-        for image_id, label, result in zip(
-            batch.infos.image_ids.tolist(), batch.labels[:, 0].tolist(), results, strict=True
-        ):
-            labels = result.labels.cpu()
-            if not result.scores.isfinite().all():
+        image_ids = batch.infos.image_ids.tolist()
+        if len(results) != len(image_ids):
+            raise ValueError(f"{len(results)} results for a batch of {len(image_ids)} pictures; give one for each.")
+        if not image_ids:
+            return
+        # One transfer a batch: a device would otherwise be waited for three times a picture. Labels are exact in
+        # float32 up to 2^24 classes.
+        table = torch.stack([torch.stack([found.scores.float(), found.labels.float()]) for found in results]).cpu()
+        for image_id, truth, (scores, labels) in zip(image_ids, batch.labels[:, 0].tolist(), table, strict=True):
+            if not scores.isfinite().all():
                 path = self._paths.path_of(image_id) if self._paths else image_id
                 raise ValueError(f"{path}: the model's scores are not finite; its weights are damaged or diverged.")
-            rank = int((labels == label).nonzero()[0, 0])
-            self._probabilities.setdefault(int(image_id), float(result.scores[rank]))
-            self._seen.setdefault(int(image_id), (int(label), int(labels[0]), rank))
+            rank = int((labels == truth).nonzero()[0, 0])
+            self._probabilities.setdefault(image_id, float(scores[rank]))
+            self._seen.setdefault(image_id, (truth, int(labels[0]), rank))
 
     def image_score(self, image_id: int) -> ImageScore:
         """The probability that the right class got."""
@@ -73,8 +84,7 @@ class Accuracy:
         self._seen = _gathered(self._seen)
         classes = len(self._class_names)
         if not self._seen:
-            scores = {"top1": 0.0, "mean_class_accuracy": 0.0}
-            return scores | ({"top5": 0.0} if classes > 5 else {})
+            return {name: -1.0 for name in self.headlines if name != "top5" or classes > 5}
         truth, _, rank = torch.tensor(list(self._seen.values())).T
         scores = {"top1": float((rank == 0).double().mean())}
         if classes > 5:

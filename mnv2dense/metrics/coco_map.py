@@ -127,14 +127,23 @@ class CocoMeanAP:
         """Pictures with results: of this process before :meth:`compute`, of all processes after it."""
         return len(self._results)
 
+    def score_names(self, dataset: Dataset) -> list[str]:
+        """What :meth:`compute` returns: the twelve, and ``AP/<class name>`` of every class that has an object.
+
+        Raises:
+            ValueError: the data set has no boxes.
+        """
+        boxes = _of_boxes(dataset)
+        counted = zip(boxes.class_names, boxes.box_counts, strict=True)
+        return [*self.headlines, *(f"AP/{name}" for name, count in counted if count)]
+
     def bind(self, dataset: Dataset) -> None:
         """Take the data set's truth and forget all results.
 
         Raises:
             ValueError: two classes share a name, or categories and ``class_names`` differ in number.
         """
-        if not isinstance(dataset, BoxDataset):
-            raise ValueError(f"{type(dataset).__name__} has no boxes to score mAP on; choose data of boxes.")
+        dataset = _of_boxes(dataset)
         truth = dataset.coco_ground_truth()
         names = tuple(dataset.class_names)
         categories = truth["categories"]
@@ -291,6 +300,15 @@ class CocoMeanAP:
             if (precision[:, :, k] > -1).any():
                 scores[f"AP/{name}"] = _mean(precision[:, :, k])
         return _Evaluation(scores, precision)
+
+
+def _of_boxes(dataset: Dataset) -> BoxDataset:
+    """The same data set; an error if it has no boxes."""
+    if isinstance(dataset, BoxDataset):
+        return dataset
+    lacking = [name for name in ("category_ids", "box_counts", "ignored_count") if not hasattr(dataset, name)]
+    advice = f"it lacks {', '.join(lacking)}" if hasattr(dataset, "coco_ground_truth") else "choose data of boxes"
+    raise ValueError(f"{type(dataset).__name__} has no boxes to score mAP on; {advice}.")
 
 
 def _gather(results: dict[int, npt.NDArray[np.float32]]) -> dict[int, npt.NDArray[np.float32]]:

@@ -80,6 +80,10 @@ class MeanIoU:
         """The scores that a table shows."""
         return {name: text for name, text in self._HEADLINES.items() if self._boundary or name != "boundary_IoU"}
 
+    def score_names(self, dataset: Dataset) -> list[str]:
+        """What :meth:`compute` can return: the headlines, then ``IoU/<class name>`` of every class."""
+        return [*self.headlines, *(f"IoU/{name}" for name in dataset.class_names)]
+
     def bind(self, dataset: Dataset) -> None:
         """Take the data set whose masks are the truth, and forget all results.
 

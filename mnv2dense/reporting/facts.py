@@ -212,9 +212,7 @@ def _classes(metric: Metric, scores: Mapping[str, float], dataset: Dataset) -> t
         counts = metric.confusion().sum(1).tolist()
     elif isinstance(dataset, BoxDataset):
         counted = "objects"
-        truth = dataset.coco_ground_truth()
-        categories = [row["category_id"] for row in truth["annotations"] if not row["iscrowd"]]
-        counts = [categories.count(row["id"]) for row in truth["categories"]]
+        counts = list(dataset.box_counts)
     rows = zip(names, counts, strict=True)
     return prefix, counted, tuple(ClassScore(name, scores.get(f"{prefix}/{name}"), count) for name, count in rows)
 

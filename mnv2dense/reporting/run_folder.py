@@ -20,6 +20,7 @@ import torch
 import yaml
 from pytorch_lightning.utilities import rank_zero_only
 
+from mnv2dense.utils.cores import usable_cores
 from mnv2dense.utils.files import atomic_write
 
 # How the processes that Lightning starts for more GPUs learn which folder the first one made.
@@ -143,7 +144,7 @@ def environment(*, seed: int | None = None) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": usable_cores(),
         "torch_threads": torch.get_num_threads(),
         "cuda": torch.version.cuda,
         "cuda_devices": devices,

@@ -10,7 +10,7 @@ from typing import Any
 from mnv2dense.data.module import DataModule
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.pretrained.checkpoint_file import ENTRY, find_checkpoint, read_checkpoint
-from mnv2dense.protocols import Metric
+from mnv2dense.protocols import Metric, NamesScores
 
 
 def check_length(trainer: Mapping[str, Any]) -> None:
@@ -25,7 +25,7 @@ def check_length(trainer: Mapping[str, Any]) -> None:
 
 
 def check_monitor(monitor: str, metric: Metric, datamodule: DataModule) -> None:
-    """Ask the metric for its scores of no results at all; a misspelt one would else show after the first epoch.
+    """Ask the metric what it will score; a misspelt name would else show after the first epoch.
 
     Raises:
         ValueError: ``monitor`` is neither one of them nor ``loss``.
@@ -34,11 +34,16 @@ def check_monitor(monitor: str, metric: Metric, datamodule: DataModule) -> None:
         return
     metric.bind(datamodule.val)
     metric.reset()
-    scores = ["loss", *metric.compute()]
+    named = metric.score_names(datamodule.val) if isinstance(metric, NamesScores) else metric.compute()
+    scores = ["loss", *named]
     if monitor not in scores:
         close = difflib.get_close_matches(monitor, scores, n=1)
         meant = f"; did you mean monitor={close[0]}?" if close else "."
-        raise ValueError(f"monitor={monitor}: there is no such score{meant} Choose from {', '.join(scores)}.")
+        # Of single classes there may be a thousand; an example says how they are called.
+        shown = [name for name in scores if "/" not in name]
+        of_class = next((name for name in scores if "/" in name), None)
+        choice = ", ".join(shown) + (f", or one class: {of_class}" if of_class else "")
+        raise ValueError(f"monitor={monitor}: there is no such score{meant} Choose from {choice}.")
 
 
 def check_resume(path: str, model: DenseModel) -> Path:

@@ -56,7 +56,7 @@ def test_masks_travel_with_their_images() -> None:
 def test_of_too_many_boxes_the_largest_objects_are_kept_and_said_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_crowded_picture_reported", False)
+    monkeypatch.setattr(module, "_crowded_image_reported", False)
     boxes = [[0, 0, 2, 2], [0, 0, 9, 9], [0, 0, 20, 10], [0, 0, 4, 4]]
     item = prepare(sample(boxes, [0, 1, IGNORE_LABEL, 3], image_id=77), (10, 20), "squash")
     with caplog.at_level(logging.WARNING):

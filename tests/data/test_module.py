@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,12 @@ class Squares:
             raise KeyError(image_id)
         return Path(f"{image_id}.png")
 
+    category_ids = (7, 3)
+    box_counts = (2, 0)
+    ignored_count = 1
+
     def coco_ground_truth(self) -> dict[str, Any]:
-        return {"annotations": [{"iscrowd": 0}, {"iscrowd": 1}, {}]}
+        raise AssertionError("of COCO it holds a million rows: none is needed to load or to count")
 
 
 class Fatal(Squares):
@@ -232,6 +237,7 @@ def test_lightning_draws_every_epoch_anew_through_persistent_workers() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
+@pytest.mark.filterwarnings("ignore:Total length of `list` across ranks is zero")
 def test_lightning_trains_without_validation_data() -> None:
     task = Counting()
     trainer(1).fit(task, data(4, None))
@@ -284,10 +290,39 @@ def test_training_images_are_found_by_their_ids() -> None:
 def test_it_describes_its_data_in_numbers() -> None:
     assert data(10, None).describe() == {
         "classes": 2,
-        "train_images": 10,
+        "train_pictures": 10,
         "train_boxes": 2,
         "train_ignored_regions": 1,
     }
+    assert data(10, None).category_ids == (7, 3)
+
+
+def test_loading_changes_no_warnings_of_the_process() -> None:
+    before = list(warnings.filters)
+    assert len(list(data(2, 1, num_workers=1).train_dataloader())) == 1
+    assert data(2, None).val_dataloader() == []
+    assert list(warnings.filters) == before
+
+
+class Halves:
+    """An augmentation that frames what it returns, at a size of its own or the model's."""
+
+    chooses_frame = True
+
+    def __init__(self, size: tuple[int, int] | None) -> None:
+        self.size = size
+
+    def __call__(self, sample: Sample, seed: int) -> Sample:
+        return sample._replace(image=sample.image[:, :16])
+
+
+def test_what_an_augmentation_framed_fills_the_input_whole() -> None:
+    for size, expected in (((48, 32), (48, 32)), (None, (16, 16))):
+        batch = next(iter(data(augment=Halves(size), resize="letterbox").train_dataloader()))
+        assert tuple(batch.images.shape[-2:]) == expected
+        assert (batch.infos.offsets == 0).all()  # no bars, although it is letterboxed
+    plain = next(iter(data(augment=lambda sample, seed: sample, resize="letterbox").train_dataloader()))
+    assert (plain.infos.offsets[:, 1] > 0).all()
 
 
 def test_absent_data_and_wrong_numbers_are_named() -> None:

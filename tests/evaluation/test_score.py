@@ -20,6 +20,9 @@ class Truth:
     def __init__(self, boxes: list[list[float]], *, crowds: int = 0) -> None:
         self.boxes = boxes
         self.crowds = crowds
+        self.category_ids = [1]
+        self.box_counts = [len(boxes) - crowds]
+        self.ignored_count = crowds
 
     def __len__(self) -> int:
         return 1

@@ -68,7 +68,31 @@ def test_a_image_seen_twice_counts_once() -> None:
 def test_five_classes_have_no_top5() -> None:
     metric = Accuracy()
     metric.bind(Truth(NAMES[:5]))
-    assert metric.compute() == {"top1": 0.0, "mean_class_accuracy": 0.0}
+    assert list(metric.compute()) == ["top1", "mean_class_accuracy"]
+
+
+def test_without_results_nothing_can_be_told() -> None:
+    assert bound().compute() == {"top1": -1.0, "top5": -1.0, "mean_class_accuracy": -1.0}
+
+
+def test_every_score_is_named_beforehand() -> None:
+    assert Accuracy().score_names(Truth(("a", "b"))) == ["top1", "mean_class_accuracy", "top1/a", "top1/b"]
+    metric = bound()
+    metric.update([ranked(0)], batch([1], [0]))
+    assert metric.compute().keys() <= set(metric.score_names(Truth()))
+
+
+def test_a_device_is_waited_for_once_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[int] = []
+    cpu = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: waits.append(1) or cpu(tensor))  # type: ignore[func-returns-value]
+    bound().update([ranked(0), ranked(1), ranked(2)], batch([1, 2, 3], [0, 0, 0]))
+    assert len(waits) == 1
+
+
+def test_a_result_is_needed_for_every_image() -> None:
+    with pytest.raises(ValueError, match="1 results for a batch of 2 pictures; give one for each"):
+        bound().update([ranked(0)], batch([1, 2], [0, 0]))
 
 
 def test_scores_that_are_no_numbers_name_the_image() -> None:

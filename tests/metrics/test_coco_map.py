@@ -27,6 +27,10 @@ class Truth:
     def __init__(self, instances: dict[str, Any]) -> None:
         self.instances = instances
         self.class_names = tuple(category["name"] for category in instances["categories"])
+        self.category_ids = [category["id"] for category in instances["categories"]]
+        objects = [row["category_id"] for row in instances["annotations"] if not row["iscrowd"]]
+        self.box_counts = [objects.count(category_id) for category_id in self.category_ids]
+        self.ignored_count = len(instances["annotations"]) - len(objects)
 
     def __len__(self) -> int:
         return len(self.instances["images"])
@@ -413,3 +417,18 @@ def test_two_processes_give_bit_for_bit_what_one_gives_and_fail_together(tmp_pat
         assert answer["seen"] == 15
     assert first["failure"] == "KeyError: 'broken'"
     assert second["failure"] == "RuntimeError: process 0 could not compute COCO mAP: KeyError: 'broken'"
+
+
+def test_scores_are_named_beforehand_those_of_classes_that_have_objects() -> None:
+    truth = truth_of((0, 3, [1.0, 1.0, 5.0, 5.0]))
+    metric = CocoMeanAP()
+    assert metric.score_names(truth) == [*TWELVE, "AP/dog"]
+    metric.bind(truth)
+    assert list(metric.compute()) == metric.score_names(truth)
+
+
+def test_data_of_boxes_that_lacks_a_part_of_the_contract_is_told_which() -> None:
+    truth = truth_of((0, 3, [1.0, 1.0, 5.0, 5.0]))
+    del truth.box_counts
+    with pytest.raises(ValueError, match="Truth has no boxes to score mAP on; it lacks box_counts"):
+        CocoMeanAP().bind(truth)

@@ -279,3 +279,10 @@ def test_two_processes_give_bit_for_bit_what_one_gives(tmp_path: Path) -> None:
     expected = {"scores": scores, "confusion": alone.confusion().tolist()}
     for rank in range(2):
         assert json.loads((tmp_path / f"{rank}.json").read_text()) == [expected, expected]
+
+
+def test_every_score_is_named_beforehand() -> None:
+    truth = Truth([np.zeros((4, 4), np.uint8)])
+    metric = MeanIoU(boundary=False)
+    assert metric.score_names(truth)[:2] == ["mIoU", "pixel_accuracy"]
+    assert metric.score_names(truth)[4:] == [f"IoU/{name}" for name in truth.class_names]

@@ -31,9 +31,11 @@ class ClassificationAugment:
 
     Attributes:
         chooses_frame: True: what it returns is the frame, to be filled into the model's input whole.
+        size: None: that of the model's input.
     """
 
     chooses_frame = True
+    size = None
 
     def __init__(
         self,

@@ -8,10 +8,9 @@ from typing import final
 
 from mnv2dense.class_lists import Palette
 from mnv2dense.data.datasets.image_list import BadImages
-from mnv2dense.data.datasets.mask_png import Mask, MaskRules, read_mask
+from mnv2dense.data.datasets.mask_png import MaskRules, read_mask
 from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.io.reading import list_images
-from mnv2dense.types import Sample
 
 ADE20K_CLASSES = (
     *("wall", "building", "sky", "floor", "tree", "ceiling", "road", "bed", "windowpane", "grass", "cabinet"),
@@ -49,7 +48,7 @@ ADE20K_PALETTE: Palette = tuple((c[0], c[1], c[2]) for c in map(bytes.fromhex, _
 
 
 @final
-class Ade20kMasks:
+class Ade20kMasks(MaskTable[Path]):
     """``images/{split}/*.jpg`` and ``annotations/{split}/*.png`` of ADEChallengeData2016.
 
     Class k is value k + 1 in the files; 0, which is all that is none of the 150, is ignored. Every mask is read once
@@ -64,6 +63,7 @@ class Ade20kMasks:
     Attributes:
         class_names: :data:`ADE20K_CLASSES`.
         palette: the colours of the challenge.
+        image_ids: 1, 2, 3, ... in the order of names.
 
     Raises:
         FileNotFoundError: the folders or files are missing.
@@ -78,14 +78,14 @@ class Ade20kMasks:
         bad_images: BadImages = "error",
         limit: int | None = None,
     ) -> None:
-        self.class_names = ADE20K_CLASSES
-        self.palette = ADE20K_PALETTE
         folder = _folder(Path(root), split)
         images = list_images(folder / "images" / split)
         values = {label + 1: label for label in range(len(ADE20K_CLASSES))}
         rules = MaskRules(len(ADE20K_CLASSES), ignored=(0,), values=values, ignore_others=False)
-        self._table = MaskTable(
+        super().__init__(
             source=folder / "annotations" / split,
+            class_names=ADE20K_CLASSES,
+            palette=ADE20K_PALETTE,
             image_ids=range(1, len(images) + 1),
             paths=images,
             masks=[folder / "annotations" / split / f"{image.stem}.png" for image in images],
@@ -93,21 +93,6 @@ class Ade20kMasks:
             bad_images=bad_images,
             limit=limit,
         )
-        self.skipped_images = self._table.skipped_images
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._table[index]
-
-    def path_of(self, image_id: int) -> Path:
-        """Where the picture with this id lies; ids are 1, 2, 3, ... in the order of names."""
-        return self._table.path_of(image_id)
-
-    def mask_of(self, image_id: int) -> Mask:
-        """The true classes of the picture with this id: uint8 [H, W], 255 ignored."""
-        return self._table.mask_of(image_id)
 
 
 def _folder(root: Path, split: str) -> Path:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.io.reading import image_size, read_image
 from mnv2dense.types import IGNORE_LABEL, Sample
 
@@ -46,9 +47,8 @@ class Objects(NamedTuple):
         return Objects(*(column[chosen] for column in self))
 
 
-@final
-class BoxTable:
-    """Pictures and their boxes, checked once, then given as samples and as COCO ground truth.
+class BoxTable(ImageTable):
+    """Images and their boxes, checked once, then given as samples and as COCO ground truth; a format derives from it.
 
     Boxes of no area or wholly outside are dropped, others clipped to the picture; both are counted and told
     in one log line. Boxes are of the upright picture: where a format recorded the size of a picture before
@@ -63,6 +63,11 @@ class BoxTable:
         sizes: P recorded (height, width) in pixels; None where the format has none.
         objects: the boxes; those of one picture keep their order.
         skipped_images: how many :func:`~mnv2dense.data.datasets.image_list.usable_images` left out.
+
+    Attributes:
+        category_ids: as given.
+        dropped_boxes: boxes left out because nothing of them lies inside the picture.
+        clipped_boxes: boxes that stuck out by more than a pixel; samples have them clipped.
     """
 
     def __init__(
@@ -77,13 +82,10 @@ class BoxTable:
         objects: Objects,
         skipped_images: int = 0,
     ) -> None:
-        self.source = source
-        self.class_names = tuple(class_names)
+        super().__init__(
+            source=source, class_names=class_names, image_ids=image_ids, paths=paths, skipped_images=skipped_images
+        )
         self.category_ids = list(category_ids)
-        self.image_ids = list(image_ids)
-        self.paths = list(paths)
-        self.skipped_images = skipped_images
-        self._index_of = {image_id: index for index, image_id in enumerate(self.image_ids)}
         self._sizes = [size or image_size(path) for size, path in zip(sizes, paths, strict=True)]
 
         objects = objects.rows(np.argsort(objects.images, kind="stable"))
@@ -104,11 +106,19 @@ class BoxTable:
                 *(source, self.dropped_boxes, len(kept), self.clipped_boxes),
             )
 
-    def __len__(self) -> int:
-        return len(self.paths)
+    @property
+    def box_counts(self) -> list[int]:
+        """How many objects of each label there are, K; regions to ignore are none."""
+        labels = self._objects.labels[~self._objects.ignored]
+        return np.bincount(labels, minlength=len(self.class_names)).tolist()  # type: ignore[no-any-return]
+
+    @property
+    def ignored_count(self) -> int:
+        """How many regions to ignore there are."""
+        return int(self._objects.ignored.sum())
 
     def __getitem__(self, index: int) -> Sample:
-        index = range(len(self.paths))[index]  # negative ones count from the end; IndexError past it
+        index = self._place(index)
         path, recorded = self.paths[index], self._sizes[index]
         rows = slice(self._starts[index], self._starts[index + 1])
         boxes = self._boxes[rows].copy()
@@ -118,16 +128,6 @@ class BoxTable:
             np.clip(boxes, 0, np.array([width, height, width, height], np.float32), out=boxes)
         labels = np.where(self._objects.ignored[rows], IGNORE_LABEL, self._objects.labels[rows])
         return Sample(image, boxes, labels, None, self.image_ids[index], path)
-
-    def path_of(self, image_id: int) -> Path:
-        """Where the picture with this id lies.
-
-        Raises:
-            LookupError: the data set has no such id.
-        """
-        if image_id not in self._index_of:
-            raise LookupError(f"{self.source}: no picture has the id {image_id!r} (of {len(self)} pictures).")
-        return self.paths[self._index_of[image_id]]
 
     def coco_ground_truth(self) -> dict[str, Any]:
         """The truth as a COCO ``instances`` dict; boxes as in the file, the ignored as crowds."""

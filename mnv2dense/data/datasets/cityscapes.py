@@ -8,9 +8,8 @@ from typing import NamedTuple, final
 
 from mnv2dense.class_lists import Palette
 from mnv2dense.data.datasets.image_list import BadImages
-from mnv2dense.data.datasets.mask_png import Mask, MaskRules, read_mask
+from mnv2dense.data.datasets.mask_png import MaskRules, read_mask
 from mnv2dense.data.datasets.mask_table import MaskTable
-from mnv2dense.types import Sample
 
 
 class _Label(NamedTuple):
@@ -48,7 +47,7 @@ _IGNORED = tuple(sorted(set(range(34)) - {label.value for label in _LABELS}))
 
 
 @final
-class CityscapesMasks:
+class CityscapesMasks(MaskTable[Path]):
     """``leftImg8bit/{split}/{city}/*_leftImg8bit.png`` and ``gtFine/{split}/{city}/*_gtFine_labelIds.png``.
 
     Every mask is read once before training.
@@ -63,6 +62,7 @@ class CityscapesMasks:
     Attributes:
         class_names: :data:`CITYSCAPES_CLASSES`.
         palette: the colours of Cityscapes.
+        image_ids: 1, 2, 3, ... in the order of cities and names.
 
     Raises:
         FileNotFoundError: the folders or files are missing.
@@ -78,8 +78,6 @@ class CityscapesMasks:
         bad_images: BadImages = "error",
         limit: int | None = None,
     ) -> None:
-        self.class_names = CITYSCAPES_CLASSES
-        self.palette = CITYSCAPES_PALETTE
         images_folder, masks_folder = Path(root) / "leftImg8bit" / split, Path(root) / annotations / split
         images = sorted(images_folder.glob("*/*_leftImg8bit.png"))
         if not images or not masks_folder.is_dir():
@@ -90,8 +88,10 @@ class CityscapesMasks:
         names = [image.name.removesuffix("_leftImg8bit.png") for image in images]
         values = {label.value: k for k, label in enumerate(_LABELS)}
         rules = MaskRules(len(_LABELS), ignored=_IGNORED, values=values, ignore_others=False)
-        self._table = MaskTable(
+        super().__init__(
             source=masks_folder,
+            class_names=CITYSCAPES_CLASSES,
+            palette=CITYSCAPES_PALETTE,
             image_ids=range(1, len(images) + 1),
             paths=images,
             masks=[
@@ -102,18 +102,3 @@ class CityscapesMasks:
             bad_images=bad_images,
             limit=limit,
         )
-        self.skipped_images = self._table.skipped_images
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._table[index]
-
-    def path_of(self, image_id: int) -> Path:
-        """Where the picture with this id lies; ids are 1, 2, 3, ... in the order of cities and names."""
-        return self._table.path_of(image_id)
-
-    def mask_of(self, image_id: int) -> Mask:
-        """The true classes of the picture with this id: uint8 [H, W], 255 ignored."""
-        return self._table.mask_of(image_id)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, final
 
 import numpy as np
 
 from mnv2dense.data.datasets.box_table import BoxTable
 from mnv2dense.data.datasets.coco_json import read_instances, recorded_size
 from mnv2dense.data.datasets.image_list import BadImages, usable_images
-from mnv2dense.types import Sample
 
 
-@final
-class CocoDetection:
+class CocoDetection(BoxTable):
     """Boxes of a COCO json. Pictures without annotations stay, as negatives; crowds are to be ignored.
 
     Labels are 0..K-1 in the order of the category ids, whatever gaps those have. The whole file is checked
@@ -52,14 +49,13 @@ class CocoDetection:
         limit: int | None = None,
     ) -> None:
         content = read_instances(Path(root), split, annotations, images)
-        self.class_names = content.class_names
         usable = usable_images(content.file, content.paths, bad_images=bad_images, limit=limit)
         new_index = np.full(len(content.paths), -1)
         new_index[usable] = np.arange(len(usable))
         objects = content.objects._replace(images=new_index[content.objects.images])
-        self._table = BoxTable(
+        super().__init__(
             source=content.file,
-            class_names=self.class_names,
+            class_names=content.class_names,
             category_ids=content.category_ids,
             image_ids=[content.images[i]["id"] for i in usable],
             paths=[content.paths[i] for i in usable],
@@ -67,21 +63,3 @@ class CocoDetection:
             objects=objects.rows(objects.images >= 0),
             skipped_images=len(content.paths[:limit]) - len(usable),
         )
-        self.category_ids = self._table.category_ids
-        self.dropped_boxes = self._table.dropped_boxes
-        self.clipped_boxes = self._table.clipped_boxes
-        self.skipped_images = self._table.skipped_images
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._table[index]
-
-    def path_of(self, image_id: int) -> Path:
-        """Where the picture with this id lies."""
-        return self._table.path_of(image_id)
-
-    def coco_ground_truth(self) -> dict[str, Any]:
-        """What pycocotools would read from the file, without boxes of no area; ids are positive."""
-        return self._table.coco_ground_truth()

@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.class_lists import Palette
 from mnv2dense.data.datasets.coco_json import CocoInstances, classes_of_categories, read_instances, recorded_size
 from mnv2dense.data.datasets.coco_rle import check_rle, decoded_runs, paint_runs
 from mnv2dense.data.datasets.image_list import BadImages, usable_images
 from mnv2dense.data.datasets.mask_png import Mask, checked_class_names, checked_palette
 from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.io.reading import image_size
-from mnv2dense.types import IGNORE_INDEX, Sample
+from mnv2dense.types import IGNORE_INDEX
 
 
-@final
-class CocoMasks:
+class _Drawing(NamedTuple):
+    """A picture's (height, width), and in the order of painting each object's class and run lengths, int32."""
+
+    size: tuple[int, int]
+    objects: list[tuple[int, npt.NDArray[np.int32]]]
+
+
+class CocoMasks(MaskTable[_Drawing]):
     """Masks painted from polygons and run-length masks, the largest object first, so that small ones stay visible.
 
     Pixels of no object, and of categories that belong to no class, are class 0: the background. Crowds are painted as
@@ -65,21 +70,23 @@ class CocoMasks:
         named = annotations.format(split=split) if annotations is not None else None
         content = read_instances(Path(root), split, named, images)
         names = class_names if class_names is not None else ("background", *content.class_names)
-        self.class_names = checked_class_names(names)
-        self.palette: Palette | None = checked_palette(palette, len(self.class_names))
-        if self.class_names[0] != "background" and self.class_names[0] in content.class_names:
+        classes = checked_class_names(names)
+        rgb = checked_palette(palette, len(classes))
+        if classes[0] != "background" and classes[0] in content.class_names:
             raise ValueError(
-                f"data.class_names begins with {self.class_names[0]!r}, a category of {content.file}, but class 0 is "
-                f"that of all pixels without an object: data.class_names=[background,{self.class_names[0]},...]."
+                f"data.class_names begins with {classes[0]!r}, a category of {content.file}, but class 0 is "
+                f"that of all pixels without an object: data.class_names=[background,{classes[0]},...]."
             )
-        classes = classes_of_categories(content.file, content.class_names, self.class_names, class_map or {})
-        label_of = {content.category_ids[k]: label for k, label in classes.items()}
+        found = classes_of_categories(content.file, content.class_names, classes, class_map or {})
+        label_of = {content.category_ids[k]: label for k, label in found.items()}
         usable = usable_images(content.file, content.paths, bad_images=bad_images, limit=limit)
         with ThreadPoolExecutor() as pool:
             sizes = list(pool.map(lambda i: _upright_size(content, i), usable))
         rows = _rows_of(content, label_of)
-        self._table = MaskTable(
+        super().__init__(
             source=content.file,
+            class_names=classes,
+            palette=rgb,
             image_ids=[content.images[i]["id"] for i in usable],
             paths=[content.paths[i] for i in usable],
             masks=[
@@ -90,27 +97,6 @@ class CocoMasks:
             check=False,  # sizes are, and labels are right by construction
         )
         self.skipped_images = len(content.paths[:limit]) - len(usable)
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._table[index]
-
-    def path_of(self, image_id: int) -> Path:
-        """Where the picture with this id lies."""
-        return self._table.path_of(image_id)
-
-    def mask_of(self, image_id: int) -> Mask:
-        """The true classes of the picture with this id: uint8 [H, W], 255 ignored."""
-        return self._table.mask_of(image_id)
-
-
-class _Drawing(NamedTuple):
-    """A picture's (height, width), and in the order of painting each object's class and run lengths, int32."""
-
-    size: tuple[int, int]
-    objects: list[tuple[int, npt.NDArray[np.int32]]]
 
 
 def _paint(drawing: _Drawing) -> Mask:

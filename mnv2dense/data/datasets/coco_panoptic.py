@@ -9,7 +9,6 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.class_lists import Palette
 from mnv2dense.data.datasets.coco_json import (
     checked_categories,
     checked_images,
@@ -22,14 +21,14 @@ from mnv2dense.data.datasets.coco_rle import is_int
 from mnv2dense.data.datasets.image_list import BadImages
 from mnv2dense.data.datasets.mask_png import Mask, checked_class_names, checked_palette, read_png_values
 from mnv2dense.data.datasets.mask_table import MaskTable
-from mnv2dense.types import IGNORE_INDEX, Sample
+from mnv2dense.types import IGNORE_INDEX
 
 # A segment's id is R + 256 G + 256 * 256 B of its colour; 0 is no segment.
 _DIGITS = np.array([1, 256, 65536], np.int32)
 
 
 @final
-class PanopticMasks:
+class PanopticMasks(MaskTable[Path]):
     """The class of every pixel of COCO panoptic, things and stuff alike; pixels of no segment and crowds are ignored.
 
     The json is checked whole before training; a PNG that does not fit it is found when it is read.
@@ -76,19 +75,21 @@ class PanopticMasks:
         folder = root / (masks or "annotations/panoptic_{split}").format(split=split)
         content = load_json(root, file)
         category_ids, names = checked_categories(file, content["categories"])
-        self.class_names = checked_class_names(names if class_names is None else class_names)
-        self.palette: Palette | None = checked_palette(palette, len(self.class_names))
-        if others is not None and others not in self.class_names:
-            raise ValueError(f"data.others={others!r} is no class; the classes are: {', '.join(self.class_names)}.")
-        other = IGNORE_INDEX if others is None else self.class_names.index(others)
-        found = classes_of_categories(file, names, self.class_names, class_map or {})
+        classes = checked_class_names(names if class_names is None else class_names)
+        rgb = checked_palette(palette, len(classes))
+        if others is not None and others not in classes:
+            raise ValueError(f"data.others={others!r} is no class; the classes are: {', '.join(classes)}.")
+        other = IGNORE_INDEX if others is None else classes.index(others)
+        found = classes_of_categories(file, names, classes, class_map or {})
         label_of = {category_id: found.get(k, other) for k, category_id in enumerate(category_ids)}
         file_names = {image["id"]: image["file_name"] for image in checked_images(file, content["images"])}
         rows = _checked_rows(file, content["annotations"], file_names, label_of)
         reader = _PanopticReader(rows, folder, label_of)
         image_root = image_folder(root, split, images)
-        self._table = MaskTable(
+        super().__init__(
             source=file,
+            class_names=classes,
+            palette=rgb,
             image_ids=[row["image_id"] for row in rows],
             paths=[image_root / file_names[row["image_id"]] for row in rows],
             masks=reader.paths,
@@ -97,21 +98,6 @@ class PanopticMasks:
             bad_images=bad_images,
             limit=limit,
         )
-        self.skipped_images = self._table.skipped_images
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._table[index]
-
-    def path_of(self, image_id: int) -> Path:
-        """Where the picture with this id lies."""
-        return self._table.path_of(image_id)
-
-    def mask_of(self, image_id: int) -> Mask:
-        """The true classes of the picture with this id: uint8 [H, W], 255 ignored."""
-        return self._table.mask_of(image_id)
 
 
 @final

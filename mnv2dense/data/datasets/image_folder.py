@@ -9,12 +9,13 @@ from typing import final
 import numpy as np
 
 from mnv2dense.data.datasets.image_list import BadImages, usable_images
+from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.io.reading import list_images, read_image
 from mnv2dense.types import Sample
 
 
 @final
-class ImageFolder:
+class ImageFolder(ImageTable):
     """``root/<split>/<class name>/*.jpg``, as ImageNet lies on most disks; folders inside a class belong to it.
 
     Args:
@@ -26,6 +27,7 @@ class ImageFolder:
 
     Attributes:
         class_names: the K classes.
+        image_ids: 1, 2, 3, ... in the order of classes and names.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -51,16 +53,16 @@ class ImageFolder:
                 f"hold one folder of pictures for each class; data.root and data.{split}_split choose another."
             )
         found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-        self.class_names = tuple(class_names) if class_names is not None else tuple(found)
-        if not self.class_names:
+        names = tuple(class_names) if class_names is not None else tuple(found)
+        if not names:
             raise ValueError(f"{folder}: holds no folders; each class needs one with its pictures.")
-        unknown = sorted(set(self.class_names) ^ set(found))
-        if unknown or len(self.class_names) != len(found):
+        unknown = sorted(set(names) ^ set(found))
+        if unknown or len(names) != len(found):
             where = f" in {', '.join(unknown[:8])}" if unknown else ""
             raise ValueError(f"{folder}: its folders and data.class_names differ{where}; list each folder once.")
         paths: list[Path] = []
         labels: list[int] = []
-        for label, name in enumerate(self.class_names):
+        for label, name in enumerate(names):
             images = list_images(folder / name, recursive=True)
             if not images:
                 raise ValueError(f"{folder / name}: a class without a picture; add some, or remove the folder.")
@@ -69,20 +71,20 @@ class ImageFolder:
         # The sampler shuffles; without it (validation) a limit must not cut off the last classes.
         chosen = range(len(paths)) if limit is None else _spread(len(paths), limit)
         usable = usable_images(folder, [paths[i] for i in chosen], bad_images=bad_images, limit=None)
-        self._paths = [paths[chosen[i]] for i in usable]
+        super().__init__(
+            source=folder,
+            class_names=names,
+            image_ids=range(1, len(usable) + 1),
+            paths=[paths[chosen[i]] for i in usable],
+            skipped_images=len(chosen) - len(usable),
+        )
         self._labels = [labels[chosen[i]] for i in usable]
 
-    def __len__(self) -> int:
-        return len(self._paths)
-
     def __getitem__(self, index: int) -> Sample:
-        path = self._paths[index]
+        index = self._place(index)
+        path, image_id = self.paths[index], self.image_ids[index]
         labels = np.array([self._labels[index]], np.int64)
-        return Sample(read_image(path), boxes=None, labels=labels, mask=None, image_id=index + 1, path=path)
-
-    def path_of(self, image_id: int) -> Path:
-        """Where the picture with this id lies; ids are 1, 2, 3, ... in the order of classes and names."""
-        return self._paths[image_id - 1]
+        return Sample(read_image(path), boxes=None, labels=labels, mask=None, image_id=image_id, path=path)
 
 
 def _spread(count: int, limit: int) -> list[int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from mnv2dense.io.reading import ImageError, read_image
+from mnv2dense.utils.cores import usable_cores
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ def unreadable_images(paths: Iterable[Path]) -> dict[Path, str]:
             return path, str(error)
         return path, None
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         return {path: why for path, why in pool.map(reason, paths) if why is not None}
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import final
 
 from mnv2dense.data.datasets.image_list import BadImages
-from mnv2dense.data.datasets.mask_png import Mask, MaskRules, checked_class_names, checked_palette, read_mask
+from mnv2dense.data.datasets.mask_png import MaskRules, checked_class_names, checked_palette, read_mask
 from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.io.reading import list_images
-from mnv2dense.types import IGNORE_INDEX, Sample
+from mnv2dense.types import IGNORE_INDEX
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ _LAYOUTS = (
 
 
 @final
-class MaskFolder:
+class MaskFolder(MaskTable[Path]):
     """Pictures and PNG masks of the same names. All masks are read once at the start: wrong ones show before training.
 
     Args:
@@ -47,6 +47,7 @@ class MaskFolder:
     Attributes:
         class_names: the K classes.
         palette: as given.
+        image_ids: 1, 2, 3, ... in the order of names.
 
     Raises:
         FileNotFoundError: folders are missing, or pictures have no masks.
@@ -69,10 +70,10 @@ class MaskFolder:
         bad_images: BadImages = "error",
     ) -> None:
         image_folder, mask_folder = _folders(Path(root), split, images, masks)
-        self.class_names = checked_class_names(class_names)
-        self.palette = checked_palette(palette, len(self.class_names))
+        classes = checked_class_names(class_names)
+        rgb = checked_palette(palette, len(classes))
         rules = MaskRules(
-            class_count=len(self.class_names),
+            class_count=len(classes),
             ignored=_ignored(ignored),
             values=None if values is None else _values(values),
             colors=None if colors is None else _colors(colors),
@@ -82,8 +83,10 @@ class MaskFolder:
         if single := by_stem.keys() - {path.stem for path in pictures}:
             example = by_stem[min(single)].name
             _log.warning("%s: %d masks have no picture, such as %s.", mask_folder, len(single), example)
-        self._table = MaskTable(
+        super().__init__(
             source=mask_folder,
+            class_names=classes,
+            palette=rgb,
             image_ids=range(1, len(pictures) + 1),
             paths=pictures,
             masks=[by_stem.get(path.stem, mask_folder / f"{path.stem}.png") for path in pictures],
@@ -91,27 +94,13 @@ class MaskFolder:
             bad_images=bad_images,
             limit=limit,
         )
-        if len(self.class_names) > 1 and len(classes := self._table.shown - {IGNORE_INDEX}) < 2:
+        if len(self.class_names) > 1 and len(labels := self.shown - {IGNORE_INDEX}) < 2:
             _log.warning(
                 "%s: all pixels are %s, so there is nothing to tell apart. If classes are stored as 255 or other "
                 "numbers, say which: data.values={0: 0, 255: 1}.",
                 mask_folder,
-                " or ".join([*(f"class {self.class_names[label]!r}" for label in classes), "ignored"]),
+                " or ".join([*(f"class {self.class_names[label]!r}" for label in labels), "ignored"]),
             )
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._table[index]
-
-    def path_of(self, image_id: int) -> Path:
-        """Where the picture with this id lies; ids are 1, 2, 3, ... in the order of names."""
-        return self._table.path_of(image_id)
-
-    def mask_of(self, image_id: int) -> Mask:
-        """The true classes of the picture with this id: uint8 [H, W], 255 ignored."""
-        return self._table.mask_of(image_id)
 
 
 def _ignored(given: Sequence[int]) -> tuple[int, ...]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Generic, TypeVar, final
+from typing import Generic, TypeVar
 
 import numpy as np
 
+from mnv2dense.class_lists import Palette
 from mnv2dense.data.datasets.image_list import BadImages, missing_images, usable_images
+from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.data.datasets.mask_png import Mask
 from mnv2dense.io.reading import ImageError, image_size, read_image
 from mnv2dense.types import Sample
+from mnv2dense.utils.cores import usable_cores
 
 Source = TypeVar("Source")
 """What a mask is read from: a path, or whatever a format renders."""
@@ -22,12 +24,13 @@ Source = TypeVar("Source")
 _log = logging.getLogger(__name__)
 
 
-@final
-class MaskTable(Generic[Source]):
-    """Pictures and their masks, checked once, then given as samples.
+class MaskTable(ImageTable, Generic[Source]):
+    """Images and their masks, checked once, then given as samples; a format derives from it.
 
     Args:
         source: the folder or file that lists them, for messages.
+        class_names: the K names that labels index.
+        palette: RGB of each class for pictures; None takes the drawings' own colours.
         image_ids: P unique ids.
         paths: P picture files.
         masks: P times what ``read`` takes; paths are asked whether they are there.
@@ -37,6 +40,7 @@ class MaskTable(Generic[Source]):
         limit: only the first so many.
 
     Attributes:
+        palette: as given.
         skipped_images: how many ``bad_images='skip'`` left out.
         shown: the labels that the masks show, 255 included; empty where they were not checked.
 
@@ -49,6 +53,8 @@ class MaskTable(Generic[Source]):
         self,
         *,
         source: str | Path,
+        class_names: Sequence[str],
+        palette: Palette | None,
         image_ids: Sequence[int],
         paths: Sequence[Path],
         masks: Sequence[Source],
@@ -57,35 +63,26 @@ class MaskTable(Generic[Source]):
         bad_images: BadImages = "error",
         limit: int | None = None,
     ) -> None:
-        self.source = source
-        self._read = read
         usable = usable_images(source, paths, bad_images=bad_images, limit=limit)
-        if missing := set(missing_images(mask for i in usable if isinstance(mask := masks[i], Path))):
-            usable = self._without(usable, missing, paths, masks, bad_images)
-        self._image_ids = [image_ids[i] for i in usable]
-        self._paths = [paths[i] for i in usable]
+        usable = _with_masks(source, usable, paths, masks, bad_images)
+        super().__init__(
+            source=source,
+            class_names=class_names,
+            image_ids=[image_ids[i] for i in usable],
+            paths=[paths[i] for i in usable],
+        )
+        self.palette = palette
         self._masks = [masks[i] for i in usable]
+        self._read = read
         self.shown: frozenset[int] = self._check(skip=bad_images == "skip") if check else frozenset()
-        self._index_of = {image_id: index for index, image_id in enumerate(self._image_ids)}
-        self.skipped_images = len(paths[:limit]) - len(self._paths)
-
-    def __len__(self) -> int:
-        return len(self._paths)
+        self.skipped_images = len(paths[:limit]) - len(self)
 
     def __getitem__(self, index: int) -> Sample:
-        index = range(len(self._paths))[index]  # negative ones count from the end; IndexError past it
-        path = self._paths[index]
+        index = self._place(index)
+        path = self.paths[index]
         image, mask = read_image(path), self._read(self._masks[index])
         self._compare(index, mask, (image.shape[0], image.shape[1]))
-        return Sample(image, boxes=None, labels=None, mask=mask, image_id=self._image_ids[index], path=path)
-
-    def path_of(self, image_id: int) -> Path:
-        """Where the picture with this id lies.
-
-        Raises:
-            LookupError: the data set has no such id.
-        """
-        return self._paths[self._find(image_id)]
+        return Sample(image, boxes=None, labels=None, mask=mask, image_id=self.image_ids[index], path=path)
 
     def mask_of(self, image_id: int) -> Mask:
         """The true classes of the picture with this id: uint8 [H, W], 255 ignored.
@@ -93,37 +90,12 @@ class MaskTable(Generic[Source]):
         Raises:
             LookupError: the data set has no such id.
         """
-        return self._read(self._masks[self._find(image_id)])
-
-    def _find(self, image_id: int) -> int:
-        if image_id not in self._index_of:
-            raise LookupError(f"{self.source}: no picture has the id {image_id!r} (of {len(self)} pictures).")
-        return self._index_of[image_id]
-
-    def _without(
-        self,
-        usable: Sequence[int],
-        missing: set[Path],
-        paths: Sequence[Path],
-        masks: Sequence[Source],
-        bad_images: BadImages,
-    ) -> list[int]:
-        """Those whose mask is there, where the others may be skipped."""
-        names = [paths[i].name for i in usable if masks[i] in missing]
-        message = f"{len(names)} of {len(usable)} pictures have no mask: {', '.join(names[:5])}"
-        message += ", ..." if len(names) > 5 else ""
-        if bad_images == "error" or len(names) == len(usable):
-            raise FileNotFoundError(
-                f"{self.source}: {message}; the first would be {min(missing).name}. bad_images='skip' leaves "
-                "pictures without a mask out."
-            )
-        _log.warning("%s: skipped: %s", self.source, message)
-        return [i for i in usable if masks[i] not in missing]
+        return self._read(self._masks[self.place_of(image_id)])
 
     def _check(self, *, skip: bool) -> frozenset[int]:
         """Read every mask; where damaged ones may be skipped, go on without them. The labels of the others."""
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            looks = list(pool.map(self._looked_at, range(len(self._paths))))
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            looks = list(pool.map(self._looked_at, range(len(self))))
         faults = [look if isinstance(look, Exception) else None for look in looks]
         damaged = [index for index, fault in enumerate(faults) if skip and isinstance(fault, ImageError)]
         wrong = [fault for index, fault in enumerate(faults) if fault is not None and index not in set(damaged)]
@@ -136,16 +108,16 @@ class MaskTable(Generic[Source]):
             raise ValueError(f"{self.source}: {len(shown)} of {len(faults)} masks cannot be used.\n{listed}{more}")
         if damaged:
             _log.warning("%s: skipped %d damaged masks: %s", self.source, len(damaged), faults[damaged[0]])
-        for column in (self._image_ids, self._paths, self._masks):
-            for index in reversed(damaged):
-                del column[index]
+        for index in reversed(damaged):
+            del self._masks[index]
+        self._leave_out(damaged)
         return frozenset[int]().union(*(look for look in looks if not isinstance(look, Exception)))
 
     def _looked_at(self, index: int) -> frozenset[int] | Exception:
         """The labels of one mask, or what is wrong with it."""
         try:
             mask = self._read(self._masks[index])
-            self._compare(index, mask, image_size(self._paths[index]))
+            self._compare(index, mask, image_size(self.paths[index]))
         except (ValueError, OSError) as error:
             return error
         return frozenset(np.flatnonzero(np.bincount(mask.ravel())).tolist())  # many times faster than np.unique
@@ -154,10 +126,33 @@ class MaskTable(Generic[Source]):
         """Refuse a mask that is not of the upright picture's (height, width)."""
         if mask.shape == size:
             return
-        named, path = self._masks[index], self._paths[index]
+        named, path = self._masks[index], self.paths[index]
         advice = ": turn the mask, or remove the EXIF orientation" if mask.shape == size[::-1] else ""
         raise ValueError(
             f"{named if isinstance(named, Path) else self.source}: the mask is {mask.shape[0]} x {mask.shape[1]} "
             f"(height x width), but {path.name} upright is {size[0]} x {size[1]}. Masks must match the upright "
             f"picture, pixel by pixel{advice}."
         )
+
+
+def _with_masks(
+    source: str | Path,
+    usable: list[int],
+    paths: Sequence[Path],
+    masks: Sequence[Source],
+    bad_images: BadImages,
+) -> list[int]:
+    """Those of the indices whose mask is there; an error where the others may not be skipped."""
+    missing = set(missing_images(mask for i in usable if isinstance(mask := masks[i], Path)))
+    if not missing:
+        return usable
+    names = [paths[i].name for i in usable if masks[i] in missing]
+    message = f"{len(names)} of {len(usable)} pictures have no mask: {', '.join(names[:5])}"
+    message += ", ..." if len(names) > 5 else ""
+    if bad_images == "error" or len(names) == len(usable):
+        raise FileNotFoundError(
+            f"{source}: {message}; the first would be {min(missing).name}. bad_images='skip' leaves "
+            "pictures without a mask out."
+        )
+    _log.warning("%s: skipped: %s", source, message)
+    return [i for i in usable if masks[i] not in missing]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn, final
+from typing import Literal, NamedTuple, NoReturn, final
 from xml.etree import ElementTree
 
 import numpy as np
@@ -14,11 +14,10 @@ from mnv2dense.class_lists import VOC_CLASSES
 from mnv2dense.data.datasets.box_table import LARGEST_COORDINATE, BoxTable, Objects
 from mnv2dense.data.datasets.image_list import BadImages, ids_from_stems, usable_images
 from mnv2dense.data.datasets.voc_folder import image_paths, listed_names, voc_folder
-from mnv2dense.types import Sample
 
 
 @final
-class VocDetection:
+class VocDetection(BoxTable):
     """Boxes of VOC xml files.
 
     VOC's 1-based inclusive corners become 0-based xyxy: (xmin - 1, ymin - 1, xmax, ymax).
@@ -39,6 +38,7 @@ class VocDetection:
     Attributes:
         class_names: K names.
         category_ids: 1..K; VOC has no numbers of its own.
+        image_ids: the numbers that the files are named by, where all are; else 1, 2, 3, ... in order.
         dropped_boxes: boxes left out because nothing of them lies inside the picture.
         clipped_boxes: boxes that stuck out by more than a pixel; samples have them clipped.
         skipped_images: pictures left out by ``bad_images='skip'``.
@@ -63,8 +63,8 @@ class VocDetection:
             raise ValueError(f"difficult={difficult!r} is neither 'ignore' nor 'keep'.")
         folder = voc_folder(Path(root), str(year), "Annotations")
         stems = listed_names(folder, "Main", split)
-        self.class_names = tuple(class_names) if class_names is not None else _class_names(folder)
-        label_of = {name: label for label, name in enumerate(self.class_names)}
+        classes = tuple(class_names) if class_names is not None else _class_names(folder)
+        label_of = {name: label for label, name in enumerate(classes)}
         paths = image_paths(folder / "JPEGImages", stems)
         usable = usable_images(folder / f"ImageSets/Main/{split}.txt", paths, bad_images=bad_images, limit=limit)
         files = [folder / "Annotations" / f"{stems[i]}.xml" for i in usable]
@@ -78,10 +78,10 @@ class VocDetection:
         columns = np.array(rows, np.float64).reshape(-1, 7).T
         boxes = np.stack([columns[2], columns[3], columns[4] - columns[2], columns[5] - columns[3]], axis=1)
         image_ids = ids_from_stems(paths)
-        self._table = BoxTable(
+        super().__init__(
             source=folder,
-            class_names=self.class_names,
-            category_ids=range(1, len(self.class_names) + 1),
+            class_names=classes,
+            category_ids=range(1, len(classes) + 1),
             image_ids=[image_ids[i] for i in usable],
             paths=[paths[i] for i in usable],
             sizes=[annotation.size for annotation in annotations],
@@ -95,24 +95,6 @@ class VocDetection:
             ),
             skipped_images=len(paths[:limit]) - len(usable),
         )
-        self.category_ids = self._table.category_ids
-        self.dropped_boxes = self._table.dropped_boxes
-        self.clipped_boxes = self._table.clipped_boxes
-        self.skipped_images = self._table.skipped_images
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._table[index]
-
-    def path_of(self, image_id: int) -> Path:
-        """Where the picture with this id lies; the id is the number it is named by, else 1, 2, 3, ..."""
-        return self._table.path_of(image_id)
-
-    def coco_ground_truth(self) -> dict[str, Any]:
-        """The truth as a COCO dict; ignored difficult objects are crowds, which cost a detector nothing."""
-        return self._table.coco_ground_truth()
 
 
 class _Annotation(NamedTuple):

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
-from mnv2dense.class_lists import VOC_MASK_CLASSES, Palette, voc_palette
+from mnv2dense.class_lists import VOC_MASK_CLASSES, voc_palette
 from mnv2dense.data.datasets.image_list import BadImages, ids_from_stems
-from mnv2dense.data.datasets.mask_png import Mask, MaskRules, checked_class_names, read_mask
+from mnv2dense.data.datasets.mask_png import MaskRules, checked_class_names, read_mask
 from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.data.datasets.voc_folder import image_paths, listed_names, voc_folder
-from mnv2dense.types import Sample
 
 
 @final
-class VocMasks:
+class VocMasks(MaskTable[Path]):
     """``SegmentationClass/*.png`` of the images that ``ImageSets/Segmentation/{split}.txt`` names.
 
     The 10,582 pictures of ``trainaug`` (VOC 2012 and the outlines of Hariharan et al. 2011) are read with
@@ -34,6 +33,7 @@ class VocMasks:
     Attributes:
         class_names: K names.
         palette: VOC's own colours.
+        image_ids: the numbers that the files are named by, where all are; else 1, 2, 3, ... in order.
 
     Raises:
         FileNotFoundError: a folder, list, picture or mask is missing.
@@ -51,32 +51,19 @@ class VocMasks:
         bad_images: BadImages = "error",
         limit: int | None = None,
     ) -> None:
-        self.class_names = checked_class_names(VOC_MASK_CLASSES if class_names is None else class_names)
-        self.palette: Palette = voc_palette(len(self.class_names))
+        classes = checked_class_names(VOC_MASK_CLASSES if class_names is None else class_names)
+        rgb = voc_palette(len(classes))
         folder = voc_folder(Path(root), str(year), masks)
         names = listed_names(folder, "Segmentation", split)
         paths = image_paths(folder / "JPEGImages", names)
-        self._table = MaskTable(
+        super().__init__(
             source=folder / masks,
+            class_names=classes,
+            palette=rgb,
             image_ids=ids_from_stems(paths),
             paths=paths,
             masks=[folder / masks / f"{name}.png" for name in names],
-            read=functools.partial(read_mask, rules=MaskRules(len(self.class_names))),
+            read=functools.partial(read_mask, rules=MaskRules(len(classes))),
             bad_images=bad_images,
             limit=limit,
         )
-        self.skipped_images = self._table.skipped_images
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._table[index]
-
-    def path_of(self, image_id: int) -> Path:
-        """Where the picture with this id lies; the id is the number it is named by, else 1, 2, 3, ..."""
-        return self._table.path_of(image_id)
-
-    def mask_of(self, image_id: int) -> Mask:
-        """The true classes of the picture with this id: uint8 [H, W], 255 ignored."""
-        return self._table.mask_of(image_id)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 
 from mnv2dense.data.datasets.box_table import BoxTable, Objects
 from mnv2dense.data.datasets.image_list import BadImages, ids_from_stems, usable_images
 from mnv2dense.io.reading import image_size, list_images
-from mnv2dense.types import Sample
 
 # Labels overshoot the picture's edge by rounding or sloppiness; numbers beyond this are pixels, not shares.
 _LARGEST_SHARE = 2.0
 
 
 @final
-class YoloDetection:
+class YoloDetection(BoxTable):
     """Boxes of YOLO label files. Polygon lines (``class x1 y1 x2 y2 x3 y3 ...``) give their bounding boxes.
 
     Boxes are shares of the picture's size, so every picture's header is read at the start (20,000 a second).
@@ -35,6 +34,7 @@ class YoloDetection:
     Attributes:
         class_names: K names.
         category_ids: 0..K-1, as in the label files.
+        image_ids: the numbers that the files are named by, where all are; else 1, 2, 3, ... in order.
         dropped_boxes: boxes left out because nothing of them lies inside the picture.
         clipped_boxes: boxes that stuck out by more than a pixel; samples have them clipped.
         skipped_images: pictures left out by ``bad_images='skip'``.
@@ -55,7 +55,7 @@ class YoloDetection:
     ) -> None:
         root = Path(root)
         images, labels = _folders(root, split)
-        self.class_names = tuple(class_names) if class_names is not None else _class_names(root)
+        classes = tuple(class_names) if class_names is not None else _class_names(root)
         paths = list_images(images, recursive=True)
         usable = usable_images(images, paths, bad_images=bad_images, limit=limit)
         image_ids = ids_from_stems(paths)
@@ -69,13 +69,13 @@ class YoloDetection:
         rows = [
             (image, label, x * width, y * height, box_width * width, box_height * height)
             for image, (file, (height, width)) in enumerate(zip(files, sizes, strict=True))
-            for label, (x, y, box_width, box_height) in _read_labels(file, len(self.class_names))
+            for label, (x, y, box_width, box_height) in _read_labels(file, len(classes))
         ]
         columns = np.array(rows, np.float64).reshape(-1, 6).T
-        self._table = BoxTable(
+        super().__init__(
             source=labels,
-            class_names=self.class_names,
-            category_ids=range(len(self.class_names)),
+            class_names=classes,
+            category_ids=range(len(classes)),
             image_ids=[image_ids[i] for i in usable],
             paths=[paths[i] for i in usable],
             sizes=list(sizes),
@@ -89,24 +89,6 @@ class YoloDetection:
             ),
             skipped_images=len(paths[:limit]) - len(usable),
         )
-        self.category_ids = self._table.category_ids
-        self.dropped_boxes = self._table.dropped_boxes
-        self.clipped_boxes = self._table.clipped_boxes
-        self.skipped_images = self._table.skipped_images
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._table[index]
-
-    def path_of(self, image_id: int) -> Path:
-        """Where the picture with this id lies; the id is the number it is named by, else 1, 2, 3, ..."""
-        return self._table.path_of(image_id)
-
-    def coco_ground_truth(self) -> dict[str, Any]:
-        """The truth as a COCO dict; an object's area is that of its box."""
-        return self._table.coco_ground_truth()
 
 
 def _folders(root: Path, split: str) -> tuple[Path, Path]:

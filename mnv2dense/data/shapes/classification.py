@@ -8,6 +8,7 @@ from typing import final
 
 import numpy as np
 
+from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.data.shapes.detection import Shapes
 from mnv2dense.types import Sample
 
@@ -18,7 +19,7 @@ _SMALLEST_SIDE_PX = 16
 
 
 @final
-class ShapeCrops:
+class ShapeCrops(ImageTable):
     """A square around every shape of :class:`~mnv2dense.data.shapes.detection.Shapes` that shows well, with its class.
 
     Args:
@@ -31,6 +32,8 @@ class ShapeCrops:
 
     Attributes:
         class_names: the six kinds of shapes.
+        image_ids: 1, 2, 3, ..., one a crop.
+        paths: the picture that each crop is cut from.
     """
 
     def __init__(
@@ -43,22 +46,26 @@ class ShapeCrops:
         val_images: int = 200,
         limit: int | None = None,
     ) -> None:
-        self._shapes = Shapes(split=split, root=root, seed=seed, train_images=train_images, val_images=val_images)
-        self.class_names = self._shapes.class_names
-        truth = self._shapes.coco_ground_truth()
+        shapes = Shapes(split=split, root=root, seed=seed, train_images=train_images, val_images=val_images)
+        truth = shapes.coco_ground_truth()
         index_of = {image["id"]: index for index, image in enumerate(truth["images"])}
         label_of = {category["id"]: label for label, category in enumerate(truth["categories"])}
         self._crops = [
-            (index_of[row["image_id"]], row["bbox"], label_of[row["category_id"]], row["image_id"])
+            (index_of[row["image_id"]], row["bbox"], label_of[row["category_id"]])
             for row in truth["annotations"]
             if min(row["bbox"][2:]) >= _SMALLEST_SIDE_PX
         ][:limit]
-
-    def __len__(self) -> int:
-        return len(self._crops)
+        self._shapes = shapes
+        super().__init__(
+            source=shapes.source,
+            class_names=shapes.class_names,
+            image_ids=range(1, len(self._crops) + 1),
+            paths=[shapes.paths[image] for image, _, _ in self._crops],
+        )
 
     def __getitem__(self, index: int) -> Sample:
-        image, (left, top, width, height), label, _ = self._crops[index]
+        index = self._place(index)
+        image, (left, top, width, height), label = self._crops[index]
         sample = self._shapes[image]
         rows, columns = sample.image.shape[:2]
         side = math.floor(min(_CONTEXT * max(width, height), rows, columns))
@@ -66,8 +73,4 @@ class ShapeCrops:
         y = round(min(max(top + height / 2 - side / 2, 0), rows - side))
         crop = sample.image[y : y + side, x : x + side]
         labels = np.array([label], np.int64)
-        return Sample(np.ascontiguousarray(crop), None, labels, None, index + 1, sample.path)
-
-    def path_of(self, image_id: int) -> Path:
-        """The picture that the crop with this id is cut from; ids are 1, 2, 3, ..."""
-        return self._shapes.path_of(self._crops[image_id - 1][3])
+        return Sample(np.ascontiguousarray(crop), None, labels, None, self.image_ids[index], sample.path)

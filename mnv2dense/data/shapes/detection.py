@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from mnv2dense.data.datasets.coco import CocoDetection
 from mnv2dense.data.shapes.drawing import SHAPE_CLASSES, draw_image
-from mnv2dense.types import Sample
 from mnv2dense.utils.cache import cache_folder
 
 # Part of the cache folder's name: raise it when drawing changes, so that nobody trains on old pictures.
@@ -29,8 +28,10 @@ _log = logging.getLogger(__name__)
 
 
 @final
-class Shapes:
+class Shapes(CocoDetection):
     """Pictures of shapes of six classes, 0 to 8 a picture, partly hiding each other; a few are empty.
+
+    Boxes are tight around what shows of a shape, areas the number of its pixels.
 
     Drawn at the first use (about 10 s), then read from the cache. Two processes may ask at once.
 
@@ -63,27 +64,25 @@ class Shapes:
         image_size: int = 240,
         limit: int | None = None,
     ) -> None:
-        if split not in ("train", "val"):
-            raise ValueError(f"split={split!r}: shapes have the splits 'train' and 'val'.")
-        drawn_with = (seed, train_images, val_images, image_size)
-        folder = Path(root) if root is not None else _cache_folder(*drawn_with)
-        draw_shapes(folder, seed=seed, train=train_images, val=val_images, size=image_size)
-        self._data = CocoDetection(root=folder, split=split, limit=limit)
-        self.class_names = self._data.class_names
+        folder = shapes_folder(
+            root, split=split, seed=seed, train_images=train_images, val_images=val_images, image_size=image_size
+        )
+        super().__init__(root=folder, split=split, limit=limit)
 
-    def __len__(self) -> int:
-        return len(self._data)
 
-    def __getitem__(self, index: int) -> Sample:
-        return self._data[index]
+def shapes_folder(
+    root: str | Path | None, *, split: str, seed: int, train_images: int, val_images: int, image_size: int = 240
+) -> Path:
+    """The COCO data set that the shapes were drawn as, drawn now where it is not there; see :class:`Shapes`.
 
-    def path_of(self, image_id: int) -> Path:
-        """Where the picture with this id lies."""
-        return self._data.path_of(image_id)
-
-    def coco_ground_truth(self) -> dict[str, Any]:
-        """Tight boxes of what shows of each shape, and the number of its pixels as area."""
-        return self._data.coco_ground_truth()
+    Raises:
+        ValueError: an option is wrong, or ``root`` holds shapes drawn with other arguments.
+        OSError: the folder cannot be written.
+    """
+    if split not in ("train", "val"):
+        raise ValueError(f"split={split!r}: shapes have the splits 'train' and 'val'.")
+    folder = Path(root) if root is not None else _cache_folder(seed, train_images, val_images, image_size)
+    return draw_shapes(folder, seed=seed, train=train_images, val=val_images, size=image_size)
 
 
 def draw_shapes(folder: str | Path, *, seed: int = 0, train: int = 1200, val: int = 200, size: int = 240) -> Path:

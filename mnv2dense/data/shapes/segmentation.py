@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import final
 
-from mnv2dense.class_lists import Palette
 from mnv2dense.data.datasets.coco_masks import CocoMasks
-from mnv2dense.data.datasets.mask_png import Mask
-from mnv2dense.data.shapes.detection import Shapes
-from mnv2dense.types import Sample
+from mnv2dense.data.shapes.detection import shapes_folder
 
 
 @final
-class ShapeMasks:
+class ShapeMasks(CocoMasks):
     """Class 0 is the background, 1..6 what shows of the shapes of :class:`~mnv2dense.data.shapes.detection.Shapes`.
 
     Args:
@@ -39,23 +36,6 @@ class ShapeMasks:
         val_images: int = 200,
         limit: int | None = None,
     ) -> None:
-        shapes = Shapes(split=split, root=root, seed=seed, train_images=train_images, val_images=val_images)
         # Drawn as a COCO data set: its segmentations are the visible pixels.
-        folder = shapes.path_of(shapes[0].image_id).parent.parent
-        self._masks = CocoMasks(root=folder, split=split, limit=limit)
-        self.class_names = self._masks.class_names
-        self.palette: Palette | None = None
-
-    def __len__(self) -> int:
-        return len(self._masks)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._masks[index]
-
-    def path_of(self, image_id: int) -> Path:
-        """Where the picture with this id lies."""
-        return self._masks.path_of(image_id)
-
-    def mask_of(self, image_id: int) -> Mask:
-        """The true classes of the picture with this id: uint8 [H, W]."""
-        return self._masks.mask_of(image_id)
+        folder = shapes_folder(root, split=split, seed=seed, train_images=train_images, val_images=val_images)
+        super().__init__(root=folder, split=split, limit=limit)

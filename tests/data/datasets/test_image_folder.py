@@ -71,3 +71,14 @@ def test_a_damaged_image_can_be_left_out(root: Path) -> None:
     assert len(ImageFolder(root=root, bad_images="skip")) == 6
     with pytest.raises(ValueError, match=r"dog.1\.png"):
         list(ImageFolder(root=root))
+
+
+def test_places_count_from_either_end_and_unknown_ids_are_refused(root: Path) -> None:
+    data = ImageFolder(root=root)
+    assert data[-1].image_id == data[6].image_id == 7
+    assert data.path_of(7) == data[-1].path
+    for image_id in (0, -1, 8):
+        with pytest.raises(LookupError, match=rf"train: no picture has the id {image_id} \(of 7 pictures\)"):
+            data.path_of(image_id)
+    with pytest.raises(IndexError):
+        data[7]

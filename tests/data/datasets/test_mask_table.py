@@ -29,7 +29,13 @@ def table(root: Path, count: int = 3, **options: Any) -> MaskTable[Path]:  # noq
         if not mask.exists():
             save(mask, np.full((4, 6), n % 2))
     options = {"image_ids": range(10, 10 + count), "paths": paths, "masks": masks} | options
-    return MaskTable(source=root, read=functools.partial(read_mask, rules=MaskRules(2)), **options)
+    return MaskTable(
+        source=root,
+        class_names=("x", "y"),
+        palette=None,
+        read=functools.partial(read_mask, rules=MaskRules(2)),
+        **options,
+    )
 
 
 def test_samples_have_the_image_and_its_mask(tmp_path: Path) -> None:

@@ -39,3 +39,11 @@ def test_every_crop_is_a_square_around_a_shape_of_its_class(crops: ShapeCrops, t
 
 def test_a_limit_takes_the_first(tmp_path: Path) -> None:
     assert len(ShapeCrops(root=tmp_path / "shapes", train_images=3, val_images=1, limit=2)) == 2
+
+
+def test_places_count_from_either_end_and_unknown_ids_are_refused(crops: ShapeCrops) -> None:
+    assert crops[-1].image_id == len(crops)
+    assert crops.path_of(len(crops)) == crops[-1].path
+    for image_id in (0, -1, len(crops) + 1):
+        with pytest.raises(LookupError, match=f"no picture has the id {image_id} "):
+            crops.path_of(image_id)

@@ -37,3 +37,14 @@ def test_masks_show_what_the_boxes_hold(folder: Path) -> None:
 
 def test_a_limit_takes_the_first(folder: Path) -> None:
     assert len(ShapeMasks(root=folder, train_images=8, val_images=1, limit=3)) == 3
+
+
+def test_no_image_is_read_before_it_is_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ShapeMasks(root=folder, train_images=8, val_images=1)
+
+    def read_image(path: Path) -> None:
+        raise AssertionError(f"{path} was read")
+
+    for module in ("box_table", "mask_table", "image_list"):
+        monkeypatch.setattr(f"mnv2dense.data.datasets.{module}.read_image", read_image)
+    assert len(ShapeMasks(root=folder, train_images=8, val_images=1)) == 8

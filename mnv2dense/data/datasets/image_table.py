@@ -1,0 +1,75 @@
+"""What every data set is, whatever its truth: images with ids, found by place and by id."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class ImageTable:
+    """The P images of a data set.
+
+    Args:
+        source: the file or folder that lists them, for messages.
+        class_names: the K names that labels index.
+        image_ids: P unique ids.
+        paths: P files.
+        skipped_images: how many were left out as missing or damaged.
+
+    Attributes:
+        class_names: as given.
+        image_ids: as given.
+        paths: as given.
+        skipped_images: as given.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str | Path,
+        class_names: Sequence[str],
+        image_ids: Sequence[int],
+        paths: Sequence[Path],
+        skipped_images: int = 0,
+    ) -> None:
+        self.source = source
+        self.class_names = tuple(class_names)
+        self.image_ids = list(image_ids)
+        self.paths = list(paths)
+        self.skipped_images = skipped_images
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def path_of(self, image_id: int) -> Path:
+        """Where the picture with this id lies.
+
+        Raises:
+            LookupError: the data set has no such id.
+        """
+        return self.paths[self.place_of(image_id)]
+
+    def place_of(self, image_id: int) -> int:
+        """The index, 0..P-1, of the picture with this id.
+
+        Raises:
+            LookupError: the data set has no such id.
+        """
+        if image_id not in self._place_of:
+            raise LookupError(f"{self.source}: no picture has the id {image_id!r} (of {len(self)} pictures).")
+        return self._place_of[image_id]
+
+    def _leave_out(self, places: Sequence[int]) -> None:
+        """Forget the images at these places, ascending."""
+        for place in reversed(places):
+            del self.image_ids[place], self.paths[place]
+
+    def _place(self, index: int) -> int:
+        """The same index; a negative one counts from the end. IndexError past either end."""
+        return range(len(self.paths))[index]
+
+    @functools.cached_property
+    def _place_of(self) -> dict[int, int]:
+        """Made when first asked for: loading a million images takes no ids."""
+        return {image_id: place for place, image_id in enumerate(self.image_ids)}

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnv2dense.data.module import DataModule
+from mnv2dense.metrics import Accuracy, CocoMeanAP, MeanIoU
+from mnv2dense.protocols import Dataset, Metric
+from mnv2dense.training.preflight import check_monitor
+from mnv2dense.types import Sample
+
+
+class Two:
+    """Two classes, with all truths at once; only its names and counts are asked for."""
+
+    class_names = ("cat", "dog")
+    palette = None
+    category_ids = (1, 2)
+    box_counts = (1, 0)
+    ignored_count = 0
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> Sample:
+        raise AssertionError("no picture is needed")
+
+    def path_of(self, image_id: int) -> Path:
+        return Path(f"{image_id}.jpg")
+
+    def mask_of(self, image_id: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+        raise AssertionError("no mask is needed")
+
+    def coco_ground_truth(self) -> dict[str, list[dict[str, object]]]:
+        box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 5, 5], "area": 25, "iscrowd": 0}
+        categories: list[dict[str, object]] = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+        return {"images": [{"id": 1}], "categories": categories, "annotations": [box]}
+
+
+class Own:
+    """A metric from outside, of the protocol's least."""
+
+    headlines = {"F1": "of pixels"}  # noqa: RUF012
+
+    def bind(self, dataset: Dataset) -> None: ...
+
+    def reset(self) -> None: ...
+
+    def update(self, results: Sequence[object], batch: object) -> None: ...
+
+    def compute(self) -> dict[str, float]:
+        return {"F1": -1.0}
+
+    def write(self, folder: Path) -> None: ...
+
+
+DATA = DataModule(train=None, val=Two())
+
+
+@pytest.mark.parametrize(
+    ("metric", "monitor"),
+    [
+        (MeanIoU(), "IoU/dog"),
+        (MeanIoU(), "mIoU"),
+        (Accuracy(), "top1/cat"),
+        (CocoMeanAP(), "AP/cat"),
+        (CocoMeanAP(), "loss"),
+        (Own(), "F1"),
+    ],
+)
+def test_what_training_will_log_can_be_monitored(metric: Metric, monitor: str) -> None:
+    check_monitor(monitor, metric, DATA)
+
+
+@pytest.mark.parametrize(
+    ("metric", "monitor", "message"),
+    [
+        (MeanIoU(), "IoU/cow", "or one class: IoU/cat"),
+        (MeanIoU(boundary=False), "boundary_IoU", "there is no such score"),
+        (Accuracy(), "top1/dogs", r"did you mean monitor=top1/dog\?"),
+        (CocoMeanAP(), "AP/dog", "there is no such score"),  # no object of it: no such score will be logged
+        (Own(), "mIoU", r"Choose from loss, F1\.$"),
+    ],
+)
+def test_what_it_will_not_log_is_refused(metric: Metric, monitor: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"monitor={monitor}: .*{message}"):
+        check_monitor(monitor, metric, DATA)
