@@ -11,50 +11,69 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 HERE = Path(__file__).parent
-FILES = sorted((HERE / "formats").glob("test_*.py"))
-NOTHING_SELECTED = 5
+MATRIX = "test_matrix.py"
+FILES = sorted(path.name for path in (HERE / "formats").glob("test_*.py") if path.name != MATRIX)
+SLOW_FILES = [name for name in FILES if "mark.slow" in (HERE / "formats" / name).read_text(encoding="utf-8")]
 
 # Without these, a process is not even begun.
 NEEDED = {
     "test_coreml.py": ["coremltools"],
     "test_executorch.py": ["executorch", "torchao"],
     "test_litert.py": ["litert_torch", "ai_edge_litert"],
-    "test_matrix.py": ["onnx", "openvino", "executorch", "litert_torch"],
     "test_onnx.py": ["onnx", "onnxscript", "onnxruntime"],
     "test_openvino.py": ["openvino", "nncf"],
 }
-PARAMETERS = [pytest.param(file, id=file.name, marks=pytest.mark.needs(*NEEDED[file.name])) for file in FILES]
 
 
-def run_apart(file: Path, marks: str) -> None:
+def files(names: list[str]) -> list[Any]:
+    return [pytest.param(name, id=name, marks=pytest.mark.needs(*NEEDED[name])) for name in names]
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", files(FILES))
+def test_exporters(name: str) -> None:
+    run_apart(name, "not slow")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", files(SLOW_FILES))
+def test_exporters_slowly(name: str) -> None:
+    run_apart(name, "slow")
+
+
+# In parts, which several processes share among them.
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("exporter", ["onnx", "openvino", "executorch", "litert"])
+def test_every_task_in_a_runtime(exporter: str) -> None:
+    run_apart(MATRIX, "", f"{exporter} and not agree")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.needs("onnx", "openvino", "executorch", "litert_torch")
+def test_runtimes_agree() -> None:
+    run_apart(MATRIX, "", "agree")
+
+
+def run_apart(name: str, marks: str, keywords: str = "") -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-m", marks, str(file)],
-        cwd=HERE.parent,
+        [sys.executable, "-m", "pytest", "-m", marks, "-k", keywords, str(HERE / "formats" / name)],
+        cwd=HERE.parents[1],
         env={key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")},
         capture_output=True,
         text=True,
         check=False,
     )
     print(done.stdout[-6000:], done.stderr[-2000:])
-    assert done.returncode in (0, NOTHING_SELECTED), f"{file.name}: exit code {done.returncode}"
-    ending = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
+    assert done.returncode == 0, f"{name}: exit code {done.returncode}"
+    ending = done.stdout.strip().splitlines()[-1]
     if "skipped" in ending and "passed" not in ending:
         reasons = [line for line in done.stdout.splitlines() if line.startswith("SKIPPED")]
         pytest.skip("; ".join(reasons) or ending)
-
-
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("file", PARAMETERS)
-def test_exporters(file: Path) -> None:
-    run_apart(file, "not slow")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("file", PARAMETERS)
-def test_exporters_slowly(file: Path) -> None:
-    run_apart(file, "slow")

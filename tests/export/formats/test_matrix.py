@@ -16,7 +16,7 @@ from mnv2dense.export.calibration import drawn_images, model_inputs
 from mnv2dense.export.graph import ExportGraph
 from tests.helpers.tiny import command
 
-pytestmark = pytest.mark.usefixtures("place")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("place")]
 
 # Exporter -> packages that write its files and run them.
 NEEDED = {
@@ -28,12 +28,20 @@ NEEDED = {
 
 
 class Task(NamedTuple):
-    """A checkpoint, pictures like those it was trained on, and how large its file may be at int8, MB."""
+    """A checkpoint, images like those it was trained on, how large its file may be at int8, and how many images tell.
+
+    Attributes:
+        limit: MB.
+        calibrating: images that int8 is calibrated on.
+        judging: images that a file's answers are compared on at int8. Of a segmentation every pixel counts.
+    """
 
     checkpoint: str
     calibration: str
     images: str
     limit: float
+    calibrating: int
+    judging: int
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +50,16 @@ def tasks(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, T
     voc = str(shared / "data" / "VOCdevkit" / "VOC2007" / "JPEGImages")
     coco = str(shared / "data" / "coco_mini")
     return {
-        "classification": Task(str(shared / "weights" / "mobilenet_v2_1.0_224"), voc, voc, 4.2),
+        "classification": Task(str(shared / "weights" / "mobilenet_v2_1.0_224"), voc, voc, 4.2, 64, 60),
         # A narrow one; what 80 classes take at full width has a test of its own.
-        "detection": Task("shapes", str(shapes / "train"), str(shapes / "val"), 2.5),
+        "detection": Task("shapes", str(shapes / "train"), str(shapes / "val"), 2.5, 32, 16),
         "segmentation": Task(
-            str(shared / "weights" / "deeplabv3_mobilenet_v2_1.0_513"), f"{coco}/train2017", f"{coco}/val2017", 2.5
+            str(shared / "weights" / "deeplabv3_mobilenet_v2_1.0_513"),
+            f"{coco}/train2017",
+            f"{coco}/val2017",
+            2.5,
+            24,
+            12,
         ),
     }
 
@@ -71,34 +84,30 @@ def exported(task: Task, exporter: str, precision: str, *options: str) -> dict[s
     return report
 
 
-# The cells that take longest come with -m slow: large pictures in eager mode, and conversions of minutes.
-SLOW = {"segmentation", "litert", "executorch"}
+CELLS = [(task, exporter) for task in ("classification", "detection", "segmentation") for exporter in NEEDED]
 
 
-def cells(precision: str) -> list[Any]:
-    return [
-        pytest.param(task, exporter, marks=[pytest.mark.slow] if SLOW & {task, exporter} or precision == "int8" else [])
-        for task in ("classification", "detection", "segmentation")
-        for exporter in NEEDED
-    ]
-
-
-@pytest.mark.parametrize(("task", "exporter"), cells("fp32"))
+@pytest.mark.parametrize(("task", "exporter"), CELLS)
 def test_at_fp32_a_file_gives_the_models_numbers(tasks: dict[str, Task], task: str, exporter: str) -> None:
-    report = exported(tasks[task], exporter, "fp32", "parity_images=8")
+    report = exported(tasks[task], exporter, "fp32", f"parity_images={min(8, tasks[task].judging // 3)}")
     for difference in report["parity"]["differences"]:
         assert difference["relative"] < 1e-4, difference
     assert report["parity"]["agreement"] > 0.999
 
 
-@pytest.mark.parametrize(("task", "exporter"), cells("int8"))
+@pytest.mark.parametrize(("task", "exporter"), CELLS)
 def test_at_int8_a_file_is_small_and_answers_alike(tasks: dict[str, Task], task: str, exporter: str) -> None:
-    report = exported(tasks[task], exporter, "int8", "parity_images=100", "calibration_images=64")
+    report = exported(
+        tasks[task],
+        exporter,
+        "int8",
+        f"parity_images={tasks[task].judging}",
+        f"calibration_images={tasks[task].calibrating}",
+    )
     assert report["megabytes"] <= tasks[task].limit
     assert report["parity"]["counted"] >= 50  # classes, pixels or boxes: enough to tell
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("exporter", NEEDED)
 def test_a_detector_of_80_classes_is_small_at_int8(exporter: str, tmp_path: Path) -> None:
     for package in NEEDED[exporter]:
@@ -113,7 +122,6 @@ def test_a_detector_of_80_classes_is_small_at_int8(exporter: str, tmp_path: Path
     assert sum(file.stat().st_size for file in path.parent.iterdir()) <= 5.0e6
 
 
-@pytest.mark.slow
 def test_files_of_one_model_agree_with_each_other_through_the_predictor(tasks: dict[str, Task]) -> None:
     from mnv2dense import Predictor
 
