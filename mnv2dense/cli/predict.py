@@ -17,7 +17,6 @@ from rich.text import Text
 
 from mnv2dense.cli.parts import model_of, plain_config, refuse_a_run, viewing_of
 from mnv2dense.cli.shell import CONSOLE, run_command
-from mnv2dense.evaluation.score import device_of as device_of_model
 from mnv2dense.inference.prediction_writer import IMAGE_OUTPUTS, VIDEO_OUTPUTS, Outcome, PredictionWriter
 from mnv2dense.inference.predictor import Predictor
 from mnv2dense.inference.tiles import Tiles
@@ -91,7 +90,7 @@ def _predictor(config: DictConfig) -> Predictor:
         raise ValueError(f"threshold={threshold}: a number is needed; 0.3 is a good start.")
     if threshold is None and model.task == "detection":
         threshold = 0.3  # of a classifier the likeliest classes are shown, whatever their scores
-    return Predictor(model, threshold=threshold, device=device_of_model(model), test_time=test_time, tiles=tiles)
+    return Predictor(model, threshold=threshold, device=model.device, test_time=test_time, tiles=tiles)
 
 
 def _outputs(given: Any, source: Source) -> tuple[str, ...]:  # noqa: ANN401 - whatever was typed

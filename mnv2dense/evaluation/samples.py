@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mnv2dense.class_lists import Palette
 from mnv2dense.data.module import DataModule
-from mnv2dense.evaluation.score import device_of
 from mnv2dense.inference.predictor import Predictor
 from mnv2dense.inference.tta import TTA
 from mnv2dense.metrics.image_f1 import SHOWN_SCORE
-from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.protocols import Dataset, Metric
+from mnv2dense.protocols import Dataset, Metric, Model
 from mnv2dense.reporting.run_folder import RunFolder
-from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.types import IGNORE_LABEL, Classification, Detections, Sample, Segmentation
 from mnv2dense.visualization.draw import contact_sheet, save_image
 from mnv2dense.visualization.results import draw_truth_beside
@@ -29,7 +25,7 @@ if TYPE_CHECKING:
 def report(
     folder: RunFolder,
     *,
-    model: DenseModel | ExportedModel,
+    model: Model,
     datamodule: DataModule,
     metric: Metric,
     scores: Mapping[str, float],
@@ -43,7 +39,7 @@ def report(
 
 
 def draw_samples(
-    model: DenseModel | ExportedModel,
+    model: Model,
     datamodule: DataModule,
     path: Path,
     *,
@@ -61,7 +57,7 @@ def draw_samples(
 
 
 def draw_images(
-    model: DenseModel | ExportedModel,
+    model: Model,
     dataset: Dataset,
     indices: Sequence[int],
     *,
@@ -69,24 +65,18 @@ def draw_images(
     test_time: TTA | None = None,
 ) -> Iterator[Pixels]:
     """Predictions beside the truth for these pictures of a data set, one after the other."""
-    predictor = Predictor(model, device=device_of(model), test_time=test_time)
+    predictor = Predictor(model, device=model.device, test_time=test_time)
     for index in indices:
         sample = dataset[index]
-        truth = _truth_of(sample, model.class_names, _palette_of(model))
+        truth = _truth_of(sample, model)
         yield draw_truth_beside(sample.image, truth, predictor(sample.image), threshold=threshold)
 
 
-def _palette_of(model: DenseModel | ExportedModel) -> Palette | None:
-    selection = model.description.make_selection() if isinstance(model, ExportedModel) else model.head
-    palette: Palette | None = getattr(selection, "palette", None)
-    return palette
-
-
-def _truth_of(
-    sample: Sample, class_names: tuple[str, ...], palette: Palette | None
-) -> Detections | Classification | Segmentation:
+def _truth_of(sample: Sample, model: Model) -> Detections | Classification | Segmentation:
+    class_names = model.class_names
     if sample.mask is not None:
-        return Segmentation(torch.from_numpy(sample.mask), class_names, palette)
+        # In the colours of the predictions beside it.
+        return Segmentation(torch.from_numpy(sample.mask), class_names, getattr(model.selection, "palette", None))
     assert sample.labels is not None
     labels = torch.from_numpy(sample.labels)
     if sample.boxes is None:

@@ -28,7 +28,8 @@ class Tiles:
     """How a picture is taken apart.
 
     Attributes:
-        size: side of a square tile, pixels of the picture; a picture that fits into one tile is not taken apart.
+        size: side of a square tile, pixels of the picture; a picture that fits into one tile is not taken apart. Of
+            masks tiles have the proportions of the model's input, and this is their longer side.
         overlap: at least this share of a tile is seen by the next one too, 0 to 0.9; objects up to this size are whole
             in one of them.
         whole: whether the whole picture is looked at too, which finds objects larger than a tile.

@@ -133,6 +133,14 @@ def test_of_masks_tiles_are_windows_whose_logits_are_blended() -> None:
     assert torch.equal(tiled.labels, windowed.labels)
 
 
+def test_of_masks_no_side_of_a_tile_is_longer_than_asked_for() -> None:
+    wide = deeplabv3_mobilenet_v2(3, width_mult=0.35, size=(64, 128)).eval()
+    looks = Predictor(wide, tiles=Tiles(size=256))
+    assert looks.test_time == TTA(view="windows", scales=(0.5,))
+    with pytest.raises(ValueError, match="tile=1281: 32 to 1280 pixels suit a model of 128"):
+        Predictor(wide, tiles=Tiles(size=1281))
+
+
 def test_what_has_no_parts_refuses_tiles() -> None:
     tiles = Tiles(size=640)
     with pytest.raises(ValueError, match="a classifier says one thing"):
