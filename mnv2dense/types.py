@@ -36,6 +36,11 @@ IGNORE_LABEL = -2
 IGNORE_INDEX = 255
 """Mask value of a pixel that counts neither in a loss nor in a metric."""
 
+SHOWN_SCORE = 0.4
+"""The lowest score of a box that people are shown unless they ask for another: in predictions, in a run's samples and
+report, in its worst and best pictures. A data set's scores take all boxes, and so does a predictor without a threshold.
+"""
+
 
 class FeatureInfo(NamedTuple):
     """What a head must know of a feature map before it is built."""

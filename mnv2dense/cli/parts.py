@@ -18,10 +18,11 @@ from mnv2dense.evaluation.anchor_bound import anchor_bound
 from mnv2dense.evaluation.samples import draw_images, report
 from mnv2dense.evaluation.score import score, table
 from mnv2dense.inference.open_model import open_model
+from mnv2dense.inference.predictor import Predictor
 from mnv2dense.inference.tta import TTA, segmentation_network, with_output_stride
 from mnv2dense.metrics.image_ranking import ImageRanking, RankedImage
 from mnv2dense.ops.resize import ResizeMode
-from mnv2dense.protocols import Augment, Metric, Model
+from mnv2dense.protocols import Augment, Dataset, Metric, Model
 from mnv2dense.reporting.facts import facts_of
 from mnv2dense.reporting.report import write_report
 from mnv2dense.reporting.run_folder import RunFolder, is_first_process
@@ -144,31 +145,26 @@ def score_and_report(
             advance=lambda count: bar.advance(job, count),
         )
     if is_first_process():
-        report(folder, model=model, datamodule=datamodule, metric=metric, scores=scores, test_time=test_time)
+        assert datamodule.val is not None
+        predictor = Predictor(model, device=model.device, test_time=test_time)
+        report(folder, predictor=predictor, dataset=datamodule.val, metric=metric, scores=scores)
         facts = facts_of(folder.path, model=model, datamodule=datamodule, metric=metric, scores=scores, ranking=ranking)
-        worst, best = (
-            _drawn(model, datamodule, images, test_time=test_time) for images in (ranking.worst, ranking.best)
-        )
+        worst, best = (_drawn(predictor, datamodule.val, images) for images in (ranking.worst, ranking.best))
         write_report(folder.path, facts, worst=worst, best=best)
         CONSOLE.print(table(scores, metric.headlines, title=title))
-        bound = None if datamodule.val is None else anchor_bound(model, datamodule.val)
+        bound = anchor_bound(model, datamodule.val)
         if bound is not None:
             log.info("%.1f%% of the objects can have an anchor of their own at IoU 0.5.", 100 * bound)
         print(folder.path)
 
 
 def _drawn(
-    model: Model,
-    datamodule: DataModule,
-    images: Sequence[RankedImage],
-    *,
-    test_time: TTA | None,
+    predictor: Predictor, dataset: Dataset, images: Sequence[RankedImage]
 ) -> Iterator[tuple[str, float, Pixels]]:
     """Name, score and drawing of each."""
-    assert datamodule.val is not None
-    for image in images:
-        (drawn,) = draw_images(model, datamodule.val, [image.place], test_time=test_time)
-        yield datamodule.val[image.place].path.name, image.score.value, drawn
+    drawn = draw_images(predictor, dataset, [image.place for image in images])
+    for image, (path, panels) in zip(images, drawn, strict=True):
+        yield path.name, image.score.value, panels
 
 
 def refuse_a_run(folder: RunFolder, next_step: str) -> None:

@@ -11,6 +11,7 @@ from mnv2dense.ops.boxes import xywh_to_xyxy
 from mnv2dense.ops.matching import anchor_recall
 from mnv2dense.ops.resize import boxes_to_input, fit
 from mnv2dense.protocols import BoxDataset, Dataset, Model
+from mnv2dense.utils.spread import evenly
 
 
 def anchor_bound(model: Model, dataset: Dataset, *, limit: int = 500) -> float | None:
@@ -32,7 +33,7 @@ def anchor_bound(model: Model, dataset: Dataset, *, limit: int = 500) -> float |
         if not annotation.get("iscrowd"):
             boxes_of[annotation["image_id"]].append(annotation["bbox"])
     images = [image for image in truth["images"] if boxes_of[image["id"]]]
-    chosen = images[:: max(1, len(images) // limit)]
+    chosen = [images[index] for index in evenly(len(images), limit)]
     met = total = 0.0
     for image in chosen:
         placed = fit(image["height"], image["width"], model.size, model.resize)

@@ -18,7 +18,7 @@ from mnv2dense.io.inputs import fetched, is_image, pixels_of
 from mnv2dense.ops.postprocess import BoxSelection
 from mnv2dense.ops.resize import Fit, infos, resize
 from mnv2dense.protocols import Model
-from mnv2dense.types import Detections, Infos
+from mnv2dense.types import SHOWN_SCORE, Detections, Infos
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # with defaults, which those of typing have from Python 3.13 on
@@ -116,7 +116,7 @@ class Predictor(Generic[Result]):
         tiles: Tiles | None = None,
     ) -> None:
         if threshold is not None and not 0 <= threshold <= 1:
-            raise ValueError(f"threshold={threshold}: scores lie between 0 and 1; 0.3 is a good start.")
+            raise ValueError(f"threshold={threshold}: scores lie between 0 and 1; {SHOWN_SCORE} is a good start.")
         # What is loaded here is nobody else's, so it needs no copy.
         is_own = isinstance(model, str | Path)
         if isinstance(model, str | Path):
