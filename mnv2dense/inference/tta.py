@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mnv2dense.models.dense_model import DenseModel, build_model
+from mnv2dense.ops.cells import pixels_at
 from mnv2dense.ops.resize import PAD_VALUE, Fit, infos, resize
+from mnv2dense.ops.windows import window_starts
 from mnv2dense.protocols import Model
 from mnv2dense.types import PixelLogits, Segmentation
 
@@ -242,7 +244,8 @@ def _blended(model: DenseModel, canvas: Tensor, overlap: float) -> Tensor:
     step, deepest = _strides(model)
     sides = [min(own, side) for own, side in zip(model.size, canvas.shape[1:], strict=True)]
     rows, columns = (
-        _starts(side, window, overlap, deepest) for side, window in zip(canvas.shape[1:], sides, strict=True)
+        window_starts(side, window, max(1, int(window * (1 - overlap)) // deepest) * deepest, step=deepest)
+        for side, window in zip(canvas.shape[1:], sides, strict=True)
     )
     corners = [(top, left) for top in rows for left in columns]
     # Windows start on the deepest map's cells, so theirs are cells of the whole canvas.
@@ -264,13 +267,6 @@ def _blended(model: DenseModel, canvas: Tensor, overlap: float) -> Tensor:
     return total / weight
 
 
-def _starts(side: int, window: int, overlap: float, stride: int) -> list[int]:
-    """Where windows begin along a side, evenly spread, on multiples of the stride."""
-    reach = max(1, int(window * (1 - overlap)) // stride) * stride
-    gaps = math.ceil((side - window) / reach)
-    return [round(number * (side - window) / stride / max(1, gaps)) * stride for number in range(gaps + 1)]
-
-
 def _carried(logits: Tensor, of: _Frame, onto: _Frame, cells: torch.Size, model: DenseModel) -> Tensor:
     """Logits of one frame read at the cells of another, [K, h, w], bilinear; both frames show the same picture."""
     if logits.shape[1:] == cells and of.sides == onto.sides:
@@ -284,10 +280,7 @@ def _carried(logits: Tensor, of: _Frame, onto: _Frame, cells: torch.Size, model:
 def _positions(cells: int, onto: _Side, of: _Side, corners: bool) -> Tensor:
     """Where the cells of one frame lie in another: -1 to 1 as ``grid_sample`` counts, [cells]."""
     number = torch.arange(cells, dtype=torch.float64)
-    if corners:
-        pixel = number * ((onto.pixels - 1) / max(1, cells - 1)) + 0.5
-    else:
-        pixel = (number + 0.5) * (onto.pixels / cells)
+    pixel = pixels_at(number, length=onto.pixels, cells=cells, align_corners=corners)
     there = (pixel - onto.offset) / onto.scale * of.scale + of.offset
     share = (there - 0.5) / max(1, of.pixels - 1) if corners else there / of.pixels
     return share * 2 - 1
