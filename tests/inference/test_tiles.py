@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from mnv2dense import Predictor, ssdlite320_mobilenet_v2
-from mnv2dense.inference.tiles import Tiles, Window, detect_in_tiles, merged, windows
+from mnv2dense.inference.tiles import Tiles, detect_in_tiles, merged, windows
 from mnv2dense.inference.tta import TTA
 from mnv2dense.models.architectures import deeplabv3_mobilenet_v2, mobilenet_v2_classifier
+from mnv2dense.ops.windows import Window
 from mnv2dense.types import Detections
 from tests.helpers.tiny import random_images, tiny_model
 
