@@ -1,10 +1,12 @@
-"""What parts promise each other: the contracts of backbones, heads, losses, data sets and metrics."""
+"""What parts promise each other: the contracts of models, backbones, heads, losses, data sets and metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from mnv2dense.types import Batch, FeatureInfo, Infos, Sample
@@ -14,6 +16,70 @@ if TYPE_CHECKING:  # whoever reuses the backbone needs torch alone
 
     import numpy as np
     import numpy.typing as npt
+
+    from mnv2dense.ops.postprocess import Selection
+    from mnv2dense.ops.resize import ResizeMode
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What answers: a network in torch (:class:`mnv2dense.DenseModel`) or a file exported from one.
+
+    Whoever predicts, scores or draws asks a model of this kind and needs not know which it is.
+
+    Attributes:
+        task: "detection", "segmentation" or "classification".
+        size: (height, width) that pictures are resized to, pixels.
+        resize: how they get there.
+        class_names: the K classes that labels index.
+        category_ids: what each label is called in the data set's own json.
+    """
+
+    task: str
+    size: tuple[int, int]
+    resize: ResizeMode
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """What it is, in a few words for people."""
+        ...
+
+    @property
+    def selection(self) -> Selection:
+        """Decides what :meth:`predict` returns: thresholds, suppression, colours of classes."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs and wants its pictures."""
+        ...
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What it lies in on the disk, all of it; nothing of a model in memory."""
+        ...
+
+    def predict(self, images: Tensor, infos: Infos) -> list[Any]:
+        """uint8 [B, 3, H, W] on :attr:`device` -> one typed result per picture, in its original pixels."""
+        ...
+
+    def for_inference(self, device: str | torch.device = "auto", *, copy: bool = True) -> Model:
+        """The model as it predicts fastest, on a device; "auto" takes the best that it can run on.
+
+        Args:
+            device: of torch, or "auto".
+            copy: leave the model itself as it is, where being ready would change it.
+
+        Raises:
+            ValueError: no such device, or one that it cannot run on.
+        """
+        ...
+
+    def beside(self) -> AbstractContextManager[None]:
+        """A context for what torch does before and after the model: a runtime wants torch's threads out of its way."""
+        ...
 
 
 @runtime_checkable
@@ -48,7 +114,8 @@ class Head(Protocol):
         task: what it is for, as conf/task calls it: "detection", "segmentation", "classification".
         class_names: the K names that labels index.
         config: plain values (``_target_`` and ``features`` included) that rebuild the head once completed.
-        selection: decides what :meth:`select` returns; an exported file carries it along.
+        selection: (decoded, infos) -> one typed result per picture, in its original pixels; an exported file carries
+            it along by its ``config``. A head whose decisions take more has a method ``select(decoded, infos)`` too.
     """
 
     task: str
@@ -62,10 +129,6 @@ class Head(Protocol):
 
     def decode(self, raw: Any, size: tuple[int, int]) -> Any:  # noqa: ANN401
         """Raw predictions -> tensors in the model's input pixels; traceable, of fixed shape."""
-        ...
-
-    def select(self, decoded: Any, infos: Infos) -> list[Any]:  # noqa: ANN401
-        """Decoded tensors -> one typed result per picture, in its original pixels."""
         ...
 
 

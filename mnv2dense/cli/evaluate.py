@@ -45,8 +45,7 @@ def _evaluate(config: DictConfig) -> None:
     for key in ("batch_size", "num_workers"):
         if config.get(key) is not None:
             data[key] = config[key]
-    way: dict[str, Any] = {"model": {"size": model.size, "resize": model.resize}, "seed": 0}
-    datamodule = data_module(data, way, augment=None, train=False)
+    datamodule = data_module(data, size=model.size, resize=model.resize, train=False)
     check_classes(model, datamodule)
     folder = RunFolder.create(config.run_dir, task="evaluate")
     refuse_a_run(folder, "Name another folder for the scores.")

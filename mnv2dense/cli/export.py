@@ -16,9 +16,10 @@ from mnv2dense.cli.export_options import EXPORTERS, ExportOptions, check_decisio
 from mnv2dense.cli.export_sensitivity import sensitivity_report
 from mnv2dense.cli.parts import plain_config, refuse_a_run
 from mnv2dense.cli.shell import CONSOLE, run_command
+from mnv2dense.export.counting import COUNTED_SCORE
 from mnv2dense.export.graph import ExportGraph, check_names
 from mnv2dense.export.layer_bisect import LAYER_TOLERANCE, CutGraph, first_divergence
-from mnv2dense.export.parity import SHOWN_SCORE, ParityError, Tolerance, compare
+from mnv2dense.export.parity import ParityError, Tolerance, compare
 from mnv2dense.export.report import ExportReport
 from mnv2dense.models.checkpoint import load_model
 from mnv2dense.reporting.run_folder import RunFolder
@@ -149,13 +150,13 @@ def _compare(report: ExportReport, graph: ExportGraph, exported: ExportedModel, 
     report.failures = report.parity.failures(report.tolerance)
     if not report.failures and not report.parity.tells(report.tolerance):
         raise ParityError(
-            f"{report.file} is refused: the model finds no box of score {SHOWN_SCORE} or more in the "
+            f"{report.file} is refused: the model finds no box of score {COUNTED_SCORE} or more in the "
             f"{len(images)} pictures from {report.images_from}, so nothing tells whether the file would. Name "
             "images=FOLDER with what it looks for in them, or take the file unjudged with tolerance.agreement=0."
         )
     if report.parity.agreement is None:
         report.notes.append(
-            f"The model finds no box of score {SHOWN_SCORE} in these pictures, so agreement cannot be told."
+            f"The model finds no box of score {COUNTED_SCORE} in these pictures, so agreement cannot be told."
         )
 
 

@@ -17,9 +17,8 @@ from mnv2dense.data.module import DataModule
 from mnv2dense.evaluation.score import check_classes, metric_of, score
 from mnv2dense.export.calibration import Pixels, drawn_images, images_of_dataset, images_of_folder, model_inputs
 from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.protocols import Metric
+from mnv2dense.protocols import Metric, Model
 from mnv2dense.reporting.run_config import trained_config, trusted_part
-from mnv2dense.runtimes.exported_model import ExportedModel
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +53,7 @@ class ExportData:
         for key in ("batch_size", "num_workers"):
             if config.get(key) is not None:
                 self._named[key] = config[key]
-        way = {"model": {"size": list(size), "resize": model.resize}, "seed": 0}
-        datamodule = data_module(self._named, way, augment=None, train=False)
+        datamodule = data_module(self._named, size=size, resize=model.resize, train=False)
         check_classes(model, datamodule)
         metric = config.get("metric")
         self._scored = datamodule, metric_of(model) if metric is None else instantiate(metric)
@@ -98,7 +96,7 @@ class ExportData:
         log.info("No pictures are named, so shapes are drawn to compare on; images=FOLDER takes real ones.")
         return self._inputs(drawn_images(count, seed=config.seed)), "drawn shapes"
 
-    def scores(self, model: DenseModel, exported: ExportedModel) -> dict[str, tuple[float, float]]:
+    def scores(self, model: Model, exported: Model) -> dict[str, tuple[float, float]]:
         """Of the model and the file on the data that the command line names; nothing where it names none."""
         if self._scored is None:
             return {}
@@ -106,7 +104,7 @@ class ExportData:
         with Progress(console=CONSOLE, transient=True) as bar:
             job = bar.add_task("scoring", total=2 * len(datamodule.val or ()))
             before, after = (
-                score(scored, datamodule, metric, device="cpu", advance=lambda count: bar.advance(job, count))
+                score(scored, datamodule, metric, advance=lambda count: bar.advance(job, count))
                 for scored in (model, exported)
             )
         return {name: (before[name], after[name]) for name in before if name in after}

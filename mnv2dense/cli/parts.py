@@ -10,23 +10,22 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import Progress
+from torch import nn
 
 from mnv2dense.cli.shell import CONSOLE
 from mnv2dense.data.module import DataModule
 from mnv2dense.evaluation.anchor_bound import anchor_bound
 from mnv2dense.evaluation.samples import draw_images, report
-from mnv2dense.evaluation.score import device_of as device_of_model
 from mnv2dense.evaluation.score import score, table
-from mnv2dense.inference.predictor import check_file_options
-from mnv2dense.inference.tta import TTA, check_segmentation, with_output_stride
+from mnv2dense.inference.open_model import open_model
+from mnv2dense.inference.predictor import Predictor
+from mnv2dense.inference.tta import TTA, segmentation_network, with_output_stride
 from mnv2dense.metrics.image_ranking import ImageRanking, RankedImage
-from mnv2dense.models.checkpoint import load_model
-from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.protocols import Augment, Metric
+from mnv2dense.ops.resize import ResizeMode
+from mnv2dense.protocols import Augment, Dataset, Metric, Model
 from mnv2dense.reporting.facts import facts_of
 from mnv2dense.reporting.report import write_report
 from mnv2dense.reporting.run_folder import RunFolder, is_first_process
-from mnv2dense.runtimes.exported_model import ExportedModel, is_exported
 
 if TYPE_CHECKING:
     from mnv2dense.visualization.draw import Pixels
@@ -46,37 +45,15 @@ def packages_of(plain: Mapping[str, Any]) -> list[str]:
     return [str(plain[part]["_target_"]).partition(".")[0] for part in ("backbone", "head")]
 
 
-def device_of(name: str) -> torch.device:
-    """The device that a word names; "auto" is a GPU where there is one.
-
-    Raises:
-        ValueError: torch knows no such device, or this machine has none.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device={name!r} is no device of torch; try cpu, cuda or cuda:1.") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device={name!r}: torch sees {torch.cuda.device_count()} such devices here; try device=cpu.")
-    return device
-
-
-def model_of(config: DictConfig, test_time: TTA | None) -> DenseModel | ExportedModel:
+def model_of(config: DictConfig, test_time: TTA | None) -> Model:
     """The checkpoint that a config names, on its device and at its output stride; or the exported file.
 
     Raises:
         ValueError: an option that an exported file cannot follow, or what loading finds wrong.
     """
-    if is_exported(config.checkpoint):
-        check_file_options(device=config.device, test_time=test_time, output_stride=config.output_stride)
-        return ExportedModel(config.checkpoint, threads=config.threads)
-    if config.threads is not None:
-        raise ValueError(f"threads={config.threads} is for exported files; for a checkpoint set OMP_NUM_THREADS.")
-    model = load_model(config.checkpoint, device=device_of(config.device), packages=config.packages)
+    model = open_model(config.checkpoint, device=config.device, threads=config.threads, packages=list(config.packages))
     if test_time is not None:
-        check_segmentation(model, "test_time")
+        segmentation_network(model, "test_time")
     return model if config.output_stride is None else with_output_stride(model, config.output_stride)
 
 
@@ -95,14 +72,27 @@ def viewing_of(config: DictConfig) -> TTA | None:
 
 
 def data_module(
-    data: DictConfig, plain: Mapping[str, Any], *, augment: Augment | None, train: bool = True
+    data: DictConfig,
+    *,
+    size: Sequence[int],
+    resize: ResizeMode,
+    seed: int = 0,
+    augment: Augment | None = None,
+    train: bool = True,
 ) -> DataModule:
-    """Batches of a config's data, resized as its model wants them.
+    """Batches of a config's data, resized as a model wants them.
+
+    Args:
+        data: a choice of conf/data.
+        size: (height, width) of the model's input, pixels.
+        resize: how pictures get there.
+        seed: of the order and the augmentations of training.
+        augment: of training.
+        train: whether training data is wanted beside validation data.
 
     Raises:
         ValueError: a size that is not height and width; or what the data set finds wrong.
     """
-    size = plain["model"]["size"]
     if not isinstance(size, Sequence) or [type(side) for side in size] != [int, int]:
         raise ValueError(f"model.size={size}: give height and width, as in model.size=[320,320].")
     return DataModule(
@@ -110,18 +100,18 @@ def data_module(
         val=instantiate(data.val),
         augment=augment,
         size=(int(size[0]), int(size[1])),
-        resize=plain["model"]["resize"],
+        resize=resize,
         batch_size=data.batch_size,
         num_workers=data.num_workers,
         max_boxes=data.max_boxes,
-        seed=plain["seed"],
+        seed=seed,
         pin_memory=data.pin_memory,
     )
 
 
 def score_and_report(
     folder: RunFolder,
-    model: DenseModel | ExportedModel,
+    model: Model,
     datamodule: DataModule,
     metric: Metric,
     *,
@@ -141,8 +131,7 @@ def score_and_report(
     Raises:
         ValueError: what :func:`mnv2dense.evaluation.score.score` finds wrong.
     """
-    device = device_of_model(model)
-    if isinstance(model, DenseModel):
+    if isinstance(model, nn.Module):
         model = model.to(memory_format=torch.channels_last)
     ranking = ImageRanking()
     with Progress(console=CONSOLE, transient=True, disable=not is_first_process()) as bar:
@@ -151,37 +140,31 @@ def score_and_report(
             model,
             datamodule,
             metric,
-            device=device,
             test_time=test_time,
             ranking=ranking,
             advance=lambda count: bar.advance(job, count),
         )
     if is_first_process():
-        report(folder, model=model, datamodule=datamodule, metric=metric, scores=scores, test_time=test_time)
+        assert datamodule.val is not None
+        predictor = Predictor(model, device=model.device, test_time=test_time)
+        report(folder, predictor=predictor, dataset=datamodule.val, metric=metric, scores=scores)
         facts = facts_of(folder.path, model=model, datamodule=datamodule, metric=metric, scores=scores, ranking=ranking)
-        worst, best = (
-            _drawn(model, datamodule, images, test_time=test_time) for images in (ranking.worst, ranking.best)
-        )
+        worst, best = (_drawn(predictor, datamodule.val, images) for images in (ranking.worst, ranking.best))
         write_report(folder.path, facts, worst=worst, best=best)
         CONSOLE.print(table(scores, metric.headlines, title=title))
-        bound = None if datamodule.val is None else anchor_bound(model, datamodule.val)
+        bound = anchor_bound(model, datamodule.val)
         if bound is not None:
             log.info("%.1f%% of the objects can have an anchor of their own at IoU 0.5.", 100 * bound)
         print(folder.path)
 
 
 def _drawn(
-    model: DenseModel | ExportedModel,
-    datamodule: DataModule,
-    images: Sequence[RankedImage],
-    *,
-    test_time: TTA | None,
+    predictor: Predictor, dataset: Dataset, images: Sequence[RankedImage]
 ) -> Iterator[tuple[str, float, Pixels]]:
     """Name, score and drawing of each."""
-    assert datamodule.val is not None
-    for image in images:
-        (drawn,) = draw_images(model, datamodule.val, [image.place], test_time=test_time)
-        yield datamodule.val[image.place].path.name, image.score.value, drawn
+    drawn = draw_images(predictor, dataset, [image.place for image in images])
+    for image, (path, panels) in zip(images, drawn, strict=True):
+        yield path.name, image.score.value, panels
 
 
 def refuse_a_run(folder: RunFolder, next_step: str) -> None:

@@ -17,13 +17,13 @@ from rich.text import Text
 
 from mnv2dense.cli.parts import model_of, plain_config, refuse_a_run, viewing_of
 from mnv2dense.cli.shell import CONSOLE, run_command
-from mnv2dense.evaluation.score import device_of as device_of_model
 from mnv2dense.inference.prediction_writer import IMAGE_OUTPUTS, VIDEO_OUTPUTS, Outcome, PredictionWriter
 from mnv2dense.inference.predictor import Predictor
 from mnv2dense.inference.tiles import Tiles
 from mnv2dense.io.sources import CameraSource, ImageSource, Source, VideoSource, source_of
 from mnv2dense.io.video import CAMERA_TIME_BASE, VideoReader, camera_frames
 from mnv2dense.reporting.run_folder import RunFolder
+from mnv2dense.types import SHOWN_SCORE
 from mnv2dense.visualization.masks import check_opacity
 
 log = logging.getLogger(__name__)
@@ -88,10 +88,10 @@ def _predictor(config: DictConfig) -> Predictor:
     model = model_of(config, test_time)
     threshold = config.threshold
     if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, int | float)):
-        raise ValueError(f"threshold={threshold}: a number is needed; 0.3 is a good start.")
+        raise ValueError(f"threshold={threshold}: a number is needed; {SHOWN_SCORE} is a good start.")
     if threshold is None and model.task == "detection":
-        threshold = 0.3  # of a classifier the likeliest classes are shown, whatever their scores
-    return Predictor(model, threshold=threshold, device=device_of_model(model), test_time=test_time, tiles=tiles)
+        threshold = SHOWN_SCORE  # of a classifier the likeliest classes are shown, whatever their scores
+    return Predictor(model, threshold=threshold, device=model.device, test_time=test_time, tiles=tiles)
 
 
 def _outputs(given: Any, source: Source) -> tuple[str, ...]:  # noqa: ANN401 - whatever was typed

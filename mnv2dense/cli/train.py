@@ -53,7 +53,13 @@ def _train(config: DictConfig) -> None:
     folder.write_environment(seed=config.seed)
     pl.seed_everything(config.seed, workers=True, verbose=False)
 
-    datamodule = data_module(config.data, plain, augment=_augment(config))
+    datamodule = data_module(
+        config.data,
+        size=plain["model"]["size"],
+        resize=plain["model"]["resize"],
+        seed=config.seed,
+        augment=_augment(config),
+    )
     datamodule.setup("fit")
     described = plain["model"] | {
         "class_names": datamodule.class_names,

@@ -7,15 +7,14 @@ from collections import defaultdict
 import torch
 
 from mnv2dense.heads.ssdlite import SSDLiteHead
-from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.ops.boxes import xywh_to_xyxy
 from mnv2dense.ops.matching import anchor_recall
 from mnv2dense.ops.resize import boxes_to_input, fit
-from mnv2dense.protocols import BoxDataset, Dataset
-from mnv2dense.runtimes.exported_model import ExportedModel
+from mnv2dense.protocols import BoxDataset, Dataset, Model
+from mnv2dense.utils.spread import evenly
 
 
-def anchor_bound(model: DenseModel | ExportedModel, dataset: Dataset, *, limit: int = 500) -> float | None:
+def anchor_bound(model: Model, dataset: Dataset, *, limit: int = 500) -> float | None:
     """The share of objects that the head's anchors can meet with IoU 0.5, each object by an anchor of its own.
 
     Where small objects crowd, no training gets far past it; so it stands beside the score. Crowds are left out.
@@ -25,11 +24,8 @@ def anchor_bound(model: DenseModel | ExportedModel, dataset: Dataset, *, limit: 
         dataset: whose truth is asked.
         limit: at most so many, evenly spread, are looked at.
     """
-    if (
-        isinstance(model, ExportedModel)
-        or not isinstance(model.head, SSDLiteHead)
-        or not isinstance(dataset, BoxDataset)
-    ):
+    head = getattr(model, "head", None)
+    if not isinstance(head, SSDLiteHead) or not isinstance(dataset, BoxDataset):
         return None
     truth = dataset.coco_ground_truth()
     boxes_of: dict[int, list[list[float]]] = defaultdict(list)
@@ -37,7 +33,7 @@ def anchor_bound(model: DenseModel | ExportedModel, dataset: Dataset, *, limit: 
         if not annotation.get("iscrowd"):
             boxes_of[annotation["image_id"]].append(annotation["bbox"])
     images = [image for image in truth["images"] if boxes_of[image["id"]]]
-    chosen = images[:: max(1, len(images) // limit)]
+    chosen = [images[index] for index in evenly(len(images), limit)]
     met = total = 0.0
     for image in chosen:
         placed = fit(image["height"], image["width"], model.size, model.resize)
@@ -46,6 +42,6 @@ def anchor_bound(model: DenseModel | ExportedModel, dataset: Dataset, *, limit: 
             torch.tensor([placed.scale_x, placed.scale_y]),
             torch.tensor([placed.offset_x, placed.offset_y]),
         )
-        met += len(boxes) * anchor_recall(model.head.anchors.cpu(), boxes)
+        met += len(boxes) * anchor_recall(head.anchors.cpu(), boxes)
         total += len(boxes)
     return met / total if total else None

@@ -88,13 +88,12 @@ def _eager(name: str, picture: Path, image: Tensor) -> Loaded:
 
 def _exported(file: Path, picture: Path, image: Tensor, threads: int) -> Loaded:
     model = ExportedModel(file, threads=threads)
-    predictor = Predictor(file, threads=threads)
+    predictor = Predictor(model)  # the same one: memory is measured
     fitted = resize(image, model.size, model.resize)[0][None]
     kind = f"{model.runtime}, {model.description.precision}"
-    files = tuple(path for path in (file, file.with_suffix(".bin")) if path.is_file())
     return Loaded(
         kind,
-        files,
+        model.files,
         lambda batch: model.run(fitted.expand(batch, -1, -1, -1)),
         lambda: predictor(picture),
         model.batch,

@@ -8,17 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mnv2dense.class_lists import Palette
-from mnv2dense.data.module import DataModule
-from mnv2dense.evaluation.score import device_of
 from mnv2dense.inference.predictor import Predictor
-from mnv2dense.inference.tta import TTA
-from mnv2dense.metrics.image_f1 import SHOWN_SCORE
-from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.protocols import Dataset, Metric
+from mnv2dense.protocols import Dataset, Metric, Model
 from mnv2dense.reporting.run_folder import RunFolder
-from mnv2dense.runtimes.exported_model import ExportedModel
-from mnv2dense.types import IGNORE_LABEL, Classification, Detections, Sample, Segmentation
+from mnv2dense.types import IGNORE_LABEL, SHOWN_SCORE, Classification, Detections, Sample, Segmentation
+from mnv2dense.utils.spread import evenly
 from mnv2dense.visualization.draw import contact_sheet, save_image
 from mnv2dense.visualization.results import draw_truth_beside
 
@@ -29,64 +23,41 @@ if TYPE_CHECKING:
 def report(
     folder: RunFolder,
     *,
-    model: DenseModel | ExportedModel,
-    datamodule: DataModule,
+    predictor: Predictor,
+    dataset: Dataset,
     metric: Metric,
     scores: Mapping[str, float],
     samples: int = 8,
-    test_time: TTA | None = None,
 ) -> None:
     """Write metrics.json, samples.jpg and what the metric itself has to show into the run folder."""
     folder.write_metrics(scores)
     metric.write(folder.path)
-    draw_samples(model, datamodule, folder.path / "samples.jpg", count=samples, test_time=test_time)
+    draw_samples(predictor, dataset, folder.path / "samples.jpg", count=samples)
 
 
 def draw_samples(
-    model: DenseModel | ExportedModel,
-    datamodule: DataModule,
-    path: Path,
-    *,
-    count: int = 8,
-    threshold: float = SHOWN_SCORE,
-    test_time: TTA | None = None,
+    predictor: Predictor, dataset: Dataset, path: Path, *, count: int = 8, threshold: float = SHOWN_SCORE
 ) -> None:
-    """Predictions beside the truth for ``count`` pictures, evenly spread over the validation data."""
-    assert datamodule.val is not None
-    length = len(datamodule.val)
-    count = min(count, length)
-    indices = [number * length // count for number in range(count)]
-    panels = draw_images(model, datamodule.val, indices, threshold=threshold, test_time=test_time)
-    save_image(contact_sheet(list(panels), columns=2), path)
+    """Predictions beside the truth for ``count`` pictures, evenly spread over a data set, as one picture."""
+    drawn = draw_images(predictor, dataset, evenly(len(dataset), count), threshold=threshold)
+    save_image(contact_sheet([panels for _, panels in drawn], columns=2), path)
 
 
 def draw_images(
-    model: DenseModel | ExportedModel,
-    dataset: Dataset,
-    indices: Sequence[int],
-    *,
-    threshold: float = SHOWN_SCORE,
-    test_time: TTA | None = None,
-) -> Iterator[Pixels]:
-    """Predictions beside the truth for these pictures of a data set, one after the other."""
-    predictor = Predictor(model, device=device_of(model), test_time=test_time)
+    predictor: Predictor, dataset: Dataset, indices: Sequence[int], *, threshold: float = SHOWN_SCORE
+) -> Iterator[tuple[Path, Pixels]]:
+    """Of these pictures of a data set, one after the other: the path, and predictions beside the truth."""
     for index in indices:
         sample = dataset[index]
-        truth = _truth_of(sample, model.class_names, _palette_of(model))
-        yield draw_truth_beside(sample.image, truth, predictor(sample.image), threshold=threshold)
+        truth = _truth_of(sample, predictor.model)
+        yield sample.path, draw_truth_beside(sample.image, truth, predictor(sample.image), threshold=threshold)
 
 
-def _palette_of(model: DenseModel | ExportedModel) -> Palette | None:
-    selection = model.description.make_selection() if isinstance(model, ExportedModel) else model.head
-    palette: Palette | None = getattr(selection, "palette", None)
-    return palette
-
-
-def _truth_of(
-    sample: Sample, class_names: tuple[str, ...], palette: Palette | None
-) -> Detections | Classification | Segmentation:
+def _truth_of(sample: Sample, model: Model) -> Detections | Classification | Segmentation:
+    class_names = model.class_names
     if sample.mask is not None:
-        return Segmentation(torch.from_numpy(sample.mask), class_names, palette)
+        # In the colours of the predictions beside it.
+        return Segmentation(torch.from_numpy(sample.mask), class_names, getattr(model.selection, "palette", None))
     assert sample.labels is not None
     labels = torch.from_numpy(sample.labels)
     if sample.boxes is None:

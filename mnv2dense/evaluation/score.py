@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from rich.table import Table
@@ -18,23 +17,17 @@ from mnv2dense.metrics.accuracy import Accuracy
 from mnv2dense.metrics.coco_map import CocoMeanAP
 from mnv2dense.metrics.image_ranking import ImageRanking, ScoresImages
 from mnv2dense.metrics.mean_iou import MeanIoU
-from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.protocols import Dataset, Metric
-from mnv2dense.runtimes.exported_model import ExportedModel
+from mnv2dense.protocols import Dataset, Metric, Model
 from mnv2dense.types import Batch, Infos
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 
 
 def score(
-    model: DenseModel | ExportedModel,
+    model: Model,
     datamodule: DataModule,
     metric: Metric,
     *,
-    device: torch.device | str,
     test_time: TTA | None = None,
     ranking: ImageRanking | None = None,
     advance: Callable[[int], None] = lambda _: None,
@@ -42,10 +35,9 @@ def score(
     """Score ``model`` on the validation data; a collective call where several processes share the data.
 
     Args:
-        model: in eval mode, on ``device``; or an exported file, which is on the CPU.
+        model: in eval mode; runs where it is.
         datamodule: set up; gives ``val`` and its loader.
         metric: bound to the data here; holds the results afterwards.
-        device: where to run.
         test_time: how a segmentation model looks at pictures, which it then gets one by one in their own size; None
             looks as it was trained to.
         ranking: takes each picture's own score, where the metric can tell it, and has those of all processes in the
@@ -64,14 +56,12 @@ def score(
     assert isinstance(loader.sampler, EpochSampler)
     indices = (draw.image for draw in loader.sampler)  # in the order of the batches
     if test_time is not None:
-        if isinstance(model, ExportedModel):
-            raise ValueError("test_time needs the model itself, and not a file exported from it.")
         for batch in _images_of(loader, datamodule.val):
             metric.update([segment(model, batch.images[0], test_time)], batch)
             _rank(ranking, metric, batch, indices)
             advance(1)
     else:
-        _predict_all(model, loader, metric, device, ranking=ranking, indices=indices, advance=advance)
+        _predict_all(model, loader, metric, ranking=ranking, indices=indices, advance=advance)
     scores = metric.compute()
     if ranking is not None:
         ranking.gather()
@@ -90,12 +80,7 @@ def table(scores: Mapping[str, float], headlines: Mapping[str, str], *, title: s
     return made
 
 
-def device_of(model: DenseModel | ExportedModel) -> torch.device:
-    """Where the model is; exported files run on the CPU."""
-    return torch.device("cpu") if isinstance(model, ExportedModel) else next(model.parameters()).device
-
-
-def metric_of(model: DenseModel | ExportedModel) -> Metric:
+def metric_of(model: Model) -> Metric:
     """What a model of this task is scored by where nobody says otherwise."""
     metrics: dict[str, type[Metric]] = {
         "detection": CocoMeanAP,
@@ -106,10 +91,9 @@ def metric_of(model: DenseModel | ExportedModel) -> Metric:
 
 
 def _predict_all(
-    model: DenseModel | ExportedModel,
+    model: Model,
     loader: DataLoader[Batch],
     metric: Metric,
-    device: torch.device | str,
     *,
     ranking: ImageRanking | None,
     indices: Iterator[int],
@@ -118,7 +102,7 @@ def _predict_all(
     batches = iter(loader)
     try:
         for on_host in batches:
-            batch = _to_device(on_host, device)
+            batch = _to_device(on_host, model.device)
             metric.update(model.predict(batch.images, batch.infos), batch)
             _rank(ranking, metric, batch, indices)
             advance(len(batch.images))
@@ -144,14 +128,14 @@ def _images_of(loader: DataLoader[Batch], dataset: Dataset) -> Iterator[Batch]:
         yield collate([prepare(sample, sample.image.shape[:2], "squash")], max_boxes=1)
 
 
-def _to_device(batch: Batch, device: torch.device | str) -> Batch:
+def _to_device(batch: Batch, device: torch.device) -> Batch:
     return batch._replace(
         images=batch.images.to(device, non_blocking=True),
         infos=Infos(*(part.to(device, non_blocking=True) for part in batch.infos)),
     )
 
 
-def check_classes(model: DenseModel | ExportedModel, datamodule: DataModule) -> None:
+def check_classes(model: Model, datamodule: DataModule) -> None:
     """A model is scored on the classes it was trained for.
 
     Raises:

@@ -14,6 +14,7 @@ from mnv2dense.data.shapes.drawing import draw_image
 from mnv2dense.io.reading import list_images, read_image
 from mnv2dense.ops.resize import ResizeMode, resize
 from mnv2dense.protocols import Dataset
+from mnv2dense.utils.spread import evenly
 
 Pixels = npt.NDArray[np.uint8]
 """RGB, [H, W, 3]."""
@@ -21,7 +22,7 @@ Pixels = npt.NDArray[np.uint8]
 
 def images_of_dataset(dataset: Dataset, count: int) -> Iterator[Pixels]:
     """``count`` pictures evenly spread over a data set, or all of a smaller one."""
-    for index in _spread(len(dataset), count):
+    for index in evenly(len(dataset), count):
         yield dataset[index].image
 
 
@@ -35,7 +36,7 @@ def images_of_folder(folder: str | Path, count: int) -> Iterator[Pixels]:
     paths = list_images(folder, recursive=True)
     if not paths:
         raise ValueError(f"{folder}: the folder holds no pictures.")
-    for index in _spread(len(paths), count):
+    for index in evenly(len(paths), count):
         yield read_image(paths[index])
 
 
@@ -48,8 +49,3 @@ def drawn_images(count: int, *, seed: int = 0) -> Iterator[Pixels]:
 def model_inputs(images: Iterable[Pixels], size: tuple[int, int], mode: ResizeMode) -> list[Tensor]:
     """Each picture as a model gets it: uint8 [1, 3, H, W] of ``size`` (height, width), resized as in training."""
     return [resize(torch.from_numpy(image).permute(2, 0, 1), size, mode)[0][None] for image in images]
-
-
-def _spread(length: int, count: int) -> list[int]:
-    count = min(length, count)
-    return [number * length // count for number in range(count)]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.models.fuse import fold_batch_norms
 from mnv2dense.ops.boxes import fixed_shape_nms
+from mnv2dense.ops.cells import cells_at
 from mnv2dense.ops.postprocess import BoxSelection, PixelSelection, Selection
 from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Metadata, Outputs, Precision
 
@@ -134,10 +135,9 @@ def _strips(cells: int, pixels: int, *, align_corners: bool) -> list[tuple[slice
 
     A cell's share in a pixel is their nearness, from 1 where the centres meet to 0 at the distance of the next cell.
     """
-    if align_corners:
-        places = [pixel * (cells - 1) / max(pixels - 1, 1) for pixel in range(pixels)]
-    else:
-        places = [min(max((pixel + 0.5) * cells / pixels - 0.5, 0), cells - 1) for pixel in range(pixels)]
+    centres = torch.arange(pixels, dtype=torch.float64) + 0.5
+    at = cells_at(centres, length=pixels, cells=cells, align_corners=align_corners).clamp(0, cells - 1)
+    places: list[float] = at.tolist()
     strips, length = [], math.ceil(pixels / _STRIPS)
     for start in range(0, pixels, length):
         strip = places[start : start + length]

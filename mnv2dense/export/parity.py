@@ -10,6 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from mnv2dense.export.counting import COUNTED, COUNTED_SCORE
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.ops.boxes import pairwise_iou
 from mnv2dense.ops.resize import Fit, infos
@@ -17,17 +18,11 @@ from mnv2dense.runtimes.exported_model import ExportedModel, results_of
 from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Outputs, Precision
 from mnv2dense.types import Classification, Detections, Segmentation
 
-SHOWN_SCORE = 0.3
-"""Boxes of at least this score are looked for in the other's answer."""
-
 # There at half that score they still count: a box at 0.29 is no disagreement with one at 0.31.
-_FOUND_SCORE = SHOWN_SCORE / 2
+_FOUND_SCORE = COUNTED_SCORE / 2
 
 # Boxes of one answer overlap less, so a pair is one box and not two neighbours.
 _SAME_IOU = 0.9
-
-COUNTED = {"classification": "top-1", "segmentation": "pixels", "detection": "boxes"}
-"""What agreement is a share of, by task."""
 
 # Of int8, what a good calibration reaches on real pictures, with room for the chance of a few dozen of them.
 _AGREEMENT: dict[Precision, dict[str, float]] = {
@@ -288,7 +283,7 @@ def _same_boxes(expected: Detections, answer: Detections) -> tuple[int, int]:
     """How many of how many boxes that either shows the other has too."""
     found = total = 0
     for shown, others in ((expected, answer), (answer, expected)):
-        wanted = shown.above(SHOWN_SCORE)
+        wanted = shown.above(COUNTED_SCORE)
         found += len(pairs(wanted, others.above(_FOUND_SCORE)))
         total += len(wanted)
     return found, total

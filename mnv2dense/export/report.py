@@ -9,7 +9,8 @@ from typing import Any, final
 
 from rich.table import Table
 
-from mnv2dense.export.parity import COUNTED, Parity, Tolerance
+from mnv2dense.export.counting import COUNTED
+from mnv2dense.export.parity import Parity, Tolerance
 from mnv2dense.runtimes.metadata import Metadata
 
 

@@ -12,17 +12,13 @@ from rich import box
 from rich.table import Table
 from torch import Tensor
 
+from mnv2dense.export.counting import COUNTED, COUNTED_SCORE
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.quantization.int8 import input_ranges, simulated_int8
 from mnv2dense.types import BoxPredictions, PixelLogits, ScoredBoxes
 
-# Boxes that a user would see; parity counts those too.
-_VISIBLE_SCORE = 0.3
-
 # How many of the worst layers are kept in float, to see what that brings.
 _KEPT = (1, 2, 4, 8, 16)
-
-_COUNTED = {"detection": "boxes", "segmentation": "pixels", "classification": "top-1"}
 
 
 @dataclass(frozen=True)
@@ -91,7 +87,7 @@ class SensitivityReport:
         title = f"int8 layer by layer, simulated on {self.images} pictures"
         made = Table(title=title, title_justify="left", box=box.SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
         made.add_column("in int8", no_wrap=True)
-        for heading in ("SQNR, dB", f"{_COUNTED[self.task]} agree", "range of its input"):
+        for heading in ("SQNR, dB", f"{COUNTED[self.task]} agree", "range of its input"):
             made.add_column(heading, justify="right")
         for layer in self.layers[:count]:
             made.add_row(layer.name, *_row(layer), f"{layer.low:.3g} .. {layer.high:.3g}")
@@ -163,7 +159,7 @@ def _answer(graph: ExportGraph, image: Tensor) -> _Answer:
     tensors = (raw.deltas, raw.logits) if isinstance(raw, BoxPredictions) else (raw,)
     if isinstance(decoded, ScoredBoxes):
         best, classes = decoded.scores.max(dim=-1)
-        return _Answer(tensors, classes.masked_fill(best < _VISIBLE_SCORE, -1))
+        return _Answer(tensors, classes.masked_fill(best < COUNTED_SCORE, -1))
     return _Answer(tensors, (decoded.logits if isinstance(decoded, PixelLogits) else decoded).argmax(dim=1))
 
 

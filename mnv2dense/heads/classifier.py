@@ -8,7 +8,7 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from mnv2dense.ops.postprocess import ClassSelection
-from mnv2dense.types import Classification, FeatureInfo, Infos
+from mnv2dense.types import FeatureInfo
 
 
 @final
@@ -71,7 +71,3 @@ class ClassifierHead(nn.Module):
     def decode(self, raw: Tensor, size: tuple[int, int]) -> Tensor:
         """Logits -> probabilities [B, K]; what the columns before the first class take is missing from their sum."""
         return raw.float().softmax(dim=1)[:, self.class_offset :]
-
-    def select(self, decoded: Tensor, infos: Infos) -> list[Classification]:
-        """Probabilities -> the classes of each picture, likeliest first."""
-        return self.selection(decoded, infos)

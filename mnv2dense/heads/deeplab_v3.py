@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mnv2dense.ops.postprocess import PixelSelection
-from mnv2dense.types import FeatureInfo, Infos, PixelLogits, Segmentation
+from mnv2dense.types import FeatureInfo, PixelLogits
 
 # Dilations of the 3x3 branches at output stride 16; at 8 a map is twice as fine, and so are they (Chen et al. 2017).
 _RATES_AT_16 = (6, 12, 18)
@@ -108,10 +108,6 @@ class DeepLabV3Head(nn.Module):
     def decode(self, raw: Tensor, size: tuple[int, int]) -> PixelLogits:
         """Logits as float32, with the size of the input that they are of."""
         return PixelLogits(raw.float(), size)
-
-    def select(self, decoded: PixelLogits, infos: Infos) -> list[Segmentation]:
-        """Logits -> the likeliest class of every original pixel, of each picture."""
-        return self.selection(decoded, infos)
 
     def _reset_parameters(self) -> None:
         for module in self.modules():

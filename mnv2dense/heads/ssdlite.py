@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mnv2dense.ops.anchors import anchors_per_cell, default_boxes, map_sizes
 from mnv2dense.ops.boxes import clip, decode
 from mnv2dense.ops.postprocess import BoxSelection
-from mnv2dense.types import BoxPredictions, Detections, FeatureInfo, Infos, ScoredBoxes
+from mnv2dense.types import BoxPredictions, FeatureInfo, ScoredBoxes
 
 # A sigmoid's prior: each anchor starts at this probability of each class, or the sum over thousands of background
 # anchors would dominate the first steps (focal loss paper, section 3.3).
@@ -32,7 +32,7 @@ class SSDLiteHead(nn.Module):
         scores: "softmax" adds a background column (K + 1 logits); "sigmoid" has K independent ones, for focal loss.
         extra_channels: of the extra maps, each half the size of the one before.
         first_map_anchors: 3 as in TensorFlow's config, or 6 like the other maps.
-        score_threshold: :meth:`select` drops boxes below it.
+        score_threshold: :attr:`selection` drops boxes below it.
         nms_threshold: IoU above which the lower-scored box of the same class is dropped.
         candidates: how many of the best-scored (anchor, class) pairs enter NMS.
         limit: how many boxes a picture keeps at most.
@@ -136,10 +136,6 @@ class SSDLiteHead(nn.Module):
         scores = logits.softmax(-1)[..., 1:] if self._softmax else logits.sigmoid()
         boxes = decode(raw.deltas.float(), raw.anchors)
         return ScoredBoxes(clip(boxes, *size), scores)
-
-    def select(self, decoded: ScoredBoxes, infos: Infos) -> list[Detections]:
-        """Threshold, per-class NMS, best ``limit``; one result per picture, in its original pixels."""
-        return self.selection(decoded, infos)
 
     def _lay_anchors(self, sizes: Sequence[tuple[int, int]], size: tuple[int, int]) -> Tensor:
         return default_boxes(sizes, size, first_map_anchors=self._first_map_anchors)

@@ -2,47 +2,65 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast, final
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypedDict, Unpack, cast, final, overload
 
 import torch
 from torch import Tensor
 
-from mnv2dense.inference.results import with_image
+from mnv2dense.inference.open_model import open_model
+from mnv2dense.inference.results import ImageClassification, ImageDetections, ImageResult, ImageSegmentation, with_image
 from mnv2dense.inference.tiles import Tiles, detect_in_tiles
-from mnv2dense.inference.tta import HIGHEST_SCALE, LOWEST_SCALE, TTA, check_segmentation, segment
+from mnv2dense.inference.tta import HIGHEST_SCALE, LOWEST_SCALE, TTA, segment, segmentation_network
 from mnv2dense.io.inputs import fetched, is_image, pixels_of
-from mnv2dense.models.checkpoint import load_model
-from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.models.fuse import fold_batch_norms
 from mnv2dense.ops.postprocess import BoxSelection
 from mnv2dense.ops.resize import Fit, infos, resize
-from mnv2dense.runtimes.exported_model import ExportedModel, is_exported, one_torch_thread
-from mnv2dense.types import Detections, Infos
+from mnv2dense.protocols import Model
+from mnv2dense.types import SHOWN_SCORE, Detections, Infos
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # with defaults, which those of typing have from Python 3.13 on
+
     from mnv2dense.io.inputs import ImageInput
+
+    Result = TypeVar("Result", bound=ImageResult, default=Any)
+else:
+    from typing import TypeVar
+
+    Result = TypeVar("Result")
 
 BATCH_SIZE = 8
 """Pictures that run together unless asked otherwise."""
 
 
+class _Options(TypedDict, total=False):
+    """What a predictor takes for models of any task."""
+
+    threshold: float | None
+    device: torch.device | str
+    test_time: TTA | None
+    threads: int | None
+    tiles: Tiles | None
+
+
 @final
-class Predictor:
+class Predictor(Generic[Result]):
     """A model ready for use: it takes pictures as they are and answers in their pixels.
 
     A model of torch is copied; its batch norms are folded into the convolutions before them, which changes results by
     rounding alone and takes about a third off the time. An exported file runs in its own runtime, on the CPU, and gives
     the same results through the same resizing and selection.
 
+    ``Predictor("run", task="detection")`` is for a type checker, or an editor, to know what comes out, and for the
+    reader to see what is expected; models of other tasks are refused then.
+
     Several threads may use one predictor; an exported file's runtime serves one of them at a time.
 
     Args:
         model: a model, or the run folder, checkpoint or exported file (.onnx, .xml, .pte, .tflite) to load one from.
+        task: "detection", "segmentation" or "classification", where it shall be that; None takes any.
         threshold: results with a lower score are left out; None keeps what the model's head keeps.
         device: "auto" takes a GPU where there is one, and the CPU for an exported file.
         test_time: how a segmentation model looks at pictures; None looks as it was trained to.
@@ -51,16 +69,46 @@ class Predictor:
             masks logits are blended (which is ``test_time`` with windows). None looks at the whole alone.
 
     Raises:
-        ValueError: a threshold outside 0..1; ``test_time`` for another task than segmentation or for an exported file;
-            another device than the CPU for such a file, or ``threads`` without one; ``tiles`` for a classifier, for an
-            exported file of masks or beside ``test_time``; or what
-            :func:`mnv2dense.load_model` or :class:`mnv2dense.runtimes.exported_model.ExportedModel` raise.
+        ValueError: a threshold outside 0..1; a model for another task than ``task``; ``test_time`` for another task
+            than segmentation or for an exported file; another device than the CPU for such a file, or ``threads`` for
+            anything but the path of one; ``tiles`` for a classifier, for an exported file of masks or beside
+            ``test_time``; or what :func:`mnv2dense.load_model` or :class:`mnv2dense.ExportedModel` raise.
     """
+
+    @overload
+    def __init__(
+        self: Predictor[ImageDetections],
+        model: Model | str | Path,
+        *,
+        task: Literal["detection"],
+        **options: Unpack[_Options],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Predictor[ImageSegmentation],
+        model: Model | str | Path,
+        *,
+        task: Literal["segmentation"],
+        **options: Unpack[_Options],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Predictor[ImageClassification],
+        model: Model | str | Path,
+        *,
+        task: Literal["classification"],
+        **options: Unpack[_Options],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Predictor[Any], model: Model | str | Path, *, task: None = None, **options: Unpack[_Options]
+    ) -> None: ...
 
     def __init__(
         self,
-        model: DenseModel | ExportedModel | str | Path,
+        model: Model | str | Path,
         *,
+        task: str | None = None,
         threshold: float | None = None,
         device: torch.device | str = "auto",
         test_time: TTA | None = None,
@@ -68,37 +116,47 @@ class Predictor:
         tiles: Tiles | None = None,
     ) -> None:
         if threshold is not None and not 0 <= threshold <= 1:
-            raise ValueError(f"threshold={threshold}: scores lie between 0 and 1; 0.3 is a good start.")
-        if isinstance(model, str | Path) and is_exported(model):
-            model = ExportedModel(model, threads=threads)
+            raise ValueError(f"threshold={threshold}: scores lie between 0 and 1; {SHOWN_SCORE} is a good start.")
+        # What is loaded here is nobody else's, so it needs no copy.
+        is_own = isinstance(model, str | Path)
+        if isinstance(model, str | Path):
+            model = open_model(model, device=device, threads=threads)
         elif threads is not None:
-            raise ValueError(f"threads={threads} is for exported files; for torch, call torch.set_num_threads.")
-        self.model: DenseModel | ExportedModel
-        if isinstance(model, ExportedModel):
-            check_file_options(device=device, test_time=test_time)
-            self.model, self.device = model, torch.device("cpu")
-        else:
-            if isinstance(device, str) and device == "auto":
-                device = "cuda" if torch.cuda.is_available() else "cpu"
-            loaded = model if isinstance(model, DenseModel) else load_model(model)
-            if test_time is not None:
-                check_segmentation(loaded, "test_time")
-            if tiles is not None and loaded.task == "segmentation":
-                test_time, tiles = _windows(tiles, loaded, test_time), None
-            folded = fold_batch_norms(copy.deepcopy(loaded).eval())
-            self.model = folded.to(device).to(memory_format=torch.channels_last)
-            self.device = torch.device(device)
-        if tiles is not None and self.model.task != "detection":
             raise ValueError(
-                "tiles: a classifier says one thing of the whole picture."
-                if self.model.task == "classification"
-                else "tiles: of masks a checkpoint blends them; an exported file cannot. Give the checkpoint instead."
+                f"threads={threads}: this model is loaded already. Of an exported file give the path, or "
+                "ExportedModel(path, threads=...); torch's threads are set by torch.set_num_threads."
             )
+        if task not in (None, model.task):
+            raise ValueError(f"task={task!r}: this model is for {model.task}; leave task out, or set {model.task!r}.")
+        if test_time is not None:
+            segmentation_network(model, "test_time")
+        if tiles is not None and model.task == "segmentation":
+            test_time, tiles = _windows(tiles, model, test_time), None
+        if tiles is not None and model.task != "detection":
+            raise ValueError("tiles: a classifier says one thing of the whole picture.")
+        self.model = model.for_inference(device, copy=not is_own)
         self.threshold = threshold
         self.test_time = test_time
         self.tiles = tiles
 
-    def __call__(self, images: ImageInput | Iterable[ImageInput], *, batch_size: int = BATCH_SIZE) -> Any:  # noqa: ANN401 - the head's result type
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        return self.model.device
+
+    # A path is iterable too, as is a list: the first that fits holds.
+    @overload
+    def __call__(self, images: ImageInput, *, batch_size: int = ...) -> Result: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, images: list[Any] | tuple[ImageInput, ...], *, batch_size: int = ...
+    ) -> list[Result]: ...
+    @overload
+    def __call__(self, images: Iterable[ImageInput], *, batch_size: int = ...) -> Iterator[Result]: ...
+
+    def __call__(
+        self, images: ImageInput | Iterable[ImageInput], *, batch_size: int = BATCH_SIZE
+    ) -> Result | list[Result] | Iterator[Result]:
         """Results of one picture, of a list of them, or of whatever gives one after the other.
 
         Args:
@@ -123,11 +181,11 @@ class Predictor:
             return self.many(several, batch_size=batch_size)
         return self.stream(several, batch_size=batch_size)
 
-    def many(self, images: Iterable[ImageInput], *, batch_size: int = BATCH_SIZE) -> list[Any]:
+    def many(self, images: Iterable[ImageInput], *, batch_size: int = BATCH_SIZE) -> list[Result]:
         """Results of several pictures, in their order, run in batches; with ``test_time`` one by one."""
         return list(self.stream(images, batch_size=batch_size))
 
-    def stream(self, images: Iterable[ImageInput], *, batch_size: int = BATCH_SIZE) -> Iterator[Any]:
+    def stream(self, images: Iterable[ImageInput], *, batch_size: int = BATCH_SIZE) -> Iterator[Result]:
         """Results one after the other, in order, of pictures that are taken a batch at a time.
 
         Memory stays as it is however many there are, as nothing is kept but the batch. A picture that cannot be read
@@ -144,7 +202,7 @@ class Predictor:
             raise ValueError(f"batch_size={batch_size}: at least 1.")
         return self._stream(iter(images), batch_size)
 
-    def _stream(self, images: Iterator[ImageInput], batch_size: int) -> Iterator[Any]:
+    def _stream(self, images: Iterator[ImageInput], batch_size: int) -> Iterator[Result]:
         problem: Exception | None = None
         while problem is None:
             batch: list[_Prepared] = []
@@ -166,43 +224,41 @@ class Predictor:
         if self.test_time is not None or self.tiles is not None:
             return _Prepared(given, size, image, None)
         # Now and not with the whole batch: what waits for it is the model's size, not the camera's.
-        with self._torch_threads():
+        with self.model.beside():
             return _Prepared(given, size, *resize(image, self.model.size, self.model.resize))
 
-    def _run(self, batch: list[_Prepared]) -> list[Any]:
-        if self.test_time is not None and isinstance(self.model, DenseModel):
+    def _run(self, batch: list[_Prepared]) -> list[Result]:
+        if self.test_time is not None:
             results: list[Any] = [segment(self.model, image.image, self.test_time) for image in batch]
         elif self.tiles is not None:
             results = [self._in_tiles(image.image, self.tiles) for image in batch]
         else:
             fits = [image.fit for image in batch if image.fit is not None]
             results = self._predict([image.image for image in batch], [image.size for image in batch], fits)
-        if self.threshold is not None:
+        # Of masks every pixel has a class, and none has a score.
+        if self.threshold is not None and self.model.task != "segmentation":
             results = [result.above(self.threshold) for result in results]
         ids = self.model.category_ids
-        return [with_image(found, one.given, one.size, ids) for found, one in zip(results, batch, strict=True)]
+        found = [with_image(found, one.given, one.size, ids) for found, one in zip(results, batch, strict=True)]
+        return cast("list[Result]", found)
 
     def _predict(self, images: list[Tensor], sizes: list[tuple[int, int]], fits: list[Fit]) -> list[Any]:
         back = infos(range(len(images)), sizes, fits)
-        with self._torch_threads(), torch.inference_mode():
+        with self.model.beside(), torch.inference_mode():
             return self.model.predict(
                 torch.stack(images).to(self.device), Infos(*(part.to(self.device) for part in back))
             )
 
     def _in_tiles(self, image: Tensor, tiles: Tiles) -> Detections:
         def detect(parts: list[Tensor]) -> list[Detections]:
-            with self._torch_threads():
+            with self.model.beside():
                 images, fits = zip(*(resize(part, self.model.size, self.model.resize) for part in parts), strict=True)
             sizes = [(int(part.shape[1]), int(part.shape[2])) for part in parts]
             found = self._predict(list(images), sizes, list(fits))
             return found if self.threshold is None else [one.above(self.threshold) for one in found]
 
-        selection = self.model.selection if isinstance(self.model, ExportedModel) else self.model.head.selection
-        iou_threshold = cast("BoxSelection", selection).nms_threshold
+        iou_threshold = cast("BoxSelection", self.model.selection).nms_threshold
         return detect_in_tiles(image, tiles, detect, at_once=BATCH_SIZE, iou_threshold=iou_threshold)
-
-    def _torch_threads(self) -> Any:  # noqa: ANN401 - a context
-        return one_torch_thread() if isinstance(self.model, ExportedModel) else nullcontext()
 
 
 class _Prepared(NamedTuple):
@@ -214,27 +270,14 @@ class _Prepared(NamedTuple):
     fit: Fit | None
 
 
-def _windows(tiles: Tiles, model: DenseModel, test_time: TTA | None) -> TTA:
+def _windows(tiles: Tiles, model: Model, test_time: TTA | None) -> TTA:
     """The way of looking at pictures that is the same for masks: windows of the model's size on the resized picture."""
     if test_time is not None:
         raise ValueError("tiles and test_time are two ways to look at a picture: give one; test_time has windows too.")
-    scale = model.size[0] / tiles.size
+    segmentation_network(model, "tiles")
+    side = max(model.size)  # windows have the model's proportions; none sees more than a tile in either direction
+    scale = side / tiles.size
     if not LOWEST_SCALE <= scale <= HIGHEST_SCALE:
-        least, most = math.ceil(model.size[0] / HIGHEST_SCALE), int(model.size[0] / LOWEST_SCALE)
-        raise ValueError(f"tile={tiles.size}: {least} to {most} pixels suit a model of {model.size[0]}.")
+        least, most = math.ceil(side / HIGHEST_SCALE), int(side / LOWEST_SCALE)
+        raise ValueError(f"tile={tiles.size}: {least} to {most} pixels suit a model of {side}.")
     return TTA(view="windows", scales=(scale,), overlap=tiles.overlap)
-
-
-def check_file_options(
-    *, device: torch.device | str = "cpu", test_time: TTA | None = None, output_stride: int | None = None
-) -> None:
-    """Refuse what an exported file cannot do any more.
-
-    Raises:
-        ValueError: another device than "auto" or the CPU, a way of looking at pictures, or an output stride.
-    """
-    if str(device) not in ("auto", "cpu"):
-        raise ValueError(f"device={device}: exported files run on the CPU; leave device out, or give the checkpoint.")
-    for option, value in (("test_time", test_time), ("output_stride", output_stride)):
-        if value is not None:
-            raise ValueError(f"{option} changes the model, and an exported file is fixed: give the checkpoint instead.")

@@ -8,6 +8,7 @@ results of files therefore hold no pictures; those of arrays keep the arrays ali
 from __future__ import annotations
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageResult:
+class ImageResult(ABC):
     """What results of all tasks can do with their picture.
 
     Attributes:
@@ -84,21 +85,24 @@ class ImageResult:
             raise ValueError(f"{path}: the suffix names the format, as in {Path(path).stem or 'result'}.jpg or .png.")
         return save_image(self._drawn(threshold, opacity, legend), path)
 
+    @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """All of the result in plain JSON types, with the picture's height and width, without the picture."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """The result as entries of a COCO results file, with the category ids of the data trained on."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def to_supervision(self) -> Any:  # noqa: ANN401 - supervision's own types
         """The result as an object of Roboflow's supervision: ``pip install "mnv2dense[supervision]"``.
 
         Raises:
             ImportError: it is not installed.
         """
-        raise NotImplementedError
+        ...
 
     def _drawn(self, threshold: float, opacity: float, legend: bool) -> npt.NDArray[np.uint8]:
         return draw_result(
@@ -117,6 +121,14 @@ class ImageResult:
 @dataclass(frozen=True)
 class ImageDetections(ImageResult, Detections):
     """Boxes found in one picture, best first, in its pixels."""
+
+    def _check_alike(self, other: Detections) -> None:
+        super()._check_alike(other)
+        if isinstance(other, ImageDetections) and other.size != self.size:
+            raise ValueError(
+                f"Detections of a picture of {list(self.size)} (height, width) and of one of {list(other.size)} cannot "
+                "be merged: their boxes lie in different pixels."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """``boxes``: name, label, score and ``box`` (left, top, right, bottom) of each."""
@@ -176,7 +188,16 @@ class ImageClassification(ImageResult, Classification):
 @final
 @dataclass(frozen=True)
 class ImageSegmentation(ImageResult, Segmentation):
-    """The class of every pixel of one picture."""
+    """The class of every pixel of one picture.
+
+    Raises:
+        ValueError: labels of another size than the picture's.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if tuple(self.labels.shape) != self.size:
+            raise ValueError(f"labels are {list(self.labels.shape)}, but the picture is {list(self.size)}.")
 
     def save_labels(self, path: str | Path) -> Path:
         """Write the class of every pixel as a palette PNG, values 0..K-1 as VOC's are."""

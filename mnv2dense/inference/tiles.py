@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import final
 
 import torch
 from torch import Tensor
 
 from mnv2dense.ops.boxes import pairwise_coverage, pairwise_iou
+from mnv2dense.ops.windows import Window, window_starts
 from mnv2dense.types import Detections
 
 _SMALLEST = 32
@@ -28,7 +28,8 @@ class Tiles:
     """How a picture is taken apart.
 
     Attributes:
-        size: side of a square tile, pixels of the picture; a picture that fits into one tile is not taken apart.
+        size: side of a square tile, pixels of the picture; a picture that fits into one tile is not taken apart. Of
+            masks tiles have the proportions of the model's input, and this is their longer side.
         overlap: at least this share of a tile is seen by the next one too, 0 to 0.9; objects up to this size are whole
             in one of them.
         whole: whether the whole picture is looked at too, which finds objects larger than a tile.
@@ -55,22 +56,14 @@ class Tiles:
             )
 
 
-class Window(NamedTuple):
-    """A part of a picture, pixels; right and bottom are outside."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-
 def windows(height: int, width: int, tiles: Tiles) -> list[Window]:
     """Tiles that cover a picture of this size evenly, row by row; the whole picture comes first where it is wanted."""
     whole = Window(0, 0, width, height)
+    rows, columns = (window_starts(side, tiles.size, tiles.size * (1 - tiles.overlap)) for side in (height, width))
     found = [
         Window(left, top, min(left + tiles.size, width), min(top + tiles.size, height))
-        for top in _starts(height, tiles)
-        for left in _starts(width, tiles)
+        for top in rows
+        for left in columns
     ]
     return [whole, *found] if tiles.whole and found != [whole] else found
 
@@ -159,10 +152,3 @@ def _is_cut(boxes: Tensor, place: Window, size: tuple[int, int]) -> Tensor:
         if inner:
             cut |= near
     return cut
-
-
-def _starts(side: int, tiles: Tiles) -> Iterator[int]:
-    """Where tiles begin along one side; the first at its start, the last ending at its end."""
-    spare = max(0, side - tiles.size)
-    steps = math.ceil(spare / (tiles.size * (1 - tiles.overlap)))
-    return (round(step * spare / max(1, steps)) for step in range(steps + 1))

@@ -12,7 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mnv2dense.models.dense_model import DenseModel, build_model
+from mnv2dense.ops.cells import pixels_at
 from mnv2dense.ops.resize import PAD_VALUE, Fit, infos, resize
+from mnv2dense.ops.windows import window_starts
+from mnv2dense.protocols import Model
 from mnv2dense.types import PixelLogits, Segmentation
 
 View = Literal["model", "letterbox", "whole", "windows"]
@@ -79,7 +82,7 @@ class TTA:
         return None if viewing == cls() else viewing
 
 
-def segment(model: DenseModel, image: Tensor, viewing: TTA) -> Segmentation:
+def segment(model: Model, image: Tensor, viewing: TTA) -> Segmentation:
     """The class of every pixel of one picture.
 
     Several runs are averaged on the logits' grid of the largest scale, never on the picture's own: a 12-megapixel
@@ -95,29 +98,27 @@ def segment(model: DenseModel, image: Tensor, viewing: TTA) -> Segmentation:
         Labels uint8 [H, W], on the model's device.
 
     Raises:
-        ValueError: the model is for another task.
+        ValueError: the model is for another task, or a file, whose input is of one size.
         RuntimeError: it is in training mode.
     """
-    check_segmentation(model, "test_time")
-    if model.training:
+    network = segmentation_network(model, "test_time")
+    if network.training:
         raise RuntimeError("segment() needs the model in eval mode: call model.eval() first.")
     with torch.no_grad():
-        runs = _runs(model, image, viewing)
+        runs = _runs(network, image, viewing)
         frame, logits = next(runs)
         if len(viewing.scales) > 1 or viewing.flip:
             total = logits.softmax(dim=0)
             for other, found in runs:
-                total += _carried(found, other, frame, logits.shape[1:], model).softmax(dim=0)
+                total += _carried(found, other, frame, logits.shape[1:], network).softmax(dim=0)
             # As logits again, which is what models learn to have interpolated between cells.
             logits = total.clamp_min(torch.finfo(total.dtype).tiny).log()
         back = infos([0], [(image.shape[1], image.shape[2])], [frame.fit])
-        found_masks: list[Segmentation] = model.head.select(  # type: ignore[operator]
-            PixelLogits(logits[None], frame.size), back
-        )
+        found_masks: list[Segmentation] = network.select(PixelLogits(logits[None], frame.size), back)
     return found_masks[0]
 
 
-def with_output_stride(model: DenseModel, output_stride: int) -> DenseModel:
+def with_output_stride(model: Model, output_stride: int) -> DenseModel:
     """The same weights on a finer or coarser deep map: DeepLab is trained at 16, and tested at 8 for better masks.
 
     Convolutions past the output stride are dilated by what they no longer step, and the head's dilated branches follow.
@@ -130,30 +131,33 @@ def with_output_stride(model: DenseModel, output_stride: int) -> DenseModel:
         A new model in eval mode on the same device; tensors are copied.
 
     Raises:
-        ValueError: the model is for another task, its backbone has no such option or not that value.
+        ValueError: the model is for another task or a file, its backbone has no such option or not that value.
     """
-    check_segmentation(model, "output_stride")
-    backbone = model.config["backbone"]
+    network = segmentation_network(model, "output_stride")
+    backbone = network.config["backbone"]
     if "output_stride" not in backbone:
         raise ValueError(
             f"output_stride={output_stride}: {backbone['_target_']} has a fixed one; leave output_stride out."
         )
-    config = model.config | {"backbone": backbone | {"output_stride": output_stride}}
+    config = network.config | {"backbone": backbone | {"output_stride": output_stride}}
     # Their classes are loaded already: whoever loaded them trusts these packages.
     packages = [config[part]["_target_"].partition(".")[0] for part in ("backbone", "head")]
     changed = build_model(config, packages=packages)
-    changed.load_state_dict(model.state_dict())
-    return changed.to(next(model.parameters()).device).eval()
+    changed.load_state_dict(network.state_dict())
+    return changed.to(network.device).eval()
 
 
-def check_segmentation(model: DenseModel, option: str) -> None:
-    """Refuse an option of segmentation for another task.
+def segmentation_network(model: Model, option: str) -> DenseModel:
+    """The network behind a model for an option of segmentation that runs or builds it otherwise.
 
     Raises:
-        ValueError: the model's head has no masks.
+        ValueError: the model is for another task, or a file, in which no network can be reached any more.
     """
-    if model.head.task != "segmentation":
-        raise ValueError(f"{option} is for segmentation, and this model is for {model.head.task}; leave {option} out.")
+    if not isinstance(model, DenseModel):
+        raise ValueError(f"{option} changes the model, and an exported file is fixed: give the checkpoint instead.")
+    if model.task != "segmentation":
+        raise ValueError(f"{option} is for segmentation, and this model is for {model.task}; leave {option} out.")
+    return model
 
 
 class _Side(NamedTuple):
@@ -183,10 +187,9 @@ class _Frame(NamedTuple):
 
 def _runs(model: DenseModel, image: Tensor, viewing: TTA) -> Iterator[tuple[_Frame, Tensor]]:
     """Every frame with what the model says of it, [K, h, w], mirrored back; the largest scale first."""
-    device = next(model.parameters()).device
     for scale in sorted(viewing.scales, reverse=True):
         frame = _frame(model, image, viewing.view, scale)
-        canvas = frame.canvas.to(device)
+        canvas = frame.canvas.to(model.device)
         yield frame, _logits(model, canvas, viewing)
         if viewing.flip:
             yield frame, _logits(model, canvas.flip(-1), viewing).flip(-1)
@@ -241,7 +244,8 @@ def _blended(model: DenseModel, canvas: Tensor, overlap: float) -> Tensor:
     step, deepest = _strides(model)
     sides = [min(own, side) for own, side in zip(model.size, canvas.shape[1:], strict=True)]
     rows, columns = (
-        _starts(side, window, overlap, deepest) for side, window in zip(canvas.shape[1:], sides, strict=True)
+        window_starts(side, window, max(1, int(window * (1 - overlap)) // deepest) * deepest, step=deepest)
+        for side, window in zip(canvas.shape[1:], sides, strict=True)
     )
     corners = [(top, left) for top in rows for left in columns]
     # Windows start on the deepest map's cells, so theirs are cells of the whole canvas.
@@ -263,13 +267,6 @@ def _blended(model: DenseModel, canvas: Tensor, overlap: float) -> Tensor:
     return total / weight
 
 
-def _starts(side: int, window: int, overlap: float, stride: int) -> list[int]:
-    """Where windows begin along a side, evenly spread, on multiples of the stride."""
-    reach = max(1, int(window * (1 - overlap)) // stride) * stride
-    gaps = math.ceil((side - window) / reach)
-    return [round(number * (side - window) / stride / max(1, gaps)) * stride for number in range(gaps + 1)]
-
-
 def _carried(logits: Tensor, of: _Frame, onto: _Frame, cells: torch.Size, model: DenseModel) -> Tensor:
     """Logits of one frame read at the cells of another, [K, h, w], bilinear; both frames show the same picture."""
     if logits.shape[1:] == cells and of.sides == onto.sides:
@@ -283,10 +280,7 @@ def _carried(logits: Tensor, of: _Frame, onto: _Frame, cells: torch.Size, model:
 def _positions(cells: int, onto: _Side, of: _Side, corners: bool) -> Tensor:
     """Where the cells of one frame lie in another: -1 to 1 as ``grid_sample`` counts, [cells]."""
     number = torch.arange(cells, dtype=torch.float64)
-    if corners:
-        pixel = number * ((onto.pixels - 1) / max(1, cells - 1)) + 0.5
-    else:
-        pixel = (number + 0.5) * (onto.pixels / cells)
+    pixel = pixels_at(number, length=onto.pixels, cells=cells, align_corners=corners)
     there = (pixel - onto.offset) / onto.scale * of.scale + of.offset
     share = (there - 0.5) / max(1, of.pixels - 1) if corners else there / of.pixels
     return share * 2 - 1

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import distributed
 
-from mnv2dense.metrics.image_f1 import SHOWN_SCORE, image_f1
+from mnv2dense.metrics.image_f1 import image_f1
 from mnv2dense.protocols import BoxDataset
+from mnv2dense.types import SHOWN_SCORE
 from mnv2dense.visualization.plots import plot_precision_recall
 
 if TYPE_CHECKING:

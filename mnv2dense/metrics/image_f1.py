@@ -9,9 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.metrics.image_ranking import ImageScore
-
-SHOWN_SCORE = 0.4
-"""The lowest score of a box that a run folder's pictures show, and that counts here."""
+from mnv2dense.types import SHOWN_SCORE
 
 _LEAST_IOU = 0.5
 """Of a box and the object that it finds; and the share of a box within a region to ignore from which it is left out."""

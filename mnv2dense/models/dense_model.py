@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from pathlib import Path
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
 from mnv2dense.models.backbone import mobilenet_v2
+from mnv2dense.models.fuse import fold_batch_norms
+from mnv2dense.ops.postprocess import Selection
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
 from mnv2dense.types import Infos
+from mnv2dense.utils.device import device_of
 from mnv2dense.utils.renamed import address_now
+
+# Of our own heads, as papers write them; another head goes by its class.
+_HEADS = {"SSDLiteHead": "SSDLite", "DeepLabV3Head": "DeepLabv3", "ClassifierHead": "classifier"}
 
 
 @final
@@ -35,7 +44,7 @@ class Normalize(nn.Module):
 
 @final
 class DenseModel(nn.Module):
-    """uint8 pictures in, a head's predictions out.
+    """uint8 pictures in, a head's predictions out; a :class:`mnv2dense.protocols.Model`.
 
     Train on ``model(images)``; evaluate and demonstrate with :meth:`predict`; export :meth:`forward` and
     :meth:`decode`. Normalisation is inside, so that nobody outside has to know the weights' mean and std.
@@ -89,6 +98,29 @@ class DenseModel(nn.Module):
             "head": head.config,
         }
 
+    @property
+    def name(self) -> str:
+        """Backbone, width and head in a few words."""
+        backbone, head = type(self.backbone).__name__, type(self.head).__name__
+        width = self.config["backbone"].get("width_mult")
+        return f"{backbone}{'' if width is None else f' {float(width):g}'} {_HEADS.get(head, head)}"
+
+    @property
+    def selection(self) -> Selection:
+        """The head's: decides what :meth:`predict` returns."""
+        selection: Selection = self.head.selection  # type: ignore[assignment]
+        return selection
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """None: the model is in memory."""
+        return ()
+
     def forward(self, images: Tensor) -> Any:  # noqa: ANN401 - each head has its own raw type
         """uint8 [B, 3, H, W], RGB -> the head's raw predictions."""
         return self.head(self.backbone(self.normalize(images)), (images.shape[-2], images.shape[-1]))
@@ -108,9 +140,33 @@ class DenseModel(nn.Module):
             raise RuntimeError("predict() needs the model in eval mode: call model.eval() first.")
         return self.results(self(images), infos, (images.shape[-2], images.shape[-1]))
 
+    def for_inference(self, device: str | torch.device = "auto", *, copy: bool = True) -> DenseModel:
+        """In eval mode, batch norms folded into the convolutions before them, channels last, on a device.
+
+        Args:
+            device: of torch; "auto" is a GPU where there is one.
+            copy: leave this model as it is; False folds its own batch norms and takes no second memory.
+
+        Raises:
+            ValueError: no such device.
+        """
+        at = device_of(device)
+        folded = fold_batch_norms((deepcopy(self) if copy else self).eval())
+        return folded.to(at).to(memory_format=torch.channels_last)
+
+    def beside(self) -> AbstractContextManager[None]:
+        """Nothing to see to: what surrounds the model is torch as the model is."""
+        return nullcontext()
+
     def results(self, raw: Any, infos: Infos, size: tuple[int, int] | None = None) -> list[Any]:  # noqa: ANN401
         """The second half of :meth:`predict`, for whoever has the raw predictions already."""
-        results: list[Any] = self.head.select(self.decode(raw, size), infos)  # type: ignore[operator]
+        return self.select(self.decode(raw, size), infos)
+
+    def select(self, decoded: Any, infos: Infos) -> list[Any]:  # noqa: ANN401
+        """Decoded tensors -> one typed result per picture, in its original pixels; the last step of :meth:`predict`."""
+        # A head whose decisions take more than its selection says so by a method of its own.
+        select: Any = getattr(self.head, "select", None) or self.selection
+        results: list[Any] = select(decoded, infos)
         return results
 
 

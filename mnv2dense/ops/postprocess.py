@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mnv2dense.ops.boxes import nms
+from mnv2dense.ops.cells import cells_at
 from mnv2dense.ops.resize import boxes_to_original
 from mnv2dense.types import Classification, Detections, Infos, PixelLogits, ScoredBoxes, Segmentation
 
@@ -164,11 +165,7 @@ class _Samples(NamedTuple):
     ) -> _Samples:
         """Pixel centres, through the geometry of the resize, onto the grid of logits; clamped to it."""
         at_input = (torch.arange(pixels, dtype=torch.float64) + 0.5) * scale + offset
-        if align_corners:
-            at = (at_input - 0.5) * ((cells - 1) / max(1, input_pixels - 1))
-        else:
-            at = at_input * (cells / input_pixels) - 0.5
-        at = at.clamp(0, cells - 1)
+        at = cells_at(at_input, length=input_pixels, cells=cells, align_corners=align_corners).clamp(0, cells - 1)
         low = at.floor()
         return cls(low.long(), (low.long() + 1).clamp_max(cells - 1), (at - low).float())
 

@@ -9,19 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import nn
 
 from mnv2dense.costs.complexity import complexity
 from mnv2dense.data.module import DataModule
 from mnv2dense.metrics.accuracy import Accuracy
 from mnv2dense.metrics.image_ranking import ImageRanking
 from mnv2dense.metrics.mean_iou import MeanIoU
-from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.pretrained.checkpoint_file import find_checkpoint
-from mnv2dense.protocols import BoxDataset, Dataset, Metric
+from mnv2dense.protocols import BoxDataset, Dataset, Metric, Model
 from mnv2dense.reporting.usage import Usage, shown_command, usage_of
-from mnv2dense.runtimes.exported_model import ExportedModel
-
-_HEADS = {"SSDLiteHead": "SSDLite", "DeepLabV3Head": "DeepLabv3", "ClassifierHead": "classifier"}
 
 _FEW_TO_LEARN_FROM = 1000
 _FEW_TO_SCORE_ON = 200
@@ -111,7 +108,7 @@ class RunFacts:
 def facts_of(
     folder: Path,
     *,
-    model: DenseModel | ExportedModel,
+    model: Model,
     datamodule: DataModule,
     metric: Metric,
     scores: Mapping[str, float],
@@ -140,7 +137,7 @@ def facts_of(
         task=model.task,
         trained=trained,
         checkpoint=checkpoint,
-        name=_name(model),
+        name=model.name,
         size=model.size,
         class_names=model.class_names,
         data=tuple(_data_rows(source, datamodule)),
@@ -164,14 +161,6 @@ def facts_of(
     )
 
 
-def _name(model: DenseModel | ExportedModel) -> str:
-    if isinstance(model, ExportedModel):
-        return f"{model.task} model, exported for {model.runtime}"
-    backbone, head = type(model.backbone).__name__, type(model.head).__name__
-    width = model.config["backbone"].get("width_mult")
-    return f"{backbone}{'' if width is None else f' {float(width):g}'} {_HEADS.get(head, head)}"
-
-
 def _first_image(dataset: Dataset) -> str:
     return str(dataset.path_of(dataset[0].image_id))
 
@@ -182,9 +171,9 @@ def _data_rows(source: Mapping[str, Any], datamodule: DataModule) -> list[tuple[
     return rows + [(key.replace("_", " "), f"{count:,}") for key, count in datamodule.describe().items()]
 
 
-def _cost_rows(model: DenseModel | ExportedModel, checkpoint: str) -> list[tuple[str, str]]:
-    if isinstance(model, ExportedModel):
-        return [("file", f"{Path(checkpoint).stat().st_size / 1e6:.1f} MB")]
+def _cost_rows(model: Model, checkpoint: str) -> list[tuple[str, str]]:
+    if not isinstance(model, nn.Module):  # nobody can count inside a file
+        return [("file", f"{sum(file.stat().st_size for file in model.files) / 1e6:.1f} MB")]
     costs = complexity(model, model.size)
     rows = [
         ("parameters", f"{costs.parameters:,}"),

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mnv2dense.types import SHOWN_SCORE
+
 
 class Usage(NamedTuple):
     """How to use a model.
@@ -58,7 +60,7 @@ def usage_of(
     loading = json.dumps(checkpoint, ensure_ascii=False)
     if foreign:
         loading = f"mnv2dense.load_model({loading}, packages={packages})"
-    threshold = ", threshold=0.4" if task == "detection" else ""
+    threshold = f", threshold={SHOWN_SCORE}" if task == "detection" else ""
     answer = {
         "detection": "for name, score, box in zip(found.names, found.scores.tolist(), found.boxes.tolist()):\n"
         '    print(f"{name} {score:.2f} {box}")',

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -21,6 +21,13 @@ from mnv2dense.types import Infos, PixelLogits, ScoredBoxes
 
 SUFFIXES = {".onnx": "onnx", ".xml": "openvino", ".pte": "executorch", ".tflite": "litert"}
 """Suffix of a file -> the module of :mod:`mnv2dense.runtimes` that runs it; also the extra that installs it."""
+
+# What lies beside a file and belongs to it, by suffix: weights, or the description where the format has no room for it.
+_COMPANIONS: dict[str, Callable[[Path], Path]] = {
+    ".xml": lambda path: path.with_suffix(".bin"),
+    ".pte": lambda path: path.with_name(f"{path.name}.json"),
+    ".tflite": lambda path: path.with_name(f"{path.name}.json"),
+}
 
 
 class Runtime(Protocol):
@@ -44,17 +51,27 @@ def is_exported(path: str | Path) -> bool:
     return Path(path).suffix.lower() in SUFFIXES
 
 
+def files_of(path: str | Path) -> tuple[Path, ...]:
+    """All that an exported model is made of: the file itself first, and those beside it that it needs."""
+    path = Path(path)
+    if path.is_dir():  # Core ML's package
+        return tuple(sorted(file for file in path.rglob("*") if file.is_file()))
+    companion = _COMPANIONS.get(path.suffix.lower())
+    return (path,) if companion is None else (path, companion(path))
+
+
 @final
 class ExportedModel:
-    """A file that tools/export.py wrote, ready to predict; what :class:`mnv2dense.Predictor` runs.
+    """A file that tools/export.py wrote, ready to predict; a :class:`mnv2dense.protocols.Model`.
 
     Several threads may use it; they wait for each other, as runtimes know one picture, or batch, at a time.
 
     Args:
-        path: .onnx, .xml (with its .bin beside it), .pte or .tflite.
+        path: .onnx, .xml (with its .bin beside it), .pte or .tflite (with their .json).
         threads: of the runtime; None takes what it takes.
 
     Attributes:
+        path: as given.
         runtime: its module in :mod:`mnv2dense.runtimes`.
         batch: the number of pictures that the file takes at a time; None takes any.
         description: what the file says of itself.
@@ -75,6 +92,7 @@ class ExportedModel:
             raise ValueError(f"{path}: not an exported file; they end in {', '.join(SUFFIXES)}.")
         if threads is not None and threads < 1:
             raise ValueError(f"threads={threads}: at least 1, or null for what the runtime takes.")
+        self.path = path
         self.runtime = SUFFIXES[path.suffix.lower()]
         self._run: Runtime = importlib.import_module(f"mnv2dense.runtimes.{self.runtime}").load(path, threads=threads)
         self.batch = self._run.batch
@@ -86,6 +104,37 @@ class ExportedModel:
         self.category_ids = self.description.category_ids
         self.selection = self.description.make_selection()
         self._one_at_a_time = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """Task and runtime in a few words."""
+        return f"{self.task} model, exported for {self.runtime}"
+
+    @property
+    def device(self) -> torch.device:
+        """The CPU, where all runtimes run."""
+        return torch.device("cpu")
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file, and those beside it that it needs."""
+        return files_of(self.path)
+
+    def for_inference(self, device: str | torch.device = "auto", *, copy: bool = True) -> ExportedModel:
+        """Itself, as it was made for nothing else.
+
+        Raises:
+            ValueError: another device than "auto" or the CPU.
+        """
+        if str(device) not in ("auto", "cpu"):
+            raise ValueError(
+                f"device={device}: exported files run on the CPU; leave device out, or give the checkpoint."
+            )
+        return self
+
+    def beside(self) -> AbstractContextManager[None]:
+        """One thread of torch, see :func:`one_torch_thread`."""
+        return one_torch_thread()
 
     def run(self, images: Tensor) -> list[Tensor]:
         """uint8 [B, 3, H, W] -> the file's outputs for all B; batches that the file cannot take are cut up."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnv2dense.types import Classification, Detections, Segmentation
+from mnv2dense.types import SHOWN_SCORE, Classification, Detections, Segmentation
 from mnv2dense.visualization.draw import INK, PAPER, checked_image, contact_sheet, draw_classes, draw_detections
 from mnv2dense.visualization.masks import MASK_OPACITY, draw_masks
 from mnv2dense.visualization.text import font_of
@@ -37,7 +37,7 @@ def draw_result(
     return draw_detections(image, result, threshold=threshold)
 
 
-def draw_truth_beside(image: Pixels, truth: Result, found: Result, *, threshold: float = 0.3) -> Pixels:
+def draw_truth_beside(image: Pixels, truth: Result, found: Result, *, threshold: float = SHOWN_SCORE) -> Pixels:
     """Two titled panels: the truth on the left, what was found on the right. Small pictures are enlarged.
 
     Args:

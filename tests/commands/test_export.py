@@ -15,6 +15,7 @@ from PIL import Image
 from mnv2dense import Predictor, load_model, mobilenet_v2_classifier, save_model
 from mnv2dense.data.shapes.classification import ShapeCrops
 from mnv2dense.data.shapes.drawing import SHAPE_CLASSES
+from mnv2dense.inference.tiles import Tiles
 from mnv2dense.inference.tta import TTA
 from mnv2dense.runtimes.exported_model import ExportedModel
 from tests.export.test_parity import model_for
@@ -330,6 +331,8 @@ def test_what_a_file_cannot_do_is_refused(models: dict[str, Path], photos: Path)
         Predictor("run/model.fake", test_time=TTA(flip=True))
     with pytest.raises(ValueError, match="device=cuda: exported files run on the CPU"):
         Predictor("run/model.fake", device="cuda")
+    with pytest.raises(ValueError, match="tiles changes the model, and an exported file is fixed"):
+        Predictor("run/model.fake", tiles=Tiles(size=64))
     with pytest.raises(ValueError, match="threads=2 is for exported files"):
         Predictor(models["segmentation"], threads=2)
     for name, arguments, expected in (

@@ -21,7 +21,7 @@ from mnv2dense.data.shapes.drawing import draw_image
 from mnv2dense.demo.onnxruntime_web import runtime_folder
 from mnv2dense.ops.boxes import pairwise_iou
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode, resize
-from mnv2dense.types import Detections
+from mnv2dense.types import SHOWN_SCORE, Detections
 from tests.helpers.browser import Browser, chromium, refuse, require_browser, served
 from tests.helpers.tiny import command
 
@@ -266,8 +266,8 @@ def test_what_is_saved_is_what_is_shown(shapes: Browser, shapes_page: Path) -> N
     shapes.click("#save-png")
     wait_for_files(shapes.downloads / "02.json", shapes.downloads / "02.png")
     found = json.loads((shapes.downloads / "02.json").read_text())
-    assert found["threshold"] == 0.3
-    assert_same_boxes(found, Predictor("shapes", threshold=0.3)(shapes_page / "samples" / "02.png"))
+    assert found["threshold"] == SHOWN_SCORE
+    assert_same_boxes(found, Predictor("shapes", threshold=SHOWN_SCORE)(shapes_page / "samples" / "02.png"))
     with Image.open(shapes_page / "samples" / "02.png") as plain, Image.open(shapes.downloads / "02.png") as drawn:
         assert drawn.size == plain.size
         assert np.asarray(drawn.convert("RGB")).tolist() != np.asarray(plain).tolist()

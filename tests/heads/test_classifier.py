@@ -23,7 +23,7 @@ def test_a_map_is_averaged_before_it_is_weighed() -> None:
 
 def test_the_likeliest_class_comes_first() -> None:
     built = head()
-    (result,) = built.select(built.decode(torch.tensor([[0.0, 2.0, 1.0]]), (64, 64)), ONE)
+    (result,) = built.selection(built.decode(torch.tensor([[0.0, 2.0, 1.0]]), (64, 64)), ONE)
     assert isinstance(result, Classification)
     assert result.names == ["dog", "owl", "cat"]
     assert result.scores.sum() == pytest.approx(1.0)
@@ -37,7 +37,7 @@ def test_a_background_column_takes_part_in_the_softmax_and_is_never_an_answer() 
     assert built.classifier.out_features == 4
     decoded = built.decode(torch.tensor([[5.0, 0.0, 2.0, 1.0]]), (64, 64))
     torch.testing.assert_close(decoded, torch.tensor([[5.0, 0.0, 2.0, 1.0]]).softmax(1)[:, 1:])
-    (result,) = built.select(decoded, ONE)
+    (result,) = built.selection(decoded, ONE)
     assert result.names == ["dog", "owl", "cat"]
     assert result.scores.sum() < 0.2
 

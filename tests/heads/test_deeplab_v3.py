@@ -22,7 +22,7 @@ def head(features: dict[str, FeatureInfo] = DEEP, **options: object) -> DeepLabV
 def labels_of(built: DeepLabV3Head, logits: Tensor, original: tuple[int, int], mode: ResizeMode = "squash") -> Tensor:
     size = (64, 96)
     back = infos([1], [original], [fit(*original, size, mode)])
-    (found,) = built.select(PixelLogits(logits, size), back)
+    (found,) = built.selection(PixelLogits(logits, size), back)
     return found.labels
 
 

@@ -65,7 +65,7 @@ def test_select_thresholds_drops_overlaps_of_a_class_and_goes_back_to_the_origin
     boxes = torch.tensor([[[0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 10], [30, 30, 40, 40]]], dtype=torch.float32)
     scores = torch.tensor([[[0.9, 0.0], [0.8, 0.0], [0.0, 0.7], [0.2, 0.0]]])
     back = Infos(torch.tensor([7]), torch.tensor([[128, 320]]), torch.tensor([[0.2, 0.5]]), torch.zeros(1, 2))
-    [found] = head.select(ScoredBoxes(boxes, scores), back)
+    [found] = head.selection(ScoredBoxes(boxes, scores), back)
     assert found.names == ["cat", "dog"]
     assert found.scores.tolist() == pytest.approx([0.9, 0.7])
     assert found.boxes.tolist() == [[0, 0, 50, 20], [0, 0, 50, 20]]
@@ -76,7 +76,7 @@ def test_at_most_limit_boxes_are_kept_best_first() -> None:
     boxes = torch.tensor([[[float(i) * 12, 0, float(i) * 12 + 10, 10] for i in range(4)]])
     scores = torch.tensor([[[0.5], [0.9], [0.7], [0.6]]])
     back = Infos(torch.tensor([1]), torch.tensor([[64, 64]]), torch.ones(1, 2), torch.zeros(1, 2))
-    [found] = head.select(ScoredBoxes(boxes, scores), back)
+    [found] = head.selection(ScoredBoxes(boxes, scores), back)
     assert found.scores.tolist() == pytest.approx([0.9, 0.7])
 
 

@@ -4,6 +4,7 @@ import copy
 import io
 import sys
 import time
+import typing
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,9 @@ import torch
 from PIL import Image
 from torch import nn
 
+from mnv2dense.inference import predictor as predictor_module
 from mnv2dense.inference.predictor import Predictor
+from mnv2dense.inference.results import ImageClassification, ImageDetections, ImageSegmentation
 from mnv2dense.io.reading import read_image
 from mnv2dense.models.checkpoint import save_model
 from mnv2dense.models.dense_model import DenseModel
@@ -334,3 +337,22 @@ class ExportedFile:
         time.sleep(0.01)  # long enough for another thread to come in, if it may
         self.at_once -= 1
         return [decoded.boxes.numpy(), decoded.scores.numpy()]
+
+
+def test_a_task_that_is_expected_is_asked_for_and_another_is_refused(model: DenseModel) -> None:
+    assert Predictor(model, task="detection", device="cpu").model.task == "detection"
+    with pytest.raises(ValueError, match="task='segmentation': this model is for detection; leave task out"):
+        Predictor(model, task="segmentation", device="cpu")
+
+
+def test_a_type_checker_learns_from_the_task_what_comes_out() -> None:
+    said = {}
+    for overload in typing.get_overloads(Predictor.__init__):
+        hints = typing.get_type_hints(overload, vars(predictor_module) | {"TTA": object, "Tiles": object})
+        said[hints["task"]] = hints["self"]
+    assert said == {
+        typing.Literal["detection"]: Predictor[ImageDetections],
+        typing.Literal["segmentation"]: Predictor[ImageSegmentation],
+        typing.Literal["classification"]: Predictor[ImageClassification],
+        type(None): Predictor[Any],
+    }

@@ -15,7 +15,13 @@ from PIL import Image
 
 from mnv2dense import deeplabv3_mobilenet_v2, mobilenet_v2_classifier
 from mnv2dense.inference.predictor import Predictor
-from mnv2dense.inference.results import ImageClassification, ImageDetections, ImageSegmentation, with_image
+from mnv2dense.inference.results import (
+    ImageClassification,
+    ImageDetections,
+    ImageResult,
+    ImageSegmentation,
+    with_image,
+)
 from mnv2dense.types import Classification, Detections, Segmentation
 from tests.helpers.tiny import tiny_model
 
@@ -206,3 +212,35 @@ def test_supervision_takes_the_results_and_draws_them() -> None:
     assert classification().to_supervision().get_top_k(1)[0].tolist() == [1]
     nothing = detections().above(1.0).to_supervision()
     assert len(nothing) == 0
+
+
+def test_some_of_a_pictures_boxes_and_several_results_of_it_still_know_it() -> None:
+    found = detections()
+    assert [box.name for box in found] == ["cow", "cat"]
+    for some in (found[:1], found[found.labels == 2], found[[0]], ImageDetections.merge([found[1:], found[:1]])[:1]):
+        assert isinstance(some, ImageDetections)
+        assert some.names == ["cow"]
+        assert some.image is IMAGE
+        assert some.to_coco(1)[0]["category_id"] == 90
+
+
+def test_boxes_of_pictures_of_other_sizes_are_not_merged() -> None:
+    smaller = with_image(detections(), IMAGE[:30], (30, 60), (7, 8, 90))
+    with pytest.raises(ValueError, match=r"a picture of \[40, 60\] \(height, width\) and of one of \[30, 60\] cannot"):
+        ImageDetections.merge([detections(), smaller])  # type: ignore[list-item]
+
+
+def test_masks_have_the_size_of_their_picture() -> None:
+    with pytest.raises(ValueError, match=r"labels are \[4, 6\], but the picture is \[6, 4\]"):
+        with_image(segmentation(), IMAGE[:6, :4], (6, 4), (0, 11, 12))
+
+
+def test_what_all_results_can_do_is_asked_of_each_kind_before_there_is_one() -> None:
+    with pytest.raises(TypeError, match=r"abstract.*to_coco"):
+        ImageResult(given=IMAGE, size=(40, 60), category_ids=(1,))  # type: ignore[abstract]
+
+
+def test_a_threshold_leaves_masks_as_they_are() -> None:
+    model = deeplabv3_mobilenet_v2(3, width_mult=0.35, size=(64, 64)).eval()
+    strict, plain = (Predictor(model, device="cpu", threshold=threshold)(IMAGE) for threshold in (0.9, None))
+    assert torch.equal(strict.labels, plain.labels)

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from mnv2dense import Predictor, ssdlite320_mobilenet_v2
-from mnv2dense.inference.tiles import Tiles, Window, detect_in_tiles, merged, windows
+from mnv2dense.inference.tiles import Tiles, detect_in_tiles, merged, windows
 from mnv2dense.inference.tta import TTA
 from mnv2dense.models.architectures import deeplabv3_mobilenet_v2, mobilenet_v2_classifier
+from mnv2dense.ops.windows import Window
 from mnv2dense.types import Detections
 from tests.helpers.tiny import random_images, tiny_model
 
@@ -131,6 +132,14 @@ def test_of_masks_tiles_are_windows_whose_logits_are_blended() -> None:
     tiled = Predictor(model, tiles=Tiles(size=128, overlap=0.5))(large)
     windowed = Predictor(model, test_time=TTA(view="windows", scales=(0.5,), overlap=0.5))(large)
     assert torch.equal(tiled.labels, windowed.labels)
+
+
+def test_of_masks_no_side_of_a_tile_is_longer_than_asked_for() -> None:
+    wide = deeplabv3_mobilenet_v2(3, width_mult=0.35, size=(64, 128)).eval()
+    looks = Predictor(wide, tiles=Tiles(size=256))
+    assert looks.test_time == TTA(view="windows", scales=(0.5,))
+    with pytest.raises(ValueError, match="tile=1281: 32 to 1280 pixels suit a model of 128"):
+        Predictor(wide, tiles=Tiles(size=1281))
 
 
 def test_what_has_no_parts_refuses_tiles() -> None:

@@ -185,3 +185,14 @@ def test_model_and_loss_compile_into_one_graph_with_the_eager_loss() -> None:
     torch.testing.assert_close(total, eager)
     for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(theirs.grad, ours.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_a_head_decides_by_its_selection_or_by_a_method_of_its_own() -> None:
+    model = tiny_model()
+    assert not hasattr(model.head, "select")
+    images = random_images(1)
+    about = batch_of(images, [[[0.0, 0.0, 1.0, 1.0]]], [[0]]).infos
+    (found,) = model.predict(images, about)
+    assert len(found) > 0
+    model.head.select = lambda decoded, infos: ["its own"] * len(infos.sizes)  # a head of another package
+    assert model.predict(images, about) == ["its own"]

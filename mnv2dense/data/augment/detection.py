@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.data.augment.colour import Photometric
-from mnv2dense.data.augment.windows import Boxes, View, Window, crop_window, zoom_out_window
+from mnv2dense.data.augment.windows import Boxes, View, crop_window, zoom_out_window
+from mnv2dense.ops.windows import Window
 from mnv2dense.types import IGNORE_LABEL, Sample
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mnv2dense.ops.windows import Window
 from mnv2dense.types import IGNORE_INDEX, IGNORE_LABEL
 
 Boxes = npt.NDArray[np.floating[Any]]
@@ -20,15 +21,6 @@ _MAX_CANVAS_PIXELS = 640 * 640
 
 # Windows tried for all minimum overlaps together; the paper's authors try 50 for each.
 _WINDOW_TRIALS = 50
-
-
-class Window(NamedTuple):
-    """Whole pixels of a picture, xyxy; may reach beyond its edges, where there is nothing but fill."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
 
 
 def zoom_out_window(height: int, width: int, ratio: float, rng: np.random.Generator) -> Window:

@@ -12,6 +12,7 @@ from mnv2dense.data.datasets.image_list import BadImages, usable_images
 from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.io.reading import list_images, read_image
 from mnv2dense.types import Sample
+from mnv2dense.utils.spread import evenly
 
 
 @final
@@ -69,7 +70,9 @@ class ImageFolder(ImageTable):
             paths += images
             labels += [label] * len(images)
         # The sampler shuffles; without it (validation) a limit must not cut off the last classes.
-        chosen = range(len(paths)) if limit is None else _spread(len(paths), limit)
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit={limit} leaves no picture; give 1 or more, or null for all.")
+        chosen = range(len(paths)) if limit is None else evenly(len(paths), limit)
         usable = usable_images(folder, [paths[i] for i in chosen], bad_images=bad_images, limit=None)
         super().__init__(
             source=folder,
@@ -85,10 +88,3 @@ class ImageFolder(ImageTable):
         path, image_id = self.paths[index], self.image_ids[index]
         labels = np.array([self._labels[index]], np.int64)
         return Sample(read_image(path), boxes=None, labels=labels, mask=None, image_id=image_id, path=path)
-
-
-def _spread(count: int, limit: int) -> list[int]:
-    if limit < 1:
-        raise ValueError(f"limit={limit} leaves no picture; give 1 or more, or null for all.")
-    limit = min(limit, count)
-    return [number * count // limit for number in range(limit)]

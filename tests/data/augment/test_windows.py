@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mnv2dense.data.augment.windows import View, Window, centres_inside, crop_window, zoom_out_window
+from mnv2dense.data.augment.windows import View, centres_inside, crop_window, zoom_out_window
+from mnv2dense.ops.windows import Window
 from mnv2dense.types import IGNORE_LABEL
 
 IMAGE = Window(0, 0, 500, 375)
