@@ -289,7 +289,7 @@ def test_every_image_is_scored_once_in_its_own_size(model: DenseModel, processes
         datamodule = DataModule(train=None, val=dataset, size=SIZE, num_workers=0)
         datamodule.trainer = SimpleNamespace(global_rank=rank, world_size=processes, num_devices=1)  # type: ignore[assignment]
         metric, steps = Given(), []
-        score(model, datamodule, metric, device="cpu", test_time=TTA(view="whole"), advance=steps.append)
+        score(model, datamodule, metric, test_time=TTA(view="whole"), advance=steps.append)
         assert sum(steps) == len(metric.shapes) < 5 + (processes == 1)
         assert not scored.keys() & metric.shapes.keys()
         scored |= metric.shapes

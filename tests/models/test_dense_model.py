@@ -113,7 +113,7 @@ def test_our_own_functions_that_are_no_modules_are_refused(target: str, tmp_path
 
 
 def test_a_class_that_does_not_exist_is_said_so() -> None:
-    with pytest.raises(ValueError, match=r"'mnv2dense\.heads\.ssdlite\.SSDHead' does not exist"):
+    with pytest.raises(ValueError, match=r"'mnv2dense\.heads\.SSDHead' does not exist"):
         build_model(config(head=config()["head"] | {"_target_": "mnv2dense.heads.SSDHead"}))
 
 
