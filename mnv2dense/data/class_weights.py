@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from mnv2dense.data.datasets.mask_png import count_values
 from mnv2dense.protocols import Dataset
 from mnv2dense.types import IGNORE_INDEX
 from mnv2dense.utils.cores import usable_cores
@@ -67,7 +68,7 @@ def _count(dataset: Dataset, index: int) -> npt.NDArray[np.int64]:
     sample = dataset[index]
     if sample.mask is None:
         raise ValueError(f"{sample.path}: has no mask to count classes in; choose data of masks.")
-    counts = np.bincount(sample.mask.ravel(), minlength=IGNORE_INDEX + 1)
+    counts = count_values(sample.mask)
     classes = len(dataset.class_names)
     foreign = np.flatnonzero(counts[classes:IGNORE_INDEX])
     if len(foreign):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import signal
 import sys
 import warnings
@@ -22,6 +23,8 @@ from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
 from mnv2dense.protocols import Augment, BoxDataset, Dataset, FramingAugment
 from mnv2dense.types import Batch
 from mnv2dense.utils.cores import usable_cores
+
+_log = logging.getLogger(__name__)
 
 
 @final
@@ -134,8 +137,20 @@ class DataModule(pl.LightningDataModule):
         return tuple(range(1, len(self.class_names) + 1))
 
     def setup(self, stage: str | None = None) -> None:
-        """Make the data sets and compare their classes; Lightning calls it on every process."""
+        """Make the data sets and see that they can be learnt from; Lightning calls it on every process.
+
+        Raises:
+            ValueError: there is no data set, the two disagree, or no training image has an object.
+        """
         _ = self.class_names
+        for name, dataset in (("train", self.train), ("val", self.val)):
+            if not isinstance(dataset, BoxDataset) or any(dataset.box_counts):
+                continue
+            ignored = f", only {dataset.ignored_count} regions to ignore" if dataset.ignored_count else ""
+            said = f"data.{name}: none of its {len(dataset)} pictures shows an object{ignored}"
+            if name == "train":
+                raise ValueError(f"{said}, so there is nothing to learn. Look at the annotations and at the split.")
+            _log.warning("%s; average precision cannot be told (-1).", said)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Augmented batches in a new order every epoch; the same number of them on every process."""

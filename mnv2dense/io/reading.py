@@ -5,11 +5,14 @@ Data sets, the predictor and the tools all read here, so that a picture looks th
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +24,25 @@ if TYPE_CHECKING:
 MAX_PIXELS = 178_956_970
 """Largest picture read by default: 512 MiB as RGB; the size at which Pillow, too, refuses."""
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (
+    *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff"),
+    ".webp",
+)
 """Suffixes that :func:`list_images` takes for pictures, lower case. Reading goes by content, not suffix."""
+
+# What lies beside images by custom, and is not missed.
+_COMPANIONS = frozenset(
+    (
+        *(".cache", ".csv", ".db", ".html", ".ini", ".json", ".log", ".md", ".npy", ".npz", ".py", ".rst", ".sh"),
+        *(".txt", ".xml", ".yaml", ".yml", ".zip"),
+    )
+)
+
+# Images are converted in bands of about so many pixels, so that intermediate copies stay small.
+_BAND_PIXELS = 2**20
+
+# Of images above this only one is decoded at a time: threads that read ahead must not multiply the memory.
+_LARGE_PIXELS = 2**25
 
 _NEXT_STEP = "Fetch the file again or remove it; a data set leaves such pictures out with bad_images='skip'."
 
@@ -36,6 +56,9 @@ _UPRIGHT: dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]] = 
     7: lambda image: image.transpose(1, 0, 2)[::-1, ::-1],
     8: lambda image: image.transpose(1, 0, 2)[::-1],
 }
+
+
+_log = logging.getLogger(__name__)
 
 
 class ImageError(ValueError):
@@ -67,7 +90,7 @@ def decode_image(
 ) -> npt.NDArray[np.uint8]:
     """Decode the bytes of a picture file; ``name`` stands in messages. See :func:`read_image`."""
     try:
-        with _open(io.BytesIO(data), name, max_pixels) as image:
+        with _open(io.BytesIO(data), name, max_pixels) as image, in_turn(image.size):
             upright = _UPRIGHT.get(_orientation(image))
             picture = _decode_plain_jpeg(image, data)
             if picture is None:
@@ -75,6 +98,8 @@ def decode_image(
     except ImageError:
         raise
     except Exception as error:  # decoders answer a broken file with whatever exception they fell over
+        if (bare := without_text(data)) is not None:
+            return decode_image(bare, name=name, max_pixels=max_pixels)
         raise ImageError(f"{name}: damaged or truncated picture ({error}). {_NEXT_STEP}") from error
     return picture if upright is None else np.ascontiguousarray(upright(picture))
 
@@ -100,25 +125,117 @@ def image_size(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     """
     with Path(path).open("rb") as file:
         try:
-            with _open(file, path, max_pixels) as image:
-                width, height = image.size
-                return (width, height) if _orientation(image) >= 5 else (height, width)
+            return _header_size(file, path, max_pixels)
         except ImageError:
             raise
         except Exception as error:
-            raise ImageError(f"{path}: damaged header ({error}). {_NEXT_STEP}") from error
+            file.seek(0)
+            bare, reason = without_text(file.read()), error
+    try:
+        if bare is not None:
+            return _header_size(io.BytesIO(bare), path, max_pixels)
+    except ImageError:
+        raise
+    except Exception as error:
+        reason = error
+    raise ImageError(f"{path}: damaged header ({reason}). {_NEXT_STEP}") from reason
+
+
+def _header_size(file: IO[bytes], path: str | os.PathLike[str], max_pixels: int) -> tuple[int, int]:
+    with _open(file, path, max_pixels) as image:
+        width, height = image.size
+        return (width, height) if _orientation(image) >= 5 else (height, width)
 
 
 def list_images(folder: str | os.PathLike[str], *, recursive: bool = False) -> list[Path]:
-    """The files of a folder that have a picture's suffix, sorted by path.
+    """The files of a folder that have a picture's suffix, sorted by path; one line in the log counts what is left out.
+
+    Raises:
+        NotADirectoryError: there is no such folder.
+    """
+    listing = find_images(folder, recursive=recursive)
+    report_left_out(folder, listing.left_out)
+    return listing.images
+
+
+class Listing(NamedTuple):
+    """What a folder holds.
+
+    Attributes:
+        images: files with a picture's suffix, sorted by path.
+        left_out: files with other suffixes, links to nothing and, where folders below count, links to folders; without
+            what lies beside pictures by custom, such as labels.
+    """
+
+    images: list[Path]
+    left_out: list[Path]
+
+
+def find_images(folder: str | os.PathLike[str], *, recursive: bool = False) -> Listing:
+    """As :func:`list_images`, without a word on what is left out.
 
     Raises:
         NotADirectoryError: there is no such folder.
     """
     if not Path(folder).is_dir():
         raise NotADirectoryError(f"{folder}: no such folder of pictures (looked in {Path.cwd()}).")
-    found = Path(folder).rglob("*") if recursive else Path(folder).iterdir()
-    return sorted(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    found = sorted(Path(folder).rglob("*") if recursive else Path(folder).iterdir())
+    listing = Listing([], [])
+    for path in found:
+        suffix = path.suffix.lower()
+        if is_macos(path.relative_to(folder)):
+            continue
+        if suffix in IMAGE_SUFFIXES:
+            if path.is_file():
+                listing.images.append(path)
+            elif path.is_symlink():
+                listing.left_out.append(path)
+        elif suffix not in _COMPANIONS and not path.name.startswith("."):
+            is_link = path.is_symlink()
+            if (suffix and path.is_file()) or (is_link and (recursive or not path.exists())):
+                listing.left_out.append(path)
+    return listing
+
+
+def report_left_out(folder: str | os.PathLike[str], left_out: Sequence[Path]) -> None:
+    """One line in the log, if anything was left out."""
+    if not left_out:
+        return
+    kinds: dict[str, list[Path]] = {}
+    for path in left_out:
+        if not path.exists():
+            kind = "links to nothing"
+        else:
+            kind = "linked folders" if path.is_dir() else f"{path.suffix} files"
+        kinds.setdefault(kind, []).append(path)
+    counts = ", ".join(f"{len(paths)} {kind} (such as {paths[0].name})" for kind, paths in kinds.items())
+    _log.warning("%s: left out %s. Pictures are %s.", folder, counts, " ".join(IMAGE_SUFFIXES))
+
+
+def is_macos(path: Path) -> bool:
+    """Whether this is what a Mac puts beside the files of an archive or disk: ``._name``, or ``__MACOSX`` and below."""
+    return path.name.startswith("._") or "__MACOSX" in path.parts
+
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def without_text(data: bytes) -> bytes | None:
+    """A PNG without its texts and colour profile, of which Pillow takes a megabyte at most; None if it has none."""
+    if not data.startswith(_PNG):
+        return None
+    kept, place, removed = [_PNG], len(_PNG), False
+    while place + 12 <= len(data):
+        length, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
+        chunk = data[place : place + 12 + length]
+        place += 12 + length
+        # XMP may hold the orientation.
+        has_use = chunk[8:].startswith(b"XML:com.adobe.xmp") and length < 2**20
+        if kind in (b"tEXt", b"zTXt", b"iCCP") or (kind == b"iTXt" and not has_use):
+            removed = True
+        else:
+            kept.append(chunk)
+    return b"".join(kept) if removed else None
 
 
 def _open(file: IO[bytes], name: str | os.PathLike[str], max_pixels: int) -> ImageFile:
@@ -137,6 +254,16 @@ def _open(file: IO[bytes], name: str | os.PathLike[str], max_pixels: int) -> Ima
         WebPImagePlugin,
     )
 
+    def _open_tiff(file: IO[bytes]) -> ImageFile:
+        try:
+            return TiffImagePlugin.TiffImageFile(file)
+        except Exception as error:
+            if kind := _tiff_kind(file):
+                raise ImageError(
+                    f"{name}: {kind}; a picture has 1, 3 or 4 bands of 8 or 16 bits. Convert it to RGB of 8 bits."
+                ) from error
+            raise
+
     head = file.read(16)
     file.seek(0)
     reader: Callable[[IO[bytes]], ImageFile]
@@ -148,8 +275,8 @@ def _open(file: IO[bytes], name: str | os.PathLike[str], max_pixels: int) -> Ima
         reader = WebPImagePlugin.WebPImageFile
     elif head[:6] in (b"GIF87a", b"GIF89a"):
         reader = GifImagePlugin.GifImageFile
-    elif head[:4] in (b"II*\0", b"MM\0*"):
-        reader = TiffImagePlugin.TiffImageFile
+    elif head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):  # the latter two are BigTIFF
+        reader = _open_tiff
     elif head[:2] in (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"):
         reader = PpmImagePlugin.PpmImageFile
     elif head[:2] == b"BM":
@@ -169,6 +296,61 @@ def _open(file: IO[bytes], name: str | os.PathLike[str], max_pixels: int) -> Ima
             f"max_pixels={width * height}; a header like this may also be an attack on memory."
         )
     return image
+
+
+def _tiff_kind(file: IO[bytes]) -> str | None:
+    """What a TIFF holds that Pillow does not read; None if its tags cannot be told."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    try:
+        file.seek(0)
+        head = file.read(8)
+        directory = ImageFileDirectory_v2(head + file.read(8) if head[2:4] in (b"+\0", b"\0+") else head)
+        file.seek(directory.next)
+        directory.load(file)
+        bands, bits, number = (directory.get(tag, 1) for tag in (277, 258, 339))
+    except Exception:
+        return None
+    bits, number = (value[0] if isinstance(value, tuple) else value for value in (bits, number))
+    kind = {2: " signed", 3: " floating-point", 4: " untyped", 5: " complex", 6: " complex"}.get(number, "")
+    return f"a TIFF of {bands} band{'s' * (bands != 1)} of {bits}-bit{kind} numbers"
+
+
+@contextlib.contextmanager
+def in_turn(size: tuple[int, int]) -> Iterator[None]:
+    """Wait until no other large image is decoded in this process, if this (width, height) is one."""
+    if size[0] * size[1] <= _LARGE_PIXELS:
+        yield
+        return
+    with _large:
+        yield
+
+
+_large = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """In a process that was forked while a thread of its parent decoded a large image."""
+    global _large
+    _large = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+def by_bands(image: Image, convert: Callable[[Image], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """``convert(image)`` for a conversion pixel by pixel, done for a band of rows at a time."""
+    width, height = image.size
+    rows = max(1, _BAND_PIXELS // width)
+    first = convert(image if height <= rows else image.crop((0, 0, width, rows)))
+    if height <= rows:
+        return first
+    whole = np.empty((height, *first.shape[1:]), first.dtype)
+    whole[:rows] = first
+    for top in range(rows, height, rows):
+        whole[top : top + rows] = convert(image.crop((0, top, width, min(top + rows, height))))
+    return whole
 
 
 def _orientation(image: Image) -> int:
@@ -203,15 +385,21 @@ def _to_rgb(image: Image, name: str | os.PathLike[str]) -> npt.NDArray[np.uint8]
     image.load()
     # Pillow's own conversion of 16-bit gray saturates: everything above 255 would be white.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        gray = (np.asarray(image).astype(np.uint32) * 255 + 32767) // 65535
-        return np.repeat(gray.astype(np.uint8)[..., None], 3, axis=2)
+        return by_bands(image, _from_16_bits)
     if image.mode in ("I", "F"):
         raise ImageError(
             f"{name}: 32-bit values (mode {image.mode}) have no agreed black and white. "
             "Convert the file to 8 or 16 bits."
         )
-    if image.has_transparency_data:
-        rgba = np.asarray(image.convert("RGBA")).astype(np.uint16)
-        alpha = rgba[..., 3:]
-        return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-    return np.array(image.convert("RGB"))
+    return by_bands(image, _on_white if image.has_transparency_data else lambda part: np.array(part.convert("RGB")))
+
+
+def _from_16_bits(image: Image) -> npt.NDArray[np.uint8]:
+    gray = (np.asarray(image).astype(np.uint32) * 255 + 32767) // 65535
+    return np.repeat(gray.astype(np.uint8)[..., None], 3, axis=2)
+
+
+def _on_white(image: Image) -> npt.NDArray[np.uint8]:
+    rgba = np.asarray(image.convert("RGBA")).astype(np.uint16)
+    alpha = rgba[..., 3:]
+    return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)

@@ -23,6 +23,9 @@ Mask = npt.NDArray[np.uint8]
 _DILATION_RATIO = 0.02
 """How far a boundary reaches into its region, as a share of the picture's diagonal (Cheng et al. 2021)."""
 
+_CHUNK = 2**22
+"""Pixels counted together; fewer would add up 65,536 counts too often."""
+
 
 class _ImageCounts(NamedTuple):
     """What one picture adds; only of the n classes that it shows, because there may be 20,000 pictures."""
@@ -193,7 +196,11 @@ def _compare(truth: Mask, predicted: Mask, num_classes: int, *, boundary: bool) 
             "the original picture's size, which the mask must have too."
         )
     # All 256 values at once: selecting the pixels that count would take longer than counting all.
-    pairs = np.bincount((truth.astype(np.uint16) * 256 + predicted).ravel(), minlength=256 * 256).reshape(256, 256)
+    counted = np.zeros(256 * 256, np.int64)
+    for start in range(0, truth.size, _CHUNK):  # numpy makes 64 bits of every value that it counts
+        both = (part.reshape(-1)[start : start + _CHUNK] for part in (truth, predicted))
+        counted += np.bincount(next(both).astype(np.uint16) * 256 + next(both), minlength=256 * 256)
+    pairs = counted.reshape(256, 256)
     _check_labels(pairs, num_classes)
     counts = pairs[:num_classes, :num_classes]
     shown = np.flatnonzero(counts.any(axis=0) | counts.any(axis=1))

@@ -297,6 +297,19 @@ def test_it_describes_its_data_in_numbers() -> None:
     assert data(10, None).category_ids == (7, 3)
 
 
+def test_training_on_nothing_is_refused_and_scoring_on_nothing_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    empty = Squares(3)
+    empty.box_counts = (0, 0)
+    with pytest.raises(
+        ValueError, match=r"data\.train: none of its 3 pictures shows an object, only 1 regions to ignore"
+    ):
+        DataModule(train=empty, val=Squares(3)).setup("fit")
+    assert caplog.text == ""
+    empty.ignored_count = 0
+    DataModule(train=Squares(3), val=empty).setup("fit")
+    assert "data.val: none of its 3 pictures shows an object; average precision cannot be told (-1)." in caplog.text
+
+
 def test_loading_changes_no_warnings_of_the_process() -> None:
     before = list(warnings.filters)
     assert len(list(data(2, 1, num_workers=1).train_dataloader())) == 1

@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import io
 import struct
+import time
+import tracemalloc
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from mnv2dense.data.datasets.image_list import missing_images, unreadable_images
-from mnv2dense.io.reading import ImageError, decode_image, image_size, list_images, read_image
+from mnv2dense.io.reading import ImageError, decode_image, from_pillow, image_size, list_images, read_image
 
 
 def encoded(image: Image.Image, form: str, **options: object) -> bytes:
@@ -214,3 +218,125 @@ def test_missing_and_unreadable_images_are_told_apart(tmp_path: Path) -> None:
     empty.touch()
     assert missing_images([good, empty, missing]) == [missing]
     assert list(unreadable_images([good, empty])) == [empty]
+
+
+@pytest.mark.parametrize("kind", ["text", "international", "profile", "after the pixels"])
+def test_a_png_with_much_beside_its_pixels_is_whole(kind: str, tmp_path: Path) -> None:
+    texts, options = PngImagePlugin.PngInfo(), {}
+    if kind == "text":
+        texts.add_text("prompt", "x" * 3_000_000, zip=True)
+    elif kind == "international":
+        texts.add_itxt("prompt", "\u732b" * 1_500_000, zip=True)
+    elif kind == "profile":
+        options["icc_profile"] = bytes(2_000_000)
+    path = tmp_path / "a.png"
+    Image.new("RGB", (24, 16), "red").save(path, pnginfo=texts, **options)
+    if kind == "after the pixels":
+        data, text = path.read_bytes(), b"zTXta\0\0" + zlib.compress(bytes(3_000_000))
+        chunk = (len(text) - 4).to_bytes(4, "big") + text + zlib.crc32(text).to_bytes(4, "big")
+        path.write_bytes(data[:-12] + chunk + data[-12:])
+    assert (read_image(path) == (255, 0, 0)).all()
+    assert image_size(path) == (16, 24)
+
+
+def test_a_big_tiff_is_read(tmp_path: Path) -> None:
+    corners().save(tmp_path / "a.tif", big_tiff=True)
+    assert (tmp_path / "a.tif").read_bytes()[:4] == b"II+\0"
+    assert (read_image(tmp_path / "a.tif") == np.array(corners())).all()
+    assert image_size(tmp_path / "a.tif") == (16, 24)
+
+
+def tiff(bands: int, bits: int, number: int) -> bytes:
+    """The header of a TIFF of 8x8 pixels; ``number``: 1 whole, 3 floating-point."""
+    values = {256: 8, 257: 8, 258: bits, 259: 1, 262: 1, 273: 512, 277: bands, 278: 8, 279: 64 * bands, 339: number}
+    head = b"II*\0" + struct.pack("<IH", 8, len(values))
+    for tag, value in values.items():
+        many = bands if tag in (258, 339) and bands > 1 else 1
+        place = {258: 200, 339: 300}[tag] if many > 1 and 2 * many > 4 else None
+        held = struct.pack("<I", place) if place else struct.pack(f"<{many}H", *[value] * many).ljust(4, b"\0")
+        head += struct.pack("<HHI", tag, 3, many) + held
+    body = bytearray(512 + 64 * bands * bits // 8)
+    body[: len(head)] = head
+    body[200 : 200 + 2 * bands] = struct.pack(f"<{bands}H", *[bits] * bands)
+    body[300 : 300 + 2 * bands] = struct.pack(f"<{bands}H", *[number] * bands)
+    return bytes(body)
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        (tiff(5, 8, 1), "a TIFF of 5 bands of 8-bit numbers"),
+        (tiff(13, 16, 1), "a TIFF of 13 bands of 16-bit numbers"),
+        (tiff(3, 32, 3), "a TIFF of 3 bands of 32-bit floating-point numbers"),
+        (tiff(1, 64, 3), "a TIFF of 1 band of 64-bit floating-point numbers"),
+    ],
+)
+def test_a_tiff_that_is_no_picture_is_named_for_what_it_is(data: bytes, named: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(data)
+    for read in (read_image, image_size):
+        with pytest.raises(ImageError, match=rf"a\.tif: {named}; a picture has 1, 3 or 4 bands of 8 or 16 bits"):
+            read(path)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "CMYK", "I;16", "1"])
+def test_a_large_image_is_converted_in_bands_to_the_same_pixels(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    colours = Image.fromarray(rng.integers(0, 256, (50, 30, 4), np.uint8))
+    image = Image.fromarray(rng.integers(0, 2**16, (50, 30), np.uint16)) if mode == "I;16" else None
+    if image is None:
+        image = colours if mode == "RGBA" else colours.convert("RGB").convert(mode)
+    whole = from_pillow(image)
+    monkeypatch.setattr("mnv2dense.io.reading._BAND_PIXELS", 100)
+    assert (from_pillow(image) == whole).all()
+
+
+def test_a_large_transparent_image_takes_little_more_memory_than_its_pixels() -> None:
+    image = Image.new("RGBA", (2048, 2048), (255, 0, 0, 128))
+    tracemalloc.start()
+    pixels = from_pillow(image)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (pixels == (255, 127, 127)).all()
+    assert peak < 5 * pixels.size  # the result and a band's copies; it was more than ten times the result
+
+
+def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mnv2dense.io.reading._LARGE_PIXELS", 10)
+    at_once: list[int] = []
+    running: list[int] = []
+
+    def slow(image: Image.Image, name: object) -> np.ndarray[Any, Any]:
+        running.append(1)
+        time.sleep(0.01)
+        at_once.append(len(running))
+        running.pop()
+        return np.zeros((16, 24, 3), np.uint8)
+
+    monkeypatch.setattr("mnv2dense.io.reading._to_rgb", slow)
+    data = encoded(corners(), "PNG")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(decode_image, [data] * 8))
+    assert at_once == [1] * 8
+
+
+def test_windows_and_netpbm_suffixes_are_images_and_what_a_mac_adds_is_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = ["a.jfif", "b.jpe", "c.pbm", "d.pnm"]
+    for name in (*names, "._a.jfif", "e.heic", "labels.txt", ".hidden"):
+        (tmp_path / name).touch()
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / "a.jpg").touch()
+    assert [path.name for path in list_images(tmp_path, recursive=True)] == names
+    (record,) = caplog.records
+    assert "left out 1 .heic files (such as e.heic). Pictures are .bmp" in record.getMessage()
+
+
+def test_links_to_folders_count_where_folders_do(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "linked").symlink_to(tmp_path / "real")
+    list_images(tmp_path)
+    assert caplog.text == ""
+    list_images(tmp_path, recursive=True)
+    assert "left out 1 linked folders (such as linked)" in caplog.text

@@ -14,9 +14,6 @@ from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.io.reading import image_size, read_image
 from mnv2dense.types import IGNORE_LABEL, Sample
 
-# No picture that fits a JPEG has a side above 65,535: a coordinate beyond this is a slip of the writer.
-LARGEST_COORDINATE = 1e5
-
 # Annotators round and overshoot; what sticks out by less than a pixel is clipped without a word.
 _TOLERANCE_PX = 1.0
 
@@ -202,3 +199,17 @@ def _sticks_out(corners: npt.NDArray[np.floating[Any]], frames: npt.NDArray[np.f
     low = (corners < -_TOLERANCE_PX).any(axis=1)
     high = (np.maximum(corners[:, :2], corners[:, 2:]) > frames[:, ::-1] + _TOLERANCE_PX).any(axis=1)
     return np.asarray(low | high, np.bool_)
+
+
+def refuse_shares(source: str | Path, boxes: npt.NDArray[np.float64]) -> None:
+    """Refuse boxes in pixels, [T, 4], that are all shares of their picture: between 0 and 1, with fractions.
+
+    Raises:
+        ValueError: they are.
+    """
+    if len(boxes) and boxes.min() >= 0 and boxes.max() <= 1 and (boxes % 1).any():
+        raise ValueError(
+            f"{source}: the coordinates of all {len(boxes)} boxes lie between 0 and 1, such as "
+            f"{[round(float(value), 4) for value in boxes[0]]}: shares of the picture, where this format has pixels. "
+            "Multiply them by the pictures' widths and heights."
+        )

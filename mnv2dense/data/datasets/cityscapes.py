@@ -10,6 +10,7 @@ from mnv2dense.class_lists import Palette
 from mnv2dense.data.datasets.image_list import BadImages
 from mnv2dense.data.datasets.mask_png import MaskRules, read_mask
 from mnv2dense.data.datasets.mask_table import MaskTable
+from mnv2dense.io.reading import is_macos
 
 
 class _Label(NamedTuple):
@@ -79,7 +80,7 @@ class CityscapesMasks(MaskTable[Path]):
         limit: int | None = None,
     ) -> None:
         images_folder, masks_folder = Path(root) / "leftImg8bit" / split, Path(root) / annotations / split
-        images = sorted(images_folder.glob("*/*_leftImg8bit.png"))
+        images = sorted(path for path in images_folder.glob("*/*_leftImg8bit.png") if not is_macos(path))
         if not images or not masks_folder.is_dir():
             raise FileNotFoundError(
                 f"{root}: no pictures {images_folder}/*/*_leftImg8bit.png, or no folder {masks_folder} (looked from "

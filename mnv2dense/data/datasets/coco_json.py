@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,8 +12,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.data.datasets.box_table import LARGEST_COORDINATE, Objects
-from mnv2dense.data.datasets.coco_rle import check_polygons, check_rle, is_int, is_within
+from mnv2dense.data.datasets.box_table import Objects, refuse_shares
+from mnv2dense.data.datasets.coco_rle import check_polygons, check_rle
+from mnv2dense.data.datasets.label_values import (
+    LARGEST_COORDINATE,
+    LARGEST_ID,
+    class_name,
+    is_id,
+    is_int,
+    is_true,
+    is_within,
+)
+from mnv2dense.utils.text_files import likely_encoding
 
 
 class CocoInstances(NamedTuple):
@@ -108,7 +119,13 @@ def load_json(root: Path, file: Path) -> dict[str, list[dict[str, Any]]]:
         )
     try:
         content = json.loads(file.read_bytes())
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+    except RecursionError as error:
+        raise ValueError(f"{file}: its values are nested too deep to be meant. Export it again.") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{file}: not UTF-8 text; it looks like {likely_encoding(file.read_bytes())}. Save it as UTF-8."
+        ) from error
+    except ValueError as error:  # JSONDecodeError; or a number of thousands of digits
         raise ValueError(f"{file}: not valid json ({error}). Fetch or export it again.") from error
     for key in ("images", "annotations", "categories"):
         rows = content.get(key) if isinstance(content, dict) else None
@@ -128,10 +145,14 @@ def checked_images(file: Path, images: list[dict[str, Any]]) -> list[dict[str, A
         ValueError: naming the first that has not.
     """
     for position, image in enumerate(images):
-        if not is_int(image.get("id")) or not isinstance(image.get("file_name"), str):
-            raise ValueError(f"{file}: images[{position}] needs an integer 'id' and a 'file_name': {image!r:.200}")
+        name = image.get("file_name")
+        if not is_id(image.get("id")) or not isinstance(name, str) or not name.strip() or "\0" in name:
+            raise ValueError(
+                f"{file}: images[{position}] needs an integer 'id' and a 'file_name' (ids have 64 bits at most): "
+                f"{image!r:.200}"
+            )
         size = recorded_size(image)
-        if size is not None and not all(is_int(side) and side > 0 for side in size):
+        if size is not None and not all(is_int(side) and 0 < side <= LARGEST_COORDINATE for side in size):
             raise ValueError(
                 f"{file}: image {image['id']} ({image['file_name']}) has width {image['width']!r} and "
                 f"height {image['height']!r}; give positive integers, or neither: then the picture is asked."
@@ -148,12 +169,19 @@ def recorded_size(image: dict[str, Any]) -> tuple[int, int] | None:
 def checked_categories(file: Path, categories: list[dict[str, Any]]) -> tuple[list[int], tuple[str, ...]]:
     """Category ids in ascending order and their names."""
     for category in categories:
-        if not is_int(category.get("id")) or not isinstance(category.get("name"), str):
-            raise ValueError(f"{file}: a category needs an integer 'id' and a 'name': {category!r:.200}")
+        if not is_id(category.get("id")) or "name" not in category:
+            raise ValueError(
+                f"{file}: a category needs an integer 'id' and a 'name' (ids have 64 bits at most): {category!r:.200}"
+            )
     if not categories:
         raise ValueError(f"{file}: 'categories' is empty; give every class an id and a name.")
     refuse_duplicates(file, "category", (category["id"] for category in categories))
-    names = {category["id"]: category["name"] for category in sorted(categories, key=lambda c: int(c["id"]))}
+    try:
+        names = {
+            category["id"]: class_name(category["name"]) for category in sorted(categories, key=lambda c: int(c["id"]))
+        }
+    except ValueError as error:
+        raise ValueError(f"{file}: in 'categories', {error}.") from error
     uses = Counter(names.values())
     # Some exporters name a parent category like its child; scores per class need names that differ.
     return list(names), tuple(name if uses[name] == 1 else f"{name} ({id_})" for id_, name in names.items())
@@ -164,9 +192,10 @@ def _objects(
 ) -> Objects:
     """The checked columns of all annotations."""
     for position, row in enumerate(annotations):
-        if not all(is_int(row.get(key)) for key in ("id", "image_id", "category_id")):
+        if not all(is_int(row.get(key)) for key in ("id", "image_id", "category_id")) or abs(row["id"]) > LARGEST_ID:
             raise ValueError(
-                f"{file}: annotations[{position}] needs integer 'id', 'image_id', 'category_id': {row!r:.200}"
+                f"{file}: annotations[{position}] needs integer 'id', 'image_id', 'category_id' (64 bits at most): "
+                f"{row!r:.200}"
             )
     refuse_duplicates(file, "annotation", (row["id"] for row in annotations))
     image_of = {image["id"]: index for index, image in enumerate(images)}
@@ -180,11 +209,10 @@ def _objects(
                 f"Add the missing {listed} or remove those annotations."
             )
     boxes = _numbers(file, annotations, [row.get("bbox") for row in annotations], "bbox").reshape(-1, 4)
+    refuse_shares(file, boxes)
     default_areas = boxes[:, 2] * boxes[:, 3]
     areas = [row.get("area", default) for row, default in zip(annotations, default_areas, strict=True)]
-    for row in annotations:
-        if row.get("iscrowd", 0) not in (0, 1):
-            raise ValueError(f"{file}: annotation {row['id']} has iscrowd {row['iscrowd']!r}; it is 0 or 1.")
+    ignored = np.array([_is_crowd(file, row) for row in annotations], np.bool_)
     check_polygons(file, annotations)
     for row in annotations:
         if isinstance(row.get("segmentation"), dict):
@@ -193,10 +221,25 @@ def _objects(
         images=np.array([image_of[row["image_id"]] for row in annotations], np.int64),
         boxes=boxes,
         labels=np.array([label_of[row["category_id"]] for row in annotations], np.int64),
-        ignored=np.array([bool(row.get("iscrowd", 0)) for row in annotations], np.bool_),
+        ignored=ignored,
         areas=_numbers(file, annotations, areas, "area", limit=LARGEST_COORDINATE**2),
         ids=np.array([row["id"] for row in annotations], np.int64),
     )
+
+
+# What json and our own areas of boxes are made of.
+_NUMBERS = {int, float, np.float64}
+
+
+def _is_crowd(file: Path, row: dict[str, Any]) -> bool:
+    value = row.get("iscrowd", 0)
+    if type(value) is int and 0 <= value <= 1:  # as all of COCO's are
+        return value == 1
+    try:
+        row["iscrowd"] = int(is_true(value))
+        return bool(row["iscrowd"])
+    except ValueError as error:
+        raise ValueError(f"{file}: annotation {row['id']}: iscrowd {error}. Correct it.") from error
 
 
 def _numbers(
@@ -205,15 +248,17 @@ def _numbers(
     """One number or four per annotation as float64; all at once, one by one only to name the culprit."""
     shape = (len(values), 4) if key == "bbox" else (len(values),)
     try:
-        numbers = np.array(values, np.float64)
+        # numpy would take text and truth values for numbers; the types of all are known in a moment.
+        kinds = set(map(type, itertools.chain.from_iterable(values) if key == "bbox" else values))
+        numbers = np.array(values if kinds <= _NUMBERS else [], np.float64)
         if numbers.shape == shape and (np.abs(numbers) <= limit).all():  # NaN compares false
             return numbers
-    except (TypeError, ValueError):  # not numbers, or rows of different lengths
+    except (TypeError, ValueError, OverflowError):  # not numbers, rows of different lengths, or 400 digits
         pass
     if not values:
         return np.zeros(shape)
     for row, value in zip(rows, values, strict=True):
-        parts = value if isinstance(value, list) else [value]
+        parts = value if key == "bbox" and isinstance(value, list) else [value]
         if len(parts) != (4 if key == "bbox" else 1) or not all(is_within(part, limit) for part in parts):
             raise ValueError(
                 f"{file}: annotation {row['id']} has {key} {value!r:.200}; "

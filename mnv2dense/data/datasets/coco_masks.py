@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.data.datasets.coco_json import CocoInstances, classes_of_categories, read_instances, recorded_size
-from mnv2dense.data.datasets.coco_rle import check_rle, decoded_runs, paint_runs
+from mnv2dense.data.datasets.coco_rle import check_rle, decoded_runs, has_outline, paint_runs
 from mnv2dense.data.datasets.image_list import BadImages, usable_images
 from mnv2dense.data.datasets.mask_png import Mask, checked_class_names, checked_palette
 from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.io.reading import image_size
 from mnv2dense.types import IGNORE_INDEX
+
+_log = logging.getLogger(__name__)
 
 
 class _Drawing(NamedTuple):
@@ -115,17 +118,23 @@ def _rows_of(content: CocoInstances, label_of: Mapping[int, int]) -> dict[int, l
     """
     chosen: dict[int, list[dict[str, Any]]] = {}
     without = []
+    empty = 0
     for row in content.annotations:
         if row["category_id"] in label_of:
-            chosen.setdefault(row["image_id"], []).append(row)
-            if not isinstance(row.get("segmentation"), list | dict) or not row["segmentation"]:
+            if has_outline(row.get("segmentation")):
+                chosen.setdefault(row["image_id"], []).append(row)
+            elif min(row["bbox"][2:]) > 0:
                 without.append(row["id"])
+            else:
+                empty += 1
     if without:
         raise ValueError(
             f"{content.file}: {len(without)} annotations have a box, but no 'segmentation': "
             f"{', '.join(map(str, without[:5]))}{', ...' if len(without) > 5 else ''}. Their pixels would count as "
-            "background: outline them, or remove their pictures."
+            "background: outline them by three corners or more, or remove their pictures."
         )
+    if empty:
+        _log.warning("%s: dropped %d objects whose box and outline have no area.", content.file, empty)
     return chosen
 
 

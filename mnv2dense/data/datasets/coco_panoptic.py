@@ -17,8 +17,8 @@ from mnv2dense.data.datasets.coco_json import (
     load_json,
     refuse_duplicates,
 )
-from mnv2dense.data.datasets.coco_rle import is_int
 from mnv2dense.data.datasets.image_list import BadImages
+from mnv2dense.data.datasets.label_values import is_int, is_true
 from mnv2dense.data.datasets.mask_png import Mask, checked_class_names, checked_palette, read_png_values
 from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.types import IGNORE_INDEX
@@ -157,15 +157,21 @@ def _checked_rows(
                 f"{file}: annotations[{position}] has no 'file_name' or no 'segments_info' ({row!r:.200}). For an "
                 "'instances' json use data=coco_masks."
             )
-        if row.get("image_id") not in images:
+        if not is_int(row.get("image_id")) or row["image_id"] not in images:
             raise ValueError(f"{file}: annotations[{position}] has image_id {row.get('image_id')!r}, not in 'images'.")
         for segment in row["segments_info"]:
             if not isinstance(segment, dict) or not is_int(segment.get("id")) or not 0 < segment["id"] < 256**3:
                 raise ValueError(f"{file}: {row['file_name']} has a segment without a valid id: {segment!r:.200}.")
-            if segment.get("category_id") not in label_of:
+            if not is_int(segment.get("category_id")) or segment["category_id"] not in label_of:
                 raise ValueError(
                     f"{file}: segment {segment['id']} of {row['file_name']} has category_id "
                     f"{segment.get('category_id')!r}, which 'categories' does not list."
                 )
+            try:
+                segment["iscrowd"] = is_true(segment.get("iscrowd"))
+            except ValueError as error:
+                raise ValueError(
+                    f"{file}: segment {segment['id']} of {row['file_name']}: iscrowd {error}. Correct it."
+                ) from error
     refuse_duplicates(file, "image", (row["image_id"] for row in rows))
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import itertools
 import math
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.data.datasets.box_table import LARGEST_COORDINATE
+from mnv2dense.data.datasets.label_values import LARGEST_COORDINATE, is_int, is_within
 
 
 def check_polygons(file: Path, annotations: list[dict[str, Any]]) -> None:
@@ -22,10 +23,11 @@ def check_polygons(file: Path, annotations: list[dict[str, Any]]) -> None:
     outlined = [row for row in annotations if isinstance(row.get("segmentation"), list)]
     polygons = [polygon for row in outlined for polygon in row["segmentation"]]
     try:  # all 40 million numbers of COCO at once; one by one only to name the culprit
-        numbers = np.fromiter(itertools.chain.from_iterable(polygons), np.float64)
+        # Unlike numpy's conversions, that of an array takes no text for a number.
+        numbers = np.frombuffer(array.array("d", itertools.chain.from_iterable(polygons)) or b"", np.float64)
         if (np.abs(numbers) <= LARGEST_COORDINATE).all() and all(map(_is_pairs, polygons)):
             return
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     for row in outlined:
         for polygon in row["segmentation"]:
@@ -34,6 +36,21 @@ def check_polygons(file: Path, annotations: list[dict[str, Any]]) -> None:
                     f"{file}: annotation {row['id']} has the polygon {polygon!r:.200}; a list x, y, x, y ... "
                     f"within +-{LARGEST_COORDINATE:g} expected. Correct or remove it."
                 )
+
+
+def has_outline(segmentation: Any) -> bool:  # noqa: ANN401
+    """Whether a checked segmentation encloses anything: a polygon of three different corners or more, or a run."""
+    if isinstance(segmentation, dict):
+        counts = segmentation["counts"]
+        runs = (decoded_runs(counts) or []) if isinstance(counts, str) else counts
+        return any(runs[1::2])
+    if not isinstance(segmentation, list):
+        return False
+    # Repeated corners are looked for in short polygons alone: long ones are drawn by hand or by a program.
+    return any(
+        len(polygon) >= 6 and (len(polygon) > 10 or len(set(zip(polygon[::2], polygon[1::2], strict=True))) >= 3)
+        for polygon in segmentation
+    )
 
 
 def _is_pairs(polygon: Any) -> bool:  # noqa: ANN401
@@ -98,13 +115,3 @@ def paint_runs(column_major: npt.NDArray[np.uint8], runs: npt.NDArray[np.integer
     ends = np.cumsum(runs).tolist()
     for start, end in zip(ends[0::2], ends[1::2], strict=False):
         column_major[start:end] = label
-
-
-def is_int(value: Any) -> bool:  # noqa: ANN401
-    """An integer that is no bool."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_within(value: Any, limit: float) -> bool:  # noqa: ANN401
-    """A number of at most this magnitude; NaN is not."""
-    return isinstance(value, int | float) and abs(value) <= limit

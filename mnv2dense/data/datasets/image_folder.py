@@ -8,9 +8,10 @@ from typing import final
 
 import numpy as np
 
+from mnv2dense.data.datasets import label_values
 from mnv2dense.data.datasets.image_list import BadImages, usable_images
 from mnv2dense.data.datasets.image_table import ImageTable
-from mnv2dense.io.reading import list_images, read_image
+from mnv2dense.io.reading import find_images, is_macos, read_image, report_left_out
 from mnv2dense.types import Sample
 from mnv2dense.utils.spread import evenly
 
@@ -46,29 +47,39 @@ class ImageFolder(ImageTable):
     ) -> None:
         folder = Path(root) / split
         if not folder.is_dir():
-            there = (
-                ", ".join(sorted(p.name for p in Path(root).iterdir() if p.is_dir())[:8]) if Path(root).is_dir() else ""
-            )
+            folders = sorted(p.name for p in Path(root).iterdir() if p.is_dir()) if Path(root).is_dir() else []
+            beside = ", ".join(folders[:8]) or "no folders"
             raise FileNotFoundError(
-                f"{folder}: no such folder (looked from {Path.cwd()}; {root} holds {there or 'no folders'}). It should "
+                f"{folder}: no such folder (looked from {Path.cwd()}; {root} holds {beside}). It should "
                 f"hold one folder of pictures for each class; data.root and data.{split}_split choose another."
             )
-        found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-        names = tuple(class_names) if class_names is not None else tuple(found)
-        if not names:
+        there = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        folder_of = {
+            name: path
+            for path in there
+            if not is_macos(path)
+            for name in label_values.class_names(path.name, source=path)
+        }
+        found = list(folder_of)
+        if not found:
             raise ValueError(f"{folder}: holds no folders; each class needs one with its pictures.")
+        names = label_values.class_names(found if class_names is None else class_names)
         unknown = sorted(set(names) ^ set(found))
         if unknown or len(names) != len(found):
             where = f" in {', '.join(unknown[:8])}" if unknown else ""
             raise ValueError(f"{folder}: its folders and data.class_names differ{where}; list each folder once.")
         paths: list[Path] = []
         labels: list[int] = []
+        left_out: list[Path] = []
         for label, name in enumerate(names):
-            images = list_images(folder / name, recursive=True)
+            images, missed = find_images(folder_of[name], recursive=True)
+            left_out += missed
             if not images:
-                raise ValueError(f"{folder / name}: a class without a picture; add some, or remove the folder.")
+                report_left_out(folder, left_out)
+                raise ValueError(f"{folder_of[name]}: a class without a picture; add some, or remove the folder.")
             paths += images
             labels += [label] * len(images)
+        report_left_out(folder, left_out)
         # The sampler shuffles; without it (validation) a limit must not cut off the last classes.
         if limit is not None and limit < 1:
             raise ValueError(f"limit={limit} leaves no picture; give 1 or more, or null for all.")

@@ -94,10 +94,11 @@ class MaskFolder(MaskTable[Path]):
             bad_images=bad_images,
             limit=limit,
         )
-        if len(self.class_names) > 1 and len(labels := self.shown - {IGNORE_INDEX}) < 2:
+        if len(labels := self.shown - {IGNORE_INDEX}) < 2:
             _log.warning(
                 "%s: all pixels are %s, so there is nothing to tell apart. If classes are stored as 255 or other "
-                "numbers, say which: data.values={0: 0, 255: 1}.",
+                "numbers, say which: data.values={0: 0, 255: 1}, and name the background too, as in "
+                "data.class_names=[background,thing].",
                 mask_folder,
                 " or ".join([*(f"class {self.class_names[label]!r}" for label in labels), "ignored"]),
             )

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.class_lists import Palette
-from mnv2dense.io.reading import MAX_PIXELS, ImageError
+from mnv2dense.data.datasets.label_values import class_names
+from mnv2dense.io.reading import MAX_PIXELS, ImageError, by_bands, in_turn, without_text
 from mnv2dense.types import IGNORE_INDEX
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Mask = npt.NDArray[np.uint8]
 
 _LARGEST_VALUE = 65535  # of 16 bits
+
+# Pixels looked at together: what numpy makes of them on the way takes eight times their memory.
+_CHUNK = 2**20
 
 # PNG's kind of pictures without colour, and what Pillow multiplies their values by where they have few bits, so that
 # the largest is white: labels 0..3 would be read as 0, 85, 170, 255.
@@ -100,53 +108,77 @@ def read_png_values(
         ImageError: no PNG, or one that is damaged, too large or transparent in places.
         OSError: the file is missing or may not be read.
     """
-    from PIL import PngImagePlugin
-
     with path.open("rb") as file:
         head = file.read(26)
         if not head.startswith(b"\x89PNG\r\n\x1a\n"):
             raise ImageError(f"{path}: {_no_png(head)}")
         file.seek(0)
         try:
-            # Pillow's reader itself: Image.open has a limit of its own, which only warns at first.
-            with PngImagePlugin.PngImageFile(file) as image:
-                width, height = image.size
-                if width * height > max_pixels:
-                    raise ImageError(
-                        f"{path}: {width}x{height} is {width * height / 1e6:.0f} megapixels, more than the "
-                        f"{max_pixels / 1e6:.0f} that a mask may have. Scale picture and mask down."
-                    )
-                values = np.array(image.convert("RGB") if colors_of_palette and image.mode == "P" else image)
+            return _values(path, file, head, max_pixels, colors_of_palette=colors_of_palette)
         except ImageError:
             raise
         except Exception as error:  # decoders answer a broken file with whatever exception they fell over
-            raise ImageError(f"{path}: damaged or truncated mask ({error}). Get the file again.") from error
+            file.seek(0)
+            bare, reason = without_text(file.read()), error
+    try:
+        if bare is not None:
+            return _values(path, io.BytesIO(bare), head, max_pixels, colors_of_palette=colors_of_palette)
+    except ImageError:
+        raise
+    except Exception as error:
+        reason = error
+    raise ImageError(f"{path}: damaged or truncated mask ({reason}). Get the file again.") from reason
+
+
+def _values(
+    path: Path, file: IO[bytes], head: bytes, max_pixels: int, *, colors_of_palette: bool
+) -> npt.NDArray[np.integer]:
+    from PIL import PngImagePlugin
+
     depth, kind = head[24], head[25]  # of the header chunk; kinds 2 and 6 are colours, 4 and 6 have transparency
     if depth == 16 and kind != _GRAY:
         raise ImageError(f"{path}: 16 bits are read of gray masks only. Save it as gray or palette PNG.")
-    if kind in (4, 6):
-        if (values[..., -1] != 255).any():
-            raise ImageError(f"{path}: a mask that is transparent in places. Save it without an alpha channel.")
-        values = values[..., 0] if kind == 4 else values[..., :3]
-    if kind == _GRAY and depth < 8:
-        return (values // _STRETCH[depth]).astype(np.uint8)
-    return values.astype(np.uint16 if depth == 16 else np.uint8)
+
+    def convert(part: Image) -> npt.NDArray[np.integer]:
+        values = np.array(part.convert("RGB") if colors_of_palette and part.mode == "P" else part)
+        if kind in (4, 6):
+            if (values[..., -1] != 255).any():
+                raise ImageError(f"{path}: a mask that is transparent in places. Save it without an alpha channel.")
+            values = values[..., 0] if kind == 4 else values[..., :3]
+        if kind == _GRAY and depth < 8:
+            values = values // _STRETCH[depth]
+        return values.astype(np.uint16 if depth == 16 else np.uint8)
+
+    # Pillow's reader itself: Image.open has a limit of its own, which only warns at first.
+    with PngImagePlugin.PngImageFile(file) as image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise ImageError(
+                f"{path}: {width}x{height} is {width * height / 1e6:.0f} megapixels, more than the "
+                f"{max_pixels / 1e6:.0f} that a mask may have. Scale picture and mask down."
+            )
+        with in_turn(image.size):
+            image.load()
+            return by_bands(image, convert)
 
 
-def checked_class_names(class_names: Sequence[str]) -> tuple[str, ...]:
-    """The K names.
+def count_values(values: npt.NDArray[np.integer], kinds: int = IGNORE_INDEX + 1) -> npt.NDArray[np.int64]:
+    """How often each of 0..kinds-1 occurs, int64 [kinds]; numpy's own count makes 64 bits of every value at once."""
+    flat, counts = values.reshape(-1), np.zeros(kinds, np.int64)
+    for start in range(0, len(flat), _CHUNK):
+        counts += np.bincount(flat[start : start + _CHUNK], minlength=kinds)
+    return counts
+
+
+def checked_class_names(given: Sequence[str] | str) -> tuple[str, ...]:
+    """The K names, as :func:`~mnv2dense.data.datasets.label_values.class_names` has them; masks of 8 bits hold 255.
 
     Raises:
-        ValueError: a word, none, more than 255, or one of them twice.
+        ValueError: none, more than 255, one of them twice, or one that is no name.
     """
-    if isinstance(class_names, str):  # letters would pass for names
-        raise ValueError(f"data.class_names={class_names}: a list is needed, as in data.class_names=[road,car].")
-    names = tuple(str(name) for name in class_names)
-    if not 1 <= len(names) <= IGNORE_INDEX:
+    names = class_names(given)
+    if len(names) > IGNORE_INDEX:
         raise ValueError(f"data.class_names lists {len(names)} classes; masks hold 1 to {IGNORE_INDEX}.")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"data.class_names lists {', '.join(twice[:5])} more than once; names must differ.")
     return names
 
 
@@ -177,32 +209,38 @@ def _to_classes(path: Path, numbers: npt.NDArray[np.integer], rules: MaskRules) 
         for value, label in rules.values.items():
             table[value] = label
     table[list(rules.ignored)] = IGNORE_INDEX
-    labels: npt.NDArray[np.int32] = table[numbers]
-    if (labels < 0).any():
-        row, column = (int(i) for i in np.argwhere(labels < 0)[0])
+    present = count_values(numbers, np.iinfo(numbers.dtype).max + 1) > 0
+    if unknown := np.flatnonzero(present & (table[: len(present)] < 0)).tolist():
+        row = next(row for row in range(len(numbers)) if np.isin(numbers[row], unknown).any())
+        column = int(np.isin(numbers[row], unknown).argmax())
         value = int(numbers[row, column])
         raise ValueError(
             f"{path}: label {value} at pixel ({row}, {column}), but the data set has {rules.class_count} classes "
             f"(0..{rules.class_count - 1}; 255 is ignored). If {value} means void, set data.ignored=[{value}]; "
             "if there are more classes, list them in data.class_names."
         )
-    return labels.astype(np.uint8)
+    labels, small = np.empty(numbers.shape, np.uint8), table.astype(np.uint8)
+    flat, target = numbers.reshape(-1), labels.reshape(-1)
+    for start in range(0, len(flat), _CHUNK):  # numpy makes 64 bits of every index
+        target[start : start + _CHUNK] = small[flat[start : start + _CHUNK]]
+    return labels
 
 
 def _from_colors(path: Path, image: npt.NDArray[np.integer], colors: Mapping[tuple[int, int, int], int]) -> Mask:
     if image.ndim == 2:
         raise ValueError(f"{path}: data.colors is given, but this mask is not coloured; remove data.colors.")
-    keys = image.astype(np.int64) @ np.array([65536, 256, 1])
-    labels = np.full(keys.shape, -1, np.int64)
-    for (red, green, blue), label in colors.items():
-        labels[keys == red * 65536 + green * 256 + blue] = label
-    if (labels < 0).any():
-        row, column = (int(i) for i in np.argwhere(labels < 0)[0])
+    labels, is_known = np.zeros(image.shape[:2], np.uint8), np.zeros(image.shape[:2], np.bool_)
+    for color, label in colors.items():
+        same = (image[..., 0] == color[0]) & (image[..., 1] == color[1]) & (image[..., 2] == color[2])
+        labels[same] = label
+        is_known |= same
+    if not is_known.all():
+        row, column = (int(i) for i in np.argwhere(~is_known)[0])
         raise ValueError(
             f"{path}: the colour {image[row, column].tolist()} at pixel ({row}, {column}) belongs to no class; "
             "add it to data.colors, with 255 if it is to be ignored."
         )
-    return labels.astype(np.uint8)
+    return labels
 
 
 def _no_png(head: bytes) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from mnv2dense.class_lists import Palette
 from mnv2dense.data.datasets.image_list import BadImages, missing_images, usable_images
 from mnv2dense.data.datasets.image_table import ImageTable
-from mnv2dense.data.datasets.mask_png import Mask
+from mnv2dense.data.datasets.mask_png import Mask, count_values
 from mnv2dense.io.reading import ImageError, image_size, read_image
 from mnv2dense.types import Sample
 from mnv2dense.utils.cores import usable_cores
@@ -120,7 +120,7 @@ class MaskTable(ImageTable, Generic[Source]):
             self._compare(index, mask, image_size(self.paths[index]))
         except (ValueError, OSError) as error:
             return error
-        return frozenset(np.flatnonzero(np.bincount(mask.ravel())).tolist())  # many times faster than np.unique
+        return frozenset(np.flatnonzero(count_values(mask)).tolist())  # many times faster than np.unique
 
     def _compare(self, index: int, mask: Mask, size: tuple[int, int]) -> None:
         """Refuse a mask that is not of the upright picture's (height, width)."""

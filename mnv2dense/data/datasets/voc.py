@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn, final
@@ -11,9 +12,12 @@ from xml.etree import ElementTree
 import numpy as np
 
 from mnv2dense.class_lists import VOC_CLASSES
-from mnv2dense.data.datasets.box_table import LARGEST_COORDINATE, BoxTable, Objects
+from mnv2dense.data.datasets import label_values
+from mnv2dense.data.datasets.box_table import BoxTable, Objects, refuse_shares
 from mnv2dense.data.datasets.image_list import BadImages, ids_from_stems, usable_images
 from mnv2dense.data.datasets.voc_folder import image_paths, listed_names, voc_folder
+from mnv2dense.io.reading import is_macos
+from mnv2dense.utils.text_files import decode_text, likely_encoding
 
 
 @final
@@ -63,7 +67,7 @@ class VocDetection(BoxTable):
             raise ValueError(f"difficult={difficult!r} is neither 'ignore' nor 'keep'.")
         folder = voc_folder(Path(root), str(year), "Annotations")
         stems = listed_names(folder, "Main", split)
-        classes = tuple(class_names) if class_names is not None else _class_names(folder)
+        classes = label_values.class_names(class_names) if class_names is not None else _class_names(folder)
         label_of = {name: label for label, name in enumerate(classes)}
         paths = image_paths(folder / "JPEGImages", stems)
         usable = usable_images(folder / f"ImageSets/Main/{split}.txt", paths, bad_images=bad_images, limit=limit)
@@ -77,6 +81,7 @@ class VocDetection(BoxTable):
         ]
         columns = np.array(rows, np.float64).reshape(-1, 7).T
         boxes = np.stack([columns[2], columns[3], columns[4] - columns[2], columns[5] - columns[3]], axis=1)
+        refuse_shares(folder / "Annotations", columns[2:6].T + np.array([1, 1, 0, 0]))
         image_ids = ids_from_stems(paths)
         super().__init__(
             source=folder,
@@ -116,7 +121,7 @@ def _refuse_missing(files: Sequence[Path], folder: Path) -> None:
 
 def _class_names(folder: Path) -> tuple[str, ...]:
     # All annotations, not only the split's: training and validation must number the classes alike.
-    files = sorted((folder / "Annotations").glob("*.xml"))
+    files = sorted(path for path in (folder / "Annotations").glob("*.xml") if not is_macos(path))
     names = {name for file in files for name, _, _ in _parse(file).objects}
     if not names:
         raise ValueError(f"{folder / 'Annotations'}: no object in {len(files)} xml files; give class_names.")
@@ -138,30 +143,75 @@ class _NoDoctype(ElementTree.TreeBuilder):
 
 def _parse(file: Path) -> _Annotation:
     try:
-        parser = ElementTree.XMLParser(target=_NoDoctype())
-        parser.feed(file.read_bytes())
-        annotation = parser.close()
-        size = tuple(int(_text(annotation, f"size/{side}", "0")) for side in ("height", "width"))
+        annotation = _read_xml(file)
+        size = tuple(_side(annotation, side) for side in ("height", "width"))
         objects = [_object(element) for element in annotation.findall("object")]
     except ElementTree.ParseError as error:
         raise ValueError(f"{file}: not valid xml ({error}). Fetch or export it again.") from error
     except ValueError as error:
-        raise ValueError(f"{file}: {error}.") from error
+        said = str(error).rstrip(".")
+        raise ValueError(f"{said}." if said.startswith(str(file)) else f"{file}: {said}.") from error
+    except RecursionError as error:
+        raise ValueError(f"{file}: its elements are nested too deep to be meant. Write it anew.") from error
     # Some tools leave the size at 0; then the picture itself is asked.
     return _Annotation((size[0], size[1]) if min(size) > 0 else None, objects)
 
 
+def _read_xml(file: Path) -> ElementTree.Element:
+    """The root element, its encoding as declared, its names without namespaces."""
+    data = file.read_bytes()
+    parser = ElementTree.XMLParser(target=_NoDoctype())
+    declared = re.match(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([^"']+)""", data[:200])
+    if declared is None or data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        text = decode_text(data, file)
+    else:
+        encoding = declared.group(1).decode("ascii", "replace")
+        try:
+            text = data.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
+        except LookupError as error:
+            raise ValueError(f"declares the encoding {encoding!r:.40}, which nobody knows; save it as UTF-8") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"declares {encoding}, but looks like {likely_encoding(data)} (byte {data[error.start]:#04x} at "
+                f"{error.start}); save it as UTF-8"
+            ) from error
+    parser.feed(text.removeprefix("\ufeff"))
+    root = parser.close()
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return root
+
+
+def _side(annotation: ElementTree.Element, side: str) -> int:
+    """A recorded side in pixels; 0 if it is not recorded."""
+    text = _text(annotation, f"size/{side}", "0")
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not number.is_integer():
+        raise ValueError(f"<{side}>{text}</{side}> in <size> is no number of pixels; correct it, or write 0")
+    return int(number)
+
+
 def _object(element: ElementTree.Element) -> tuple[str, bool, tuple[float, float, float, float]]:
-    name = _text(element, "name")
+    name = label_values.class_name(_text(element, "name"))
     corners = []
     for tag in ("xmin", "ymin", "xmax", "ymax"):
         text = _text(element, f"bndbox/{tag}")
-        number = float(text)
-        if not math.isfinite(number) or abs(number) > LARGEST_COORDINATE:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not abs(number) <= label_values.LARGEST_COORDINATE:  # NaN compares false
             raise ValueError(f"<{tag}>{text}</{tag}> of a {name!r} is no place in a picture; correct or remove it")
         corners.append(number)
     x1, y1, x2, y2 = corners
-    return name, _text(element, "difficult", "0") not in ("0", "false", ""), (x1 - 1, y1 - 1, x2, y2)
+    try:
+        is_difficult = label_values.is_true(_text(element, "difficult", "0"))
+    except ValueError as error:
+        raise ValueError(f"<difficult> of a {name!r}: {error}; correct it") from error
+    return name, is_difficult, (x1 - 1, y1 - 1, x2, y2)
 
 
 def _text(element: ElementTree.Element, tag: str, default: str | None = None) -> str:

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from mnv2dense.io.reading import IMAGE_SUFFIXES
+from mnv2dense.io.reading import IMAGE_SUFFIXES, is_macos
+from mnv2dense.utils.text_files import read_text
 
 
 def voc_folder(root: Path, year: str, content: str) -> Path:
@@ -40,7 +41,7 @@ def listed_names(folder: Path, task: str, split: str) -> list[str]:
     if not file.is_file():
         there = sorted(path.stem for path in file.parent.glob("*.txt"))
         raise FileNotFoundError(f"{file}: no such split; there are: {', '.join(there[:20]) or 'none'}.")
-    stems = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    stems = [line.strip() for line in read_text(file).splitlines() if line.strip()]
     twice = [stem for stem, count in Counter(stems).items() if count > 1]
     if twice:
         raise ValueError(f"{file}: listed more than once: {', '.join(twice[:10])}. Remove the repeats.")
@@ -50,5 +51,5 @@ def listed_names(folder: Path, task: str, split: str) -> list[str]:
 def image_paths(folder: Path, stems: Iterable[str]) -> list[Path]:
     """``{stem}.jpg``, or with another picture's suffix where that is what there is."""
     there = sorted(folder.iterdir()) if folder.is_dir() else []
-    found = {path.stem: path for path in there if path.suffix.lower() in IMAGE_SUFFIXES}
+    found = {path.stem: path for path in there if path.suffix.lower() in IMAGE_SUFFIXES and not is_macos(path)}
     return [found.get(stem, folder / f"{stem}.jpg") for stem in stems]

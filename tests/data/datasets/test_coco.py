@@ -28,7 +28,7 @@ def write(root: Path, rows: list[dict[str, Any]], **changes: object) -> Path:
     (root / "annotations").mkdir(parents=True, exist_ok=True)
     (root / "train2017").mkdir(exist_ok=True)
     for image in content["images"]:
-        if "file_name" in image:
+        if image.get("file_name", "").strip():
             Image.new("RGB", (64, 48)).save(root / "train2017" / image["file_name"])
     (root / "annotations" / "instances_train2017.json").write_text(json.dumps(content))
     return root
@@ -219,7 +219,22 @@ def test_annotations_of_unknown_images_or_categories_are_refused(tmp_path: Path)
         ({"categories": [{"id": 1}]}, "needs an integer 'id' and a 'name'"),
         ({"annotations": [{"id": 1}]}, r"annotations\[0\] needs integer"),
         ({"annotations": None}, "no list of objects under 'annotations'"),
-        ({"annotations": [annotation(iscrowd="yes")]}, "annotation 1 has iscrowd 'yes'"),
+        ({"annotations": [annotation(iscrowd="perhaps")]}, "annotation 1: iscrowd 'perhaps' is neither yes .* nor no"),
+        ({"images": [{"id": 2**70, "file_name": "7.jpg"}]}, r"images\[0\] needs an integer 'id'.* 64 bits at most"),
+        ({"images": [{"id": 7, "file_name": " "}]}, r"images\[0\] needs .* a 'file_name'"),
+        ({"categories": [{"id": 2**64, "name": "cat"}]}, "needs an integer 'id' and a 'name'"),
+        ({"categories": [{"id": 1, "name": ""}]}, "in 'categories', a class has the empty name"),
+        ({"categories": [{"id": 1, "name": "a\tb"}]}, r"the class name 'a\\tb' holds '\\t'"),
+        ({"categories": [{"id": 1, "name": "\ud800"}]}, r"holds '\\ud800', which can be neither drawn nor written"),
+        ({"annotations": [annotation(2**64)]}, r"annotations\[0\] needs integer"),
+        ({"annotations": [annotation(), annotation(2, bbox=["1", "2", "3", "4"])]}, "annotation 2 has bbox"),
+        ({"annotations": [annotation(), annotation(2, bbox=[True, 2, 3, 4])]}, "annotation 2 has bbox"),
+        ({"annotations": [annotation(bbox="1234")]}, "annotation 1 has bbox '1234'"),
+        ({"annotations": [annotation(area=[12.5])]}, r"annotation 1 has area \[12.5\]"),
+        ({"annotations": [annotation(area=10**400)]}, "annotation 1 has area 1000"),
+        ({"annotations": [annotation(area="12")]}, "annotation 1 has area '12'"),
+        ({"annotations": [annotation(segmentation=[["1", "2", "3", "4", "5", "6"]])]}, "annotation 1 has the polygon"),
+        ({"annotations": [annotation(segmentation=[[10**400, 2, 3, 4, 5, 6]])]}, "annotation 1 has the polygon"),
     ],
 )
 def test_a_field_of_the_wrong_kind_is_refused_by_place(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -356,3 +371,34 @@ def test_the_ground_truth_is_what_pycocotools_reads_from_the_file(shared: Path) 
     keys = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
     expected = {row["id"]: [row[key] for key in keys] for row in original["annotations"]}
     assert {row["id"]: [row[key] for key in keys] for row in truth["annotations"]} == expected
+
+
+def test_words_say_whether_an_annotation_is_a_crowd(tmp_path: Path) -> None:
+    said = [0, "0", False, None, "no", 1, "1", True, "yes", 1.0]
+    data = load(tmp_path, [annotation(number, iscrowd=value) for number, value in enumerate(said, start=1)])
+    assert [row["iscrowd"] for row in data.coco_ground_truth()["annotations"]] == [0] * 5 + [1] * 5
+    assert (sum(data.box_counts), data.ignored_count) == (5, 5)
+
+
+def test_names_are_taken_without_the_blanks_and_line_breaks_around_them(tmp_path: Path) -> None:
+    assert load(tmp_path, [], categories=[{"id": 1, "name": " cat\n"}]).class_names == ("cat",)
+
+
+def test_boxes_that_are_shares_of_the_image_are_refused(tmp_path: Path) -> None:
+    shares = [annotation(number, bbox=[0.3, 0.25, 0.4, 0.37]) for number in (1, 2)]
+    with pytest.raises(ValueError, match=r"the coordinates of all 2 boxes lie between 0 and 1, such as \[0.3, 0.25"):
+        load(tmp_path, shares)
+    assert load(tmp_path, [*shares, annotation(3)]).dropped_boxes == 0
+    assert sum(load(tmp_path, [annotation(bbox=[0, 0, 1, 1])]).box_counts) == 1  # one pixel
+
+
+def test_nesting_without_end_and_other_encodings_are_named(tmp_path: Path) -> None:
+    file = write(tmp_path, []) / "annotations" / "instances_train2017.json"
+    file.write_text("[" * 200_000)
+    with pytest.raises(ValueError, match=r"instances_train2017.json: its values are nested too deep"):
+        CocoDetection(root=tmp_path)
+    file.write_bytes('{"images": "\u732b\u72d7\u72d7"}'.encode("gbk"))
+    with pytest.raises(
+        ValueError, match=r"instances_train2017.json: not UTF-8 text; it looks like GBK. Save it as UTF"
+    ):
+        CocoDetection(root=tmp_path)

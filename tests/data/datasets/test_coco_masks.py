@@ -89,10 +89,17 @@ def test_categories_go_by_name_by_the_map_or_to_the_background(tmp_path: Path) -
 
 def test_polygons_that_enclose_nothing_are_left_out(tmp_path: Path) -> None:
     # Four numbers are two corners; pycocotools would paint them as a box.
-    data = CocoMasks(
-        root=data_set(tmp_path, row(3, [[0, 0, 5, 5]]), row(7, [[1, 1, 3, 3], *square(6, 6, 8, 8)])), split="val"
-    )
+    data = CocoMasks(root=data_set(tmp_path, row(7, [[1, 1, 3, 3], *square(6, 6, 8, 8)])), split="val")
     assert np.bincount(data.mask_of(5).ravel()).tolist() == [116, 0, 4]
+
+
+def test_an_object_whose_box_has_no_area_either_is_dropped_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    flat = row(3, [[1, 5, 4, 5, 4, 5, 1, 5]]) | {"bbox": [1, 5, 3, 0]}  # as annotation 2206849 of COCO
+    data = CocoMasks(root=data_set(tmp_path, flat, row(7, square(6, 6, 8, 8))), split="val")
+    assert np.bincount(data.mask_of(5).ravel()).tolist() == [116, 0, 4]
+    assert "dropped 1 objects whose box and outline have no area" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -105,6 +112,10 @@ def test_polygons_that_enclose_nothing_are_left_out(tmp_path: Path) -> None:
         ({"size": [12, 10], "counts": [0, 120]}, r"malformed RLE: its size \[12, 10\] is not the picture's"),
         ([], "1 annotations have a box, but no 'segmentation': 1"),
         (None, "1 annotations have a box, but no 'segmentation': 1"),
+        ([[]], "1 annotations have a box, but no 'segmentation': 1"),
+        ([[0, 0, 5, 5]], "1 annotations have a box, but no 'segmentation': 1"),
+        ([[0, 0, 5, 5, 0, 0]], "1 annotations have a box, but no 'segmentation': 1"),
+        ({"size": list(SIZE), "counts": [120]}, "1 annotations have a box, but no 'segmentation': 1"),
     ],
 )
 @pytest.mark.parametrize("size", [SIZE, None])

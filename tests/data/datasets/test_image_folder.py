@@ -41,7 +41,7 @@ def test_the_order_of_classes_can_be_given(root: Path) -> None:
     assert ImageFolder(root=root, class_names=["dog", "cat", "Äpfel & Co"])[0].path.parent.name == "dog"
     with pytest.raises(ValueError, match=r"data.class_names differ in owl, Äpfel & Co; list each folder once"):
         ImageFolder(root=root, class_names=["dog", "cat", "owl"])
-    with pytest.raises(ValueError, match=r"data.class_names differ; list each folder once"):
+    with pytest.raises(ValueError, match=r"data.class_names: lists cat more than once"):
         ImageFolder(root=root, class_names=["dog", "cat", "Äpfel & Co", "cat"])
 
 
@@ -82,3 +82,27 @@ def test_places_count_from_either_end_and_unknown_ids_are_refused(root: Path) ->
             data.path_of(image_id)
     with pytest.raises(IndexError):
         data[7]
+
+
+def test_what_a_mac_leaves_in_archives_is_nobodys_data(root: Path) -> None:
+    resource = b"\0\5\x16\7\0\2\0\0Mac OS X        "
+    (root / "train" / "cat" / "._0.png").write_bytes(resource)
+    (root / "train" / "__MACOSX" / "cat").mkdir(parents=True)
+    (root / "train" / "__MACOSX" / "cat" / "._0.png").write_bytes(resource)
+    data = ImageFolder(root=root)
+    assert data.class_names == ("cat", "dog", "Äpfel & Co")
+    assert len(list(data)) == 7
+
+
+def test_a_single_word_is_one_class(tmp_path: Path) -> None:
+    image(tmp_path / "train" / "cat" / "0.png")
+    assert ImageFolder(root=tmp_path, class_names="cat").class_names == ("cat",)
+
+
+def test_what_is_left_out_in_all_classes_is_one_line(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (root / "train" / "dog" / "a.heic").write_bytes(b"")
+    (root / "train" / "cat" / "b.heic").write_bytes(b"")
+    (root / "train" / "cat" / "lost.png").symlink_to("/nowhere/lost.png")
+    assert len(ImageFolder(root=root)) == 7
+    (record,) = caplog.records
+    assert "left out 2 .heic files (such as b.heic), 1 links to nothing (such as lost.png)" in record.getMessage()

@@ -152,6 +152,10 @@ def test_masks_of_0_and_255_are_not_taken_for_one_class_without_a_word(
     assert "all pixels are class 'other' or ignored" in caplog.text
     assert "data.values={0: 0, 255: 1}" in caplog.text
     caplog.clear()
+    MaskFolder(root=tmp_path, split="train", class_names=["thing"])
+    assert "all pixels are class 'thing' or ignored, so there is nothing to tell apart" in caplog.text
+    assert "data.class_names=[background,thing]" in caplog.text
+    caplog.clear()
     MaskFolder(root=tmp_path, split="train", class_names=["other", "road"], values={0: 0, 255: 1})
     assert not caplog.text
 

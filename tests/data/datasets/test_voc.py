@@ -117,11 +117,22 @@ def test_an_unknown_split_lists_those_there_are(tmp_path: Path) -> None:
         ("<annotation><object></object></annotation>", r"000005\.xml: <object> without <name>"),
         ("<annotation><object><name>cat</name></object></annotation>", "<object> without <bndbox/xmin>"),
         (f"<annotation>{voc_object(corners=('', 1, 2, 3))}</annotation>", "<object> without <bndbox/xmin>"),
-        (f"<annotation>{voc_object(corners=('left', 1, 2, 3))}</annotation>", r"000005\.xml: .*'left'"),
+        (
+            f"<annotation>{voc_object(corners=('left', 1, 2, 3))}</annotation>",
+            r"000005\.xml: <xmin>left</xmin> of a 'cat'",
+        ),
         (f"<annotation>{voc_object(corners=('nan', 1, 2, 3))}</annotation>", "<xmin>nan</xmin> of a 'cat'"),
         (f"<annotation>{voc_object(corners=(1, 1, 'inf', 3))}</annotation>", "<xmax>inf</xmax> of a 'cat'"),
         (f"<annotation>{voc_object(corners=(1, 1, 9, 1e9))}</annotation>", "no place in a picture"),
-        ("<annotation><size><width>wide</width></size></annotation>", r"000005\.xml: .*'wide'"),
+        ("<annotation><size><width>wide</width></size></annotation>", r"000005\.xml: <width>wide</width> in <size>"),
+        ('<?xml version="1.0" encoding="klingon"?><annotation/>', r"000005\.xml: declares the encoding 'klingon'"),
+        ("<a>" * 100_000, r"000005\.xml: not valid xml|nested too deep"),
+        (
+            f"<annotation>{voc_object(extra='<difficult>maybe</difficult>')}</annotation>",
+            r"000005\.xml: <difficult> of a 'cat': 'maybe' is neither yes .* nor no",
+        ),
+        (f"<annotation>{voc_object('  ')}</annotation>", "<object> without <name>"),
+        (f"<annotation>{voc_object('a&#10;b')}</annotation>", r"000005\.xml: the class name 'a\\nb' holds '\\n'"),
         ('<!DOCTYPE a [<!ENTITY b "cc">]><annotation>&b;</annotation>', r"000005\.xml: has a DOCTYPE"),
     ],
 )
@@ -204,3 +215,55 @@ def test_real_blood_cells_have_three_classes(shared: Path) -> None:
     splits = [VocDetection(root=shared / "data" / "bccd", split=split) for split in ("train", "val")]
     assert [len(data) for data in splits] == [205, 87]
     assert all(data.class_names == ("Platelets", "RBC", "WBC") for data in splits)
+
+
+@pytest.mark.parametrize(
+    ("word", "is_difficult"),
+    [
+        *((word, True) for word in ("1", "true", "True", "YES", " 1 ", "1.0")),
+        *((word, False) for word in ("0", "0.0", "false", "False", "no", "None", "Unspecified", "", "  ")),
+    ],
+)
+def test_words_say_whether_an_object_is_difficult(word: str, is_difficult: bool, tmp_path: Path) -> None:
+    extra = f"<pose>Unspecified</pose><truncated>Unspecified</truncated><difficult>{word}</difficult>"
+    data = VocDetection(root=write(tmp_path, {"1": voc_object(extra=extra)}))
+    assert (sum(data.box_counts), data.ignored_count) == ((0, 1) if is_difficult else (1, 0))
+
+
+def test_sizes_with_a_point_namespaces_and_declared_encodings_are_read(tmp_path: Path) -> None:
+    write(tmp_path, {"1": "", "2": ""})
+    cat = voc_object("\u732b")
+    size = "<size><width>64.0</width><height>48.0</height></size>"
+    (tmp_path / "Annotations" / "1.xml").write_text(
+        f'<annotation xmlns="http://a.b/c">{size}{cat}</annotation>', encoding="utf-8"
+    )
+    text = f'<?xml version="1.0" encoding="{{}}"?><annotation>{cat}</annotation>'
+    for encoding in ("GBK", "utf-16", "UTF-8", "shift_jis"):
+        (tmp_path / "Annotations" / "2.xml").write_text(text.format(encoding), encoding=encoding)
+        data = VocDetection(root=tmp_path)
+        assert data.class_names == ("\u732b",)
+        assert data.box_counts == [2]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_lists_may_begin_with_a_byte_order_mark(encoding: str, tmp_path: Path) -> None:
+    write(tmp_path, {"a": voc_object(), "b": ""})
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("a\r\nb\r\n", encoding=encoding)
+    assert len(VocDetection(root=tmp_path)) == 2
+
+
+def test_what_a_mac_leaves_in_archives_is_nobodys_data(tmp_path: Path) -> None:
+    write(tmp_path, {"a": voc_object()})
+    for name in ("Annotations/._a.xml", "Annotations/._b.xml", "JPEGImages/._a.jpg"):
+        (tmp_path / name).write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X        ")
+    assert VocDetection(root=tmp_path).class_names == VOC_CLASSES
+
+
+def test_boxes_that_are_shares_of_the_image_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Annotations: the coordinates of all 1 boxes lie between 0 and 1, such as"):
+        VocDetection(root=write(tmp_path, {"a": voc_object(corners=(0.1, 0.2, 0.5, 0.6))}))
+    assert len(VocDetection(root=write(tmp_path, {"a": voc_object(corners=(1, 1, 1, 1))}))[0].boxes) == 1  # one pixel
+
+
+def test_a_single_word_is_one_class(tmp_path: Path) -> None:
+    assert VocDetection(root=write(tmp_path, {"a": voc_object()}), class_names="cat").class_names == ("cat",)

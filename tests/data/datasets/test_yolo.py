@@ -68,6 +68,8 @@ def test_the_ground_truth_has_pixels_and_the_formats_own_ids(tmp_path: Path) -> 
         ("0 32 24 16 16", "values are shares of the picture"),
         ("0 nan 0.5 0.5 0.5", "values are shares of the picture"),
         ("0 inf 0.5 0.5 0.5", "values are shares of the picture"),
+        ("0 0.5 0.5 0.5 0.5 0.9 17", "6 values after the class, the last of them 17: a confidence and the number of"),
+        ("0 0.5 0.5 0.5 0.5 0.4 0.4 2", "7 values .*; a box with key points needs 'kpt_shape' in data.yaml"),
     ],
 )
 def test_a_bad_line_is_refused_naming_file_and_line(line: str, message: str, tmp_path: Path) -> None:
@@ -103,7 +105,30 @@ def test_names_come_from_classes_txt_or_the_argument(tmp_path: Path) -> None:
     [
         ("names: {1: cat, 2: dog}", r"keys of 'names' are \[1, 2\], not 0, 1, 2"),
         ("nc: 2", "'names' is None"),
+        (
+            "names: [yes, no]",
+            "a class is called True, which was not read as text but as yes or no; put names in quotes",
+        ),
+        ("names: [01, 02]", "a class is called 1, which was not read as text but as a number"),
+        ("names: [cat, null]", "a class is called null, .* as nothing"),
+        ("names: [cat, {a: b}]", r"a class is called \{'a': 'b'\}, .* as a dict"),
+        ("names: {0: cat, '1': dog}", r"keys of 'names' are \[0, '1'\], not 0, 1, 2, ... Write 0: name"),
+        ("names: {0: cat, yes: dog}", r"keys of 'names' are \[0, True\]"),
+        ("names: [cat, cat]", "lists cat more than once"),
+        ("names: ['']", "a class has the empty name ''"),
+        ("names: 5", "'names' is 5"),
+        ("- cat", "no mapping of names to values"),
+        ("kpt_shape: 17\nnames: [cat, dog]", "kpt_shape is 17"),
+        ("names: [cat, dog]\ntrain: 3", "train is 3; give a folder, a list of pictures"),
         ("names: [", "not valid yaml"),
+        ("a: " + "[" * 5000, "nested too deep|not valid yaml"),
+        (
+            "a0: &a0 [x, x]\n"
+            + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
+            + "names: *a8",
+            "aliases stand for more than 200,000 values",
+        ),
+        ("names: &a [*a]", "aliases stand for more than 200,000 values"),
         ("names: !!python/object/apply:os.getcwd []", "not valid yaml"),
     ],
 )
@@ -149,3 +174,118 @@ def test_bad_images_are_skipped_and_counted_when_asked(tmp_path: Path) -> None:
     data = YoloDetection(root=tmp_path, bad_images="skip")
     assert (len(data), data.skipped_images, data[0].labels.tolist()) == (1, 1, [1])
     assert len(YoloDetection(root=tmp_path, bad_images="skip", limit=2)) == 1
+
+
+POSE = "0 0.643712 0.548266 0.0960109 0.057663 0.595707 0.519435 2 0.646533 0.526217 2 0.682304 0.548261 2 0.69 0.577 1"
+
+
+def test_boxes_are_taken_of_labels_with_the_key_points_that_the_yaml_announces(tmp_path: Path) -> None:
+    write(tmp_path, {"a": f"{POSE}\n1 0.5 0.5 0.25 0.5"})
+    (tmp_path / "data.yaml").write_text("names: [cat, dog]\nkpt_shape: [4, 3]\n")
+    boxes = YoloDetection(root=tmp_path)[0].boxes
+    assert boxes is not None
+    assert boxes[0].tolist() == pytest.approx([38.125, 24.933, 44.270, 27.701], abs=1e-3)
+    assert boxes[1].tolist() == [24, 12, 40, 36]
+    (tmp_path / "data.yaml").write_text("names: [cat, dog]\nkpt_shape: [3, 3]\n")
+    with pytest.raises(ValueError, match=r"16 values after the class; .*the 3 key points of 3 values .* announces 13"):
+        YoloDetection(root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "reading"),
+    [
+        (POSE, "4 key points, each with a flag whether it is seen"),
+        ("0 0.5 0.5 0.4 0.4 0.4 0.4 0.6 0.6", "2 key points"),
+        ("0 0.5 0.5 0.4 0.4 0.4 0.4 0.6 0.6\n0 0.3 0.3 0.2 0.2 0.3 0.25 0 0", "2 key points"),
+        ("0 0.5 0.5 0.4 0.4 0.93 1", "a confidence and the number of a track"),
+    ],
+)
+def test_lines_that_could_be_outlines_as_well_as_something_else_are_refused(
+    lines: str, reading: str, tmp_path: Path
+) -> None:
+    write(tmp_path, {"a": f"0 0.5 0.5 0.25 0.5\n{lines}"})
+    with pytest.raises(ValueError, match=rf"a\.txt, line 2: .* could be an outline as well as a box with {reading}"):
+        YoloDetection(root=tmp_path)
+    (tmp_path / "data.yaml").write_text("names: [cat, dog]\ntask: segment\n")
+    assert len(YoloDetection(root=tmp_path)[0].boxes) > 1  # type: ignore[arg-type]
+
+
+def test_outlines_show_in_their_different_numbers_of_corners(tmp_path: Path) -> None:
+    inside = "0 0.5 0.5 0.4 0.4 0.4 0.4 0.6 0.6"  # alone it could be a box with two key points
+    data = YoloDetection(root=write(tmp_path, {"a": inside, "b": "0 0.25 0.5 0.5 0.25 0.75 0.75"}))
+    assert data[0].boxes.tolist() == pytest.approx(np.array([[25.6, 19.2, 38.4, 28.8]]))
+
+
+@pytest.mark.parametrize("entry", ["train.txt", "[train.txt]", "some", "[some]", "../some"])
+def test_the_yaml_says_where_the_images_of_a_split_are(entry: str, tmp_path: Path) -> None:
+    write(tmp_path, {"a": "0 0.5 0.5 1 1", "b": "0 0.5 0.5 1 1"})
+    (tmp_path / "train.txt").write_text("./images/train/b.jpg\n\n", encoding="utf-8-sig")
+    (tmp_path / "some").mkdir()
+    Image.new("RGB", (64, 48)).save(tmp_path / "some" / "b.jpg")
+    (tmp_path / "some" / "b.txt").write_text("1 0.5 0.5 1 1")
+    (tmp_path / "data.yaml").write_text(f"path: .\ntrain: {entry}\nval: images/val\nnames: [cat, dog]\n")
+    data = YoloDetection(root=tmp_path)
+    assert [path.name for path in data.paths] == ["b.jpg"]
+    assert data[0].labels.tolist() == [0 if "txt" in entry else 1]
+
+
+def test_folders_of_a_list_count_together_and_a_place_of_another_machine_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, {"a": "0 0.5 0.5 1 1"}, images="images/one", folder="labels/one")
+    write(tmp_path, {"b": "0 0.5 0.5 1 1"}, images="images/train", folder="labels/train")
+    yaml = tmp_path / "data.yaml"
+    yaml.write_text("train: [images/one, images/train]\nnames: [cat, dog]\n")
+    assert len(YoloDetection(root=tmp_path)) == 2
+    assert caplog.text == ""
+    yaml.write_text("train: /home/ann/cats/images\nnames: [cat, dog]\n")
+    assert len(YoloDetection(root=tmp_path)) == 1
+    assert "train names /home/ann/cats/images, which is not there; the customary folders are looked at" in caplog.text
+    yaml.write_text("train: [images/one, images/two]\nnames: [cat, dog]\n")
+    with pytest.raises(FileNotFoundError, match="train names images/two, which is not there"):
+        YoloDetection(root=tmp_path)
+
+
+def test_labels_without_images_and_images_without_labels_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, {"a": "0 0.5 0.5 1 1", "b": None, "c": None})
+    (tmp_path / "labels" / "train" / "z.txt").write_text("0 0.5 0.5 1 1")
+    YoloDetection(root=tmp_path)
+    assert "2 of 3 pictures have no label file, such as b.jpg" in caplog.text
+    assert "1 label files fit no picture, such as z.txt" in caplog.text
+
+
+def test_a_single_word_is_one_class(tmp_path: Path) -> None:
+    assert YoloDetection(root=write(tmp_path, {"a": ""}), class_names="cat").class_names == ("cat",)
+
+
+def test_text_in_another_encoding_is_named_with_its_file(tmp_path: Path) -> None:
+    write(tmp_path, {"a": "0 0.5 0.5 1 1"})
+    label = tmp_path / "labels" / "train" / "a.txt"
+    label.write_text("0 0.5 0.5 1 1", encoding="utf-16")
+    assert len(YoloDetection(root=tmp_path)[0].boxes) == 1  # type: ignore[arg-type]
+    label.write_text("0 0.5 0.5 1 1", encoding="utf-16-le")
+    with pytest.raises(ValueError, match=r"a\.txt: .* it looks like UTF-16 without its mark, little end first"):
+        YoloDetection(root=tmp_path)
+    (tmp_path / "data.yaml").write_text("names: [\u732b, \u72d7]", encoding="gbk")
+    with pytest.raises(ValueError, match=r"data\.yaml: not UTF-8 text .* it looks like GBK. Save it as UTF-8"):
+        YoloDetection(root=tmp_path)
+    (tmp_path / "data.yaml").unlink()
+    (tmp_path / "classes.txt").write_text("caf\u00e9\ndog\n", encoding="cp1252")
+    with pytest.raises(ValueError, match=r"classes\.txt: not UTF-8 text \(byte 0xe9 at 3\); it looks like cp1252"):
+        YoloDetection(root=tmp_path)
+
+
+def test_images_left_out_are_one_line_and_windows_jpegs_are_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, {"a": "0 0.5 0.5 1 1", "b": "0 0.5 0.5 1 1"})
+    folder = tmp_path / "images" / "train"
+    (folder / "a.jpg").rename(folder / "a.jfif")
+    (folder / "b.jpg").unlink()
+    (folder / "b.jpg").symlink_to("/nowhere/b.jpg")
+    (folder / "linked").symlink_to(tmp_path / "labels")
+    (folder / "._a.jpg").write_bytes(b"\0\5\x16\7")
+    assert [path.name for path in YoloDetection(root=tmp_path).paths] == ["a.jfif"]
+    assert "left out 1 links to nothing (such as b.jpg), 1 linked folders (such as linked)" in caplog.text

@@ -1,0 +1,223 @@
+"""Where a YOLO data set keeps its pictures and labels, and what its data.yaml says."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mnv2dense.data.datasets import label_values
+from mnv2dense.io.reading import list_images
+from mnv2dense.utils.text_files import read_text, read_yaml
+
+_log = logging.getLogger(__name__)
+
+
+class YoloConfig(NamedTuple):
+    """A data.yaml.
+
+    Attributes:
+        file: it; None where there is none.
+        content: its mapping; empty where there is none.
+    """
+
+    file: Path | None
+    content: Mapping[str, Any]
+
+    @property
+    def keypoints(self) -> tuple[int, int] | None:
+        """``kpt_shape``: how many key points follow each box, and of how many values each is."""
+        shape = self.content.get("kpt_shape")
+        if shape is None:
+            return None
+        if not isinstance(shape, list) or len(shape) != 2 or not all(label_values.is_int(n) and n > 0 for n in shape):
+            raise ValueError(f"{self.file}: kpt_shape is {shape!r:.80}; give [points, values of each], as in [17, 3].")
+        return shape[0], shape[1]
+
+    @property
+    def are_outlines(self) -> bool:
+        """Whether it says ``task: segment``."""
+        return self.content.get("task") in ("segment", "segmentation")
+
+
+class YoloFiles(NamedTuple):
+    """The pictures of a split, and the file of each one's labels, there or not.
+
+    Attributes:
+        source: the folder or list that names the pictures, for messages.
+        images: P paths.
+        labels: P paths.
+        label_folders: folders whose every label file is of this split.
+    """
+
+    source: Path
+    images: list[Path]
+    labels: list[Path]
+    label_folders: list[Path]
+
+
+def read_config(root: Path) -> YoloConfig:
+    """The data set's data.yaml, where it has one.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: it is no mapping.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"data.root={root}: no such folder (looked from {Path.cwd()}).")
+    for file in (root / "data.yaml", root / "data.yml", root / "dataset.yaml"):
+        if file.is_file():
+            content = read_yaml(file)
+            if not isinstance(content, dict):
+                raise ValueError(f"{file}: no mapping of names to values, such as 'names: [cat, dog]'.")
+            return YoloConfig(file, content)
+    return YoloConfig(None, {})
+
+
+def class_names_of(root: Path, config: YoloConfig) -> tuple[str, ...]:
+    """The names in data.yaml, else in classes.txt.
+
+    Raises:
+        FileNotFoundError: neither is there.
+        ValueError: they are not valid.
+    """
+    if config.file is not None:
+        names = config.content.get("names")
+        if isinstance(names, dict):
+            if set(names) != set(range(len(names))) or not all(label_values.is_int(key) for key in names):
+                raise ValueError(
+                    f"{config.file}: the keys of 'names' are {list(names)[:10]}, not 0, 1, 2, ... Write 0: name, "
+                    "1: name, without quotes around the numbers, or a list."
+                )
+            names = [names[label] for label in range(len(names))]
+        if not isinstance(names, list) or not names:
+            raise ValueError(
+                f"{config.file}: 'names' is {names!r:.100}; give the class names as a list, or 0: name, 1: ..."
+            )
+        return label_values.class_names(names, source=config.file)
+    if (root / "classes.txt").is_file():
+        lines = read_text(root / "classes.txt").splitlines()
+        return label_values.class_names([line for line in lines if line.strip()], source=root / "classes.txt")
+    raise FileNotFoundError(
+        f"{root}: no class names: neither data.yaml nor classes.txt is there. Write one, or set class_names."
+    )
+
+
+def find_files(root: Path, split: str, config: YoloConfig) -> YoloFiles:
+    """The pictures of a split: those that data.yaml names, else those of the customary folder.
+
+    Raises:
+        FileNotFoundError: there is neither.
+        ValueError: data.yaml or a list is not valid.
+    """
+    named = _named(root, split, config)
+    if named is None:
+        images, labels = _customary(root, split)
+        found = list_images(images, recursive=True)
+        return YoloFiles(images, found, [_below(path, images, labels) for path in found], [labels])
+    files = YoloFiles(named[0], [], [], [])
+    for entry in named:
+        if entry.is_dir():
+            labels = _labels_of(entry)
+            found = list_images(entry, recursive=True)
+            files.label_folders.append(labels)
+            files.labels.extend(_below(path, entry, labels) for path in found)
+        else:
+            found = _listed(entry, root)
+            files.labels.extend(_labels_of(path.parent) / f"{path.stem}.txt" for path in found)
+        files.images.extend(found)
+    return files
+
+
+def _named(root: Path, split: str, config: YoloConfig) -> list[Path] | None:
+    """The folders and lists that data.yaml has for the split; None if it has none, or none that is there."""
+    if config.file is None:
+        return None
+    keys = (split, "valid", "validation") if split == "val" else (split,)
+    key = next((key for key in keys if config.content.get(key) is not None), None)
+    if key is None:
+        return None
+    given = config.content[key]
+    entries = given if isinstance(given, list) else [given]
+    if not entries or not all(isinstance(entry, str) and entry.strip() for entry in entries):
+        raise ValueError(
+            f"{config.file}: {key} is {given!r:.100}; give a folder, a list of pictures (.txt), or several."
+        )
+    base = config.content.get("path")
+    bases = [root / base, root] if isinstance(base, str) else [root]
+    found = [_first_there(bases, entry) for entry in entries]
+    if all(found):
+        return [path for path in found if path is not None]
+    lost = ", ".join(entry for entry, path in zip(entries, found, strict=True) if path is None)
+    if any(found):
+        raise FileNotFoundError(f"{config.file}: {key} names {lost}, which is not there (looked from {bases[0]}).")
+    # Many were written for the machine that they were made on.
+    _log.warning("%s: %s names %s, which is not there; the customary folders are looked at.", config.file, key, lost)
+    return None
+
+
+def _first_there(bases: Sequence[Path], entry: str) -> Path | None:
+    """The entry from one of the bases; ``../train`` is also looked for as ``train``, as Roboflow writes it."""
+    tried = [base / name for base in bases for name in (entry, entry.removeprefix("../"))]
+    return next((path for path in tried if path.is_dir() or (path.is_file() and path.suffix == ".txt")), None)
+
+
+def _listed(file: Path, root: Path) -> list[Path]:
+    """The pictures of a list, one path a line: relative to the list where they begin with a dot, else to the root."""
+    names = [line.strip() for line in read_text(file).splitlines() if line.strip()]
+    paths = []
+    for name in names:
+        beside, below = file.parent / name, root / name
+        paths.append(beside if name.startswith("./") or not below.is_file() else below)
+    twice = sorted({str(path) for path in paths if paths.count(path) > 1}) if len(set(paths)) < len(paths) else []
+    if twice:
+        raise ValueError(f"{file}: listed more than once: {', '.join(twice[:5])}. Remove the repeats.")
+    return paths
+
+
+def _labels_of(images: Path) -> Path:
+    """The folder of the labels of a folder of pictures: ``labels`` in place of the last ``images``, else the same."""
+    parts = images.parts
+    for place in range(len(parts) - 1, -1, -1):
+        if parts[place] == "images":
+            return Path(*parts[:place], "labels", *parts[place + 1 :])
+    return images
+
+
+def _below(image: Path, images: Path, labels: Path) -> Path:
+    return (labels / image.relative_to(images)).with_suffix(".txt")
+
+
+def _customary(root: Path, split: str) -> tuple[Path, Path]:
+    """The folders of pictures and of labels."""
+    names = (split, "valid") if split == "val" else (split,)
+    layouts = [
+        pair for name in names for pair in ((f"images/{name}", f"labels/{name}"), (f"{name}/images", f"{name}/labels"))
+    ]
+    for images, labels in layouts:
+        if (root / images).is_dir():
+            if not (root / labels).is_dir():
+                raise FileNotFoundError(f"{root / labels}: no such folder, beside {images} it holds the labels.")
+            return root / images, root / labels
+    looked = ", ".join(images for images, _ in layouts)
+    there = ", ".join(sorted(path.name for path in root.iterdir())[:10]) or "nothing"
+    raise FileNotFoundError(
+        f"data.root={root}: no pictures of split {split!r}; looked for {looked}. Set data.root to the folder "
+        f"that holds images/ and labels/; it has: {there}."
+    )
+
+
+def report_unmatched(files: YoloFiles) -> None:
+    """One line in the log for pictures without a label file, and one for label files without a picture."""
+    without = [path for path, file in zip(files.images, files.labels, strict=True) if not file.is_file()]
+    if without:
+        _log.warning(
+            "%s: %d of %d pictures have no label file, such as %s; they are taken to show no object.",
+            *(files.source, len(without), len(files.images), without[0].name),
+        )
+    known = set(files.labels)
+    for folder in files.label_folders:
+        stray = [path for path in sorted(folder.rglob("*.txt")) if path not in known and path.name != "classes.txt"]
+        if stray:
+            _log.warning("%s: %d label files fit no picture, such as %s.", folder, len(stray), stray[0].name)
