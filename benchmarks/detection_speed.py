@@ -24,6 +24,7 @@ from mnv2dense.inference.predictor import Predictor
 from mnv2dense.losses import MultiBoxLoss
 from mnv2dense.models.architectures import ssdlite320_mobilenet_v2
 from mnv2dense.ops.resize import Fit, infos
+from mnv2dense.protocols import Loss
 from mnv2dense.types import Batch
 
 MAX_BOXES = 100
@@ -84,7 +85,7 @@ def _our_step(peer: ModuleType, arguments: argparse.Namespace, variant: str) -> 
     device = arguments.device
     model = ssdlite320_mobilenet_v2(80, size=(arguments.size, arguments.size))
     model = model.to(device).to(memory_format=torch.channels_last).train()
-    loss = MultiBoxLoss()
+    loss: Loss = MultiBoxLoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
     batch = _our_batch(*peer.fake_batch(arguments.batch, arguments.size, arguments.boxes, device))
 

@@ -16,7 +16,8 @@ class Matched(NamedTuple):
     """A batch's truth on its anchors.
 
     Attributes:
-        labels: int64 [B, A], 0..K-1 where matched, else ``BACKGROUND`` or ``IGNORED`` of :mod:`mnv2dense.ops.matching`.
+        labels: int64 [B, A], 0..K-1 where matched, else ``IGNORE_LABEL``, or ``BACKGROUND`` of
+            :mod:`mnv2dense.ops.matching`.
         normaliser: int64 scalar, matched anchors of the batch, at least 1: what loss terms are divided by.
         box: float32 scalar, smooth L1 (beta 1) over matched anchors and four offsets, divided by ``normaliser``.
     """

@@ -6,15 +6,14 @@ from typing import Literal, final
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from mnv2dense.losses.box_term import check_threshold, matched
-from mnv2dense.ops.matching import IGNORED
-from mnv2dense.types import Batch, BoxPredictions
+from mnv2dense.types import IGNORE_LABEL, Batch, BoxPredictions
 
 
 @final
-class SigmoidFocalLoss:
+class SigmoidFocalLoss(nn.Module):
     """The loss of RetinaNet (Lin et al. 2017, section 3), for one sigmoid per class and no background column.
 
     Every anchor counts, but the ones already right hardly: cross-entropy times (1 - p)^gamma, where p is the
@@ -46,6 +45,7 @@ class SigmoidFocalLoss:
         class_weight: float = 1.0,
         box_weight: float = 1.0,
     ) -> None:
+        super().__init__()
         check_threshold(threshold)
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha is {alpha}: it shares weight between yes and no, 0 to 1; the paper has 0.25.")
@@ -57,7 +57,7 @@ class SigmoidFocalLoss:
         self.class_weight = class_weight
         self.box_weight = box_weight
 
-    def __call__(self, raw: BoxPredictions, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, raw: BoxPredictions, batch: Batch) -> dict[str, Tensor]:
         """Compare predictions with truth.
 
         Args:
@@ -75,5 +75,5 @@ class SigmoidFocalLoss:
         focus = torch.exp(self.gamma * F.logsigmoid(-right))
         weight = torch.where(is_class, self.alpha, 1 - self.alpha)
         surprise = -(weight * focus * F.logsigmoid(right)).sum(dim=-1)
-        classification = surprise.masked_fill(truth.labels == IGNORED, 0.0).sum() / truth.normaliser
+        classification = surprise.masked_fill(truth.labels == IGNORE_LABEL, 0.0).sum() / truth.normaliser
         return {"classification": self.class_weight * classification, "box": self.box_weight * truth.box}

@@ -18,8 +18,12 @@ class LossSum(nn.Module):
         terms: name -> loss, a :class:`mnv2dense.protocols.Loss` that is a module.
         weights: name -> factor, 0 or more; 1 for a loss that it does not name.
 
+    Attributes:
+        scores: what the head's logits must be, as the losses have it: "softmax" or "sigmoid"; None where none says so.
+
     Raises:
-        ValueError: no loss, a factor for none of them, or a factor outside its values.
+        ValueError: no loss, one that is no module, losses for different scores, a factor for none of them, or a factor
+            outside its values.
     """
 
     def __init__(self, *, terms: Mapping[str, nn.Module], weights: Mapping[str, float] | None = None) -> None:
@@ -27,11 +31,18 @@ class LossSum(nn.Module):
         weights = weights or {}
         if not terms:
             raise ValueError("loss.terms is empty: name at least one loss to minimise.")
+        for name, loss in terms.items():
+            if not isinstance(loss, nn.Module):
+                raise ValueError(
+                    f"loss.terms.{name} is a {type(loss).__name__}, but must be a torch.nn.Module: derive its class "
+                    "from that, and call the method forward."
+                )
         for name, factor in weights.items():
             if name not in terms:
                 raise ValueError(f"loss.weights names {name!r}, but the losses are {', '.join(terms)}.")
             if not 0 <= factor < float("inf"):
                 raise ValueError(f"loss.weights.{name}={factor}: a factor is finite and not negative; 0 turns it off.")
+        self.scores = _common_scores(terms)
         self.terms = nn.ModuleDict(dict(terms))
         self.weights = {name: float(weights.get(name, 1.0)) for name in terms}
 
@@ -43,3 +54,12 @@ class LossSum(nn.Module):
             for term, value in terms.items():
                 weighted[name if len(terms) == 1 else f"{name}/{term}"] = self.weights[name] * value
         return weighted
+
+
+def _common_scores(terms: Mapping[str, nn.Module]) -> str | None:
+    """One head feeds all of them, so those that care must want the same."""
+    wanted = {name: str(loss.scores) for name, loss in terms.items() if getattr(loss, "scores", None) is not None}
+    if len(set(wanted.values())) > 1:
+        listed = ", ".join(f"{name} for {scores}" for name, scores in wanted.items())
+        raise ValueError(f"loss.terms: {listed} scores; a head gives one kind, so take losses for the same.")
+    return next(iter(wanted.values()), None)

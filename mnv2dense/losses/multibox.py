@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mnv2dense.losses.box_term import check_threshold, matched
 from mnv2dense.ops.matching import BACKGROUND
@@ -13,7 +13,7 @@ from mnv2dense.types import Batch, BoxPredictions
 
 
 @final
-class MultiBoxLoss:
+class MultiBoxLoss(nn.Module):
     """The loss of SSD, section 2.2, for logits whose first column is the background.
 
     Anchors that match a truth learn its class and box. Of the background anchors, hundreds to each object,
@@ -45,6 +45,7 @@ class MultiBoxLoss:
         class_weight: float = 1.0,
         box_weight: float = 1.0,
     ) -> None:
+        super().__init__()
         check_threshold(threshold)
         if negatives_per_positive < 0 or min_negatives < 0:
             raise ValueError(
@@ -57,7 +58,7 @@ class MultiBoxLoss:
         self.class_weight = class_weight
         self.box_weight = box_weight
 
-    def __call__(self, raw: BoxPredictions, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, raw: BoxPredictions, batch: Batch) -> dict[str, Tensor]:
         """Compare predictions with truth.
 
         Args:

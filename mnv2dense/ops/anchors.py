@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-SCALES = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
+ANCHOR_SCALES = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
 """Share of the picture's side that a square anchor takes, for each map of SSDLite, finest first."""
 
 # The finest map's smallest anchor: half of its scale, as in TensorFlow's ``reduce_boxes_in_lowest_layer``.
@@ -33,7 +33,7 @@ def map_sizes(image_size: tuple[int, int], *, first_stride: int = 16, count: int
     return [(math.ceil(height / stride), math.ceil(width / stride)) for stride in strides]
 
 
-def anchors_per_cell(*, maps: int = len(SCALES), first_map_anchors: Literal[3, 6] = 3) -> tuple[int, ...]:
+def anchors_per_cell(*, maps: int = len(ANCHOR_SCALES), first_map_anchors: Literal[3, 6] = 3) -> tuple[int, ...]:
     """Anchors at each cell, for each map: (3, 6, 6, 6, 6, 6) for SSDLite.
 
     Args:
@@ -52,7 +52,7 @@ def default_boxes(
     sizes: Sequence[tuple[int, int]],
     image_size: tuple[int, int],
     *,
-    scales: Sequence[float] = SCALES,
+    scales: Sequence[float] = ANCHOR_SCALES,
     first_map_anchors: Literal[3, 6] = 3,
 ) -> Tensor:
     """The default boxes (SSD, section 2.2), with the scales and ratios of MobileNetV2's TensorFlow config.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 BoxScales = tuple[float, float, float, float]
 
-SCALES: BoxScales = (10.0, 10.0, 5.0, 5.0)
+CODER_SCALES: BoxScales = (10.0, 10.0, 5.0, 5.0)
 """The box coder's factors for x, y, w, h of TensorFlow's SSD: they bring the four targets to unit spread."""
 
 # Keeps exp() finite whatever a network says: 62.5 times the anchor's side is far beyond any picture, and in
@@ -73,7 +73,7 @@ def pairwise_coverage(first: Tensor, second: Tensor) -> Tensor:
     return pairwise_intersection(first, second) / second_area.clamp(min=torch.finfo(second_area.dtype).tiny)
 
 
-def encode(boxes: Tensor, anchors: Tensor, *, scales: BoxScales = SCALES) -> Tensor:
+def encode(boxes: Tensor, anchors: Tensor, *, scales: BoxScales = CODER_SCALES) -> Tensor:
     """Express boxes as offsets from anchors (SSD, section 2.2, with the usual variances as factors).
 
     Args:
@@ -97,7 +97,7 @@ def encode(boxes: Tensor, anchors: Tensor, *, scales: BoxScales = SCALES) -> Ten
     )
 
 
-def decode(deltas: Tensor, anchors: Tensor, *, scales: BoxScales = SCALES) -> Tensor:
+def decode(deltas: Tensor, anchors: Tensor, *, scales: BoxScales = CODER_SCALES) -> Tensor:
     """Turn offsets from anchors back into boxes: the inverse of :func:`encode`.
 
     Args:
@@ -150,10 +150,13 @@ def nms(boxes: Tensor, scores: Tensor, labels: Tensor, *, iou_threshold: float, 
 
     if not len(boxes):
         return labels.new_zeros(0)
+    device = labels.device
+    if device.type == "mps":  # has no float64
+        boxes, scores, labels = boxes.cpu(), scores.cpu(), labels.cpu()
     # Classes are moved apart, so that no two of them overlap; in float64, where that costs their corners no digits.
     apart = labels.double() * (boxes.max().double() + 1)
     kept: Tensor = torchvision_nms(boxes.double() + apart[:, None], scores.double(), iou_threshold)
-    return kept[:limit]
+    return kept[:limit].to(device)
 
 
 def fixed_shape_nms(

@@ -15,10 +15,10 @@ from mnv2dense.ops.boxes import area, encode, pairwise_intersection, pairwise_io
 from mnv2dense.types import IGNORE_LABEL, Batch
 
 BACKGROUND = -1
-"""Match and target label of an anchor that shows no object."""
+"""Match and target label of an anchor that shows no object: one below the first class, as its column is the one before.
 
-IGNORED = -2
-"""Match and target label of an anchor inside a region to ignore: neither object nor background."""
+An anchor inside a region to ignore, neither object nor background, has the region's own label, ``IGNORE_LABEL``.
+"""
 
 # An anchor with more than this share of its area in a crowd may well show one of the crowd's objects.
 _MOST = 0.5
@@ -37,7 +37,7 @@ class Targets(NamedTuple):
 
     Attributes:
         deltas: float32 [B, A, 4], encoded boxes of the matched truths; zeros at anchors without one.
-        labels: int64 [B, A], 0..K-1 where matched, else ``BACKGROUND`` or ``IGNORED``.
+        labels: int64 [B, A], 0..K-1 where matched, else ``BACKGROUND`` or ``IGNORE_LABEL``.
     """
 
     deltas: Tensor
@@ -93,7 +93,7 @@ def match(anchors: Tensor, boxes: Tensor, labels: Tensor, *, threshold: float = 
         threshold: least IoU, 0..1, at which an anchor follows a truth.
 
     Returns:
-        int64 [B, A], the index of the truth among the M; ``IGNORED`` where there is none and more than half
+        int64 [B, A], the index of the truth among the M; ``IGNORE_LABEL`` where there is none and more than half
         of the anchor lies in a region to ignore; else ``BACKGROUND``.
     """
     images, truths = labels.shape
@@ -111,7 +111,7 @@ def match(anchors: Tensor, boxes: Tensor, labels: Tensor, *, threshold: float = 
     iou = shared.div_((areas + area(anchors)).sub_(shared))
 
     best_iou, best_truth = iou.max(dim=1)
-    matches = torch.where(in_crowd, IGNORED, BACKGROUND)
+    matches = torch.where(in_crowd, IGNORE_LABEL, BACKGROUND)
     matches = torch.where((best_iou >= threshold) & (best_iou > 0), best_truth, matches)
 
     own_anchor = _one_anchor_each(iou, anchors, boxes)

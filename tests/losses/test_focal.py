@@ -11,7 +11,6 @@ from torch import Tensor, tensor
 from mnv2dense.losses import SigmoidFocalLoss
 from mnv2dense.ops.anchors import default_boxes
 from mnv2dense.ops.boxes import encode
-from mnv2dense.ops.matching import IGNORED
 from mnv2dense.types import IGNORE_LABEL, PADDING_LABEL, Batch, BoxPredictions
 from tests.ops.test_matching import make_batch, match_one_image, random_truth
 
@@ -34,7 +33,7 @@ def _plain_loss(raw: BoxPredictions, boxes: Tensor, labels: Tensor) -> tuple[flo
     for image in range(len(boxes)):
         matches = match_one_image(raw.anchors, boxes[image], labels[image], 0.5)
         for anchor, truth in enumerate(matches):
-            if truth == IGNORED:
+            if truth == IGNORE_LABEL:
                 continue
             label = int(labels[image, truth]) if truth >= 0 else None
             for column, logit in enumerate(raw.logits[image, anchor].tolist()):

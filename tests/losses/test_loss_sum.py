@@ -5,10 +5,19 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from mnv2dense.losses import DiceLoss, LossSum, LovaszSoftmax, OhemCrossEntropy, PixelCrossEntropy
+from mnv2dense.losses import (
+    DiceLoss,
+    LossSum,
+    LovaszSoftmax,
+    MultiBoxLoss,
+    OhemCrossEntropy,
+    PixelCrossEntropy,
+    SigmoidFocalLoss,
+)
 from mnv2dense.types import Batch
 from tests.commands.test_conf import composed
 from tests.helpers.loss_masks import MaskLossRules, batch, random_logits, random_masks
+from tests.helpers.tiny import batch_of, random_images, tiny_model
 
 
 class TestRules(MaskLossRules):
@@ -55,3 +64,25 @@ def test_options_outside_their_values_are_named() -> None:
         LossSum(terms={"dice": DiceLoss()}, weights={"dise": 1})
     with pytest.raises(ValueError, match=r"loss.weights.dice=-1"):
         LossSum(terms={"dice": DiceLoss()}, weights={"dice": -1})
+
+
+def test_losses_of_boxes_add_up_too_and_say_what_scores_they_are_for() -> None:
+    raw = tiny_model(scores="sigmoid")(random_images(2))
+    truth = batch_of(random_images(2), [[[10.0, 12.0, 60.0, 70.0]], [[30.0, 20.0, 90.0, 90.0]]], [[0], [2]])
+    focal, sharper = SigmoidFocalLoss(), SigmoidFocalLoss(gamma=3.0)
+    loss = LossSum(terms={"focal": focal, "sharper": sharper}, weights={"sharper": 0.5})
+    expected = {f"focal/{name}": value for name, value in focal(raw, truth).items()}
+    expected |= {f"sharper/{name}": 0.5 * value for name, value in sharper(raw, truth).items()}
+    torch.testing.assert_close(loss(raw, truth), expected)
+    assert loss.scores == "sigmoid"
+    assert LossSum(terms={"dice": DiceLoss()}).scores is None
+
+
+def test_losses_for_different_scores_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"loss.terms: one for softmax, two for sigmoid scores; a head gives one kind"):
+        LossSum(terms={"one": MultiBoxLoss(), "two": SigmoidFocalLoss()})
+
+
+def test_a_loss_that_is_no_module_is_named() -> None:
+    with pytest.raises(ValueError, match=r"loss.terms.own is a function, but must be a torch.nn.Module"):
+        LossSum(terms={"own": lambda raw, batch: {}})  # type: ignore[dict-item]

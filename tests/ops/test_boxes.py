@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from torch import tensor
+from torch import Tensor, tensor
 
 from mnv2dense.ops import boxes as box_math
 
@@ -116,3 +116,28 @@ def test_nms_keeps_the_best_up_to_its_limit() -> None:
 def test_nms_of_nothing_is_nothing() -> None:
     empty = torch.zeros(0, dtype=torch.int64)
     assert box_math.nms(torch.zeros(0, 4), torch.zeros(0), empty, iou_threshold=0.6, limit=9).tolist() == []
+
+
+class _OnAppleGpu(Tensor):
+    """A tensor that says it is on one, and has no float64, as there."""
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("mps")
+
+    def double(self) -> Tensor:  # type: ignore[override]
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+    def cpu(self) -> Tensor:  # type: ignore[override]
+        return self.as_subclass(Tensor)
+
+
+def test_nms_needs_no_float64_of_a_device_that_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    went: list[torch.device] = []
+    real = Tensor.to
+    monkeypatch.setattr(Tensor, "to", lambda kept, device: (went.append(device), real(kept, "cpu"))[1])
+    boxes = tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 9.0], [20.0, 0.0, 30.0, 10.0]])
+    parts = (boxes, tensor([0.6, 0.9, 0.5]), tensor([0, 0, 0]))
+    kept = box_math.nms(*(part.as_subclass(_OnAppleGpu) for part in parts), iou_threshold=0.5, limit=10)
+    assert kept.tolist() == [1, 2]
+    assert went == [torch.device("mps")]  # and back

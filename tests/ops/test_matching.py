@@ -8,7 +8,7 @@ from torch import Tensor, tensor
 
 from mnv2dense.ops.anchors import default_boxes, map_sizes
 from mnv2dense.ops.boxes import decode, pairwise_iou
-from mnv2dense.ops.matching import BACKGROUND, IGNORED, anchor_recall, assign, match
+from mnv2dense.ops.matching import BACKGROUND, anchor_recall, assign, match
 from mnv2dense.types import IGNORE_LABEL, PADDING_LABEL, Batch, Infos
 
 _LEFT = [0.0, 0.0, 10.0, 10.0]
@@ -57,7 +57,7 @@ def match_one_image(anchors: Tensor, boxes: Tensor, labels: Tensor, threshold: f
             cx1, cy1, cx2, cy2 = boxes[i].tolist()
             inside = max(0, min(x2, cx2) - max(x1, cx1)) * max(0, min(y2, cy2) - max(y1, cy1))
             if inside > 0.5 * (x2 - x1) * (y2 - y1):
-                matches[a] = IGNORED
+                matches[a] = IGNORE_LABEL
         best = max(objects, key=lambda i: float(iou[i, a]), default=-1)
         if best >= 0 and iou[best, a] >= threshold:
             matches[a] = best
@@ -148,7 +148,7 @@ def test_no_rows_at_all_is_all_background() -> None:
 def test_anchors_mostly_inside_a_crowd_are_ignored_unless_they_show_an_object() -> None:
     half_inside = [15.0, 0.0, 35.0, 10.0]
     crowd = [0.0, 0.0, 25.0, 100.0]
-    assert _match([_LEFT, half_inside, _RIGHT], [crowd], [IGNORE_LABEL]) == [IGNORED, BACKGROUND, BACKGROUND]
+    assert _match([_LEFT, half_inside, _RIGHT], [crowd], [IGNORE_LABEL]) == [IGNORE_LABEL, BACKGROUND, BACKGROUND]
     assert _match([_LEFT, half_inside, _RIGHT], [crowd, _LEFT], [IGNORE_LABEL, 3]) == [
         1,
         BACKGROUND,
