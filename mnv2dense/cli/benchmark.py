@@ -33,7 +33,7 @@ class Row:
         milliseconds: median of one picture, from the input's tensor to the output's.
         from_file_milliseconds: median from the picture's file to results in its pixels.
         images_per_second: in batches.
-        peak_megabytes: that its process took at most, from loading on.
+        peak_megabytes: that its process took at most, from loading on; None where the platform does not tell.
         score: its metric, where one was given.
     """
 
@@ -43,7 +43,7 @@ class Row:
     milliseconds: float
     from_file_milliseconds: float | None
     images_per_second: float
-    peak_megabytes: float
+    peak_megabytes: float | None
     score: float | None
 
 

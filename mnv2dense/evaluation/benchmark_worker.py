@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from mnv2dense.io.reading import read_image
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.ops.resize import resize
 from mnv2dense.runtimes.exported_model import ExportedModel, is_exported
+from mnv2dense.utils.memory import peak_megabytes, resident_megabytes
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -182,9 +182,12 @@ class BenchmarkWorker:
         """Of each run from the picture's file to results; empty where the worker is a bare network."""
         return self._ask(("picture", runs, 1)) if self.has_images else []
 
-    def peak_megabytes(self) -> float:
-        """What the process has taken at most since it began to load the model; its runtime's libraries count."""
-        peak: float = self._ask(("memory", 0, 0))
+    def peak_megabytes(self) -> float | None:
+        """What the process has taken at most since it began to load the model; its runtime's libraries count.
+
+        None where the platform does not tell, as Windows.
+        """
+        peak: float | None = self._ask(("memory", 0, 0))
         return peak
 
     def close(self) -> None:
@@ -225,7 +228,7 @@ def _thread_limit(threads: int) -> Iterator[None]:
 
 def _serve(pipe: Connection, name: str, image: Path, threads: int) -> None:
     """The child's life: load, then answer until the pipe closes."""
-    before = _resident_megabytes()
+    before = resident_megabytes()
     try:
         loaded = load(name, image, threads=threads)
         for _ in range(2):  # the first runs lay out memory and choose kernels
@@ -241,18 +244,13 @@ def _serve(pipe: Connection, name: str, image: Path, threads: int) -> None:
         except (EOFError, OSError):
             return
         if question == "memory":
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
-            pipe.send(max(0.0, peak - before))
+            peak = peak_megabytes()
+            pipe.send(None if peak is None or before is None else max(0.0, peak - before))
         elif question == "picture":
             assert loaded.on_image is not None
             pipe.send([_timed(loaded.on_image) for _ in range(runs)])
         else:
             pipe.send([_timed(partial(loaded.on_input, batch)) for _ in range(runs)])
-
-
-def _resident_megabytes() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
 
 
 def _timed(run: Callable[[], object]) -> float:
