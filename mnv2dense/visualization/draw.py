@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import colorsys
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mnv2dense.types import Classification, Detections, Segmentation
+from mnv2dense.utils.files import atomic_write
 from mnv2dense.visualization.text import draw_tag, fitting_tag, paint_tag
 
 if TYPE_CHECKING:
@@ -147,13 +147,22 @@ def contact_sheet(images: Sequence[Pixels], *, columns: int = 2, gap: int = 12) 
 
 
 def save_image(image: Pixels, path: str | Path) -> Path:
-    """Write uint8 [H, W, 3] in the format of the path's suffix; a reader never sees half a file."""
+    """Write uint8 [H, W, 3] in the format of the path's suffix, whole or not at all; its folder is made.
+
+    Raises:
+        ValueError: not a picture, or a suffix that no picture format has.
+        OSError: the file cannot be written; what was there still is, and nothing lies beside it.
+    """
     from PIL import Image
 
     path = Path(path)
-    partial = partial_path(path)
-    Image.fromarray(checked_image(image)).save(partial, quality=92)
-    os.replace(partial, path)  # noqa: PTH105 - Path.replace is the same call; this name says it is atomic
+    made = Image.fromarray(checked_image(image))
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind not in Image.SAVE:
+        raise ValueError(f"{path}: the suffix names the format, as in {path.stem or 'result'}.jpg or .png.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path, sync=False) as file:
+        made.save(file, format=kind, quality=92)
     return path
 
 
@@ -172,9 +181,3 @@ def _pixels(box: Sequence[float], width: int, height: int) -> tuple[int, int, in
     left, top = (min(max(round(low), 0), size - 1) for low, size in ((box[0], width), (box[1], height)))
     right, bottom = (min(max(round(high), 1), size) - 1 for high, size in ((box[2], width), (box[3], height)))
     return left, top, max(right, left), max(bottom, top)
-
-
-def partial_path(path: Path) -> Path:
-    """Beside the target, so that the last step is a rename; the suffix stays, for it names the format."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".partial-{os.getpid()}-{path.name}")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mnv2dense.types import IGNORE_INDEX, Segmentation
-from mnv2dense.visualization.draw import checked_image, mask_color, partial_path
+from mnv2dense.utils.files import atomic_write
+from mnv2dense.visualization.draw import checked_image, mask_color
 from mnv2dense.visualization.text import fitting_tag, paint_tag
 
 if TYPE_CHECKING:
@@ -69,18 +69,22 @@ def draw_masks(
 
 
 def save_labels(masks: Segmentation, path: str | Path) -> Path:
-    """Write the class of every pixel as a palette PNG, values 0..K-1 as VOC's are; a reader never sees half a file."""
+    """Write the class of every pixel as a palette PNG, values 0..K-1 as VOC's are; whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written; what was there still is, and nothing lies beside it.
+    """
     from PIL import Image
 
     path = Path(path)
-    partial = partial_path(path)
     image = Image.fromarray(masks.labels.cpu().numpy()).convert("P")
     palette = np.full((256, 3), 255, np.uint8)  # whole, or Pillow would renumber the values that have no colour
     for label in range(len(masks.class_names)):
         palette[label] = mask_color(masks, label)
     image.putpalette(palette.tobytes())
-    image.save(partial)
-    os.replace(partial, path)  # noqa: PTH105
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path, sync=False) as file:
+        image.save(file, format="PNG")
     return path
 
 

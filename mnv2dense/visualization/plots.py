@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnv2dense.visualization.draw import FAINT_INK, INK, PAPER, class_color, partial_path
+from mnv2dense.utils.files import atomic_write
+from mnv2dense.visualization.draw import FAINT_INK, INK, PAPER, class_color
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -194,7 +194,7 @@ def _plain(name: str) -> str:
 
 def _save(figure: Any, path: str | Path) -> Path:  # noqa: ANN401
     path = Path(path)
-    partial = partial_path(path)
-    figure.savefig(partial, format="png")
-    os.replace(partial, path)  # noqa: PTH105
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png")
     return path

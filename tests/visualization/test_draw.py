@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -288,3 +291,28 @@ def test_true_masks_stand_left_and_predicted_ones_right() -> None:
     assert pixels_of(left, class_color(0)).any()
     assert not pixels_of(left, class_color(1)).any()
     assert pixels_of(right, class_color(1)).any()
+
+
+@pytest.mark.parametrize(
+    "save", [lambda path: save_image(plain(4, 6), path), lambda path: save_labels(masks("01"), path)]
+)
+def test_a_picture_that_cannot_be_saved_leaves_the_old_one_and_nothing_beside_it(
+    save: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Image.Image, file: IO[bytes], **options: object) -> None:
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "out.png"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["out", "out.weights", "out.psd"])
+def test_a_suffix_of_no_format_that_can_be_written_is_named(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=rf"{name}: the suffix names the format, as in out.jpg or .png"):
+        save_image(plain(4, 6), tmp_path / name)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -69,4 +71,29 @@ def test_confusion_is_plotted_for_any_number_of_classes(tmp_path: Path, classes:
 
 
 def test_a_class_without_images_has_an_empty_row(tmp_path: Path) -> None:
-    assert plot_confusion(np.zeros((3, 3), np.int64), ["a", "b", "c"], tmp_path / "confusion.png").is_file()
+    def blue(*images: int) -> int:
+        path = plot_confusion(np.diag(images), ["a", "b", "c"], tmp_path / "confusion.png")
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB")).reshape(-1, 3).astype(int)
+        return int((pixels[:, 2] - pixels[:, 0] > 60).sum())
+
+    assert blue(0, 0, 0) == 0
+    assert blue(9, 0, 9) == pytest.approx(2 / 3 * blue(9, 9, 9), rel=0.02)
+
+
+def test_a_plot_that_cannot_be_saved_leaves_the_old_one_and_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    def full(self: Figure, file: IO[bytes], **options: object) -> None:
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = plot_curves({"loss": [(0, 1.0)]}, tmp_path / "curves.png")
+    before = path.read_bytes()
+    monkeypatch.setattr(Figure, "savefig", full)
+    with pytest.raises(OSError, match="No space left"):
+        plot_curves({"loss": [(0, 2.0)]}, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
