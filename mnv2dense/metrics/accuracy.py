@@ -106,12 +106,12 @@ class Accuracy:
         return counts
 
     def write(self, folder: Path) -> None:
-        """predictions.json (picture id, truth and likeliest class) and confusion.png."""
+        """classifications.json (picture id, truth and likeliest class) and confusion.png."""
         rows = [
             {"image_id": image_id, "truth": self._class_names[truth], "predicted": self._class_names[likeliest]}
             for image_id, (truth, likeliest, _) in sorted(self._seen.items())
         ]
-        (folder / "predictions.json").write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+        (folder / "classifications.json").write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
         plot_confusion(self.confusion().numpy(), self._class_names, folder / "confusion.png")
 
 

@@ -252,9 +252,9 @@ class CocoMeanAP:
         ]
 
     def write(self, folder: Path) -> None:
-        """predictions.json, every detection in COCO's format, and precision_recall.png; after :meth:`compute`."""
+        """detections.json, every detection in COCO's format, and precision_recall.png; after :meth:`compute`."""
         plot_precision_recall(*self.precision_recall(), folder / "precision_recall.png")
-        (folder / "predictions.json").write_text(json.dumps(self.detections_as_coco()), encoding="utf-8")
+        (folder / "detections.json").write_text(json.dumps(self.detections_as_coco()), encoding="utf-8")
 
     def _require_truth(self) -> dict[str, Any]:
         if self._truth is None:

@@ -57,7 +57,7 @@ def test_a_run_leaves_all_that_its_folder_promises(trained: tuple[Path, Outcome]
     run, outcome = trained
     assert "2 classes, 16 train pictures, 8 val pictures" in outcome.out + (run / "run.log").read_text()
     assert metrics(run).keys() == {"top1", "mean_class_accuracy", "top1/circle", "top1/star"}
-    for name in ("confusion.png", "curves.png", "samples.jpg", "predictions.json"):
+    for name in ("confusion.png", "curves.png", "samples.jpg", "classifications.json"):
         assert (run / name).stat().st_size > 300
     model = load_model(run)
     assert model.class_names == ("circle", "star")

@@ -50,7 +50,7 @@ def test_two_processes_train_one_run(starter: list[str], tmp_path: Path) -> None
     assert best["global_step"] == 2
     assert json.loads((run / "metrics.json").read_text()).keys() >= {"AP", "AR100"}
     images = json.loads((data / "annotations" / "instances_val.json").read_text())["images"]
-    predictions = json.loads((run / "predictions.json").read_text())
+    predictions = json.loads((run / "detections.json").read_text())
     # What both processes found, in one file: every picture of the five.
     assert {found["image_id"] for found in predictions} == {image["id"] for image in images}
     # And of both in the report, of which the first process drew all: three of the worst, two of the best.

@@ -105,7 +105,7 @@ def test_predictions_and_confusion_are_written(tmp_path: Path) -> None:
     metric.update([ranked(0), ranked(1)], batch([1, 2], [0, 0]))
     metric.compute()
     metric.write(tmp_path)
-    assert json.loads((tmp_path / "predictions.json").read_text()) == [
+    assert json.loads((tmp_path / "classifications.json").read_text()) == [
         {"image_id": 1, "truth": "a", "predicted": "a"},
         {"image_id": 2, "truth": "a", "predicted": "b"},
     ]
