@@ -13,12 +13,16 @@ from torch import nn
 
 from mnv2dense.costs.complexity import complexity
 from mnv2dense.data.module import DataModule
+from mnv2dense.data.shapes import ShapeCrops, ShapeMasks, Shapes
 from mnv2dense.metrics.accuracy import Accuracy
 from mnv2dense.metrics.image_ranking import ImageRanking
 from mnv2dense.metrics.mean_iou import MeanIoU
 from mnv2dense.pretrained.checkpoint_file import find_checkpoint
 from mnv2dense.protocols import BoxDataset, Dataset, Metric, Model
 from mnv2dense.reporting.usage import Usage, shown_command, usage_of
+
+# Pictures that the package draws itself.
+_DRAWN = (Shapes, ShapeCrops, ShapeMasks)
 
 _FEW_TO_LEARN_FROM = 1000
 _FEW_TO_SCORE_ON = 200
@@ -129,7 +133,7 @@ def facts_of(
     environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
     checkpoint = str(config.get("checkpoint") or folder)
     source = (config.get("data") or {}).get("val") or {}
-    drawn = ".shape" in str(source.get("_target_"))
+    drawn = isinstance(datamodule.val, _DRAWN)
     score_of_classes, counted, classes = _classes(metric, scores, datamodule.val)
     drawn_weights = (config.get("backbone") or {}).get("weights") in (None, "shapes") and not config.get("init_from")
     trained = "trainer" in config

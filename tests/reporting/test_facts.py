@@ -5,8 +5,60 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
-from mnv2dense.reporting.facts import _cost_rows
+import numpy as np
+import pytest
+
+from mnv2dense.data.datasets import ImageFolder
+from mnv2dense.data.module import DataModule
+from mnv2dense.data.shapes import ShapeCrops
+from mnv2dense.metrics import Accuracy
+from mnv2dense.metrics.image_ranking import ImageRanking
+from mnv2dense.models.architectures import mobilenet_v2_classifier
+from mnv2dense.protocols import Dataset
+from mnv2dense.reporting.facts import RunFacts, _cost_rows, facts_of
+from mnv2dense.reporting.run_folder import RunFolder
 from mnv2dense.runtimes.exported_model import files_of
+from mnv2dense.visualization.draw import save_image
+
+
+class ShapeNet(ImageFolder):  # type: ignore[misc]  # final; this stands for somebody else's data set
+    """In ``acme.shapenet``, say."""
+
+
+def facts(data: Dataset, target: str, folder: Path) -> RunFacts:
+    run = RunFolder(folder)
+    run.write_config({"data": {"val": {"_target_": target}}, "trainer": {}, "monitor": "top1"})
+    run.write_environment()
+    model = mobilenet_v2_classifier(class_names=data.class_names, width_mult=0.35, size=(32, 32))
+    module = DataModule(train=None, val=data, size=model.size, batch_size=1, num_workers=0)
+    metric = Accuracy()
+    metric.bind(data)
+    return facts_of(folder, model=model, datamodule=module, metric=metric, scores={"top1": 0.5}, ranking=ImageRanking())
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    for name in ("chair", "table"):
+        (tmp_path / "photos" / "val" / name).mkdir(parents=True)
+        save_image(np.zeros((8, 8, 3), np.uint8), tmp_path / "photos" / "val" / name / "0.png")
+    return tmp_path / "photos"
+
+
+def test_data_whose_address_only_sounds_like_the_drawn_shapes_are_photographs(
+    photographs: Path, tmp_path: Path
+) -> None:
+    said = facts(ShapeNet(root=photographs, split="val"), "acme.shapenet.ShapeNet", tmp_path / "run")
+    assert not said.drawn_data
+    assert said.license == "unknown"
+    assert not [limit for limit in said.limits if "drawn shapes" in limit]
+
+
+def test_drawn_shapes_are_called_so(tmp_path: Path) -> None:
+    data = ShapeCrops(root=tmp_path / "shapes", split="val", train_images=1, val_images=2)
+    said = facts(data, "mnv2dense.data.shapes.ShapeCrops", tmp_path / "run")
+    assert said.drawn_data
+    assert said.license == "apache-2.0"
+    assert said.limits[0].startswith("The pictures are drawn shapes")
 
 
 def test_an_openvino_model_is_as_large_as_its_two_files(tmp_path: Path) -> None:
