@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from mnv2dense.utils.torch_files import TorchFileError, UnsafeFileError, load_plain
 
 ENTRY = "mnv2dense"
 """The entry of a checkpoint that holds the model: its format, config and weights."""
@@ -16,12 +16,15 @@ ENTRY = "mnv2dense"
 FORMAT = 1
 """Of that entry."""
 
+BEST, LAST = "best.ckpt", "last.ckpt"
+"""What a run keeps in its folder ``checkpoints``."""
+
 
 class CheckpointError(ValueError):
     """A file that cannot be used as a checkpoint; the message names it, what is wrong and what to do."""
 
 
-def find_checkpoint(path: str | Path, *, names: Sequence[str] = ("best.ckpt", "last.ckpt")) -> Path:
+def find_checkpoint(path: str | Path, *, names: Sequence[str] = (BEST, LAST)) -> Path:
     """The file itself, or the first of ``names`` in a run folder.
 
     Raises:
@@ -47,19 +50,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: damaged, foreign, or holding pickled objects that would run code.
     """
-    try:
-        with warnings.catch_warnings():  # torch warns of pickles that it is about to refuse
-            warnings.simplefilter("ignore")
-            content: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{file} is refused: it holds pickled objects that loading would run, or is no checkpoint at all. "
-            "Checkpoints of mnv2dense hold tensors and plain values only; get the file from who trained it."
-        ) from error
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read ({error}).") from error
-    except Exception as error:  # torch's reader answers other bytes with whatever it falls over
-        raise CheckpointError(f"{file} cannot be read ({error}); it is damaged, cut short or no checkpoint.") from error
+    content = _load(file)
     content = content if isinstance(content, dict) else {}
     entry = content.get(ENTRY)
     if not isinstance(entry, dict) or not {"format", "config", "weights"} <= entry.keys():
@@ -75,6 +66,34 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     if not all(isinstance(tensor, torch.Tensor) for tensor in weights.values()):
         raise CheckpointError(f"{file}: its weights are not tensors alone; get the file again.")
     return dict(content)
+
+
+def _load(file: Path) -> Any:  # noqa: ANN401 - whatever it holds
+    try:
+        return load_plain(file)
+    except UnsafeFileError as error:
+        raise CheckpointError(
+            f"{file} is refused: it holds pickled objects that loading would run, or is no checkpoint at all. "
+            "Checkpoints of mnv2dense hold tensors and plain values only; get the file from who trained it."
+        ) from error
+    except TorchFileError as error:
+        raise CheckpointError(
+            f"{file} cannot be read ({error}); it is damaged, cut short or no checkpoint.{_whole_beside(file)}"
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read ({error}).") from error
+
+
+def _whole_beside(file: Path) -> str:
+    """A run keeps two checkpoints: what to do where one is broken and the other is not."""
+    other = file.with_name({BEST: LAST, LAST: BEST}.get(file.name, file.name))
+    if other == file or not other.is_file():
+        return ""
+    try:
+        load_plain(other)
+    except (TorchFileError, OSError):
+        return ""
+    return f" {other} beside it is whole: give that one."
 
 
 def is_own_checkpoint(path: Path) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
+
+from mnv2dense.utils.torch_files import TorchFileError, load_plain
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar")
 """Of files that torch.save wrote, in any case of letters; ours end in .ckpt, and may end so too."""
@@ -59,13 +59,10 @@ def read_torch_file(path: Path) -> dict[str, Any]:
         ValueError: damaged, no such file of torch's, or holding objects that loading would run.
     """
     try:
-        with warnings.catch_warnings():  # torch warns of pickles that it is about to refuse
-            warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's reader answers other bytes with whatever it falls over
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        content = load_plain(path)
+    except (TorchFileError, OSError) as error:
         raise ValueError(
-            f"{path} is refused: it is damaged, or holds objects that loading would run ({reason}). "
+            f"{path} is refused: it is damaged, or holds objects that loading would run ({error}). "
             "Save the model's state_dict() alone."
         ) from error
     if not isinstance(content, dict):

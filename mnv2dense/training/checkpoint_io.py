@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from mnv2dense.utils.files import atomic_write
+from mnv2dense.utils.torch_files import TorchFileError, load_plain
 
 
 @final
@@ -60,11 +61,10 @@ class AtomicCheckpointIO(CheckpointIO):
                 f"{path}: no such checkpoint; a run keeps best.ckpt and last.ckpt in its checkpoints folder"
             )
         try:
-            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-        except Exception as error:  # torch's reader answers other bytes with whatever it falls over
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            checkpoint = load_plain(Path(path), map_location=map_location)
+        except (TorchFileError, OSError) as error:
             raise ValueError(
-                f"{path}: refused, not a checkpoint of tensors and plain values ({reason}). "
+                f"{path}: refused, not a checkpoint of tensors and plain values ({error}). "
                 "Nothing in it was run; use a checkpoint written by this package"
             ) from error
         if not isinstance(checkpoint, dict):
