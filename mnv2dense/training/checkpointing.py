@@ -15,20 +15,20 @@ On several processes only the first one's generators are in the file, and none a
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import signal
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, NoReturn, final
 
 import pytorch_lightning as pl
 
+from mnv2dense.pretrained.checkpoint_file import BEST, LAST
 from mnv2dense.training import random_state
 from mnv2dense.utils.files import atomic_write
 from mnv2dense.utils.signals import StopSignals
-
-BEST = "best.ckpt"
-LAST = "last.ckpt"
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +86,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
         self._repeats_validation = False  # ... and whether with the validation that this one was in
         self._generators: dict[str, Any] = {}
         self._generators_to_restore: dict[str, Any] = {}
+        self._quiet = ExitStack()  # until the first batch after resuming
 
     @property
     def best_path(self) -> Path:
@@ -117,6 +118,12 @@ class BestAndLast(pl.callbacks.Checkpoint):
             self.signals.listen()
             if trainer.received_sigterm:  # it came while the run was being set up
                 self.signals.received = signal.SIGTERM
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
+    ) -> None:
+        """Warnings are the process's own again."""
+        self._quiet.close()
 
     def on_train_batch_end(
         self,
@@ -188,6 +195,10 @@ class BestAndLast(pl.callbacks.Checkpoint):
         if self._stopping:
             self._exit(trainer)
 
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """A run that had nothing left to do has had no batch."""
+        self._quiet.close()
+
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Give the signals back."""
         self._release()
@@ -241,7 +252,8 @@ class BestAndLast(pl.callbacks.Checkpoint):
         resume_at = getattr(datamodule, "resume_at", None)
         if resume_at is not None:
             resume_at(self._epoch, self._batches)
-            # Lightning cannot know that the loader starts at the right batch.
+            # Lightning cannot know that the loader starts at the right batch; it warns before the first one.
+            self._quiet.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")
         elif self._batches:
             raise TypeError(
@@ -272,11 +284,10 @@ class BestAndLast(pl.callbacks.Checkpoint):
             )
         score = float(trainer.callback_metrics[self.monitor])
         best = self.best_score
-        # A NaN compares false with everything, so it is never the best.
-        better = score == score if best is None else score > best if self.mode == "max" else score < best
-        if better:
-            self.best_score, self.best_epoch = score, trainer.current_epoch
-        return better
+        if math.isnan(score) or (best is not None and not (score > best if self.mode == "max" else score < best)):
+            return False
+        self.best_score, self.best_epoch = score, trainer.current_epoch
+        return True
 
     def _save(self, trainer: pl.Trainer, path: Path) -> None:
         if not getattr(trainer, "fast_dev_run", False):
@@ -288,6 +299,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
         return told if trainer.world_size == 1 else bool(trainer.strategy.reduce_boolean_decision(told, all=False))
 
     def _release(self) -> None:
+        self._quiet.close()
         if self.signals is not None:
             self.signals.release()
 
