@@ -90,7 +90,8 @@ class Backbone(Protocol):
         feature_info: name -> (channels, stride) of each feature asked for, in the order asked.
         mean: per channel, what the weights expect subtracted from pixels scaled to 0..1.
         std: per channel, what the weights expect pixels divided by after that.
-        config: plain values that rebuild this module without its weights (``_target_`` included).
+        config: plain values that rebuild this module without its weights: ``_target_``, its class, and every
+            option of the constructor but ``features``, which the head's config has.
     """
 
     feature_info: dict[str, FeatureInfo]
@@ -113,7 +114,8 @@ class Head(Protocol):
     Attributes:
         task: what it is for, as conf/task calls it: "detection", "segmentation", "classification".
         class_names: the K names that labels index.
-        config: plain values (``_target_`` and ``features`` included) that rebuild the head once completed.
+        config: plain values that rebuild the head once completed: ``_target_``, which names its class, ``features``,
+            the names of those it reads, and every option of the constructor but ``size`` and ``class_names``.
         selection: (decoded, infos) -> one typed result per picture, in its original pixels; an exported file carries
             it along by its ``config``. A head whose decisions take more has a method ``select(decoded, infos)`` too.
     """

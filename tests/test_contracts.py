@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from mnv2dense import ClassifierHead, MobileNetV2, MultiBoxLoss, SigmoidFocalLoss, SSDLiteHead
+from mnv2dense import MobileNetV2, MultiBoxLoss, SigmoidFocalLoss, heads, losses, metrics
 from mnv2dense.data import datasets
 from mnv2dense.data import shapes as data_shapes
 from mnv2dense.data.datasets import CocoDetection, CocoMasks, ImageFolder
@@ -17,9 +18,6 @@ from mnv2dense.data.module import DataModule
 from mnv2dense.data.shapes.classification import ShapeCrops
 from mnv2dense.data.shapes.detection import draw_shapes
 from mnv2dense.inference.predictor import Predictor
-from mnv2dense.metrics.accuracy import Accuracy
-from mnv2dense.metrics.coco_map import CocoMeanAP
-from mnv2dense.metrics.mean_iou import MeanIoU
 from mnv2dense.ops.resize import ResizeMode
 from mnv2dense.protocols import Backbone, BoxDataset, Dataset, Head, Loss, MaskDataset, Metric
 from mnv2dense.types import Detections
@@ -60,21 +58,36 @@ def test_validation_predictor_and_raw_predictions_give_the_same_detections(shape
         assert_same(predictor(data[index].image), found)
 
 
-def test_backbone_head_losses_and_metric_keep_their_protocols() -> None:
-    backbone: Backbone = MobileNetV2(width_mult=0.35, features=("stride16_expanded", "last_conv"))
-    head: Head = SSDLiteHead(backbone.feature_info, size=(96, 96), class_names=["a"])
-    classifier: Head = ClassifierHead(
-        {"last_conv": backbone.feature_info["last_conv"]}, size=(96, 96), class_names=["a"]
-    )
-    multibox: Loss = MultiBoxLoss()
-    focal: Loss = SigmoidFocalLoss()
+FEATURES = {
+    "ClassifierHead": ("last_conv",),
+    "DeepLabV3Head": ("stride4", "last_bottleneck"),
+    "SSDLiteHead": ("stride16_expanded", "last_conv"),
+}
+
+
+@pytest.mark.parametrize("name", heads.__all__)
+def test_every_head_on_the_backbone_keeps_its_protocol(name: str) -> None:
+    backbone: Backbone = MobileNetV2(width_mult=0.35, features=FEATURES[name])
+    head: Head = getattr(heads, name)(backbone.feature_info, size=(96, 96), class_names=["a", "b"])
     assert isinstance(backbone, Backbone)
     assert isinstance(head, Head)
-    assert isinstance(classifier, Head)
-    assert isinstance(multibox, Loss)
-    assert isinstance(focal, Loss)
-    for metric in (CocoMeanAP(), Accuracy(), MeanIoU()):
-        assert_has(metric, Metric)
+    assert list(head.config["features"]) == list(FEATURES[name])
+    # What the model completes is not in a config, or it could not be completed.
+    assert not backbone.config.keys() & {"features"}
+    assert not head.config.keys() & {"size", "class_names"}
+
+
+@pytest.mark.parametrize("name", losses.__all__)
+def test_every_loss_keeps_its_protocol_and_is_a_module_so_that_sums_hold_it(name: str) -> None:
+    options = {"terms": {"dice": losses.DiceLoss()}} if name == "LossSum" else {}
+    loss: Loss = getattr(losses, name)(**options)
+    assert isinstance(loss, Loss)
+    assert isinstance(loss, nn.Module)
+
+
+@pytest.mark.parametrize("name", metrics.__all__)
+def test_every_metric_keeps_its_protocol(name: str) -> None:
+    assert_has(getattr(metrics, name)(), Metric)
 
 
 def test_every_format_keeps_the_protocol_of_data_sets() -> None:
@@ -108,7 +121,7 @@ def assert_has(thing: object, protocol: type) -> None:
 
 
 @pytest.mark.parametrize(("scores", "loss"), [("softmax", MultiBoxLoss()), ("sigmoid", SigmoidFocalLoss())])
-def test_every_loss_gives_scalars_that_reach_the_whole_backbone(scores: str, loss: Loss) -> None:
+def test_every_loss_of_boxes_gives_scalars_that_reach_the_whole_backbone(scores: str, loss: Loss) -> None:
     model = tiny_model(scores=scores).train()
     batch = batch_of(random_images(2), [[[10.0, 12.0, 60.0, 70.0]], [[30.0, 20.0, 90.0, 90.0]]], [[0], [2]])
     terms = loss(model(batch.images), batch)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from mnv2dense.cli.foreign_parts import leave_out_options_of_ours
 from mnv2dense.cli.parts import packages_of
 from mnv2dense.cli.shell import CONSOLE, run_command
 from mnv2dense.costs.complexity import complexity
@@ -38,6 +40,7 @@ def _info(config: DictConfig) -> None:
             classes = {"detection": 80, "segmentation": 21}.get(config.task, 1000)
         if not isinstance(classes, int) or classes < 1:
             raise ValueError(f"classes={classes}: a whole number, 1 or more.")
+        leave_out_options_of_ours(config, HydraConfig.get().overrides.task)
         parts = {key: OmegaConf.to_container(config[key], resolve=True) for key in ("backbone", "head")}
         names = [str(label) for label in range(classes)]
         model = build_model({"size": sides, "class_names": names, **parts}, packages=packages_of(parts))

@@ -42,7 +42,7 @@ def plain_config(config: DictConfig) -> dict[str, Any]:
 
 def packages_of(plain: Mapping[str, Any]) -> list[str]:
     """A config that the user wrote may name classes of any package; one out of a checkpoint may not."""
-    return [str(plain[part]["_target_"]).partition(".")[0] for part in ("backbone", "head")]
+    return [str(plain[part].get("_target_", "")).partition(".")[0] for part in ("backbone", "head")]
 
 
 def model_of(config: DictConfig, test_time: TTA | None) -> Model:

@@ -13,6 +13,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from mnv2dense.cli.foreign_parts import leave_out_options_of_ours
 from mnv2dense.cli.parts import data_module, packages_of, plain_config, refuse_a_run, score_and_report
 from mnv2dense.cli.shell import run_command
 from mnv2dense.costs.complexity import complexity
@@ -25,7 +26,8 @@ from mnv2dense.protocols import Augment, MaskDataset, Metric
 from mnv2dense.reporting.run_folder import RunFolder
 from mnv2dense.training.checkpoint_io import AtomicCheckpointIO
 from mnv2dense.training.history import History
-from mnv2dense.training.preflight import check_length, check_monitor, check_resume
+from mnv2dense.training.preflight import check_length, check_monitor, check_precision, check_resume
+from mnv2dense.training.rebuild import check_rebuilds
 from mnv2dense.training.task import Task
 
 log = logging.getLogger(__name__)
@@ -37,9 +39,11 @@ def train() -> None:
 
 
 def _train(config: DictConfig) -> None:
+    leave_out_options_of_ours(config, HydraConfig.get().overrides.task)
     plain = plain_config(config)
     _check_preset()
     check_length(plain["trainer"])
+    check_precision(plain["trainer"].get("precision"))
     if config.compile and config.callbacks.get("quantization_aware"):
         raise ValueError("compile=true: torch cannot compile torchao's fake quantisation; leave compile out.")
     if not isinstance(config.seed, int):
@@ -71,6 +75,8 @@ def _train(config: DictConfig) -> None:
     if config.init_from and not config.resume:
         loaded = load_weights(model, config.init_from)
         log.info("init_from=%s: %d tensors taken, %d left", config.init_from, len(loaded.taken), len(loaded.left))
+    packages = packages_of(model.config)
+    check_rebuilds(model, packages=packages)
     resume = check_resume(config.resume, model) if config.resume else None
     metric: Metric = instantiate(config.metric)
     check_monitor(config.monitor, metric, datamodule)
@@ -114,9 +120,7 @@ def _train(config: DictConfig) -> None:
         return
     # The other processes of a torchrun do not know the first one's folder; and Lightning has moved the task to the CPU.
     kept = find_checkpoint(folder.path) if trainer.is_global_zero else folder.path
-    best = load_model(
-        trainer.strategy.broadcast(kept), device=trainer.strategy.root_device, packages=packages_of(plain)
-    )
+    best = load_model(trainer.strategy.broadcast(kept), device=trainer.strategy.root_device, packages=packages)
     score_and_report(folder, best, datamodule, task.metric, title=f"best of {trainer.current_epoch} epochs")
 
 

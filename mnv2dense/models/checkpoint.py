@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.models.restore import check_saveable, model_from, restore_model
-from mnv2dense.pretrained import read_pretrained
+from mnv2dense.pretrained import Pretrained, read_pretrained
 from mnv2dense.pretrained.checkpoint_file import ENTRY, FORMAT, CheckpointError, find_checkpoint, read_checkpoint
 from mnv2dense.pretrained.named import resolve
 from mnv2dense.pretrained.own_folder import is_own_folder, read_own_folder
@@ -72,27 +72,31 @@ def load_model(
         CheckpointError: not a checkpoint of this project, damaged, or one that would run code.
         ImportError: it is on the hub and huggingface_hub is not installed.
     """
+    file, content = _read(path)
+    if isinstance(content, Pretrained):
+        return model_from(content, file).to(device)
+    try:
+        return restore_model(content["config"], content["weights"], packages=packages).to(device)
+    except ValueError as error:
+        raise CheckpointError(f"{file}: {error}") from error
+
+
+def _read(path: str | Path) -> tuple[Path, dict[str, Any] | Pretrained]:
+    """Whatever holds weights: the file or folder, and our own entry in it or what another project's became."""
     named = resolve(path) if isinstance(path, str) else None
     found = Path(path) if named is None else named
     if is_own_folder(found):
-        return _restored(found, read_own_folder(found), packages).to(device)
+        return found, read_own_folder(found)
     if is_foreign(found):
-        return model_from(read_pretrained(found), found).to(device)
+        return found, read_pretrained(found)
     file = find_checkpoint(found)
     try:
-        content = read_checkpoint(file)
+        entry: dict[str, Any] = read_checkpoint(file)[ENTRY]
     except CheckpointError:
         if file.suffix.lower() not in TORCH_SUFFIXES:
             raise
-        return model_from(read_pretrained(file), file).to(device)
-    return _restored(file, content[ENTRY], packages).to(device)
-
-
-def _restored(file: Path, entry: Mapping[str, Any], packages: Sequence[str]) -> DenseModel:
-    try:
-        return restore_model(entry["config"], entry["weights"], packages=packages)
-    except ValueError as error:
-        raise CheckpointError(f"{file}: {error}") from error
+        return file, read_pretrained(file)
+    return file, entry
 
 
 class Loaded(NamedTuple):
@@ -107,29 +111,38 @@ def load_weights(model: DenseModel, path: str | Path) -> Loaded:
 
     A head for other classes is left as it is where its shapes differ.
 
+    Args:
+        model: gets them.
+        path: whatever :func:`load_model` takes, and other projects' weights of a backbone alone.
+
     Raises:
+        FileNotFoundError: nothing there, here or on the hub.
         CheckpointError: not one tensor fits, or the weights belong to another padding or normalisation.
+        ValueError: weights of another project that are damaged.
     """
-    file = find_checkpoint(path)
-    entry = read_checkpoint(file)[ENTRY]
-    _check_preprocessing(file, entry["config"], model)
+    file, content = _read(path)
+    if isinstance(content, Pretrained):
+        backbone: Mapping[str, Any] = content.options
+        tensors = {f"backbone.{name}": tensor for name, tensor in content.backbone.items()}
+        tensors |= {f"head.{name}": tensor for name, tensor in content.head.items()}
+    else:
+        backbone, tensors = content["config"].get("backbone", {}), content["weights"]
+    _check_preprocessing(file, backbone, model)
     own = model.state_dict()
-    fitting = {
-        name: tensor for name, tensor in entry["weights"].items() if name in own and own[name].shape == tensor.shape
-    }
+    fitting = {name: tensor for name, tensor in tensors.items() if name in own and own[name].shape == tensor.shape}
     if not fitting:
         raise CheckpointError(f"{file}: none of its tensors fits this model; is it of another width?")
     model.load_state_dict(fitting, strict=False)
     return Loaded(sorted(fitting), sorted(own.keys() - fitting.keys()))
 
 
-def _check_preprocessing(file: Path, config: Mapping[str, Any], model: DenseModel) -> None:
+def _check_preprocessing(file: Path, theirs: Mapping[str, Any], model: DenseModel) -> None:
     """Weights load into any padding and normalisation, and answer wrongly in all but their own."""
-    theirs = config.get("backbone", {})
     own = model.config["backbone"]
-    differing = [key for key in ("padding", "norm_eps", "mean", "std") if key in own and theirs.get(key) != own[key]]
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in theirs.items()}
+    differing = [key for key in ("padding", "norm_eps", "mean", "std") if key in own and plain.get(key) != own[key]]
     if differing:
-        options = " ".join(f"backbone.{key}={theirs.get(key)}".replace(" ", "") for key in differing)
+        options = " ".join(f"backbone.{key}={plain.get(key)}".replace(" ", "") for key in differing)
         raise CheckpointError(
             f"{file} was trained with another {', '.join(differing)} than this model has; start from it with {options}"
         )

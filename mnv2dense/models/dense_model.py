@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
@@ -12,13 +11,12 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.models.backbone import mobilenet_v2
+from mnv2dense.models.construct import construct
 from mnv2dense.models.fuse import fold_batch_norms
 from mnv2dense.ops.postprocess import Selection
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
-from mnv2dense.types import Infos
+from mnv2dense.types import FeatureInfo, Infos
 from mnv2dense.utils.device import device_of
-from mnv2dense.utils.renamed import address_now
 
 # Of our own heads, as papers write them; another head goes by its class.
 _HEADS = {"SSDLiteHead": "SSDLite", "DeepLabV3Head": "DeepLabv3", "ClassifierHead": "classifier"}
@@ -57,6 +55,9 @@ class DenseModel(nn.Module):
         category_ids: what each label is called in the data set's own json, for files of predictions; COCO's have
             gaps. Left out, labels + 1.
 
+    Raises:
+        ValueError: a part that lacks what its contract promises, or options that do not belong together.
+
     Attributes:
         class_names: the head's classes.
         task: the head's, "detection", "segmentation" or "classification".
@@ -73,16 +74,18 @@ class DenseModel(nn.Module):
         category_ids: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        _check_part("backbone", backbone, ("feature_info", "mean", "std", "config"))
+        _check_part("head", head, ("task", "class_names", "config", "selection"))
         if resize not in RESIZE_MODES:
             raise ValueError(f"resize={resize!r} must be one of {', '.join(RESIZE_MODES)}.")
-        if resize == "crop" and getattr(head, "task", None) == "detection":
+        if resize == "crop" and head.task == "detection":
             raise ValueError("resize='crop' would cut objects off: choose squash or letterbox for boxes.")
         self.normalize = Normalize(backbone.mean, backbone.std)  # type: ignore[arg-type]
         self.backbone = backbone
         self.head = head
         self.size = size
         self.resize: ResizeMode = resize
-        self.task = str(getattr(head, "task", None))
+        self.task = str(head.task)
         self.class_names: tuple[str, ...] = tuple(head.class_names)  # type: ignore[arg-type]
         self.category_ids = tuple(category_ids or range(1, len(self.class_names) + 1))
         if len(self.category_ids) != len(self.class_names):
@@ -170,7 +173,18 @@ class DenseModel(nn.Module):
         return results
 
 
-def build_model(config: Mapping[str, Any], *, packages: Sequence[str] = ("mnv2dense",)) -> DenseModel:
+def _check_part(part: str, module: nn.Module, promised: Sequence[str]) -> None:
+    missing = [name for name in promised if not hasattr(module, name)]
+    if missing:
+        raise ValueError(
+            f"{part}: {type(module).__name__} has no {', '.join(missing)}; every {part} has {', '.join(promised)} "
+            f"(docs/architecture.md, Contracts, and mnv2dense.protocols.{part.capitalize()})."
+        )
+
+
+def build_model(
+    config: Mapping[str, Any], *, packages: Sequence[str] = ("mnv2dense",), factories: bool = True
+) -> DenseModel:
     """The model that a plain config describes; what training and loading both call.
 
     The head says which features it reads; the backbone is built as deep as those need, and the head is completed
@@ -179,11 +193,15 @@ def build_model(config: Mapping[str, Any], *, packages: Sequence[str] = ("mnv2de
     Args:
         config: ``size``, ``resize``, ``class_names``, ``category_ids`` (optional), and ``backbone`` and ``head`` with a
             ``_target_`` each; ``head.features`` names the features.
-        packages: packages whose classes may be named. A config out of a file someone sent must not name others:
-            naming is running.
+        packages: packages whose classes may be named, beside ours. A config out of a file someone sent must not name
+            others: naming is running.
+        factories: whether functions may be named too that these packages define and that return a module. False for a
+            config that came in a file.
 
     Raises:
-        ValueError: a part that is missing, a target outside ``packages``, options the target does not take.
+        ValueError: a part that is missing, a target outside ``packages``, options the target does not take, or features
+            that the backbone does not give.
+        TypeError: as a class of another package raises it while it is built.
     """
     for key in ("size", "class_names", "backbone", "head"):
         if key not in config:
@@ -193,9 +211,27 @@ def build_model(config: Mapping[str, Any], *, packages: Sequence[str] = ("mnv2de
     features = head.pop("features", None)
     if not features:
         raise ValueError("head.features is missing: the names of the backbone's features that the head reads.")
-    backbone = _construct(config["backbone"], packages, "backbone", features=tuple(features))
-    built = _construct(
-        head, packages, "head", backbone.feature_info, size=size, class_names=tuple(config["class_names"])
+    backbone = construct(
+        config["backbone"],
+        "backbone",
+        packages=packages,
+        factories=factories,
+        completed={"features": tuple(features)},
+    )
+    _check_part("backbone", backbone, ("feature_info",))
+    given: Mapping[str, FeatureInfo] = backbone.feature_info  # type: ignore[assignment]
+    if absent := [name for name in features if name not in given]:
+        raise ValueError(
+            f"head.features={list(features)}: the backbone {type(backbone).__name__} does not give "
+            f"{', '.join(absent)}, {'only ' + ', '.join(given) if given else 'none of them'}; name those that it has."
+        )
+    built = construct(
+        head,
+        "head",
+        {name: given[name] for name in features},
+        packages=packages,
+        factories=factories,
+        completed={"size": size, "class_names": tuple(config["class_names"])},
     )
     return DenseModel(
         backbone,
@@ -220,31 +256,3 @@ def _sides(size: Any) -> tuple[int, int]:  # noqa: ANN401 - whatever a config ha
     if max(height, width) > _LONGEST_SIDE:
         raise ValueError(f"model.size={[height, width]}: both sides must be at most {_LONGEST_SIDE} pixels.")
     return height, width
-
-
-def _construct(
-    config: Mapping[str, Any],
-    packages: Sequence[str],
-    part: str,
-    *arguments: Any,  # noqa: ANN401
-    **completed: Any,  # noqa: ANN401
-) -> nn.Module:
-    options = {key: value for key, value in config.items() if key != "_target_"}
-    target = address_now(str(config.get("_target_", "")))
-    if target.partition(".")[0] not in packages:
-        raise ValueError(
-            f"{part}._target_={target!r} is refused: only classes of {', '.join(packages)} are built from a config, "
-            "because building one runs its code."
-        )
-    module, _, name = target.rpartition(".")
-    try:
-        constructor = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{part}._target_={target!r} does not exist ({error}).") from error
-    if not (isinstance(constructor, type) and issubclass(constructor, nn.Module)) and constructor is not mobilenet_v2:
-        raise ValueError(f"{part}._target_={target!r} is refused: it is not a torch module.")
-    try:
-        built: nn.Module = constructor(*arguments, **completed, **options)
-    except TypeError as error:
-        raise ValueError(f"{part}: {error}. Look at the options of {target}.") from error
-    return built

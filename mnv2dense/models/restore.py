@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,9 @@ def restore_model(
         own = _check_named(config, packages)
         if own:
             with torch.device("meta"):  # shapes alone
-                described = build_model(config, packages=packages).state_dict()
+                described = build_model(config, factories=False).state_dict()
             _check_tensors(described, tensors, surplus=surplus)
-        model = build_model(config, packages=packages)
+        model = build_model(config, packages=packages, factories=False)
         wanted = model.state_dict()
         _check_tensors(wanted, tensors, surplus=surplus)
         model.load_state_dict({name: tensors[name] for name in wanted})
@@ -78,10 +79,17 @@ def _check_named(config: Mapping[str, Any], packages: Sequence[str]) -> bool:
         if target and not allowed and target.partition(".")[0] not in set(packages) - {"mnv2dense"}:
             raise ValueError(
                 f"{part}._target_={target!r} is refused: a file may name {', '.join(_NAMED_BY_FILES)}, and classes of "
-                "packages that you name, because building one runs its code."
+                f"packages that you name, because building one runs its code.{_how_to_trust(target)}"
             )
         own = own and allowed
     return own
+
+
+def _how_to_trust(target: str) -> str:
+    package = target.partition(".")[0]
+    if package == "mnv2dense" or package in sys.stdlib_module_names:
+        return ""
+    return f" If you trust the package {package}, add packages=[{package}]."
 
 
 def _keys(node: object) -> Iterator[object]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mnv2dense.data.module import DataModule
 from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.pretrained.checkpoint_file import ENTRY, find_checkpoint, read_checkpoint
+from mnv2dense.pretrained.checkpoint_file import BEST, ENTRY, LAST, find_checkpoint, read_checkpoint
 from mnv2dense.protocols import Metric, NamesScores
 
 
@@ -22,6 +22,21 @@ def check_length(trainer: Mapping[str, Any]) -> None:
     epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps", -1)
     if isinstance(epochs, int) and epochs < 1 and steps < 1:
         raise ValueError(f"trainer.max_epochs={epochs}: train for at least 1 epoch; schedules span the whole run.")
+
+
+def check_precision(precision: str | int | None) -> None:
+    """Training needs float32 beside whatever the network computes in.
+
+    Raises:
+        ValueError: a precision that rounds all of the model and the batch: anchors and true boxes of 320 pixels would
+            come in steps of 1 to 2 in bfloat16, and batch norm's statistics would stand still.
+    """
+    if str(precision) in ("bf16-true", "16-true", "transformer-engine", "transformer-engine-float16"):
+        mixed = "16-mixed" if str(precision) == "16-true" else "bf16-mixed"
+        raise ValueError(
+            f"trainer.precision={precision} would round boxes, anchors and batch norm's statistics too, to steps of "
+            f"1 to 2 pixels; trainer.precision={mixed} is as fast and keeps those in float32."
+        )
 
 
 def check_monitor(monitor: str, metric: Metric, datamodule: DataModule) -> None:
@@ -54,7 +69,7 @@ def check_resume(path: str, model: DenseModel) -> Path:
         CheckpointError: not a checkpoint.
         ValueError: of another model, or of a model alone.
     """
-    file = find_checkpoint(path, names=("last.ckpt", "best.ckpt"))
+    file = find_checkpoint(path, names=(LAST, BEST))
     checkpoint = read_checkpoint(file)
     if "optimizer_states" not in checkpoint:
         raise ValueError(f"resume={path}: {file.name} is a model alone, not a run to go on with; use init_from={path}.")

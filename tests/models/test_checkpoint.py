@@ -14,9 +14,12 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from mnv2dense.backbones import mobilenet_v2
+from mnv2dense.models.backbone import mobilenet_v2
 from mnv2dense.models.checkpoint import load_model, load_weights, model_entry, save_model
+from mnv2dense.models.convert import save_safetensors
 from mnv2dense.models.dense_model import DenseModel, build_model
+from mnv2dense.models.hub import save_pretrained
+from mnv2dense.ops.postprocess import ClassSelection
 from mnv2dense.pretrained import named
 from mnv2dense.pretrained.checkpoint_file import CheckpointError, find_checkpoint
 from mnv2dense.types import FeatureInfo
@@ -311,6 +314,7 @@ class OwnHead(nn.Module):
         super().__init__()
         self.class_names = class_names
         self.config = {"_target_": f"{__name__}.OwnHead", "features": list(features)}
+        self.selection = ClassSelection(tuple(class_names))
         self.scale = torch.tensor(2.0).item()
         self.classifier = nn.Linear(1280, len(class_names))
 
@@ -319,8 +323,68 @@ def test_a_class_of_another_package_is_built_where_the_package_is_named(tmp_path
     backbone = mobilenet_v2(width_mult=0.35)
     own = DenseModel(backbone, OwnHead(backbone.feature_info, size=(96, 96), class_names=["cat"]), size=(96, 96))
     path = save_model(own, tmp_path / "own.ckpt")
-    with pytest.raises(CheckpointError, match=r"OwnHead' is refused"):
+    with pytest.raises(
+        CheckpointError, match=r"OwnHead' is refused: .* trust the package tests, add packages=\[tests\]"
+    ):
         load_model(path)
     loaded = load_model(path, packages=("mnv2dense", "tests"))
     assert torch.equal(loaded.head.classifier.weight, own.head.classifier.weight)  # type: ignore[union-attr]
-    assert load_model(save_model(own, tmp_path / "own.pt"), packages=("mnv2dense", "tests")).config == own.config
+    assert load_model(save_model(own, tmp_path / "own.pt"), packages=("tests",)).config == own.config
+
+
+def flip_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def test_one_flipped_bit_in_a_checkpoint_is_said(model: DenseModel, tmp_path: Path) -> None:
+    file = save_model(model, tmp_path / "model.ckpt")
+    flip_a_bit(file)
+    with pytest.raises(
+        CheckpointError, match=r"model\.ckpt cannot be read \(the checksum of .* is wrong.*; it is damag"
+    ):
+        load_model(file)
+
+
+def test_a_damaged_last_checkpoint_names_the_best_beside_it(model: DenseModel, tmp_path: Path) -> None:
+    best, last = (save_model(model, tmp_path / name) for name in ("best.ckpt", "last.ckpt"))
+    last.write_bytes(last.read_bytes()[:50_000])
+    with pytest.raises(
+        CheckpointError, match=r"last\.ckpt cannot be read .*best\.ckpt beside it is whole: give that one"
+    ):
+        load_model(last)
+    flip_a_bit(best)
+    with pytest.raises(CheckpointError, match=r"damaged, cut short or no checkpoint\.$"):
+        load_model(last)
+
+
+def other_doors(model: DenseModel, folder: Path) -> Iterator[tuple[Path, int]]:
+    """Ways to hand on weights, and how many of the model's tensors each brings."""
+    whole, backbone = len(model.state_dict()), len(model.backbone.state_dict())
+    yield save_safetensors(model, folder / "whole.safetensors"), whole
+    yield save_safetensors(model.backbone, folder / "backbone.safetensors"), backbone
+    yield save_pretrained(model, folder / "folder"), whole
+    yield save_model(model, folder / "model.pt"), whole
+
+
+def test_a_run_begins_with_weights_from_every_door_that_models_are_loaded_by(model: DenseModel, tmp_path: Path) -> None:
+    for door, count in other_doors(model, tmp_path):
+        begun = tiny_model(seed=1)
+        loaded = load_weights(begun, door)
+        assert len(loaded.taken) == count, door
+        after = begun.state_dict()
+        assert all(torch.equal(after[name], model.state_dict()[name]) for name in loaded.taken)
+
+
+def test_a_run_begins_with_weights_by_name() -> None:
+    begun = tiny_model(seed=1)
+    assert "backbone.stem.0.weight" in load_weights(begun, "shapes").taken
+
+
+def test_weights_of_another_normalisation_say_which_options_they_need(tmp_path: Path) -> None:
+    from torchvision.models import mobilenet_v2 as torchvisions
+
+    torch.save(torchvisions(width_mult=0.35).state_dict(), tmp_path / "theirs.pth")
+    with pytest.raises(CheckpointError, match=r"start from it with backbone\.mean=\[0\.485,0\.456,0\.406\]"):
+        load_weights(tiny_model(), tmp_path / "theirs.pth")

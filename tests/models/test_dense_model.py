@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from mnv2dense.losses import MultiBoxLoss
 from mnv2dense.models.architectures import ssdlite320_mobilenet_v2
-from mnv2dense.models.dense_model import build_model
+from mnv2dense.models.dense_model import DenseModel, build_model
 from tests.helpers.tiny import batch_of, random_images, tiny_model
 
 
@@ -113,7 +114,7 @@ def test_our_own_functions_that_are_no_modules_are_refused(target: str, tmp_path
 
 
 def test_a_class_that_does_not_exist_is_said_so() -> None:
-    with pytest.raises(ValueError, match=r"'mnv2dense\.heads\.SSDHead' does not exist"):
+    with pytest.raises(ValueError, match=r"'mnv2dense\.heads\.SSDHead' does not exist: mnv2dense\.heads has no"):
         build_model(config(head=config()["head"] | {"_target_": "mnv2dense.heads.SSDHead"}))
 
 
@@ -196,3 +197,83 @@ def test_a_head_decides_by_its_selection_or_by_a_method_of_its_own() -> None:
     assert len(found) > 0
     model.head.select = lambda decoded, infos: ["its own"] * len(infos.sizes)  # a head of another package
     assert model.predict(images, about) == ["its own"]
+
+
+def foreign(name: str, **options: object) -> dict[str, Any]:
+    return config(
+        backbone={"_target_": f"tests.training.test_rebuild.{name}", **options},
+        head={"_target_": "mnv2dense.heads.ClassifierHead", "features": ["deep"]},
+    )
+
+
+class Shy(nn.Module):
+    """A backbone that gives nothing that it is asked for."""
+
+    def __init__(self, *, features: tuple[str, ...]) -> None:
+        super().__init__()
+        self.feature_info: dict[str, object] = {}
+
+
+class Broken(nn.Module):
+    """Its own slip is a TypeError, as that of a caller would be."""
+
+    def __init__(self, *, features: tuple[str, ...], width: int = 3) -> None:
+        super().__init__()
+        len(width)  # type: ignore[arg-type]
+
+
+def test_a_slip_inside_a_foreign_constructor_stays_its_own() -> None:
+    broken = {"_target_": f"{__name__}.Broken"}
+    with pytest.raises(TypeError, match=r"object of type 'int' has no len") as raised:
+        build_model(config(backbone=broken), packages=("tests",))
+    assert raised.traceback[-1].name == "__init__"
+    with pytest.raises(ValueError, match=r"backbone: Broken\(\) got an unexpected keyword argument 'widht'"):
+        build_model(config(backbone={**broken, "widht": 3}), packages=("tests",))
+
+
+def test_functions_of_named_packages_make_parts_too_but_not_those_that_a_file_names() -> None:
+    made = build_model(foreign("made_by_a_function", width=6), packages=("tests",))
+    assert made.backbone.feature_info["deep"].channels == 6
+    with pytest.raises(ValueError, match=r"made_by_a_function' is refused: it is not a torch module"):
+        build_model(foreign("made_by_a_function", width=6), packages=("tests",), factories=False)
+
+
+@pytest.mark.parametrize("name", ["build_model", "HERE"])
+def test_what_a_named_package_only_imported_is_none_of_its_functions(name: str) -> None:
+    with pytest.raises(ValueError, match=r"is refused: it is not a torch module, nor a function of tests"):
+        build_model(foreign(name), packages=("tests",))
+
+
+def test_a_package_that_python_does_not_find_says_how_to_make_it_found() -> None:
+    mine = {"_target_": "mylab_nowhere.nets.ToyNet"}
+    with pytest.raises(ValueError, match=r"Python finds no package 'mylab_nowhere'.* run with PYTHONPATH=DIR"):
+        build_model(config(backbone=mine), packages=("mylab_nowhere",))
+    with pytest.raises(ValueError, match=r"does not exist \(No module named 'tests.nowhere'\)"):
+        build_model(config(backbone={"_target_": "tests.nowhere.ToyNet"}), packages=("tests",))
+    with pytest.raises(ValueError, match=r"has to be a package, a module and a class"):
+        build_model(config(backbone={"_target_": "ToyNet"}), packages=("ToyNet",))
+
+
+def test_features_that_a_backbone_does_not_give_are_named_beside_those_it_gives() -> None:
+    mine = {"_target_": f"{__name__}.Shy"}
+    with pytest.raises(
+        ValueError,
+        match=r"the backbone Shy does not give stride16_expanded, last_conv, none of them; name those that it has",
+    ):
+        build_model(config(backbone=mine), packages=("tests",))
+
+
+def test_what_the_model_completes_must_not_stand_in_a_config() -> None:
+    with pytest.raises(ValueError, match=r"backbone.features is given to .* by the model \(from head.features\)"):
+        build_model(config(backbone=config()["backbone"] | {"features": ["last_conv"]}))
+    with pytest.raises(ValueError, match=r"head.size is given to .* by the model \(model.size\)"):
+        build_model(config(head=config()["head"] | {"size": [96, 96]}))
+
+
+def test_a_head_without_a_task_is_told_what_every_head_has() -> None:
+    class Taskless(nn.Module):
+        class_names, config, selection = ("a",), dict[str, object](), None
+
+    backbone = tiny_model().backbone
+    with pytest.raises(ValueError, match=r"head: Taskless has no task; every head has task, class_names, config, sel"):
+        DenseModel(backbone, Taskless(), size=(96, 96))

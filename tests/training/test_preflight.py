@@ -9,7 +9,7 @@ import pytest
 from mnv2dense.data.module import DataModule
 from mnv2dense.metrics import Accuracy, CocoMeanAP, MeanIoU
 from mnv2dense.protocols import Dataset, Metric
-from mnv2dense.training.preflight import check_monitor
+from mnv2dense.training.preflight import check_monitor, check_precision
 from mnv2dense.types import Sample
 
 
@@ -88,3 +88,16 @@ def test_what_training_will_log_can_be_monitored(metric: Metric, monitor: str) -
 def test_what_it_will_not_log_is_refused(metric: Metric, monitor: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"monitor={monitor}: .*{message}"):
         check_monitor(monitor, metric, DATA)
+
+
+@pytest.mark.parametrize("precision", [None, 32, "32-true", "bf16-mixed", "16-mixed"])
+def test_precisions_that_keep_float32_where_it_counts_are_fine(precision: str | int | None) -> None:
+    check_precision(precision)
+
+
+@pytest.mark.parametrize(("precision", "instead"), [("bf16-true", "bf16-mixed"), ("16-true", "16-mixed")])
+def test_a_precision_that_rounds_anchors_and_boxes_is_refused_with_the_one_to_take(
+    precision: str, instead: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"trainer.precision={precision} would round .*trainer.precision={instead}"):
+        check_precision(precision)

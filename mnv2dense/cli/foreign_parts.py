@@ -1,0 +1,69 @@
+"""Parts of other packages under tasks, presets and experiments that were written for ours."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+log = logging.getLogger(__name__)
+
+
+def leave_out_options_of_ours(config: DictConfig, arguments: Sequence[str]) -> None:
+    """Take from foreign parts the options that a task, preset or experiment sets for ours and that they do not have.
+
+    ``task=segmentation`` sets ``backbone.output_stride``, say; a backbone of another package need not know it. What
+    was typed on the command line stays, to be refused by the part itself; so does an option that none of ours has.
+
+    Args:
+        config: is changed.
+        arguments: the command line, without the program's name.
+    """
+    typed = {argument.partition("=")[0].lstrip("+~") for argument in arguments}
+    for part in ("backbone", "head", "loss", "augment"):
+        options = config.get(part)
+        target = "" if not isinstance(options, DictConfig) else str(OmegaConf.select(options, "_target_") or "")
+        if not target or target.startswith("mnv2dense."):
+            continue
+        taken = _taken_by(target)
+        strange = [] if taken is None else [str(key) for key in options if key not in taken and key != "_target_"]
+        dropped = [key for key in strange if key in _options_of_ours(part) and f"{part}.{key}" not in typed]
+        with open_dict(config):
+            for key in dropped:
+                del options[key]
+        if dropped:
+            log.info("%s: %s has no %s, which is for ours: left out", part, target, ", ".join(dropped))
+
+
+def _taken_by(target: str) -> set[str] | None:
+    """The options that a class or function takes; None where it takes any, or is not there, which is told later."""
+    try:
+        parameters = inspect.signature(get_object(target)).parameters.values()
+    except Exception:  # whatever importing it runs into; building it says so
+        return None
+    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return {parameter.name for parameter in parameters}
+
+
+def _options_of_ours(part: str) -> set[str]:
+    return {name for made in _ours(part) for name in inspect.signature(made).parameters}
+
+
+def _ours(part: str) -> Iterable[Any]:
+    if part == "backbone":
+        from mnv2dense.models import mobilenet_v2
+
+        return [mobilenet_v2]
+    if part == "augment":
+        from mnv2dense.data.augment import ClassificationAugment, DetectionAugment, SegmentationAugment
+
+        return [ClassificationAugment, DetectionAugment, SegmentationAugment]
+    from mnv2dense import heads, losses
+
+    room = {"head": heads, "loss": losses}[part]
+    return [getattr(room, name) for name in room.__all__]
