@@ -22,14 +22,16 @@ from .models.checkpoint import load_model, save_model
 from .models.convert import save_safetensors, to_huggingface, to_torchvision
 from .models.dense_model import DenseModel, build_model
 from .models.hub import from_pretrained, push_to_hub, save_pretrained
+from .protocols import Model
 from .runtimes.exported_model import ExportedModel
-from .types import Batch, Classification, Detections, FeatureInfo, Infos, Sample, Segmentation
+from .types import Batch, Box, Classification, Detections, FeatureInfo, Infos, Region, Sample, ScoredClass, Segmentation
 
 __version__: str
 
 __all__ = [
     "TTA",
     "Batch",
+    "Box",
     "Classification",
     "ClassifierHead",
     "CrossEntropyLoss",
@@ -46,12 +48,15 @@ __all__ = [
     "LossSum",
     "LovaszSoftmax",
     "MobileNetV2",
+    "Model",
     "MultiBoxLoss",
     "OhemCrossEntropy",
     "PixelCrossEntropy",
     "Predictor",
+    "Region",
     "SSDLiteHead",
     "Sample",
+    "ScoredClass",
     "Segmentation",
     "SigmoidFocalLoss",
     "Tiles",

@@ -142,8 +142,7 @@ def _of_image(found: Result) -> Row:
     """What the json says of a picture itself; boxes have a place of their own."""
     if isinstance(found, Classification):
         best = found.top(_LISTED_CLASSES)
-        rows = zip(best.names, best.labels.tolist(), best.scores.tolist(), strict=True)
-        return {"classes": [{"name": name, "label": label, "score": round(score, 5)} for name, label, score in rows]}
+        return {"classes": [{"name": one.name, "label": one.label, "score": round(one.score, 5)} for one in best]}
     if isinstance(found, Segmentation):
         return {"shares": {name: round(share, 5) for name, share in found.shares().items()}}
     return {}
@@ -151,11 +150,8 @@ def _of_image(found: Result) -> Row:
 
 def _lines(found: Result) -> list[list[Any]]:
     if isinstance(found, Classification):
-        best = found.top(_LISTED_CLASSES)
-        rows = zip(best.labels.tolist(), best.names, best.scores.tolist(), strict=True)
-        return [[label, name, round(score, 5)] for label, name, score in rows]
+        return [[one.label, one.name, round(one.score, 5)] for one in found.top(_LISTED_CLASSES)]
     if isinstance(found, Segmentation):
         numbers = {name: label for label, name in enumerate(found.class_names)}
         return [[numbers[name], name, round(share, 5)] for name, share in found.shares().items()]
-    boxes = zip(found.labels.tolist(), found.names, found.scores.tolist(), found.boxes.tolist(), strict=True)
-    return [[label, name, round(score, 5), *(round(edge, 2) for edge in box)] for label, name, score, box in boxes]
+    return [[box.label, box.name, round(box.score, 5), *(round(edge, 2) for edge in box.xyxy)] for box in found]

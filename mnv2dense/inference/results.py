@@ -132,13 +132,11 @@ class ImageDetections(ImageResult, Detections):
 
     def to_dict(self) -> dict[str, Any]:
         """``boxes``: name, label, score and ``box`` (left, top, right, bottom) of each."""
-        rows = zip(self.names, self.labels.tolist(), self.scores.tolist(), self.boxes.tolist(), strict=True)
-        boxes = [{"name": name, "label": label, "score": score, "box": box} for name, label, score, box in rows]
+        boxes = [{"name": box.name, "label": box.label, "score": box.score, "box": [*box.xyxy]} for box in self]
         return {"task": "detection", **self._height_and_width(), "boxes": boxes}
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """One entry per box; ``bbox`` is left, top, width, height to a hundredth of a pixel."""
-        rows = zip(self.boxes.tolist(), self.scores.tolist(), self.labels.tolist(), strict=True)
         return [
             {
                 "image_id": image_id,
@@ -146,7 +144,7 @@ class ImageDetections(ImageResult, Detections):
                 "bbox": [round(value, 2) for value in (left, top, right - left, bottom - top)],
                 "score": round(score, 5),
             }
-            for (left, top, right, bottom), score, label in rows
+            for _, score, label, (left, top, right, bottom) in self
         ]
 
     def to_supervision(self) -> Any:  # noqa: ANN401
@@ -166,16 +164,14 @@ class ImageClassification(ImageResult, Classification):
 
     def to_dict(self) -> dict[str, Any]:
         """``classes``: name, label and score of each."""
-        rows = zip(self.names, self.labels.tolist(), self.scores.tolist(), strict=True)
-        classes = [{"name": name, "label": label, "score": score} for name, label, score in rows]
+        classes = [{"name": one.name, "label": one.label, "score": one.score} for one in self]
         return {"task": "classification", **self._height_and_width(), "classes": classes}
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """One entry per class. COCO has no classification; this is its results format without a place."""
-        rows = zip(self.scores.tolist(), self.labels.tolist(), strict=True)
         return [
-            {"image_id": image_id, "category_id": self.category_ids[label], "score": round(score, 5)}
-            for score, label in rows
+            {"image_id": image_id, "category_id": self.category_ids[one.label], "score": round(one.score, 5)}
+            for one in self
         ]
 
     def to_supervision(self) -> Any:  # noqa: ANN401

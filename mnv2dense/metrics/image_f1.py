@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.metrics.image_ranking import ImageScore
+from mnv2dense.ops.numpy_boxes import areas, pairwise_intersection, pairwise_iou
 from mnv2dense.types import SHOWN_SCORE
 
 _LEAST_IOU = 0.5
@@ -40,13 +41,12 @@ def image_f1(found: npt.NDArray[np.float32], truth: Sequence[Mapping[str, Any]])
         free = _corners([row["bbox"] for row in own if not row["iscrowd"]])
         ignored = _corners([row["bbox"] for row in own if row["iscrowd"]])
         objects += len(free)
-        for box in shown[shown[:, 5] == label, :4].astype(np.float64):
-            shared = _intersections(box, free)
-            overlaps = shared / np.maximum(_areas(free) + _areas(box[None]) - shared, 1e-9)
+        for box in shown[shown[:, 5] == label, None, :4].astype(np.float64):
+            overlaps = pairwise_iou(box, free)[0]
             if len(free) and overlaps.max() >= _LEAST_IOU:
                 free = np.delete(free, int(overlaps.argmax()), axis=0)
                 right += 1
-            elif not (_intersections(box, ignored) >= _LEAST_IOU * _areas(box[None])).any():
+            elif not (pairwise_intersection(box, ignored) >= _LEAST_IOU * areas(box)).any():
                 wrong += 1
     if objects + wrong == 0:
         return None
@@ -57,13 +57,3 @@ def _corners(boxes: list[list[float]]) -> Boxes:
     """COCO's x, y, width, height -> x1, y1, x2, y2."""
     table = np.asarray(boxes, np.float64).reshape(-1, 4)
     return np.concatenate([table[:, :2], table[:, :2] + table[:, 2:]], axis=1)
-
-
-def _areas(boxes: Boxes) -> npt.NDArray[np.float64]:
-    sides: npt.NDArray[np.float64] = boxes[:, 2:] - boxes[:, :2]
-    return sides[:, 0] * sides[:, 1]
-
-
-def _intersections(box: Boxes, boxes: Boxes) -> npt.NDArray[np.float64]:
-    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
-    return np.maximum(sides, 0).prod(axis=1)  # type: ignore[no-any-return]

@@ -62,10 +62,9 @@ def usage_of(
         loading = f"mnv2dense.load_model({loading}, packages={packages})"
     threshold = f", threshold={SHOWN_SCORE}" if task == "detection" else ""
     answer = {
-        "detection": "for name, score, box in zip(found.names, found.scores.tolist(), found.boxes.tolist()):\n"
-        '    print(f"{name} {score:.2f} {box}")',
+        "detection": 'for box in found:\n    print(f"{box.name} {box.score:.2f} {box.xyxy}")',
         "segmentation": "print(found.shares())  # and found.labels, the class of every pixel",
-    }.get(task, "print(found.names[0], float(found.scores[0]))")
+    }.get(task, "print(found[0].name, found[0].score)")
     script = (
         "import mnv2dense\n\n"
         f"predictor = mnv2dense.Predictor({loading}{threshold})\n"

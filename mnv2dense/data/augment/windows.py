@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mnv2dense.ops.numpy_boxes import pairwise_iou
 from mnv2dense.ops.windows import Window
 from mnv2dense.types import IGNORE_INDEX, IGNORE_LABEL
 
@@ -47,7 +48,7 @@ def crop_window(canvas: Window, objects: Boxes, minimum_overlaps: Sequence[float
         A window within ``canvas`` that holds the centre of at least one object, or ``canvas``.
     """
     windows = _random_windows(canvas, rng)
-    overlaps = _iou(windows, objects).max(axis=1)
+    overlaps = pairwise_iou(windows, objects).max(axis=1)
     overlaps[~centres_inside(windows, objects).any(axis=1)] = -1  # below every minimum
     for minimum in rng.permutation(minimum_overlaps):
         if minimum >= 1:
@@ -146,13 +147,3 @@ def _random_windows(canvas: Window, rng: np.random.Generator) -> npt.NDArray[np.
     starts = np.floor(places[fair] * (extent - lengths + 1)).astype(np.int64)
     starts += (canvas.left, canvas.top)
     return np.concatenate((starts, starts + lengths), axis=1)
-
-
-def _iou(windows: npt.NDArray[np.int64], boxes: Boxes) -> npt.NDArray[np.float64]:
-    """[T, 4] and [N, 4], both xyxy -> [T, N]."""
-    low = np.maximum(windows[:, None, :2], boxes[:, :2])
-    high = np.minimum(windows[:, None, 2:], boxes[:, 2:])
-    shared = (high - low).clip(0).prod(axis=-1)
-    window_areas = (windows[:, 2:] - windows[:, :2]).prod(axis=-1)[:, None]
-    box_areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=-1)
-    return np.asarray(shared / (window_areas + box_areas - shared))

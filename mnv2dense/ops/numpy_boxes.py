@@ -1,0 +1,34 @@
+"""Overlaps of a few boxes in numpy, for what runs beside the model: augmentation in workers, scores of one picture.
+
+:mod:`mnv2dense.ops.boxes` is for tensors on any device. A handful of boxes a call, thousands of calls a second, is what
+torch's dispatch is slowest at, and workers must not begin threads of torch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Boxes = npt.NDArray[np.floating[Any]] | npt.NDArray[np.integer[Any]]
+Floats = npt.NDArray[np.float64]
+
+
+def areas(boxes: Boxes) -> Floats:
+    """Xyxy [N, 4] -> [N]."""
+    return np.asarray((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), np.float64)
+
+
+def pairwise_intersection(first: Boxes, second: Boxes) -> Floats:
+    """Shared area of every pair, xyxy: [N, 4] and [M, 4] -> [N, M]."""
+    low = np.maximum(first[:, None, :2], second[:, :2])
+    high = np.minimum(first[:, None, 2:], second[:, 2:])
+    return np.asarray((high - low).clip(0).prod(axis=-1), np.float64)
+
+
+def pairwise_iou(first: Boxes, second: Boxes) -> Floats:
+    """Intersection over union of every pair, xyxy: [N, 4] and [M, 4] -> [N, M], 0..1."""
+    shared = pairwise_intersection(first, second)
+    union = areas(first)[:, None] + areas(second) - shared
+    return np.asarray(shared / np.maximum(union, 1e-9))  # two boxes without area have neither
