@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-pytest_plugins = ["tests.helpers.own_process", "tests.helpers.parallel", "tests.helpers.stages"]
+pytest_plugins = [
+    "tests.helpers.made_once",
+    "tests.helpers.own_process",
+    "tests.helpers.parallel",
+    "tests.helpers.stages",
+]
 
 # Small tensors: a second thread costs more than it brings. Also for the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

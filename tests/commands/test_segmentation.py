@@ -10,19 +10,22 @@ import pytest
 from PIL import Image
 
 from mnv2dense import load_model
+from tests.helpers.made_once import small_run
 from tests.helpers.tiny import TINY, Outcome, command
 
 pytestmark = pytest.mark.usefixtures("place")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, Outcome]:
-    run = tmp_path_factory.mktemp("runs") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MNV2DENSE_CACHE", str(cache))
-        outcome = command("train", "task=segmentation", *TINY, f"run_dir={run}")
-    assert outcome.code == 0, outcome.err
-    return run, outcome
+def cache() -> Path:
+    """With the data of the run."""
+    return small_run("segmentation").cache
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[Path, Outcome]:
+    run = small_run("segmentation")
+    return run.folder, run.outcome
 
 
 def metrics(folder: Path) -> dict[str, float]:

@@ -16,6 +16,7 @@ from PIL import Image
 from mnv2dense import load_model
 from mnv2dense.data.shapes.detection import draw_shapes
 from mnv2dense.io.reading import image_size
+from tests.helpers.made_once import small_run
 from tests.helpers.tiny import TINY, Outcome, command
 
 TWELVE = {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"}
@@ -25,15 +26,16 @@ pytestmark = pytest.mark.usefixtures("place")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, Outcome]:
+def cache() -> Path:
+    """With the data of that run."""
+    return small_run("detection").cache
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[Path, Outcome]:
     """One run of two epochs, which several tests look at."""
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MNV2DENSE_CACHE", str(cache))
-        patch.chdir(folder.parent)
-        outcome = command("train", *TINY, "trainer.max_epochs=2", f"run_dir={folder}")
-    assert outcome.code == 0, outcome.err
-    return folder, outcome
+    run = small_run("detection")
+    return run.folder, run.outcome
 
 
 def weights(run: Path, name: str = "last.ckpt") -> dict[str, torch.Tensor]:

@@ -158,6 +158,7 @@ class _TinyDetector(nn.Module):
         return loss["classification"] + loss["box"]
 
 
+@pytest.mark.slow  # Inductor's kernels are built
 def test_model_and_loss_compile_into_one_graph_that_gives_the_eager_loss_and_gradient() -> None:
     torch.manual_seed(0)
     model = _TinyDetector()
