@@ -1,6 +1,7 @@
 from .backbones.mobilenet_v2 import MobileNetV2
 from .costs.complexity import complexity
 from .costs.split import memory_bound, split_inference
+from .data.module import DataModule
 from .heads.classifier import ClassifierHead
 from .heads.deeplab_v3 import DeepLabV3Head
 from .heads.ssdlite import SSDLiteHead
@@ -25,6 +26,10 @@ from .models.hub import from_pretrained, push_to_hub, save_pretrained
 from .protocols import Model
 from .runtimes.exported_model import ExportedModel
 from .types import Batch, Box, Classification, Detections, FeatureInfo, Infos, Region, Sample, ScoredClass, Segmentation
+from .workflows.benchmarking import benchmark
+from .workflows.evaluation import evaluate
+from .workflows.prediction import predict
+from .workflows.training import train
 
 __version__: str
 
@@ -35,6 +40,7 @@ __all__ = [
     "Classification",
     "ClassifierHead",
     "CrossEntropyLoss",
+    "DataModule",
     "DeepLabV3Head",
     "DenseModel",
     "Detections",
@@ -60,14 +66,17 @@ __all__ = [
     "Segmentation",
     "SigmoidFocalLoss",
     "Tiles",
+    "benchmark",
     "build_model",
     "complexity",
     "deeplabv3_mobilenet_v2",
+    "evaluate",
     "from_pretrained",
     "load_model",
     "memory_bound",
     "mobilenet_v2",
     "mobilenet_v2_classifier",
+    "predict",
     "push_to_hub",
     "save_model",
     "save_pretrained",
@@ -76,4 +85,5 @@ __all__ = [
     "ssdlite320_mobilenet_v2",
     "to_huggingface",
     "to_torchvision",
+    "train",
 ]

@@ -1,0 +1,151 @@
+"""Predictions over many files: what ``tools/predict.py`` does once its config is composed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnv2dense.inference.prediction_writer import IMAGE_OUTPUTS, VIDEO_OUTPUTS, Outcome, PredictionWriter
+from mnv2dense.inference.predictor import BATCH_SIZE, Predictor
+from mnv2dense.io.sources import CameraSource, ImageSource, Source, VideoSource, source_of
+from mnv2dense.reporting.run_folder import RunFolder
+from mnv2dense.visualization.masks import MASK_OPACITY, check_opacity
+from mnv2dense.workflows.scoring import refuse_a_run
+
+if TYPE_CHECKING:
+    from mnv2dense.io.video import VideoReader
+
+# Nobody knows how fast a camera will be read; it says how long the last frame lasts.
+_CAMERA_RATE = Fraction(10)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What came of it.
+
+    Attributes:
+        folder: drawn images or video, label images, json and csv, as asked for.
+        done: images or frames that are there.
+        failed: file -> why it could not be read, or not to its end; the others are done.
+        stopped: whether Ctrl-C ended it early; all files are whole.
+        unit: "pictures" or "frames".
+    """
+
+    folder: Path
+    done: int
+    failed: Mapping[str, str]
+    stopped: bool
+    unit: str
+
+
+def predict(
+    predictor: Predictor[Any],
+    source: str | Path | Iterable[str | Path] | Source,
+    *,
+    run_dir: str | Path | RunFolder | None = None,
+    outputs: Sequence[str] | None = None,
+    opacity: float = MASK_OPACITY,
+    legend: bool = True,
+    batch_size: int = BATCH_SIZE,
+    config: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> Predictions:
+    """Run a predictor over images, a video or a camera, and write what it finds.
+
+    Memory stays as it is however many there are.
+
+    Args:
+        predictor: of any model; its threshold, tiles and test-time augmentation hold.
+        source: an image, folder, pattern, list of paths (.txt), video, "webcam:0" or http(s) address; several of paths
+            and addresses; or what :func:`mnv2dense.io.source_of` made of it.
+        run_dir: where results are written; None makes ``runs/predict/<time>``.
+        outputs: some of "drawn", "labels", "json" and "csv"; None writes all of images, and all but "labels" of videos.
+        opacity: of the colours of masks over the image, 0..1.
+        legend: whether drawn images name the colours of masks.
+        batch_size: images that run together.
+        config: what ``config.yaml`` of the folder says; None writes none.
+        progress: told (done, in all) after each image or frame, in a thread of its own; in all is None where nobody
+            knows.
+
+    Raises:
+        FileNotFoundError: no such source.
+        ValueError: an option outside its values, a folder that holds a run, or a source without images.
+    """
+    check_opacity(opacity)
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}: a whole number of at least 1 is needed.")
+    meant = _source(source)
+    chosen = _outputs(outputs, meant)
+    reader = _reader(meant)
+    folder = run_dir if isinstance(run_dir, RunFolder) else RunFolder.create(run_dir, task="predict")
+    refuse_a_run(folder, "Name another folder for the predictions.")
+    if config is not None:
+        folder.write_config(config)
+    folder.write_environment()
+    total = meant.count if isinstance(meant, ImageSource) else None if reader is None else reader.count
+    done = 0
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    writer = PredictionWriter(
+        predictor,
+        folder.path,
+        outputs=chosen,
+        opacity=opacity,
+        legend=legend,
+        # A camera's image is wanted now, not with seven others.
+        batch_size=1 if isinstance(meant, CameraSource) else batch_size,
+        advance=advance,
+    )
+    outcome = _written(writer, meant, reader)
+    unit = "pictures" if isinstance(meant, ImageSource) else "frames"
+    return Predictions(folder.path, outcome.done, outcome.failed, outcome.stopped, unit)
+
+
+def _source(source: str | Path | Iterable[str | Path] | Source) -> Source:
+    if isinstance(source, ImageSource | VideoSource | CameraSource):
+        return source
+    if isinstance(source, str | Path):
+        return source_of(str(source))
+    entries = list(source)
+    return ImageSource(entries, len(entries))
+
+
+def _outputs(given: Sequence[str] | None, source: Source) -> Sequence[str]:
+    if given is None:
+        return IMAGE_OUTPUTS if isinstance(source, ImageSource) else VIDEO_OUTPUTS
+    if isinstance(given, str) or not given or not set(given) <= set(IMAGE_OUTPUTS):
+        raise ValueError(
+            f"outputs={given}: a list of some of {', '.join(IMAGE_OUTPUTS)} is needed, as in [drawn,json]."
+        )
+    return given
+
+
+def _reader(source: Source) -> VideoReader | None:
+    if not isinstance(source, VideoSource):
+        return None
+    from mnv2dense.io.video import VideoReader
+
+    return VideoReader(source.path)
+
+
+def _written(writer: PredictionWriter, source: Source, reader: VideoReader | None) -> Outcome:
+    if isinstance(source, ImageSource):
+        return writer.images(source.entries, folder=source.folder)
+    if reader is not None:
+        return writer.video(reader, reader.path.name, time_base=reader.time_base, rate=reader.rate)
+    assert isinstance(source, CameraSource)
+    from mnv2dense.io.video import CAMERA_TIME_BASE, camera_frames
+
+    with closing(camera_frames(source.number)) as frames:
+        return writer.video(
+            frames, f"webcam{source.number}", time_base=CAMERA_TIME_BASE, rate=_CAMERA_RATE, is_live=True
+        )

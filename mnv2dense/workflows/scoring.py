@@ -1,0 +1,93 @@
+"""A model scored into a run folder: the end of a training, and all of an evaluation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from mnv2dense.evaluation.samples import draw_images, report
+from mnv2dense.evaluation.score import score
+from mnv2dense.inference.predictor import Predictor
+from mnv2dense.metrics.image_ranking import ImageRanking, RankedImage
+from mnv2dense.reporting.facts import facts_of
+from mnv2dense.reporting.report import write_report
+from mnv2dense.reporting.run_folder import is_first_process
+
+if TYPE_CHECKING:
+    from mnv2dense.data.module import DataModule
+    from mnv2dense.inference.tta import TTA
+    from mnv2dense.protocols import Dataset, Metric, Model
+    from mnv2dense.reporting.run_folder import RunFolder
+    from mnv2dense.visualization.draw import Pixels
+
+log = logging.getLogger(__name__)
+
+
+def score_and_report(
+    folder: RunFolder,
+    model: Model,
+    data: DataModule,
+    metric: Metric,
+    *,
+    test_time: TTA | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, float]:
+    """Score, and write metrics.json, plots, samples, report and model card; a collective call.
+
+    Args:
+        folder: is written to, by the first process alone; has its config.yaml and environment.json.
+        model: in eval mode, or an exported file.
+        data: set up.
+        metric: bound to the data here.
+        test_time: how a segmentation model looks at pictures; None looks as it was trained to.
+        progress: told (done, in all) after each batch.
+
+    Returns:
+        The scores, the same on all processes.
+
+    Raises:
+        ValueError: what :func:`mnv2dense.evaluation.score.score` finds wrong.
+    """
+    if isinstance(model, nn.Module):
+        model = model.to(memory_format=torch.channels_last)
+    ranking = ImageRanking()
+    done, total = 0, len(data.val or ())
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(done, total)
+
+    scores = score(model, data, metric, test_time=test_time, ranking=ranking, advance=advance)
+    if is_first_process():
+        assert data.val is not None
+        predictor = Predictor(model, device=model.device, test_time=test_time)
+        report(folder, predictor=predictor, dataset=data.val, metric=metric, scores=scores)
+        facts = facts_of(folder.path, model=model, datamodule=data, metric=metric, scores=scores, ranking=ranking)
+        worst, best = (_drawn(predictor, data.val, images) for images in (ranking.worst, ranking.best))
+        write_report(folder.path, facts, worst=worst, best=best)
+    return scores
+
+
+def refuse_a_run(folder: RunFolder, next_step: str) -> None:
+    """Leave a run that is already in the folder as it is.
+
+    Raises:
+        ValueError: there is one; the message ends in ``next_step``.
+    """
+    if (folder.path / "checkpoints").exists():
+        raise ValueError(f"run_dir={folder.path} already holds a run, which would be overwritten. {next_step}")
+
+
+def _drawn(
+    predictor: Predictor[Any], dataset: Dataset, images: Sequence[RankedImage]
+) -> Iterator[tuple[str, float, Pixels]]:
+    """Name, score and drawing of each."""
+    drawn = draw_images(predictor, dataset, [image.place for image in images])
+    for image, (path, panels) in zip(images, drawn, strict=True):
+        yield path.name, image.score.value, panels

@@ -1,0 +1,253 @@
+"""Training from its parts to a scored run folder: what ``tools/train.py`` does once its config is composed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+import torch
+
+from mnv2dense.costs.complexity import complexity
+from mnv2dense.evaluation.score import metric_of
+from mnv2dense.losses import CrossEntropyLoss, MultiBoxLoss, PixelCrossEntropy
+from mnv2dense.models.checkpoint import load_model
+from mnv2dense.pretrained.checkpoint_file import find_checkpoint
+from mnv2dense.reporting.run_folder import RunFolder
+from mnv2dense.training.checkpoint_io import AtomicCheckpointIO
+from mnv2dense.training.checkpointing import BestAndLast
+from mnv2dense.training.ema import EMA
+from mnv2dense.training.history import History
+from mnv2dense.training.last_epoch import ValidateLastEpoch
+from mnv2dense.training.nan_guard import NaNGuard
+from mnv2dense.training.preflight import check_length, check_monitor, check_precision, check_resume
+from mnv2dense.training.progress import ProgressLines
+from mnv2dense.training.rebuild import check_rebuilds
+from mnv2dense.training.schedules import Cosine
+from mnv2dense.training.task import Task
+from mnv2dense.workflows.scoring import refuse_a_run, score_and_report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pytorch_lightning.loggers import Logger
+    from torch.optim import Optimizer
+
+    from mnv2dense.data.module import DataModule
+    from mnv2dense.models.dense_model import DenseModel
+    from mnv2dense.protocols import Loss, Metric
+
+log = logging.getLogger(__name__)
+
+MONITORS: Mapping[str, str] = {"detection": "AP", "segmentation": "mIoU", "classification": "top1"}
+"""Task -> the score that chooses its best checkpoint, where nobody says otherwise; conf/task has the same."""
+
+_CURVES: Mapping[str, Sequence[str]] = {
+    "detection": ("AP", "AP50", "AP75"),
+    "segmentation": ("mIoU", "pixel_accuracy"),
+    "classification": ("top1", "mean_class_accuracy"),
+}
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What a run came to.
+
+    Attributes:
+        folder: everything that was kept; docs/training.md lists its files.
+        scores: of the best checkpoint on the validation data, as in metrics.json; empty after ``fast_dev_run`` and on
+            all processes but the first.
+        checkpoint: the best one; None after ``fast_dev_run``.
+        model: its weights in eval mode, on the device that trained; None after ``fast_dev_run``.
+        epochs: that are done in the whole run, also in the part that was resumed.
+        metric: holds the best checkpoint's results.
+    """
+
+    folder: Path
+    scores: Mapping[str, float]
+    checkpoint: Path | None
+    model: DenseModel | None = field(repr=False)
+    epochs: int
+    metric: Metric = field(repr=False)
+
+
+def train(
+    model: DenseModel,
+    data: DataModule,
+    *,
+    run_dir: str | Path | RunFolder | None = None,
+    max_epochs: int = 60,
+    loss: Loss | None = None,
+    metric: Metric | None = None,
+    optimizer: Callable[[Iterable[Any]], Optimizer] | None = None,
+    schedule: Callable[..., Callable[[int], float]] | None = None,
+    backbone_lr_factor: float = 1.0,
+    monitor: str | None = None,
+    callbacks: Sequence[pl.Callback] | None = None,
+    loggers: Sequence[Logger] = (),
+    resume: str | Path | None = None,
+    seed: int = 0,
+    channels_last: bool = True,
+    compile: bool = False,
+    packages: Sequence[str] | None = None,
+    config: Mapping[str, Any] | None = None,
+    announce: Callable[[RunFolder, DenseModel, DataModule], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **trainer: Any,  # noqa: ANN401 - Lightning's own options
+) -> TrainingRun:
+    """Train, keep the best checkpoint, score it and write the run folder.
+
+    Args:
+        model: with the classes of the data.
+        data: with training and validation data; set up here.
+        run_dir: where the run is kept; None makes ``runs/<task>/<time>``.
+        max_epochs: length of the run, over which the schedule spans.
+        loss: None takes the task's own: :class:`~mnv2dense.losses.MultiBoxLoss`,
+            :class:`~mnv2dense.losses.PixelCrossEntropy` or :class:`~mnv2dense.losses.CrossEntropyLoss`.
+        metric: None takes the task's own.
+        optimizer: parameter groups -> optimizer; None takes AdamW of learning rate 0.001 and weight decay 0.05.
+        schedule: see :mod:`mnv2dense.training.schedules`; None takes the cosine with a warm-up of 5%.
+        backbone_lr_factor: the backbone's learning rate as a factor of the head's.
+        monitor: the score that chooses the best checkpoint, or "loss"; None takes AP, mIoU or top1.
+        callbacks: None takes those of conf/callbacks/default.yaml: average of the weights, checkpoints, curves,
+            progress, and the guard against losses that are not finite.
+        loggers: Lightning's.
+        resume: a run folder or checkpoint file to go on from, optimizer, schedule, epoch and all.
+        seed: of everything random.
+        channels_last: keep weights and activations in NHWC memory.
+        compile: put model and loss through torch.compile, as one graph.
+        packages: whose classes the model's config may name when the best checkpoint is loaded; None takes those that
+            ``model`` is made of.
+        config: what ``config.yaml`` of the run folder says; None writes what is known here.
+        announce: called before the first batch, with the folder, the model and the data; to tell what is about to run.
+        progress: told (done, in all) while the best checkpoint is scored.
+        trainer: further options of ``pytorch_lightning.Trainer``: ``precision``, ``accelerator``, ``devices``,
+            ``accumulate_grad_batches``, ``fast_dev_run`` and so on.
+
+    Raises:
+        ValueError: an option that cannot work, a folder that holds a run, or what the data finds wrong.
+        NonFiniteLossError: the loss became NaN or infinite.
+    """
+    options = {"max_epochs": max_epochs, "check_val_every_n_epoch": 1, "gradient_clip_val": 10.0, **trainer}
+    check_length(options)
+    check_precision(options.get("precision"))
+    folder = run_dir if isinstance(run_dir, RunFolder) else RunFolder.create(run_dir, task=model.task)
+    if resume is None:
+        refuse_a_run(folder, "Name another folder; to go on with that run, add resume= and its folder.")
+    folder.keep("csv")  # of the run that is resumed here; the logger would begin its file anew
+    data.setup("fit")
+    monitor = monitor or MONITORS[model.task]
+    metric = metric or metric_of(model)
+    if config is not None:
+        folder.write_config(config)
+    else:
+        folder.write_config(_known(model, monitor=monitor, seed=seed, options=options))
+    folder.write_environment(seed=seed)
+    pl.seed_everything(seed, workers=True, verbose=False)
+    packages = _packages_of(model) if packages is None else list(packages)
+    check_rebuilds(model, packages=packages)
+    ckpt_path = check_resume(str(resume), model) if resume is not None else None
+    check_monitor(monitor, metric, data)
+    task = Task(
+        model=model,
+        loss=loss or _loss_of(model),
+        metric=metric,
+        optimizer=optimizer or partial(torch.optim.AdamW, lr=0.001, weight_decay=0.05),
+        schedule=schedule or Cosine,
+        backbone_lr_factor=backbone_lr_factor,
+        channels_last=channels_last,
+        compile=compile,
+    )
+    chosen = list(_usual_callbacks(model.task, monitor) if callbacks is None else callbacks)
+    if callbacks is None and not options.get("enable_progress_bar", True):
+        chosen = [each for each in chosen if not isinstance(each, ProgressLines)]
+    lightning = pl.Trainer(
+        callbacks=[*chosen, ValidateLastEpoch()],
+        logger=list(loggers),
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=str(folder.path),
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **options,
+    )
+    # Only now the number of processes is known; a short epoch would else leave no point on the curves.
+    steps = len(data.train or ()) // (data.batch_size * lightning.world_size)
+    lightning.log_every_n_steps = max(  # type: ignore[attr-defined]  # Lightning sets it out of sight of mypy
+        1, min(options.get("log_every_n_steps", 10), steps)
+    )
+    if announce is not None:
+        announce(folder, model, data)
+    lightning.fit(task, datamodule=data, ckpt_path=None if ckpt_path is None else str(ckpt_path))
+
+    for history in (each for each in chosen if isinstance(each, History) and lightning.is_global_zero):
+        history.plot(folder.path / "curves.png")
+    if options.get("fast_dev_run"):
+        log.info("trainer.fast_dev_run: the parts work together; nothing was kept to be scored")
+        return TrainingRun(folder.path, {}, None, None, lightning.current_epoch, metric)
+    # The other processes of a torchrun do not know the first one's folder; and Lightning has moved the task to the CPU.
+    kept = find_checkpoint(folder.path) if lightning.is_global_zero else folder.path
+    best = load_model(
+        lightning.strategy.broadcast(kept),
+        device=lightning.strategy.root_device,
+        packages=packages,
+    )
+    scores = score_and_report(folder, best, data, metric, progress=progress)
+    return TrainingRun(folder.path, scores, kept, best, lightning.current_epoch, metric)
+
+
+def describe(model: DenseModel, data: DataModule) -> tuple[str, str]:
+    """Two lines before a run: what it learns from, and what the model costs."""
+    costs = complexity(model, model.size)
+    counts = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in data.describe().items())
+    height, width = model.size
+    return counts, (
+        f"{type(model.head).__name__} at {height}x{width}: {costs.parameters / 1e6:.2f}M parameters, "
+        f"{costs.multiply_adds / 1e9:.3f}B multiply-adds"
+    )
+
+
+def _loss_of(model: DenseModel) -> Loss:
+    losses: dict[str, Callable[[], Loss]] = {
+        "detection": MultiBoxLoss,
+        "segmentation": PixelCrossEntropy,
+        "classification": CrossEntropyLoss,
+    }
+    if model.task not in losses:
+        raise ValueError(f"a model for {model.task!r} has no usual loss: give loss=.")
+    return losses[model.task]()
+
+
+def _usual_callbacks(task: str, monitor: str) -> list[pl.Callback]:
+    return [
+        EMA(),
+        BestAndLast(monitor=f"val/{monitor}", mode="min" if monitor == "loss" else "max"),
+        History(scores=_CURVES.get(task, (monitor,))),
+        ProgressLines(),
+        NaNGuard(),
+    ]
+
+
+def _packages_of(model: DenseModel) -> list[str]:
+    return sorted(
+        {"mnv2dense", *(str(model.config[part]["_target_"]).partition(".")[0] for part in ("backbone", "head"))}
+    )
+
+
+def _known(model: DenseModel, *, monitor: str, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a config.yaml can say of a run whose parts were made in Python."""
+    plain = {key: value for key, value in options.items() if isinstance(value, str | int | float | bool | type(None))}
+    own = {key: model.config[key] for key in ("size", "resize")}
+    return {
+        "task": model.task,
+        "monitor": monitor,
+        "seed": seed,
+        "model": own,
+        "backbone": model.config["backbone"],
+        "head": model.config["head"],
+        "trainer": plain,
+    }

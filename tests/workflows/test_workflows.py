@@ -1,0 +1,123 @@
+"""The functions that the commands call, called as one would in Python."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from mnv2dense import DataModule, Predictor, benchmark, evaluate, load_model, predict, ssdlite320_mobilenet_v2, train
+from mnv2dense.data.shapes import Shapes
+from mnv2dense.workflows import TrainingRun
+from tests.helpers.tiny import tiny_model
+
+SIZE = (64, 64)
+
+
+def shapes(split: str) -> Shapes:
+    return Shapes(split=split, train_images=8, val_images=4, image_size=64)
+
+
+def data() -> DataModule:
+    return DataModule(
+        train=shapes("train"), val=shapes("val"), size=SIZE, batch_size=4, max_boxes=8, num_workers=0, pin_memory=False
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> TrainingRun:
+    folder = tmp_path_factory.mktemp("workflows")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNV2DENSE_CACHE", str(cache))
+        batches = data()
+        model = ssdlite320_mobilenet_v2(
+            len(batches.class_names), class_names=batches.class_names, size=SIZE, width_mult=0.35
+        )
+        return train(
+            model,
+            batches,
+            max_epochs=3,
+            run_dir=folder / "run",
+            accelerator="cpu",
+            check_val_every_n_epoch=2,
+            enable_progress_bar=False,
+        )
+
+
+@pytest.fixture(autouse=True)
+def here(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MNV2DENSE_CACHE", str(cache))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_training_gives_the_best_checkpoint_with_its_scores(run: TrainingRun) -> None:
+    assert run.epochs == 3
+    assert run.checkpoint is not None
+    assert run.model is not None
+    assert run.scores == json.loads((run.folder / "metrics.json").read_text()) | {
+        name: value for name, value in run.scores.items() if value != value
+    }
+    again = load_model(run.checkpoint)
+    assert all(torch.equal(a, b) for a, b in zip(run.model.parameters(), again.parameters(), strict=True))
+    for name in ("config.yaml", "environment.json", "report.html", "samples.jpg", "curves.png", "MODEL_CARD.md"):
+        assert (run.folder / name).is_file(), name
+
+
+def test_the_last_epoch_is_validated_whatever_the_interval(run: TrainingRun) -> None:
+    last = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    history = next(state for name, state in last["callbacks"].items() if name.startswith("History"))
+    assert [epoch for epoch, _ in history["val/AP"]] == [2, 3]
+
+
+def test_a_run_is_not_overwritten_and_a_length_is_needed(run: TrainingRun) -> None:
+    model = tiny_model(6, size=SIZE)
+    with pytest.raises(ValueError, match="already holds a run"):
+        train(model, data(), max_epochs=1, run_dir=run.folder, accelerator="cpu")
+    with pytest.raises(ValueError, match="train for at least 1 epoch"):
+        train(model, data(), max_epochs=0, run_dir="other", accelerator="cpu")
+
+
+def test_evaluating_a_run_gives_its_scores_again_and_writes_only_where_asked(run: TrainingRun) -> None:
+    found = evaluate(run.folder, shapes("val"), num_workers=0, batch_size=4, device="cpu")
+    assert found.scores == run.scores
+    assert found.folder is None
+    assert not any(Path().iterdir())
+    written = evaluate(run.folder, shapes("val"), num_workers=0, batch_size=4, device="cpu", run_dir="scored")
+    assert written.folder is not None
+    assert json.loads((written.folder / "metrics.json").read_text())["AP"] == pytest.approx(run.scores["AP"])
+
+
+def test_predictions_of_a_list_of_files_and_what_could_not_be_read(run: TrainingRun) -> None:
+    assert run.model is not None
+    val = shapes("val")
+    files = [val.path_of(val[index].image_id) for index in range(2)]
+    told: list[tuple[int, int | None]] = []
+    done = predict(
+        Predictor(run.model, threshold=0.3, device="cpu"),
+        [files[0], "nowhere.jpg", files[1]],
+        run_dir="predictions",
+        outputs=["drawn", "json"],
+        progress=lambda count, total: told.append((count, total)),
+    )
+    assert (done.done, done.stopped, done.unit) == (2, False, "pictures")
+    assert list(done.failed) == ["nowhere.jpg"]
+    assert sorted(told) == [(1, 3), (2, 3), (3, 3)]
+    assert (done.folder / f"{files[0].stem}.jpg").is_file()
+
+
+def test_outputs_of_another_name_are_refused_before_anything_is_written(run: TrainingRun) -> None:
+    assert run.model is not None
+    with pytest.raises(ValueError, match=r"outputs=\['draw'\]: a list of some of drawn, labels, json, csv"):
+        predict(Predictor(run.model, device="cpu"), [Path("a.jpg")], outputs=["draw"])
+    assert not any(Path().iterdir())
+
+
+def test_models_are_timed_in_turns(run: TrainingRun) -> None:
+    (row,) = benchmark({str(run.folder): 0.5}, threads=1, rounds=1, runs=1, batch=2)
+    assert row.score == 0.5
+    assert row.milliseconds > 0
+    assert row.kind == "torch, fp32"
+    with pytest.raises(ValueError, match="rounds=0: a whole number of at least 1"):
+        benchmark([run.folder], rounds=0)
