@@ -136,7 +136,17 @@ class MobileNetV2(nn.Module):
         self._reset_parameters()
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """[B, 3, H, W], normalised -> feature name -> [B, C, ceil(H / stride), ceil(W / stride)]."""
+        """[B, 3, H, W], normalised -> feature name -> [B, C, ceil(H / stride), ceil(W / stride)].
+
+        Raises:
+            TypeError: images of whole numbers, which were not normalised.
+        """
+        # torch.fx traces with what is no Tensor.
+        if isinstance(images, Tensor) and not images.is_floating_point():
+            raise TypeError(
+                "the backbone takes normalised floats, not whole numbers: "
+                "mnv2dense.Normalize(backbone.mean, backbone.std)(images) makes them of uint8."
+            )
         found: dict[str, Tensor] = {}
         x = self.stem(images)
         before: Tensor | None = None

@@ -39,8 +39,10 @@ def mobilenet_v2(
 
     Args:
         width_mult: width multiplier; None takes the weights' own.
-        output_stride: 8, 16 or 32.
-        features: names to return.
+        output_stride: 8, 16 or 32; strides past it become dilations.
+        features: names to return, in this order: "stride2" (16 channels at width 1.0), "stride4" (24), "stride8" (32),
+            "stride16" (96), "stride16_expanded" (576), "last_bottleneck" (320), "last_conv" (1280). Layers past the
+            deepest of them do not exist.
         weights: a name, file or folder that :func:`mnv2dense.pretrained.read_pretrained` takes, or None for random
             weights.
         depth_mult: of the weights, or None.
@@ -117,5 +119,5 @@ def _check_shape(weights: str | Path, pretrained: Pretrained, asked: dict[str, A
         if own[name] != value:
             raise ValueError(
                 f"{weights}: these weights have {name}={own[name]}, the model asks for {value}. "
-                f"Set backbone.{name}={own[name]}, or choose weights of that {name}."
+                f"Give {name}={own[name]} or leave it out, or choose weights of that {name}."
             )

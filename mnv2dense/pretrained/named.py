@@ -72,6 +72,13 @@ HUB_NAMES: dict[str, str] = {
 
 _REPOSITORIES = {**HUB_NAMES, **GOOGLE_NAMES}
 
+# As their owners state them, and the hub spells them.
+_LICENSES = {
+    **dict.fromkeys(SHIPPED, "apache-2.0"),
+    **dict.fromkeys(PUBLISHED, "bsd-3-clause"),
+    **dict.fromkeys((*_REPOSITORIES, *_REPOSITORIES.values()), "apache-2.0"),
+}
+
 # Owner and repository, and after an @ a branch, tag or commit. A path that starts at the root, at home or with a dot is
 # none, nor is one of three parts.
 _HUB_ID = re.compile(r"(?P<owner>[A-Za-z0-9][\w.-]*)/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
@@ -80,6 +87,18 @@ _HUB_ID = re.compile(r"(?P<owner>[A-Za-z0-9][\w.-]*)/[A-Za-z0-9][\w.-]*(@[\w./-]
 def names() -> tuple[str, ...]:
     """What :func:`resolve` knows beside paths and the ids of the hub."""
     return (*SHIPPED, *PUBLISHED, *_REPOSITORIES)
+
+
+def license_of(weights: str | Path) -> str | None:
+    """The licence of published weights, as the hub spells it; None for all others.
+
+    Args:
+        weights: as :func:`resolve` takes them. A folder counts as what it is called where it is called like one of
+            Google's or timm's repositories, which copies are.
+    """
+    name = str(weights).partition("@")[0]
+    called = Path(name).name
+    return _LICENSES.get(name) or (_LICENSES.get(called) if called in _REPOSITORIES else None)
 
 
 def resolve(weights: str, *, revision: str | None = None, token: str | bool | None = None) -> Path | None:

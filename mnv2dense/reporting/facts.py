@@ -18,6 +18,7 @@ from mnv2dense.metrics.accuracy import Accuracy
 from mnv2dense.metrics.image_ranking import ImageRanking
 from mnv2dense.metrics.mean_iou import MeanIoU
 from mnv2dense.pretrained.checkpoint_file import find_checkpoint
+from mnv2dense.pretrained.named import license_of
 from mnv2dense.protocols import BoxDataset, Dataset, Metric, Model
 from mnv2dense.reporting.usage import Usage, shown_command, usage_of
 
@@ -84,7 +85,8 @@ class RunFacts:
         command: what made the run.
         environment: rows (what, value).
         limits: sentences.
-        license: of the weights, as the hub spells it.
+        license: of the weights, as the hub spells it; "unknown" where it does not follow from what is known.
+        began_with: the weights that training began with, and their licence where it is known; empty where with none.
     """
 
     task: str
@@ -107,6 +109,7 @@ class RunFacts:
     environment: tuple[tuple[str, str], ...]
     limits: tuple[str, ...]
     license: str
+    began_with: str = ""
 
 
 def facts_of(
@@ -135,7 +138,7 @@ def facts_of(
     source = (config.get("data") or {}).get("val") or {}
     drawn = isinstance(datamodule.val, _DRAWN)
     score_of_classes, counted, classes = _classes(metric, scores, datamodule.val)
-    drawn_weights = (config.get("backbone") or {}).get("weights") in (None, "shapes") and not config.get("init_from")
+    began_with = config.get("init_from") or (config.get("backbone") or {}).get("weights")
     trained = "trainer" in config
     return RunFacts(
         task=model.task,
@@ -161,8 +164,23 @@ def facts_of(
         command=shown_command(environment["command"]),
         environment=tuple(_environment_rows(environment)),
         limits=tuple(_limits(config, datamodule, scores, score_of_classes, counted, classes, drawn=drawn)),
-        license="apache-2.0" if drawn and trained and drawn_weights else "unknown",
+        license=_license(checkpoint, began_with, drawn=drawn, trained=trained),
+        began_with=_with_license(began_with) if trained and began_with else "",
     )
+
+
+def _license(checkpoint: str, began_with: str | None, *, drawn: bool, trained: bool) -> str:
+    """Published weights keep theirs, where they are only scored or learn from nothing but drawn shapes."""
+    if not trained:
+        return license_of(checkpoint) or "unknown"
+    if not drawn:
+        return "unknown"  # nobody here knows the data's
+    return (license_of(began_with) or "unknown") if began_with else "apache-2.0"
+
+
+def _with_license(weights: str) -> str:
+    known = license_of(weights)
+    return f"{weights} ({known})" if known else str(weights)
 
 
 def _first_image(dataset: Dataset) -> str:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import mnv2dense
 from mnv2dense.backbones.layout import FEATURE_NAMES, scaled_channels
 from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
 from mnv2dense.models.backbone import mobilenet_v2
@@ -184,3 +185,19 @@ def test_the_expansion_factor_widens_every_block_but_the_first(expansion: int) -
 def test_an_ablation_that_does_not_exist_is_named(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MobileNetV2(**options)  # type: ignore[arg-type]
+
+
+def test_images_that_were_not_normalised_are_refused_with_the_line_that_does_it() -> None:
+    backbone = MobileNetV2(width_mult=0.35, features=("stride8",)).eval()
+    images = torch.full((1, 3, 32, 32), 255, dtype=torch.uint8)
+    with pytest.raises(TypeError, match=r"mnv2dense\.Normalize\(backbone\.mean, backbone\.std\)\(images\)"):
+        backbone(images)
+    normalised = mnv2dense.Normalize(backbone.mean, backbone.std)(images)
+    assert normalised.unique().tolist() == [1.0]
+    assert backbone(normalised)["stride8"].shape == (1, 16, 4, 4)
+
+
+def test_the_backbone_can_be_traced_symbolically() -> None:
+    backbone = MobileNetV2(width_mult=0.35, features=("stride4", "stride8")).eval()
+    images = torch.rand(1, 3, 32, 32)
+    assert torch.fx.symbolic_trace(backbone)(images)["stride8"].equal(backbone(images)["stride8"])

@@ -150,7 +150,7 @@ def test_the_background_of_imagenet_is_no_class(shared: Path) -> None:
 
 
 def test_another_width_is_refused_with_the_fix(shared: Path) -> None:
-    with pytest.raises(ValueError, match=r"have width_mult=1.0, the model asks for 0.5. Set backbone.width_mult=1.0"):
+    with pytest.raises(ValueError, match=r"have width_mult=1.0, the model asks for 0.5. Give width_mult=1.0 or"):
         mobilenet_v2(weights=shared / "weights/mobilenet_v2_1.0_224", width_mult=0.5)
 
 

@@ -227,3 +227,22 @@ def test_googles_names_are_its_repositories_unless_a_folder_is_called_so(alone: 
     assert len(hub.requests) == asked
     with pytest.raises(FileNotFoundError, match=r"Did you mean 'mobilenet_v2_1\.4_224'"):
         resolve("mobilenet_v2_1.4_22")
+
+
+@pytest.mark.parametrize(
+    ("weights", "license"),
+    [
+        ("imagenet", "bsd-3-clause"),
+        ("torchvision_v1", "bsd-3-clause"),
+        ("mobilenet_v2_1.0_224", "apache-2.0"),
+        ("google/deeplabv3_mobilenet_v2_1.0_513@main", "apache-2.0"),
+        (Path("downloads/mobilenet_v2_1.0_224"), "apache-2.0"),  # a copy of the repository
+        ("mobilenetv2_100", "apache-2.0"),
+        ("shapes", "apache-2.0"),
+        ("somebody/mobilenet", None),
+        ("runs/detection/imagenet", None),  # a run that is called so
+        ("./shapes", None),
+    ],
+)
+def test_published_weights_have_the_licence_that_their_owners_state(weights: str | Path, license: str | None) -> None:
+    assert named.license_of(weights) == license
