@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,8 @@ from hydra.errors import (
 )
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from mnv2dense.utils.suggest import did_you_mean
 
 
 def explain(error: Exception, *, config_folder: str, config_name: str, arguments: Sequence[str]) -> str | None:
@@ -59,7 +60,7 @@ def _no_such_choice(error: MissingConfigException) -> str:
         return " ".join(str(error).split())
     if not choices:
         return f"{group}={choice}: there is no such choice."
-    meant = _did_you_mean(choice, choices, f"{group}=")
+    meant = did_you_mean(choice, choices, before=f"{group}=")
     return f"{group}={choice}: there is no such choice{meant} Choose from {', '.join(choices)}."
 
 
@@ -72,7 +73,7 @@ def _no_such_key(key: str, config_folder: str, config_name: str, arguments: Sequ
     parent = key.rpartition(".")[0]
     beside = [name.removeprefix(f"{parent}.") for name in known if parent and name.rpartition(".")[0] == parent]
     listed = f" {parent} has {', '.join(sorted(set(beside)))}." if beside else ""
-    return f"{key}: there is no such option{_did_you_mean(key, known)}{listed}"
+    return f"{key}: there is no such option{did_you_mean(key, known)}{listed}"
 
 
 def _text_for_a_number(config_folder: str, config_name: str, arguments: Sequence[str]) -> str | None:
@@ -104,11 +105,6 @@ def _compose(config_folder: str, config_name: str, arguments: Sequence[str]) -> 
             return compose(config_name, overrides=list(arguments))
         except HydraException:  # one message at a time
             return compose(config_name, overrides=[])
-
-
-def _did_you_mean(word: str, choices: Sequence[str], prefix: str = "") -> str:
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
-    return f"; did you mean {prefix}{close[0]}?" if close else "."
 
 
 def _keys(config: DictConfig) -> Iterator[str]:

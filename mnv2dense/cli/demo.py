@@ -20,7 +20,8 @@ from mnv2dense.demo.server import DemoServer
 from mnv2dense.export.calibration import drawn_images, images_of_folder, model_inputs
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.models.checkpoint import load_model
-from mnv2dense.runtimes.exported_model import ExportedModel, is_exported
+from mnv2dense.runtimes.exported_model import ExportedModel
+from mnv2dense.runtimes.formats import is_exported
 from mnv2dense.runtimes.metadata import PRECISIONS, Metadata, Precision
 
 log = logging.getLogger(__name__)

@@ -29,7 +29,7 @@ class ExportData:
 
     Args:
         config: of the command, with ``task`` filled in.
-        model: that is exported.
+        model: that is exported, as it is exported.
         size: (height, width) of the file's input, pixels.
 
     Raises:
@@ -71,17 +71,20 @@ class ExportData:
         """
         count = self._config.calibration_images
         if self._config.calibration is not None:
+            log.info("reading pictures of %s to calibrate with", self._config.calibration)
             return self._inputs(images_of_folder(self._config.calibration, count))
         if self._data is None:
             raise ValueError(
                 "precision=int8 needs pictures to calibrate with: give calibration=FOLDER of pictures like those the "
                 "model will see, or data=coco data.root=PATH (or another data set) to take them from."
             )
+        log.info("reading pictures of the training data to calibrate with")
         return self._inputs(images_of_dataset(instantiate(self._data.train), count))
 
     def images(self) -> tuple[list[Tensor], str]:
         """Pictures to compare on, and where they come from; drawn ones where there is nothing better."""
         config, count = self._config, self._config.parity_images
+        log.info("reading pictures to compare on")
         if config.images is not None:
             return self._inputs(images_of_folder(config.images, count)), str(config.images)
         if self._scored is not None and self._scored[0].val is not None:
@@ -96,16 +99,17 @@ class ExportData:
         log.info("No pictures are named, so shapes are drawn to compare on; images=FOLDER takes real ones.")
         return self._inputs(drawn_images(count, seed=config.seed)), "drawn shapes"
 
-    def scores(self, model: Model, exported: Model) -> dict[str, tuple[float, float]]:
+    def scores(self, exported: Model) -> dict[str, tuple[float, float]]:
         """Of the model and the file on the data that the command line names; nothing where it names none."""
         if self._scored is None:
             return {}
         datamodule, metric = self._scored
+        log.info("scoring model and file on the validation data")
         with Progress(console=CONSOLE, transient=True) as bar:
             job = bar.add_task("scoring", total=2 * len(datamodule.val or ()))
             before, after = (
                 score(scored, datamodule, metric, advance=lambda count: bar.advance(job, count))
-                for scored in (model, exported)
+                for scored in (self._model, exported)
             )
         return {name: (before[name], after[name]) for name in before if name in after}
 

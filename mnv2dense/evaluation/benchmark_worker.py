@@ -20,7 +20,8 @@ from mnv2dense.inference.predictor import Predictor
 from mnv2dense.io.reading import read_image
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.ops.resize import resize
-from mnv2dense.runtimes.exported_model import ExportedModel, is_exported
+from mnv2dense.runtimes.exported_model import ExportedModel
+from mnv2dense.runtimes.formats import is_exported
 from mnv2dense.utils.memory import peak_megabytes, resident_megabytes
 
 if TYPE_CHECKING:

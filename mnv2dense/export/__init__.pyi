@@ -1,5 +1,21 @@
+from .checked import RefusedExportError, export_graph, export_model
 from .graph import ExportGraph
+from .options import ExportOptions
 from .parity import Parity, ParityError, Tolerance, compare
 from .report import ExportReport
+from .sensitivity import SensitivityReport, sensitivity
 
-__all__ = ["ExportGraph", "ExportReport", "Parity", "ParityError", "Tolerance", "compare"]
+__all__ = [
+    "ExportGraph",
+    "ExportOptions",
+    "ExportReport",
+    "Parity",
+    "ParityError",
+    "RefusedExportError",
+    "SensitivityReport",
+    "Tolerance",
+    "compare",
+    "export_graph",
+    "export_model",
+    "sensitivity",
+]

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import final
 
 import torch
 from torch import Tensor, nn
 
+from mnv2dense.export.tasks import TASKS
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.models.fuse import fold_batch_norms
 from mnv2dense.ops.boxes import fixed_shape_nms
 from mnv2dense.ops.cells import cells_at
 from mnv2dense.ops.postprocess import BoxSelection, PixelSelection, Selection
 from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Metadata, Outputs, Precision
-
-_PLAIN: dict[str, Outputs] = {"detection": "boxes", "segmentation": "logits", "classification": "scores"}
-_DECIDED: dict[str, Outputs] = {"detection": "selected_boxes", "segmentation": "labels"}
 
 # Of label maps. The scores of one take 2.8 MB at 513x513 and 21 classes, which a core's cache still holds.
 _STRIPS = 8
@@ -37,28 +35,44 @@ class ExportGraph(nn.Module):
         model: of any task.
         decided: whether decisions are made inside: boxes after NMS, the class of every pixel. A classifier makes none.
         size: (height, width) of the input, pixels; the model's own if left out. Detectors have anchors for their own.
+        selection: of a detector, what of its :class:`mnv2dense.ops.postprocess.BoxSelection` shall be otherwise, such
+            as ``score_threshold`` and ``limit``.
 
     Attributes:
         outputs: which tensors come out.
         size: of the input.
 
     Raises:
-        ValueError: a size for a detector that is not its own, or decisions asked of a classifier.
+        ValueError: a size for a detector that is not its own, decisions asked of a classifier, or a selection asked of
+            what selects no boxes.
     """
 
-    def __init__(self, model: DenseModel, *, decided: bool = False, size: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        model: DenseModel,
+        *,
+        decided: bool = False,
+        size: tuple[int, int] | None = None,
+        selection: Mapping[str, float] | None = None,
+    ) -> None:
         super().__init__()
         self.model = fold_batch_norms(copy.deepcopy(model).cpu().float().eval())
         self.size = size or model.size
-        if decided and model.task not in _DECIDED:
+        task = TASKS[model.task]
+        if decided and task.decided is None:
             raise ValueError(f"a model for {model.task} decides nothing: leave nms and labels out.")
         if model.task == "detection" and self.size != model.size:
             raise ValueError(
                 f"size={list(self.size)}: this detector's anchors are laid for {list(model.size)}; "
                 "train one of that size."
             )
-        self.outputs: Outputs = _DECIDED[model.task] if decided else _PLAIN[model.task]
+        self.outputs: Outputs = task.decided if decided and task.decided is not None else task.outputs
         self._selection: Selection = model.head.selection  # type: ignore[assignment]
+        if selection:
+            if not isinstance(self._selection, BoxSelection):
+                raise ValueError(f"selection={dict(selection)} is of boxes, and this model is for {model.task}.")
+            self._selection = replace(self._selection, **selection)  # type: ignore[arg-type]
+            self.model.head.selection = self._selection  # type: ignore[assignment]
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """uint8 [B, 3, H, W] -> the tensors of ``outputs``."""
@@ -94,20 +108,6 @@ class ExportGraph(nn.Module):
             license=license,
             versions={"mnv2dense": _version("mnv2dense"), "torch": torch.__version__},
         )
-
-
-def check_names(model: nn.Module, keep_float: Sequence[str]) -> None:
-    """Whether a model has the modules that shall stay in float.
-
-    Raises:
-        ValueError: it lacks one; the message names those near to it.
-    """
-    known = [name for name, _ in model.named_modules() if name]
-    for name in keep_float:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-            meant = f"did you mean {' or '.join(near)}?" if near else "see model.named_modules()."
-            raise ValueError(f"keep_float={name}: the model has no such module; {meant}")
 
 
 def label_map(logits: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:

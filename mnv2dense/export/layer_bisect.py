@@ -100,8 +100,10 @@ def layers(model: DenseModel, image: Tensor) -> dict[str, Layer]:
     # What autograd would go back through is what a layer is computed from.
     with torch.enable_grad():
         handle = model.normalize.register_forward_hook(lambda *call: call[2].requires_grad_().clone())
-        finished = _finished(model, image)
-        handle.remove()
+        try:
+            finished = _finished(model, image)
+        finally:
+            handle.remove()
     outermost = {id(output): name for name, output in finished}
     outputs = {name: output for name, output in finished if outermost[id(output)] == name}
     layer_of = {output.grad_fn: name for name, output in outputs.items()}

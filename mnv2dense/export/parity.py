@@ -10,15 +10,16 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from mnv2dense.export.counting import COUNTED, COUNTED_SCORE
 from mnv2dense.export.graph import ExportGraph
+from mnv2dense.export.tasks import COUNTED_SCORE, TASKS
 from mnv2dense.ops.boxes import pairwise_iou
 from mnv2dense.ops.resize import Fit, infos
 from mnv2dense.runtimes.exported_model import ExportedModel, results_of
 from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Outputs, Precision
 from mnv2dense.types import Classification, Detections, Segmentation
 
-# There at half that score they still count: a box at 0.29 is no disagreement with one at 0.31.
+# Boxes that are shown are looked for in the other's answer. There at half that score they still count: a box at 0.29 is
+# no disagreement with one at 0.31.
 _FOUND_SCORE = COUNTED_SCORE / 2
 
 # Boxes of one answer overlap less, so a pair is one box and not two neighbours.
@@ -136,14 +137,14 @@ class Parity:
                 )
         if self.agreement is not None and self.agreement < tolerance.agreement:
             found.append(
-                f"{self.agreement:.1%} of {COUNTED[self.task]} agree, needed are {tolerance.agreement:.1%} "
+                f"{self.agreement:.1%} of {TASKS[self.task].counted} agree, needed are {tolerance.agreement:.1%} "
                 f"({self.images} pictures)"
             )
         least = min(_LEAST_UNCOMMON, tolerance.agreement)
         if self.uncommon_agreement is not None and self.uncommon_agreement < least:
             found.append(
-                f"{self.uncommon_agreement:.1%} of {COUNTED[self.task]} agree outside the model's commonest class, "
-                f"needed are {least:.1%}"
+                f"{self.uncommon_agreement:.1%} of {TASKS[self.task].counted} agree outside the model's commonest "
+                f"class, needed are {least:.1%}"
             )
         return found
 

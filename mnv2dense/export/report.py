@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, final
 
 from rich.table import Table
 
-from mnv2dense.export.counting import COUNTED
 from mnv2dense.export.parity import Parity, Tolerance
+from mnv2dense.export.tasks import TASKS
 from mnv2dense.runtimes.metadata import Metadata
 
 
@@ -65,7 +65,7 @@ class ExportReport:
             "passed": not self.failures,
         }
 
-    def table(self, headlines: Mapping[str, str]) -> Table:
+    def table(self, headlines: Iterable[str] = ()) -> Table:
         """A row for each number: the model's, the file's, and what is asked of it.
 
         Args:
@@ -96,7 +96,7 @@ class ExportReport:
             made.add_row(f"{difference.name}: largest difference", "", f"{difference.largest:.2g}", "")
             made.add_row(f"{difference.name}: share of their range", "", f"{difference.relative:.2g}", allowed)
         share = "-" if parity.agreement is None else f"{parity.agreement:.1%}"
-        agreeing = f"{COUNTED[parity.task]} that agree, {parity.images} pictures"
+        agreeing = f"{TASKS[parity.task].counted} that agree, {parity.images} pictures"
         made.add_row(agreeing, "", share, f">= {self.tolerance.agreement:.1%}")
 
 

@@ -12,8 +12,8 @@ from rich import box
 from rich.table import Table
 from torch import Tensor
 
-from mnv2dense.export.counting import COUNTED, COUNTED_SCORE
 from mnv2dense.export.graph import ExportGraph
+from mnv2dense.export.tasks import COUNTED_SCORE, TASKS
 from mnv2dense.quantization.int8 import input_ranges, simulated_int8
 from mnv2dense.types import BoxPredictions, PixelLogits, ScoredBoxes
 
@@ -87,7 +87,7 @@ class SensitivityReport:
         title = f"int8 layer by layer, simulated on {self.images} pictures"
         made = Table(title=title, title_justify="left", box=box.SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
         made.add_column("in int8", no_wrap=True)
-        for heading in ("SQNR, dB", f"{COUNTED[self.task]} agree", "range of its input"):
+        for heading in ("SQNR, dB", f"{TASKS[self.task].counted} agree", "range of its input"):
             made.add_column(heading, justify="right")
         for layer in self.layers[:count]:
             made.add_row(layer.name, *_row(layer), f"{layer.low:.3g} .. {layer.high:.3g}")

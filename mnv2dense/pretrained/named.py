@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 from mnv2dense.pretrained.tensor_files import WEIGHT_SUFFIXES
 from mnv2dense.utils.cache import cache_folder
 from mnv2dense.utils.download import DownloadError, download
+from mnv2dense.utils.suggest import near
 
 
 class Published(NamedTuple):
@@ -165,7 +165,7 @@ def _check_spelling(weights: str) -> None:
     path = Path(weights)
     if path.name != weights or weights.lower().endswith(WEIGHT_SUFFIXES):
         return
-    close = difflib.get_close_matches(weights.lower(), names(), n=2, cutoff=0.75)
+    close = near(weights, names(), count=2, cutoff=0.75)
     if close:
         raise FileNotFoundError(
             f"weights={weights!r}: no such name, file or folder (looked at {path.absolute()}). "

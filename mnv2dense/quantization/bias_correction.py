@@ -14,6 +14,8 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from mnv2dense.quantization.int8 import int8_layers
+
 
 class HasModel(Protocol):
     """A module that wraps the model whose layers are meant."""
@@ -45,12 +47,7 @@ def bias_corrected(graph: Graph, calibration: Sequence[Tensor], keep_float: Sequ
         keep_float: names of modules of the model whose weights are not rounded.
     """
     graph = copy.deepcopy(graph)
-    kept = tuple(f"{name}." for name in keep_float)
-    layers = {
-        name: layer
-        for name, layer in graph.model.named_modules()
-        if isinstance(layer, nn.Conv2d | nn.Linear) and not f"{name}.".startswith(kept)
-    }
+    layers = int8_layers(graph.model, keep_float)
     means = _input_means(graph, layers, calibration)
     for name, layer in layers.items():
         _correct(layer, means[name])
@@ -69,10 +66,12 @@ def _input_means(graph: HasModel, layers: Mapping[str, nn.Module], calibration: 
         return add
 
     hooks = [layer.register_forward_pre_hook(watch(name)) for name, layer in layers.items()]
-    for image in calibration:
-        graph(image)
-    for hook in hooks:
-        hook.remove()
+    try:
+        for image in calibration:
+            graph(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
     return means
 
 

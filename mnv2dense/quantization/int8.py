@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mnv2dense.utils.suggest import near
+
 LAYERS = (nn.Conv2d, nn.Linear)
 """The modules that runtimes compute in int8."""
 
@@ -29,9 +31,33 @@ class Range(NamedTuple):
     high: float
 
 
-def int8_layers(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
-    """Name -> layer, in the order of ``named_modules()``."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, LAYERS)}
+def int8_layers(model: nn.Module, keep_float: Sequence[str] = ()) -> dict[str, nn.Conv2d | nn.Linear]:
+    """Name -> layer, in the order of ``named_modules()``.
+
+    Args:
+        model: any.
+        keep_float: names of modules that are left out, with all that is inside them.
+    """
+    kept = tuple(f"{name}." for name in keep_float)
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, LAYERS) and not f"{name}.".startswith(kept)
+    }
+
+
+def check_names(model: nn.Module, keep_float: Sequence[str]) -> None:
+    """Whether a model has the modules that shall stay in float.
+
+    Raises:
+        ValueError: it lacks one; the message names those near to it.
+    """
+    known = [name for name, _ in model.named_modules() if name]
+    for name in keep_float:
+        if name not in known:
+            close = near(name, known, count=3, cutoff=0.4)
+            meant = f"did you mean {' or '.join(close)}?" if close else "see model.named_modules()."
+            raise ValueError(f"keep_float={name}: the model has no such module; {meant}")
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mnv2dense.runtimes.formats import is_exported
 from mnv2dense.types import SHOWN_SCORE
 
 
@@ -53,7 +54,7 @@ def usage_of(
         ],
         [tool("demo"), *model],
     ]
-    exported = Path(checkpoint).suffix in (".onnx", ".xml", ".pte", ".tflite")
+    exported = is_exported(checkpoint)
     shown = lines[:2] if exported else lines
     if not trained:
         shown = [line for line in shown if line[0] != tool("evaluate")]

@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mnv2dense.runtimes.beside import read_beside
 from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Metadata
+from mnv2dense.utils.untyped import Untyped
 
 
 @final
@@ -20,7 +22,7 @@ class ExecutorchRuntime:
 
     batch: int | None = 1
 
-    def __init__(self, program: Any, description: Metadata) -> None:  # noqa: ANN401 - ExecuTorch's own
+    def __init__(self, program: Untyped, description: Metadata) -> None:
         self._method = program.load_method("forward")
         self.description = description
 
@@ -55,7 +57,7 @@ def load(path: Path, *, threads: int | None = None) -> ExecutorchRuntime:
             ``threads`` is not what the files that are loaded already run with.
         ImportError: ExecuTorch is not installed.
     """
-    description = _read_description(path)
+    description = read_beside(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that all of it is experimental
@@ -79,20 +81,7 @@ def load(path: Path, *, threads: int | None = None) -> ExecutorchRuntime:
     return runtime
 
 
-def _read_description(path: Path) -> Metadata:
-    beside = path.with_name(f"{path.name}.json")
-    try:
-        return Metadata.from_json(beside.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(
-            f"{path}: {beside.name} is not beside it, and without it nobody knows its classes; take both files along, "
-            "or export again with tools/export.py."
-        ) from None
-    except ValueError as error:
-        raise ValueError(f"{beside}: {error}; export {path.name} again.") from error
-
-
-def _check_agreement(method: Any, description: Metadata) -> None:  # noqa: ANN401
+def _check_agreement(method: Untyped, description: Metadata) -> None:
     """A json of another file would give wrong names to what comes out."""
     shape = list(method.input_tensor_meta(0).sizes())
     expected = [1, 3, *description.size]
@@ -105,7 +94,7 @@ def _check_agreement(method: Any, description: Metadata) -> None:  # noqa: ANN40
         )
 
 
-def _set_threads(portable_lib: Any, threads: int, path: Path) -> None:  # noqa: ANN401
+def _set_threads(portable_lib: Untyped, threads: int, path: Path) -> None:
     present = portable_lib._threadpool_get_thread_count()
     if threads == present:
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, final
@@ -16,18 +16,9 @@ from torch import Tensor
 
 from mnv2dense.ops.postprocess import BoxSelection, PixelSelection, Selection
 from mnv2dense.ops.resize import ResizeMode
+from mnv2dense.runtimes.formats import files_of, format_of, is_exported, runnable_suffixes
 from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Metadata, Outputs
 from mnv2dense.types import Infos, PixelLogits, ScoredBoxes
-
-SUFFIXES = {".onnx": "onnx", ".xml": "openvino", ".pte": "executorch", ".tflite": "litert"}
-"""Suffix of a file -> the module of :mod:`mnv2dense.runtimes` that runs it; also the extra that installs it."""
-
-# What lies beside a file and belongs to it, by suffix: weights, or the description where the format has no room for it.
-_COMPANIONS: dict[str, Callable[[Path], Path]] = {
-    ".xml": lambda path: path.with_suffix(".bin"),
-    ".pte": lambda path: path.with_name(f"{path.name}.json"),
-    ".tflite": lambda path: path.with_name(f"{path.name}.json"),
-}
 
 
 class Runtime(Protocol):
@@ -44,20 +35,6 @@ class Runtime(Protocol):
     def __call__(self, images: npt.NDArray[np.uint8]) -> list[npt.NDArray[Any]]:
         """uint8 [B, 3, H, W], contiguous -> the outputs in the order of the description."""
         ...
-
-
-def is_exported(path: str | Path) -> bool:
-    """Whether the name is that of an exported file."""
-    return Path(path).suffix.lower() in SUFFIXES
-
-
-def files_of(path: str | Path) -> tuple[Path, ...]:
-    """All that an exported model is made of: the file itself first, and those beside it that it needs."""
-    path = Path(path)
-    if path.is_dir():  # Core ML's package
-        return tuple(sorted(file for file in path.rglob("*") if file.is_file()))
-    companion = _COMPANIONS.get(path.suffix.lower())
-    return (path,) if companion is None else (path, companion(path))
 
 
 @final
@@ -88,12 +65,13 @@ class ExportedModel:
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file.")
-        if not is_exported(path):
-            raise ValueError(f"{path}: not an exported file; they end in {', '.join(SUFFIXES)}.")
+        name = format_of(path)
+        if name is None or not is_exported(path):
+            raise ValueError(f"{path}: not an exported file; they end in {', '.join(runnable_suffixes())}.")
         if threads is not None and threads < 1:
             raise ValueError(f"threads={threads}: at least 1, or null for what the runtime takes.")
         self.path = path
-        self.runtime = SUFFIXES[path.suffix.lower()]
+        self.runtime = name
         self._run: Runtime = importlib.import_module(f"mnv2dense.runtimes.{self.runtime}").load(path, threads=threads)
         self.batch = self._run.batch
         self.description = self._run.description

@@ -34,6 +34,9 @@ Precision = Literal["fp32", "fp16", "int8"]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
+INPUT = "images"
+"""Name of a file's input; Core ML's, which is a picture and no tensor, is called "image"."""
+
 KEY = "mnv2dense"
 """Under which a file's metadata holds the description as json."""
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.runtimes.metadata import KEY, OUTPUT_TENSORS, Metadata
+from mnv2dense.utils.untyped import Untyped
 
 
 @final
@@ -17,7 +18,7 @@ class OnnxRuntime:
 
     batch: int | None = None
 
-    def __init__(self, session: Any, description: Metadata) -> None:  # noqa: ANN401 - onnxruntime has no types
+    def __init__(self, session: Untyped, description: Metadata) -> None:
         self.description = description
         self._session = session
         self._input: str = session.get_inputs()[0].name

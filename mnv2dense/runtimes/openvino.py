@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.runtimes.metadata import KEY, OUTPUT_TENSORS, Metadata
+from mnv2dense.utils.untyped import Untyped
 
 
 @final
@@ -22,7 +23,7 @@ class OpenVinoRuntime:
 
     batch: int | None = None
 
-    def __init__(self, core: Any, model: Any, description: Metadata, options: dict[str, Any]) -> None:  # noqa: ANN401 - openvino has no types
+    def __init__(self, core: Untyped, model: Untyped, description: Metadata, options: dict[str, Any]) -> None:
         self.description = description
         self._core = core
         self._any_number = model
@@ -41,7 +42,7 @@ class OpenVinoRuntime:
         outputs = request.infer([images], share_inputs=True)
         return [outputs[number] for number in range(len(outputs))]
 
-    def _compiled(self, model: Any) -> Any:  # noqa: ANN401
+    def _compiled(self, model: Untyped) -> Untyped:
         return self._core.compile_model(model, "CPU", self._options).create_infer_request()
 
 
@@ -89,7 +90,7 @@ def _options(description: Metadata, threads: int | None) -> dict[str, Any]:
     return options
 
 
-def _openvino() -> Any:  # noqa: ANN401
+def _openvino() -> Untyped:
     # Importing it would report so over the network; without this package, which nothing else needs, it does not.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:

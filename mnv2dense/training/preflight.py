@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from mnv2dense.data.module import DataModule
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.pretrained.checkpoint_file import BEST, ENTRY, LAST, find_checkpoint, read_checkpoint
 from mnv2dense.protocols import Metric, NamesScores
+from mnv2dense.utils.suggest import did_you_mean
 
 
 def check_length(trainer: Mapping[str, Any]) -> None:
@@ -52,8 +52,7 @@ def check_monitor(monitor: str, metric: Metric, datamodule: DataModule) -> None:
     named = metric.score_names(datamodule.val) if isinstance(metric, NamesScores) else metric.compute()
     scores = ["loss", *named]
     if monitor not in scores:
-        close = difflib.get_close_matches(monitor, scores, n=1)
-        meant = f"; did you mean monitor={close[0]}?" if close else "."
+        meant = did_you_mean(monitor, scores, before="monitor=")
         # Of single classes there may be a thousand; an example says how they are called.
         shown = [name for name in scores if "/" not in name]
         of_class = next((name for name in scores if "/" in name), None)

@@ -1,4 +1,4 @@
-"""What an export refuses before it loads anything, and how files take their places; with an exporter of torch's own."""
+"""What an export refuses before it loads anything; with an exporter of torch's own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from mnv2dense.cli.export import _put_in_place
 from tests.helpers import fake_exporter
 from tests.helpers.tiny import command
 
@@ -31,6 +30,11 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> None:
         ("tolerance.agreement=high", "tolerance.agreement=high: a number, or null"),
         ("keep_float=null", "keep_float=None: give a list"),
         ("options=3", "options=3: they are set one by one"),
+        ("selection=3", "selection=3: they are set one by one, as in selection.limit=20"),
+        ("selection.limit=0", "selection.limit=0: a number of boxes, at least 1"),
+        ("selection.limit=2.5", "selection.limit=2.5: a number of boxes, at least 1"),
+        ("selection.score_threshold=30", "selection.score_threshold=30: a number from 0 to 1"),
+        ("selection.score_treshold=0.3", "did you mean selection.score_threshold?"),
         ("output=model.FAKE", "output=model.FAKE: such a file ends in .fake"),
         ("output=there.fake", "output=there.fake: a folder of that name is there"),
         ("output=note.txt/model.fake", "note.txt is a file, so no folder"),
@@ -67,52 +71,3 @@ def test_a_folder_of_something_else_is_not_taken_for_an_older_package() -> None:
     Path("photos.mlpackage/Manifest.json").write_text("{}")
     outcome = command("export", "checkpoint=nowhere", "exporter=coreml", "output=photos.mlpackage")
     assert "'nowhere' does not exist" in outcome.err
-
-
-# --- files that belong together ------------------------------------------------------------------------------
-
-
-def made(files: dict[str, str]) -> Path:
-    folder = Path("made")
-    folder.mkdir()
-    for name, content in files.items():
-        (folder / name).write_text(content)
-    return folder
-
-
-def test_files_that_belong_together_replace_older_ones() -> None:
-    for name in ("model.xml", "model.bin"):
-        Path(name).write_text("old")
-    _put_in_place(made({"model.xml": "new", "model.bin": "new"}), Path("model.xml"))
-    assert [Path(name).read_text() for name in ("model.xml", "model.bin")] == ["new", "new"]
-
-
-@pytest.mark.parametrize(("name", "companion"), [("model.xml", "model.bin"), ("model.pte", "model.pte.json")])
-def test_cut_off_between_two_files_none_is_there_under_the_name(
-    name: str, companion: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for path in (name, companion):
-        Path(path).write_text("old")
-    folder = made({name: "new", companion: "new"})
-    replace = Path.replace
-
-    def cut_off(path: Path, target: Path) -> Path:
-        if path.name == name:
-            raise KeyboardInterrupt
-        return replace(path, target)
-
-    monkeypatch.setattr(Path, "replace", cut_off)
-    with pytest.raises(KeyboardInterrupt):
-        _put_in_place(folder, Path(name))
-    assert not Path(name).exists()
-    assert Path(companion).read_text() == "new"
-
-
-def test_a_package_replaces_an_older_one_as_a_whole() -> None:
-    Path("model.mlpackage").mkdir()
-    Path("model.mlpackage/old").write_text("old")
-    folder = made({})
-    (folder / "model.mlpackage").mkdir()
-    (folder / "model.mlpackage" / "new").write_text("new")
-    _put_in_place(folder, Path("model.mlpackage"))
-    assert [path.name for path in Path("model.mlpackage").iterdir()] == ["new"]

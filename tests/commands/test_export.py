@@ -1,4 +1,4 @@
-"""tools/export.py with an exporter of torch's own; the real ones are in tests/exporters."""
+"""tools/export.py with an exporter of torch's own; the real ones are in tests/export/formats."""
 
 from __future__ import annotations
 
@@ -167,9 +167,9 @@ def test_an_export_leaves_a_file_that_answers_as_the_model_does(
     found = report("run")
     assert found["passed"]
     assert found["failures"] == []
-    assert found["parity"]["pictures"] == 5
+    assert found["parity"]["images"] == 5
     assert found["parity"]["agreement"] == 1.0
-    assert found["pictures_from"] == "photos"
+    assert found["images_from"] == "photos"
     assert min(found["torch_ms"], found["file_ms"], found["megabytes"], found["model_megabytes"]) > 0
     assert json.loads(Path("run/environment.json").read_text())["seed"] == 3
     assert yaml.safe_load(Path("run/config.yaml").read_text())["task"] == task
@@ -188,8 +188,8 @@ def test_int8_is_calibrated_on_images_spread_over_a_folder(models: dict[str, Pat
     assert outcome.out.rstrip().splitlines()[-1] == "out/deep/small.fake"
     written = json.loads(Path("out/deep/small.fake").read_text())
     assert written["calibration"] == [[1, 3, 64, 64]] * 3
-    assert report("run")["pictures_from"] == "photos"
-    assert report("run")["parity"]["pictures"] == 2
+    assert report("run")["images_from"] == "photos"
+    assert report("run")["parity"]["images"] == 2
 
 
 def test_a_run_brings_its_own_pictures(models: dict[str, Path], cache: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_run_brings_its_own_pictures(models: dict[str, Path], cache: Path) -> 
     outcome = export(Path("trained"), "precision=int8", "run_dir=run", "calibration_images=5")
     assert outcome.code == 0, outcome.err
     assert len(json.loads(Path("run/model.fake").read_text())["calibration"]) == 5
-    assert report("run")["pictures_from"] == "the run's validation data"
+    assert report("run")["images_from"] == "the run's validation data"
     assert report("run")["scores"] == {}  # only what the command line names is scored
 
 
@@ -210,7 +210,7 @@ def test_without_any_images_shapes_are_drawn_and_that_is_said(models: dict[str, 
     outcome = export(models["classification"], "run_dir=run", "parity_images=2")
     assert outcome.code == 0, outcome.err
     assert "shapes are drawn to compare on; images=FOLDER takes real ones" in Path("run/run.log").read_text()
-    assert report("run")["pictures_from"] == "drawn shapes"
+    assert report("run")["images_from"] == "drawn shapes"
 
 
 def test_named_data_scores_model_and_file_and_evaluate_agrees(models: dict[str, Path]) -> None:
@@ -286,7 +286,7 @@ def test_the_layers_that_int8_hurts_most_are_listed_and_stay_in_float(models: di
     assert outcome.code == 0, outcome.err
     assert "int8 layer by layer" in outcome.out
     written = json.loads(Path("run/sensitivity.json").read_text())
-    assert written["pictures"] == 5
+    assert written["images"] == 5
     names, sqnrs = zip(*((layer["name"], layer["sqnr"]) for layer in written["layers"]), strict=True)
     assert len(names) == 53
     assert list(sqnrs) == sorted(sqnrs)

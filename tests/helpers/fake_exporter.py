@@ -16,11 +16,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.cli.export_options import EXPORTERS
-from mnv2dense.runtimes import exported_model as exported
+from mnv2dense.export.formats.common import Writer
+from mnv2dense.runtimes.formats import FORMATS, Format
 from mnv2dense.runtimes.metadata import Metadata
 
 SUFFIX = ".fake"
+
+WRITER = Writer("fake", "Fake", packages=("torch",))
 
 _modules: dict[str, nn.Module] = {}
 """What the files written so far stand for."""
@@ -70,12 +72,8 @@ def load(path: Path, *, threads: int | None = None) -> _Runtime:
 
 def install(patch: pytest.MonkeyPatch, *, runs: bool = True) -> None:
     """Let ``exporter=fake`` be known, and files that end in .fake where they ``runs`` here."""
-    patch.setitem(EXPORTERS, "fake", SUFFIX)
-    if runs:
-        patch.setitem(exported.SUFFIXES, SUFFIX, "fake")
-    else:
-        patch.delitem(exported.SUFFIXES, SUFFIX, raising=False)
-    for package, function in (("export.formats", export), ("runtimes", load)):
+    patch.setitem(FORMATS, "fake", Format(SUFFIX, beside=".json", runs_here=runs))
+    for package, contents in (("export.formats", {"export": export, "WRITER": WRITER}), ("runtimes", {"load": load})):
         module = ModuleType(f"mnv2dense.{package}.fake")
-        setattr(module, function.__name__, function)
+        vars(module).update(contents)
         patch.setitem(sys.modules, module.__name__, module)

@@ -12,7 +12,7 @@ from mnv2dense.export.graph import ExportGraph
 from mnv2dense.inference.open_model import open_model
 from mnv2dense.models import dense_model
 from mnv2dense.protocols import Model
-from mnv2dense.runtimes.exported_model import files_of
+from mnv2dense.runtimes.formats import files_of
 from tests.helpers import fake_exporter
 from tests.helpers.tiny import random_images, tiny_model
 
@@ -39,7 +39,7 @@ def test_a_checkpoint_and_a_file_are_models_that_nobody_needs_to_tell_apart(chec
         assert model.for_inference("cpu").class_names == model.class_names
     assert network.selection == exported.selection
     assert network.files == ()
-    assert exported.files == (file,)
+    assert exported.files == (file, file.with_name("model.fake.json"))
     assert network.name == "MobileNetV2 0.35 SSDLite"
     assert exported.name == "detection model, exported for fake"
 

@@ -24,7 +24,7 @@ from mnv2dense.io.reading import read_image
 from mnv2dense.models.checkpoint import save_model
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.models.fuse import fold_batch_norms
-from mnv2dense.runtimes import exported_model as exported
+from mnv2dense.runtimes.formats import FORMATS, Format
 from mnv2dense.runtimes.metadata import Metadata
 from mnv2dense.types import Detections
 from tests.helpers.file_server import serving
@@ -290,7 +290,7 @@ def test_a_runtime_serves_one_thread_at_a_time(tmp_path: Path) -> None:
     onnx = tmp_path / "model.fake"
     fake = ExportedFile()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(exported.SUFFIXES, ".fake", "fake")
+        patch.setitem(FORMATS, "fake", Format(".fake"))
         patch.setitem(sys.modules, "mnv2dense.runtimes.fake", fake)
         onnx.touch()
         before = torch.get_num_threads()

@@ -17,7 +17,7 @@ from mnv2dense.models.architectures import mobilenet_v2_classifier
 from mnv2dense.protocols import Dataset
 from mnv2dense.reporting.facts import RunFacts, _cost_rows, facts_of
 from mnv2dense.reporting.run_folder import RunFolder
-from mnv2dense.runtimes.exported_model import files_of
+from mnv2dense.runtimes.formats import files_of
 from mnv2dense.visualization.draw import save_image
 
 

@@ -18,9 +18,10 @@ from mnv2dense.heads.classifier import ClassifierHead
 from mnv2dense.models.backbone import mobilenet_v2
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.models.fuse import fold_batch_norms
+from mnv2dense.quantization import fake_quantization
+from mnv2dense.quantization.fake_quantization import FakeQuantization
 from mnv2dense.quantization.int8 import input_ranges, simulated_int8
-from mnv2dense.training import quantization_aware
-from mnv2dense.training.quantization_aware import FakeQuantization, QuantizationAware
+from mnv2dense.training.quantization_aware import QuantizationAware
 from tests.helpers.tiny import TINY, command
 
 pytestmark = pytest.mark.needs("torchao")
@@ -183,7 +184,7 @@ class _Looks(pl.Callback):
 
 
 def test_without_torchao_there_is_one_line_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quantization_aware, "find_spec", lambda name: None)
+    monkeypatch.setattr(fake_quantization, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r'needs torchao: pip install "mnv2dense\[quantization\]"'):
         QuantizationAware()
 

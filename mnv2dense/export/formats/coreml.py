@@ -27,9 +27,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.export.formats.coreml_structure import INPUT, NETWORK, OUTPUT_TYPES, check, load_coremltools, quiet
-from mnv2dense.export.graph import ExportGraph, check_names
+from mnv2dense.export.formats.common import Writer, quiet
+from mnv2dense.export.formats.coreml_structure import INPUT, NETWORK, OUTPUT_TYPES, check, load_coremltools
+from mnv2dense.export.graph import ExportGraph
 from mnv2dense.runtimes.metadata import KEY, Metadata
+from mnv2dense.utils.untyped import Untyped
+
+WRITER = Writer("coreml", "Core ML", packages=("coremltools",), calibrates=False)
 
 _NOTES = {
     "input": "an RGB picture of `size`; values 0..255 go in as they are, normalisation is inside",
@@ -60,14 +64,13 @@ def export(
         ValueError: another suffix, or an unknown module in ``keep_float``.
         ImportError: coremltools is not installed.
     """
-    if path.suffix != ".mlpackage":
-        raise ValueError(f"{path}: Core ML opens folders that end in .mlpackage; name it so.")
-    check_names(graph.model, keep_float)
+    WRITER.check(graph, path, description, calibration=calibration, keep_float=keep_float)
+    WRITER.load(description.precision)
     kept = _parameters_of(graph, keep_float)
     ct = load_coremltools()
     notes = {"input": _NOTES["input"], "arithmetic": _NOTES[description.precision]}
     description = replace(description, extra=description.extra | notes)
-    with quiet():
+    with quiet(stderr=True):
         program = _traced(graph)
         package = _convert(ct, graph, program, half=description.precision != "fp32")
         if description.precision == "int8":
@@ -125,7 +128,7 @@ def _traced(graph: ExportGraph) -> torch.export.ExportedProgram:
     return decomposed
 
 
-def _convert(ct: Any, graph: ExportGraph, program: torch.export.ExportedProgram, *, half: bool) -> Any:  # noqa: ANN401
+def _convert(ct: Untyped, graph: ExportGraph, program: torch.export.ExportedProgram, *, half: bool) -> Untyped:
     precision = ct.transform.FP16ComputePrecision(op_selector=_NetworkOperators()) if half else ct.precision.FLOAT32
     return ct.convert(
         program,
@@ -144,7 +147,7 @@ class _NetworkOperators:
     def __init__(self) -> None:
         self._leads: dict[str, bool] = {}
 
-    def __call__(self, operator: Any) -> bool:  # noqa: ANN401
+    def __call__(self, operator: Untyped) -> bool:
         if operator.op_type in NETWORK:
             return True
         if operator.name not in self._leads:
@@ -153,7 +156,7 @@ class _NetworkOperators:
         return self._leads[operator.name]
 
 
-def _with_int8_weights(ct: Any, program: torch.export.ExportedProgram, package: Any, kept: set[str]) -> Any:  # noqa: ANN401
+def _with_int8_weights(ct: Untyped, program: torch.export.ExportedProgram, package: Untyped, kept: set[str]) -> Untyped:
     """All weights but those kept; other constants, such as the matrices that upsample, stay what they are."""
     names = program.graph_signature.inputs_to_parameters
     wanted = {own for own, name in names.items() if name.endswith(".weight") and name not in kept}

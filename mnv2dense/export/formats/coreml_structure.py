@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import logging
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mnv2dense.export.formats.common import quiet
 from mnv2dense.runtimes.metadata import KEY, OUTPUT_TENSORS, Metadata, Outputs
+from mnv2dense.utils.untyped import Untyped
 
 INPUT = "image"
 """Name of the input."""
@@ -71,7 +69,7 @@ def check(path: Path) -> dict[str, Any]:
     return found
 
 
-def _image_size(path: Path, inputs: Sequence[Any]) -> tuple[int, int]:
+def _image_size(path: Path, inputs: Sequence[Untyped]) -> tuple[int, int]:
     if [each.name for each in inputs] != [INPUT] or inputs[0].type.WhichOneof("Type") != "imageType":
         raise ValueError(f"{path}: its input is not one picture named {INPUT!r}; export it again.")
     image = inputs[0].type.imageType
@@ -118,28 +116,15 @@ def _shapes(description: Metadata) -> dict[str, tuple[int | None, ...]]:
     return {name: shapes[description.outputs, name] for name in OUTPUT_TENSORS[description.outputs]}
 
 
-def load_coremltools() -> Any:  # noqa: ANN401 - it has no types
+def load_coremltools() -> Untyped:
     """The package, without what it says of itself when it is loaded.
 
     Raises:
         ImportError: it is not installed.
     """
     try:
-        with quiet():
+        with quiet(stderr=True):
             import coremltools
     except ImportError as error:
         raise ImportError('exporting to Core ML needs coremltools: pip install "mnv2dense[coreml]"') from error
     return coremltools
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without bars, and without warnings of versions and of Apple's libraries that other systems lack."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

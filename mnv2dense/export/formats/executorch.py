@@ -12,22 +12,26 @@ float16 convolutions as float32, so the file would be no smaller.
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.export.graph import ExportGraph, check_names
+from mnv2dense.export.formats.common import Writer, quiet, write_pair
+from mnv2dense.export.graph import ExportGraph
 from mnv2dense.quantization.bias_correction import bias_corrected
 from mnv2dense.runtimes.metadata import Metadata
-from mnv2dense.utils.files import atomic_write
+from mnv2dense.utils.untyped import Untyped
+
+WRITER = Writer(
+    "executorch",
+    "ExecuTorch",
+    packages=("executorch.exir", "torchao"),
+    refused={"fp16": "ExecuTorch's XNNPACK keeps such weights as float32, which gains nothing; take fp32 or int8."},
+)
 
 # Handing tensors over to a delegate costs more than a product gains; suppression would make two hundred such delegates.
 _NOT_ALONE = "aten::mul.Tensor"
@@ -62,18 +66,10 @@ def export(
         ValueError: another suffix, fp16, an unknown module in ``keep_float``, or int8 without calibration.
         ImportError: ExecuTorch is not installed.
     """
-    if path.suffix != ".pte":
-        raise ValueError(f"{path}: ExecuTorch's files end in .pte; name it so.")
-    if description.precision == "fp16":
-        raise ValueError(
-            "fp16: ExecuTorch's XNNPACK keeps such weights as float32, which gains nothing; take fp32 or int8."
-        )
-    check_names(graph.model, keep_float)
-    if description.precision == "int8" and not calibration:
-        raise ValueError("int8 needs calibration pictures to take its ranges from, and there are none; name data=.")
-    _require_packages()
+    WRITER.check(graph, path, description, calibration=calibration, keep_float=keep_float)
+    WRITER.load(description.precision)
     images = torch.zeros(1, 3, *graph.size, dtype=torch.uint8)
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         if description.precision == "int8":
             assert calibration is not None
             graph = bias_corrected(graph, calibration, keep_float)
@@ -84,21 +80,17 @@ def export(
             program = torch.export.export(quantized, (images,), strict=False)
         content, outside = _lower(program)
     description = replace(description, extra={**description.extra, "operators_outside_delegate": outside})
-    # Blocks end inside out: the json takes its name before the file does, and the old file never meets the new json.
-    with atomic_write(path) as file, atomic_write(path.with_name(f"{path.name}.json")) as notes:
-        file.write(content)
-        notes.write(description.to_json().encode())
-        path.unlink(missing_ok=True)
+    write_pair(path, content, description.to_json().encode())
     return path
 
 
-def _lower(program: Any) -> tuple[bytes, list[str]]:  # noqa: ANN401 - torch.export's program
+def _lower(program: torch.export.ExportedProgram) -> tuple[bytes, list[str]]:
     """The file's bytes, and the operators that no delegate took."""
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
     class Partitioner(XnnpackPartitioner):  # type: ignore[misc]
-        def generate_partitions(self, ep: Any) -> list[Any]:  # noqa: ANN401
+        def generate_partitions(self, ep: torch.export.ExportedProgram) -> list[Untyped]:
             found = super().generate_partitions(ep)
             return [part for part in found if set(_operators(part.nodes)) != {_NOT_ALONE}]
 
@@ -114,7 +106,9 @@ def _operators(nodes: Iterable[torch.fx.Node]) -> list[str]:
     return [node.target.name() for node in nodes if isinstance(node.target, EdgeOpOverload)]
 
 
-def _quantize(program: Any, calibration: Sequence[Tensor], keep_float: Sequence[str]) -> nn.Module:  # noqa: ANN401
+def _quantize(
+    program: torch.export.ExportedProgram, calibration: Sequence[Tensor], keep_float: Sequence[str]
+) -> nn.Module:
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
         XNNPACKQuantizer,
         get_symmetric_quantization_config,
@@ -172,30 +166,3 @@ def _network_without(keep_float: Sequence[str]) -> Callable[[torch.fx.Node], boo
         return inside and not any(path.startswith(kept) for path in modules)
 
     return check
-
-
-def _require_packages() -> None:
-    try:
-        with _quiet():
-            import executorch.exir  # noqa: F401
-            import torchao  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f'exporting to ExecuTorch needs executorch, torchao: pip install "mnv2dense[executorch]" ({error})'
-        ) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the deprecations and notes of torch's own parts, about which a user can do nothing."""
-    loggers = [logging.getLogger(name) for name in ("torch.utils._pytree", "torch.export", "torchao", "executorch")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

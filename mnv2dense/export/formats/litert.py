@@ -13,30 +13,27 @@ float32 in both.
 from __future__ import annotations
 
 import copy
-import logging
 import os
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from mnv2dense.export.formats.common import Writer, quiet, write_pair
 from mnv2dense.export.formats.litert_int8 import marked, quantized
-from mnv2dense.export.graph import ExportGraph, check_names
+from mnv2dense.export.graph import ExportGraph
 from mnv2dense.quantization.bias_correction import bias_corrected
-from mnv2dense.runtimes.metadata import Metadata
-from mnv2dense.utils.files import atomic_write
+from mnv2dense.runtimes.metadata import INPUT, Metadata
 from mnv2dense.utils.native_stderr import native_notes_held_back
+from mnv2dense.utils.untyped import Untyped
 
-INPUT = "images"
-"""Name of the input."""
+WRITER = Writer("litert", "LiteRT", packages=("litert_torch",), torch_below=(2, 15))  # the converter's own limit
 
 
 def export(
@@ -62,13 +59,9 @@ def export(
         ValueError: another suffix, an unknown module in ``keep_float``, or int8 without calibration.
         ImportError: the converter is not installed, or does not go with this torch.
     """
-    if path.suffix != ".tflite":
-        raise ValueError(f"{path}: LiteRT's files end in .tflite; name it so.")
-    check_names(graph.model, keep_float)
-    if description.precision == "int8" and not calibration:
-        raise ValueError("int8 needs calibration pictures to take its ranges from, and there are none; name data=.")
-    _require_packages()
+    WRITER.check(graph, path, description, calibration=calibration, keep_float=keep_float)
     with _quiet(), native_notes_held_back(), torch.no_grad():
+        WRITER.load(description.precision)
         if description.precision == "int8":
             assert calibration is not None
             content = _converted(marked(bias_corrected(graph, calibration, keep_float), keep_float))
@@ -80,11 +73,7 @@ def export(
         content = _compacted(content)
         outside = _operators_outside_delegate(content)
     description = replace(description, extra={**description.extra, "operators_outside_delegate": outside})
-    # Blocks end inside out: the json takes its name before the file does, and the old file never meets the new json.
-    with atomic_write(path) as file, atomic_write(path.with_name(f"{path.name}.json")) as notes:
-        file.write(content)
-        notes.write(description.to_json().encode())
-        path.unlink(missing_ok=True)
+    write_pair(path, content, description.to_json().encode())
     return path
 
 
@@ -103,7 +92,7 @@ class _NamedGraph(nn.Module):
 class _OtherOperators(TorchFunctionMode):
     """Where one value fills a map, the converter swaps the axes and the file does not load. Enlarging is the same."""
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+    def __torch_function__(self, func: Untyped, types: Untyped, args: Untyped = (), kwargs: Untyped = None) -> Untyped:
         if func is Tensor.expand and args[0].shape[2:] == (1, 1) and len(args) == 5:
             return F.interpolate(args[0], args[3:], mode="bilinear")
         return func(*args, **(kwargs or {}))
@@ -147,7 +136,7 @@ def _compacted(content: bytes) -> bytes:
             super().__init__(1024)
             self._places: dict[tuple[str, bytes], int] = {}
 
-        def CreateNumpyVector(self, x: Any) -> int:  # noqa: ANN401, N802 - flatbuffers' own
+        def CreateNumpyVector(self, x: Untyped) -> int:  # noqa: N802 - flatbuffers' own
             key = (str(x.dtype), x.tobytes())
             if key not in self._places:
                 self._places[key] = super().CreateNumpyVector(x)
@@ -191,32 +180,10 @@ def _operators_outside_delegate(content: bytes) -> list[str]:
     return [f"{name} x{count}" for name, count in names.most_common()]
 
 
-def _require_packages() -> None:
-    # The converter's own limit; beyond it, it fails somewhere inside.
-    if tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 15):
-        raise ImportError(
-            f"exporting to LiteRT needs torch < 2.15 and litert-torch, this is torch {torch.__version__}: "
-            'pip install "mnv2dense[litert]" in an environment of its own; the file will run beside any torch'
-        )
-    try:
-        with _quiet(), native_notes_held_back():
-            import litert_torch  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f'exporting to LiteRT needs litert-torch: pip install "mnv2dense[litert]" ({error})'
-        ) from error
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without progress and warnings of the converter's own parts, about which a user can do nothing."""
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # else a note on standard error
     os.environ["LITERT_TORCH_SHOW_PROGRESS"] = "n"
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
+    with quiet():
+        yield

@@ -10,11 +10,7 @@ from __future__ import annotations
 
 import ast
 import copy
-import importlib
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,13 +19,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.export.formats.onnx_int8 import INPUT, quantized
-from mnv2dense.export.graph import ExportGraph, check_names
-from mnv2dense.runtimes.metadata import KEY, OUTPUT_TENSORS, Metadata
+from mnv2dense.export.formats.common import Writer, quiet
+from mnv2dense.export.formats.onnx_int8 import quantized
+from mnv2dense.export.graph import ExportGraph
+from mnv2dense.runtimes.metadata import INPUT, KEY, OUTPUT_TENSORS, Metadata
 from mnv2dense.utils.files import atomic_write
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
+
+WRITER = Writer("onnx", "ONNX", packages=("onnx", "onnxscript"), int8_packages=("onnxruntime.quantization",))
 
 # Newer ones bring nothing that these graphs use, and fewer runtimes read them.
 _OPSET = 20
@@ -66,12 +65,9 @@ def export(
             int8 without calibration.
         ImportError: onnx, onnxscript or, for int8, onnxruntime is not installed.
     """
-    _check(graph, path, dynamic_size=dynamic_size, nms_node=nms_node)
-    check_names(graph.model, keep_float)
-    int8 = description.precision == "int8"
-    if int8 and not calibration:
-        raise ValueError("precision=int8 needs calibration pictures; give a few dozen that the model could see.")
-    _require_packages(int8=int8)
+    WRITER.check(graph, path, description, calibration=calibration, keep_float=keep_float)
+    _check_outputs(graph, dynamic_size=dynamic_size, nms_node=nms_node)
+    WRITER.load(description.precision)
     import onnx
 
     if nms_node:
@@ -79,10 +75,10 @@ def export(
     if dynamic_size:
         description = replace(description, extra={**description.extra, "dynamic_size": True})
     form = _Form(graph, half=description.precision == "fp16", classes_first=nms_node)
-    with _quiet():
+    with quiet():
         model = _traced(form, OUTPUT_TENSORS[description.outputs], graph.size, dynamic_size=dynamic_size)
         modules = _name_nodes(model)
-        if int8:
+        if description.precision == "int8":
             assert calibration is not None
             kept = {name for name, scopes in modules.items() if not scopes.isdisjoint(keep_float)}
             model = quantized(model, calibration, float_nodes=kept)
@@ -194,9 +190,7 @@ def _finish(model: ModelProto, description: Metadata) -> None:
     model.producer_version = description.versions.get("mnv2dense", "unknown")
 
 
-def _check(graph: ExportGraph, path: Path, *, dynamic_size: bool, nms_node: bool) -> None:
-    if path.suffix != ".onnx":
-        raise ValueError(f"{path}: ONNX files end in .onnx; name it so.")
+def _check_outputs(graph: ExportGraph, *, dynamic_size: bool, nms_node: bool) -> None:
     if dynamic_size and graph.outputs != "logits":
         raise ValueError(
             f"dynamic_size=true is for logits, and this graph gives {graph.outputs}: export segmentation, labels=false."
@@ -206,25 +200,3 @@ def _check(graph: ExportGraph, path: Path, *, dynamic_size: bool, nms_node: bool
             f"nms_node=true is for boxes before any suppression, and this graph gives {graph.outputs}: export a "
             "detector, without decisions in the graph."
         )
-
-
-def _require_packages(*, int8: bool) -> None:
-    try:
-        for package in ("onnx", "onnxscript", *(["onnxruntime.quantization"] if int8 else [])):
-            importlib.import_module(package)
-    except ImportError as error:
-        needed = "onnx, onnxscript and onnxruntime" if int8 else "onnx and onnxscript"
-        raise ImportError(f'exporting to ONNX needs {needed}: pip install "mnv2dense[onnx]" ({error})') from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without advice that only the exporters' own authors could follow."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

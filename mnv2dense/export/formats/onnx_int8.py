@@ -21,11 +21,10 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from mnv2dense.runtimes.metadata import INPUT
+
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
-
-INPUT = "images"
-"""Name of a file's input."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,7 +41,8 @@ def quantized(model: ModelProto, calibration: Sequence[Tensor], *, float_nodes: 
     """The same model with int8 weights and uint8 activations, as pairs of QuantizeLinear and DequantizeLinear.
 
     Args:
-        model: float32, its nodes named, with one input, :data:`INPUT`. Its biases are corrected in place.
+        model: float32, its nodes named, with one input, :data:`mnv2dense.runtimes.metadata.INPUT`. Its biases are
+            corrected in place.
         calibration: uint8 [1, 3, H, W] each.
         float_nodes: names of nodes that stay float.
     """

@@ -9,26 +9,21 @@ float32 always.
 from __future__ import annotations
 
 import importlib
-import io
-import logging
 import re
 import sys
 import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from mnv2dense.export.graph import ExportGraph, check_names
+from mnv2dense.export.formats.common import Writer, quiet, write_pair
+from mnv2dense.export.graph import ExportGraph
 from mnv2dense.runtimes.metadata import KEY, Metadata
-from mnv2dense.utils.files import atomic_write
+from mnv2dense.utils.untyped import Untyped
 
-INPUT = "images"
-"""Name of the input."""
+WRITER = Writer("openvino", "OpenVINO", packages=("openvino",), int8_packages=("nncf",))
 
 # What the converter puts before the names of the modules that an operator is in.
 _PREFIX = "__module.model."
@@ -58,29 +53,23 @@ def export(
         ValueError: another suffix, an unknown module in ``keep_float``, or int8 without calibration.
         ImportError: openvino or, for int8, nncf is not installed.
     """
-    if path.suffix != ".xml":
-        raise ValueError(f"{path}: OpenVINO files end in .xml, with a .bin beside them; name it so.")
-    check_names(graph.model, keep_float)
-    int8 = description.precision == "int8"
-    if int8 and not calibration:
-        raise ValueError("precision=int8 needs calibration pictures; give a few dozen that the model could see.")
-    ov = _require_packages(int8=int8)
-    with _quiet():
+    WRITER.check(graph, path, description, calibration=calibration, keep_float=keep_float)
+    # Both packages would report their use over the network; without this one, which nothing else needs, they do not.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    WRITER.load(description.precision)
+    ov = importlib.import_module("openvino")
+    with quiet(stdout=True):
         model = _converted(ov, graph)
-        if int8:
+        if description.precision == "int8":
             assert calibration is not None
             model = _quantized(model, calibration, keep_float)
         _finish(model, graph.output_names, description)
         layers, weights = _serialized(ov, model, half=description.precision == "fp16")
-    # Blocks end inside out: the .bin takes its name before the .xml does, and the old .xml never meets the new .bin.
-    with atomic_write(path) as layers_file, atomic_write(path.with_suffix(".bin")) as weights_file:
-        layers_file.write(layers)
-        weights_file.write(weights)
-        path.unlink(missing_ok=True)
+    write_pair(path, layers, weights)
     return path
 
 
-def _converted(ov: Any, graph: ExportGraph) -> Any:  # noqa: ANN401 - openvino has no types
+def _converted(ov: Untyped, graph: ExportGraph) -> Untyped:
     image = torch.zeros(1, 3, *graph.size, dtype=torch.uint8)
     model = ov.convert_model(graph.eval(), example_input=image, input=[-1, 3, *graph.size])
     # Sizes are known by now, and with them what depends on sizes: padding, anchors, matrices of upsampling.
@@ -92,7 +81,7 @@ def _converted(ov: Any, graph: ExportGraph) -> Any:  # noqa: ANN401 - openvino h
     return model
 
 
-def _name_by_weights(model: Any) -> None:  # noqa: ANN401
+def _name_by_weights(model: Untyped) -> None:
     """Give convolutions back the names of their modules that a cast after them, since left out, had replaced."""
     for operator in model.get_ordered_ops():
         if "Convolution" in operator.get_type_name() and not _name(operator).startswith(_PREFIX):
@@ -100,7 +89,7 @@ def _name_by_weights(model: Any) -> None:  # noqa: ANN401
             operator.set_friendly_name(f"{_PREFIX}{module}/{operator.get_type_name()}")
 
 
-def _quantized(model: Any, images: Sequence[Tensor], keep_float: Sequence[str]) -> Any:  # noqa: ANN401
+def _quantized(model: Untyped, images: Sequence[Tensor], keep_float: Sequence[str]) -> Untyped:
     import nncf
 
     kept = [operator for operator in map(_name, model.get_ordered_ops()) if _stays_float(operator, keep_float)]
@@ -124,7 +113,7 @@ def _stays_float(operator: str, modules: Sequence[str]) -> bool:
     return any(inside.startswith((f"{module}.", f"{module}/")) for module in modules)
 
 
-def _drop_clamps(model: Any) -> None:  # noqa: ANN401
+def _drop_clamps(model: Untyped) -> None:
     """Leave out ReLU6 where all that reads it quantises to a range within 0 and 6, which clamps as well."""
     for clamp in model.get_ordered_ops():
         if clamp.get_type_name() != "Clamp":
@@ -135,14 +124,14 @@ def _drop_clamps(model: Any) -> None:  # noqa: ANN401
             clamp.output(0).replace(clamp.input_value(0))
 
 
-def _range_within(operator: Any, low: float, high: float) -> bool:  # noqa: ANN401
+def _range_within(operator: Untyped, low: float, high: float) -> bool:
     if operator.get_type_name() != "FakeQuantize":
         return False
     ends = [operator.input_value(number).get_node().data for number in (1, 2)]
     return bool((ends[0] >= low).all() and (ends[1] <= high).all())
 
 
-def _finish(model: Any, output_names: Sequence[str], description: Metadata) -> None:  # noqa: ANN401
+def _finish(model: Untyped, output_names: Sequence[str], description: Metadata) -> None:
     """Names, the description, and no trace of the machine that the file was made on."""
     _share_constants(model)
     for number, operator in enumerate(model.get_ordered_ops()):
@@ -161,9 +150,9 @@ def _finish(model: Any, output_names: Sequence[str], description: Metadata) -> N
     model.set_rt_info(description.to_json(), KEY)
 
 
-def _share_constants(model: Any) -> None:  # noqa: ANN401
+def _share_constants(model: Untyped) -> None:
     """Let equal constants be one: quantising leaves hundreds, whose names take more room than their numbers."""
-    known: dict[Any, Any] = {}
+    known: dict[Untyped, Untyped] = {}
     for operator in model.get_ordered_ops():
         if operator.get_type_name() == "Constant":
             content = (str(operator.get_element_type()), tuple(operator.get_output_shape(0)), operator.data.tobytes())
@@ -174,7 +163,7 @@ def _share_constants(model: Any) -> None:  # noqa: ANN401
                     reader.replace_source_output(first.output(0))
 
 
-def _serialized(ov: Any, model: Any, *, half: bool) -> tuple[bytes, bytes]:  # noqa: ANN401
+def _serialized(ov: Untyped, model: Untyped, *, half: bool) -> tuple[bytes, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
         ov.save_model(model, path, compress_to_fp16=half)
@@ -186,32 +175,6 @@ def _serialized(ov: Any, model: Any, *, half: bool) -> tuple[bytes, bytes]:  # n
         return layers, path.with_suffix(".bin").read_bytes()
 
 
-def _name(operator: Any) -> str:  # noqa: ANN401
+def _name(operator: Untyped) -> str:
     name: str = operator.get_friendly_name()
     return name
-
-
-def _require_packages(*, int8: bool) -> Any:  # noqa: ANN401
-    # Both would report their use over the network; without this package, which nothing else needs, they do not.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    try:
-        with _quiet():
-            if int8:
-                importlib.import_module("nncf")
-            return importlib.import_module("openvino")
-    except ImportError as error:
-        needed = "openvino and nncf" if int8 else "openvino"
-        raise ImportError(f'exporting to OpenVINO needs {needed}: pip install "mnv2dense[openvino]"') from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without bars and without advice that only the packages' own authors could follow."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from mnv2dense import load_model, ssdlite320_mobilenet_v2
-from mnv2dense.cli.export_options import EXPORTERS
 from mnv2dense.data.shapes.detection import draw_shapes
 from mnv2dense.export.calibration import drawn_images, model_inputs
 from mnv2dense.export.graph import ExportGraph
+from mnv2dense.runtimes.formats import FORMATS
 from tests.helpers.tiny import command
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("place")]
@@ -115,7 +115,7 @@ def test_a_detector_of_80_classes_is_small_at_int8(exporter: str, tmp_path: Path
     torch.manual_seed(0)
     graph = ExportGraph(ssdlite320_mobilenet_v2(80).eval())
     module = pytest.importorskip(f"mnv2dense.export.formats.{exporter}")
-    path = tmp_path / "out" / f"model{EXPORTERS[exporter]}"
+    path = tmp_path / "out" / f"model{FORMATS[exporter].suffix}"
     path.parent.mkdir()
     images = model_inputs(drawn_images(2), graph.size, "squash")
     module.export(graph, path, description=graph.describe("int8"), calibration=images)
@@ -130,8 +130,8 @@ def test_files_of_one_model_agree_with_each_other_through_the_predictor(tasks: d
     expected = Predictor(load_model(task.checkpoint), device="cpu", threshold=0.3)(image)
     assert len(expected) > 0
     for exporter in NEEDED:
-        exported(task, exporter, "fp32", "nms=true", "parity_images=4", f"output={exporter}{EXPORTERS[exporter]}")
-        found = Predictor(f"{exporter}{EXPORTERS[exporter]}", threshold=0.3)(image)
+        exported(task, exporter, "fp32", "nms=true", "parity_images=4", f"output={exporter}{FORMATS[exporter].suffix}")
+        found = Predictor(f"{exporter}{FORMATS[exporter].suffix}", threshold=0.3)(image)
         assert found.names == expected.names
         torch.testing.assert_close(found.boxes, expected.boxes, rtol=0, atol=0.1)
         torch.testing.assert_close(found.scores, expected.scores, rtol=0, atol=1e-3)

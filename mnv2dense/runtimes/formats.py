@@ -1,0 +1,66 @@
+"""The formats of exported files, in one table: for what writes them, what runs them, and what knows only the names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Format(NamedTuple):
+    """Files of one runtime.
+
+    Attributes:
+        suffix: of the file that the user names, with the dot, in small letters.
+        beside: what stands beside it, as the end of a name: ".bin" takes the suffix's place, ".json" follows it.
+        runs_here: whether there is a runtime for it on this system, so a module of :mod:`mnv2dense.runtimes`.
+    """
+
+    suffix: str
+    beside: str | None = None
+    runs_here: bool = True
+
+
+FORMATS = {
+    "onnx": Format(".onnx"),
+    "openvino": Format(".xml", beside=".bin"),
+    "executorch": Format(".pte", beside=".json"),
+    "litert": Format(".tflite", beside=".json"),
+    "coreml": Format(".mlpackage", runs_here=False),  # on Apple's systems alone
+}
+"""Name -> format. The name is that of its module in :mod:`mnv2dense.export.formats`, of the one in
+:mod:`mnv2dense.runtimes`, and of the extra that installs what both need."""
+
+
+def format_of(path: str | Path) -> str | None:
+    """The name of the format that a file's suffix, of capital or small letters, tells; None for any other file."""
+    suffix = Path(path).suffix.lower()
+    return next((name for name, known in FORMATS.items() if known.suffix == suffix), None)
+
+
+def is_exported(path: str | Path) -> bool:
+    """Whether the name is that of an exported file which runs here."""
+    name = format_of(path)
+    return name is not None and FORMATS[name].runs_here
+
+
+def runnable_suffixes() -> list[str]:
+    """Of the files that run here."""
+    return [known.suffix for known in FORMATS.values() if known.runs_here]
+
+
+def companion_of(path: str | Path) -> Path | None:
+    """The file that belongs beside an exported one: weights or metadata. None where it is whole by itself."""
+    path, name = Path(path), format_of(path)
+    beside = None if name is None else FORMATS[name].beside
+    if beside is None:
+        return None
+    return path.with_suffix(beside) if beside == ".bin" else path.with_name(path.name + beside)
+
+
+def files_of(path: str | Path) -> tuple[Path, ...]:
+    """All that an exported model is made of: the file itself first, and the one beside it; of a folder each file."""
+    path = Path(path)
+    if path.is_dir():
+        return tuple(sorted(file for file in path.rglob("*") if file.is_file()))
+    companion = companion_of(path)
+    return (path,) if companion is None else (path, companion)
