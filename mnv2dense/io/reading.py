@@ -298,6 +298,19 @@ def _open(file: IO[bytes], name: str | os.PathLike[str], max_pixels: int) -> Ima
     return image
 
 
+def has_image_head(path: Path) -> bool:
+    """Whether a file begins as one of the formats that :func:`read_image` knows."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    is_webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+    return is_webp or head.startswith(
+        (
+            *(b"\xff\xd8\xff", _PNG, b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM"),
+            *(b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"),
+        )
+    )
+
+
 def _tiff_kind(file: IO[bytes]) -> str | None:
     """What a TIFF holds that Pillow does not read; None if its tags cannot be told."""
     from PIL.TiffImagePlugin import ImageFileDirectory_v2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import TextIO, final
 
 from mnv2dense.io.inputs import is_address
-from mnv2dense.io.reading import IMAGE_SUFFIXES, list_images
+from mnv2dense.io.reading import IMAGE_SUFFIXES, has_image_head, list_images
+from mnv2dense.io.video import is_video
+from mnv2dense.utils.text_files import read_text
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -128,12 +131,13 @@ def _of_file(path: Path) -> Source:
     if suffix in VIDEO_SUFFIXES:
         return VideoSource(path)
     if suffix != LIST_SUFFIX:
+        if suffix not in IMAGE_SUFFIXES and not has_image_head(path) and is_video(path):
+            return VideoSource(path)
         return ImageSource([path], 1, path.parent)
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            entries = list(_lines(file))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"source={path}: a list of paths, one a line, in UTF-8 is needed ({error}).") from error
+        entries = list(_lines(io.StringIO(read_text(path))))
+    except ValueError as error:
+        raise ValueError(f"source={path}: a list of paths, one a line, in UTF-8 is needed ({error})") from error
     if not entries:
         raise ValueError(f"source={path}: the list is empty; it has a path or address a line.")
     return ImageSource(entries, len(entries))

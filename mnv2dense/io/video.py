@@ -6,6 +6,7 @@ A frame keeps its own time from file to file, so that the output has the source'
 from __future__ import annotations
 
 import importlib
+import logging
 import time
 from collections.abc import Generator, Iterator
 from fractions import Fraction
@@ -19,6 +20,8 @@ from mnv2dense.io.reading import MAX_PIXELS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+_log = logging.getLogger(__name__)
 
 CAMERA_TIME_BASE = Fraction(1, 90_000)
 """Seconds; of cameras, which have no time of their own. 90 kHz is what MPEG counts in."""
@@ -57,6 +60,7 @@ class VideoReader:
         time_base: what the file counts its time in, seconds.
         rate: frames a second, on average.
         count: about how many frames there are; None if the file does not say.
+        damaged: packets left out so far because they could not be decoded; a packet is mostly one frame.
 
     Raises:
         VideoError: no video, a damaged one, or one with more pixels a frame than pictures may have.
@@ -67,12 +71,20 @@ class VideoReader:
     def __init__(self, path: Path) -> None:
         av = _pyav()
         self.path = path
+        self.damaged = 0
         try:
             self._container = av.open(str(path))
         except av.error.FFmpegError as error:
             if isinstance(error, OSError):  # FFmpeg's own are not; these have the system's words
                 raise
-            raise VideoError(f"{path}: no video that FFmpeg can read, or a damaged one ({_reason(error)}).") from error
+            cut = (
+                " It was cut short: its index, which comes last, is missing. Copy it again from where it was recorded."
+                if _lacks_index(path)
+                else ""
+            )
+            raise VideoError(
+                f"{path}: no video that FFmpeg can read, or a damaged one ({_reason(error)}).{cut}"
+            ) from error
         try:
             self._check()
         except BaseException:
@@ -102,15 +114,15 @@ class VideoReader:
         return None
 
     def __iter__(self) -> Iterator[Frame]:
-        """Decode the frames, once; the file is closed at the end.
+        """Decode the frames, once; the file is closed at the end. What is damaged in between is left out and counted.
 
         Raises:
-            VideoError: the file is damaged from some frame on, or its frames change their size.
+            VideoError: the file is damaged from some frame on or as a whole, or its frames change their size.
         """
         av = _pyav()
         number, first, size = 0, Fraction(0), None
         try:
-            for frame in self._container.decode(self._stream):
+            for frame in self._frames():
                 pixels = _upright(frame)
                 moment = number / self.rate if frame.pts is None else frame.pts * Fraction(frame.time_base)
                 if size is None:
@@ -125,6 +137,19 @@ class VideoReader:
             self._container.close()
         if number == 0:
             raise VideoError(f"{self.path}: there is not one whole frame in it.")
+        if self.damaged:
+            _log.warning("%s: left out %d damaged packets; %d frames were read.", self.path, self.damaged, number)
+
+    def _frames(self) -> Iterator[Any]:
+        """What can be decoded."""
+        av = _pyav()
+        for packet in self._container.demux(self._stream):
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                self.damaged += 1
+                continue
+            yield from frames
 
 
 @final
@@ -219,6 +244,42 @@ def camera_frames(number: int) -> Generator[Frame]:
             count += 1
     finally:
         capture.release()
+
+
+def is_video(path: Path) -> bool:
+    """Whether FFmpeg finds moving pictures in a file; no if PyAV is not installed."""
+    try:
+        av = _pyav()
+        with av.open(str(path)) as container:
+            # FFmpeg also shows text as a film of a terminal, and single pictures as films of one frame.
+            name = container.format.name
+            return bool(container.streams.video) and not name.startswith(("tty", "image2")) and "_pipe" not in name
+    except (ImportError, OSError, ValueError):
+        return False
+    except Exception as error:
+        if type(error).__module__.startswith("av."):
+            return False
+        raise
+
+
+def _lacks_index(path: Path) -> bool:
+    """Whether it is an MP4 or MOV that ends before its index, the box called moov."""
+    size, place = path.stat().st_size, 0
+    with path.open("rb") as file:
+        if file.read(8)[4:] != b"ftyp":
+            return False
+        while place + 8 <= size:
+            file.seek(place)
+            head = file.read(16)
+            length, kind = int.from_bytes(head[:4], "big"), head[4:8]
+            if kind == b"moov":
+                return place + length > size
+            if length == 1:
+                length = int.from_bytes(head[8:], "big")
+            if length < 8:  # 0: to the end of the file
+                return True
+            place += length
+    return True
 
 
 def _pyav() -> Any:  # noqa: ANN401 - a module

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
@@ -10,7 +11,9 @@ import av
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
+from mnv2dense.io.sources import ImageSource, VideoSource, source_of
 from mnv2dense.io.video import Frame, VideoError, VideoReader, VideoWriter, camera_frames
 
 pytestmark = pytest.mark.usefixtures("place")
@@ -222,3 +225,47 @@ def test_a_cameras_images_are_rgb_and_have_the_clocks_time() -> None:
 def test_a_camera_that_is_not_there_is_named() -> None:
     with pytest.raises(OSError, match="source=webcam:1: no such camera"):
         next(camera_frames(1))
+
+
+def test_what_is_damaged_in_the_middle_is_left_out_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    noise = np.random.default_rng(0)
+    with av.open("a.avi", "w") as file:  # every frame of Motion JPEG stands alone
+        stream = file.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for _ in range(20):
+            picture = av.VideoFrame.from_ndarray(noise.integers(0, 256, (48, 64, 3), dtype=np.uint8), format="rgb24")
+            file.mux(stream.encode(picture))
+        file.mux(stream.encode(None))
+    data = bytearray(Path("a.avi").read_bytes())
+    starts = [match.start() for match in re.finditer(b"\xff\xd8\xff", data)]
+    assert len(starts) == 20
+    data[starts[7] : starts[8] - 8] = bytes(starts[8] - 8 - starts[7])
+    Path("b.avi").write_bytes(data)
+    reader = VideoReader(Path("b.avi"))
+    frames = list(reader)
+    assert (len(frames), reader.damaged) == (19, 1)
+    assert "b.avi: left out 1 damaged packets; 19 frames were read" in caplog.text
+
+
+def test_an_mp4_without_its_index_is_called_cut_short() -> None:
+    whole = write("a.mp4").read_bytes()
+    Path("cut.mp4").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(VideoError, match=r"cut.mp4: no video .*It was cut short: its index, which comes last"):
+        VideoReader(Path("cut.mp4"))
+    Path("text.mp4").write_text("no video at all", encoding="utf-8")
+    with pytest.raises(VideoError, match=r"text.mp4: no video[^.]*\.$"):
+        VideoReader(Path("text.mp4"))
+
+
+@pytest.mark.parametrize("name", ["clip", "clip.vob", "clip.3g2", "clip.asf", "clip.jpg.part"])
+def test_what_is_no_picture_is_a_video_if_ffmpeg_says_so(name: str) -> None:
+    write("a.mp4").rename(name)
+    assert source_of(name) == VideoSource(Path(name))
+
+
+@pytest.mark.parametrize("content", [b"", b"words, not pictures", b"<html>", b"\x00" * 64])
+def test_what_is_neither_stays_a_picture_to_be_refused(content: bytes) -> None:
+    Path("thing").write_bytes(content)
+    assert isinstance(source_of("thing"), ImageSource)
+    Image.new("RGB", (4, 4)).save("photo", "PNG")
+    assert isinstance(source_of("photo"), ImageSource)
