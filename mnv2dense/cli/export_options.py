@@ -14,8 +14,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from mnv2dense.runtimes.exported_model import SUFFIXES
-from mnv2dense.runtimes.metadata import PRECISIONS, Precision
+from mnv2dense.runtimes.metadata import PRECISIONS, SUFFIXES, Precision
 
 EXPORTERS = {module: suffix for suffix, module in SUFFIXES.items()} | {"coreml": ".mlpackage"}
 """Module of :mod:`mnv2dense.export.formats` -> suffix of its files. Core ML's run on Apple's systems alone."""
@@ -38,7 +37,6 @@ class ExportOptions:
         decided: whether boxes are suppressed, or classes of pixels chosen, inside the file.
         keep_float: names of modules that stay in float at int8.
         keep_worst: how many layers of the sensitivity report stay in float, where ``keep_float`` names none.
-        options: of the exporter alone.
         tolerance: what :meth:`mnv2dense.export.parity.Tolerance.of` takes by name.
     """
 
@@ -48,7 +46,6 @@ class ExportOptions:
     decided: bool
     keep_float: list[str]
     keep_worst: int
-    options: dict[str, Any]
     tolerance: dict[str, float | None]
 
 
@@ -67,6 +64,8 @@ def export_options(config: DictConfig) -> ExportOptions:
         raise ValueError(f"nms=node is ONNX's own operator, which {exporter} lacks; take nms=true.")
     if config.threads is not None and (type(config.threads) is not int or config.threads < 1):
         raise ValueError(f"threads={config.threads}: at least 1, or null for what the runtime takes.")
+    if not isinstance(config.options, DictConfig):
+        raise ValueError(f"options={config.options}: they are set one by one, as in +options.dynamic_size=true.")
     if config.output is not None:
         _check_output(Path(str(config.output)), EXPORTERS[exporter])
     keep_float, keep_worst = _keep_float(config)
@@ -77,7 +76,6 @@ def export_options(config: DictConfig) -> ExportOptions:
         decided=config.nms is True or config.labels,
         keep_float=keep_float,
         keep_worst=keep_worst,
-        options=_own_options(config, exporter),
         tolerance=_tolerance(config.tolerance),
     )
 
@@ -145,10 +143,12 @@ def _size(size: Any) -> tuple[int, int] | None:  # noqa: ANN401 - whatever stand
     return sides[0], sides[1]
 
 
-def _own_options(config: DictConfig, exporter: str) -> dict[str, Any]:
-    """By name, as the exporter's function takes them."""
-    if not isinstance(config.options, DictConfig):
-        raise ValueError(f"options={config.options}: they are set one by one, as in +options.dynamic_size=true.")
+def own_options(config: DictConfig, exporter: str) -> dict[str, Any]:
+    """Of the exporter alone, by name, as its function takes them; imports the exporter, and torch with it.
+
+    Raises:
+        ValueError: an option that it does not have.
+    """
     options = cast(dict[str, Any], OmegaConf.to_container(config.options, resolve=True))
     parameters = inspect.signature(importlib.import_module(f"mnv2dense.export.formats.{exporter}").export).parameters
     for name, value in options.items():

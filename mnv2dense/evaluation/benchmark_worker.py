@@ -21,7 +21,8 @@ from mnv2dense.inference.predictor import Predictor
 from mnv2dense.io.reading import read_image
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.ops.resize import resize
-from mnv2dense.runtimes.exported_model import ExportedModel, is_exported
+from mnv2dense.runtimes.exported_model import ExportedModel
+from mnv2dense.runtimes.metadata import is_exported
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess

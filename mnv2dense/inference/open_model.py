@@ -9,7 +9,8 @@ import torch
 
 from mnv2dense.models.checkpoint import load_model
 from mnv2dense.protocols import Model
-from mnv2dense.runtimes.exported_model import ExportedModel, is_exported
+from mnv2dense.runtimes.exported_model import ExportedModel
+from mnv2dense.runtimes.metadata import is_exported
 from mnv2dense.utils.device import device_of
 
 

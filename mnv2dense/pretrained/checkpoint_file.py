@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 ENTRY = "mnv2dense"
 """The entry of a checkpoint that holds the model: its format, config and weights."""
 
@@ -47,6 +45,8 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: damaged, foreign, or holding pickled objects that would run code.
     """
+    import torch  # a checkpoint is looked for before
+
     try:
         with warnings.catch_warnings():  # torch warns of pickles that it is about to refuse
             warnings.simplefilter("ignore")

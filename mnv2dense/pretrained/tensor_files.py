@@ -7,10 +7,10 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # suffixes are wanted before torch is loaded
+    from torch import Tensor
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar")
 """Of files that torch.save wrote, in any case of letters; ours end in .ckpt, and may end so too."""
@@ -58,6 +58,8 @@ def read_torch_file(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: damaged, no such file of torch's, or holding objects that loading would run.
     """
+    import torch
+
     try:
         with warnings.catch_warnings():  # torch warns of pickles that it is about to refuse
             warnings.simplefilter("ignore")
@@ -85,6 +87,8 @@ def state_dict_in(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: no tensors in it.
     """
+    from torch import Tensor
+
     for key in _NESTS:
         if isinstance(content.get(key), Mapping):
             content = content[key]

@@ -16,11 +16,8 @@ from torch import Tensor
 
 from mnv2dense.ops.postprocess import BoxSelection, PixelSelection, Selection
 from mnv2dense.ops.resize import ResizeMode
-from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Metadata, Outputs
+from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, SUFFIXES, Metadata, Outputs, is_exported
 from mnv2dense.types import Infos, PixelLogits, ScoredBoxes
-
-SUFFIXES = {".onnx": "onnx", ".xml": "openvino", ".pte": "executorch", ".tflite": "litert"}
-"""Suffix of a file -> the module of :mod:`mnv2dense.runtimes` that runs it; also the extra that installs it."""
 
 # What lies beside a file and belongs to it, by suffix: weights, or the description where the format has no room for it.
 _COMPANIONS: dict[str, Callable[[Path], Path]] = {
@@ -44,11 +41,6 @@ class Runtime(Protocol):
     def __call__(self, images: npt.NDArray[np.uint8]) -> list[npt.NDArray[Any]]:
         """uint8 [B, 3, H, W], contiguous -> the outputs in the order of the description."""
         ...
-
-
-def is_exported(path: str | Path) -> bool:
-    """Whether the name is that of an exported file."""
-    return Path(path).suffix.lower() in SUFFIXES
 
 
 def files_of(path: str | Path) -> tuple[Path, ...]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from mnv2dense.ops.postprocess import Selection, selection_of
-from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
+if TYPE_CHECKING:  # precisions and suffixes are wanted before torch is loaded
+    from mnv2dense.ops.postprocess import Selection
+    from mnv2dense.ops.resize import ResizeMode
 
 Outputs = Literal["boxes", "selected_boxes", "nms_node", "logits", "labels", "scores"]
 """What comes out of a file; the tensors of each stand in :data:`OUTPUT_TENSORS`."""
@@ -37,7 +39,15 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 KEY = "mnv2dense"
 """Under which a file's metadata holds the description as json."""
 
+SUFFIXES = {".onnx": "onnx", ".xml": "openvino", ".pte": "executorch", ".tflite": "litert"}
+"""Suffix of a file -> the module of :mod:`mnv2dense.runtimes` that runs it; also the extra that installs it."""
+
 _FORMAT = 1
+
+
+def is_exported(path: str | Path) -> bool:
+    """Whether the name is that of an exported file."""
+    return Path(path).suffix.lower() in SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,8 @@ class Metadata:
         Raises:
             ValueError: it is something else, or a value cannot be.
         """
+        from mnv2dense.ops.resize import RESIZE_MODES
+
         try:
             found = json.loads(text)
         except json.JSONDecodeError as error:
@@ -113,4 +125,6 @@ class Metadata:
 
     def make_selection(self) -> Selection:
         """From tensors to results, as the model that was exported does it."""
+        from mnv2dense.ops.postprocess import selection_of
+
         return selection_of(self.task, self.class_names, self.selection)

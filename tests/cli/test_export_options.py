@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mnv2dense.cli.export import _put_in_place
+from mnv2dense.cli.export_job import _put_in_place
 from tests.helpers import fake_exporter
 from tests.helpers.tiny import command
 
@@ -56,7 +56,7 @@ def test_a_folder_that_cannot_be_written_to_is_told_of_at_once(monkeypatch: pyte
 
 def test_a_switch_of_an_exporter_is_true_or_false() -> None:
     pytest.importorskip("onnx")
-    outcome = command("export", "checkpoint=nowhere", "exporter=onnx", "+options.dynamic_size=maybe")
+    outcome = command("export", "checkpoint=shapes", "exporter=onnx", "+options.dynamic_size=maybe")
     assert "options.dynamic_size=maybe: there is no such choice. Choose from false, true." in outcome.err
 
 

@@ -14,7 +14,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from mnv2dense.backbones import mobilenet_v2
+from mnv2dense.models.backbone import mobilenet_v2
 from mnv2dense.models.checkpoint import load_model, load_weights, model_entry, save_model
 from mnv2dense.models.dense_model import DenseModel, build_model
 from mnv2dense.pretrained import named
