@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import torch
-from torch import Tensor
-
 from mnv2dense.types import Batch, FeatureInfo, Infos, Sample
 
 if TYPE_CHECKING:  # whoever reuses the backbone needs torch alone
@@ -16,6 +13,8 @@ if TYPE_CHECKING:  # whoever reuses the backbone needs torch alone
 
     import numpy as np
     import numpy.typing as npt
+    import torch
+    from torch import Tensor
 
     from mnv2dense.ops.postprocess import Selection
     from mnv2dense.ops.resize import ResizeMode

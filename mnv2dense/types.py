@@ -15,14 +15,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, SupportsIndex, overload
 
-import torch
-from torch import Tensor
-
-if TYPE_CHECKING:  # whoever reuses the backbone needs torch alone
+if TYPE_CHECKING:  # constants are wanted before torch is loaded, and whoever reuses the backbone needs it alone
     from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
+    import torch
+    from torch import Tensor
 
     Rows = slice | Tensor | npt.NDArray[np.bool_ | np.integer[Any]] | Sequence[bool] | Sequence[int]
     """Some of a result: a slice, a bool mask [N], or whole numbers [n]."""
@@ -265,6 +264,8 @@ class Detections:
         Raises:
             ValueError: nothing to merge, or results of other classes or of a picture of another size.
         """
+        import torch
+
         if not found:
             raise ValueError("There are no detections to merge: give at least one.")
         first = found[0]
@@ -408,7 +409,7 @@ class Segmentation:
 
     def _counts(self) -> list[tuple[int, int]]:
         """(label, pixels) of the classes that are there, largest first."""
-        counts = torch.bincount(self.labels.flatten().long(), minlength=len(self.class_names))
+        counts = self.labels.flatten().long().bincount(minlength=len(self.class_names))
         order = counts.argsort(descending=True).tolist()
         return [(label, int(counts[label])) for label in order if counts[label]]
 
@@ -425,6 +426,9 @@ def _row(index: SupportsIndex, count: int) -> int:
 
 def _rows(index: int | Rows, count: int) -> int | slice | Tensor:
     """An index of any kind as torch takes it, if it is one of ``count`` rows."""
+    import torch
+    from torch import Tensor
+
     if isinstance(index, slice):
         # Torch knows no step backwards.
         return index if (index.step or 1) > 0 else torch.tensor(range(*index.indices(count)), dtype=torch.long)

@@ -33,7 +33,8 @@ def explain(error: Exception, *, config_folder: str, config_name: str, arguments
     if isinstance(error, OverrideParseException):
         return (
             f"{error.override!r} cannot be read: options have the form key=value, as in trainer.max_epochs=50. "
-            "Quote values that hold spaces, brackets or commas: 'model.size=[320,320]'."
+            "A list stands in the shell's quotes, 'model.size=[320,320]'; a text with blanks, brackets or the like has "
+            """quotes of its own inside of these, 'data.class_names=["traffic light"]'."""
         )
     if isinstance(error, MissingConfigException):
         return _no_such_choice(error)
@@ -48,9 +49,13 @@ def explain(error: Exception, *, config_folder: str, config_name: str, arguments
         return option
     if isinstance(cause, TypeError) and (option := _unexpected(str(cause), arguments)) is not None:
         return f"{option}: {cause}"
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        return " ".join(str(cause or error).split())
-    return None
+    return plainly(error)
+
+
+def plainly(error: Exception) -> str | None:
+    """What Hydra, OmegaConf or a constructor said, on one line; None of any other error."""
+    cause = error.__cause__ if isinstance(error, InstantiationException) else error
+    return " ".join(str(cause or error).split()) if isinstance(error, HydraException | OmegaConfBaseException) else None
 
 
 def _no_such_choice(error: MissingConfigException) -> str:

@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import signal
-import tempfile
-import webbrowser
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from omegaconf import DictConfig
-from torch import Tensor
 
-from mnv2dense.cli.parts import plain_config
+from mnv2dense.cli.parts import check_checkpoint, plain_config
 from mnv2dense.cli.shell import run_command
-from mnv2dense.demo.build import write_page
-from mnv2dense.demo.onnxruntime_web import runtime_folder
-from mnv2dense.demo.server import DemoServer
-from mnv2dense.export.calibration import drawn_images, images_of_folder, model_inputs
-from mnv2dense.export.graph import ExportGraph
-from mnv2dense.models.checkpoint import load_model
-from mnv2dense.runtimes.exported_model import ExportedModel
-from mnv2dense.runtimes.formats import is_exported
-from mnv2dense.runtimes.metadata import PRECISIONS, Metadata, Precision
-
-log = logging.getLogger(__name__)
-
-SHIPPED = "shapes"
-"""The model of the page where none is given."""
-
-_CALIBRATION_IMAGES = 64
+from mnv2dense.runtimes.metadata import PRECISIONS
 
 
 def demo() -> None:
@@ -40,27 +20,10 @@ def demo() -> None:
 def _demo(config: DictConfig) -> None:
     plain = plain_config(config)
     _check(plain)
-    runtime = runtime_folder(plain["runtime"])
-    if plain["build"] is not None:
-        print(_write(Path(plain["build"]), plain, runtime))
-        return
-    # Whoever ends this by the system's polite signal leaves no folder behind, either.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        _serve(plain, runtime)
-    except KeyboardInterrupt:
-        log.info("ended")
 
+    from mnv2dense.cli.demo_job import run  # with torch: what is wrong above is told at once
 
-def _serve(plain: dict[str, Any], runtime: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="mnv2dense-demo-") as made:
-        folder = _write(Path(made), plain, runtime)
-        with DemoServer(folder, port=plain["port"]) as server:
-            log.info("The model runs in the browser; nothing is sent anywhere. Ctrl-C ends this.")
-            print(server.url, flush=True)
-            if plain["open"]:
-                webbrowser.open(server.url)
-            server.serve_forever(poll_interval=0.2)
+    run(plain)
 
 
 def _check(plain: dict[str, Any]) -> None:
@@ -76,6 +39,8 @@ def _check(plain: dict[str, Any]) -> None:
         raise ValueError(f"size={size}: give height and width, as in size=[320,320].")
     if plain["samples"] is not None and not Path(plain["samples"]).is_dir():
         raise NotADirectoryError(f"samples={plain['samples']}: no such folder of pictures.")
+    if plain["checkpoint"] is not None:
+        check_checkpoint(plain["checkpoint"])
     if plain["build"] is not None:
         _check_build(Path(plain["build"]))
 
@@ -89,61 +54,3 @@ def _check_build(folder: Path) -> None:
             f"build={folder}: the folder holds other files, some of which the page might replace; name a new or empty "
             "one, or one with an earlier page."
         )
-
-
-def _write(folder: Path, plain: dict[str, Any], runtime: Path) -> Path:
-    """The page with its model."""
-    with tempfile.TemporaryDirectory(prefix="mnv2dense-demo-model-") as made:
-        model, description = _model(Path(made), plain)
-        return write_page(
-            folder,
-            model,
-            description,
-            title=plain["title"] or _title(plain["checkpoint"]),
-            runtime=runtime,
-            samples=None if plain["samples"] is None else Path(plain["samples"]),
-        )
-
-
-def _title(checkpoint: str | None) -> str:
-    if checkpoint is None:
-        return "Drawn shapes"
-    path = Path(checkpoint)
-    if not path.is_dir():
-        return path.stem
-    # A run's folder is called by its date alone.
-    return f"{path.parent.name} {path.name}".strip() if path.name[:1].isdigit() else path.absolute().name
-
-
-def _model(folder: Path, plain: dict[str, Any]) -> tuple[Path, Metadata]:
-    """An .onnx file: the given one, or that of the checkpoint; before any decision, so that the page can make them."""
-    checkpoint = plain["checkpoint"] or SHIPPED
-    if is_exported(checkpoint):
-        if Path(checkpoint).suffix.lower() != ".onnx":
-            raise ValueError(f"checkpoint={checkpoint}: browsers run .onnx files; export with exporter=onnx.")
-        for key, default in (("precision", "fp32"), ("size", None), ("calibration", None)):
-            if plain[key] != default:
-                raise ValueError(f"{key}={plain[key]} changes the model, and an exported file is fixed.")
-        return Path(checkpoint), ExportedModel(checkpoint, threads=1).description
-    from mnv2dense.export.formats.onnx import export
-
-    precision = cast(Precision, plain["precision"])
-    model = load_model(checkpoint, packages=plain["packages"])
-    size = None if plain["size"] is None else (plain["size"][0], plain["size"][1])
-    graph = ExportGraph(model, size=size)
-    description = graph.describe(precision)
-    log.info("exporting the model to ONNX")
-    calibration = _calibration(plain, graph) if precision == "int8" else None
-    return export(graph, folder / "model.onnx", description=description, calibration=calibration), description
-
-
-def _calibration(plain: dict[str, Any], graph: ExportGraph) -> list[Tensor]:
-    """Pictures for the ranges of int8."""
-    folder = plain["calibration"] or plain["samples"]
-    if folder is not None:
-        images = images_of_folder(folder, _CALIBRATION_IMAGES)
-    elif plain["checkpoint"] is None:
-        images = drawn_images(_CALIBRATION_IMAGES)
-    else:
-        raise ValueError("precision=int8 needs pictures like those that the model will see: calibration=FOLDER.")
-    return model_inputs(images, graph.size, graph.model.resize)

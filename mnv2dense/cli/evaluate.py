@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from mnv2dense.cli.parts import data_module, model_of, plain_config, refuse_a_run, score_and_report, viewing_of
+from mnv2dense.cli.parts import (
+    check_checkpoint,
+    data_module,
+    model_of,
+    plain_config,
+    scoring_bar,
+    show_scores,
+    viewing_of,
+)
 from mnv2dense.cli.shell import run_command
-from mnv2dense.evaluation.score import check_classes, metric_of
 from mnv2dense.reporting.run_config import trained_config, trusted_part
 from mnv2dense.reporting.run_folder import RunFolder
 
 
 def evaluate() -> None:
     """``mnv2dense-evaluate`` and tools/evaluate.py."""
-    # For Hydra `task=` chooses a whole group of configs; here it is a word to compare with the checkpoint's.
-    sys.argv[1:] = [f"expected_{word}" if word.startswith("task=") else word for word in sys.argv[1:]]
     run_command("evaluate", _evaluate)
 
 
 def _evaluate(config: DictConfig) -> None:
+    plain_config(config)  # whether all that is needed is there
+    check_checkpoint(config.checkpoint)
+
+    # Only now, with torch: what is wrong above is told at once.
+    from mnv2dense.evaluation.score import check_classes
+    from mnv2dense.workflows.evaluation import evaluate as evaluate_model
+
     test_time = viewing_of(config)
     model = model_of(config, test_time)
     task = model.task
@@ -45,16 +56,22 @@ def _evaluate(config: DictConfig) -> None:
     for key in ("batch_size", "num_workers"):
         if config.get(key) is not None:
             data[key] = config[key]
-    datamodule = data_module(data, size=model.size, resize=model.resize, train=False)
-    check_classes(model, datamodule)
+    datamodule = data_module(data, val=instantiate(data.val), size=model.size, resize=model.resize)
+    check_classes(model, datamodule)  # before there is a folder
     folder = RunFolder.create(config.run_dir, task="evaluate")
-    refuse_a_run(folder, "Name another folder for the scores.")
     folder.log_to_file()
-    folder.write_config({**plain, "data": OmegaConf.to_container(data, resolve=True)})
-    folder.write_environment()
     metric = config.get("metric") or _trusted(trained, "metric")
-    scorer = metric_of(model) if metric is None else instantiate(metric)
-    score_and_report(folder, model, datamodule, scorer, title=str(config.checkpoint), test_time=test_time)
+    with scoring_bar() as progress:
+        found = evaluate_model(
+            model,
+            datamodule,
+            metric=None if metric is None else instantiate(metric),
+            test_time=test_time,
+            run_dir=folder,
+            config={**plain, "data": OmegaConf.to_container(data, resolve=True)},
+            progress=progress,
+        )
+    show_scores(folder.path, found.scores, found.metric, model, datamodule.val, title=str(config.checkpoint))
 
 
 def _trusted(trained: Mapping[str, Any] | None, key: str) -> DictConfig | None:

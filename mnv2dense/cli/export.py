@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import replace
-from pathlib import Path
-
-import torch
 from omegaconf import DictConfig
 
-from mnv2dense.cli.export_data import ExportData
 from mnv2dense.cli.export_options import export_command
-from mnv2dense.cli.export_sensitivity import sensitivity_report
-from mnv2dense.cli.parts import plain_config, refuse_a_run
-from mnv2dense.cli.shell import CONSOLE, run_command
-from mnv2dense.export.checked import RefusedExportError, export_graph
-from mnv2dense.export.parity import ParityError, Tolerance
-from mnv2dense.export.report import ExportReport
-from mnv2dense.models.checkpoint import load_model
-from mnv2dense.reporting.run_folder import RunFolder
-from mnv2dense.runtimes.exported_model import ExportedModel
+from mnv2dense.cli.parts import check_checkpoint
+from mnv2dense.cli.shell import run_command
 from mnv2dense.runtimes.formats import is_exported
-
-log = logging.getLogger(__name__)
 
 
 def export() -> None:
@@ -34,42 +19,8 @@ def _export(config: DictConfig) -> None:
     if is_exported(config.checkpoint):
         raise ValueError(f"checkpoint={config.checkpoint} is an exported file already; give what it was made of.")
     command = export_command(config)
-    asked = command.asked
-    model = load_model(config.checkpoint, packages=config.packages)
-    graph = asked.graph_of(model)
-    config.task = model.task  # data and metrics go by it
-    plain = plain_config(config)
-    tolerance = Tolerance.of(asked.precision, model.task, **command.tolerance)
-    data = ExportData(config, graph.model, graph.size)
+    check_checkpoint(config.checkpoint)
 
-    folder = RunFolder.create(config.run_dir, task="export")
-    refuse_a_run(folder, "Name another folder for the export.")
-    output = folder.path / f"model{asked.suffix}" if config.output is None else Path(str(config.output))
-    folder.log_to_file()
-    folder.write_config(plain)
-    folder.write_environment(seed=config.seed)
-    torch.manual_seed(config.seed)
+    from mnv2dense.cli.export_job import run  # with torch: what is wrong above is told at once
 
-    calibration = data.calibration() if asked.calibrates else None
-    images, images_from = data.images()
-    if config.sensitivity or command.keep_worst:
-        layers = sensitivity_report(graph, images, calibration, folder)
-        asked = replace(asked, keep_float=asked.keep_float or layers.worst(command.keep_worst))
-
-    def note(report: ExportReport) -> None:
-        folder.write_metrics(report.plain(), "parity.json")
-        CONSOLE.print(report.table(data.headlines))
-        for remark in report.notes:
-            log.info(remark)
-
-    try:
-        report = export_graph(
-            graph, output, asked, images=images, images_from=images_from, calibration=calibration, tolerance=tolerance
-        )
-    except RefusedExportError as refused:
-        note(refused.report)
-        raise ParityError(f"{refused} See {folder.path}/parity.json.") from refused
-    if report.parity is not None:
-        report.scores = data.scores(ExportedModel(output, threads=asked.threads))
-    note(report)
-    print(output)
+    run(config, command)

@@ -12,7 +12,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from mnv2dense.cli.parts import data_module
-from mnv2dense.cli.shell import CONSOLE
+from mnv2dense.cli.shell import console
 from mnv2dense.data.module import DataModule
 from mnv2dense.evaluation.score import check_classes, metric_of, score
 from mnv2dense.export.calibration import Pixels, drawn_images, images_of_dataset, images_of_folder, model_inputs
@@ -53,7 +53,7 @@ class ExportData:
         for key in ("batch_size", "num_workers"):
             if config.get(key) is not None:
                 self._named[key] = config[key]
-        datamodule = data_module(self._named, size=size, resize=model.resize, train=False)
+        datamodule = data_module(self._named, val=instantiate(self._named.val), size=size, resize=model.resize)
         check_classes(model, datamodule)
         metric = config.get("metric")
         self._scored = datamodule, metric_of(model) if metric is None else instantiate(metric)
@@ -105,7 +105,7 @@ class ExportData:
             return {}
         datamodule, metric = self._scored
         log.info("scoring model and file on the validation data")
-        with Progress(console=CONSOLE, transient=True) as bar:
+        with Progress(console=console(), transient=True) as bar:
             job = bar.add_task("scoring", total=2 * len(datamodule.val or ()))
             before, after = (
                 score(scored, datamodule, metric, advance=lambda count: bar.advance(job, count))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.progress import Progress
 from torch import Tensor
 
-from mnv2dense.cli.shell import CONSOLE
+from mnv2dense.cli.shell import console
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.export.sensitivity import SensitivityReport, sensitivity
 from mnv2dense.quantization.int8 import int8_layers
@@ -34,9 +34,9 @@ def sensitivity_report(
     few = images[:: -(-len(images) // _IMAGES)]
     layers = len(int8_layers(graph.model))
     log.info("playing int8 in each of %d layers on %d pictures", layers, len(few))
-    with Progress(console=CONSOLE, transient=True) as bar:
+    with Progress(console=console(), transient=True) as bar:
         job = bar.add_task("layers", total=layers)
         report = sensitivity(graph, few, calibration=calibration, advance=lambda: bar.advance(job))
     folder.write_metrics(report.plain(), "sensitivity.json")
-    CONSOLE.print(report.table())
+    console().print(report.table())
     return report

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mnv2dense.cli.foreign_parts import leave_out_options_of_ours
-from mnv2dense.cli.parts import packages_of
-from mnv2dense.cli.shell import CONSOLE, run_command
-from mnv2dense.costs.complexity import complexity
-from mnv2dense.costs.table import cost_table
-from mnv2dense.models.checkpoint import load_model
-from mnv2dense.models.dense_model import build_model
+from mnv2dense.cli.parts import check_checkpoint, packages_of
+from mnv2dense.cli.shell import console, run_command
+
+_DTYPES = ("float32", "float16", "bfloat16")
 
 
 def info() -> None:
@@ -21,30 +18,40 @@ def info() -> None:
 
 
 def _info(config: DictConfig) -> None:
-    dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-    if config.dtype not in dtypes:
-        raise ValueError(f"dtype={config.dtype}: choose one of {', '.join(dtypes)}.")
+    if config.dtype not in _DTYPES:
+        raise ValueError(f"dtype={config.dtype}: choose one of {', '.join(_DTYPES)}.")
     wanted = config.size if config.size is not None else config.model.size
     sides = list(wanted) if isinstance(wanted, ListConfig) else [wanted] * 2
     if len(sides) != 2 or not all(isinstance(side, int) and side >= 32 for side in sides):
         raise ValueError(
             f"size={config.size}: a side of at least 32 pixels, or height and width: size=192, size=[192,256]."
         )
+    classes = config.classes
+    if classes is None:
+        classes = {"detection": 80, "segmentation": 21}.get(config.task, 1000)
+    if not isinstance(classes, int) or classes < 1:
+        raise ValueError(f"classes={classes}: a whole number, 1 or more.")
+    if config.checkpoint is not None:
+        check_checkpoint(config.checkpoint)
+
+    # Only now: what is wrong above is told at once.
+    import torch
+
+    from mnv2dense.costs.complexity import complexity
+    from mnv2dense.costs.table import cost_table
+    from mnv2dense.models.checkpoint import load_model
+    from mnv2dense.models.dense_model import build_model
+
     if config.checkpoint is not None:
         model = load_model(config.checkpoint, packages=config.packages)
         sides = sides if config.size else list(model.size)
         title = str(config.checkpoint)
     else:
-        classes = config.classes
-        if classes is None:
-            classes = {"detection": 80, "segmentation": 21}.get(config.task, 1000)
-        if not isinstance(classes, int) or classes < 1:
-            raise ValueError(f"classes={classes}: a whole number, 1 or more.")
         leave_out_options_of_ours(config, HydraConfig.get().overrides.task)
         parts = {key: OmegaConf.to_container(config[key], resolve=True) for key in ("backbone", "head")}
         names = [str(label) for label in range(classes)]
         model = build_model({"size": sides, "class_names": names, **parts}, packages=packages_of(parts))
         title = f"{config.task}, {classes} classes"
     size = (int(sides[0]), int(sides[1]))
-    costs = complexity(model, size, dtype=dtypes[config.dtype])
-    CONSOLE.print(cost_table(costs, title=f"{title}, {size[0]}x{size[1]}, {config.dtype}", depth=config.depth))
+    costs = complexity(model, size, dtype=getattr(torch, config.dtype))
+    console().print(cost_table(costs, title=f"{title}, {size[0]}x{size[1]}, {config.dtype}", depth=config.depth))

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from rich.progress import Progress
-from torch import nn
 
-from mnv2dense.cli.shell import CONSOLE
-from mnv2dense.data.module import DataModule
-from mnv2dense.evaluation.anchor_bound import anchor_bound
-from mnv2dense.evaluation.samples import draw_images, report
-from mnv2dense.evaluation.score import score, table
-from mnv2dense.inference.open_model import open_model
-from mnv2dense.inference.predictor import Predictor
-from mnv2dense.inference.tta import TTA, segmentation_network, with_output_stride
-from mnv2dense.metrics.image_ranking import ImageRanking, RankedImage
-from mnv2dense.ops.resize import ResizeMode
-from mnv2dense.protocols import Augment, Dataset, Metric, Model
-from mnv2dense.reporting.facts import facts_of
-from mnv2dense.reporting.report import write_report
-from mnv2dense.reporting.run_folder import RunFolder, is_first_process
+from mnv2dense.cli.shell import console
+from mnv2dense.utils.distributed import is_first_process
 
+# Torch and what needs it are imported where they are used: the commands check a config before they load them.
 if TYPE_CHECKING:
-    from mnv2dense.visualization.draw import Pixels
+    from mnv2dense.data.module import DataModule
+    from mnv2dense.inference.tta import TTA
+    from mnv2dense.ops.resize import ResizeMode
+    from mnv2dense.protocols import Augment, Dataset, Metric, Model
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +35,34 @@ def packages_of(plain: Mapping[str, Any]) -> list[str]:
     return [str(plain[part].get("_target_", "")).partition(".")[0] for part in ("backbone", "head")]
 
 
+def check_checkpoint(path: object) -> None:
+    """Whether something is there to be loaded, told before torch is; what it holds is read later.
+
+    Raises:
+        FileNotFoundError: no such file or folder, no checkpoint in it, or a misspelt name.
+    """
+    from mnv2dense.pretrained.checkpoint_file import find_checkpoint
+    from mnv2dense.pretrained.named import check_spelling, is_path
+    from mnv2dense.runtimes.formats import is_exported
+
+    given = str(path)
+    if not is_path(given) or Path(given).exists():
+        return
+    if is_exported(given):
+        raise FileNotFoundError(f"{given}: no such file (looked at {Path(given).absolute()}).")
+    check_spelling(given)
+    find_checkpoint(given)
+
+
 def model_of(config: DictConfig, test_time: TTA | None) -> Model:
     """The checkpoint that a config names, on its device and at its output stride; or the exported file.
 
     Raises:
         ValueError: an option that an exported file cannot follow, or what loading finds wrong.
     """
+    from mnv2dense.inference.open_model import open_model
+    from mnv2dense.inference.tta import segmentation_network, with_output_stride
+
     model = open_model(config.checkpoint, device=config.device, threads=config.threads, packages=list(config.packages))
     if test_time is not None:
         segmentation_network(model, "test_time")
@@ -63,6 +75,8 @@ def viewing_of(config: DictConfig) -> TTA | None:
     Raises:
         ValueError: an option outside its values, or something else than options.
     """
+    from mnv2dense.inference.tta import TTA
+
     options = config.test_time
     if options is None:
         return None
@@ -71,107 +85,86 @@ def viewing_of(config: DictConfig) -> TTA | None:
     return TTA.of(plain_config(options))
 
 
+def size_of(size: object) -> tuple[int, int]:
+    """Height and width of a model's input, of whatever a config has.
+
+    Raises:
+        ValueError: something else.
+    """
+    if not isinstance(size, Sequence) or [type(side) for side in size] != [int, int]:
+        raise ValueError(f"model.size={size}: give height and width, as in model.size=[320,320].")
+    return int(size[0]), int(size[1])
+
+
 def data_module(
-    data: DictConfig,
+    options: DictConfig,
     *,
-    size: Sequence[int],
+    train: Dataset | None = None,
+    val: Dataset | None,
+    size: tuple[int, int],
     resize: ResizeMode,
     seed: int = 0,
     augment: Augment | None = None,
-    train: bool = True,
 ) -> DataModule:
-    """Batches of a config's data, resized as a model wants them.
+    """Batches of data sets, resized as a model wants them.
 
     Args:
-        data: a choice of conf/data.
+        options: a choice of conf/data, which says how to load.
+        train: to learn from, where that is wanted.
+        val: to score on.
         size: (height, width) of the model's input, pixels.
         resize: how pictures get there.
         seed: of the order and the augmentations of training.
         augment: of training.
-        train: whether training data is wanted beside validation data.
 
     Raises:
-        ValueError: a size that is not height and width; or what the data set finds wrong.
+        ValueError: an option outside its values.
     """
-    if not isinstance(size, Sequence) or [type(side) for side in size] != [int, int]:
-        raise ValueError(f"model.size={size}: give height and width, as in model.size=[320,320].")
+    from mnv2dense.data.module import DataModule
+
     return DataModule(
-        train=instantiate(data.train) if train else None,
-        val=instantiate(data.val),
+        train=train,
+        val=val,
         augment=augment,
-        size=(int(size[0]), int(size[1])),
+        size=size,
         resize=resize,
-        batch_size=data.batch_size,
-        num_workers=data.num_workers,
-        max_boxes=data.max_boxes,
+        batch_size=options.batch_size,
+        num_workers=options.num_workers,
+        max_boxes=options.max_boxes,
         seed=seed,
-        pin_memory=data.pin_memory,
+        pin_memory=options.pin_memory,
     )
 
 
-def score_and_report(
-    folder: RunFolder,
-    model: Model,
-    datamodule: DataModule,
-    metric: Metric,
-    *,
-    title: str,
-    test_time: TTA | None = None,
+@contextmanager
+def scoring_bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar that is shown from the first time that it is told (done, in all), and gone in the end."""
+    from rich.progress import Progress
+
+    bar = Progress(console=console(), transient=True, disable=not is_first_process())
+    job = bar.add_task("scoring")
+
+    def told(done: int, total: int) -> None:
+        bar.start()
+        bar.update(job, completed=done, total=total)
+
+    try:
+        yield told
+    finally:
+        bar.stop()
+
+
+def show_scores(
+    folder: Path, scores: Mapping[str, float], metric: Metric, model: Model, val: Dataset | None, *, title: str
 ) -> None:
-    """Score, write what the run folder shows, print the table; the folder's path is the last line.
+    """The table of scores, what anchors allow, and the folder's path as the last line; on the first process alone."""
+    from mnv2dense.evaluation.anchor_bound import anchor_bound
+    from mnv2dense.evaluation.score import table
 
-    Args:
-        folder: is written to.
-        model: in eval mode, or an exported file.
-        datamodule: set up.
-        metric: bound to the data here.
-        title: of the table.
-        test_time: how a segmentation model looks at pictures; None looks as it was trained to.
-
-    Raises:
-        ValueError: what :func:`mnv2dense.evaluation.score.score` finds wrong.
-    """
-    if isinstance(model, nn.Module):
-        model = model.to(memory_format=torch.channels_last)
-    ranking = ImageRanking()
-    with Progress(console=CONSOLE, transient=True, disable=not is_first_process()) as bar:
-        job = bar.add_task("scoring", total=len(datamodule.val or ()))
-        scores = score(
-            model,
-            datamodule,
-            metric,
-            test_time=test_time,
-            ranking=ranking,
-            advance=lambda count: bar.advance(job, count),
-        )
-    if is_first_process():
-        assert datamodule.val is not None
-        predictor = Predictor(model, device=model.device, test_time=test_time)
-        report(folder, predictor=predictor, dataset=datamodule.val, metric=metric, scores=scores)
-        facts = facts_of(folder.path, model=model, datamodule=datamodule, metric=metric, scores=scores, ranking=ranking)
-        worst, best = (_drawn(predictor, datamodule.val, images) for images in (ranking.worst, ranking.best))
-        write_report(folder.path, facts, worst=worst, best=best)
-        CONSOLE.print(table(scores, metric.headlines, title=title))
-        bound = anchor_bound(model, datamodule.val)
-        if bound is not None:
-            log.info("%.1f%% of the objects can have an anchor of their own at IoU 0.5.", 100 * bound)
-        print(folder.path)
-
-
-def _drawn(
-    predictor: Predictor, dataset: Dataset, images: Sequence[RankedImage]
-) -> Iterator[tuple[str, float, Pixels]]:
-    """Name, score and drawing of each."""
-    drawn = draw_images(predictor, dataset, [image.place for image in images])
-    for image, (path, panels) in zip(images, drawn, strict=True):
-        yield path.name, image.score.value, panels
-
-
-def refuse_a_run(folder: RunFolder, next_step: str) -> None:
-    """Leave a run that is already in the folder as it is.
-
-    Raises:
-        ValueError: there is one; the message ends in ``next_step``.
-    """
-    if (folder.path / "checkpoints").exists():
-        raise ValueError(f"run_dir={folder.path} already holds a run, which would be overwritten. {next_step}")
+    if not is_first_process():
+        return
+    console().print(table(scores, metric.headlines, title=title))
+    bound = None if val is None else anchor_bound(model, val)
+    if bound is not None:
+        log.info("%.1f%% of the objects can have an anchor of their own at IoU 0.5.", 100 * bound)
+    print(folder)

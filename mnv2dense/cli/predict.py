@@ -6,33 +6,22 @@ import io
 import logging
 import os
 import sys
-from contextlib import closing
-from fractions import Fraction
-from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from omegaconf import DictConfig, ListConfig
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
-from mnv2dense.cli.parts import model_of, plain_config, refuse_a_run, viewing_of
-from mnv2dense.cli.shell import CONSOLE, run_command
-from mnv2dense.inference.prediction_writer import IMAGE_OUTPUTS, VIDEO_OUTPUTS, Outcome, PredictionWriter
-from mnv2dense.inference.predictor import Predictor
-from mnv2dense.inference.tiles import Tiles
-from mnv2dense.io.sources import CameraSource, ImageSource, Source, VideoSource, source_of
-from mnv2dense.io.video import CAMERA_TIME_BASE, VideoReader, camera_frames
-from mnv2dense.reporting.run_folder import RunFolder
-from mnv2dense.types import SHOWN_SCORE
-from mnv2dense.visualization.masks import check_opacity
+from mnv2dense.cli.parts import check_checkpoint, model_of, plain_config, viewing_of
+from mnv2dense.cli.shell import console, run_command
+from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
+
+if TYPE_CHECKING:
+    from mnv2dense.inference.predictor import Predictor
+    from mnv2dense.workflows.prediction import Predictions
 
 log = logging.getLogger(__name__)
 
 # What shells answer of a program that Ctrl-C ended.
 _INTERRUPTED = 130
-
-# Nobody knows how fast a camera will be read; it says how long the last frame lasts.
-_CAMERA_RATE = Fraction(10)
 
 
 def predict() -> None:
@@ -41,62 +30,77 @@ def predict() -> None:
 
 
 def _predict(config: DictConfig) -> None:
+    from mnv2dense.io.sources import CameraSource, ImageSource, source_of
+
     plain = plain_config(config)
+    _check(config)
+    check_checkpoint(config.checkpoint)
     source = source_of(str(config.source), open_standard_input=_standard_input)
-    outputs = _outputs(config.outputs, source)
+    outputs = _outputs(config.outputs, is_images=isinstance(source, ImageSource))
+
+    # Only now, with torch: what is wrong above is told at once.
+    from mnv2dense.cli.progress import progress_of
+    from mnv2dense.workflows.prediction import open_source
+    from mnv2dense.workflows.prediction import predict as predict_source
+
+    opened = open_source(source)  # a video that cannot be read is told before a folder is made
+    predictor = _predictor(config)
+    folder = RunFolder.create(config.run_dir, task="predict")
+    refuse_a_run(folder, "Name another folder for the predictions.")
+    folder.log_to_file()
+    if isinstance(source, CameraSource):
+        console().print("Ctrl-C ends the recording.")
+    unit = "pictures" if isinstance(source, ImageSource) else "frames"
+    with progress_of(unit) as bar:
+        job = bar.add_task(unit, total=opened.count)
+        done = predict_source(
+            predictor,
+            opened,
+            run_dir=folder,
+            outputs=outputs,
+            opacity=config.opacity,
+            legend=config.legend,
+            batch_size=config.batch_size,
+            config=plain,
+            progress=lambda count, total: bar.update(job, completed=count),
+        )
+    _report(done)
+
+
+def _check(config: DictConfig) -> None:
+    """What can be told of the options alone."""
+    from mnv2dense.types import SHOWN_SCORE
+    from mnv2dense.visualization.masks import check_opacity
+
     check_opacity(config.opacity)
     if not isinstance(config.legend, bool):
         raise ValueError(f"legend={config.legend}: true or false is needed.")
     if isinstance(config.batch_size, bool) or not isinstance(config.batch_size, int) or config.batch_size < 1:
         raise ValueError(f"batch_size={config.batch_size}: a whole number of at least 1 is needed.")
-    reader = VideoReader(source.path) if isinstance(source, VideoSource) else None
-    predictor = _predictor(config)
-    folder = RunFolder.create(config.run_dir, task="predict")
-    refuse_a_run(folder, "Name another folder for the predictions.")
-    folder.log_to_file()
-    folder.write_config(plain)
-    folder.write_environment()
-    count = source.count if isinstance(source, ImageSource) else None if reader is None else reader.count
-    unit = "pictures" if isinstance(source, ImageSource) else "frames"
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Speed(unit),
-        TimeRemainingColumn(),
-        console=CONSOLE,
-        transient=True,
-    ) as bar:
-        job = bar.add_task(unit, total=count)
-        annotator = PredictionWriter(
-            predictor,
-            folder.path,
-            outputs=outputs,
-            opacity=config.opacity,
-            legend=config.legend,
-            # A camera's picture is wanted now, not with seven others.
-            batch_size=1 if isinstance(source, CameraSource) else config.batch_size,
-            advance=lambda: bar.advance(job),
-        )
-        outcome = _annotate(annotator, source, reader)
-    _report(outcome, unit, folder.path)
+    threshold = config.threshold
+    if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, int | float)):
+        raise ValueError(f"threshold={threshold}: a number is needed; {SHOWN_SCORE} is a good start.")
 
 
 def _predictor(config: DictConfig) -> Predictor:
+    from mnv2dense.inference.predictor import Predictor
+    from mnv2dense.inference.tiles import Tiles
+    from mnv2dense.types import SHOWN_SCORE
+
     test_time = viewing_of(config)
     tiles = None if config.tile is None else Tiles(size=config.tile, overlap=config.tile_overlap)
     model = model_of(config, test_time)
     threshold = config.threshold
-    if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, int | float)):
-        raise ValueError(f"threshold={threshold}: a number is needed; {SHOWN_SCORE} is a good start.")
     if threshold is None and model.task == "detection":
         threshold = SHOWN_SCORE  # of a classifier the likeliest classes are shown, whatever their scores
     return Predictor(model, threshold=threshold, device=model.device, test_time=test_time, tiles=tiles)
 
 
-def _outputs(given: Any, source: Source) -> tuple[str, ...]:  # noqa: ANN401 - whatever was typed
+def _outputs(given: Any, *, is_images: bool) -> tuple[str, ...]:  # noqa: ANN401 - whatever was typed
+    from mnv2dense.inference.outputs import IMAGE_OUTPUTS, VIDEO_OUTPUTS
+
     if given is None:
-        return IMAGE_OUTPUTS if isinstance(source, ImageSource) else VIDEO_OUTPUTS
+        return IMAGE_OUTPUTS if is_images else VIDEO_OUTPUTS
     if not isinstance(given, ListConfig) or not given or not set(given) <= set(IMAGE_OUTPUTS):
         raise ValueError(
             f"outputs={given}: a list of some of {', '.join(IMAGE_OUTPUTS)} is needed, as in [drawn,json]."
@@ -113,41 +117,17 @@ def _standard_input() -> TextIO:
         return sys.stdin
 
 
-def _annotate(annotator: PredictionWriter, source: Source, reader: VideoReader | None) -> Outcome:
-    if isinstance(source, ImageSource):
-        return annotator.images(source.entries, folder=source.folder)
-    if reader is not None:
-        return annotator.video(reader, reader.path.name, time_base=reader.time_base, rate=reader.rate)
-    assert isinstance(source, CameraSource)
-    CONSOLE.print("Ctrl-C ends the recording.")
-    with closing(camera_frames(source.number)) as frames:
-        return annotator.video(
-            frames, f"webcam{source.number}", time_base=CAMERA_TIME_BASE, rate=_CAMERA_RATE, is_live=True
-        )
-
-
-def _report(outcome: Outcome, unit: str, folder: Path) -> None:
-    if outcome.stopped:
-        log.info("stopped; %s done: %d; what is in the folder is whole", unit, outcome.done)
-    print(folder)
-    if outcome.failed:
-        reasons = "\n".join(outcome.failed.values())
-        tried = outcome.done + len(outcome.failed)
+def _report(done: Predictions) -> None:
+    if done.stopped:
+        log.info("stopped; %s done: %d; what is in the folder is whole", done.unit, done.done)
+    print(done.folder)
+    if done.failed:
+        reasons = "\n".join(done.failed.values())
+        tried = done.done + len(done.failed)
         raise ValueError(
-            f"{len(outcome.failed)} of {tried} pictures could not be read:\n{reasons}"
-            if unit == "pictures"
+            f"{len(done.failed)} of {tried} pictures could not be read:\n{reasons}"
+            if done.unit == "pictures"
             else reasons
         )
-    if outcome.stopped:
+    if done.stopped:
         sys.exit(_INTERRUPTED)
-
-
-class _Speed(ProgressColumn):
-    """Pictures or frames a second, of late."""
-
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self._unit = unit
-
-    def render(self, task: Task) -> Text:
-        return Text("" if task.speed is None else f"{task.speed:.1f} {self._unit}/s")

@@ -5,25 +5,26 @@ A mistake ends in that message on stderr and exit code 2; the stack trace goes t
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
+import select
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
-import hydra
-from omegaconf import DictConfig
-from rich.console import Console
+import mnv2dense
+from mnv2dense.cli.words import word_now, words_for_hydra
+from mnv2dense.utils.distributed import is_first_process
+from mnv2dense.utils.errors import UserError
 
-from mnv2dense.cli.config_errors import explain
-from mnv2dense.reporting.run_folder import is_first_process
-from mnv2dense.training.nan_guard import NonFiniteLossError
-from mnv2dense.utils.renamed import address_now, option_now
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from rich.console import Console
 
 log = logging.getLogger(__name__)
-
-CONSOLE = Console()
 
 # Warnings of libraries that no user can act on.
 _NOISE = (
@@ -32,8 +33,19 @@ _NOISE = (
     "Total length of `list` across ranks is zero",  # data.val=null is meant
 )
 
-_USER_ERRORS = (ValueError, OSError, ImportError, NonFiniteLossError)
+_USER_ERRORS = (ValueError, OSError, ImportError, UserError)
 """What a user can cause and mend; anything else is a bug and keeps its stack trace."""
+
+# What shells say of a program that wrote to a pipe whose reader was gone.
+_CLOSED_PIPE = 141
+
+
+@functools.cache
+def console() -> Console:
+    """For tables and progress; who only makes a slip never waits for rich."""
+    from rich.console import Console
+
+    return Console()
 
 
 def conf_folder() -> Path:
@@ -52,54 +64,130 @@ def conf_folder() -> Path:
 
 
 def run_command(name: str, job: Callable[[DictConfig], None]) -> None:
-    """Compose conf/<name>.yaml with the words of the command line, and do the job."""
+    """Compose conf/<name>.yaml with the words of the command line, and do the job.
+
+    Jobs import torch and all that is heavy themselves: whoever made a slip should not wait for it to be told.
+    """
+    try:
+        _run(name, job)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        sys.exit(_CLOSED_PIPE)
+
+
+def _run(name: str, job: Callable[[DictConfig], None]) -> None:
     _log_to_console()
     for message in _NOISE:
         warnings.filterwarnings("ignore", message)
+    typed = sys.argv[1:]
+    if "--version" in typed:
+        print(f"mnv2dense {mnv2dense.__version__}")
+        return
+    if name == "train" and not typed:
+        _say_what_it_would_do()
+        sys.exit(2)
     # Hydra prints its own errors and exits unless this is set; then they come through, to be explained.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     folder = str(conf_folder())
-    failures: list[Exception] = []
-    _take_old_options()
-
-    def guarded(config: DictConfig) -> None:
-        try:
-            job(config)
-        except Exception as error:  # carried past Hydra, which would print a message of its own
-            log.debug("stopped by", exc_info=error)
-            failures.append(error)
-
+    words = words_for_hydra([_today(word) for word in typed], command=name)
     try:
-        hydra.main(version_base="1.3", config_path=folder, config_name=name)(guarded)()
-        if failures:
-            raise failures[0]
+        if any(word in ("-h", "--help") for word in words):
+            from mnv2dense.cli.help import help_text
+
+            print(help_text(name, config_folder=folder, words=[word for word in words if not word.startswith("-")]))
+        else:
+            _compose_and_do(name, job, folder, words)
+    except BrokenPipeError:
+        raise
     except Exception as error:  # whatever it is: explained if it is the user's to mend, raised again if not
-        said = explain(error, config_folder=folder, config_name=name, arguments=sys.argv[1:])
+        said = _explained(error, folder, name, words)
         if said is None and isinstance(error, _USER_ERRORS):
             said = str(error)
         if said is None or "MNV2DENSE_TRACEBACK" in os.environ:
             raise
         if "Original Traceback" in said:  # torch packs a loader worker's whole trace into the message
             said = said.strip().splitlines()[-1].partition(": ")[2]
-        Console(stderr=True, soft_wrap=True).print(f"error: {said}", style="red", highlight=False, markup=False)
+        _complain(said)
         sys.exit(2)
 
 
-def _take_old_options() -> None:
-    """Options and classes by the names that they had in version 0.1, with a note."""
-    for position, argument in enumerate(sys.argv[1:], start=1):
-        today = argument if argument.startswith("-") else option_now(argument)
-        key, equals, value = today.partition("=")
-        if equals and key.endswith("_target_"):
-            today = f"{key}={address_now(value)}"
-        if today != argument:
-            log.info("%s is called %s now; the old name works until version 0.3.", argument, today)
-            sys.argv[position] = today
+def _compose_and_do(name: str, job: Callable[[DictConfig], None], folder: str, words: Sequence[str]) -> None:
+    import hydra
+
+    typed = sys.argv[1:]
+    failures: list[Exception] = []
+
+    def guarded(config: DictConfig) -> None:
+        sys.argv[1:] = typed  # what the run's folder and processes of torch's are told
+        try:
+            job(config)
+        except Exception as error:  # carried past Hydra, which would print a message of its own
+            log.debug("stopped by", exc_info=error)
+            failures.append(error)
+
+    sys.argv[1:] = words  # Hydra reads them there
+    try:
+        hydra.main(version_base="1.3", config_path=folder, config_name=name)(guarded)()
+    finally:
+        sys.argv[1:] = typed
+    if failures:
+        raise failures[0]
+
+
+def _explained(error: Exception, folder: str, name: str, words: Sequence[str]) -> str | None:
+    from mnv2dense.cli.config_errors import explain, plainly
+
+    try:
+        return explain(error, config_folder=folder, config_name=name, arguments=words)
+    except Exception as second:  # the first one is what the user wants to know
+        log.debug("while explaining", exc_info=second)
+        return plainly(error)
+
+
+def _say_what_it_would_do() -> None:
+    program = "mnv2dense-train" if Path(sys.argv[0]).stem == "mnv2dense-train" else "python tools/train.py"
+    print(
+        f"usage: {program} group=choice ... option=value ...\n\n"
+        "Without a word it would train a small detector on drawn shapes, some minutes on two cores; to have that:\n"
+        f"  {program} task=detection\n"
+        "On data of your own:\n"
+        f"  {program} task=detection data=yolo data.root=FOLDER\n"
+        f"All groups and options, in words: {program} --help",
+        file=sys.stderr,
+    )
+
+
+def _complain(said: str) -> None:
+    in_red = sys.stderr.isatty() and "NO_COLOR" not in os.environ and os.name == "posix"
+    print(f"\x1b[31merror: {said}\x1b[0m" if in_red else f"error: {said}", file=sys.stderr)
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output has lost its reader, as by ``| head``; what is still to be written there is dropped."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), select.POLLOUT)
+        if not any(event & select.POLLERR for _, event in poll.poll(0)):
+            return False  # another pipe, of a loader's worker
+    except (AttributeError, OSError):  # Windows has no poll, and a test's output no file
+        return False
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - Python flushes once more when it ends
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    return True
+
+
+def _today(word: str) -> str:
+    """The word with option and class by today's names, with a note where they were version 0.1's."""
+    if (today := word_now(word)) != word:
+        log.info("%s is called %s now; the old name works until version 0.3.", word, today)
+    return today
 
 
 def _log_to_console() -> None:
     """Our own notes as plain lines, once; of the libraries, what deserves attention."""
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _Console(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     handler.addFilter(lambda record: record.name.startswith("mnv2dense") or record.levelno >= logging.WARNING)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
@@ -107,3 +195,13 @@ def _log_to_console() -> None:
     handler.setLevel(logging.INFO if is_first_process() else logging.WARNING)
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _Console(logging.StreamHandler[TextIO]):
+    """Says nothing more once nobody reads; the run goes on, and its own log has everything."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            logging.getLogger().removeHandler(self)
+        else:
+            super().handleError(record)

@@ -44,6 +44,10 @@ class ActivationMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]  # u
         """Begin to observe :attr:`window_peak` anew, from what is alive now."""
         self.window_peak = self.held
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch imports its compiler, to keep it from what happens here
+
     def __torch_dispatch__(
         self,
         func: Callable[..., Any],

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mnv2dense.costs.activation_memory import ActivationMemory
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.models.fuse import fold_batch_norms
-
-if TYPE_CHECKING:
-    from torch.utils.flop_counter import FlopCounterMode
 
 
 class Layer(NamedTuple):
@@ -62,21 +61,21 @@ class Complexity(NamedTuple):
 def complexity(model: nn.Module, size: tuple[int, int], *, dtype: torch.dtype = torch.float32) -> Complexity:
     """Costs of one picture of ``size`` (height, width), counted while a copy of the model runs.
 
-    The copy has no weights and computes nothing (torch's ``meta`` device), so this takes a moment and gives the same
-    numbers everywhere. A part that cannot run so, because what it does hangs on values, is run for real. The model
-    itself stays as it is.
+    A copy of usual size runs for real; of a large one nothing is computed (torch's ``meta`` device), unless it has a
+    part that cannot run so, because what it does hangs on values. The numbers are the same, and the same everywhere.
+    The model itself stays as it is.
 
     Args:
         model: a :class:`mnv2dense.DenseModel`, which takes a uint8 picture, or a backbone, which takes a float one.
         size: (height, width) of the picture, pixels.
         dtype: of weights and activations; of the costs, bytes alone depend on it.
     """
-    folded = fold_batch_norms(copy.deepcopy(model).eval()).to(dtype)
-    try:
-        costs = _observe(folded.to("meta").to(memory_format=torch.channels_last), size, dtype)
-    except RuntimeError:  # also NotImplementedError: values were asked for
-        folded = fold_batch_norms(copy.deepcopy(model).eval()).to(dtype)
-        costs = _observe(folded.to(memory_format=torch.channels_last), size, dtype)
+    costs = None
+    if size[0] * size[1] > _QUICK_PIXELS or dtype != torch.float32:
+        with contextlib.suppress(RuntimeError):  # also NotImplementedError: values were asked for
+            costs = _observe(model, size, dtype, device="meta")
+    if costs is None:
+        costs = _observe(model, size, dtype)
     # Folding gave the convolutions biases and took the batch norms away: parameters are the model's own. Those of a
     # layer that runs twice are counted where it runs first.
     own = {layer.name: _parameters(model.get_submodule(layer.name)) for layer in costs.layers}
@@ -87,15 +86,18 @@ def complexity(model: nn.Module, size: tuple[int, int], *, dtype: torch.dtype = 
     )
 
 
-def _observe(model: nn.Module, size: tuple[int, int], dtype: torch.dtype) -> Complexity:
-    from torch.utils.flop_counter import FlopCounterMode  # where there is triton, this imports it
+# Up to this, to run a picture is quicker than to import torch's compiler, which the meta device needs.
+_QUICK_PIXELS = 640 * 640
 
+
+def _observe(model: nn.Module, size: tuple[int, int], dtype: torch.dtype, *, device: str | None = None) -> Complexity:
+    model = fold_batch_norms(copy.deepcopy(model).eval()).to(device, dtype).to(memory_format=torch.channels_last)
     known = [*model.parameters(), *model.buffers()]
     image = torch.zeros(
         1, 3, *size, dtype=torch.uint8 if isinstance(model, DenseModel) else dtype, device=known[0].device
     )
     memory = ActivationMemory([*known, image])
-    counter = FlopCounterMode(display=False, custom_mapping=_IN_PLACE)
+    counter = _Products()
     layers: list[Layer] = []
     with ExitStack() as hooks:
         for name, module in _layers(model):
@@ -106,7 +108,7 @@ def _observe(model: nn.Module, size: tuple[int, int], dtype: torch.dtype) -> Com
                 model.decode(model(image), size)
             else:
                 model(image)
-    return Complexity(0, counter.get_total_flops() // 2, memory.peak, 0, tuple(layers))
+    return Complexity(0, counter.flops // 2, memory.peak, 0, tuple(layers))
 
 
 def _product(out: torch.Size, left: torch.Size, right: torch.Size, **_: object) -> int:
@@ -117,14 +119,45 @@ def _product(out: torch.Size, left: torch.Size, right: torch.Size, **_: object) 
 _IN_PLACE = {torch.ops.aten.addmm_: _product, torch.ops.aten.baddbmm_: _product}
 
 
+class _Products(TorchDispatchMode):
+    """Counts by torch's own formulas, and without its ``FlopCounterMode``, which imports the compiler.
+
+    Attributes:
+        flops: so far, two for a multiply-add.
+    """
+
+    def __init__(self) -> None:
+        from torch.utils.flop_counter import flop_registry  # where there is triton, this imports it
+
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0
+        self._formulas = flop_registry | _IN_PLACE
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing compiles here, so nothing need be kept from it
+
+    def __torch_dispatch__(
+        self,
+        func: Any,  # noqa: ANN401 - torch's own kind of operation
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - whatever the operation gives
+        result = func(*args, **(kwargs or {}))
+        if (formula := self._formulas.get(func.overloadpacket)) is not None:
+            self.flops += int(formula(*args, **(kwargs or {}), out_val=result))
+        return result
+
+
 def _watch(
-    name: str, module: nn.Module, layers: list[Layer], memory: ActivationMemory, counter: FlopCounterMode
+    name: str, module: nn.Module, layers: list[Layer], memory: ActivationMemory, counter: _Products
 ) -> tuple[Any, Any]:
     flops_before = 0
 
     def begin(_module: nn.Module, _inputs: object) -> None:
         nonlocal flops_before
-        flops_before = counter.get_total_flops()
+        flops_before = counter.flops
         memory.open_window()
 
     def end(_module: nn.Module, _inputs: object, output: object) -> None:
@@ -134,7 +167,7 @@ def _watch(
                 name=name,
                 shape=tuple(tensors[0].shape) if tensors else (),
                 parameters=0,
-                multiply_adds=(counter.get_total_flops() - flops_before) // 2,
+                multiply_adds=(counter.flops - flops_before) // 2,
                 output_bytes=sum(tensor.nbytes for tensor in tensors),
                 peak_activation_bytes=memory.window_peak,
             )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from rich.table import Table
 from torch.utils.data import DataLoader
 
 from mnv2dense.data.collate import collate, prepare
@@ -19,6 +19,9 @@ from mnv2dense.metrics.image_ranking import ImageRanking, ScoresImages
 from mnv2dense.metrics.mean_iou import MeanIoU
 from mnv2dense.protocols import Dataset, Metric, Model
 from mnv2dense.types import Batch, Infos
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +73,8 @@ def score(
 
 def table(scores: Mapping[str, float], headlines: Mapping[str, str], *, title: str) -> Table:
     """The headline scores as a table for the terminal; a dash where the data set cannot tell."""
+    from rich.table import Table
+
     made = Table(title=title, title_justify="left")
     made.add_column("score")
     made.add_column("value", justify="right")

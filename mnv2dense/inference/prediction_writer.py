@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
+from mnv2dense.inference.outputs import IMAGE_OUTPUTS
 from mnv2dense.inference.prediction_files import PredictionFiles
 from mnv2dense.inference.predictor import BATCH_SIZE, Predictor
 from mnv2dense.io.inputs import is_address, pixels_of
@@ -24,11 +25,6 @@ from mnv2dense.visualization.results import draw_result
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-IMAGE_OUTPUTS = ("drawn", "labels", "json", "csv")
-"""What can be written; all of it of pictures, unless asked otherwise."""
-VIDEO_OUTPUTS = ("drawn", "json", "csv")
-"""Of a video: a label picture for each of thousands of frames has to be asked for."""
 
 
 @final
@@ -57,8 +53,8 @@ class PredictionWriter:
     Args:
         predictor: of any model.
         folder: exists.
-        outputs: of :data:`IMAGE_OUTPUTS`: "drawn", the picture or video with its result; "labels", of masks alone,
-            the class of every pixel as palette PNGs; "json" and "csv", as
+        outputs: of :data:`mnv2dense.inference.outputs.IMAGE_OUTPUTS`: "drawn", the picture or video with its result;
+            "labels", of masks alone, the class of every pixel as palette PNGs; "json" and "csv", as
             :class:`mnv2dense.inference.prediction_files.PredictionFiles` has them.
         opacity: of the colours of masks over the picture, 0..1.
         legend: whether drawn pictures name the colours of masks.

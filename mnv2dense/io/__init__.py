@@ -1,7 +1,5 @@
 """Files, addresses, arrays, videos and cameras become pixels."""
 
-from mnv2dense.io.inputs import pixels_of
-from mnv2dense.io.reading import ImageError, list_images, read_image
-from mnv2dense.io.sources import source_of
+import lazy_loader
 
-__all__ = ["ImageError", "list_images", "pixels_of", "read_image", "source_of"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,13 +6,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from PIL import Image
+    from torch import Tensor
 
     ImageInput = str | Path | bytes | Image.Image | npt.NDArray[np.uint8] | Tensor
 
@@ -24,6 +22,7 @@ def is_image(given: object) -> bool:
     """Whether this is meant as one picture, and not as several."""
     import numpy as np
     from PIL import Image
+    from torch import Tensor
 
     return isinstance(given, str | Path | bytes | Image.Image | np.ndarray | Tensor)
 
@@ -62,6 +61,7 @@ def pixels_of(given: ImageInput, *, name: str | Path = "picture") -> npt.NDArray
         OSError: no such file, or it could not be fetched.
     """
     import numpy as np
+    import torch
     from PIL import Image
 
     from mnv2dense.io.reading import decode_image, from_pillow, read_image
@@ -80,7 +80,7 @@ def pixels_of(given: ImageInput, *, name: str | Path = "picture") -> npt.NDArray
                 f"an array of {given.dtype} {list(given.shape)}, but a picture is uint8 RGB [height, width, 3]."
             )
         return np.ascontiguousarray(given)
-    if isinstance(given, Tensor):
+    if isinstance(given, torch.Tensor):
         if given.dtype != torch.uint8 or given.ndim != 3 or given.shape[0] != 3 or 0 in given.shape:
             raise ValueError(
                 f"a tensor of {given.dtype} {list(given.shape)}, but a picture is uint8 RGB [3, height, width]."

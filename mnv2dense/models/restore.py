@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from mnv2dense.models.dense_model import DenseModel, build_model
 from mnv2dense.pretrained import Pretrained
@@ -32,14 +34,14 @@ def restore_model(
 ) -> DenseModel:
     """The model of a config and tensors that came in a file, neither of which is trusted; in eval mode.
 
-    The config may name our backbone and heads, and classes of other ``packages``; never weights from elsewhere. Memory
-    is taken only once the model is known to have the tensors' shapes, so a small file cannot ask for a large model.
+    The config may name our backbone and heads, and classes of other ``packages``; never weights from elsewhere. No more
+    memory is taken than the tensors have, so a small file cannot ask for a large model.
 
     Args:
         config: as of :func:`build_model`.
         tensors: by the names of the model's ``state_dict()``.
-        packages: as of :func:`build_model`. A model with classes of others is built at once, without that comparison:
-            they may not be able to tell their shapes without memory.
+        packages: as of :func:`build_model`. A model with classes of others is built without that limit:
+            they may draw and reckon with their tensors.
         surplus: whether tensors that the model has no place for are left out; else they are an error.
 
     Raises:
@@ -47,12 +49,10 @@ def restore_model(
             the model's.
     """
     try:
-        own = _check_named(config, packages)
-        if own:
-            with torch.device("meta"):  # shapes alone
-                described = build_model(config, factories=False).state_dict()
-            _check_tensors(described, tensors, surplus=surplus)
-        model = build_model(config, packages=packages, factories=False)
+        if _check_named(config, packages):
+            model = _build(config, tensors, surplus=surplus)
+        else:
+            model = build_model(config, packages=packages, factories=False)
         wanted = model.state_dict()
         _check_tensors(wanted, tensors, surplus=surplus)
         model.load_state_dict({name: tensors[name] for name in wanted})
@@ -60,6 +60,61 @@ def restore_model(
         # Plain values of any type can stand in a file, where a constructor expects its own.
         raise ValueError(f"the model's config cannot be built ({type(error).__name__}: {error}).") from error
     return model.eval()
+
+
+class _TooLargeError(Exception):
+    """A model that takes more memory than the tensors it is to hold."""
+
+
+class _Sparing(TorchFunctionMode):
+    """Builds a model whose tensors will be replaced: draws nothing, and takes no more memory than those have.
+
+    Args:
+        tensors: that will take their places.
+    """
+
+    # Anchors and the like, which are in no file.
+    _EXTRA = 1 << 18
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        super().__init__()
+        self._left = sum(tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in tensors) + self._EXTRA
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - whatever the function gives
+        options = kwargs or {}
+        if func in _DRAWN:
+            return args[0] if args else options["tensor"]
+        if func in _MADE:
+            size = options.get("size", args)
+            self._left -= math.prod(size[0] if size and isinstance(size[0], Sequence) else size)
+            if self._left < 0:
+                raise _TooLargeError
+        return func(*args, **options)
+
+
+_DRAWN = (nn.init.normal_, nn.init.kaiming_normal_, nn.init.kaiming_uniform_, nn.init.uniform_)
+_MADE = (torch.empty, torch.zeros, torch.ones)
+
+
+def _build(config: Mapping[str, Any], tensors: Mapping[str, Tensor], *, surplus: bool) -> DenseModel:
+    """A model of our own classes, for these tensors.
+
+    torch's meta device would tell the shapes without memory, but using it imports torch's compiler, which takes as long
+    as torch itself. So that is left for models that turn out too large, to say which of their tensors differ.
+    """
+    try:
+        with _Sparing(tensors.values()):
+            return build_model(config, factories=False)
+    except _TooLargeError:
+        with torch.device("meta"):
+            _check_tensors(build_model(config, factories=False).state_dict(), tensors, surplus=surplus)
+        raise ValueError("it would take more memory than its tensors have.") from None
 
 
 def _check_named(config: Mapping[str, Any], packages: Sequence[str]) -> bool:

@@ -6,7 +6,13 @@ degenerate: its area and every overlap with it are 0, never NaN.
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib.util
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -146,8 +152,6 @@ def nms(boxes: Tensor, scores: Tensor, labels: Tensor, *, iou_threshold: float, 
     Returns:
         int64 [at most ``limit``], indices of the kept boxes, best score first; its size depends on values.
     """
-    from torchvision.ops import nms as torchvision_nms  # importing the package must not load torchvision
-
     if not len(boxes):
         return labels.new_zeros(0)
     device = labels.device
@@ -155,8 +159,23 @@ def nms(boxes: Tensor, scores: Tensor, labels: Tensor, *, iou_threshold: float, 
         boxes, scores, labels = boxes.cpu(), scores.cpu(), labels.cpu()
     # Classes are moved apart, so that no two of them overlap; in float64, where that costs their corners no digits.
     apart = labels.double() * (boxes.max().double() + 1)
-    kept: Tensor = torchvision_nms(boxes.double() + apart[:, None], scores.double(), iou_threshold)
+    kept: Tensor = _nms_operator()(boxes.double() + apart[:, None], scores.double(), iou_threshold)
     return kept[:limit].to(device)
+
+
+@functools.cache
+def _nms_operator() -> Callable[[Tensor, Tensor, float], Tensor]:
+    """Torchvision's compiled NMS, alone: importing the package around it takes as long as importing torch."""
+    spec = importlib.util.find_spec("torchvision")
+    libraries = sorted(Path(spec.origin).parent.glob("_C*")) if spec is not None and spec.origin else []
+    for library in libraries if not hasattr(torch.ops.torchvision, "nms") else ():
+        with contextlib.suppress(OSError):  # then the package may know how to load it
+            torch.ops.load_library(library)  # type: ignore[no-untyped-call]
+    if not hasattr(torch.ops.torchvision, "nms"):
+        from torchvision.ops import nms as operator
+
+        return cast("Callable[[Tensor, Tensor, float], Tensor]", operator)
+    return cast("Callable[[Tensor, Tensor, float], Tensor]", torch.ops.torchvision.nms)
 
 
 def fixed_shape_nms(

@@ -1,6 +1,5 @@
 """Foreign checkpoints in: other projects' weights become ours, with the options that belong to them."""
 
-from mnv2dense.pretrained.contents import Pretrained
-from mnv2dense.pretrained.reading import read_pretrained
+import lazy_loader
 
-__all__ = ["Pretrained", "read_pretrained"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

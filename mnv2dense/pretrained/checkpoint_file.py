@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mnv2dense.utils.torch_files import TorchFileError, UnsafeFileError, load_plain
 
 ENTRY = "mnv2dense"
@@ -50,6 +48,8 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: damaged, foreign, or holding pickled objects that would run code.
     """
+    import torch  # a checkpoint is looked for before
+
     content = _load(file)
     content = content if isinstance(content, dict) else {}
     entry = content.get(ENTRY)

@@ -101,6 +101,13 @@ def license_of(weights: str | Path) -> str | None:
     return _LICENSES.get(name) or (_LICENSES.get(called) if called in _REPOSITORIES else None)
 
 
+def is_path(weights: str) -> bool:
+    """Whether this can only be a path: neither a name nor a repository, for which :func:`resolve` may ask the web."""
+    if weights in SHIPPED or weights in PUBLISHED or weights in HUB_NAMES:
+        return False
+    return Path(weights).exists() or _repository(weights) is None
+
+
 def resolve(weights: str, *, revision: str | None = None, token: str | bool | None = None) -> Path | None:
     """The file or folder that a name stands for, fetched if it is not here yet.
 
@@ -139,7 +146,7 @@ def resolve(weights: str, *, revision: str | None = None, token: str | bool | No
         file = cache_folder() / "weights" / urlsplit(published.url).path.rpartition("/")[2]
         return download(published.url, file, sha256=published.sha256)
     if not Path(weights).exists():
-        _check_spelling(weights)
+        check_spelling(weights)
     return None
 
 
@@ -161,7 +168,12 @@ def _one_revision(weights: str, repository: str, revision: str | None) -> tuple[
     return repository, own or revision
 
 
-def _check_spelling(weights: str) -> None:
+def check_spelling(weights: str) -> None:
+    """Of what is no path.
+
+    Raises:
+        FileNotFoundError: it is nearly a name.
+    """
     path = Path(weights)
     if path.name != weights or weights.lower().endswith(WEIGHT_SUFFIXES):
         return

@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+if TYPE_CHECKING:  # suffixes are wanted before torch is loaded
+    from torch import Tensor
 
 from mnv2dense.utils.torch_files import TorchFileError, load_plain
 
@@ -82,6 +83,8 @@ def state_dict_in(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: no tensors in it.
     """
+    from torch import Tensor
+
     for key in _NESTS:
         if isinstance(content.get(key), Mapping):
             content = content[key]

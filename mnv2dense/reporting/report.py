@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 import numpy as np
 import yaml
 
@@ -54,6 +53,8 @@ def write_report(
         worst: name, score and drawing of the pictures that went worst, the worst first.
         best: of those that went best.
     """
+    import jinja2
+
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=jinja2.select_autoescape(["html"]),

@@ -16,11 +16,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, final
 
-import torch
 import yaml
-from pytorch_lightning.utilities import rank_zero_only
 
 from mnv2dense.utils.cores import usable_cores
+from mnv2dense.utils.distributed import is_first_process
 from mnv2dense.utils.files import atomic_write
 
 # How the processes that Lightning starts for more GPUs learn which folder the first one made.
@@ -134,8 +133,20 @@ class RunFolder:
                 file.write(text.encode())
 
 
+def refuse_a_run(folder: RunFolder, next_step: str) -> None:
+    """Leave a run that is already in the folder as it is.
+
+    Raises:
+        ValueError: there is one; the message ends in ``next_step``.
+    """
+    if (folder.path / "checkpoints").exists():
+        raise ValueError(f"run_dir={folder.path} already holds a run, which would be overwritten. {next_step}")
+
+
 def environment(*, seed: int | None = None) -> dict[str, Any]:
     """What one needs to know to run the same thing again; plain values."""
+    import torch
+
     devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
         "command": [sys.executable, *sys.argv],
@@ -151,11 +162,6 @@ def environment(*, seed: int | None = None) -> dict[str, Any]:
         "packages": {name: _version(name) for name in _PACKAGES},
         "git": _revision(Path(__file__).parent) or _revision(Path.cwd()),
     }
-
-
-def is_first_process() -> bool:
-    """Whether this process is the one that writes and speaks for all of a run."""
-    return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
 
 
 def _version(package: str) -> str | None:

@@ -1,6 +1,5 @@
 """Exported files run in their own runtimes, and what they say of themselves."""
 
-from mnv2dense.runtimes.exported_model import ExportedModel
-from mnv2dense.runtimes.metadata import Metadata
+import lazy_loader
 
-__all__ = ["ExportedModel", "Metadata"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

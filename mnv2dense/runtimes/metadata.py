@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from mnv2dense.ops.postprocess import Selection, selection_of
-from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
+if TYPE_CHECKING:  # precisions and suffixes are wanted before torch is loaded
+    from mnv2dense.ops.postprocess import Selection
+    from mnv2dense.ops.resize import ResizeMode
 
 Outputs = Literal["boxes", "selected_boxes", "nms_node", "logits", "labels", "scores"]
 """What comes out of a file; the tensors of each stand in :data:`OUTPUT_TENSORS`."""
@@ -84,6 +85,8 @@ class Metadata:
         Raises:
             ValueError: it is something else, or a value cannot be.
         """
+        from mnv2dense.ops.resize import RESIZE_MODES
+
         try:
             found = json.loads(text)
         except json.JSONDecodeError as error:
@@ -116,4 +119,6 @@ class Metadata:
 
     def make_selection(self) -> Selection:
         """From tensors to results, as the model that was exported does it."""
+        from mnv2dense.ops.postprocess import selection_of
+
         return selection_of(self.task, self.class_names, self.selection)

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from mnv2dense.types import Batch
+from mnv2dense.utils.errors import UserError
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(UserError, RuntimeError):
     """The loss became NaN or infinite; the message says at which step, in which pictures, and what to try."""
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mnv2dense.data.module import DataModule
-from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.pretrained.checkpoint_file import BEST, ENTRY, LAST, find_checkpoint, read_checkpoint
-from mnv2dense.protocols import Metric, NamesScores
 from mnv2dense.utils.suggest import did_you_mean
+
+if TYPE_CHECKING:  # what a config alone shows is told before torch is loaded
+    from mnv2dense.data.module import DataModule
+    from mnv2dense.models.dense_model import DenseModel
+    from mnv2dense.protocols import Metric
 
 
 def check_length(trainer: Mapping[str, Any]) -> None:
@@ -49,6 +51,8 @@ def check_monitor(monitor: str, metric: Metric, datamodule: DataModule) -> None:
         return
     metric.bind(datamodule.val)
     metric.reset()
+    from mnv2dense.protocols import NamesScores
+
     named = metric.score_names(datamodule.val) if isinstance(metric, NamesScores) else metric.compute()
     scores = ["loss", *named]
     if monitor not in scores:

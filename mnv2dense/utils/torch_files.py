@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import IO, Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
-import torch
-
 
 class TorchFileError(ValueError):
     """A file that cannot be used. The message says why, for a sentence that names the file."""
@@ -44,6 +42,8 @@ def load_plain(source: Path | IO[bytes], *, map_location: Any = "cpu") -> Any:  
     try:
         with warnings.catch_warnings():  # torch warns of pickles that it is about to refuse
             warnings.simplefilter("ignore")
+            import torch  # what is wrong above is told without it
+
             return torch.load(source, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+) was not an allowed global", str(error))

@@ -1,7 +1,5 @@
 """Results drawn on images, and plots of a run."""
 
-from mnv2dense.visualization.draw import draw_classes, draw_detections, save_image
-from mnv2dense.visualization.masks import draw_masks
-from mnv2dense.visualization.results import draw_result
+import lazy_loader
 
-__all__ = ["draw_classes", "draw_detections", "draw_masks", "draw_result", "save_image"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -92,7 +93,18 @@ def _text_color(background: Color) -> Color:
 @functools.lru_cache(maxsize=64)
 def font_of(points: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which comes with matplotlib and knows Latin, Greek, Cyrillic, Arabic and more."""
-    import matplotlib
     from PIL import ImageFont
 
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), points)
+    return ImageFont.truetype(str(_font_file()), points)
+
+
+@functools.cache
+def _font_file() -> Path:
+    # Where matplotlib is, without importing it: that takes longer than drawing.
+    spec = importlib.util.find_spec("matplotlib")
+    file = Path((spec and spec.origin) or "", "..", "mpl-data", "fonts", "ttf", "DejaVuSans.ttf").resolve()
+    if file.is_file():
+        return file
+    import matplotlib  # a distribution may keep its data elsewhere
+
+    return Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")

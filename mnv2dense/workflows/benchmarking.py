@@ -40,7 +40,7 @@ class BenchmarkRow:
 
 
 def benchmark(
-    models: Sequence[str | Path] | Mapping[str, float],
+    models: Sequence[str | Path] | Mapping[str, float | None],
     *,
     image: str | Path | None = None,
     threads: int = 2,

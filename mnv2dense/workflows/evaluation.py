@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from mnv2dense.data.module import DataModule
 from mnv2dense.evaluation.score import check_classes, metric_of, score
 from mnv2dense.inference.open_model import open_model
-from mnv2dense.reporting.run_folder import RunFolder
-from mnv2dense.workflows.scoring import refuse_a_run, score_and_report
+from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
+from mnv2dense.workflows.scoring import score_and_report
 
 if TYPE_CHECKING:
     from mnv2dense.inference.tta import TTA

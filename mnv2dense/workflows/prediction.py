@@ -9,18 +9,33 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnv2dense.inference.prediction_writer import IMAGE_OUTPUTS, VIDEO_OUTPUTS, Outcome, PredictionWriter
+from mnv2dense.inference.outputs import IMAGE_OUTPUTS, VIDEO_OUTPUTS
+from mnv2dense.inference.prediction_writer import Outcome, PredictionWriter
 from mnv2dense.inference.predictor import BATCH_SIZE, Predictor
 from mnv2dense.io.sources import CameraSource, ImageSource, Source, VideoSource, source_of
-from mnv2dense.reporting.run_folder import RunFolder
+from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
 from mnv2dense.visualization.masks import MASK_OPACITY, check_opacity
-from mnv2dense.workflows.scoring import refuse_a_run
 
 if TYPE_CHECKING:
     from mnv2dense.io.video import VideoReader
 
 # Nobody knows how fast a camera will be read; it says how long the last frame lasts.
 _CAMERA_RATE = Fraction(10)
+
+
+@dataclass(frozen=True)
+class OpenSource:
+    """What is predicted on, opened.
+
+    Attributes:
+        source: images, a video or a camera.
+        reader: of a video.
+        count: how many images or frames there are; None where nobody knows.
+    """
+
+    source: Source
+    reader: VideoReader | None
+    count: int | None
 
 
 @dataclass(frozen=True)
@@ -44,7 +59,7 @@ class Predictions:
 
 def predict(
     predictor: Predictor[Any],
-    source: str | Path | Iterable[str | Path] | Source,
+    source: str | Path | Iterable[str | Path] | Source | OpenSource,
     *,
     run_dir: str | Path | RunFolder | None = None,
     outputs: Sequence[str] | None = None,
@@ -61,7 +76,7 @@ def predict(
     Args:
         predictor: of any model; its threshold, tiles and test-time augmentation hold.
         source: an image, folder, pattern, list of paths (.txt), video, "webcam:0" or http(s) address; several of paths
-            and addresses; or what :func:`mnv2dense.io.source_of` made of it.
+            and addresses; or what :func:`mnv2dense.io.source_of` or :func:`open_source` made of it.
         run_dir: where results are written; None makes ``runs/predict/<time>``.
         outputs: some of "drawn", "labels", "json" and "csv"; None writes all of images, and all but "labels" of videos.
         opacity: of the colours of masks over the image, 0..1.
@@ -78,22 +93,21 @@ def predict(
     check_opacity(opacity)
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: a whole number of at least 1 is needed.")
-    meant = _source(source)
+    opened = source if isinstance(source, OpenSource) else open_source(source)
+    meant = opened.source
     chosen = _outputs(outputs, meant)
-    reader = _reader(meant)
     folder = run_dir if isinstance(run_dir, RunFolder) else RunFolder.create(run_dir, task="predict")
     refuse_a_run(folder, "Name another folder for the predictions.")
     if config is not None:
         folder.write_config(config)
     folder.write_environment()
-    total = meant.count if isinstance(meant, ImageSource) else None if reader is None else reader.count
     done = 0
 
     def advance() -> None:
         nonlocal done
         done += 1
         if progress is not None:
-            progress(done, total)
+            progress(done, opened.count)
 
     writer = PredictionWriter(
         predictor,
@@ -105,9 +119,23 @@ def predict(
         batch_size=1 if isinstance(meant, CameraSource) else batch_size,
         advance=advance,
     )
-    outcome = _written(writer, meant, reader)
+    outcome = _written(writer, meant, opened.reader)
     unit = "pictures" if isinstance(meant, ImageSource) else "frames"
     return Predictions(folder.path, outcome.done, outcome.failed, outcome.stopped, unit)
+
+
+def open_source(source: str | Path | Iterable[str | Path] | Source) -> OpenSource:
+    """Find out what is meant, and open it.
+
+    Raises:
+        FileNotFoundError: no such source.
+        ValueError: nothing in it, or a video that cannot be read.
+    """
+    meant = _source(source)
+    if isinstance(meant, ImageSource):
+        return OpenSource(meant, None, meant.count)
+    reader = _reader(meant)
+    return OpenSource(meant, reader, None if reader is None else reader.count)
 
 
 def _source(source: str | Path | Iterable[str | Path] | Source) -> Source:

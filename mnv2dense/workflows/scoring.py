@@ -15,7 +15,7 @@ from mnv2dense.inference.predictor import Predictor
 from mnv2dense.metrics.image_ranking import ImageRanking, RankedImage
 from mnv2dense.reporting.facts import facts_of
 from mnv2dense.reporting.report import write_report
-from mnv2dense.reporting.run_folder import is_first_process
+from mnv2dense.utils.distributed import is_first_process
 
 if TYPE_CHECKING:
     from mnv2dense.data.module import DataModule
@@ -72,16 +72,6 @@ def score_and_report(
         worst, best = (_drawn(predictor, data.val, images) for images in (ranking.worst, ranking.best))
         write_report(folder.path, facts, worst=worst, best=best)
     return scores
-
-
-def refuse_a_run(folder: RunFolder, next_step: str) -> None:
-    """Leave a run that is already in the folder as it is.
-
-    Raises:
-        ValueError: there is one; the message ends in ``next_step``.
-    """
-    if (folder.path / "checkpoints").exists():
-        raise ValueError(f"run_dir={folder.path} already holds a run, which would be overwritten. {next_step}")
 
 
 def _drawn(

@@ -17,7 +17,7 @@ from mnv2dense.evaluation.score import metric_of
 from mnv2dense.losses import CrossEntropyLoss, MultiBoxLoss, PixelCrossEntropy
 from mnv2dense.models.checkpoint import load_model
 from mnv2dense.pretrained.checkpoint_file import find_checkpoint
-from mnv2dense.reporting.run_folder import RunFolder
+from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
 from mnv2dense.training.checkpoint_io import AtomicCheckpointIO
 from mnv2dense.training.checkpointing import BestAndLast
 from mnv2dense.training.ema import EMA
@@ -29,7 +29,7 @@ from mnv2dense.training.progress import ProgressLines
 from mnv2dense.training.rebuild import check_rebuilds
 from mnv2dense.training.schedules import Cosine
 from mnv2dense.training.task import Task
-from mnv2dense.workflows.scoring import refuse_a_run, score_and_report
+from mnv2dense.workflows.scoring import score_and_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -90,12 +90,12 @@ def train(
     callbacks: Sequence[pl.Callback] | None = None,
     loggers: Sequence[Logger] = (),
     resume: str | Path | None = None,
-    seed: int = 0,
+    seed: int | None = 0,
     channels_last: bool = True,
     compile: bool = False,
     packages: Sequence[str] | None = None,
     config: Mapping[str, Any] | None = None,
-    announce: Callable[[RunFolder, DenseModel, DataModule], None] | None = None,
+    announce: Callable[[], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
     **trainer: Any,  # noqa: ANN401 - Lightning's own options
 ) -> TrainingRun:
@@ -104,7 +104,8 @@ def train(
     Args:
         model: with the classes of the data.
         data: with training and validation data; set up here.
-        run_dir: where the run is kept; None makes ``runs/<task>/<time>``.
+        run_dir: where the run is kept; None makes ``runs/<task>/<time>``. A :class:`RunFolder` has its config and
+            environment in it already.
         max_epochs: length of the run, over which the schedule spans.
         loss: None takes the task's own: :class:`~mnv2dense.losses.MultiBoxLoss`,
             :class:`~mnv2dense.losses.PixelCrossEntropy` or :class:`~mnv2dense.losses.CrossEntropyLoss`.
@@ -117,13 +118,13 @@ def train(
             progress, and the guard against losses that are not finite.
         loggers: Lightning's.
         resume: a run folder or checkpoint file to go on from, optimizer, schedule, epoch and all.
-        seed: of everything random.
+        seed: of everything random but the model's weights, which are drawn; None leaves the generators as they are.
         channels_last: keep weights and activations in NHWC memory.
         compile: put model and loss through torch.compile, as one graph.
         packages: whose classes the model's config may name when the best checkpoint is loaded; None takes those that
             ``model`` is made of.
         config: what ``config.yaml`` of the run folder says; None writes what is known here.
-        announce: called before the first batch, with the folder, the model and the data; to tell what is about to run.
+        announce: called when all is checked, before the first batch.
         progress: told (done, in all) while the best checkpoint is scored.
         trainer: further options of ``pytorch_lightning.Trainer``: ``precision``, ``accelerator``, ``devices``,
             ``accumulate_grad_batches``, ``fast_dev_run`` and so on.
@@ -135,19 +136,20 @@ def train(
     options = {"max_epochs": max_epochs, "check_val_every_n_epoch": 1, "gradient_clip_val": 10.0, **trainer}
     check_length(options)
     check_precision(options.get("precision"))
-    folder = run_dir if isinstance(run_dir, RunFolder) else RunFolder.create(run_dir, task=model.task)
-    if resume is None:
-        refuse_a_run(folder, "Name another folder; to go on with that run, add resume= and its folder.")
-    folder.keep("csv")  # of the run that is resumed here; the logger would begin its file anew
-    data.setup("fit")
     monitor = monitor or MONITORS[model.task]
     metric = metric or metric_of(model)
-    if config is not None:
-        folder.write_config(config)
+    if isinstance(run_dir, RunFolder):
+        folder = run_dir
     else:
-        folder.write_config(_known(model, monitor=monitor, seed=seed, options=options))
-    folder.write_environment(seed=seed)
-    pl.seed_everything(seed, workers=True, verbose=False)
+        folder = RunFolder.create(run_dir, task=model.task)
+        if resume is None:
+            refuse_a_run(folder, "Name another folder; to go on with that run, add resume= and its folder.")
+        folder.keep("csv")  # of the run that is resumed here; the logger would begin its file anew
+        folder.write_config(config or _known(model, monitor=monitor, seed=seed, options=options))
+        folder.write_environment(seed=seed)
+    if seed is not None:
+        pl.seed_everything(seed, workers=True, verbose=False)
+    data.setup("fit")
     packages = _packages_of(model) if packages is None else list(packages)
     check_rebuilds(model, packages=packages)
     ckpt_path = check_resume(str(resume), model) if resume is not None else None
@@ -181,7 +183,7 @@ def train(
         1, min(options.get("log_every_n_steps", 10), steps)
     )
     if announce is not None:
-        announce(folder, model, data)
+        announce()
     lightning.fit(task, datamodule=data, ckpt_path=None if ckpt_path is None else str(ckpt_path))
 
     for history in (each for each in chosen if isinstance(each, History) and lightning.is_global_zero):
@@ -238,7 +240,7 @@ def _packages_of(model: DenseModel) -> list[str]:
     )
 
 
-def _known(model: DenseModel, *, monitor: str, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
+def _known(model: DenseModel, *, monitor: str, seed: int | None, options: Mapping[str, Any]) -> dict[str, Any]:
     """What a config.yaml can say of a run whose parts were made in Python."""
     plain = {key: value for key, value in options.items() if isinstance(value, str | int | float | bool | type(None))}
     own = {key: model.config[key] for key in ("size", "resize")}

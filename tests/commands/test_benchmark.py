@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mnv2dense.cli.benchmark import Row, _names, _short_names, markdown
+from mnv2dense.cli.benchmark import _names
+from mnv2dense.cli.benchmark_job import Row, _short_names, markdown
 from mnv2dense.evaluation.benchmark_worker import BenchmarkWorker
 from tests.helpers.tiny import command
 

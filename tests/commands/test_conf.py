@@ -10,7 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from mnv2dense.cli import conf_folder
+from mnv2dense.cli.shell import conf_folder
 
 CONF = conf_folder()
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnv2dense import Predictor, cli
-from mnv2dense.cli import demo as demo_command
+from mnv2dense import Predictor
+from mnv2dense.cli import demo_job
 from mnv2dense.demo.build import write_page
 from mnv2dense.demo.onnxruntime_web import FILES
 from mnv2dense.runtimes.metadata import Metadata
@@ -38,7 +38,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def quick(runtime: Path, monkeypatch: pytest.MonkeyPatch, place: None) -> None:
     """Without the download of the runtime."""
-    module = sys.modules["mnv2dense.cli.demo"]
+    module = demo_job
     monkeypatch.setattr(module, "runtime_folder", lambda archive: runtime)
 
 
@@ -218,8 +218,7 @@ def test_int8_of_unknown_images_asks_for_some(tmp_path: Path) -> None:
 def test_a_page_is_called_after_its_model(checkpoint: str | None, title: str) -> None:
     if checkpoint is not None and not checkpoint.endswith(".onnx"):
         Path(checkpoint).mkdir(parents=True)
-    assert sys.modules["mnv2dense.cli.demo"]._title(checkpoint) == title
-    assert demo_command is cli.demo
+    assert demo_job._title(checkpoint) == title
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
@@ -229,12 +228,12 @@ def test_it_serves_until_it_is_told_to_end_and_leaves_nothing_behind(
     """In a process of its own, for signals; with a model of one line, for time."""
     pytest.importorskip("onnxruntime")
     script = (
-        "import sys, pathlib, mnv2dense.cli as cli; demo = sys.modules['mnv2dense.cli.demo'];"
-        f"demo.runtime_folder = lambda archive: pathlib.Path({str(runtime)!r});"
+        "import sys, pathlib; from mnv2dense.cli import demo, demo_job;"
+        f"demo_job.runtime_folder = lambda archive: pathlib.Path({str(runtime)!r});"
         "from tests.commands.test_demo import description;"
         "made = pathlib.Path('model.onnx'); made.write_bytes(b'x');"
-        "demo._model = lambda folder, plain: (made, description());"
-        "sys.argv = ['demo.py', 'port=0']; cli.demo()"
+        "demo_job._model = lambda folder, plain: (made, description());"
+        "sys.argv = ['demo.py', 'port=0']; demo.demo()"
     )
     temporary = tmp_path / "temporary"
     temporary.mkdir()

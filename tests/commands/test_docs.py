@@ -24,7 +24,7 @@ from PIL import Image
 
 import mnv2dense
 from mnv2dense import cli
-from mnv2dense.cli import conf_folder
+from mnv2dense.cli.shell import conf_folder
 from mnv2dense.data.shapes.detection import draw_shapes
 from mnv2dense.io.reading import image_size
 from mnv2dense.io.video import Frame, VideoWriter

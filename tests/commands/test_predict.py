@@ -160,7 +160,7 @@ def test_a_camera_is_recorded_one_image_at_a_time(detector: Path, monkeypatch: p
         finally:
             closed.append(number)
 
-    monkeypatch.setattr(sys.modules["mnv2dense.cli.predict"], "camera_frames", camera)
+    monkeypatch.setattr("mnv2dense.io.video.camera_frames", camera)
     outcome = predict(f"checkpoint={detector}", "source=webcam:3")
     assert outcome.code == 0, outcome.err
     assert "Ctrl-C ends the recording" in outcome.out
@@ -247,9 +247,9 @@ _PREDICT = """
 import resource, sys
 import torch
 torch.set_num_threads(1)
-from mnv2dense import cli
+from mnv2dense.cli.predict import predict
 try:
-    cli.predict()
+    predict()
 finally:
     sys.stderr.write(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}\\n")
 """

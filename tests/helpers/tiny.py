@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import logging
 import sys
@@ -13,7 +14,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mnv2dense import cli
 from mnv2dense.models.architectures import ssdlite320_mobilenet_v2
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.types import Batch, Infos
@@ -79,7 +79,7 @@ def command(name: str, *arguments: str | Path) -> Outcome:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _log_handlers_kept():
         sys.argv = [f"{name}.py", *map(str, arguments)]
         try:
-            getattr(cli, name)()
+            getattr(importlib.import_module(f"mnv2dense.cli.{name}"), name)()
         except SystemExit as stop:
             code = int(stop.code or 0)
         finally:

@@ -12,7 +12,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from mnv2dense.class_lists import VOC_MASK_CLASSES, voc_palette
-from mnv2dense.cli import conf_folder
+from mnv2dense.cli.shell import conf_folder
 from mnv2dense.data.datasets.coco_masks import CocoMasks
 
 SIZE = (10, 12)  # height, width

@@ -1,0 +1,32 @@
+"""The line that shows how far predictions are."""
+
+from __future__ import annotations
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from mnv2dense.cli.shell import console
+
+
+def progress_of(unit: str) -> Progress:
+    """Done, of how many, how fast and how long yet; gone in the end. ``unit`` is what is counted, in the plural."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Speed(unit),
+        TimeRemainingColumn(),
+        console=console(),
+        transient=True,
+    )
+
+
+class _Speed(ProgressColumn):
+    """Pictures or frames a second, of late."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:.1f} {self._unit}/s")

@@ -1,0 +1,141 @@
+"""The work of tools/train.py: build the parts that a config names, train, score the best of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from mnv2dense.cli.parts import data_module, packages_of, scoring_bar, show_scores, size_of
+from mnv2dense.data.class_weights import class_weights
+from mnv2dense.data.module import DataModule
+from mnv2dense.models.checkpoint import load_weights
+from mnv2dense.models.dense_model import DenseModel, build_model
+from mnv2dense.protocols import Augment, Dataset, MaskDataset
+from mnv2dense.reporting.run_folder import RunFolder
+from mnv2dense.utils.distributed import is_first_process
+from mnv2dense.workflows.training import describe
+from mnv2dense.workflows.training import train as train_model
+
+log = logging.getLogger(__name__)
+
+
+def run(
+    config: DictConfig, plain: Mapping[str, Any], folder: RunFolder, *, train: Dataset, val: Dataset | None
+) -> None:
+    """Train what conf/train.yaml describes, and score it.
+
+    Args:
+        config: of the command.
+        plain: the same, resolved.
+        folder: of the run, with its config in it.
+        train: to learn from.
+        val: to score on.
+
+    Raises:
+        ValueError: parts that do not fit each other.
+    """
+    folder.write_environment(seed=config.seed)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+
+    datamodule = data_module(
+        config.data,
+        train=train,
+        val=val,
+        size=size_of(plain["model"]["size"]),
+        resize=plain["model"]["resize"],
+        augment=_augment(config),
+        seed=config.seed,
+    )
+    datamodule.setup("fit")
+    described = plain["model"] | {
+        "class_names": datamodule.class_names,
+        "category_ids": datamodule.category_ids,
+        "backbone": plain["backbone"],
+        "head": _with_palette(plain["head"], datamodule),
+    }
+    model = build_model(described, packages=packages_of(plain))
+    if config.init_from and not config.resume:
+        loaded = load_weights(model, config.init_from)
+        log.info("init_from=%s: %d tensors taken, %d left", config.init_from, len(loaded.taken), len(loaded.left))
+    options = instantiate(config.trainer, _target_="builtins.dict", _convert_="all")
+    with scoring_bar() as progress:
+        done = train_model(
+            model,
+            datamodule,
+            run_dir=folder,
+            loss=instantiate(_with_class_weights(plain["loss"], datamodule)),
+            metric=instantiate(config.metric),
+            optimizer=instantiate(config.optimizer),
+            schedule=instantiate(config.schedule),
+            backbone_lr_factor=config.backbone_lr_factor,
+            monitor=config.monitor,
+            callbacks=[instantiate(entry) for entry in config.callbacks.values() if entry is not None],
+            loggers=[
+                instantiate(entry, save_dir=str(folder.path)) for entry in config.logger.values() if entry is not None
+            ],
+            resume=config.resume or None,
+            seed=None,
+            channels_last=config.channels_last,
+            compile=config.compile,
+            announce=lambda: _announce(config, model, datamodule),
+            progress=progress,
+            **options,
+        )
+    if done.model is None:
+        if is_first_process():
+            print(folder.path)
+        return
+    show_scores(
+        folder.path, done.scores, done.metric, done.model, datamodule.val, title=f"best of {done.epochs} epochs"
+    )
+
+
+def _announce(config: DictConfig, model: DenseModel, datamodule: DataModule) -> None:
+    height, width = model.size
+    for line in describe(model, datamodule):
+        log.info(line)
+    choices = HydraConfig.get().runtime.choices
+    if str(choices.get("preset")).endswith("_shapes"):
+        log.info(
+            "This is the quick default for data=shapes: width %s at %dx%d. "
+            "preset=full trains the paper's model, width 1.0 at its own size.",
+            config.backbone.width_mult,
+            height,
+            width,
+        )
+    if config.backbone.get("weights") == "shapes":
+        log.info(
+            "Its backbone begins as that of the small detector that comes with the package; "
+            "backbone.weights=null begins with nothing."
+        )
+
+
+def _with_palette(head: Mapping[str, Any], datamodule: DataModule) -> dict[str, Any]:
+    """A segmentation head shows its classes as its data does, unless it was told colours of its own."""
+    palette = datamodule.train.palette if isinstance(datamodule.train, MaskDataset) else None
+    if "palette" not in head or head["palette"] is not None or palette is None:
+        return dict(head)
+    return {**head, "palette": [list(color) for color in palette]}
+
+
+def _with_class_weights(loss: Any, datamodule: DataModule) -> Any:  # noqa: ANN401 - a node of a config
+    """A word for ``class_weights`` ("median_frequency"), here or in a term of a sum, becomes the data's numbers."""
+    if not isinstance(loss, Mapping):
+        return loss
+    made = {key: _with_class_weights(value, datamodule) for key, value in loss.items()}
+    if isinstance(made.get("class_weights"), str):
+        if not isinstance(datamodule.train, MaskDataset):
+            raise ValueError(f"loss.class_weights={made['class_weights']} is counted in masks, and the data has none.")
+        made["class_weights"] = class_weights(datamodule.train, kind=made["class_weights"])
+        log.info("class weights: %s", ", ".join(f"{weight:.2f}" for weight in made["class_weights"]))
+    return made
+
+
+def _augment(config: DictConfig) -> Augment | None:
+    return instantiate(config.augment) if config.augment and "_target_" in config.augment else None

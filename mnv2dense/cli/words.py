@@ -1,0 +1,82 @@
+"""The words of a command line, as Hydra should read them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from mnv2dense.utils.renamed import address_now, option_now
+
+# Paths, names and sentences: all of these are taken as they are typed, whatever signs they hold.
+_TEXTS: Final = frozenset(
+    {
+        *("checkpoint", "run_dir", "resume", "init_from", "source", "output", "images", "image", "calibration"),
+        *("samples", "build", "runtime", "title", "license", "backbone.weights"),
+        *("root", "train_split", "val_split", "split", "year", "images", "masks", "annotations"),
+    }
+)
+
+# Of these, what is typed is a list of such.
+_LISTS: Final = frozenset({"models"})
+
+# For Hydra the left one would choose a whole group of configs; here it is a word to compare with the checkpoint's.
+_OWN_MEANING: Final[Mapping[str, Mapping[str, str]]] = {"evaluate": {"task": "expected_task"}}
+
+# What asks Hydra for several runs, in the place of a value.
+_SWEEP = re.compile(r"\b(choice|range|interval|glob|shuffle|sort|tag)\(|,")
+
+
+def word_now(word: str) -> str:
+    """A word with option and class by their names of today, of one that may be of version 0.1."""
+    if word.startswith("-"):
+        return word
+    key, equals, value = option_now(word).partition("=")
+    return f"{key}{equals}{address_now(value) if key.endswith('_target_') else value}"
+
+
+def words_for_hydra(words: Sequence[str], *, command: str) -> list[str]:
+    """The same, with texts quoted: Hydra would take them for numbers, lists or interpolations, or refuse them.
+
+    Args:
+        words: of the command line, without the program's name.
+        command: its name, "train".
+    """
+    own = _OWN_MEANING.get(command, {})
+    several = any(word in ("-m", "--multirun") for word in words)
+    made = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or word.startswith("-"):
+            made.append(word)
+            continue
+        bare = key.lstrip("+")
+        if bare in own:
+            key = own[bare]
+        elif several and _SWEEP.search(value):
+            pass
+        elif bare in _LISTS and value.startswith("[") and value.endswith("]"):
+            value = f"[{','.join(quoted(part.strip()) for part in _parts(value[1:-1]))}]"
+        elif bare in _TEXTS or (bare.startswith("data.") and bare.rpartition(".")[2] in _TEXTS):
+            value = quoted(value)
+        made.append(f"{key}{equals}{value}")
+    return made
+
+
+def quoted(value: str) -> str:
+    """A text as Hydra and OmegaConf give it back unchanged; nothing, null and what is quoted already are left."""
+    if value in ("", "null") or (len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]):
+        return value
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return QuotedString(text=without_interpolations(value), quote=Quote.single).with_quotes()
+
+
+def without_interpolations(value: str) -> str:
+    """A text in which OmegaConf finds no ``${...}`` to replace, and which it gives back as it was."""
+    return re.sub(r"(\\*)\$\{", lambda found: f"{found[1] * 2}\\${{", value)
+
+
+def _parts(listed: str) -> list[str]:
+    """What stands between commas, of which there may be some in quotes."""
+    return re.findall(r"(?:'[^']*'|\"[^\"]*\"|[^,])+", listed)

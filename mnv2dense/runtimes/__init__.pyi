@@ -1,0 +1,4 @@
+from .exported_model import ExportedModel
+from .metadata import Metadata
+
+__all__ = ["ExportedModel", "Metadata"]
