@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from mnv2dense.cli.config_errors import explain
+from mnv2dense.cli.user_errors import is_users, message_of
 from mnv2dense.reporting.run_folder import is_first_process
 from mnv2dense.training.nan_guard import NonFiniteLossError
 from mnv2dense.utils.renamed import address_now, option_now
@@ -31,9 +32,6 @@ _NOISE = (
     r".*does not have many workers",  # num_workers is chosen from the cores there are
     "Total length of `list` across ranks is zero",  # data.val=null is meant
 )
-
-_USER_ERRORS = (ValueError, OSError, ImportError, NonFiniteLossError)
-"""What a user can cause and mend; anything else is a bug and keeps its stack trace."""
 
 
 def conf_folder() -> Path:
@@ -75,12 +73,10 @@ def run_command(name: str, job: Callable[[DictConfig], None]) -> None:
             raise failures[0]
     except Exception as error:  # whatever it is: explained if it is the user's to mend, raised again if not
         said = explain(error, config_folder=folder, config_name=name, arguments=sys.argv[1:])
-        if said is None and isinstance(error, _USER_ERRORS):
-            said = str(error)
+        if said is None and (is_users(error) or isinstance(error, NonFiniteLossError)):
+            said = message_of(error)
         if said is None or "MNV2DENSE_TRACEBACK" in os.environ:
             raise
-        if "Original Traceback" in said:  # torch packs a loader worker's whole trace into the message
-            said = said.strip().splitlines()[-1].partition(": ")[2]
         Console(stderr=True, soft_wrap=True).print(f"error: {said}", style="red", highlight=False, markup=False)
         sys.exit(2)
 
