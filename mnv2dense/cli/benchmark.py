@@ -67,7 +67,7 @@ def _benchmark(config: DictConfig) -> None:
     workers: list[BenchmarkWorker] = []
     try:
         for name in names:
-            workers.append(BenchmarkWorker(name, image, threads=config.threads))
+            workers.append(BenchmarkWorker(name, image, threads=config.threads, packages=plain["packages"]))
         rows = _measure(workers, scores, rounds=config.rounds, runs=config.runs, batch=config.batch)
     finally:
         for worker in workers:

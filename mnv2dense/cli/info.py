@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -13,6 +15,8 @@ from mnv2dense.costs.complexity import complexity
 from mnv2dense.costs.table import cost_table
 from mnv2dense.models.checkpoint import load_model
 from mnv2dense.models.dense_model import build_model
+
+log = logging.getLogger(__name__)
 
 
 def info() -> None:
@@ -40,7 +44,8 @@ def _info(config: DictConfig) -> None:
             classes = {"detection": 80, "segmentation": 21}.get(config.task, 1000)
         if not isinstance(classes, int) or classes < 1:
             raise ValueError(f"classes={classes}: a whole number, 1 or more.")
-        leave_out_options_of_ours(config, HydraConfig.get().overrides.task)
+        for note in leave_out_options_of_ours(config, HydraConfig.get().overrides.task):
+            log.info("%s", note)
         parts = {key: OmegaConf.to_container(config[key], resolve=True) for key in ("backbone", "head")}
         names = [str(label) for label in range(classes)]
         model = build_model({"size": sides, "class_names": names, **parts}, packages=packages_of(parts))

@@ -39,7 +39,7 @@ def train() -> None:
 
 
 def _train(config: DictConfig) -> None:
-    leave_out_options_of_ours(config, HydraConfig.get().overrides.task)
+    left_out = leave_out_options_of_ours(config, HydraConfig.get().overrides.task)
     plain = plain_config(config)
     _check_preset()
     check_length(plain["trainer"])
@@ -53,6 +53,8 @@ def _train(config: DictConfig) -> None:
         refuse_a_run(folder, "Name another folder; to go on with that run, add resume= and its folder.")
     folder.keep("csv")  # of the run that is resumed here; the logger would begin its file anew
     folder.log_to_file()
+    for note in left_out:
+        log.info("%s", note)
     folder.write_config(plain)
     folder.write_environment(seed=config.seed)
     pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -140,7 +142,7 @@ def _announce(config: DictConfig, folder: RunFolder, model: DenseModel, datamodu
         costs.multiply_adds / 1e9,
     )
     choices = HydraConfig.get().runtime.choices
-    if str(choices.get("preset")).endswith("_shapes"):
+    if str(choices.get("preset")).endswith("_shapes") and "width_mult" in config.backbone:
         log.info(
             "This is the quick default for data=shapes: width %s at %dx%d. "
             "preset=full trains the paper's model, width 1.0 at its own size.",
