@@ -7,14 +7,17 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 import mnv2dense
-from mnv2dense.data.shapes import ShapeCrops
+from mnv2dense.data.shapes import ShapeCrops, Shapes
 from mnv2dense.io import read_image
+from mnv2dense.runtimes import formats
 from tests.helpers.documented import Command, commands, fences
 from tests.helpers.tiny import TINY, Outcome
 from tests.helpers.tiny import command as run_command
@@ -57,7 +60,7 @@ def run(command: Command, *options: str) -> Outcome:
 
 def test_the_page_shows_a_part_of_every_kind(folder: Path) -> None:
     shown = {path.stem for path in (folder / "my_parts").glob("*.py")} - {"__init__"}
-    assert {"backbone", "head", "loss", "data"} <= shown
+    assert {"backbone", "head", "loss", "data", "torch_export"} <= shown
     for path in (folder / "my_conf").rglob("*.yaml"):
         options = yaml.safe_load(path.read_text(encoding="utf-8"))
         target = options.get("_target_") or options["train"]["_target_"]
@@ -131,10 +134,26 @@ def test_the_data_set_says_what_is_missing(folder: Path) -> None:
     assert "pictures are not there" in outcome.err
 
 
+def test_the_exporter_writes_a_file_that_passes_the_gate_and_predicts(folder: Path) -> None:
+    known = dict(formats.FORMATS)
+    (code,) = (fence.text for fence in fences() if fence.page == PAGE and "export_model" in fence.text)
+    Image.fromarray(Shapes(split="val", train_images=16, val_images=8)[0].image).save("photo.jpg")
+    names: dict[str, Any] = {}
+    try:
+        exec(compile(code, PAGE, "exec"), names)
+        assert names["report"].parity.agreement == 1
+        wanted = mnv2dense.Predictor("shapes", threshold=0.4, device="cpu")("photo.jpg")
+        assert len(names["found"]) == len(wanted) > 0
+        torch.testing.assert_close(names["found"].boxes, wanted.boxes, atol=0.01, rtol=0)
+        with pytest.raises(ValueError, match="precision=int8: written here as fp32 alone"):
+            mnv2dense.export_model(mnv2dense.load_model("shapes"), "int8.pt2", precision="int8")
+    finally:
+        formats.FORMATS.clear()
+        formats.FORMATS.update(known)
+
+
 def list_shapes(folder: Path) -> None:
     """Crops of shapes as pictures, with a table for each split."""
-    from PIL import Image
-
     folder.mkdir()
     for split, count in (("train", 8), ("val", 4)):
         crops = ShapeCrops(split=split, train_images=16, val_images=8)
