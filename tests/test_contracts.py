@@ -147,7 +147,8 @@ def test_importing_the_package_loads_torch_alone(module: str) -> None:
     loaded = "{name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)"
     program = f"import sys, torch; before = {loaded}; import {module}; print(*sorted({loaded} - before))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["mnv2dense"]
+    # Through it rooms import their names when first used; it is one file and imports nothing.
+    assert set(done.stdout.split()) - {"lazy_loader"} == {"mnv2dense"}
 
 
 def test_importing_the_package_loads_nothing_heavy_even_if_torch_would() -> None:

@@ -66,6 +66,20 @@ class ConvNormAct(nn.Sequential):
         super().__init__(*layers, *([] if linear else [nn.ReLU6(inplace=True)]))
 
 
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm that a single value per channel does not stop.
+
+    A map of one cell, as pooling gives or the last one of a 320-pixel detector is, has no variance in a batch of one
+    picture, and torch refuses it; the running statistics then stand in, and are not updated.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> the same, normalised."""
+        if self.training and x.shape[0] * x.shape[2] * x.shape[3] == 1:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        return super().forward(x)
+
+
 class _SameConv2d(nn.Conv2d):
     """A stride-2 convolution padded as TensorFlow's SAME: an even side gets one pixel, at its end alone."""
 

@@ -41,6 +41,7 @@ def run(config: DictConfig, names: Sequence[str], scores: Sequence[float | None]
             rounds=config.rounds,
             runs=config.runs,
             batch=config.batch,
+            packages=plain["packages"],
             progress=lambda done, total: bar.update(job, completed=done, total=total),
         )
     (folder.path / "benchmark.json").write_text(json.dumps([asdict(row) for row in rows], indent=2))

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-log = logging.getLogger(__name__)
 
-
-def leave_out_options_of_ours(config: DictConfig, arguments: Sequence[str]) -> None:
+def leave_out_options_of_ours(config: DictConfig, arguments: Sequence[str]) -> list[str]:
     """Take from foreign parts the options that a task, preset or experiment sets for ours and that they do not have.
 
     ``task=segmentation`` sets ``backbone.output_stride``, say; a backbone of another package need not know it. What
@@ -22,7 +19,11 @@ def leave_out_options_of_ours(config: DictConfig, arguments: Sequence[str]) -> N
     Args:
         config: is changed.
         arguments: the command line, without the program's name.
+
+    Returns:
+        What was left out, one line for each part.
     """
+    notes = []
     typed = {argument.partition("=")[0].lstrip("+~") for argument in arguments}
     for part in ("backbone", "head", "loss", "augment"):
         options = config.get(part)
@@ -36,7 +37,8 @@ def leave_out_options_of_ours(config: DictConfig, arguments: Sequence[str]) -> N
             for key in dropped:
                 del options[key]
         if dropped:
-            log.info("%s: %s has no %s, which is for ours: left out", part, target, ", ".join(dropped))
+            notes.append(f"{part}: left out what {target} does not take, set for ours: {', '.join(dropped)}")
+    return notes
 
 
 def _taken_by(target: str) -> set[str] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -10,6 +12,8 @@ from mnv2dense.cli.parts import check_checkpoint, packages_of
 from mnv2dense.cli.shell import console, run_command
 
 _DTYPES = ("float32", "float16", "bfloat16")
+
+log = logging.getLogger(__name__)
 
 
 def info() -> None:
@@ -47,7 +51,8 @@ def _info(config: DictConfig) -> None:
         sides = sides if config.size else list(model.size)
         title = str(config.checkpoint)
     else:
-        leave_out_options_of_ours(config, HydraConfig.get().overrides.task)
+        for note in leave_out_options_of_ours(config, HydraConfig.get().overrides.task):
+            log.info("%s", note)
         parts = {key: OmegaConf.to_container(config[key], resolve=True) for key in ("backbone", "head")}
         names = [str(label) for label in range(classes)]
         model = build_model({"size": sides, "class_names": names, **parts}, packages=packages_of(parts))

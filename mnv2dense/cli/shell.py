@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import mnv2dense
+from mnv2dense.cli.user_errors import is_users, message_of
 from mnv2dense.cli.words import word_now, words_for_hydra
 from mnv2dense.utils.distributed import is_first_process
 from mnv2dense.utils.errors import UserError
@@ -32,9 +33,6 @@ _NOISE = (
     r".*does not have many workers",  # num_workers is chosen from the cores there are
     "Total length of `list` across ranks is zero",  # data.val=null is meant
 )
-
-_USER_ERRORS = (ValueError, OSError, ImportError, UserError)
-"""What a user can cause and mend; anything else is a bug and keeps its stack trace."""
 
 # What shells say of a program that wrote to a pipe whose reader was gone.
 _CLOSED_PIPE = 141
@@ -103,12 +101,10 @@ def _run(name: str, job: Callable[[DictConfig], None]) -> None:
         raise
     except Exception as error:  # whatever it is: explained if it is the user's to mend, raised again if not
         said = _explained(error, folder, name, words)
-        if said is None and isinstance(error, _USER_ERRORS):
-            said = str(error)
+        if said is None and (is_users(error) or isinstance(error, UserError)):
+            said = message_of(error)
         if said is None or "MNV2DENSE_TRACEBACK" in os.environ:
             raise
-        if "Original Traceback" in said:  # torch packs a loader worker's whole trace into the message
-            said = said.strip().splitlines()[-1].partition(": ")[2]
         _complain(said)
         sys.exit(2)
 

@@ -25,7 +25,7 @@ def train() -> None:
 
 
 def _train(config: DictConfig) -> None:
-    leave_out_options_of_ours(config, HydraConfig.get().overrides.task)
+    left_out = leave_out_options_of_ours(config, HydraConfig.get().overrides.task)
     plain = plain_config(config)
     _check_preset()
     check_length(plain["trainer"])
@@ -43,6 +43,8 @@ def _train(config: DictConfig) -> None:
         refuse_a_run(folder, "Name another folder; to go on with that run, add resume= and its folder.")
     folder.keep("csv")  # of the run that is resumed here; the logger would begin its file anew
     folder.log_to_file()
+    for note in left_out:
+        log.info("%s", note)
     folder.write_config(plain)
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:

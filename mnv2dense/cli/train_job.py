@@ -101,7 +101,7 @@ def _announce(config: DictConfig, model: DenseModel, datamodule: DataModule) -> 
     for line in describe(model, datamodule):
         log.info(line)
     choices = HydraConfig.get().runtime.choices
-    if str(choices.get("preset")).endswith("_shapes"):
+    if str(choices.get("preset")).endswith("_shapes") and "width_mult" in config.backbone:
         log.info(
             "This is the quick default for data=shapes: width %s at %dx%d. "
             "preset=full trains the paper's model, width 1.0 at its own size.",

@@ -18,10 +18,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mnv2dense.data.collate import Item, collate, prepare
+from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.data.sampler import Draw, EpochSampler, seed_of
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
 from mnv2dense.protocols import Augment, BoxDataset, Dataset, FramingAugment
-from mnv2dense.types import Batch
+from mnv2dense.types import IGNORE_INDEX, Batch
 from mnv2dense.utils.cores import usable_cores
 
 _log = logging.getLogger(__name__)
@@ -144,13 +145,13 @@ class DataModule(pl.LightningDataModule):
         """
         _ = self.class_names
         for name, dataset in (("train", self.train), ("val", self.val)):
-            if not isinstance(dataset, BoxDataset) or any(dataset.box_counts):
+            if (lack := _lack(dataset)) is None:
                 continue
-            ignored = f", only {dataset.ignored_count} regions to ignore" if dataset.ignored_count else ""
-            said = f"data.{name}: none of its {len(dataset)} pictures shows an object{ignored}"
             if name == "train":
-                raise ValueError(f"{said}, so there is nothing to learn. Look at the annotations and at the split.")
-            _log.warning("%s; average precision cannot be told (-1).", said)
+                raise ValueError(
+                    f"data.train: {lack}, so there is nothing to learn. Look at the annotations and at the split."
+                )
+            _log.warning("data.val: %s, so there is nothing to score: -1 stands for what cannot be told.", lack)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Augmented batches in a new order every epoch; the same number of them on every process."""
@@ -290,6 +291,16 @@ def _start_worker(_: int) -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     if hasattr(signal, "alarm"):
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_SECONDS))
+
+
+def _lack(dataset: Dataset | None) -> str | None:
+    """What a data set has nothing of; None if it shows something, or does not tell."""
+    if isinstance(dataset, BoxDataset) and not any(dataset.box_counts):
+        ignored = f", only {dataset.ignored_count} regions to ignore" if dataset.ignored_count else ""
+        return f"none of its {len(dataset)} pictures shows an object{ignored}"
+    if isinstance(dataset, MaskTable) and dataset.shown == {IGNORE_INDEX}:
+        return f"all pixels of its {len(dataset)} masks are ignored"
+    return None
 
 
 def _made(source: Dataset | Callable[[], Dataset] | None) -> Dataset | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -50,7 +50,7 @@ class Loaded:
     largest_batch: int | None = None
 
 
-def load(name: str, picture: Path, *, threads: int) -> Loaded:
+def load(name: str, picture: Path, *, threads: int, packages: Sequence[str] = ("mnv2dense",)) -> Loaded:
     """Load a worker in this process.
 
     Args:
@@ -58,6 +58,7 @@ def load(name: str, picture: Path, *, threads: int) -> Loaded:
             :func:`mnv2dense.load_model` takes.
         picture: what it will see.
         threads: of its runtime.
+        packages: packages whose classes a checkpoint may name; see :func:`mnv2dense.load_model`.
 
     Raises:
         ValueError, FileNotFoundError, ImportError: it cannot be loaded.
@@ -70,11 +71,11 @@ def load(name: str, picture: Path, *, threads: int) -> Loaded:
         return _plain_tflite(Path(name), image, threads)
     if is_exported(name):
         return _exported(Path(name), picture, image, threads)
-    return _eager(name, picture, image)
+    return _eager(name, picture, image, packages)
 
 
-def _eager(name: str, picture: Path, image: Tensor) -> Loaded:
-    predictor = Predictor(name, device="cpu")
+def _eager(name: str, picture: Path, image: Tensor, packages: Sequence[str]) -> Loaded:
+    predictor = Predictor(name, device="cpu", packages=packages)
     model = predictor.model
     assert isinstance(model, DenseModel)
     fitted = resize(image, model.size, model.resize)[0][None]
@@ -151,6 +152,7 @@ class BenchmarkWorker:
         name: see :func:`load`.
         image: what it sees.
         threads: of its runtime.
+        packages: see :func:`load`.
 
     Attributes:
         name: as given.
@@ -161,13 +163,13 @@ class BenchmarkWorker:
         ValueError: it could not be loaded; the message says why.
     """
 
-    def __init__(self, name: str, image: Path, *, threads: int) -> None:
+    def __init__(self, name: str, image: Path, *, threads: int, packages: Sequence[str] = ("mnv2dense",)) -> None:
         self.name = name
         context = multiprocessing.get_context("spawn")  # a fork of a process that ran OpenMP may hang
         self._pipe, theirs = context.Pipe()
         with _thread_limit(threads):
             self._process: SpawnProcess = context.Process(
-                target=_serve, args=(theirs, name, image, threads), daemon=True
+                target=_serve, args=(theirs, name, image, threads, tuple(packages)), daemon=True
             )
             self._process.start()
         theirs.close()
@@ -227,11 +229,11 @@ def _thread_limit(threads: int) -> Iterator[None]:
             os.environ["OMP_NUM_THREADS"] = before
 
 
-def _serve(pipe: Connection, name: str, image: Path, threads: int) -> None:
+def _serve(pipe: Connection, name: str, image: Path, threads: int, packages: Sequence[str]) -> None:
     """The child's life: load, then answer until the pipe closes."""
     before = resident_megabytes()
     try:
-        loaded = load(name, image, threads=threads)
+        loaded = load(name, image, threads=threads, packages=packages)
         for _ in range(2):  # the first runs lay out memory and choose kernels
             loaded.on_input(1)
     except Exception as error:  # whatever it is, the parent must hear of it

@@ -135,9 +135,9 @@ def _strips(cells: int, pixels: int, *, align_corners: bool) -> list[tuple[slice
 
     A cell's share in a pixel is their nearness, from 1 where the centres meet to 0 at the distance of the next cell.
     """
-    centres = torch.arange(pixels, dtype=torch.float64) + 0.5
-    at = cells_at(centres, length=pixels, cells=cells, align_corners=align_corners).clamp(0, cells - 1)
-    places: list[float] = at.tolist()
+    # Numbers, not a tensor: torch.export would take what is in one for unknown.
+    at = (cells_at(pixel + 0.5, length=pixels, cells=cells, align_corners=align_corners) for pixel in range(pixels))
+    places = [min(max(place, 0.0), float(cells - 1)) for place in at]
     strips, length = [], math.ceil(pixels / _STRIPS)
     for start in range(0, pixels, length):
         strip = places[start : start + length]

@@ -14,7 +14,7 @@ from mnv2dense.export.graph import ExportGraph
 from mnv2dense.export.tasks import TASKS
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.quantization.int8 import check_names
-from mnv2dense.runtimes.formats import FORMATS, format_of
+from mnv2dense.runtimes.formats import FORMATS, exporter_module, format_of
 from mnv2dense.runtimes.metadata import PRECISIONS, Precision
 from mnv2dense.utils.suggest import did_you_mean
 from mnv2dense.utils.untyped import Untyped
@@ -84,8 +84,8 @@ class ExportOptions:
 
     @property
     def module(self) -> Untyped:
-        """Of :mod:`mnv2dense.export.formats`: what writes the file."""
-        return importlib.import_module(f"mnv2dense.export.formats.{self.exporter}")
+        """What writes the file: of :mod:`mnv2dense.export.formats`, or somebody else's."""
+        return importlib.import_module(exporter_module(self.exporter))
 
     @property
     def calibrates(self) -> bool:

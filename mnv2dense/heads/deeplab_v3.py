@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mnv2dense.backbones.blocks import BatchNorm
 from mnv2dense.ops.postprocess import PixelSelection
 from mnv2dense.types import FeatureInfo, PixelLogits
 
@@ -119,7 +120,7 @@ class DeepLabV3Head(nn.Module):
 
 
 class _ConvNormReLU(nn.Sequential):
-    """Convolution, batch norm, ReLU. A batch of one pixel has no variance: then the running statistics stand in."""
+    """Convolution, batch norm, ReLU."""
 
     def __init__(
         self,
@@ -135,20 +136,9 @@ class _ConvNormReLU(nn.Sequential):
         padding = dilation * (kernel - 1) // 2
         super().__init__(
             nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=dilation, groups=groups, bias=False),
-            nn.BatchNorm2d(out_channels, eps=eps, momentum=momentum),
+            BatchNorm(out_channels, eps=eps, momentum=momentum),
             nn.ReLU(inplace=True),
         )
-
-    def forward(self, x: Tensor) -> Tensor:
-        conv, norm, relu = self
-        x = conv(x)
-        if self.training and isinstance(norm, nn.BatchNorm2d) and x.shape[0] * x.shape[2] * x.shape[3] == 1:
-            mean, var = norm.running_mean, norm.running_var
-            x = F.batch_norm(x, mean, var, norm.weight, norm.bias, training=False, eps=norm.eps)
-        else:
-            x = norm(x)
-        result: Tensor = relu(x)
-        return result
 
 
 class _Decoder(nn.Module):

@@ -8,9 +8,9 @@ from itertools import pairwise
 from typing import Any, Literal, final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mnv2dense.backbones.blocks import BatchNorm
 from mnv2dense.ops.anchors import anchors_per_cell, default_boxes, map_sizes
 from mnv2dense.ops.boxes import clip, decode
 from mnv2dense.ops.postprocess import BoxSelection
@@ -159,20 +159,7 @@ def _conv(
 ) -> nn.Sequential:
     kernel = 3 if depthwise else 1
     conv = nn.Conv2d(before, after, kernel, stride, kernel // 2, groups=before if depthwise else 1, bias=False)
-    return nn.Sequential(conv, _BatchNorm(after, **norm), nn.ReLU6(inplace=True))
-
-
-class _BatchNorm(nn.BatchNorm2d):
-    """Batch norm that a single value per channel does not stop.
-
-    The last map of a 320-pixel input is 1x1, so a last batch of one picture has no variance to normalise by, and
-    torch refuses it; the running statistics then stand in, and are not updated.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training and x.shape[0] * x.shape[2] * x.shape[3] == 1:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
-        return super().forward(x)
+    return nn.Sequential(conv, BatchNorm(after, **norm), nn.ReLU6(inplace=True))
 
 
 def _extra_layer(before: int, after: int, norm: Mapping[str, Any]) -> nn.Sequential:

@@ -21,6 +21,8 @@ from mnv2dense.protocols import Model
 from mnv2dense.types import SHOWN_SCORE, Detections, Infos
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typing_extensions import TypeVar  # with defaults, which those of typing have from Python 3.13 on
 
     from mnv2dense.io.inputs import ImageInput
@@ -43,6 +45,7 @@ class _Options(TypedDict, total=False):
     test_time: TTA | None
     threads: int | None
     tiles: Tiles | None
+    packages: Sequence[str]
 
 
 @final
@@ -67,6 +70,7 @@ class Predictor(Generic[Result]):
         threads: of an exported file's runtime; None takes what it takes.
         tiles: look at parts of a picture one by one, for small objects in large pictures: boxes are merged, and of
             masks logits are blended (which is ``test_time`` with windows). None looks at the whole alone.
+        packages: packages whose classes a checkpoint may name, see :func:`mnv2dense.load_model`.
 
     Raises:
         ValueError: a threshold outside 0..1; a model for another task than ``task``; ``test_time`` for another task
@@ -114,13 +118,14 @@ class Predictor(Generic[Result]):
         test_time: TTA | None = None,
         threads: int | None = None,
         tiles: Tiles | None = None,
+        packages: Sequence[str] = ("mnv2dense",),
     ) -> None:
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"threshold={threshold}: scores lie between 0 and 1; {SHOWN_SCORE} is a good start.")
         # What is loaded here is nobody else's, so it needs no copy.
         is_own = isinstance(model, str | Path)
         if isinstance(model, str | Path):
-            model = open_model(model, device=device, threads=threads)
+            model = open_model(model, device=device, threads=threads, packages=packages)
         elif threads is not None:
             raise ValueError(
                 f"threads={threads}: this model is loaded already. Of an exported file give the path, or "

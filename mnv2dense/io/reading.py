@@ -183,7 +183,7 @@ def find_images(folder: str | os.PathLike[str], *, recursive: bool = False) -> L
     listing = Listing([], [])
     for path in found:
         suffix = path.suffix.lower()
-        if is_macos(path.relative_to(folder)):
+        if path.name.startswith("._") or ("__MACOSX" in str(path) and is_macos(path.relative_to(folder))):
             continue
         if suffix in IMAGE_SUFFIXES:
             if path.is_file():

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import ClassVar, final
 
 import torch
-from torch import distributed
 
 from mnv2dense.metrics.image_ranking import ImageScore
 from mnv2dense.protocols import Dataset
 from mnv2dense.types import Batch, Classification
+from mnv2dense.utils.distributed import gathered_by_id
 from mnv2dense.visualization.plots import plot_confusion
 
 
@@ -81,7 +81,7 @@ class Accuracy:
 
     def compute(self) -> dict[str, float]:
         """Scores over the pictures of all processes; every process gets the same."""
-        self._seen = _gathered(self._seen)
+        self._seen = gathered_by_id(self._seen)
         classes = len(self._class_names)
         if not self._seen:
             return {name: -1.0 for name in self.headlines if name != "top5" or classes > 5}
@@ -113,14 +113,3 @@ class Accuracy:
         ]
         (folder / "classifications.json").write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
         plot_confusion(self.confusion().numpy(), self._class_names, folder / "confusion.png")
-
-
-def _gathered(seen: dict[int, tuple[int, int, int]]) -> dict[int, tuple[int, int, int]]:
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return seen
-    shares: list[dict[int, tuple[int, int, int]] | None] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(shares, seen)
-    gathered: dict[int, tuple[int, int, int]] = {}
-    for share in shares:  # of a picture that two saw, the lower rank's result counts
-        gathered = (share or {}) | gathered
-    return gathered

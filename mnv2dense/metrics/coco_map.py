@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, final
 
 import numpy as np
 import torch
-from torch import distributed
 
 from mnv2dense.metrics.image_f1 import image_f1
 from mnv2dense.protocols import BoxDataset
 from mnv2dense.types import SHOWN_SCORE
+from mnv2dense.utils.distributed import gathered_by_id, on_first_process
 from mnv2dense.visualization.plots import plot_precision_recall
 
 if TYPE_CHECKING:
@@ -211,8 +211,8 @@ class CocoMeanAP:
             RuntimeError: no data set is bound, or (on the other processes) process 0 failed.
         """
         truth = self._require_truth()
-        self._results = _gather(self._results)
-        self._evaluation = _on_first_process(lambda: self._evaluate(truth))
+        self._results = gathered_by_id(self._results)
+        self._evaluation = on_first_process(lambda: self._evaluate(truth), what="compute COCO mAP")
         return dict(self._evaluation.scores)
 
     def precision_recall(self) -> PrecisionRecall:
@@ -310,38 +310,6 @@ def _of_boxes(dataset: Dataset) -> BoxDataset:
     lacking = [name for name in ("category_ids", "box_counts", "ignored_count") if not hasattr(dataset, name)]
     advice = f"it lacks {', '.join(lacking)}" if hasattr(dataset, "coco_ground_truth") else "choose data of boxes"
     raise ValueError(f"{type(dataset).__name__} has no boxes to score mAP on; {advice}.")
-
-
-def _gather(results: dict[int, npt.NDArray[np.float32]]) -> dict[int, npt.NDArray[np.float32]]:
-    """The results of all processes; where two saw the same picture, the lower rank's."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return results
-    shards: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(shards, results)
-    gathered: dict[int, npt.NDArray[np.float32]] = {}
-    for shard in shards:
-        gathered = shard | gathered
-    return gathered
-
-
-def _on_first_process(evaluate: Callable[[], _Evaluation]) -> _Evaluation:
-    """Evaluate on process 0 alone and hand the outcome, or the failure, to all."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return evaluate()
-    outcome: list[Any] = [None, None]
-    failure: Exception | None = None
-    if distributed.get_rank() == 0:
-        try:
-            outcome[0] = evaluate()
-        except Exception as error:
-            failure, outcome[1] = error, f"{type(error).__name__}: {error}"
-    distributed.broadcast_object_list(outcome, src=0)
-    if failure is not None:
-        raise failure
-    if outcome[1] is not None:
-        raise RuntimeError(f"process 0 could not compute COCO mAP: {outcome[1]}")
-    evaluation: _Evaluation = outcome[0]
-    return evaluation
 
 
 def _own_truth(truth: Mapping[str, Any], category_ids: Sequence[int]) -> dict[str, Any]:

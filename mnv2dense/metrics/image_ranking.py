@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from typing import Any, NamedTuple, Protocol, final, runtime_checkable
 
-from torch import distributed
+from mnv2dense.utils.distributed import gathered
 
 
 class ImageScore(NamedTuple):
@@ -73,10 +73,9 @@ class ImageRanking:
 
     def gather(self) -> None:
         """Take what all processes kept; a collective call, after which all have the same."""
-        if not (distributed.is_available() and distributed.is_initialized()):
+        shares = gathered((self.seen, self._worst, self._best))
+        if len(shares) == 1:
             return
-        shares: list[Any] = [None] * distributed.get_world_size()
-        distributed.all_gather_object(shares, (self.seen, self._worst, self._best))
         self.seen = sum(seen for seen, _, _ in shares)
         # As sets: where there are fewer pictures than processes, several score the same one.
         self._worst = heapq.nlargest(2 * self.count, {entry for _, worst, _ in shares for entry in worst})

@@ -6,15 +6,15 @@ import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, final
+from typing import ClassVar, NamedTuple, final
 
 import numpy as np
 import numpy.typing as npt
-from torch import distributed
 
 from mnv2dense.metrics.image_ranking import ImageScore
 from mnv2dense.protocols import Dataset, MaskDataset
 from mnv2dense.types import IGNORE_INDEX, Batch, Segmentation
+from mnv2dense.utils.distributed import gathered, rank
 from mnv2dense.visualization.plots import plot_confusion
 
 Counts = npt.NDArray[np.int64]
@@ -247,19 +247,15 @@ def _inner_edge(labels: Mask, reach: int) -> npt.NDArray[np.bool_]:
 
 def _sum_over_processes(images: Mapping[int, _ImageCounts], num_classes: int) -> _Totals:
     """The sum over the pictures of all processes; one that several saw counts where the rank is lowest."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return _sum(images.values(), num_classes)
-    seen = _all_gather(set(images))
-    elsewhere = set().union(*seen[: distributed.get_rank()])
+    seen = gathered(set(images))
+    elsewhere = set().union(*seen[: rank()])
     own = _sum((counts for image_id, counts in images.items() if image_id not in elsewhere), num_classes)
-    shares = _all_gather(own)
-    return _Totals(sum(share.confusion for share in shares), sum(share.boundary for share in shares))
-
-
-def _all_gather(value: Any) -> list[Any]:  # noqa: ANN401
-    gathered: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(gathered, value)
-    return gathered
+    shares = gathered(own)
+    none = _sum((), num_classes)
+    return _Totals(
+        sum((share.confusion for share in shares), none.confusion),
+        sum((share.boundary for share in shares), none.boundary),
+    )
 
 
 def _sum(images: Iterable[_ImageCounts], num_classes: int) -> _Totals:

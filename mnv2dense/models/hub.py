@@ -18,6 +18,13 @@ from mnv2dense.pretrained.checkpoint_file import ENTRY, FORMAT
 from mnv2dense.pretrained.named import resolve
 from mnv2dense.utils.files import atomic_write
 
+HUB_TASKS = {
+    "classification": "image-classification",
+    "detection": "object-detection",
+    "segmentation": "image-segmentation",
+}
+"""Our task -> the hub's; a head of somebody else may have one that the hub has no name for."""
+
 
 def from_pretrained(
     name_or_folder: str | Path,
@@ -159,18 +166,10 @@ def _hub_model_class() -> Any:  # noqa: ANN401 - a class that exists only where 
     return HubModel
 
 
-# The hub's names of tasks, by our heads' own; a head of somebody else's may have none.
-_HUB_TASKS = {
-    "classification": "image-classification",
-    "detection": "object-detection",
-    "segmentation": "image-segmentation",
-}
-
-
 def _model_card(model: DenseModel, repo_id: str, license: str | None) -> str:
     """README.md: what the hub sorts by, in YAML, and how to load the model."""
     head = type(model.head).__name__
-    task = _HUB_TASKS.get(str(getattr(model.head, "task", None)))
+    task = HUB_TASKS.get(model.task)
     about = {"license": license, "library_name": "mnv2dense", "pipeline_tag": task}
     lines = [f"{key}: {value}" for key, value in about.items() if value]
     parameters = sum(parameter.numel() for parameter in model.parameters())

@@ -7,14 +7,19 @@ centre of pixel p is p + 0.5, that of cell c is c.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from torch import Tensor
 
+Positions = TypeVar("Positions", Tensor, float)
+"""Of any shape, or one: a graph that is traced for an export computes with numbers, which become constants in it."""
 
-def cells_at(pixels: Tensor, *, length: int, cells: int, align_corners: bool) -> Tensor:
+
+def cells_at(pixels: Positions, *, length: int, cells: int, align_corners: bool) -> Positions:
     """Positions in pixels -> in cells; beyond the outermost centres too.
 
     Args:
-        pixels: of any shape.
+        pixels: of any shape, or one.
         length: of the side, pixels.
         cells: along it.
         align_corners: see the module.
@@ -24,7 +29,7 @@ def cells_at(pixels: Tensor, *, length: int, cells: int, align_corners: bool) ->
     return pixels * (cells / length) - 0.5
 
 
-def pixels_at(positions: Tensor, *, length: int, cells: int, align_corners: bool) -> Tensor:
+def pixels_at(positions: Positions, *, length: int, cells: int, align_corners: bool) -> Positions:
     """Positions in cells -> in pixels: the inverse of :func:`cells_at`."""
     if align_corners:
         return positions * ((length - 1) / max(1, cells - 1)) + 0.5

@@ -13,17 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
+from mnv2dense.models.hub import HUB_TASKS
 from mnv2dense.reporting.facts import ClassScore, RunFacts
 from mnv2dense.utils.files import atomic_write
 
 if TYPE_CHECKING:
     from mnv2dense.visualization.draw import Pixels
 
-_TASKS = {
-    "classification": "image-classification",
-    "detection": "object-detection",
-    "segmentation": "image-segmentation",
-}
 _METRICS = {"AP": "mean_average_precision", "mIoU": "mean_iou", "top1": "accuracy", "pixel_accuracy": "accuracy"}
 
 _MOST_CARD_CLASSES = 40
@@ -84,7 +80,7 @@ def write_report(
 
 def _front_matter(facts: RunFacts) -> dict[str, Any]:
     """What the hub sorts by; its scores too, as its model-index wants them."""
-    task = _TASKS.get(facts.task)
+    task = HUB_TASKS.get(facts.task)
     scores = [score for score in facts.scores if score.value is not None]
     results = [
         {"type": _METRICS.get(score.name, score.name), "name": score.name, "value": round(score.value or 0.0, 4)}

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mnv2dense.pretrained.checkpoint_file import find_checkpoint, is_own_checkpoint
 from mnv2dense.utils.renamed import config_now
+from mnv2dense.utils.text_files import read_yaml
 
 _TRUSTED = (
     "mnv2dense.data.datasets.CocoDetection",
@@ -47,8 +46,8 @@ def trained_config(checkpoint: str | Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = read_yaml(path)
+    except ValueError as error:
         raise ValueError(f"{path} is not valid YAML ({error}); name the data on the command line.") from error
     return config_now(content) if isinstance(content, dict) else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mnv2dense.models.backbone import mobilenet_v2
+from mnv2dense.pretrained import torchvision
 
 # One map a halving. The fifth is chosen: smp's own mobilenet_v2 gives the 1280 channels of the last convolution.
 _FEATURES = ("stride2", "stride4", "stride8", "stride16")
@@ -25,10 +27,12 @@ def register_smp_encoder(
     last: Last = "last_conv",
     **backbone: Any,  # noqa: ANN401 - mobilenet_v2 checks them
 ) -> None:
-    """Make ``smp.Unet(name, encoder_weights=None)`` and its like build our backbone.
+    """Make ``smp.Unet(name)`` and its like build our backbone.
 
-    smp takes weights from a hub of its own alone; ours are named here, and ``encoder_weights`` stays None. Calling
-    again replaces the entry; several names hold several encoders.
+    As smp's users call it, ``encoder_weights="imagenet"`` being the default, it gets the ImageNet weights that smp
+    publishes for its own ``mobilenet_v2``, and answers alike. Weights from elsewhere are named here, as smp looks in a
+    hub of its own alone; ``encoder_weights`` is None then. Calling again replaces the entry; several names hold several
+    encoders.
 
     Args:
         name: for smp's ``encoder_name``.
@@ -51,9 +55,26 @@ def register_smp_encoder(
         raise ValueError(f"name={name!r} is one of smp's own encoders; choose another, such as 'mnv2dense-{name}'.")
     encoders[name] = {
         "encoder": SmpEncoder,
-        "pretrained_settings": {},
+        "pretrained_settings": (
+            _Elsewhere(name) if weights is not None or backbone else encoders["mobilenet_v2"]["pretrained_settings"]
+        ),
         "params": {"weights": weights, "last": last, **backbone},
     }
+
+
+@final
+class _Elsewhere(dict[str, Any]):
+    """What smp looks ``encoder_weights`` up in, of an encoder that its hub has no weights for."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def __contains__(self, weights: object) -> bool:
+        raise ValueError(
+            f"encoder_weights={weights!r}: {self._name} was registered with weights or options of its own, for which "
+            "smp's hub has none; give encoder_weights=None, and weights to register_smp_encoder."
+        )
 
 
 @final
@@ -94,7 +115,7 @@ class SmpEncoder(nn.Module):
         self.out_channels = [3, *(info.channels for info in self.backbone.feature_info.values())]
         self.output_stride = min(output_stride, 2**depth)
         mean, std = list(self.backbone.mean), list(self.backbone.std)
-        self.preprocessing = {"input_space": "RGB", "input_range": [0, 1], "mean": mean, "std": std}
+        self.preprocessing: dict[str, Any] = {"input_space": "RGB", "input_range": [0, 1], "mean": mean, "std": std}
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """[B, C, H, W], normalised -> ``images``, then maps of half the size, a quarter, ..."""
@@ -103,6 +124,19 @@ class SmpEncoder(nn.Module):
         for name in self._names:  # not [images, *...]: beyond TorchScript
             maps.append(found[name])
         return maps
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:  # noqa: ANN401
+        """Also what smp fetches for its own ``mobilenet_v2``: torchvision's tensors; mean and std come with them."""
+        if not torchvision.recognises(state_dict):
+            return super().load_state_dict(state_dict, strict=strict, assign=assign)
+        pretrained = torchvision.from_tensors(state_dict)
+        for name in ("mean", "std"):
+            setattr(self.backbone, name, pretrained.options[name])
+            self.preprocessing[name] = self.backbone.config[name] = list(pretrained.options[name])
+        self._has_weights = True
+        wanted = self.backbone.state_dict()
+        tensors = {name: tensor for name, tensor in pretrained.backbone.items() if name in wanted}
+        return self.backbone.load_state_dict(tensors, strict=strict, assign=assign)
 
     def set_in_channels(self, in_channels: int, pretrained: bool = True) -> None:
         """Give the first convolution another number of input channels, as smp does when it builds a model.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mnv2dense.ops.postprocess import BoxSelection, PixelSelection, Selection
 from mnv2dense.ops.resize import ResizeMode
-from mnv2dense.runtimes.formats import files_of, format_of, is_exported, runnable_suffixes
+from mnv2dense.runtimes.formats import files_of, format_of, is_exported, runnable_suffixes, runtime_module
 from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Metadata, Outputs
 from mnv2dense.types import Infos, PixelLogits, ScoredBoxes
 
@@ -72,7 +72,7 @@ class ExportedModel:
             raise ValueError(f"threads={threads}: at least 1, or null for what the runtime takes.")
         self.path = path
         self.runtime = name
-        self._run: Runtime = importlib.import_module(f"mnv2dense.runtimes.{self.runtime}").load(path, threads=threads)
+        self._run: Runtime = importlib.import_module(runtime_module(name)).load(path, threads=threads)
         self.batch = self._run.batch
         self.description = self._run.description
         self.task = self.description.task

@@ -13,11 +13,13 @@ class Format(NamedTuple):
         suffix: of the file that the user names, with the dot, in small letters.
         beside: what stands beside it, as the end of a name: ".bin" takes the suffix's place, ".json" follows it.
         runs_here: whether there is a runtime for it on this system, so a module of :mod:`mnv2dense.runtimes`.
+        module: of a format of somebody else's: the module that writes its files and runs them. None where ours do.
     """
 
     suffix: str
     beside: str | None = None
     runs_here: bool = True
+    module: str | None = None
 
 
 FORMATS = {
@@ -28,13 +30,24 @@ FORMATS = {
     "coreml": Format(".mlpackage", runs_here=False),  # on Apple's systems alone
 }
 """Name -> format. The name is that of its module in :mod:`mnv2dense.export.formats`, of the one in
-:mod:`mnv2dense.runtimes`, and of the extra that installs what both need."""
+:mod:`mnv2dense.runtimes`, and of the extra that installs what both need. Whoever has a format of his own adds it here,
+with its ``module`` (docs/contributing.md)."""
 
 
 def format_of(path: str | Path) -> str | None:
     """The name of the format that a file's suffix, of capital or small letters, tells; None for any other file."""
     suffix = Path(path).suffix.lower()
     return next((name for name, known in FORMATS.items() if known.suffix == suffix), None)
+
+
+def exporter_module(name: str) -> str:
+    """Of a format: the module that has ``WRITER`` and ``export``."""
+    return FORMATS[name].module or f"mnv2dense.export.formats.{name}"
+
+
+def runtime_module(name: str) -> str:
+    """Of a format: the module that has ``load``."""
+    return FORMATS[name].module or f"mnv2dense.runtimes.{name}"
 
 
 def is_exported(path: str | Path) -> bool:

@@ -107,7 +107,11 @@ class Task(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union
         """Weight decay for convolution weights alone; the schedule spans exactly the steps of this run."""
-        optimizer = self._optimizer(self._parameter_groups())
+        groups = self._parameter_groups()
+        try:
+            optimizer = self._optimizer(groups)
+        except ValueError as error:  # a learning rate below 0, say: torch knows what its optimisers take
+            raise ValueError(f"optimizer: {error}.") from error
         for group in optimizer.param_groups:
             group["lr"] *= group.pop("lr_factor", 1.0)
         if self._schedule is None:

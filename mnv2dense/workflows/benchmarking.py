@@ -47,6 +47,7 @@ def benchmark(
     rounds: int = 20,
     runs: int = 3,
     batch: int = 8,
+    packages: Sequence[str] = ("mnv2dense",),
     progress: Callable[[int, int], None] | None = None,
 ) -> list[BenchmarkRow]:
     """Time models side by side: everyone a few runs in turn, so that what disturbs the machine disturbs all of them.
@@ -59,6 +60,7 @@ def benchmark(
         rounds: how often it is everyone's turn.
         runs: that each then has.
         batch: images that run together where images a second are counted.
+        packages: whose classes a checkpoint may name.
         progress: told (done, in all) after each turn.
 
     Returns:
@@ -81,7 +83,7 @@ def benchmark(
     with _image(image) as shown:
         try:
             for name in names:
-                workers.append(BenchmarkWorker(name, shown, threads=threads))
+                workers.append(BenchmarkWorker(name, shown, threads=threads, packages=packages))
             return _measure(workers, scores, rounds=rounds, runs=runs, batch=batch, progress=progress)
         finally:
             for worker in workers:

@@ -27,7 +27,7 @@ def test_models_and_peers_end_in_one_table() -> None:
     for row in (ours, theirs):
         assert row["milliseconds"] > 0
         assert row["from_file_milliseconds"] > 0
-        assert row["pictures_per_second"] > 0
+        assert row["images_per_second"] > 0
     assert Path("out/benchmark.md").read_text().count("\n| ") == 4
     assert Path("out/tradeoff.png").stat().st_size > 1000
     assert Path("out/picture.jpg").is_file()

@@ -18,13 +18,14 @@ ROOT = Path(__file__).parents[2]
 TRAIN = str(ROOT / "tools" / "train.py")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "starter",
     [
         pytest.param(
             [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", TRAIN], id="torchrun"
         ),
-        pytest.param([sys.executable, TRAIN], id="lightning", marks=pytest.mark.slow),
+        pytest.param([sys.executable, TRAIN], id="lightning"),
     ],
 )
 def test_two_processes_train_one_run(starter: list[str], tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_the_wheel_holds_package_configs_and_types_and_nothing_else(wheel: Path)
     assert {name.removeprefix("mnv2dense/") for name in names if name.startswith("mnv2dense/conf/")} == configs
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "mnv2dense").rglob("*.py")}
     assert modules <= set(names)
-    pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "mnv2dense" / "page").iterdir()}
+    pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "mnv2dense" / "demo" / "static").iterdir()}
     assert pages <= set(names)
     assert {"mnv2dense/reporting/templates/report.html", "mnv2dense/reporting/templates/MODEL_CARD.md"} <= set(names)
     assert "mnv2dense/py.typed" in names
@@ -71,7 +71,7 @@ def test_the_installed_package_is_the_wheels(scripts: Path, tmp_path: Path) -> N
 def test_the_installed_command_finds_its_configs(scripts: Path, tmp_path: Path) -> None:
     done = run(scripts / "mnv2dense-train", "--cfg", "job", "data=voc", "data.root=x", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "_target_: mnv2dense.data.datasets.voc.VocDetection" in done.stdout
+    assert "_target_: mnv2dense.data.datasets.VocDetection" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 

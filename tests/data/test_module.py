@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from PIL import Image
 from pytorch_lightning.utilities import move_data_to_device
 from torch import Tensor
 
 from mnv2dense.data.augment import DetectionAugment
+from mnv2dense.data.datasets import MaskFolder
 from mnv2dense.data.module import DataModule
 from mnv2dense.types import Batch, Sample
 
@@ -307,7 +309,16 @@ def test_training_on_nothing_is_refused_and_scoring_on_nothing_is_said(caplog: p
     assert caplog.text == ""
     empty.ignored_count = 0
     DataModule(train=Squares(3), val=empty).setup("fit")
-    assert "data.val: none of its 3 pictures shows an object; average precision cannot be told (-1)." in caplog.text
+    assert "data.val: none of its 3 pictures shows an object, so there is nothing to score" in caplog.text
+
+
+def test_masks_that_are_void_altogether_teach_nothing(tmp_path: Path) -> None:
+    for folder, value in (("train", 9), ("trainannot", 255)):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.full((4, 6), value, np.uint8)).save(tmp_path / folder / "a.png")
+    void = MaskFolder(root=tmp_path, split="train", class_names=["road", "car"])
+    with pytest.raises(ValueError, match=r"data\.train: all pixels of its 1 masks are ignored, so there is nothing to"):
+        DataModule(train=void, val=None).setup("fit")
 
 
 def test_loading_changes_no_warnings_of_the_process() -> None:

@@ -39,3 +39,14 @@ def test_a_label_map_needs_no_map_of_all_classes() -> None:
     program = torch.export.export(Labels(), (torch.zeros(1, 20, 10, 10),))
     sizes = [node.meta["val"].numel() for node in program.graph.nodes if isinstance(node.meta.get("val"), Tensor)]
     assert max(sizes) <= 20 * 160 * 160 / 8
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_a_label_map_can_be_exported(align_corners: bool) -> None:
+    class Labels(nn.Module):
+        def forward(self, logits: Tensor) -> Tensor:
+            return label_map(logits, (24, 32), align_corners=align_corners)
+
+    logits = torch.randn(1, 3, 6, 8, generator=torch.Generator().manual_seed(0))
+    program = torch.export.export(Labels(), (logits,))
+    assert torch.equal(program.module()(logits), Labels()(logits))

@@ -95,7 +95,7 @@ def test_a_report_prints_and_becomes_json() -> None:
     report = sensitivity(graph, [random_images(1, _SIZE)])
     assert "head.classifier" in [layer.name for layer in report.layers]
     plain = json.loads(json.dumps(report.plain(), allow_nan=False))
-    assert plain["pictures"] == 1
+    assert plain["images"] == 1
     assert [layer["name"] for layer in plain["layers"][:3]] == report.worst(3)
     assert [each["layers"] for each in plain["kept"]] == [1, 2, 4, 8, 16]
     printed = Console(file=io.StringIO(), width=100)

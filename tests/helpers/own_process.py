@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,12 @@ class Told(TypedDict):
 _NAMES = pytest.StashKey[dict[Path, list[str]]]()
 _TOLD = pytest.StashKey[dict[Path, dict[str, Told]]]()
 _SO_FAR = pytest.StashKey[Told]()
+
+
+def pytest_configure() -> None:
+    """Ctrl-C is what it is to a program in the foreground; one that a script began with & would ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)  # when the tests that nobody asked for are gone

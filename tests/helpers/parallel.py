@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 # Whole commands and trainings: begun last, one of them would keep the run waiting for a single process.
-LONG = ("tests/export/test_formats_apart.py", "tests/commands/", "tests/demo/", "tests/reporting/")
+LONG = ("tests/export/test_formats_apart.py", "tests/commands/", "tests/workflows/", "tests/demo/", "tests/reporting/")
 
 # Its tests are files with processes of their own.
 APART = "tests/export/test_formats_apart.py"

@@ -163,6 +163,7 @@ def test_a_last_batch_of_one_image_can_be_learnt_from() -> None:
     assert not torch.equal(before[several], after[several])
 
 
+@pytest.mark.slow  # tracing takes most of half a minute
 def test_model_and_loss_compile_into_one_graph_with_the_eager_loss() -> None:
     model = tiny_model().train()
     twin = build_model(model.config).train()

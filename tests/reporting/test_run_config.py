@@ -44,8 +44,13 @@ def test_a_part_that_is_no_mapping_is_refused() -> None:
         trusted_part({"data": "coco"}, "data")
 
 
-def test_a_damaged_config_is_named(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text("data: [", encoding="utf-8")
+# Nine aliases of nine aliases of ...: 400 million values in a few lines.
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
+
+
+@pytest.mark.parametrize("text", ["data: [", BOMB, "data: " + "[" * 5000])
+def test_a_damaged_or_hostile_config_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
     checkpoint = tmp_path / "checkpoints" / "best.ckpt"
     checkpoint.parent.mkdir()
     checkpoint.touch()

@@ -231,6 +231,38 @@ def test_weights_named_at_registration_arrive_with_their_constants(smp: Any, tmp
     assert encoder.preprocessing["mean"] == list(same.mean) == [0.485, 0.456, 0.406]
 
 
+@pytest.mark.parametrize("depth", [3, 5])
+def test_a_unet_made_as_smps_users_do_has_the_imagenet_weights_of_smps_own(
+    smp: Any,  # noqa: ANN401
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    depth: int,
+) -> None:
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    published = smp.encoders.get_encoder("mobilenet_v2", weights=None)
+    for name, buffer in published.named_buffers():
+        if "running" in name:
+            buffer.uniform_(0.5, 1.5)
+    save_file(published.state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}')
+    monkeypatch.setattr(smp.encoders, "hf_hub_download", lambda repo_id, filename, revision: tmp_path / filename)
+    register_smp_encoder()
+    options = {"encoder_depth": depth, "decoder_channels": (64, 32, 16, 8, 8)[:depth]}
+    ours, theirs = (smp.Unet(name, **options).encoder.eval() for name in ("mnv2dense-mobilenet_v2", "mobilenet_v2"))
+    images = torch.rand(1, 3, 64, 64)
+    for mine, wanted in zip(ours(images), theirs(images), strict=True):
+        torch.testing.assert_close(mine, wanted)
+    assert ours.preprocessing == smp.encoders.get_preprocessing_params("mnv2dense-mobilenet_v2")
+    assert ours.backbone.mean == (0.485, 0.456, 0.406)
+
+
+def test_imagenet_weights_of_a_network_that_smp_does_not_publish_are_refused(smp: Any, narrow: str) -> None:  # noqa: ANN401
+    with pytest.raises(ValueError, match=r"encoder_weights='imagenet': narrow .* give encoder_weights=None"):
+        smp.Unet(narrow)
+
+
 def test_grey_and_many_channelled_images_answer_as_the_coloured_one_of_equal_channels(
     smp: Any,  # noqa: ANN401
     tmp_path: Path,

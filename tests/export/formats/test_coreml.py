@@ -158,6 +158,6 @@ def test_unknown_modules_and_suffixes_are_named(tmp_path: Path) -> None:
     description = graph.describe("int8")
     with pytest.raises(ValueError, match=r"keep_float=backbone.stam: .* did you mean backbone.stem"):
         export(graph, tmp_path / "model.mlpackage", description=description, keep_float=["backbone.stam"])
-    with pytest.raises(ValueError, match=r"model.onnx: Core ML opens folders that end in .mlpackage"):
+    with pytest.raises(ValueError, match=r"model.onnx: Core ML files end in .mlpackage"):
         export(graph, tmp_path / "model.onnx", description=description)
     assert not list(tmp_path.iterdir())

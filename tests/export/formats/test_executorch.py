@@ -211,7 +211,7 @@ def test_a_failure_leaves_the_older_file_and_nothing_else(tmp_path: Path, monkey
 
 
 def test_another_suffix_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"m\.bin: ExecuTorch's files end in \.pte"):
+    with pytest.raises(ValueError, match=r"m\.bin: ExecuTorch files end in \.pte"):
         _write(_graph(ClassifierHead), tmp_path / "m.bin", "fp32")
 
 

@@ -135,7 +135,7 @@ def test_int8_boxes_are_placed_in_float(tmp_path: Path) -> None:
 
 def test_wrong_wishes_are_named(tmp_path: Path) -> None:
     graph = ExportGraph(classifier())
-    with pytest.raises(ValueError, match=r"model\.onnx: LiteRT's files end in \.tflite"):
+    with pytest.raises(ValueError, match=r"model\.onnx: LiteRT files end in \.tflite"):
         export(graph, tmp_path / "model.onnx", description=graph.describe("fp32"))
     with pytest.raises(ValueError, match="int8 needs calibration pictures"):
         export(graph, tmp_path / "model.tflite", description=graph.describe("int8"))

@@ -98,7 +98,7 @@ class Boxes(nn.Module):
         )
 
     @staticmethod
-    def picture(boxes: list[list[int]], scores: list[list[int]]) -> Tensor:
+    def image(boxes: list[list[int]], scores: list[list[int]]) -> Tensor:
         image = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
         image[0, 0, :2], image[0, 1, :2, :2] = torch.tensor(boxes), torch.tensor(scores)
         return image

@@ -1,0 +1,48 @@
+"""Which errors are the user's to mend, and get one line; all others keep their stack trace. See docs/adr/0009."""
+
+from __future__ import annotations
+
+import dis
+import re
+from pathlib import Path
+
+_PACKAGE = "mnv2dense"
+_RAISE = dis.opmap["RAISE_VARARGS"]
+
+# How torch hands on what a loader's worker raised: the worker's own trace, as text.
+_WORKERS_TRACE = "Original Traceback"
+
+
+def is_users(error: BaseException) -> bool:
+    """Whether a user can cause and mend it.
+
+    What the system says of files, and Python of packages that are not there, is. A ``ValueError`` is if this package
+    raised it on purpose: then its message names the value, the rule and the next step. One out of torch or numpy, or
+    out of a slip of ours such as ``int("")``, would only leave the user guessing where it came from.
+    """
+    if isinstance(error, OSError | ImportError):
+        return True
+    if not isinstance(error, ValueError):
+        return False
+    return _was_raised_by_a_worker_of_ours(str(error)) if _WORKERS_TRACE in str(error) else _was_raised_by_us(error)
+
+
+def message_of(error: BaseException) -> str:
+    """Its message; of a loader's worker, the last line of the trace that comes with it."""
+    said = str(error)
+    return said.strip().splitlines()[-1].partition(": ")[2] if _WORKERS_TRACE in said else said
+
+
+def _was_raised_by_us(error: ValueError) -> bool:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0] != _PACKAGE:
+        return False
+    # What C code raises, as most of torch and numpy does, has no frame of its own: there the instruction is a call.
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == _RAISE
+
+
+def _was_raised_by_a_worker_of_ours(trace: str) -> bool:
+    frames = re.findall(r'^  File "([^"]*)", line \d+, in .*\n +(.*)$', trace, re.MULTILINE)
+    return bool(frames) and _PACKAGE in Path(frames[-1][0]).parts and frames[-1][1].startswith("raise ")
