@@ -173,5 +173,5 @@ def refuse_a_run(folder: RunFolder, next_step: str) -> None:
     Raises:
         ValueError: there is one; the message ends in ``next_step``.
     """
-    if (folder.path / "checkpoints").exists():
+    if folder.holds_a_run:
         raise ValueError(f"run_dir={folder.path} already holds a run, which would be overwritten. {next_step}")

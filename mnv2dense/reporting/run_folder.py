@@ -20,6 +20,7 @@ import torch
 import yaml
 from pytorch_lightning.utilities import rank_zero_only
 
+from mnv2dense.pretrained.checkpoint_file import BEST, LAST
 from mnv2dense.utils.cores import usable_cores
 from mnv2dense.utils.files import atomic_write
 
@@ -91,6 +92,11 @@ class RunFolder:
             os.environ[_VARIABLE] = str(parent / name)
             return cls(parent / name)
         raise FileExistsError(f"{parent}: a thousand runs began at {stem}; set run_dir=")
+
+    @property
+    def holds_a_run(self) -> bool:
+        """Whether a checkpoint lies in it; a run that was killed in its first save left none, and may begin again."""
+        return any((self.path / "checkpoints" / name).is_file() for name in (BEST, LAST))
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """``config.yaml``: the resolved config, plain values only, in the order given."""
