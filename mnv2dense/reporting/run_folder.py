@@ -18,6 +18,7 @@ from typing import Any, final
 
 import yaml
 
+from mnv2dense.pretrained.checkpoint_file import BEST, LAST
 from mnv2dense.utils.cores import usable_cores
 from mnv2dense.utils.distributed import is_first_process
 from mnv2dense.utils.files import atomic_write
@@ -91,6 +92,11 @@ class RunFolder:
             return cls(parent / name)
         raise FileExistsError(f"{parent}: a thousand runs began at {stem}; set run_dir=")
 
+    @property
+    def holds_a_run(self) -> bool:
+        """Whether a checkpoint lies in it; a run that was killed in its first save left none, and may begin again."""
+        return any((self.path / "checkpoints" / name).is_file() for name in (BEST, LAST))
+
     def write_config(self, config: Mapping[str, Any]) -> None:
         """``config.yaml``: the resolved config, plain values only, in the order given."""
         self._write("config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
@@ -139,7 +145,7 @@ def refuse_a_run(folder: RunFolder, next_step: str) -> None:
     Raises:
         ValueError: there is one; the message ends in ``next_step``.
     """
-    if (folder.path / "checkpoints").exists():
+    if folder.holds_a_run:
         raise ValueError(f"run_dir={folder.path} already holds a run, which would be overwritten. {next_step}")
 
 

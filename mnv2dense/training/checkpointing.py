@@ -27,7 +27,7 @@ import pytorch_lightning as pl
 
 from mnv2dense.pretrained.checkpoint_file import BEST, LAST
 from mnv2dense.training import random_state
-from mnv2dense.utils.files import atomic_write
+from mnv2dense.utils.files import atomic_write, remove_leftovers
 from mnv2dense.utils.signals import StopSignals
 
 _log = logging.getLogger(__name__)
@@ -104,9 +104,11 @@ class BestAndLast(pl.callbacks.Checkpoint):
         return self.folder
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Settle the folder."""
+        """Settle the folder, and clear it of what a killed run left half written."""
         if self.folder is None:
             self.folder = Path(trainer.default_root_dir) / "checkpoints"
+        if stage == "fit" and trainer.is_global_zero:
+            remove_leftovers(self.folder)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen to signals from here on."""
@@ -241,7 +243,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
             random_state.restore(state["generators"])
         elif trainer.world_size == 1:
             self._generators_to_restore = state["generators"]
-        self._bring_best(trainer)
+        self._bring_along(trainer)
         if trainer.max_steps != -1 and self._batches == 0:
             _log.warning(
                 "trainer.max_steps=%d: resumed at the end of an epoch, a run limited in steps is not the same to the "
@@ -262,19 +264,22 @@ class BestAndLast(pl.callbacks.Checkpoint):
                 f"add it, or resume from {BEST}, which ends with its epoch"
             )
 
-    def _bring_best(self, trainer: pl.Trainer) -> None:
-        """A run that goes on in another folder takes the best so far with it, or looks for a new one."""
-        before = Path(str(trainer.ckpt_path)).with_name(BEST)
+    def _bring_along(self, trainer: pl.Trainer) -> None:
+        """A run that goes on in another folder takes its checkpoints with it, or looks for a new best.
+
+        The last too: whoever resumes a finished run, or is killed before the next save, must find it there.
+        """
+        begins_with = Path(str(trainer.ckpt_path))
+        before = begins_with.with_name(BEST)
         # The first process decides: the others may not know its folder.
         here, there = trainer.strategy.broadcast((self.best_path.exists(), before.exists()))
-        if here:
-            return
-        if not there:
+        if not here and not there:
             self.best_score = self.best_epoch = None
-        elif trainer.is_global_zero:
-            self.best_path.parent.mkdir(parents=True, exist_ok=True)
-            with before.open("rb") as source, atomic_write(self.best_path) as target:
-                shutil.copyfileobj(source, target)
+        if trainer.is_global_zero:
+            if not here and there:
+                _copy(before, self.best_path)
+            if not self.last_path.exists():
+                _copy(begins_with, self.last_path)
 
     def _is_best(self, trainer: pl.Trainer) -> bool:
         if self.monitor not in trainer.callback_metrics:
@@ -309,6 +314,12 @@ class BestAndLast(pl.callbacks.Checkpoint):
         if trainer.is_global_zero:
             _log.warning("Stopped by %s; go on with resume=%s", reason.name, self.last_path)
         raise SystemExit(128 + reason)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as file, atomic_write(target) as copied:
+        shutil.copyfileobj(file, copied)
 
 
 def _in_fit(trainer: pl.Trainer) -> bool:

@@ -29,6 +29,7 @@ class History(pl.Callback):
         self.scores = tuple(scores)
         self.points: dict[str, list[tuple[int, float]]] = defaultdict(list)
         self._losses: list[torch.Tensor] = []
+        self._losses_before: torch.Tensor | None = None  # of this epoch's batches before the run was resumed
         self._validated = False
 
     def on_train_batch_end(
@@ -45,11 +46,10 @@ class History(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """One point for each name, after validation."""
         epoch = trainer.current_epoch + 1
-        if self._losses:
+        if (losses := self._losses_of_epoch()) is not None:
             # Lightning divides a batch's loss by the batches that are accumulated.
-            mean = float(torch.stack(self._losses).mean()) * trainer.accumulate_grad_batches
-            self._add("train/loss", epoch, mean)
-        self._losses = []
+            self._add("train/loss", epoch, float(losses.mean()) * trainer.accumulate_grad_batches)
+        self._losses, self._losses_before = [], None
         if self._validated:  # Lightning keeps the last scores; an epoch without validation has none of its own
             for name, value in trainer.callback_metrics.items():
                 if name.startswith("val/") and name.count("/") == 1:  # not those of single classes
@@ -68,14 +68,24 @@ class History(pl.Callback):
             plot_curves(chosen, path)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain lists, so that the checkpoint loads without running code."""
-        return {name: [list(point) for point in points] for name, points in self.points.items()}
+        """Plain lists and a tensor, so that the checkpoint loads without running code."""
+        points = {name: [list(point) for point in points] for name, points in self.points.items()}
+        losses = self._losses_of_epoch()
+        return {"points": points, "losses": None if losses is None else losses.cpu()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the curves of the run that is resumed."""
         self.points = defaultdict(list)
-        for name, points in state_dict.items():
+        for name, points in state_dict.get("points", state_dict).items():  # version 0.1 had the points alone
             self.points[name] = [(int(epoch), float(value)) for epoch, value in points]
+        self._losses_before = state_dict["losses"] if "points" in state_dict else None
+
+    def _losses_of_epoch(self) -> torch.Tensor | None:
+        """The loss of every batch so far, in order; None where there was none."""
+        if not self._losses:
+            return self._losses_before
+        losses = torch.stack(self._losses)
+        return losses if self._losses_before is None else torch.cat((self._losses_before.to(losses), losses))
 
     def _add(self, name: str, epoch: int, value: float) -> None:
         if math.isfinite(value):

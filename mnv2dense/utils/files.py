@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,16 @@ def atomic_write(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
         raise
     if sync:
         _sync_folder(path.parent)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the new files that a process which was killed in :func:`atomic_write` left in a folder.
+
+    Only call it where no other process writes: a file of one that is writing now looks the same.
+    """
+    for left in folder.glob(".*.new"):
+        if re.fullmatch(r"\..+\.\d+\.new", left.name):
+            left.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from mnv2dense.reporting.run_folder import RunFolder
 from mnv2dense.training.checkpointing import BestAndLast
 from mnv2dense.training.ema import EMA
 from tests.helpers.toy_run import Once, ToyData, ToyTask, toy_trainer
@@ -199,9 +200,19 @@ def test_the_final_epoch_is_saved_also_when_it_is_not_its_turn(tmp_path: Path) -
     assert contents(saving.last_path)["epoch"] == 2
 
 
-def test_a_run_that_goes_on_in_another_folder_takes_its_best_along(tmp_path: Path, whole: Path) -> None:
+def test_a_run_that_goes_on_in_another_folder_takes_its_checkpoints_along(tmp_path: Path, whole: Path) -> None:
     run(tmp_path, resume=whole / "checkpoints/last.ckpt", max_epochs=3)
-    assert (tmp_path / "checkpoints/best.ckpt").read_bytes() == (whole / "checkpoints/best.ckpt").read_bytes()
+    for name in ("best.ckpt", "last.ckpt"):  # the last too, though there was nothing left to train
+        assert (tmp_path / "checkpoints" / name).read_bytes() == (whole / "checkpoints" / name).read_bytes()
+
+
+def test_a_run_that_was_killed_in_its_first_save_begins_again_in_a_clean_folder(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / ".last.ckpt.4711.new").write_bytes(b"half")
+    assert not RunFolder(tmp_path).holds_a_run
+    run(tmp_path, max_epochs=1)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert RunFolder(tmp_path).holds_a_run
 
 
 def test_a_metric_nobody_logs_is_named_beside_those_that_are(tmp_path: Path) -> None:

@@ -52,3 +52,25 @@ def test_a_score_that_is_not_a_number_leaves_a_gap() -> None:
     history = History(scores=["AP"])
     epoch_of(history, trainer(0, {"val/AP": float("nan")}), [1.0], validated=True)
     assert "val/AP" not in history.points
+
+
+def test_the_loss_of_an_epoch_that_was_interrupted_is_that_of_all_its_batches() -> None:
+    def batches(history: History, losses: list[float]) -> None:
+        for k, loss in enumerate(losses):
+            history.on_train_batch_end(None, None, {"loss": torch.tensor(loss)}, None, k)  # type: ignore[arg-type]
+
+    before, after = History(scores=["AP"]), History(scores=["AP"])
+    batches(before, [8.0, 6.0])
+    after.load_state_dict(before.state_dict())
+    batches(after, [1.0])
+    after.on_train_epoch_end(trainer(0, {}), None)  # type: ignore[arg-type]
+    assert after.points["train/loss"] == [(1, 5.0)]
+    batches(after, [3.0])
+    after.on_train_epoch_end(trainer(1, {}), None)  # type: ignore[arg-type]
+    assert after.points["train/loss"] == [(1, 5.0), (2, 3.0)]
+
+
+def test_the_curves_of_a_checkpoint_of_version_0_1_are_read() -> None:
+    history = History(scores=["AP"])
+    history.load_state_dict({"val/AP": [[1, 0.25]]})
+    assert history.points == {"val/AP": [(1, 0.25)]}

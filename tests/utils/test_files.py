@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mnv2dense.utils.files import atomic_write
+from mnv2dense.utils.files import atomic_write, remove_leftovers
 
 
 def test_the_old_contents_stand_until_the_new_ones_are_complete(tmp_path: Path) -> None:
@@ -30,3 +30,11 @@ def test_a_failure_while_writing_leaves_the_old_contents_and_nothing_else(tmp_pa
         write_half()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_half_written_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".last.ckpt.4711.new", "last.ckpt", ".hidden.new", "new.4711.new"):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden.new", "last.ckpt", "new.4711.new"]
+    remove_leftovers(tmp_path / "nowhere")
