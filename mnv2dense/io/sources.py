@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO, final
 
+from mnv2dense.io.file_heads import has_image_head
 from mnv2dense.io.inputs import is_address
-from mnv2dense.io.reading import IMAGE_SUFFIXES, has_image_head, list_images
+from mnv2dense.io.reading import IMAGE_SUFFIXES, list_images
 from mnv2dense.io.video import is_video
 from mnv2dense.utils.text_files import read_text
 

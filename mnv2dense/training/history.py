@@ -13,6 +13,9 @@ import torch
 
 from mnv2dense.visualization.plots import plot_curves
 
+# Among the names of curves in a checkpoint that was written within an epoch: the losses of its batches so far.
+_UNFINISHED = "unfinished epoch"
+
 
 @final
 class History(pl.Callback):
@@ -69,16 +72,18 @@ class History(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain lists and a tensor, so that the checkpoint loads without running code."""
-        points = {name: [list(point) for point in points] for name, points in self.points.items()}
-        losses = self._losses_of_epoch()
-        return {"points": points, "losses": None if losses is None else losses.cpu()}
+        state: dict[str, Any] = {name: [list(point) for point in points] for name, points in self.points.items()}
+        if (losses := self._losses_of_epoch()) is not None:
+            state[_UNFINISHED] = losses.cpu()
+        return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the curves of the run that is resumed."""
         self.points = defaultdict(list)
-        for name, points in state_dict.get("points", state_dict).items():  # version 0.1 had the points alone
-            self.points[name] = [(int(epoch), float(value)) for epoch, value in points]
-        self._losses_before = state_dict["losses"] if "points" in state_dict else None
+        self._losses_before = state_dict.get(_UNFINISHED)
+        for name, points in state_dict.items():
+            if name != _UNFINISHED:
+                self.points[name] = [(int(epoch), float(value)) for epoch, value in points]
 
     def _losses_of_epoch(self) -> torch.Tensor | None:
         """The loss of every batch so far, in order; None where there was none."""

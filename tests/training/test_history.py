@@ -62,15 +62,10 @@ def test_the_loss_of_an_epoch_that_was_interrupted_is_that_of_all_its_batches() 
     before, after = History(scores=["AP"]), History(scores=["AP"])
     batches(before, [8.0, 6.0])
     after.load_state_dict(before.state_dict())
+    assert after.points == {}
     batches(after, [1.0])
     after.on_train_epoch_end(trainer(0, {}), None)  # type: ignore[arg-type]
     assert after.points["train/loss"] == [(1, 5.0)]
     batches(after, [3.0])
     after.on_train_epoch_end(trainer(1, {}), None)  # type: ignore[arg-type]
     assert after.points["train/loss"] == [(1, 5.0), (2, 3.0)]
-
-
-def test_the_curves_of_a_checkpoint_of_version_0_1_are_read() -> None:
-    history = History(scores=["AP"])
-    history.load_state_dict({"val/AP": [[1, 0.25]]})
-    assert history.points == {"val/AP": [(1, 0.25)]}

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from mnv2dense.class_lists import Palette
 from mnv2dense.data.datasets.label_values import class_names
-from mnv2dense.io.reading import MAX_PIXELS, ImageError, by_bands, in_turn, without_text
+from mnv2dense.io.file_heads import without_text
+from mnv2dense.io.reading import MAX_PIXELS, ImageError, by_bands, in_turn
 from mnv2dense.types import IGNORE_INDEX
 
 if TYPE_CHECKING:
