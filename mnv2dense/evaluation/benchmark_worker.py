@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, final
 
 import torch
@@ -167,7 +169,7 @@ class BenchmarkWorker:
         self.name = name
         context = multiprocessing.get_context("spawn")  # a fork of a process that ran OpenMP may hang
         self._pipe, theirs = context.Pipe()
-        with _thread_limit(threads):
+        with _thread_limit(threads), _main_left_out():
             self._process: SpawnProcess = context.Process(
                 target=_serve, args=(theirs, name, image, threads, tuple(packages)), daemon=True
             )
@@ -213,6 +215,17 @@ class BenchmarkWorker:
             self.close()
             raise ValueError(f"{self.name}: {answer}") from answer
         return answer
+
+
+@contextmanager
+def _main_left_out() -> Iterator[None]:
+    """A child that is spawned imports the program it was started by, which would run a script without a guard anew."""
+    program = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = program
 
 
 @contextmanager
