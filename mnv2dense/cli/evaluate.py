@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnv2dense.cli.parts import (
     check_checkpoint,
+    check_needed,
     data_module,
     model_of,
     plain_config,
@@ -28,7 +29,7 @@ def evaluate() -> None:
 
 
 def _evaluate(config: DictConfig) -> None:
-    plain_config(config)  # whether all that is needed is there
+    check_needed(config)
     check_checkpoint(config.checkpoint)
 
     # Only now, with torch: what is wrong above is told at once.

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
+
+from mnv2dense.cli.parts import leaves
 
 _AFTERWORD = """
 More: --cfg job prints the whole config that the words give; --config-dir FOLDER adds configs of your own; --multirun
@@ -74,17 +75,11 @@ def _group(group: str, choice: str | None, offered: Sequence[str]) -> Iterator[s
 
 def _options(config: DictConfig) -> Iterator[tuple[str, str]]:
     """Key and value of what can be set; what follows from others, or names a class, is left out."""
-
-    def walk(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
-        for key, value in node.items():
-            if isinstance(value, Mapping) and value:
-                yield from walk(value, f"{prefix}{key}.")
-            elif key != "_target_" and not (isinstance(value, str) and value.startswith("${")):
-                yield f"{prefix}{key}", _as_typed(value)
-
     plain = OmegaConf.to_container(config, resolve=False)
     assert isinstance(plain, dict)
-    yield from walk({str(key): value for key, value in plain.items() if key != "hydra"}, "")
+    for key, value in leaves({name: value for name, value in plain.items() if name != "hydra"}):
+        if not key.endswith("_target_") and not (isinstance(value, str) and value.startswith("${")):
+            yield key, _as_typed(value)
 
 
 def _as_typed(value: object) -> str:

@@ -30,6 +30,28 @@ def plain_config(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
+def check_needed(config: DictConfig) -> None:
+    """Whether every needed value is there, of a config that cannot be resolved yet.
+
+    Raises:
+        MissingMandatoryValue: one is not.
+    """
+    unresolved = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(unresolved, dict)
+    missing = [key for key, value in leaves(unresolved) if value == "???"]
+    for key in missing[:1]:
+        OmegaConf.select(config, key, throw_on_missing=True)
+
+
+def leaves(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of all that is no table, of a nest of tables."""
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 def packages_of(plain: Mapping[str, Any]) -> list[str]:
     """A config that the user wrote may name classes of any package; one out of a checkpoint may not."""
     return [str(plain[part].get("_target_", "")).partition(".")[0] for part in ("backbone", "head")]

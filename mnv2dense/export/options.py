@@ -8,16 +8,17 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
-from mnv2dense.export.graph import ExportGraph
 from mnv2dense.export.tasks import TASKS
-from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.quantization.int8 import check_names
 from mnv2dense.runtimes.formats import FORMATS, exporter_module, format_of
 from mnv2dense.runtimes.metadata import PRECISIONS, Precision
 from mnv2dense.utils.suggest import did_you_mean
 from mnv2dense.utils.untyped import Untyped
+
+if TYPE_CHECKING:  # a choice that is none is told before torch is loaded
+    from mnv2dense.export.graph import ExportGraph
+    from mnv2dense.models.dense_model import DenseModel
 
 NMS = (False, True, "node")
 """Who suppresses boxes: whoever runs the file, the file's own graph, or ONNX's operator in it."""
@@ -103,6 +104,9 @@ class ExportOptions:
         Raises:
             ValueError: the model makes no such decisions, has another size, or lacks a module that shall stay in float.
         """
+        from mnv2dense.export.graph import ExportGraph
+        from mnv2dense.quantization.int8 import check_names
+
         for key, value in (("nms", self.nms), ("labels", self.labels)):
             if value is not False and TASKS[model.task].switch != key:
                 own = next(task for task, known in TASKS.items() if known.switch == key)
