@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, get_args
 
 if TYPE_CHECKING:  # precisions and suffixes are wanted before torch is loaded
     from mnv2dense.ops.postprocess import Selection
@@ -42,6 +42,15 @@ KEY = "mnv2dense"
 """Under which a file's metadata holds the description as json."""
 
 _FORMAT = 1
+
+# Beyond any picture that a network was made for; within it a picture's bytes can be counted.
+_LARGEST_SIDE = 65_535
+
+_OUTPUTS_OF: dict[str, tuple[Outputs, ...]] = {
+    "detection": ("boxes", "selected_boxes", "nms_node"),
+    "segmentation": ("logits", "labels"),
+    "classification": ("scores",),
+}
 
 
 @dataclass(frozen=True)
@@ -94,15 +103,16 @@ class Metadata:
         if not isinstance(found, Mapping) or found.get("format") != _FORMAT:
             raise ValueError(f"its description is not of format {_FORMAT}, which this version reads")
         names = {part.name for part in fields(cls)}
+        _check_values(found)
         try:
             made = cls(**{key: value for key, value in found.items() if key in names})
-            size = (int(made.size[0]), int(made.size[1]))
+            size = (made.size[0], made.size[1])
             made = cls(
                 **{
                     **made.__dict__,
                     "size": size,
-                    "class_names": tuple(str(name) for name in made.class_names),
-                    "category_ids": tuple(int(number) for number in made.category_ids),
+                    "class_names": tuple(made.class_names),
+                    "category_ids": tuple(made.category_ids),
                 }
             )
             made.make_selection()
@@ -113,8 +123,11 @@ class Metadata:
                 f"its description has outputs={made.outputs!r}, resize={made.resize!r}, precision={made.precision!r}, "
                 "which this version does not know"
             )
-        if len(made.class_names) != len(made.category_ids) or min(size) < 1:
-            raise ValueError("its description has another number of category_ids than of class_names, or an empty size")
+        if len(made.class_names) != len(made.category_ids):
+            raise ValueError("its description has another number of category_ids than of class_names")
+        if made.outputs not in _OUTPUTS_OF[made.task]:
+            raise ValueError(f"its description has outputs={made.outputs!r}, which no model for {made.task} gives")
+        made._check_selection()
         return made
 
     def make_selection(self) -> Selection:
@@ -122,3 +135,76 @@ class Metadata:
         from mnv2dense.ops.postprocess import selection_of
 
         return selection_of(self.task, self.class_names, self.selection)
+
+    def _check_selection(self) -> None:
+        """Whether thresholds, counts and colours are such.
+
+        Raises:
+            ValueError: one is not.
+        """
+        kinds = {
+            **dict.fromkeys(("score_threshold", "nms_threshold"), _is_share),
+            **dict.fromkeys(("candidates", "limit"), lambda value: _whole(value) and value > 0),
+            "align_corners": lambda value: isinstance(value, bool),
+            "palette": lambda value: (
+                value is None or (len(value) == len(self.class_names) and all(map(_is_color, value)))
+            ),
+        }
+        for name, value in self.selection.items():
+            if not kinds[name](value):
+                raise ValueError(f"its description has {name}={_shown(value)}, which cannot be")
+
+
+def _check_values(found: Mapping[str, Any]) -> None:
+    """Whether values are of the kinds that were written: a file may come from anybody.
+
+    Raises:
+        ValueError: one is not; which and what it should be.
+    """
+    for name, (fits, wanted) in _KINDS.items():
+        if name in found and not fits(found[name]):
+            raise ValueError(f"its description has {name}={_shown(found[name])}, and not {wanted}")
+
+
+def _whole(value: object) -> bool:
+    return type(value) is int  # True is an int, too
+
+
+def _list_of(fits: Callable[[object], bool], value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list) and all(map(fits, value))
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "task": (lambda value: value in _OUTPUTS_OF if _text(value) else False, f"one of {', '.join(_OUTPUTS_OF)}"),
+    "outputs": (_text, "a word"),
+    "precision": (_text, "a word"),
+    "resize": (_text, "a word"),
+    "size": (
+        lambda value: _list_of(_whole, value) and len(value) == 2 and min(value) >= 1 and max(value) <= _LARGEST_SIDE,
+        "a height and a width in pixels",
+    ),
+    "class_names": (lambda value: _list_of(_text, value) and len(value) > 0, "a list of names"),
+    "category_ids": (lambda value: _list_of(_whole, value), "a list of whole numbers"),
+    "selection": (lambda value: isinstance(value, dict), "options by name"),
+    "license": (_text, "a text"),
+    "versions": (lambda value: isinstance(value, dict) and all(map(_text, value.values())), "versions by name"),
+    "extra": (lambda value: isinstance(value, dict), "notes by name"),
+}
+
+
+def _is_color(value: object) -> bool:
+    return _list_of(_whole, value) and len(value) == 3 and min(value) >= 0 and max(value) <= 255
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _shown(value: object) -> str:
+    """The beginning of a value: a stranger's may be long."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -59,6 +60,7 @@ def load(path: Path, *, threads: int | None = None) -> OnnxRuntime:
         description = Metadata.from_json(metadata[KEY])
     except ValueError as error:
         raise ValueError(f"{path}: {error}; export it again.") from error
+    _check_input(path, session.get_inputs(), description)
     found = [output.name for output in session.get_outputs()]
     if found != list(OUTPUT_TENSORS[description.outputs]):
         raise ValueError(
@@ -66,3 +68,20 @@ def load(path: Path, *, threads: int | None = None) -> OnnxRuntime:
             "export it again."
         )
     return OnnxRuntime(session, description)
+
+
+def _check_input(path: Path, inputs: Sequence[Untyped], description: Metadata) -> None:
+    """Sides that the graph leaves open go by the description; others have to be the same."""
+    expected = (3, *description.size)
+    one = inputs[0] if len(inputs) == 1 else None
+    sides = [] if one is None else one.shape[1:]
+    if (
+        one is None
+        or one.type != "tensor(uint8)"
+        or len(sides) != len(expected)
+        or any(isinstance(side, int) and side != wanted for side, wanted in zip(sides, expected, strict=True))
+    ):
+        taken = "; ".join(f"{each.type} {each.shape}" for each in inputs)
+        raise ValueError(
+            f"{path}: it takes {taken}, but its description says uint8 {['batch', *expected]}; export it again."
+        )

@@ -71,6 +71,12 @@ def load(path: Path, *, threads: int | None = None) -> OpenVinoRuntime:
         description = Metadata.from_json(model.get_rt_info([KEY]).astype(str))
     except ValueError as error:
         raise ValueError(f"{path}: {error}; export it again.") from error
+    taken = [dimension.get_length() if dimension.is_static else None for dimension in model.input(0).partial_shape]
+    if taken[1:] != [3, *description.size]:
+        raise ValueError(
+            f"{path}: it takes pictures of {taken[1:]}, but its description says {[3, *description.size]}; "
+            "export it again."
+        )
     found = [name for output in model.outputs for name in output.names]
     if found != list(OUTPUT_TENSORS[description.outputs]):
         raise ValueError(

@@ -130,7 +130,7 @@ UNTESTED_PYTHON = {
     "docs/python.md": "tests/workflows/test_documented.py runs all of it",
     PARTS_OF_YOUR_OWN: "tests/commands/test_contributing.py runs all of it",
     "docs/reuse.md": "tests/reuse/test_reuse.py runs all of it",
-    "docs/export.md": "needs the file of an export; tests/runtimes/test_exported_model.py",
+    "docs/export.md": "needs the file of an export; tests/export/formats/test_documented.py",
 }
 
 

@@ -3,7 +3,7 @@
 Two things decide how much is lost, beside biases (:mod:`mnv2dense.quantization.bias_correction`):
 
 * Only what backbone and head compute is quantised, so pictures are normalised and answers decoded in float.
-* Ranges have the least squared error over the calibration pictures, which cuts off what is far out and rare.
+* Ranges are those of least squared error (:mod:`mnv2dense.quantization.ranges`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from mnv2dense.export.graph import ExportGraph
+from mnv2dense.quantization.ranges import best_range_of_samples
 
 Floats = npt.NDArray[np.float32]
 
@@ -27,9 +28,6 @@ _FLOAT = rf"^[^;]*{_KEPT}"
 
 # Values of a tensor that are looked at, of each picture.
 _SAMPLES = 4096
-
-# Shares of the smallest and of the largest value that are tried as ends of a range.
-_CUTS = np.linspace(0.3, 1, 36)
 
 
 def marked(graph: ExportGraph, keep_float: Sequence[str]) -> ExportGraph:
@@ -96,22 +94,7 @@ def _ranges(content: bytes, calibration: Sequence[Tensor], input_name: str) -> d
     ranges = {}
     for tensor in tensors:
         if tensor["name"] in seen:
-            low, high = _range(np.concatenate(seen[tensor["name"]]))
+            low, high = best_range_of_samples(np.concatenate(seen[tensor["name"]]))
             one = [1] * len(tensor["shape"])
             ranges[tensor["name"]] = {"min": np.full(one, low, np.float32), "max": np.full(one, high, np.float32)}
     return ranges
-
-
-def _range(values: Floats) -> tuple[float, float]:
-    """With 0 inside: the ends between which 256 steps have the least squared error."""
-    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
-    if low == high:
-        return 0.0, 1.0
-
-    def error(ends: tuple[float, float]) -> float:
-        step = (ends[1] - ends[0]) / 255
-        rounded = np.clip(np.round((values - ends[0]) / step), 0, 255) * step + ends[0]
-        return float(np.square(rounded - values).sum())
-
-    low, high = min(((low, high * cut) for cut in _CUTS), key=error) if high else (low, high)
-    return min(((low * cut, high) for cut in _CUTS), key=error) if low else (low, high)

@@ -4,10 +4,10 @@ Weights are symmetric with a scale for each output channel, activations uint8 wi
 things decide how much is lost, and are done here:
 
 * Only what stands between two convolutions is quantised, so pictures are normalised and answers decoded in float.
-* Ranges are those of least squared error over the calibration pictures, which cut off what is far out and rare.
-* Rounding weights moves the mean of a layer's output, and MobileNetV2's narrow layers do not average that out. The mean
-  shift is known from the mean of the inputs, and the bias takes it back (Nagel et al. 2019, arXiv 1906.04721, section
-  4.2). It halves the error of DeepLab's logits.
+* Ranges are those of least squared error (:mod:`mnv2dense.quantization.ranges`).
+* Biases take back what rounding the weights does to the mean of each channel, as
+  :mod:`mnv2dense.quantization.bias_correction` does it in torch, here on ONNX's own tensors. It halves the error of
+  DeepLab's logits.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from mnv2dense.quantization.ranges import best_range
 from mnv2dense.runtimes.metadata import INPUT
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ _WEIGHTED = ("Conv", "Gemm")
 _BETWEEN = ("Add", "Clip", "Concat", "Pad", "Relu", "Resize")
 
 _BINS = 2048
-# Shares of the largest and of the smallest value that are tried as ends of a range.
-_CUTS = np.linspace(0.3, 1, 36)
 
 
 def quantized(model: ModelProto, calibration: Sequence[Tensor], *, float_nodes: set[str]) -> ModelProto:
@@ -154,35 +153,6 @@ class _Statistics:
 
     def _run(self, image: Tensor) -> Iterable[tuple[str, npt.NDArray[np.float32]]]:
         return zip(self._names, self._session.run(self._names, {INPUT: image.numpy()}), strict=True)
-
-
-def best_range(counts: Floats, low: float, high: float) -> tuple[float, float]:
-    """The range whose 256 steps give the values of a histogram with the least squared error.
-
-    Args:
-        counts: [N] of equal bins between ``low`` and ``high``.
-        low: smallest value, 0 or less.
-        high: largest value, 0 or more.
-
-    Returns:
-        A range within (low, high) that has 0 in it.
-    """
-    if not high > low:
-        return low, high
-    edges = np.linspace(low, high, len(counts) + 1)
-    filled = counts > 0
-    values, weights = ((edges[1:] + edges[:-1]) / 2)[filled], counts[filled]
-    ends = low * (_CUTS if low < 0 else _CUTS[-1:])
-    errors = {}
-    for start in ends:
-        stops = high * (_CUTS if high > 0 else _CUTS[-1:])
-        step = ((stops - start) / 255)[:, None]
-        zero = np.round(-start / step)
-        rounded = (np.clip(np.round(values / step) + zero, 0, 255) - zero) * step
-        squares = ((rounded - values) ** 2 * weights).sum(axis=1)
-        best = int(squares.argmin())
-        errors[float(start), float(stops[best])] = float(squares[best])
-    return min(errors, key=lambda ends: errors[ends])
 
 
 def correct_biases(model: ModelProto, nodes: Iterable[NodeProto], means: dict[str, Floats]) -> None:

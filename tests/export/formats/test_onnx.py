@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
 from mnv2dense.export.formats.onnx import export
-from mnv2dense.export.formats.onnx_int8 import best_range, correct_biases, rounded_weight
+from mnv2dense.export.formats.onnx_int8 import correct_biases, rounded_weight
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.heads.classifier import ClassifierHead
 from mnv2dense.heads.deeplab_v3 import DeepLabV3Head
@@ -292,21 +292,6 @@ def test_everything_in_float_is_the_float_file(tmp_path: Path) -> None:
     exported = written(graph, path, "int8", calibration=calibration(), keep_float=["backbone", "head"])
     images = random_images(1, SIZE)
     assert relative(graph(images)[0], exported.run(images)[0]) < 1e-4
-
-
-def test_a_range_leaves_out_what_is_far_and_rare() -> None:
-    # Ten million values of 0..1, and one of 100: 256 steps to 100 would leave three for all others.
-    counts = np.zeros(1000)
-    counts[:10], counts[-1] = 1e6, 1
-    low, high = best_range(counts, 0.0, 100.0)
-    assert low == 0
-    assert high < 50
-    counts[-1] = 1e7  # no longer rare
-    assert best_range(counts, 0.0, 100.0)[1] > 99
-
-
-def test_a_range_of_nothing_but_zeros() -> None:
-    assert best_range(np.ones(4), 0.0, 0.0) == (0.0, 0.0)
 
 
 def test_each_output_channel_is_rounded_to_its_own_steps() -> None:
