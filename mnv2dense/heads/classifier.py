@@ -44,9 +44,9 @@ class ClassifierHead(nn.Module):
         if not class_names:
             raise ValueError("class_names is empty: a classifier needs at least one class.")
         if not 0 <= dropout < 1:
-            raise ValueError(f"head.dropout={dropout}: a share from 0 up to, but not including, 1.")
+            raise ValueError(f"dropout={dropout}: a share from 0 up to, but not including, 1.")
         if class_offset < 0:
-            raise ValueError(f"head.class_offset={class_offset}: a number of columns, 0 or more.")
+            raise ValueError(f"class_offset={class_offset}: a number of columns, 0 or more.")
         self.config: dict[str, Any] = {
             "_target_": "mnv2dense.heads.ClassifierHead",
             "features": list(features),

@@ -176,6 +176,6 @@ def _check(
     if not 1 <= len(class_names) <= 255:
         raise ValueError(f"{len(class_names)} class_names: a mask has 1 to 255 classes; 255 is what is ignored.")
     if palette is not None and len(palette) != len(class_names):
-        raise ValueError(f"head.palette has {len(palette)} colours for {len(class_names)} classes; give one each.")
+        raise ValueError(f"palette has {len(palette)} colours for {len(class_names)} classes; give one each.")
     if not 0 <= dropout < 1:
-        raise ValueError(f"head.dropout={dropout}: a share from 0 up to, but not including, 1.")
+        raise ValueError(f"dropout={dropout}: a share from 0 up to, but not including, 1.")

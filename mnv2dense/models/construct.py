@@ -56,6 +56,10 @@ def construct(
         if not _is_ours(target):
             raise
         raise ValueError(f"{part}: {error}. Look at the options of {target}.") from error
+    except ValueError as error:
+        # Constructors call their options as Python does. Not raised anew: the trace tells whose mistake it is.
+        error.args = (f"{part}: {error}",)
+        raise
     if not isinstance(built, nn.Module):
         raise ValueError(f"{part}._target_={target!r} gave a {type(built).__name__}, which is not a torch module.")
     return built

@@ -46,8 +46,8 @@ def test_a_background_column_takes_part_in_the_softmax_and_is_never_an_answer() 
     ("options", "message"),
     [
         ({"class_names": []}, "at least one class"),
-        ({"dropout": 1.0}, "head.dropout=1.0"),
-        ({"class_offset": -1}, "head.class_offset=-1"),
+        ({"dropout": 1.0}, "dropout=1.0"),
+        ({"class_offset": -1}, "class_offset=-1"),
     ],
 )
 def test_a_wrong_option_is_named(options: dict[str, object], message: str) -> None:

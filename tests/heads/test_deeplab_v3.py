@@ -110,8 +110,8 @@ def test_its_config_builds_it_again(decoder: bool) -> None:
     [
         ({"class_names": []}, "a mask has 1 to 255 classes"),
         ({"class_names": [str(k) for k in range(256)]}, "256 class_names"),
-        ({"palette": [[0, 0, 0]]}, "head.palette has 1 colours for 3 classes"),
-        ({"dropout": 1.0}, "head.dropout=1.0"),
+        ({"palette": [[0, 0, 0]]}, "palette has 1 colours for 3 classes"),
+        ({"dropout": 1.0}, "dropout=1.0"),
     ],
 )
 def test_a_wrong_option_is_named(options: dict[str, object], message: str) -> None:

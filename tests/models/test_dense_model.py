@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from mnv2dense import mobilenet_v2
 from mnv2dense.losses import MultiBoxLoss
 from mnv2dense.models.architectures import ssdlite320_mobilenet_v2
 from mnv2dense.models.dense_model import DenseModel, build_model
@@ -79,6 +80,13 @@ def test_an_option_that_does_not_exist_is_named() -> None:
         build_model(config(backbone=config()["backbone"] | {"wide": 1.0}))
     with pytest.raises(ValueError, match=r"resize='stretch' must be one of squash, letterbox, crop"):
         build_model(config(resize="stretch"))
+
+
+def test_an_option_outside_its_values_is_called_as_python_calls_it_after_the_part_that_has_it() -> None:
+    with pytest.raises(ValueError, match=r"^width_mult=-1 must be positive"):
+        mobilenet_v2(width_mult=-1)
+    with pytest.raises(ValueError, match=r"^backbone: width_mult=-1 must be positive"):
+        build_model(config(backbone=config()["backbone"] | {"width_mult": -1}))
 
 
 @pytest.mark.parametrize("part", ["backbone", "head"])
