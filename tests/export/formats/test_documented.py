@@ -1,4 +1,4 @@
-"""docs/export.md: what it says of using a file without this project is run, and gives what the project gives."""
+"""docs/export.md: what it says of using a file without this project is run, and gives what it gives."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from mnv2dense import Predictor
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.export.options import ExportOptions
-from mnv2dense.ops.resize import ResizeMode
+from mnv2dense.ops.resize import ResizeMode, fit, infos
+from mnv2dense.ops.resize import resize as resized
+from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.runtimes.formats import FORMATS
 from tests.export.test_parity import model_for
 from tests.helpers.documented import fences
@@ -38,16 +40,13 @@ def test_every_format_that_runs_here_has_its_lines() -> None:
     assert set(BLOCKS) == {name for name, known in FORMATS.items() if known.runs_here}
 
 
-@pytest.mark.parametrize("resize", ["squash", "letterbox"])
 @pytest.mark.parametrize("exporter", BLOCKS)
-def test_the_documented_lines_give_what_the_predictor_gives(
-    exporter: str, resize: ResizeMode, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_documented_lines_give_what_the_predictor_gives(exporter: str, capsys: pytest.CaptureFixture[str]) -> None:
     packages, beginning = BLOCKS[exporter]
     for package in packages:
         pytest.importorskip(package)
     model = model_for("detection")
-    model.resize = resize
+    model.resize = "letterbox"
     graph = ExportGraph(model, decided=True, selection={"limit": 3, "score_threshold": 0.2})
     path = Path(f"detector{FORMATS[exporter].suffix}")
     ExportOptions(exporter=exporter).module.export(graph, path, description=graph.describe("fp32"))
@@ -62,11 +61,26 @@ def test_the_documented_lines_give_what_the_predictor_gives(
             exec(compile(text, "docs/export.md", "exec"), names)
     printed = capsys.readouterr().out.splitlines()
 
-    found = Predictor(path)("street.png")
+    exported = ExportedModel(path)
+    given = torch.from_numpy(names["images"])
+    (found,) = exported.predict(given, infos([0], [(91, 150)], [fit(91, 150, exported.size, exported.resize)]))
     assert len(printed) == len(found) > 0
-    for line, name, score, box in zip(printed, found.names, found.scores, found.boxes, strict=True):
-        said, share, corners = line.split(" ", 2)
-        assert said == name
-        assert float(share) == pytest.approx(float(score), abs=0.02)
-        # Pillow and torch round a pixel of the input now and then to its neighbour.
-        np.testing.assert_allclose(eval(corners), box.numpy(), atol=1.0)
+    for line, label, score, box in zip(printed, found.labels, found.scores, found.boxes, strict=True):
+        name, share, corners = line.split(" ", 2)
+        assert name == exported.class_names[label]
+        assert float(share) == pytest.approx(float(score), abs=0.01)
+        np.testing.assert_allclose(eval(corners), box.numpy(), atol=1e-3)
+
+
+@pytest.mark.parametrize("resize", ["squash", "letterbox"])
+@pytest.mark.parametrize("size", [(91, 150), (200, 33), (20, 30), (1, 500)])
+def test_the_documented_resize_is_the_models_to_a_rounding(resize: ResizeMode, size: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(picture).save("street.png")
+    names: dict[str, Any] = {}
+    exec(compile(block("# prepare.py"), "docs/export.md", "exec"), names)
+    images, scale, offset, (width, height) = names["prepare"]("street.png", {"size": [64, 96], "resize": resize})
+    expected, place = resized(torch.from_numpy(picture).permute(2, 0, 1), (64, 96), resize)
+    assert np.abs(images[0].astype(int) - expected.numpy().astype(int)).max() <= 1
+    assert (*scale, *offset) == pytest.approx(place)
+    assert (height, width) == size

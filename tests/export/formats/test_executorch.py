@@ -21,7 +21,7 @@ from mnv2dense.ops.resize import fit, infos
 from mnv2dense.runtimes import executorch as runtime
 from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.runtimes.metadata import Precision
-from tests.export.formats import small_models
+from tests.helpers import small_models
 from tests.helpers.tiny import SIZE, random_images, tiny_model
 
 pytest.importorskip("executorch", reason='pip install -e ".[executorch]"')

@@ -178,7 +178,8 @@ def test_damaged_files_are_refused(classifier_file: Path, damage: str, complaint
     if damage == "another size":
         notes = notes.replace('"size": [64, 64]', '"size": [96, 64]')
     elif damage == "another task":
-        notes = notes.replace('"outputs": "scores"', '"outputs": "logits"')
+        notes = notes.replace('"outputs": "scores"', '"outputs": "logits"').replace("classification", "segmentation")
+        notes = notes.replace('"selection": {}', '"selection": {"palette": null, "align_corners": true}')
     elif damage == "cut short":
         content = content[: len(content) // 2]
     elif damage == "empty":

@@ -355,6 +355,13 @@ def test_files_that_are_not_ours_are_refused(classifier_file: Path, tmp_path: Pa
     onnx.save(model, path)
     with pytest.raises(ValueError, match=r"model\.onnx: its description is no json .* export it again"):
         ExportedModel(path)
+    whole = ExportGraph(classifier()).describe("fp32")
+    model.metadata_props[0].value = replace(whole, size=(32, 64)).to_json()
+    onnx.save(model, path)
+    with pytest.raises(
+        ValueError, match=r"takes tensor\(uint8\) .*64, 64\], but its description says .*32, 64\]; export"
+    ):
+        ExportedModel(path)
     model.metadata_props[0].value = ExportGraph(segmenter()).describe("fp32").to_json()
     onnx.save(model, path)
     with pytest.raises(ValueError, match=r"its outputs are scores, but its description says logits"):
