@@ -15,7 +15,7 @@ from mnv2dense.cli.parts import plain_config
 from mnv2dense.cli.shell import console
 from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
 from mnv2dense.visualization.plots import plot_tradeoff
-from mnv2dense.workflows.benchmarking import BenchmarkRow, benchmark
+from mnv2dense.workflows.benchmarking import BenchmarkRow, benchmark, draw_test_image
 
 
 def run(config: DictConfig, names: Sequence[str], scores: Sequence[float | None]) -> None:
@@ -36,7 +36,7 @@ def run(config: DictConfig, names: Sequence[str], scores: Sequence[float | None]
         job = bar.add_task("timing")
         rows = benchmark(
             dict(zip(names, scores, strict=True)),
-            image=config.image,
+            image=config.image or draw_test_image(folder.path),
             threads=config.threads,
             rounds=config.rounds,
             runs=config.runs,

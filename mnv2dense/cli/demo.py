@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from mnv2dense.cli.parts import check_checkpoint, plain_config
 from mnv2dense.cli.shell import run_command
+from mnv2dense.runtimes.formats import is_exported
 from mnv2dense.runtimes.metadata import PRECISIONS
 
 
@@ -40,9 +41,22 @@ def _check(plain: dict[str, Any]) -> None:
     if plain["samples"] is not None and not Path(plain["samples"]).is_dir():
         raise NotADirectoryError(f"samples={plain['samples']}: no such folder of pictures.")
     if plain["checkpoint"] is not None:
+        _check_file(plain)
         check_checkpoint(plain["checkpoint"])
     if plain["build"] is not None:
         _check_build(Path(plain["build"]))
+
+
+def _check_file(plain: dict[str, Any]) -> None:
+    """An exported file has to be one for browsers, and is taken as it is."""
+    checkpoint = plain["checkpoint"]
+    if not is_exported(checkpoint):
+        return
+    if Path(checkpoint).suffix.lower() != ".onnx":
+        raise ValueError(f"checkpoint={checkpoint}: browsers run .onnx files; export with exporter=onnx.")
+    for key, default in (("precision", "fp32"), ("size", None), ("calibration", None)):
+        if plain[key] != default:
+            raise ValueError(f"{key}={plain[key]} changes the model, and an exported file is fixed.")
 
 
 def _check_build(folder: Path) -> None:

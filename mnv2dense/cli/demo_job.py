@@ -86,11 +86,6 @@ def _model(folder: Path, plain: dict[str, Any]) -> tuple[Path, Metadata]:
     """An .onnx file: the given one, or that of the checkpoint; before any decision, so that the page can make them."""
     checkpoint = plain["checkpoint"] or SHIPPED
     if is_exported(checkpoint):
-        if Path(checkpoint).suffix.lower() != ".onnx":
-            raise ValueError(f"checkpoint={checkpoint}: browsers run .onnx files; export with exporter=onnx.")
-        for key, default in (("precision", "fp32"), ("size", None), ("calibration", None)):
-            if plain[key] != default:
-                raise ValueError(f"{key}={plain[key]} changes the model, and an exported file is fixed.")
         return Path(checkpoint), ExportedModel(checkpoint, threads=1).description
     from mnv2dense.export.formats.onnx import export
 

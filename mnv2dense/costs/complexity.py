@@ -111,8 +111,8 @@ def _observe(model: nn.Module, size: tuple[int, int], dtype: torch.dtype, *, dev
     return Complexity(0, counter.flops // 2, memory.peak, 0, tuple(layers))
 
 
-def _product(out: torch.Size, left: torch.Size, right: torch.Size, **_: object) -> int:
-    return 2 * left.numel() * right[-1]
+def _product(out: Tensor, left: Tensor, right: Tensor, **_: object) -> int:
+    return 2 * left.numel() * int(right.shape[-1])
 
 
 # The counter knows these products, but not by the names that accumulate in place, as split inference has them do.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import torch
 
 from mnv2dense.data.shapes.drawing import SHAPE_CLASSES, draw_image
 from mnv2dense.demo.onnxruntime_web import FILES, VERSION
@@ -80,7 +81,7 @@ def _colors(description: Metadata) -> list[list[int]]:
     if description.task != "segmentation":
         return [list(class_color(label)) for label in range(len(names))]
     masks: Any = description.make_selection()
-    drawn = Segmentation(labels=None, class_names=names, palette=masks.palette)  # type: ignore[arg-type]
+    drawn = Segmentation(torch.zeros(1, 1, dtype=torch.uint8), names, masks.palette)  # for its colours alone
     return [list(mask_color(drawn, label)) for label in range(len(names))]
 
 

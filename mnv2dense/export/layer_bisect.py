@@ -14,7 +14,7 @@ from torch.autograd.graph import Node
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.runtimes.exported_model import ExportedModel
-from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Metadata, Outputs, Precision
+from mnv2dense.runtimes.metadata import CUT_AT, OUTPUT_TENSORS, Metadata, Outputs, Precision
 
 LAYER_TOLERANCE: dict[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2, "int8": 0.2}
 """Error of a layer's output that is no more than its precision's: root mean square, as a share of the values' own."""
@@ -72,7 +72,8 @@ class CutGraph(nn.Module):
 
     def describe(self, precision: Precision, *, license: str = "unknown") -> Metadata:
         """As the whole graph's file says it, but for what comes out."""
-        return replace(self._description, outputs=self.outputs, precision=precision, license=license)
+        cut = {**self._description.extra, CUT_AT: self._layer}
+        return replace(self._description, outputs=self.outputs, precision=precision, license=license, extra=cut)
 
 
 class Layer(NamedTuple):

@@ -46,6 +46,9 @@ _FORMAT = 1
 # Beyond any picture that a network was made for; within it a picture's bytes can be counted.
 _LARGEST_SIDE = 65_535
 
+CUT_AT = "cut_at"
+"""In ``extra``, the layer that a file ends at which was cut short to look for a fault: it gives no answers."""
+
 _OUTPUTS_OF: dict[str, tuple[Outputs, ...]] = {
     "detection": ("boxes", "selected_boxes", "nms_node"),
     "segmentation": ("logits", "labels"),
@@ -125,7 +128,7 @@ class Metadata:
             )
         if len(made.class_names) != len(made.category_ids):
             raise ValueError("its description has another number of category_ids than of class_names")
-        if made.outputs not in _OUTPUTS_OF[made.task]:
+        if made.outputs not in _OUTPUTS_OF[made.task] and CUT_AT not in made.extra:
             raise ValueError(f"its description has outputs={made.outputs!r}, which no model for {made.task} gives")
         made._check_selection()
         return made
@@ -142,7 +145,7 @@ class Metadata:
         Raises:
             ValueError: one is not.
         """
-        kinds = {
+        kinds: dict[str, Callable[[Any], bool]] = {
             **dict.fromkeys(("score_threshold", "nms_threshold"), _is_share),
             **dict.fromkeys(("candidates", "limit"), lambda value: _whole(value) and value > 0),
             "align_corners": lambda value: isinstance(value, bool),
@@ -196,7 +199,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def _is_color(value: object) -> bool:
+def _is_color(value: Any) -> bool:  # noqa: ANN401 - whatever json holds
     return _list_of(_whole, value) and len(value) == 3 and min(value) >= 0 and max(value) <= 255
 
 

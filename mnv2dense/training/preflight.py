@@ -24,6 +24,11 @@ def check_length(trainer: Mapping[str, Any]) -> None:
     epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps", -1)
     if isinstance(epochs, int) and epochs < 1 and steps < 1:
         raise ValueError(f"trainer.max_epochs={epochs}: train for at least 1 epoch; schedules span the whole run.")
+    if trainer.get("limit_train_batches") == 0:
+        raise ValueError(
+            "trainer.limit_train_batches=0 leaves nothing to learn from: give a number, a share such as 0.5, "
+            "or null for all."
+        )
 
 
 def check_precision(precision: str | int | None) -> None:

@@ -90,6 +90,17 @@ def benchmark(
                 worker.close()
 
 
+def draw_test_image(folder: Path) -> Path:
+    """Draw what models see where no image is named, always the same, as ``picture.jpg``."""
+    import numpy as np
+
+    from mnv2dense.data.shapes.drawing import draw_image
+
+    drawn = folder / "picture.jpg"
+    save_image(draw_image(np.random.default_rng(0), 480)[0], drawn)
+    return drawn.absolute()
+
+
 def _measure(
     workers: Sequence[BenchmarkWorker],
     scores: Sequence[float | None],
@@ -137,11 +148,5 @@ def _image(given: str | Path | None) -> Iterator[Path]:
             raise ValueError(f"image={given}: the folder holds no pictures.")
         yield found[0].absolute()
         return
-    import numpy as np
-
-    from mnv2dense.data.shapes.drawing import draw_image
-
     with tempfile.TemporaryDirectory() as folder:
-        drawn = Path(folder, "picture.jpg")
-        save_image(draw_image(np.random.default_rng(0), 480)[0], drawn)
-        yield drawn
+        yield draw_test_image(Path(folder))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from mnv2dense.costs.complexity import complexity
 from mnv2dense.evaluation.score import metric_of
@@ -167,16 +169,17 @@ def train(
     chosen = list(_usual_callbacks(model.task, monitor) if callbacks is None else callbacks)
     if callbacks is None and not options.get("enable_progress_bar", True):
         chosen = [each for each in chosen if not isinstance(each, ProgressLines)]
-    lightning = pl.Trainer(
-        callbacks=[*chosen, ValidateLastEpoch()],
-        logger=list(loggers),
-        plugins=[AtomicCheckpointIO()],
-        default_root_dir=str(folder.path),
-        use_distributed_sampler=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        **options,
-    )
+    with _refusals_of_lightning():
+        lightning = pl.Trainer(
+            callbacks=[*chosen, ValidateLastEpoch()],
+            logger=list(loggers),
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=str(folder.path),
+            use_distributed_sampler=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            **options,
+        )
     # Only now the number of processes is known; a short epoch would else leave no point on the curves.
     steps = len(data.train or ()) // (data.batch_size * lightning.world_size)
     lightning.log_every_n_steps = max(  # type: ignore[attr-defined]  # Lightning sets it out of sight of mypy
@@ -184,7 +187,10 @@ def train(
     )
     if announce is not None:
         announce()
-    lightning.fit(task, datamodule=data, ckpt_path=None if ckpt_path is None else str(ckpt_path))
+    try:
+        lightning.fit(task, datamodule=data, ckpt_path=None if ckpt_path is None else str(ckpt_path))
+    except MisconfigurationException as error:
+        raise ValueError(f"trainer: {' '.join(str(error).split())}") from error
 
     for history in (each for each in chosen if isinstance(each, History) and lightning.is_global_zero):
         history.plot(folder.path / "curves.png")
@@ -200,6 +206,19 @@ def train(
     )
     scores = score_and_report(folder, best, data, metric, progress=progress)
     return TrainingRun(folder.path, scores, kept, best, lightning.current_epoch, metric)
+
+
+@contextmanager
+def _refusals_of_lightning() -> Iterator[None]:
+    """What its Trainer says of options that it cannot take, as our own errors: one line, without a trace.
+
+    Raises:
+        ValueError: it refused.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, MisconfigurationException) as error:
+        raise ValueError(f"trainer: {' '.join(str(error).split())}") from error
 
 
 def describe(model: DenseModel, data: DataModule) -> tuple[str, str]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from mnv2dense.cli.benchmark import _names
-from mnv2dense.cli.benchmark_job import Row, _short_names, markdown
+from mnv2dense.cli.benchmark_job import _short_names, markdown
 from mnv2dense.evaluation.benchmark_worker import BenchmarkWorker
+from mnv2dense.workflows import BenchmarkRow
 from tests.helpers.tiny import command
 
 pytestmark = pytest.mark.usefixtures("place")
@@ -63,7 +64,7 @@ def test_a_process_that_dies_is_reported_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_the_page_names_files_without_their_folders() -> None:
-    row = Row("runs/a/model.onnx", "onnx, int8", 2.3, 10.0, None, 99.0, 120.0, 0.7)
+    row = BenchmarkRow("runs/a/model.onnx", "onnx, int8", 2.3, 10.0, None, 99.0, 120.0, 0.7)
     assert "| model.onnx | onnx, int8 | 2.3 | 10.0 | - | 99.0 | 120 | 0.700 |" in markdown([row], threads=2, batch=8)
 
 

@@ -47,4 +47,4 @@ def test_a_file_is_loaded_once_so_that_its_memory_counts_once(
 
 def test_a_file_is_charged_for_its_own_weights_and_not_for_another_formats(file: Path, photo: Path) -> None:
     file.with_suffix(".bin").write_bytes(bytes(1000))  # of an OpenVINO export of the same name
-    assert load(str(file), photo, threads=1).files == (file,)
+    assert load(str(file), photo, threads=1).files == (file, file.with_name(f"{file.name}.json"))

@@ -23,6 +23,9 @@ SLOW_FILES = [name for name in FILES if "mark.slow" in (HERE / "formats" / name)
 # Without these, a process is not even begun.
 NEEDED = {
     "test_coreml.py": ["coremltools"],
+    "test_documented.py": [
+        *("onnx", "onnxscript", "onnxruntime", "openvino", "executorch", "torchao", "litert_torch", "ai_edge_litert"),
+    ],
     "test_executorch.py": ["executorch", "torchao"],
     "test_litert.py": ["litert_torch", "ai_edge_litert"],
     "test_onnx.py": ["onnx", "onnxscript", "onnxruntime"],
