@@ -57,7 +57,7 @@ class Ade20kMasks(MaskTable[Path]):
     Args:
         root: the folder ``ADEChallengeData2016``, or the one that it lies in.
         split: ``training`` or ``validation``.
-        bad_images: ``error`` stops where a image or mask is missing or damaged; ``skip`` leaves it out.
+        bad_images: ``error`` stops where an image or mask is missing or damaged; ``skip`` leaves it out.
         limit: only the first so many pictures.
 
     Attributes:

@@ -57,7 +57,7 @@ class CityscapesMasks(MaskTable[Path]):
         root: the folder of ``leftImg8bit`` and ``gtFine``.
         split: ``train`` or ``val``; the masks of ``test`` are not public.
         annotations: ``gtFine``, or ``gtCoarse``, which has ``train_extra``, too.
-        bad_images: ``error`` stops where a image or mask is missing or damaged; ``skip`` leaves it out.
+        bad_images: ``error`` stops where an image or mask is missing or damaged; ``skip`` leaves it out.
         limit: only the first so many pictures.
 
     Attributes:

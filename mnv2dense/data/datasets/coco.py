@@ -22,7 +22,7 @@ class CocoDetection(BoxTable):
         split: names the two defaults below.
         annotations: the json, relative to ``root``; by default ``annotations/instances_{split}.json``.
         images: their folder, relative to ``root``; by default ``{split}``, else ``images/{split}``.
-        bad_images: ``error`` stops where a image is missing or damaged; ``skip`` decodes all once
+        bad_images: ``error`` stops where an image is missing or damaged; ``skip`` decodes all once
             (1,000 a second and core), leaves the bad ones out, and says how many.
         limit: only the first so many pictures of the file.
 

@@ -44,7 +44,7 @@ class CocoMasks(MaskTable[_Drawing]):
         class_names: the K classes, background first; by default "background" and all categories of the json.
         class_map: category -> class, where they are not called the same.
         palette: RGB of each class for pictures; None takes the default colours.
-        bad_images: ``error`` stops where a image is missing or damaged; ``skip`` leaves it out, and says how many.
+        bad_images: ``error`` stops where an image is missing or damaged; ``skip`` leaves it out, and says how many.
         limit: only the first so many pictures of the file.
 
     Attributes:

@@ -43,7 +43,7 @@ class PanopticMasks(MaskTable[Path]):
         class_map: category -> class, where they are not called the same; many categories may be one class.
         others: the class of categories that are none of them, such as "background"; None ignores them.
         palette: RGB of each class for pictures; None takes the default colours.
-        bad_images: ``error`` stops where a image or mask is missing; ``skip`` leaves it out, and damaged ones too.
+        bad_images: ``error`` stops where an image or mask is missing; ``skip`` leaves it out, and damaged ones too.
         limit: only the first so many pictures of the file.
 
     Attributes:

@@ -15,7 +15,7 @@ from mnv2dense.utils.cores import usable_cores
 _log = logging.getLogger(__name__)
 
 BadImages = Literal["error", "skip"]
-"""``error``: stop where a image is bad; ``skip``: decode all at the start, count and leave out the bad."""
+"""``error``: stop where an image is bad; ``skip``: decode all at the start, count and leave out the bad."""
 
 
 def usable_images(source: str | Path, paths: Sequence[Path], *, bad_images: BadImages, limit: int | None) -> list[int]:

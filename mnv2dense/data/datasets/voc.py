@@ -35,7 +35,7 @@ class VocDetection(BoxTable):
             folder (whatever the split) has another, all names found, sorted.
         difficult: ``ignore`` takes objects marked difficult as regions to ignore, as VOC scores them;
             ``keep`` takes them as objects.
-        bad_images: ``error`` stops where a image is missing or damaged; ``skip`` decodes all once
+        bad_images: ``error`` stops where an image is missing or damaged; ``skip`` decodes all once
             (1,000 a second and core), leaves the bad ones out, and says how many.
         limit: only the first so many pictures of the split.
 

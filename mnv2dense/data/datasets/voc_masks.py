@@ -27,7 +27,7 @@ class VocMasks(MaskTable[Path]):
         split: reads ``ImageSets/Segmentation/{split}.txt``, one picture name a line.
         masks: the masks' folder.
         class_names: the K classes; class k is value k, 255 ignored.
-        bad_images: ``error`` stops where a image or mask is missing or damaged; ``skip`` leaves it out.
+        bad_images: ``error`` stops where an image or mask is missing or damaged; ``skip`` leaves it out.
         limit: only the first so many pictures of the split.
 
     Attributes:

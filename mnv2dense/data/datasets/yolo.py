@@ -31,7 +31,7 @@ class YoloDetection(BoxTable):
             are in ``data.yaml`` (a list or a dict under ``names``) or ``classes.txt`` (one a line).
         split: the key or the folder's name; ``val`` also finds ``valid``.
         class_names: the K names, instead of the file's.
-        bad_images: ``error`` stops where a image is damaged; ``skip`` decodes all once
+        bad_images: ``error`` stops where an image is damaged; ``skip`` decodes all once
             (1,000 a second and core), leaves the bad ones out, and says how many.
         limit: only the first so many pictures, by name.
 
