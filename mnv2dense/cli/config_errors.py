@@ -73,7 +73,8 @@ def _no_such_key(key: str, config_folder: str, config_name: str, arguments: Sequ
     """The nearest keys of the config that the other arguments give."""
     others = [a for a in arguments if not a.startswith("-") and not a.startswith((f"{key}=", f"{key}@"))]
     config = _compose(config_folder, config_name, others)
-    groups = [path.name for path in Path(config_folder).iterdir() if path.is_dir()]
+    folders = (path for path in Path(config_folder).iterdir() if path.is_dir())
+    groups = [folder.name for folder in folders if not folder.name.startswith("_")]
     known = [*_keys(config), *groups]
     parent = key.rpartition(".")[0]
     beside = [name.removeprefix(f"{parent}.") for name in known if parent and name.rpartition(".")[0] == parent]

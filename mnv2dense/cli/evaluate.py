@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from mnv2dense.cli.parts import (
+    built,
     check_checkpoint,
     check_needed,
     data_module,
@@ -19,6 +19,7 @@ from mnv2dense.cli.parts import (
     viewing_of,
 )
 from mnv2dense.cli.shell import run_command
+from mnv2dense.cli.words import as_typed
 from mnv2dense.reporting.run_config import trained_config, trusted_part
 from mnv2dense.reporting.run_folder import RunFolder
 
@@ -57,7 +58,7 @@ def _evaluate(config: DictConfig) -> None:
     for key in ("batch_size", "num_workers"):
         if config.get(key) is not None:
             data[key] = config[key]
-    datamodule = data_module(data, val=instantiate(data.val), size=model.size, resize=model.resize)
+    datamodule = data_module(data, val=built(data.val), size=model.size, resize=model.resize)
     check_classes(model, datamodule)  # before there is a folder
     folder = RunFolder.create(config.run_dir, task="evaluate")
     folder.log_to_file()
@@ -66,7 +67,7 @@ def _evaluate(config: DictConfig) -> None:
         found = evaluate_model(
             model,
             datamodule,
-            metric=None if metric is None else instantiate(metric),
+            metric=None if metric is None else built(metric),
             test_time=test_time,
             run_dir=folder,
             config={**plain, "data": OmegaConf.to_container(data, resolve=True)},
@@ -77,4 +78,4 @@ def _evaluate(config: DictConfig) -> None:
 
 def _trusted(trained: Mapping[str, Any] | None, key: str) -> DictConfig | None:
     part = trusted_part(trained, key)
-    return None if part is None else OmegaConf.create(dict(part))
+    return None if part is None else OmegaConf.create(as_typed(part))

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import final
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import Progress
 from torch import Tensor
 
-from mnv2dense.cli.parts import data_module
+from mnv2dense.cli.parts import built, data_module
 from mnv2dense.cli.shell import console
+from mnv2dense.cli.words import as_typed
 from mnv2dense.data.module import DataModule
 from mnv2dense.evaluation.score import check_classes, metric_of, score
 from mnv2dense.export.calibration import Pixels, drawn_images, images_of_dataset, images_of_folder, model_inputs
@@ -47,16 +47,16 @@ class ExportData:
         self._scored: tuple[DataModule, Metric] | None = None
         if self._named is None:
             trained = trusted_part(trained_config(config.checkpoint), "data")
-            self._data = None if trained is None else OmegaConf.create(dict(trained))
+            self._data = None if trained is None else OmegaConf.create(as_typed(trained))
             return
         self._data = self._named
         for key in ("batch_size", "num_workers"):
             if config.get(key) is not None:
                 self._named[key] = config[key]
-        datamodule = data_module(self._named, val=instantiate(self._named.val), size=size, resize=model.resize)
+        datamodule = data_module(self._named, val=built(self._named.val), size=size, resize=model.resize)
         check_classes(model, datamodule)
         metric = config.get("metric")
-        self._scored = datamodule, metric_of(model) if metric is None else instantiate(metric)
+        self._scored = datamodule, metric_of(model) if metric is None else built(metric)
 
     @property
     def headlines(self) -> Mapping[str, str]:
@@ -79,7 +79,7 @@ class ExportData:
                 "model will see, or data=coco data.root=PATH (or another data set) to take them from."
             )
         log.info("reading pictures of the training data to calibrate with")
-        return self._inputs(images_of_dataset(instantiate(self._data.train), count))
+        return self._inputs(images_of_dataset(built(self._data.train), count))
 
     def images(self) -> tuple[list[Tensor], str]:
         """Pictures to compare on, and where they come from; drawn ones where there is nothing better."""
@@ -91,7 +91,7 @@ class ExportData:
             return self._inputs(images_of_dataset(self._scored[0].val, count)), "the validation data"
         if self._data is not None:
             try:
-                return self._inputs(images_of_dataset(instantiate(self._data.val), count)), "the run's validation data"
+                return self._inputs(images_of_dataset(built(self._data.val), count)), "the run's validation data"
             except OSError as error:
                 log.info("The validation data of the run is not there any more (%s).", error)
         if config.calibration is not None:

@@ -103,12 +103,13 @@ def _wrapped(text: str, *, first: str, rest: str) -> list[str]:
     ) or [first.rstrip()]
 
 
-def _comments(folder: Path, path: Path, group: str) -> Iterator[tuple[str, str]]:
+def _comments(folder: Path, path: Path, group: str, package: str | None = None) -> Iterator[tuple[str, str]]:
     """Key -> the comment above it, of a file and those that it is based on; later ones count."""
     if not path.is_file():  # of a folder of the user's own, or nothing chosen
         return
     text = path.read_text(encoding="utf-8")
-    package = "" if not group or "# @package _global_" in text else group.replace("/", ".")
+    if package is None:
+        package = "" if "# @package _global_" in text else group.replace("/", ".")
     lines = text.splitlines()
     root = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     if not isinstance(root, yaml.MappingNode):
@@ -117,7 +118,8 @@ def _comments(folder: Path, path: Path, group: str) -> Iterator[tuple[str, str]]
         if key.value == "defaults":
             for entry in value.value:
                 if isinstance(entry, yaml.ScalarNode) and entry.value != "_self_":
-                    yield from _comments(folder, path.parent / f"{entry.value.partition('@')[0]}.yaml", group)
+                    file, _, elsewhere = entry.value.partition("@")
+                    yield from _comments(folder, path.parent / f"{file}.yaml", group, elsewhere or package)
     yield from _above(root, lines, f"{package}." if package else "")
 
 

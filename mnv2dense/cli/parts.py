@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from mnv2dense.cli.shell import console
+from mnv2dense.cli.words import as_typed
 from mnv2dense.utils.distributed import is_first_process
 
 # Torch and what needs it are imported where they are used: the commands check a config before they load them.
@@ -28,6 +30,15 @@ def plain_config(config: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def built(part: Any, **options: Any) -> Any:  # noqa: ANN401 - whatever the part names
+    """The object that a part of a config names by ``_target_``; None of nothing.
+
+    Interpolations are resolved first. What still looks like one is somebody's text, such as a folder called "${x}".
+    """
+    plain = OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part
+    return instantiate(as_typed(plain), **{key: as_typed(value) for key, value in options.items()})
 
 
 def check_needed(config: DictConfig) -> None:

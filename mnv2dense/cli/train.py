@@ -7,11 +7,10 @@ import logging
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from mnv2dense.cli.foreign_parts import leave_out_options_of_ours
-from mnv2dense.cli.parts import check_checkpoint, plain_config, size_of
+from mnv2dense.cli.parts import built, check_checkpoint, plain_config, size_of
 from mnv2dense.cli.shell import run_command
 from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
 from mnv2dense.training.preflight import check_length, check_precision
@@ -50,7 +49,7 @@ def _train(config: DictConfig) -> None:
     if hydra.mode == RunMode.MULTIRUN:
         log.info("run %d of a sweep: %s", hydra.job.num + 1, hydra.job.override_dirname)
     log.info("run folder: %s", folder.path)
-    train, val = instantiate(config.data.train), instantiate(config.data.val)
+    train, val = built(config.data.train), built(config.data.val)
 
     from mnv2dense.cli.train_job import run  # with torch and Lightning: what is wrong above is told before
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from mnv2dense.cli.parts import data_module, packages_of, scoring_bar, show_scores, size_of
+from mnv2dense.cli.parts import built, data_module, packages_of, scoring_bar, show_scores, size_of
 from mnv2dense.data.class_weights import class_weights
 from mnv2dense.data.module import DataModule
 from mnv2dense.models.checkpoint import load_weights
@@ -64,24 +63,22 @@ def run(
     if config.init_from and not config.resume:
         loaded = load_weights(model, config.init_from)
         log.info("init_from=%s: %d tensors taken, %d left", config.init_from, len(loaded.taken), len(loaded.left))
-    metric = instantiate(config.metric)
+    metric = built(config.metric)
     check_monitor(config.monitor, metric, datamodule)  # what the data lacks is told before the loss needs it
-    options = instantiate(config.trainer, _target_="builtins.dict", _convert_="all")
+    options = built(config.trainer, _target_="builtins.dict", _convert_="all")
     with scoring_bar() as progress:
         done = train_model(
             model,
             datamodule,
             run_dir=folder,
-            loss=instantiate(_with_class_weights(plain["loss"], datamodule)),
+            loss=built(_with_class_weights(plain["loss"], datamodule)),
             metric=metric,
-            optimizer=instantiate(config.optimizer),
-            schedule=instantiate(config.schedule),
+            optimizer=built(config.optimizer),
+            schedule=built(config.schedule),
             backbone_lr_factor=config.backbone_lr_factor,
             monitor=config.monitor,
-            callbacks=[instantiate(entry) for entry in config.callbacks.values() if entry is not None],
-            loggers=[
-                instantiate(entry, save_dir=str(folder.path)) for entry in config.logger.values() if entry is not None
-            ],
+            callbacks=[built(entry) for entry in config.callbacks.values() if entry is not None],
+            loggers=[built(entry, save_dir=str(folder.path)) for entry in config.logger.values() if entry is not None],
             resume=config.resume or None,
             seed=None,
             channels_last=config.channels_last,
@@ -141,4 +138,4 @@ def _with_class_weights(loss: Any, datamodule: DataModule) -> Any:  # noqa: ANN4
 
 
 def _augment(config: DictConfig) -> Augment | None:
-    return instantiate(config.augment) if config.augment and "_target_" in config.augment else None
+    return built(config.augment) if config.augment and "_target_" in config.augment else None

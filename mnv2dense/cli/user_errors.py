@@ -16,15 +16,22 @@ _WORKERS_TRACE = "Original Traceback"
 def is_users(error: BaseException) -> bool:
     """Whether a user can cause and mend it.
 
-    What the system says of files, and Python of packages that are not there, is. A ``ValueError`` is if this package
-    raised it on purpose: then its message names the value, the rule and the next step. One out of torch or numpy, or
-    out of a slip of ours such as ``int("")``, would only leave the user guessing where it came from.
+    What the system says of files, Python of packages that are not there, and Lightning of its options, is. A
+    ``ValueError`` is if this package raised it on purpose: then its message names the value, the rule and the next
+    step. One out of torch or numpy, or out of a slip of ours such as ``int("")``, would only leave the user guessing
+    where it came from.
     """
-    if isinstance(error, OSError | ImportError):
+    if isinstance(error, OSError | ImportError) or _is_lightnings(error):
         return True
     if not isinstance(error, ValueError):
         return False
     return _was_raised_by_a_worker_of_ours(str(error)) if _WORKERS_TRACE in str(error) else _was_raised_by_us(error)
+
+
+def _is_lightnings(error: BaseException) -> bool:
+    """Whether Lightning complains of options; told by names, as asking for the class would import all of it."""
+    kind = type(error)
+    return kind.__name__ == "MisconfigurationException" and kind.__module__.startswith(("lightning", "pytorch_light"))
 
 
 def message_of(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from mnv2dense.utils.renamed import address_now, option_now
 
@@ -75,6 +75,15 @@ def quoted(value: str) -> str:
 def without_interpolations(value: str) -> str:
     """A text in which OmegaConf finds no ``${...}`` to replace, and which it gives back as it was."""
     return re.sub(r"(\\*)\$\{", lambda found: f"{found[1] * 2}\\${{", value)
+
+
+def as_typed(node: Any) -> Any:  # noqa: ANN401 - a nest of plain values
+    """The same nest, to be read by OmegaConf without replacing anything in its texts."""
+    if isinstance(node, Mapping):
+        return {key: as_typed(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [as_typed(value) for value in node]
+    return without_interpolations(node) if isinstance(node, str) else node
 
 
 def _parts(listed: str) -> list[str]:

@@ -24,11 +24,28 @@ def check_length(trainer: Mapping[str, Any]) -> None:
     epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps", -1)
     if isinstance(epochs, int) and epochs < 1 and steps < 1:
         raise ValueError(f"trainer.max_epochs={epochs}: train for at least 1 epoch; schedules span the whole run.")
-    if trainer.get("limit_train_batches") == 0:
-        raise ValueError(
-            "trainer.limit_train_batches=0 leaves nothing to learn from: give a number, a share such as 0.5, "
-            "or null for all."
-        )
+
+
+def check_batches(trainer: Mapping[str, Any], datamodule: DataModule) -> None:
+    """A share of the batches, or a number of them, has to leave some to learn from.
+
+    Raises:
+        ValueError: ``limit_train_batches`` or ``limit_val_batches`` of the trainer's options leaves none.
+    """
+    for key, dataset in (("limit_train_batches", datamodule.train), ("limit_val_batches", datamodule.val)):
+        limit, images = trainer.get(key), len(dataset or ())
+        if limit is None or isinstance(limit, bool) or not isinstance(limit, int | float) or not images:
+            continue
+        if limit == 0 and key == "limit_train_batches":
+            raise ValueError(f"trainer.{key}=0: nothing would be learnt from; leave it out, or give 1 or more.")
+        # An epoch's last batch is left out of training where it is incomplete, and scored in validation.
+        rest = key == "limit_val_batches" and images % datamodule.batch_size > 0
+        batches = max(1, images // datamodule.batch_size + rest)
+        if isinstance(limit, float) and 0 < limit * batches < 1:
+            raise ValueError(
+                f"trainer.{key}={limit}: of {batches} batches that is less than one; give a larger share, or a whole "
+                f"number of batches, as in trainer.{key}=1."
+            )
 
 
 def check_precision(precision: str | int | None) -> None:

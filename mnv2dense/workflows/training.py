@@ -26,7 +26,7 @@ from mnv2dense.training.ema import EMA
 from mnv2dense.training.history import History
 from mnv2dense.training.last_epoch import ValidateLastEpoch
 from mnv2dense.training.nan_guard import NaNGuard
-from mnv2dense.training.preflight import check_length, check_monitor, check_precision, check_resume
+from mnv2dense.training.preflight import check_batches, check_length, check_monitor, check_precision, check_resume
 from mnv2dense.training.progress import ProgressLines
 from mnv2dense.training.rebuild import check_rebuilds
 from mnv2dense.training.schedules import Cosine
@@ -156,6 +156,7 @@ def train(
     check_rebuilds(model, packages=packages)
     ckpt_path = check_resume(str(resume), model) if resume is not None else None
     check_monitor(monitor, metric, data)
+    check_batches(options, data)
     task = Task(
         model=model,
         loss=loss or _loss_of(model),

@@ -7,6 +7,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -35,6 +36,11 @@ def test_what_other_libraries_raise_in_python_or_in_c_is_not() -> None:
     assert not is_users(raised(np.zeros, -1))
     assert not is_users(raised(lambda: torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=-1.0)))
     assert not is_users(raised(decode, torch.zeros(1, 3), torch.zeros(1, 4)))  # a slip, in a line of ours
+
+
+def test_what_lightning_says_of_its_options_is() -> None:
+    assert is_users(raised(lambda: pl.Trainer(precision="8-true", logger=False))) is False  # a ValueError of theirs
+    assert is_users(raised(lambda: pl.Trainer(limit_train_batches=2.5, logger=False)))
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def choices(group: str) -> list[str]:
 
 def every_choice() -> list[str]:
     """``group=choice`` for each file of each group."""
-    groups = sorted(path.name for path in CONF.iterdir() if path.is_dir())
+    groups = sorted(path.name for path in CONF.iterdir() if path.is_dir() and not path.name.startswith("_"))
     return [f"{group}={choice}" for group in groups for choice in choices(group)]
 
 

@@ -9,7 +9,7 @@ import pytest
 from mnv2dense.data.module import DataModule
 from mnv2dense.metrics import Accuracy, CocoMeanAP, MeanIoU
 from mnv2dense.protocols import Dataset, Metric
-from mnv2dense.training.preflight import check_monitor, check_precision
+from mnv2dense.training.preflight import check_batches, check_monitor, check_precision
 from mnv2dense.types import Sample
 
 
@@ -101,3 +101,25 @@ def test_a_precision_that_rounds_anchors_and_boxes_is_refused_with_the_one_to_ta
 ) -> None:
     with pytest.raises(ValueError, match=rf"trainer.precision={precision} would round .*trainer.precision={instead}"):
         check_precision(precision)
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"limit_train_batches": 0}, r"trainer\.limit_train_batches=0: nothing would be learnt from"),
+        ({"limit_train_batches": 0.5}, r"limit_train_batches=0\.5: of 1 batches that is less than one"),
+        (
+            {"limit_val_batches": 0.5},
+            r"limit_val_batches=0\.5: of 1 batches that is less than one; give",
+        ),
+    ],
+)
+def test_a_share_of_batches_that_leaves_none_is_told(limits: dict[str, float], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        check_batches(limits, DataModule(train=Two(), val=Two(), batch_size=1))
+
+
+def test_shares_and_numbers_that_leave_batches_pass() -> None:
+    data = DataModule(train=Two(), val=Two(), batch_size=4)
+    for limits in ({}, {"limit_train_batches": 1.0}, {"limit_train_batches": 1, "limit_val_batches": 0}):
+        check_batches(limits, data)

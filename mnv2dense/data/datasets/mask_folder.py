@@ -77,6 +77,7 @@ class MaskFolder(MaskTable[Path]):
             ignored=_ignored(ignored),
             values=None if values is None else _values(values),
             colors=None if colors is None else _colors(colors),
+            options=frozenset({"ignored", "values", "colors", "class_names"}),
         ).checked()
         pictures = list_images(image_folder)
         by_stem = {path.stem: path for path in list_images(mask_folder)}

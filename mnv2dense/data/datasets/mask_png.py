@@ -41,6 +41,7 @@ class MaskRules(NamedTuple):
         values: value of the file -> class, for files that are numbered otherwise. None takes values as they are.
         ignore_others: values that ``values`` does not name are ignored, too; else they are errors.
         colors: RGB -> class, for masks that are coloured pictures, or palettes in no order; None reads numbers.
+        options: of the choice of conf/data that reads them, those that say how; what is wrong is advised by these.
     """
 
     class_count: int
@@ -48,6 +49,7 @@ class MaskRules(NamedTuple):
     values: Mapping[int, int] | None = None
     ignore_others: bool = True
     colors: Mapping[tuple[int, int, int], int] | None = None
+    options: frozenset[str] = frozenset()
 
     def checked(self) -> MaskRules:
         """These rules.
@@ -89,10 +91,14 @@ def read_mask(path: Path, rules: MaskRules) -> Mask:
         return _from_colors(path, numbers, rules.colors)
     if numbers.ndim == 3:
         if (numbers != numbers[..., :1]).any():
-            raise ValueError(
-                f"{path}: the mask is a picture of colours, but classes are one number a pixel. If it is colour-coded, "
-                "give data.colors, the RGB of each class; else save the numbers as gray or palette PNG."
+            advice = (
+                "If it is colour-coded, give data.colors, the RGB of each class; else save the numbers as gray or "
+                "palette PNG."
+                if "colors" in rules.options
+                else "Get the masks as the data set comes with them; colour-coded ones are read by data=mask_folder, "
+                "whose option data.colors has the RGB of each class."
             )
+            raise ValueError(f"{path}: the mask is a picture of colours, but classes are one number a pixel. {advice}")
         numbers = numbers[..., 0]  # gray, saved as colours
     return _to_classes(path, numbers, rules)
 
@@ -217,14 +223,27 @@ def _to_classes(path: Path, numbers: npt.NDArray[np.integer], rules: MaskRules) 
         value = int(numbers[row, column])
         raise ValueError(
             f"{path}: label {value} at pixel ({row}, {column}), but the data set has {rules.class_count} classes "
-            f"(0..{rules.class_count - 1}; 255 is ignored). If {value} means void, set data.ignored=[{value}]; "
-            "if there are more classes, list them in data.class_names."
+            f"(0..{rules.class_count - 1}; 255 is ignored). {_advice(value, rules.options)}"
         )
     labels, small = np.empty(numbers.shape, np.uint8), table.astype(np.uint8)
     flat, target = numbers.reshape(-1), labels.reshape(-1)
     for start in range(0, len(flat), _CHUNK):  # numpy makes 64 bits of every index
         target[start : start + _CHUNK] = small[flat[start : start + _CHUNK]]
     return labels
+
+
+def _advice(value: int, options: frozenset[str]) -> str:
+    """What to do about a value that is no class, by options that there are."""
+    if "ignored" in options:
+        return (
+            f"If {value} means void, set data.ignored=[{value}]; if there are more classes, list them in "
+            "data.class_names."
+        )
+    more = "If there are more classes, list them in data.class_names. " if "class_names" in options else ""
+    return (
+        f"{more}Masks that were changed or made otherwise are read by data=mask_folder, whose option "
+        f"data.ignored=[{value}] leaves such pixels out."
+    )
 
 
 def _from_colors(path: Path, image: npt.NDArray[np.integer], colors: Mapping[tuple[int, int, int], int]) -> Mask:

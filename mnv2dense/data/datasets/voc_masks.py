@@ -63,7 +63,7 @@ class VocMasks(MaskTable[Path]):
             image_ids=ids_from_stems(paths),
             paths=paths,
             masks=[folder / masks / f"{name}.png" for name in names],
-            read=functools.partial(read_mask, rules=MaskRules(len(classes))),
+            read=functools.partial(read_mask, rules=MaskRules(len(classes), options=frozenset({"class_names"}))),
             bad_images=bad_images,
             limit=limit,
         )

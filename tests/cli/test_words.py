@@ -1,0 +1,109 @@
+"""What is typed is taken as it is typed: in paths and sentences, whatever signs they hold."""
+
+from __future__ import annotations
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from mnv2dense.cli.parts import built
+from mnv2dense.cli.shell import conf_folder
+from mnv2dense.cli.words import as_typed, words_for_hydra
+from tests.helpers.tiny import command
+
+NAMES = [
+    *("2024_01", "20240131", "1e3", "1", "007", "0x10", "true", "yes", "nan", "1:30"),
+    *("é猫.jpg", "#1.jpg", "a=b.jpg", "a (1).jpg", "{1}.jpg", "[x].jpg", "[x]", "a,b.jpg", "a b.jpg", " a", "it's.jpg"),
+    *(
+        '"q".jpg',
+        "'q'.jpg",
+        "a\\b.jpg",
+        "end\\",
+        "${x}.jpg",
+        "${oc.env:HOME}",
+        "\\${x}",
+        "\\\\${x}",
+        "$x",
+        "100%",
+        "~/a",
+    ),
+    *("a:b", "@a", "a;b", "a|b", "*.jpg", "a?b", "!a", "&a", "<<", "- a", "? a", "key: value", "a/../b", "glob(a)"),
+]
+
+
+def _read(word: str) -> object:
+    """What Hydra and OmegaConf make of one word."""
+    (override,) = OverridesParser.create().parse_overrides([word])
+    return OmegaConf.create({"read": override.value()}).read
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("key", ["source", "run_dir", "data.root", "license", "backbone.weights", "+data.masks"])
+def test_every_name_arrives_as_it_was_typed(key: str, name: str) -> None:
+    (word,) = words_for_hydra([f"{key}={name}"], command="train")
+    assert _read(word) == (name[1:-1] if len(name) > 1 and name[0] in "'\"" and name[-1] == name[0] else name)
+    (word,) = words_for_hydra([f"{key}=pics/{name}"], command="train")
+    assert _read(word) == f"pics/{name}"
+
+
+def test_a_folder_called_like_an_interpolation_comes_to_its_data_set_and_back_from_its_run() -> None:
+    words = words_for_hydra(["data=voc", "data.root=a/${x}"], command="train")
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = compose("train", overrides=words)
+    assert config.data.root == "a/${x}"
+    assert built(config.data.train, _target_="builtins.dict")["root"] == "a/${x}"
+    written = OmegaConf.to_container(config.data, resolve=True)  # as in config.yaml
+    assert built(OmegaConf.create(as_typed(written)).train, _target_="builtins.dict")["root"] == "a/${x}"
+
+
+def test_lists_of_paths_are_lists() -> None:
+    words = words_for_hydra(["models=[a b.onnx@0.71,1e3,'c,d.xml', \"e\"]", "run_dir=1"], command="benchmark")
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = compose("benchmark", overrides=words)
+    assert list(config.models) == ["a b.onnx@0.71", "1e3", "c,d.xml", "e"]
+    assert config.run_dir == "1"
+
+
+def test_nothing_null_flags_and_quoted_words_stay() -> None:
+    words = [
+        "checkpoint=null",
+        "run_dir=",
+        "source='a b'",
+        'title="a"',
+        "--cfg",
+        "job",
+        "~data.root",
+        "trainer.max_epochs=1",
+    ]
+    assert words_for_hydra(words, command="predict") == words
+
+
+def test_several_values_are_several_runs_where_that_is_asked_for() -> None:
+    assert words_for_hydra(["-m", "data.root=a,b", "run_dir=1"], command="train") == [
+        "-m",
+        "data.root=a,b",
+        "run_dir='1'",
+    ]
+
+
+def test_a_task_is_a_word_to_compare_with_in_an_evaluation_and_a_group_elsewhere() -> None:
+    assert words_for_hydra(["task=detection"], command="evaluate") == ["expected_task=detection"]
+    assert words_for_hydra(["task=detection"], command="train") == ["task=detection"]
+
+
+@pytest.mark.parametrize("name", ["#1", "a=b", "a (1)", "{1}", "[x]", "é猫", "${x}"])
+def test_the_message_names_a_missing_file_as_it_was_typed(name: str, place: None) -> None:
+    outcome = command("predict", "checkpoint=shapes", f"source={name}.jpg")
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"error: source={name}.jpg: no such file or folder")
+
+
+def test_an_interpolation_that_cannot_be_is_explained_without_a_second_error(place: None) -> None:
+    outcome = command("predict", "checkpoint=shapes", "source=x.jpg", "opacity=${y}")
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: Interpolation key 'y' not found")
+    assert outcome.err.count("\n") == 1
