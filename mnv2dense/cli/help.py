@@ -78,7 +78,7 @@ def _options(config: DictConfig) -> Iterator[tuple[str, str]]:
     plain = OmegaConf.to_container(config, resolve=False)
     assert isinstance(plain, dict)
     for key, value in leaves({name: value for name, value in plain.items() if name != "hydra"}):
-        if not key.endswith("_target_") and not (isinstance(value, str) and value.startswith("${")):
+        if not key.endswith("_target_") and not (isinstance(value, str) and "${" in value):
             yield key, _as_typed(value)
 
 

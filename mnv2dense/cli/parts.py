@@ -38,7 +38,9 @@ def built(part: Any, **options: Any) -> Any:  # noqa: ANN401 - whatever the part
     Interpolations are resolved first. What still looks like one is somebody's text, such as a folder called "${x}".
     """
     plain = OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part
-    return instantiate(as_typed(plain), **{key: as_typed(value) for key, value in options.items()})
+    # Twice: Hydra resolves the part in place, and then takes its values, which are looked at again.
+    twice = as_typed(as_typed(plain))
+    return instantiate(twice, **{key: as_typed(as_typed(value)) for key, value in options.items()})
 
 
 def check_needed(config: DictConfig) -> None:
