@@ -64,6 +64,7 @@ def test_a_switch_of_an_exporter_is_true_or_false() -> None:
     assert "options.dynamic_size=maybe: there is no such choice. Choose from false, true." in outcome.err
 
 
+@pytest.mark.needs("coremltools")
 def test_a_folder_of_something_else_is_not_taken_for_an_older_package() -> None:
     Path("photos.mlpackage").mkdir()
     outcome = command("export", "checkpoint=nowhere", "exporter=coreml", "output=photos.mlpackage")
