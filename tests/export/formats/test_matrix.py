@@ -50,7 +50,7 @@ def tasks(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, T
     voc = str(shared / "data" / "VOCdevkit" / "VOC2007" / "JPEGImages")
     coco = str(shared / "data" / "coco_mini")
     return {
-        "classification": Task(str(shared / "weights" / "mobilenet_v2_1.0_224"), voc, voc, 4.2, 32, 50),
+        "classification": Task(str(shared / "weights" / "mobilenet_v2_1.0_224"), voc, voc, 4.2, 64, 100),
         # A narrow one; what 80 classes take at full width has a test of its own.
         "detection": Task("shapes", str(shapes / "train"), str(shapes / "val"), 2.5, 16, 16),
         "segmentation": Task(
