@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import nn
+
 from mnv2dense.data.module import DataModule
 from mnv2dense.evaluation.score import check_classes, metric_of, score
 from mnv2dense.inference.open_model import open_model
@@ -82,6 +85,8 @@ def evaluate(
         )
     check_classes(model, data)
     metric = metric or metric_of(model)
+    if isinstance(model, nn.Module):  # as at the end of training: another layout rounds otherwise
+        model = model.to(memory_format=torch.channels_last)
     if run_dir is None:
         done, total = 0, len(data.val or ())
 
