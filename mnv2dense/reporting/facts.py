@@ -20,6 +20,7 @@ from mnv2dense.metrics.mean_iou import MeanIoU
 from mnv2dense.pretrained.checkpoint_file import find_checkpoint
 from mnv2dense.pretrained.named import license_of
 from mnv2dense.protocols import BoxDataset, Dataset, Metric, Model
+from mnv2dense.reporting.run_config import trained_config
 from mnv2dense.reporting.usage import Usage, shown_command, usage_of
 
 # Pictures that the package draws itself.
@@ -164,13 +165,16 @@ def facts_of(
         command=shown_command(environment["command"]),
         environment=tuple(_environment_rows(environment)),
         limits=tuple(_limits(config, datamodule, scores, score_of_classes, counted, classes, drawn=drawn)),
-        license=_license(checkpoint, began_with, drawn=drawn, trained=trained),
+        license=_license(config, checkpoint, began_with, drawn=drawn),
         began_with=_with_license(began_with) if trained and began_with else "",
     )
 
 
-def _license(checkpoint: str, began_with: str | None, *, drawn: bool, trained: bool) -> str:
-    """Published weights keep theirs, where they are only scored or learn from nothing but drawn shapes."""
+def _license(config: Mapping[str, Any], checkpoint: str, began_with: str | None, *, drawn: bool) -> str:
+    """What its maker said; else published weights keep theirs, where they are scored or learn from drawn shapes."""
+    trained = "trainer" in config
+    if said := (config if trained else trained_config(checkpoint) or {}).get("license"):
+        return str(said)
     if not trained:
         return license_of(checkpoint) or "unknown"
     if not drawn:

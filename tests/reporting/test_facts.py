@@ -25,9 +25,9 @@ class ShapeNet(ImageFolder):  # type: ignore[misc]  # final; this stands for som
     """In ``acme.shapenet``, say."""
 
 
-def facts(data: Dataset, target: str, folder: Path) -> RunFacts:
+def facts(data: Dataset, target: str, folder: Path, **config: str) -> RunFacts:
     run = RunFolder(folder)
-    run.write_config({"data": {"val": {"_target_": target}}, "trainer": {}, "monitor": "top1"})
+    run.write_config({"data": {"val": {"_target_": target}}, "trainer": {}, "monitor": "top1", **config})
     run.write_environment()
     model = mobilenet_v2_classifier(class_names=data.class_names, width_mult=0.35, size=(32, 32))
     module = DataModule(train=None, val=data, size=model.size, batch_size=1, num_workers=0)
@@ -51,6 +51,12 @@ def test_data_whose_address_only_sounds_like_the_drawn_shapes_are_photographs(
     assert not said.drawn_data
     assert said.license == "unknown"
     assert not [limit for limit in said.limits if "drawn shapes" in limit]
+
+
+def test_weights_have_the_licence_that_their_maker_gave_them(photographs: Path, tmp_path: Path) -> None:
+    data = ImageFolder(root=photographs, split="val")
+    said = facts(data, "mnv2dense.data.datasets.ImageFolder", tmp_path / "run", license="cc-by-4.0")
+    assert said.license == "cc-by-4.0"
 
 
 def test_drawn_shapes_are_called_so(tmp_path: Path) -> None:
