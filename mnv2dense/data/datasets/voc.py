@@ -11,12 +11,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from mnv2dense.class_lists import VOC_CLASSES
 from mnv2dense.data.datasets import label_values
 from mnv2dense.data.datasets.box_table import BoxTable, Objects, refuse_shares
 from mnv2dense.data.datasets.image_list import BadImages, ids_from_stems, usable_images
 from mnv2dense.data.datasets.voc_folder import image_paths, listed_names, voc_folder
 from mnv2dense.io.reading import is_macos
+from mnv2dense.types.class_lists import VOC_CLASSES
 from mnv2dense.utils.text_files import decode_text, likely_encoding
 
 
