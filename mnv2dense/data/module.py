@@ -77,16 +77,16 @@ class DataModule(pl.LightningDataModule):
         super().__init__()
         for name, value in (("batch_size", batch_size), ("max_boxes", max_boxes), ("size", min(size))):
             if value < 1:
-                raise ValueError(f"data.{name} is {value}, but must be at least 1.")
+                raise ValueError(f"{name} is {value}, but must be at least 1.")
         for name, number in (
             ("num_workers", num_workers or 0),
             ("seed", seed),
             ("timeout_seconds", timeout_seconds),
         ):
             if number < 0:
-                raise ValueError(f"data.{name} is {number}, but must not be negative.")
+                raise ValueError(f"{name} is {number}, but must not be negative.")
         if resize not in RESIZE_MODES:
-            raise ValueError(f"data.resize is {resize!r}; choose one of {', '.join(RESIZE_MODES)}.")
+            raise ValueError(f"resize is {resize!r}; choose one of {', '.join(RESIZE_MODES)}.")
         self.size = (size[0], size[1])
         self.resize = resize
         self.batch_size = batch_size
@@ -168,7 +168,7 @@ class DataModule(pl.LightningDataModule):
         if self.val is None:
             return []
         sampler = EpochSampler(length=len(self.val), shuffle=False, equal_shares=False, **self._place())
-        return self._loader(self.val, sampler, None, drop_last=False)
+        return self._loader(self.val, sampler, None, drop_last=False, scored=True)
 
     def resume_at(self, epoch: int, batches_done: int) -> None:
         """Leave out the first ``batches_done`` training batches of ``epoch``: they were trained on before.
@@ -210,14 +210,20 @@ class DataModule(pl.LightningDataModule):
         return {"rank": 0, "world_size": 1}
 
     def _loader(
-        self, dataset: Dataset, sampler: EpochSampler, augment: Augment | None, *, drop_last: bool
+        self,
+        dataset: Dataset,
+        sampler: EpochSampler,
+        augment: Augment | None,
+        *,
+        drop_last: bool,
+        scored: bool = False,
     ) -> DataLoader[Batch]:
         size, mode = self.size, self.resize
         if isinstance(augment, FramingAugment) and augment.chooses_frame:
             # What was framed is taken whole: cropping it again would show less than was chosen. Masks may be learnt
             # from crops smaller than the images that are scored.
             size, mode = augment.size or size, "squash"
-        images = _Images(dataset, augment, size, mode, self.seed)
+        images = _Images(dataset, augment, size, mode, self.seed, scored=scored)
         workers = self._num_workers
         if workers is None:
             neighbours = 1 if self.trainer is None else self.trainer.num_devices
@@ -257,19 +263,27 @@ class _Images(torch.utils.data.Dataset[Item]):
     """What runs in a worker: a draw of a picture -> the picture, augmented and resized."""
 
     def __init__(
-        self, dataset: Dataset, augment: Augment | None, size: tuple[int, int], mode: ResizeMode, seed: int
+        self,
+        dataset: Dataset,
+        augment: Augment | None,
+        size: tuple[int, int],
+        mode: ResizeMode,
+        seed: int,
+        *,
+        scored: bool,
     ) -> None:
         self.dataset = dataset
         self.augment = augment
         self.size = size
         self.mode = mode
         self.seed = seed
+        self.scored = scored
 
     def __getitem__(self, draw: Draw) -> Item:
         sample = self.dataset[draw.image]
         if self.augment is not None:
             sample = self.augment(sample, seed_of(self.seed, draw))
-        return prepare(sample, self.size, self.mode)
+        return prepare(sample, self.size, self.mode, scored=self.scored)
 
 
 # Long enough for the main process to finish a batch and save, short enough for whoever waits for the end.
