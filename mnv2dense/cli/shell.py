@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import mnv2dense
+from mnv2dense.cli.data_options import in_options, of_data
 from mnv2dense.cli.user_errors import is_users, message_of
 from mnv2dense.cli.words import word_now, words_for_hydra
 from mnv2dense.utils.distributed import is_first_process
@@ -105,7 +106,7 @@ def _run(name: str, job: Callable[[DictConfig], None]) -> None:
             said = message_of(error)
         if said is None or "MNV2DENSE_TRACEBACK" in os.environ:
             raise
-        _complain(said)
+        _complain(in_options(said, Path(folder)) if of_data(error) else said)
         sys.exit(2)
 
 
@@ -184,13 +185,22 @@ def _today(word: str) -> str:
 def _log_to_console() -> None:
     """Our own notes as plain lines, once; of the libraries, what deserves attention."""
     handler = _Console(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Line("%(message)s"))
     handler.addFilter(lambda record: record.name.startswith("mnv2dense") or record.levelno >= logging.WARNING)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("mnv2dense").setLevel(logging.DEBUG)
     handler.setLevel(logging.INFO if is_first_process() else logging.WARNING)
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _Line(logging.Formatter):
+    """A note; of data sets with their options in the words of a command."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One record as text."""
+        said = super().format(record)
+        return in_options(said, conf_folder()) if record.name.startswith("mnv2dense.data.") else said
 
 
 class _Console(logging.StreamHandler[TextIO]):

@@ -355,11 +355,11 @@ def test_absent_data_and_wrong_numbers_are_named() -> None:
         data(None, 3).train_dataloader()
     with pytest.raises(ValueError, match="no data set"):
         data(None, None).setup()
-    with pytest.raises(ValueError, match=r"data\.batch_size is 0"):
+    with pytest.raises(ValueError, match=r"batch_size is 0"):
         data(batch_size=0)
-    with pytest.raises(ValueError, match=r"data\.num_workers is -1"):
+    with pytest.raises(ValueError, match=r"num_workers is -1"):
         data(num_workers=-1)
-    with pytest.raises(ValueError, match=r"data\.resize is 'stretch'; choose one of squash, letterbox"):
+    with pytest.raises(ValueError, match=r"resize is 'stretch'; choose one of squash, letterbox"):
         data(resize="stretch")
 
 

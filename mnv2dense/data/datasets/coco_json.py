@@ -86,13 +86,13 @@ def classes_of_categories(
     place_of = {name: label for label, name in enumerate(class_names)}
     unknown = [f"{category}: {name}" for category, name in class_map.items() if name not in place_of]
     if unknown:
-        raise ValueError(f"data.class_map has {', '.join(unknown[:5])}, but the classes are: {', '.join(class_names)}.")
+        raise ValueError(f"class_map has {', '.join(unknown[:5])}, but the classes are: {', '.join(class_names)}.")
     names = [class_map.get(category, category) for category in categories]
     found = {place: place_of[name] for place, name in enumerate(names) if name in place_of}
     if not found:
         raise ValueError(
             f"{file}: none of its categories is a class. They are: {', '.join(categories[:10])}, ...; the classes: "
-            f"{', '.join(class_names[:10])}, .... Say which is which with data.class_map, as in "
+            f"{', '.join(class_names[:10])}, .... Say which is which with class_map=, as in "
             f"{{{categories[0]}: {class_names[-1]}}}."
         )
     return found
@@ -111,10 +111,10 @@ def load_json(root: Path, file: Path) -> dict[str, list[dict[str, Any]]]:
     """The json, with its three lists of objects."""
     if not file.is_file():
         if not root.is_dir():
-            raise FileNotFoundError(f"data.root={root}: no such folder (looked from {Path.cwd()}).")
+            raise FileNotFoundError(f"root={root}: no such folder (looked from {Path.cwd()}).")
         there = sorted(str(path.relative_to(root)) for path in {*root.glob("*.json"), *root.glob("*/*.json")})
         raise FileNotFoundError(
-            f"{file}: no such annotation file. Set data.root to the folder that holds annotations/, or name "
+            f"{file}: no such annotation file. Set root= to the folder that holds annotations/, or name "
             f"the file with annotations=...; json files below {root}: {', '.join(there[:10]) or 'none'}."
         )
     try:

@@ -77,8 +77,8 @@ class CocoMasks(MaskTable[_Drawing]):
         rgb = checked_palette(palette, len(classes))
         if classes[0] != "background" and classes[0] in content.class_names:
             raise ValueError(
-                f"data.class_names begins with {classes[0]!r}, a category of {content.file}, but class 0 is "
-                f"that of all pixels without an object: data.class_names=[background,{classes[0]},...]."
+                f"class_names begins with {classes[0]!r}, a category of {content.file}, but class 0 is "
+                f"that of all pixels without an object: class_names=[background,{classes[0]},...]."
             )
         found = classes_of_categories(content.file, content.class_names, classes, class_map or {})
         label_of = {content.category_ids[k]: label for k, label in found.items()}

@@ -78,7 +78,7 @@ class PanopticMasks(MaskTable[Path]):
         classes = checked_class_names(names if class_names is None else class_names)
         rgb = checked_palette(palette, len(classes))
         if others is not None and others not in classes:
-            raise ValueError(f"data.others={others!r} is no class; the classes are: {', '.join(classes)}.")
+            raise ValueError(f"others={others!r} is no class; the classes are: {', '.join(classes)}.")
         other = IGNORE_INDEX if others is None else classes.index(others)
         found = classes_of_categories(file, names, classes, class_map or {})
         label_of = {category_id: found.get(k, other) for k, category_id in enumerate(category_ids)}

@@ -51,7 +51,7 @@ class ImageFolder(ImageTable):
             beside = ", ".join(folders[:8]) or "no folders"
             raise FileNotFoundError(
                 f"{folder}: no such folder (looked from {Path.cwd()}; {root} holds {beside}). It should "
-                f"hold one folder of pictures for each class; data.root and data.{split}_split choose another."
+                f"hold one folder of pictures for each class; root= and split= choose another."
             )
         there = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
         folder_of = {
@@ -67,7 +67,7 @@ class ImageFolder(ImageTable):
         unknown = sorted(set(names) ^ set(found))
         if unknown or len(names) != len(found):
             where = f" in {', '.join(unknown[:8])}" if unknown else ""
-            raise ValueError(f"{folder}: its folders and data.class_names differ{where}; list each folder once.")
+            raise ValueError(f"{folder}: its folders and class_names= differ{where}; list each folder once.")
         paths: list[Path] = []
         labels: list[int] = []
         left_out: list[Path] = []

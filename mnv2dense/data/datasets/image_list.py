@@ -35,7 +35,7 @@ def usable_images(source: str | Path, paths: Sequence[Path], *, bad_images: BadI
         folders = ", ".join(sorted({str(path.parent.absolute()) for path in bad})[:3])
         raise FileNotFoundError(
             f"{source}: {len(bad)} of {len(paths)} pictures are missing: {_first(path.name for path in bad)} "
-            f"(looked in {folders}). Check data.root and that the pictures are unpacked; "
+            f"(looked in {folders}). Check root= and that the pictures are unpacked; "
             "bad_images='skip' leaves missing and damaged pictures out."
         )
     if bad_images == "skip":
@@ -43,7 +43,7 @@ def usable_images(source: str | Path, paths: Sequence[Path], *, bad_images: BadI
     usable = [index for index, path in enumerate(paths) if path not in bad]
     if not usable:
         reasons = f"all {len(bad)} are missing or damaged: {_first(bad.values())}" if bad else "it lists none"
-        raise ValueError(f"{source}: no picture to use, {reasons}. Check data.root and the split.")
+        raise ValueError(f"{source}: no picture to use, {reasons}. Check root= and the split.")
     if bad:
         reasons = _first(f"{path.name} ({reason})" for path, reason in bad.items())
         _log.warning("%s: skipped %d of %d pictures: %s", source, len(bad), len(paths), reasons)

@@ -69,7 +69,7 @@ def class_name(value: Any) -> str:  # noqa: ANN401
     return name
 
 
-def class_names(given: Sequence[Any] | str, *, source: object = "data.class_names") -> tuple[str, ...]:
+def class_names(given: Sequence[Any] | str, *, source: object = "class_names") -> tuple[str, ...]:
     """The K names that labels index; a single word is one class.
 
     Args:

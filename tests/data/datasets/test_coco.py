@@ -265,7 +265,7 @@ def test_a_missing_json_lists_those_there_are(tmp_path: Path) -> None:
     write(tmp_path, [])
     with pytest.raises(FileNotFoundError, match=r"val2017\.json: no such.*annotations/instances_train2017\.json"):
         CocoDetection(root=tmp_path, split="val2017")
-    with pytest.raises(FileNotFoundError, match=r"data\.root=.*nowhere: no such folder"):
+    with pytest.raises(FileNotFoundError, match=r"root=.*nowhere: no such folder"):
         CocoDetection(root=tmp_path / "nowhere")
 
 
