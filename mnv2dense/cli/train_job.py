@@ -17,7 +17,6 @@ from mnv2dense.models.checkpoint import load_weights
 from mnv2dense.models.dense_model import DenseModel, build_model
 from mnv2dense.protocols import Augment, Dataset, MaskDataset
 from mnv2dense.reporting.run_folder import RunFolder
-from mnv2dense.training.preflight import check_monitor
 from mnv2dense.utils.distributed import is_first_process
 from mnv2dense.workflows.training import describe
 from mnv2dense.workflows.training import train as train_model
@@ -63,16 +62,15 @@ def run(
     if config.init_from and not config.resume:
         loaded = load_weights(model, config.init_from)
         log.info("init_from=%s: %d tensors taken, %d left", config.init_from, len(loaded.taken), len(loaded.left))
-    metric = built(config.metric)
-    check_monitor(config.monitor, metric, datamodule)  # what the data lacks is told before the loss needs it
     options = built(config.trainer, _target_="builtins.dict", _convert_="all")
     with scoring_bar() as progress:
         done = train_model(
             model,
             datamodule,
             run_dir=folder,
-            loss=built(_with_class_weights(plain["loss"], datamodule)),
-            metric=metric,
+            # Made when all else is checked: class weights are counted in all masks, which takes minutes.
+            loss=lambda: built(_with_class_weights(plain["loss"], datamodule), "loss"),
+            metric=built(config.metric),
             optimizer=built(config.optimizer),
             schedule=built(config.schedule),
             backbone_lr_factor=config.backbone_lr_factor,

@@ -29,6 +29,8 @@ def check_length(trainer: Mapping[str, Any]) -> None:
 def check_batches(trainer: Mapping[str, Any], datamodule: DataModule) -> None:
     """A share of the batches, or a number of them, has to leave some to learn from.
 
+    Lightning passes over a training without batches, and refuses a share of validation only when its turn comes.
+
     Raises:
         ValueError: ``limit_train_batches`` or ``limit_val_batches`` of the trainer's options leaves none.
     """

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -83,7 +84,7 @@ def train(
     *,
     run_dir: str | Path | RunFolder | None = None,
     max_epochs: int = 60,
-    loss: Loss | None = None,
+    loss: Loss | Callable[[], Loss] | None = None,
     metric: Metric | None = None,
     optimizer: Callable[[Iterable[Any]], Optimizer] | None = None,
     schedule: Callable[..., Callable[[int], float]] | None = None,
@@ -110,7 +111,8 @@ def train(
             environment in it already.
         max_epochs: length of the run, over which the schedule spans.
         loss: None takes the task's own: :class:`~mnv2dense.losses.MultiBoxLoss`,
-            :class:`~mnv2dense.losses.PixelCrossEntropy` or :class:`~mnv2dense.losses.CrossEntropyLoss`.
+            :class:`~mnv2dense.losses.PixelCrossEntropy` or :class:`~mnv2dense.losses.CrossEntropyLoss`. A
+            function that takes nothing and makes the loss is called once all else is checked.
         metric: None takes the task's own.
         optimizer: parameter groups -> optimizer; None takes AdamW of learning rate 0.001 and weight decay 0.05.
         schedule: see :mod:`mnv2dense.training.schedules`; None takes the cosine with a warm-up of 5%.
@@ -159,7 +161,7 @@ def train(
     check_batches(options, data)
     task = Task(
         model=model,
-        loss=loss or _loss_of(model),
+        loss=_loss_of(model) if loss is None else _made(loss),
         metric=metric,
         optimizer=optimizer or partial(torch.optim.AdamW, lr=0.001, weight_decay=0.05),
         schedule=schedule or Cosine,
@@ -170,7 +172,7 @@ def train(
     chosen = list(_usual_callbacks(model.task, monitor) if callbacks is None else callbacks)
     if callbacks is None and not options.get("enable_progress_bar", True):
         chosen = [each for each in chosen if not isinstance(each, ProgressLines)]
-    with _refusals_of_lightning():
+    with _refusals_of_lightning(ValueError, TypeError, MisconfigurationException):
         lightning = pl.Trainer(
             callbacks=[*chosen, ValidateLastEpoch()],
             logger=list(loggers),
@@ -188,10 +190,8 @@ def train(
     )
     if announce is not None:
         announce()
-    try:
+    with _refusals_of_lightning(MisconfigurationException):
         lightning.fit(task, datamodule=data, ckpt_path=None if ckpt_path is None else str(ckpt_path))
-    except MisconfigurationException as error:
-        raise ValueError(f"trainer: {' '.join(str(error).split())}") from error
 
     for history in (each for each in chosen if isinstance(each, History) and lightning.is_global_zero):
         history.plot(folder.path / "curves.png")
@@ -210,15 +210,18 @@ def train(
 
 
 @contextmanager
-def _refusals_of_lightning() -> Iterator[None]:
+def _refusals_of_lightning(*kinds: type[Exception]) -> Iterator[None]:
     """What its Trainer says of options that it cannot take, as our own errors: one line, without a trace.
+
+    Args:
+        kinds: of errors that are such refusals.
 
     Raises:
         ValueError: it refused.
     """
     try:
         yield
-    except (ValueError, TypeError, MisconfigurationException) as error:
+    except kinds as error:
         raise ValueError(f"trainer: {' '.join(str(error).split())}") from error
 
 
@@ -231,6 +234,13 @@ def describe(model: DenseModel, data: DataModule) -> tuple[str, str]:
         f"{type(model.head).__name__} at {height}x{width}: {costs.parameters / 1e6:.2f}M parameters, "
         f"{costs.multiply_adds / 1e9:.3f}B multiply-adds"
     )
+
+
+def _made(loss: Loss | Callable[[], Loss]) -> Loss:
+    """A loss, or what makes one: losses take arguments, and what makes them does not."""
+    if isinstance(loss, torch.nn.Module) or inspect.signature(loss).parameters:
+        return cast("Loss", loss)
+    return cast("Callable[[], Loss]", loss)()
 
 
 def _loss_of(model: DenseModel) -> Loss:
