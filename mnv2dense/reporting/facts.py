@@ -22,6 +22,7 @@ from mnv2dense.pretrained.named import license_of
 from mnv2dense.protocols import BoxDataset, Dataset, Metric, Model
 from mnv2dense.reporting.run_config import trained_config
 from mnv2dense.reporting.usage import Usage, shown_command, usage_of
+from mnv2dense.runtimes.formats import megabytes_of
 
 # Pictures that the package draws itself.
 _DRAWN = (Shapes, ShapeCrops, ShapeMasks)
@@ -199,7 +200,7 @@ def _data_rows(source: Mapping[str, Any], datamodule: DataModule) -> list[tuple[
 
 def _cost_rows(model: Model, checkpoint: str) -> list[tuple[str, str]]:
     if not isinstance(model, nn.Module):  # nobody can count inside a file
-        return [("file", f"{sum(file.stat().st_size for file in model.files) / 1e6:.1f} MB")]
+        return [("file", f"{megabytes_of(model.files):.1f} MB")]
     costs = complexity(model, model.size)
     rows = [
         ("parameters", f"{costs.parameters:,}"),

@@ -14,7 +14,7 @@ from mnv2dense.data.module import DataModule
 from mnv2dense.evaluation.score import check_classes, metric_of, score
 from mnv2dense.inference.open_model import open_model
 from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
-from mnv2dense.workflows.scoring import score_and_report
+from mnv2dense.workflows.scoring import counted, score_and_report
 
 if TYPE_CHECKING:
     from mnv2dense.inference.tta import TTA
@@ -88,15 +88,8 @@ def evaluate(
     if isinstance(model, nn.Module):  # as at the end of training: another layout rounds otherwise
         model = model.to(memory_format=torch.channels_last)
     if run_dir is None:
-        done, total = 0, len(data.val or ())
-
-        def advance(count: int) -> None:
-            nonlocal done
-            done += count
-            if progress is not None:
-                progress(done, total)
-
-        return Evaluation(score(model, data, metric, test_time=test_time, advance=advance), None, metric)
+        scores = score(model, data, metric, test_time=test_time, advance=counted(progress, data))
+        return Evaluation(scores, None, metric)
     folder = run_dir if isinstance(run_dir, RunFolder) else RunFolder.create(run_dir, task="evaluate")
     refuse_a_run(folder, "Name another folder for the scores.")
     folder.write_config({"checkpoint": named, "task": model.task} if config is None else config)

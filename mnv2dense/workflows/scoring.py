@@ -55,15 +55,7 @@ def score_and_report(
     if isinstance(model, nn.Module):
         model = model.to(memory_format=torch.channels_last)
     ranking = ImageRanking()
-    done, total = 0, len(data.val or ())
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress is not None:
-            progress(done, total)
-
-    scores = score(model, data, metric, test_time=test_time, ranking=ranking, advance=advance)
+    scores = score(model, data, metric, test_time=test_time, ranking=ranking, advance=counted(progress, data))
     if is_first_process():
         assert data.val is not None
         predictor = Predictor(model, device=model.device, test_time=test_time)
@@ -72,6 +64,19 @@ def score_and_report(
         worst, best = (_drawn(predictor, data.val, images) for images in (ranking.worst, ranking.best))
         write_report(folder.path, facts, worst=worst, best=best)
     return scores
+
+
+def counted(progress: Callable[[int, int], None] | None, data: DataModule) -> Callable[[int], None]:
+    """What takes the number of pictures done after each batch, and tells ``progress`` (done, in all)."""
+    done, total = 0, len(data.val or ())
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(done, total)
+
+    return advance
 
 
 def _drawn(
