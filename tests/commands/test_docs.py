@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -28,7 +29,7 @@ from mnv2dense.cli.shell import conf_folder
 from mnv2dense.data.shapes.detection import draw_shapes
 from mnv2dense.io.reading import image_size
 from mnv2dense.io.video import Frame, VideoWriter
-from tests.helpers.documented import ROOT, Command, Fence, commands, fences, mentioned_commands, shell_lines
+from tests.helpers.documented import PAGES, ROOT, Command, Fence, commands, fences, mentioned_commands, shell_lines
 from tests.helpers.made_once import small_run
 from tests.helpers.tiny import TINY
 from tests.helpers.tiny import command as run_command
@@ -182,10 +183,23 @@ def test_every_command_composes(command: Command) -> None:
     OmegaConf.to_container(config, resolve=True)
 
 
-def test_documented_scripts_are_there() -> None:
-    text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")))
-    for script in set(re.findall(r"\b(?:tools|benchmarks|tests)/[\w/]+\.py\b", text)):
-        assert (ROOT / script).is_file(), script
+PROSE = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
+
+
+def test_documented_files_are_there() -> None:
+    scripts = set(re.findall(r"\b(?:tools|benchmarks|tests)/[\w/]+\.py\b", PROSE))
+    assert len(scripts) > 20
+    named = set(re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", PROSE))
+    rooms = {path.name for path in (ROOT / "mnv2dense").iterdir() if path.is_dir()}
+    ours = {name for name in named if name.partition("/")[0] in {*rooms, "tools", "benchmarks", "tests", "conf", ".ci"}}
+    assert len(ours & {"utils/renamed.py", "tests/legacy", ".ci/run"}) == 3
+    lost = [name for name in scripts | ours if not any((top / name).exists() for top in (ROOT, ROOT / "mnv2dense"))]
+    assert not lost
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"\bmnv2dense(?:\.\w+)+", PROSE))))
+def test_documented_names_are_there(name: str) -> None:
+    pkgutil.resolve_name(name)  # an old address would warn, and warnings are errors
 
 
 # --- run them ------------------------------------------------------------------------------------------------------
