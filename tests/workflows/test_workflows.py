@@ -128,7 +128,7 @@ def test_a_loss_that_counts_in_the_data_is_made_when_all_else_is_checked() -> No
     def made() -> nn.Module:
         raise RuntimeError("counting")
 
-    with pytest.raises(ValueError, match=r"monitor=AP49: there is no such score; did you mean monitor=AP\d+\?"):
+    with pytest.raises(ValueError, match=r"monitor=AP49: there is no such score; did you mean monitor=AP\?"):
         train(tiny_model(6, size=SIZE), data(), loss=made, monitor="AP49", run_dir="other", accelerator="cpu")
     with pytest.raises(RuntimeError, match="counting"):
         train(tiny_model(6, size=SIZE), data(), loss=made, run_dir="another", accelerator="cpu")

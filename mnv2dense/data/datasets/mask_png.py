@@ -96,7 +96,7 @@ def read_mask(path: Path, rules: MaskRules) -> Mask:
                 "palette PNG."
                 if "colors" in rules.options
                 else "Get the masks as the data set comes with them; colour-coded ones are read by MaskFolder "
-                "(data=mask_folder) by its colors=, the RGB of each class."
+                "(data=mask_folder), whose colors= has the RGB of each class."
             )
             raise ValueError(f"{path}: the mask is a picture of colours, but classes are one number a pixel. {advice}")
         numbers = numbers[..., 0]  # gray, saved as colours

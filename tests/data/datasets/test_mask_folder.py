@@ -71,7 +71,7 @@ def test_a_jpeg_mask_is_refused_whatever_its_name(tmp_path: Path) -> None:
 
 
 def test_coloured_damaged_and_missing_masks_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"rgb.png: the mask is a picture of colours.*are read by data=mask_folder"):
+    with pytest.raises(ValueError, match=r"rgb.png: the mask is a picture of .*by MaskFolder .*whose colors= has"):
         read_mask(save(tmp_path / "rgb.png", [[[0, 1, 2]]]), THREE)
     (tmp_path / "cut.png").write_bytes(save(tmp_path / "m.png", np.zeros((50, 50))).read_bytes()[:60])
     with pytest.raises(ValueError, match=r"cut.png: damaged or truncated mask"):
