@@ -18,11 +18,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mnv2dense.data.collate import Item, collate, prepare
-from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.data.sampler import Draw, EpochSampler, seed_of
+from mnv2dense.data.split_checks import disagreement, lack_of, shared_images, unseen_classes
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
 from mnv2dense.protocols import Augment, BoxDataset, Dataset, FramingAugment
-from mnv2dense.types import IGNORE_INDEX, Batch
+from mnv2dense.types import Batch
 from mnv2dense.utils.cores import usable_cores
 
 _log = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ class DataModule(pl.LightningDataModule):
             return tuple(cast(Dataset, self.train or self.val).class_names)
         train, val = tuple(self.train.class_names), tuple(self.val.class_names)
         if train != val:
-            raise ValueError(_disagreement(train, val))
+            raise ValueError(disagreement(train, val))
         return train
 
     @property
@@ -145,13 +145,17 @@ class DataModule(pl.LightningDataModule):
         """
         _ = self.class_names
         for name, dataset in (("train", self.train), ("val", self.val)):
-            if (lack := _lack(dataset)) is None:
+            if (lack := lack_of(dataset)) is None:
                 continue
             if name == "train":
                 raise ValueError(
                     f"data.train: {lack}, so there is nothing to learn. Look at the annotations and at the split."
                 )
             _log.warning("data.val: %s, so there is nothing to score: -1 stands for what cannot be told.", lack)
+        if (told := unseen_classes(self.train)) is not None:
+            _log.warning("data.train: %s.", told)
+        if (told := shared_images(self.train, self.val)) is not None:
+            _log.warning("data.val: %s.", told)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Augmented batches in a new order every epoch; the same number of them on every process."""
@@ -307,16 +311,6 @@ def _start_worker(_: int) -> None:
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_SECONDS))
 
 
-def _lack(dataset: Dataset | None) -> str | None:
-    """What a data set has nothing of; None if it shows something, or does not tell."""
-    if isinstance(dataset, BoxDataset) and not any(dataset.box_counts):
-        ignored = f", only {dataset.ignored_count} regions to ignore" if dataset.ignored_count else ""
-        return f"none of its {len(dataset)} pictures shows an object{ignored}"
-    if isinstance(dataset, MaskTable) and dataset.shown == {IGNORE_INDEX}:
-        return f"all pixels of its {len(dataset)} masks are ignored"
-    return None
-
-
 def _made(source: Dataset | Callable[[], Dataset] | None) -> Dataset | None:
     if source is None or hasattr(source, "__getitem__"):
         return cast("Dataset | None", source)
@@ -327,13 +321,3 @@ def _present(dataset: Dataset | None, split: str) -> Dataset:
     if dataset is None:
         raise ValueError(f"data.{split} is not given, and this needs it.")
     return dataset
-
-
-def _disagreement(train: tuple[str, ...], val: tuple[str, ...]) -> str:
-    """Where two lists of classes differ first."""
-    at = next((i for i, (a, b) in enumerate(zip(train, val, strict=False)) if a != b), min(len(train), len(val)))
-    first, second = (repr(names[at]) if at < len(names) else "nothing" for names in (train, val))
-    return (
-        f"training data has {len(train)} classes and validation data {len(val)}; label {at} is {first} in "
-        f"the one and {second} in the other. Both must list the same classes in the same order."
-    )

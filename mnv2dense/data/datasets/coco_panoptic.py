@@ -9,15 +9,15 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
+from mnv2dense.data.datasets.coco_folder import annotation_file, image_folder
 from mnv2dense.data.datasets.coco_json import (
     checked_categories,
     checked_images,
     classes_of_categories,
-    image_folder,
     load_json,
     refuse_duplicates,
 )
-from mnv2dense.data.datasets.image_list import BadImages
+from mnv2dense.data.datasets.image_list import BadImages, for_split
 from mnv2dense.data.datasets.label_values import is_int, is_true
 from mnv2dense.data.datasets.mask_png import Mask, checked_class_names, checked_palette, read_png_values
 from mnv2dense.data.datasets.mask_table import MaskTable
@@ -71,9 +71,9 @@ class PanopticMasks(MaskTable[Path]):
         limit: int | None = None,
     ) -> None:
         root = Path(root)
-        file = root / (annotations or "annotations/panoptic_{split}.json").format(split=split)
-        folder = root / (masks or "annotations/panoptic_{split}").format(split=split)
-        content = load_json(root, file)
+        file = annotation_file(root, split, annotations, kind="panoptic")
+        folder = root / for_split(masks or "annotations/panoptic_{split}", split)
+        content = load_json(file)
         category_ids, names = checked_categories(file, content["categories"])
         classes = checked_class_names(names if class_names is None else class_names)
         rgb = checked_palette(palette, len(classes))

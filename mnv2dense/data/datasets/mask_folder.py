@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import final
 
-from mnv2dense.data.datasets.image_list import BadImages
+from mnv2dense.data.datasets.image_list import BadImages, for_split
 from mnv2dense.data.datasets.mask_png import MaskRules, checked_class_names, checked_palette, read_mask
 from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.io.reading import list_images
@@ -147,10 +147,10 @@ def _folders(root: Path, split: str, images: str | None, masks: str | None) -> t
         raise ValueError(f"images={images} and masks={masks}: name both folders, or neither.")
     pairs = [(images, masks)] if images is not None and masks is not None else _LAYOUTS
     for first, second in pairs:
-        found = root / first.format(split=split), root / second.format(split=split)
+        found = root / for_split(first, split), root / for_split(second, split)
         if found[0].is_dir() and found[1].is_dir():
             return found
-    tried = "; ".join(f"{first} with {second}".format(split=split) for first, second in pairs)
+    tried = for_split("; ".join(f"{first} with {second}" for first, second in pairs), split)
     raise FileNotFoundError(
         f"{root}: no folders of pictures and masks for split {split!r}. Looked for {tried}. Name them with images= "
         "and masks=; {split} in them stands for the split."
