@@ -95,6 +95,11 @@ def class_names_of(root: Path, config: YoloConfig) -> tuple[str, ...]:
             raise ValueError(
                 f"{config.file}: 'names' is {names!r:.100}; give the class names as a list, or 0: name, 1: ..."
             )
+        announced = config.content.get("nc")
+        if announced is not None and announced != len(names):
+            raise ValueError(
+                f"{config.file}: nc is {announced!r:.40}, but 'names' lists {len(names)} classes. Correct one of them."
+            )
         return label_values.class_names(names, source=config.file)
     if (root / "classes.txt").is_file():
         lines = read_text(root / "classes.txt").splitlines()

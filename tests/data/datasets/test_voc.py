@@ -131,6 +131,10 @@ def test_an_unknown_split_lists_those_there_are(tmp_path: Path) -> None:
             f"<annotation>{voc_object(extra='<difficult>maybe</difficult>')}</annotation>",
             r"000005\.xml: <difficult> of a 'cat': 'maybe' is neither yes .* nor no",
         ),
+        (
+            f"<annotation>{voc_object(extra='<truncated>partly</truncated>')}</annotation>",
+            r"000005.xml: <truncated> of a 'cat': 'partly' is neither yes .* nor no",
+        ),
         (f"<annotation>{voc_object('  ')}</annotation>", "<object> without <name>"),
         (f"<annotation>{voc_object('a&#10;b')}</annotation>", r"000005\.xml: the class name 'a\\nb' holds '\\n'"),
         ('<!DOCTYPE a [<!ENTITY b "cc">]><annotation>&b;</annotation>', r"000005\.xml: has a DOCTYPE"),
