@@ -11,7 +11,7 @@ import numpy as np
 
 from mnv2dense.types import Classification, Detections, Segmentation
 from mnv2dense.utils.files import atomic_write
-from mnv2dense.visualization.text import draw_tag, fitting_tag, paint_tag
+from mnv2dense.visualization.text import draw_tag, fitting_tag, paint_tag, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +85,7 @@ def draw_detections(
 
     taken: list[tuple[int, int, int, int]] = []
     for box, label, score in zip(boxes, labels, scores, strict=True):  # the best chooses its place first
-        name = shown.class_names[label] if label >= 0 else "ignored"
+        name = printable(shown.class_names[label]) if label >= 0 else "ignored"
         text = f"{name} {score:.2f}" if show_scores else name
         draw_tag(pen, text, class_color(label), _pixels(box, canvas.width, canvas.height), taken, letters)
     return np.asarray(canvas, dtype=np.uint8).copy()
@@ -111,7 +111,7 @@ def draw_classes(image: Pixels, classes: Classification, *, limit: int = 3, show
     shown = classes.top(limit).to("cpu")
     top = 0
     for name, label, score in zip(shown.names, shown.labels.tolist(), shown.scores.tolist(), strict=True):
-        text = f"{name} {score:.2f}" if show_scores else name
+        text = f"{printable(name)} {score:.2f}" if show_scores else printable(name)
         tag = fitting_tag(pen, text, letters)
         if tag is not None and top + tag.height <= canvas.height:
             paint_tag(pen, tag, text, class_color(label), (0, top))

@@ -11,7 +11,7 @@ import numpy as np
 from mnv2dense.types import IGNORE_INDEX, Segmentation
 from mnv2dense.utils.files import atomic_write
 from mnv2dense.visualization.draw import checked_image, mask_color
-from mnv2dense.visualization.text import fitting_tag, paint_tag
+from mnv2dense.visualization.text import fitting_tag, paint_tag, printable
 
 if TYPE_CHECKING:
     from mnv2dense.visualization.draw import Pixels
@@ -104,7 +104,7 @@ def _with_legend(image: Pixels, masks: Segmentation) -> Pixels:
     letters = min(math.sqrt(canvas.width * canvas.height) / 34, canvas.height / (2.2 * max(1, len(shown))))
     bottom = canvas.height
     for label in reversed(shown):
-        name = masks.class_names[label]
+        name = printable(masks.class_names[label])
         tag = fitting_tag(pen, name, letters)
         if tag is not None and bottom >= tag.height:
             bottom -= tag.height

@@ -10,6 +10,7 @@ import numpy as np
 
 from mnv2dense.utils.files import atomic_write
 from mnv2dense.visualization.draw import FAINT_INK, INK, PAPER, class_color
+from mnv2dense.visualization.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -188,8 +189,9 @@ def _hex(label: int) -> str:
 
 
 def _plain(name: str) -> str:
-    """A class may be called "$5 or $10": matplotlib must not read a formula there."""
-    return name.replace("$", r"\$")
+    """A class may be called "$5 or $10", which is no formula, or "_b", which no legend would show."""
+    shown = printable(name).replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def _save(figure: Any, path: str | Path) -> Path:  # noqa: ANN401

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,6 +13,17 @@ if TYPE_CHECKING:
     from PIL import ImageDraw, ImageFont
 
     Color = tuple[int, int, int]
+
+
+# What no font has a letter for: control characters, halves of surrogate pairs, breaks of lines and paragraphs.
+_UNDRAWN = ("Cc", "Cs", "Zl", "Zp")
+_LONGEST = 60
+
+
+def printable(name: str) -> str:
+    """A name as it can be drawn, whatever somebody called a class: one line, in letters, of a length that is read."""
+    drawn = "".join("\ufffd" if unicodedata.category(letter) in _UNDRAWN else letter for letter in name)
+    return drawn if len(drawn) <= _LONGEST else f"{drawn[: _LONGEST - 3]}..."
 
 
 class Tag(NamedTuple):
