@@ -50,7 +50,7 @@ def _predict(config: DictConfig) -> None:
     folder.log_to_file()
     if isinstance(source, CameraSource):
         console().print("Ctrl-C ends the recording.")
-    unit = "pictures" if isinstance(source, ImageSource) else "frames"
+    unit = "images" if isinstance(source, ImageSource) else "frames"
     with progress_of(unit) as bar:
         job = bar.add_task(unit, total=opened.count)
         done = predict_source(
@@ -120,14 +120,16 @@ def _standard_input() -> TextIO:
 def _report(done: Predictions) -> None:
     if done.stopped:
         log.info("stopped; %s done: %d; what is in the folder is whole", done.unit, done.done)
+    for line in done.summary.lines(done.unit, threshold=done.threshold):
+        log.info(line)
+    if done.failed:
+        log.info("%d could not be read%s", len(done.failed), "" if done.unit == "images" else " to the end")
     print(done.folder)
     if done.failed:
         reasons = "\n".join(done.failed.values())
         tried = done.done + len(done.failed)
         raise ValueError(
-            f"{len(done.failed)} of {tried} pictures could not be read:\n{reasons}"
-            if done.unit == "pictures"
-            else reasons
+            f"{len(done.failed)} of {tried} images could not be read:\n{reasons}" if done.unit == "images" else reasons
         )
     if done.stopped:
         sys.exit(_INTERRUPTED)

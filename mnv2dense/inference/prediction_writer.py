@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from mnv2dense.inference.outputs import IMAGE_OUTPUTS
 from mnv2dense.inference.prediction_files import PredictionFiles
+from mnv2dense.inference.prediction_summary import Summary
 from mnv2dense.inference.predictor import BATCH_SIZE, Predictor
 from mnv2dense.io.inputs import is_address, pixels_of
 from mnv2dense.io.video import Frame, VideoError, VideoWriter
@@ -33,11 +36,13 @@ class Outcome:
     """How far it came.
 
     Attributes:
+        summary: of what was found.
         done: pictures or frames that were written.
         stopped: whether Ctrl-C ended it.
         failed: pictures, or the video, that could not be read or not to the end, and why.
     """
 
+    summary: Summary
     done: int = 0
     stopped: bool = False
     failed: dict[str, str] = field(default_factory=dict)
@@ -91,7 +96,7 @@ class PredictionWriter:
             folder: that all of them are in; the json's ``file_name`` is relative to it, else the entry as it is, so
                 that no two pictures have the same.
         """
-        outcome = Outcome()
+        outcome = Outcome(Summary(self._predictor.model.task))
         names = _Names()
 
         def read() -> Iterator[_Item]:
@@ -123,8 +128,8 @@ class PredictionWriter:
             rate: frames a second, about.
             is_live: frames come from a camera; those that come while the model works are left out.
         """
-        outcome = Outcome()
-        stem = PurePath(name).stem
+        outcome = Outcome(Summary(self._predictor.model.task))
+        stem = _writable(PurePath(name).stem)
 
         def items() -> Iterator[_Item]:
             for frame in frames:
@@ -176,6 +181,7 @@ class PredictionWriter:
                     save_labels(found, self._folder / "labels" / f"{item.stem}.png")
                 height, width = item.pixels.shape[:2]
                 files.add({"id": outcome.done + 1, **item.place, "height": height, "width": width}, found)
+                outcome.summary.add(found)
                 outcome.done += 1
                 self._advance()
 
@@ -230,5 +236,20 @@ def _stem(entry: str | Path) -> str:
     if isinstance(entry, str) and is_address(entry):
         from urllib.parse import unquote, urlsplit
 
-        return PurePath(unquote(urlsplit(entry).path)).stem or "picture"
-    return PurePath(entry).stem
+        return _writable(PurePath(unquote(urlsplit(entry).path)).stem) or "image"
+    return _writable(PurePath(entry).stem)
+
+
+# Names of files have 255 bytes on most file systems; a number, a suffix and what an unfinished file is called come on
+# top of this.
+_LONGEST_STEM = 180
+
+
+def _writable(stem: str) -> str:
+    """A name that a file can have, of whatever an address decodes to: no control characters, and not too long."""
+    plain = re.sub(r"[\x00-\x1f\x7f]", "_", stem)
+    return os.fsencode(plain)[:_LONGEST_STEM].decode(errors="ignore") if _is_long(plain) else plain
+
+
+def _is_long(stem: str) -> bool:
+    return len(os.fsencode(stem)) > _LONGEST_STEM

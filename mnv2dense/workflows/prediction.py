@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnv2dense.inference.outputs import IMAGE_OUTPUTS, VIDEO_OUTPUTS
+from mnv2dense.inference.prediction_summary import Summary
 from mnv2dense.inference.prediction_writer import Outcome, PredictionWriter
 from mnv2dense.inference.predictor import BATCH_SIZE, Predictor
 from mnv2dense.io.sources import CameraSource, ImageSource, Source, VideoSource, source_of
@@ -47,7 +48,9 @@ class Predictions:
         done: images or frames that are there.
         failed: file -> why it could not be read, or not to its end; the others are done.
         stopped: whether Ctrl-C ended it early; all files are whole.
-        unit: "pictures" or "frames".
+        unit: "images" or "frames".
+        summary: counts of what was found.
+        threshold: lowest score that counted; None where none was set.
     """
 
     folder: Path
@@ -55,6 +58,8 @@ class Predictions:
     failed: Mapping[str, str]
     stopped: bool
     unit: str
+    summary: Summary
+    threshold: float | None
 
 
 def predict(
@@ -120,8 +125,10 @@ def predict(
         advance=advance,
     )
     outcome = _written(writer, meant, opened.reader)
-    unit = "pictures" if isinstance(meant, ImageSource) else "frames"
-    return Predictions(folder.path, outcome.done, outcome.failed, outcome.stopped, unit)
+    unit = "images" if isinstance(meant, ImageSource) else "frames"
+    return Predictions(
+        *(folder.path, outcome.done, outcome.failed, outcome.stopped, unit, outcome.summary, predictor.threshold)
+    )
 
 
 def open_source(source: str | Path | Iterable[str | Path] | Source) -> OpenSource:
