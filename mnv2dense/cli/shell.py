@@ -6,6 +6,7 @@ A mistake ends in that message on stderr and exit code 2; the stack trace goes t
 from __future__ import annotations
 
 import functools
+import io
 import logging
 import os
 import select
@@ -69,11 +70,22 @@ def run_command(name: str, job: Callable[[DictConfig], None]) -> None:
     """
     try:
         _run(name, job)
-        sys.stdout.flush()
+        _flush()
     except BrokenPipeError:
         if not _nobody_reads():
             raise
         sys.exit(_CLOSED_PIPE)
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a file on a full disk
+        _complain(f"standard output cannot be written ({error.strerror}); what is in files is whole.")
+        _drop_standard_output()
+        sys.exit(2)
 
 
 def _run(name: str, job: Callable[[DictConfig], None]) -> None:
@@ -170,9 +182,14 @@ def _nobody_reads() -> bool:
             return False  # another pipe, of a loader's worker
     except (AttributeError, OSError):  # Windows has no poll, and a test's output no file
         return False
-    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - Python flushes once more when it ends
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    _drop_standard_output()
     return True
+
+
+def _drop_standard_output() -> None:
+    """Python flushes once more when it ends; nobody shall hear of that."""
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _today(word: str) -> str:
@@ -184,6 +201,8 @@ def _today(word: str) -> str:
 
 def _log_to_console() -> None:
     """Our own notes as plain lines, once; of the libraries, what deserves attention."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a test's may be none
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be Unicode
     handler = _Console(sys.stdout)
     handler.setFormatter(_Line("%(message)s"))
     handler.addFilter(lambda record: record.name.startswith("mnv2dense") or record.levelno >= logging.WARNING)
@@ -204,10 +223,10 @@ class _Line(logging.Formatter):
 
 
 class _Console(logging.StreamHandler[TextIO]):
-    """Says nothing more once nobody reads; the run goes on, and its own log has everything."""
+    """Says nothing more once nobody reads or the disk is full; the run goes on, and its own log has everything."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        if isinstance(sys.exc_info()[1], BrokenPipeError):
+        if isinstance(sys.exc_info()[1], OSError):
             logging.getLogger().removeHandler(self)
         else:
             super().handleError(record)

@@ -75,7 +75,7 @@ def write_report(
     }
     for name in ("MODEL_CARD.md", "report.html"):
         with atomic_write(folder / name) as file:
-            file.write(templates.get_template(name).render(content).encode())
+            file.write(templates.get_template(name).render(content).encode(errors="backslashreplace"))
 
 
 def _front_matter(facts: RunFacts) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from mnv2dense.training.checkpointing import BestAndLast
 from mnv2dense.training.ema import EMA
 from mnv2dense.training.history import History
 from mnv2dense.training.last_epoch import ValidateLastEpoch
+from mnv2dense.training.loggers import forgiving
 from mnv2dense.training.nan_guard import NaNGuard
 from mnv2dense.training.preflight import check_batches, check_length, check_monitor, check_precision, check_resume
 from mnv2dense.training.progress import ProgressLines
@@ -175,7 +176,7 @@ def train(
     with _refusals_of_lightning(ValueError, TypeError, MisconfigurationException):
         lightning = pl.Trainer(
             callbacks=[*chosen, ValidateLastEpoch()],
-            logger=list(loggers),
+            logger=[forgiving(each) for each in loggers],
             plugins=[AtomicCheckpointIO()],
             default_root_dir=str(folder.path),
             use_distributed_sampler=False,
