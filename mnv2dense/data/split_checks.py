@@ -29,16 +29,15 @@ def unseen_classes(train: Dataset | None) -> str | None:
     return f"no picture shows an object of {', '.join(unseen[:8])}{more}: the model will not find any"
 
 
-def shared_images(train: Dataset | None, val: Dataset | None) -> str | None:
-    """What to say of files that are in both; None where there are none, or a data set does not tell its files."""
-    if not isinstance(train, ImageTable) or not isinstance(val, ImageTable):
-        return None
-    known = set(train.paths)
-    both = [path for path in val.paths if path in known]
+def shared_images(train: object, val: object) -> str | None:
+    """What to say of files that are in both data sets; None where there are none, or one does not tell its files."""
+    learnt, scored = (dataset.paths if isinstance(dataset, ImageTable) else [] for dataset in (train, val))
+    known = set(learnt)
+    both = [path for path in scored if path in known]
     if not both:
         return None
     return (
-        f"{len(both)} of its {len(val)} pictures are in data.train as well, such as {both[0]}: their scores say "
+        f"{len(both)} of its {len(scored)} pictures are in data.train as well, such as {both[0]}: their scores say "
         "nothing of pictures that the model has not seen"
     )
 
