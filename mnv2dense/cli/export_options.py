@@ -10,6 +10,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mnv2dense.export.options import ExportOptions, check_output
+from mnv2dense.pretrained.named import license_of
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def export_command(config: DictConfig) -> ExportCommand:
         selection=_section(config.selection, "selection", "selection.limit=20"),
         keep_float=keep_float,
         options=_section(config.options, "options", "+options.dynamic_size=true"),
-        license=str(config.license or "unknown"),
+        license=str(config.license or license_of(str(config.checkpoint)) or "unknown"),
         threads=config.threads,
     )
     if config.output is not None:

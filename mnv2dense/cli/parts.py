@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -32,15 +33,26 @@ def plain_config(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def built(part: Any, **options: Any) -> Any:  # noqa: ANN401 - whatever the part names
+def built(part: Any, called: str | None = None, /, **options: Any) -> Any:  # noqa: ANN401 - whatever the part names
     """The object that a part of a config names by ``_target_``; None of nothing.
 
     Interpolations are resolved first. What still looks like one is somebody's text, such as a folder called "${x}".
+
+    Args:
+        part: of the config.
+        called: how the part is called there; messages of its constructor, which name options as Python does, begin so.
+        options: that the config has not.
     """
     plain = OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part
     # Twice: Hydra resolves the part in place, and then takes its values, which are looked at again.
     twice = as_typed(as_typed(plain))
-    return instantiate(twice, **{key: as_typed(as_typed(value)) for key, value in options.items()})
+    try:
+        return instantiate(twice, **{key: as_typed(as_typed(value)) for key, value in options.items()})
+    except InstantiationException as error:
+        cause = error.__cause__
+        if called is not None and isinstance(cause, ValueError):
+            cause.args = (f"{called}: {cause}",)
+        raise
 
 
 def check_needed(config: DictConfig) -> None:

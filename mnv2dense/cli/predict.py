@@ -50,7 +50,7 @@ def _predict(config: DictConfig) -> None:
     folder.log_to_file()
     if isinstance(source, CameraSource):
         console().print("Ctrl-C ends the recording.")
-    unit = "pictures" if isinstance(source, ImageSource) else "frames"
+    unit = "images" if isinstance(source, ImageSource) else "frames"
     with progress_of(unit) as bar:
         job = bar.add_task(unit, total=opened.count)
         done = predict_source(
@@ -60,7 +60,6 @@ def _predict(config: DictConfig) -> None:
             outputs=outputs,
             opacity=config.opacity,
             legend=config.legend,
-            palette=config.palette,
             batch_size=config.batch_size,
             config=plain,
             progress=lambda count, total: bar.update(job, completed=count),
@@ -72,10 +71,8 @@ def _check(config: DictConfig) -> None:
     """What can be told of the options alone."""
     from mnv2dense.types import SHOWN_SCORE
     from mnv2dense.visualization.masks import check_opacity
-    from mnv2dense.visualization.palettes import check_palette
 
     check_opacity(config.opacity)
-    check_palette(config.palette)
     if not isinstance(config.legend, bool):
         raise ValueError(f"legend={config.legend}: true or false is needed.")
     if isinstance(config.batch_size, bool) or not isinstance(config.batch_size, int) or config.batch_size < 1:
@@ -123,14 +120,16 @@ def _standard_input() -> TextIO:
 def _report(done: Predictions) -> None:
     if done.stopped:
         log.info("stopped; %s done: %d; what is in the folder is whole", done.unit, done.done)
+    for line in done.summary.lines(done.unit, threshold=done.threshold):
+        log.info(line)
+    if done.failed:
+        log.info("%d could not be read%s", len(done.failed), "" if done.unit == "images" else " to the end")
     print(done.folder)
     if done.failed:
         reasons = "\n".join(done.failed.values())
         tried = done.done + len(done.failed)
         raise ValueError(
-            f"{len(done.failed)} of {tried} pictures could not be read:\n{reasons}"
-            if done.unit == "pictures"
-            else reasons
+            f"{len(done.failed)} of {tried} images could not be read:\n{reasons}" if done.unit == "images" else reasons
         )
     if done.stopped:
         sys.exit(_INTERRUPTED)

@@ -6,17 +6,18 @@ A mistake ends in that message on stderr and exit code 2; the stack trace goes t
 from __future__ import annotations
 
 import functools
+import io
 import logging
 import os
 import select
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import mnv2dense
+from mnv2dense.cli.data_options import in_options, of_data
 from mnv2dense.cli.user_errors import is_users, message_of
 from mnv2dense.cli.words import word_now, words_for_hydra
 from mnv2dense.utils.distributed import is_first_process
@@ -69,11 +70,22 @@ def run_command(name: str, job: Callable[[DictConfig], None]) -> None:
     """
     try:
         _run(name, job)
-        sys.stdout.flush()
+        _flush()
     except BrokenPipeError:
         if not _nobody_reads():
             raise
         sys.exit(_CLOSED_PIPE)
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a file on a full disk
+        _complain(f"standard output cannot be written ({error.strerror}); what is in files is whole.")
+        _drop_standard_output()
+        sys.exit(2)
 
 
 def _run(name: str, job: Callable[[DictConfig], None]) -> None:
@@ -106,82 +118,31 @@ def _run(name: str, job: Callable[[DictConfig], None]) -> None:
             said = message_of(error)
         if said is None or "MNV2DENSE_TRACEBACK" in os.environ:
             raise
-        _complain(said)
+        _complain(in_options(said, Path(folder)) if of_data(error) else said)
         sys.exit(2)
 
 
 def _compose_and_do(name: str, job: Callable[[DictConfig], None], folder: str, words: Sequence[str]) -> None:
     import hydra
 
-    from mnv2dense.cli.sweep import Sweep, note_failure
-
     typed = sys.argv[1:]
     failures: list[Exception] = []
-    sweep = Sweep.of(words) if name == "train" else None
 
     def guarded(config: DictConfig) -> None:
         sys.argv[1:] = typed  # what the run's folder and processes of torch's are told
-        run = None
-        with _own_handlers():
-            try:
-                if sweep is not None and is_first_process():
-                    run = sweep.begin(*_place_in_sweep())
-                    config.run_dir = str(run)
-                job(config)
-            except Exception as error:  # carried past Hydra, which would print a message of its own
-                log.debug("stopped by", exc_info=error)
-                failures.append(error)
-                if run is not None:
-                    note_failure(run, _said_within(error, folder, name))
+        try:
+            job(config)
+        except Exception as error:  # carried past Hydra, which would print a message of its own
+            log.debug("stopped by", exc_info=error)
+            failures.append(error)
 
-    sys.argv[1:] = sweep.words if sweep is not None else words  # Hydra reads them there
+    sys.argv[1:] = words  # Hydra reads them there
     try:
         hydra.main(version_base="1.3", config_path=folder, config_name=name)(guarded)()
     finally:
         sys.argv[1:] = typed
-        failed = sweep.finish() if sweep is not None else None
-    if failed is not None:
-        raise UserError(failed)
     if failures:
         raise failures[0]
-
-
-def _place_in_sweep() -> tuple[int, list[str]]:
-    """Number and options of the run that Hydra has begun."""
-    from hydra.core.hydra_config import HydraConfig
-
-    hydra = HydraConfig.get()
-    return hydra.job.num + 1, list(hydra.overrides.task)
-
-
-def _said_within(error: Exception, folder: str, name: str) -> str:
-    """One line about an error of one run of several; explaining it composes configs, and the next runs want theirs."""
-    from hydra.core.global_hydra import GlobalHydra
-
-    before = GlobalHydra.instance().hydra
-    try:
-        said = _explained(error, folder, name, _place_in_sweep()[1])
-    finally:
-        GlobalHydra.instance().hydra = before
-    if said is None:
-        said = message_of(error)
-        if not (is_users(error) or isinstance(error, UserError)):
-            said = f"{type(error).__name__}: {said} (its run.log has the trace)"
-    return said
-
-
-@contextmanager
-def _own_handlers() -> Iterator[None]:
-    """Take away the handlers that a run adds for its log: the next run of a sweep has its own."""
-    root = logging.getLogger()
-    before = list(root.handlers)
-    try:
-        yield
-    finally:
-        for handler in [handler for handler in root.handlers if handler not in before]:
-            if isinstance(handler, logging.FileHandler):
-                root.removeHandler(handler)
-                handler.close()
 
 
 def _explained(error: Exception, folder: str, name: str, words: Sequence[str]) -> str | None:
@@ -221,9 +182,14 @@ def _nobody_reads() -> bool:
             return False  # another pipe, of a loader's worker
     except (AttributeError, OSError):  # Windows has no poll, and a test's output no file
         return False
-    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - Python flushes once more when it ends
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    _drop_standard_output()
     return True
+
+
+def _drop_standard_output() -> None:
+    """Python flushes once more when it ends; nobody shall hear of that."""
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _today(word: str) -> str:
@@ -235,8 +201,10 @@ def _today(word: str) -> str:
 
 def _log_to_console() -> None:
     """Our own notes as plain lines, once; of the libraries, what deserves attention."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a test's may be none
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be Unicode
     handler = _Console(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Line("%(message)s"))
     handler.addFilter(lambda record: record.name.startswith("mnv2dense") or record.levelno >= logging.WARNING)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("mnv2dense").setLevel(logging.DEBUG)
@@ -245,11 +213,20 @@ def _log_to_console() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+class _Line(logging.Formatter):
+    """A note; of data sets with their options in the words of a command."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One record as text."""
+        said = super().format(record)
+        return in_options(said, conf_folder()) if record.name.startswith("mnv2dense.data.") else said
+
+
 class _Console(logging.StreamHandler[TextIO]):
-    """Says nothing more once nobody reads; the run goes on, and its own log has everything."""
+    """Says nothing more once nobody reads or the disk is full; the run goes on, and its own log has everything."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        if isinstance(sys.exc_info()[1], BrokenPipeError):
+        if isinstance(sys.exc_info()[1], OSError):
             logging.getLogger().removeHandler(self)
         else:
             super().handleError(record)

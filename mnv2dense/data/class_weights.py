@@ -56,7 +56,7 @@ def class_weights(dataset: Dataset, *, kind: Kind, threads: int | None = None) -
     if not occurs.any():
         raise ValueError(
             f"the {len(dataset)} pictures have no pixel that is not ignored, so classes have no shares; "
-            "look at the masks and at what data ignores, or set loss.class_weights=null."
+            "look at the masks and at what data ignores, or train without class_weights."
         )
     weights = np.zeros(classes)
     weights[occurs] = _WEIGHTS[kind]((pixels / pixels.sum())[occurs], pixels[occurs] / in_images[occurs])

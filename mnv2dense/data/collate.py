@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mnv2dense.ops.resize import Fit, ResizeMode, boxes_to_input, infos, resize, resize_mask
-from mnv2dense.types import IGNORE_LABEL, PADDING_LABEL, Batch, Sample
+from mnv2dense.types import IGNORE_LABEL, PADDING_LABEL, Batch, PackedMask, Sample
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ class Item(NamedTuple):
         size: (height, width) before resizing, pixels.
         fit: where the picture lies in ``image``.
         path: where it came from, for messages.
+        truth: the mask before resizing, where it will be scored.
     """
 
     image: Tensor
@@ -40,10 +41,18 @@ class Item(NamedTuple):
     size: tuple[int, int]
     fit: Fit
     path: Path
+    truth: PackedMask | None = None
 
 
-def prepare(sample: Sample, size: tuple[int, int], mode: ResizeMode) -> Item:
-    """Resize a sample to the model's input of ``size`` (height, width), boxes and mask with it."""
+def prepare(sample: Sample, size: tuple[int, int], mode: ResizeMode, *, scored: bool = False) -> Item:
+    """Resize a sample to the model's input, boxes and mask with it.
+
+    Args:
+        sample: of a data set.
+        size: (height, width) of the input, pixels.
+        mode: see :data:`mnv2dense.ops.resize.ResizeMode`.
+        scored: keep the mask as it is beside it, so that a metric need not read it again.
+    """
     image, fit = resize(_tensor(sample.image).permute(2, 0, 1), size, mode)
     scales, offsets = torch.tensor(fit[:2]), torch.tensor(fit[2:])
     return Item(
@@ -55,6 +64,7 @@ def prepare(sample: Sample, size: tuple[int, int], mode: ResizeMode) -> Item:
         size=(sample.image.shape[0], sample.image.shape[1]),
         fit=fit,
         path=sample.path,
+        truth=PackedMask(sample.mask) if scored and sample.mask is not None else None,
     )
 
 
@@ -62,12 +72,14 @@ def collate(items: Sequence[Item], *, max_boxes: int) -> Batch:
     """Stack B items of one size, their boxes padded to M = ``max_boxes``; of more, the largest are kept."""
     boxes, labels = _boxes_and_labels(items, max_boxes)
     masks = [item.mask for item in items if item.mask is not None]
+    truths = tuple(item.truth for item in items)
     return Batch(
         images=torch.stack([item.image for item in items]),
         boxes=boxes,
         labels=labels,
         masks=torch.stack(masks) if masks else None,
         infos=infos([item.image_id for item in items], [item.size for item in items], [item.fit for item in items]),
+        truths=truths if any(truth is not None for truth in truths) else None,
     )
 
 
@@ -102,8 +114,8 @@ def _report_crowded_image(path: Path, count: int, max_boxes: int) -> None:
     if not _crowded_image_reported:
         _crowded_image_reported = True
         _log.warning(
-            "%s has %d boxes, more than data.max_boxes=%d: the largest are kept, here and in any other such "
-            "picture. Raise data.max_boxes to keep all.",
+            "%s has %d boxes, more than max_boxes=%d: the largest are kept, here and in any other such "
+            "picture. Raise max_boxes= to keep all.",
             path,
             count,
             max_boxes,

@@ -18,11 +18,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mnv2dense.data.collate import Item, collate, prepare
-from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.data.sampler import Draw, EpochSampler, seed_of
+from mnv2dense.data.split_checks import disagreement, lack_of, shared_images, unseen_classes
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
 from mnv2dense.protocols import Augment, BoxDataset, Dataset, FramingAugment
-from mnv2dense.types import IGNORE_INDEX, Batch
+from mnv2dense.types import Batch
 from mnv2dense.utils.cores import usable_cores
 
 _log = logging.getLogger(__name__)
@@ -77,16 +77,16 @@ class DataModule(pl.LightningDataModule):
         super().__init__()
         for name, value in (("batch_size", batch_size), ("max_boxes", max_boxes), ("size", min(size))):
             if value < 1:
-                raise ValueError(f"data.{name} is {value}, but must be at least 1.")
+                raise ValueError(f"{name} is {value}, but must be at least 1.")
         for name, number in (
             ("num_workers", num_workers or 0),
             ("seed", seed),
             ("timeout_seconds", timeout_seconds),
         ):
             if number < 0:
-                raise ValueError(f"data.{name} is {number}, but must not be negative.")
+                raise ValueError(f"{name} is {number}, but must not be negative.")
         if resize not in RESIZE_MODES:
-            raise ValueError(f"data.resize is {resize!r}; choose one of {', '.join(RESIZE_MODES)}.")
+            raise ValueError(f"resize is {resize!r}; choose one of {', '.join(RESIZE_MODES)}.")
         self.size = (size[0], size[1])
         self.resize = resize
         self.batch_size = batch_size
@@ -126,7 +126,7 @@ class DataModule(pl.LightningDataModule):
             return tuple(cast(Dataset, self.train or self.val).class_names)
         train, val = tuple(self.train.class_names), tuple(self.val.class_names)
         if train != val:
-            raise ValueError(_disagreement(train, val))
+            raise ValueError(disagreement(train, val))
         return train
 
     @property
@@ -145,13 +145,17 @@ class DataModule(pl.LightningDataModule):
         """
         _ = self.class_names
         for name, dataset in (("train", self.train), ("val", self.val)):
-            if (lack := _lack(dataset)) is None:
+            if (lack := lack_of(dataset)) is None:
                 continue
             if name == "train":
                 raise ValueError(
                     f"data.train: {lack}, so there is nothing to learn. Look at the annotations and at the split."
                 )
             _log.warning("data.val: %s, so there is nothing to score: -1 stands for what cannot be told.", lack)
+        if (told := unseen_classes(self.train)) is not None:
+            _log.warning("data.train: %s.", told)
+        if (told := shared_images(self.train, self.val)) is not None:
+            _log.warning("data.val: %s.", told)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Augmented batches in a new order every epoch; the same number of them on every process."""
@@ -168,7 +172,7 @@ class DataModule(pl.LightningDataModule):
         if self.val is None:
             return []
         sampler = EpochSampler(length=len(self.val), shuffle=False, equal_shares=False, **self._place())
-        return self._loader(self.val, sampler, None, drop_last=False)
+        return self._loader(self.val, sampler, None, drop_last=False, scored=True)
 
     def resume_at(self, epoch: int, batches_done: int) -> None:
         """Leave out the first ``batches_done`` training batches of ``epoch``: they were trained on before.
@@ -210,14 +214,20 @@ class DataModule(pl.LightningDataModule):
         return {"rank": 0, "world_size": 1}
 
     def _loader(
-        self, dataset: Dataset, sampler: EpochSampler, augment: Augment | None, *, drop_last: bool
+        self,
+        dataset: Dataset,
+        sampler: EpochSampler,
+        augment: Augment | None,
+        *,
+        drop_last: bool,
+        scored: bool = False,
     ) -> DataLoader[Batch]:
         size, mode = self.size, self.resize
         if isinstance(augment, FramingAugment) and augment.chooses_frame:
             # What was framed is taken whole: cropping it again would show less than was chosen. Masks may be learnt
             # from crops smaller than the images that are scored.
             size, mode = augment.size or size, "squash"
-        images = _Images(dataset, augment, size, mode, self.seed)
+        images = _Images(dataset, augment, size, mode, self.seed, scored=scored)
         workers = self._num_workers
         if workers is None:
             neighbours = 1 if self.trainer is None else self.trainer.num_devices
@@ -257,19 +267,27 @@ class _Images(torch.utils.data.Dataset[Item]):
     """What runs in a worker: a draw of a picture -> the picture, augmented and resized."""
 
     def __init__(
-        self, dataset: Dataset, augment: Augment | None, size: tuple[int, int], mode: ResizeMode, seed: int
+        self,
+        dataset: Dataset,
+        augment: Augment | None,
+        size: tuple[int, int],
+        mode: ResizeMode,
+        seed: int,
+        *,
+        scored: bool,
     ) -> None:
         self.dataset = dataset
         self.augment = augment
         self.size = size
         self.mode = mode
         self.seed = seed
+        self.scored = scored
 
     def __getitem__(self, draw: Draw) -> Item:
         sample = self.dataset[draw.image]
         if self.augment is not None:
             sample = self.augment(sample, seed_of(self.seed, draw))
-        return prepare(sample, self.size, self.mode)
+        return prepare(sample, self.size, self.mode, scored=self.scored)
 
 
 # Long enough for the main process to finish a batch and save, short enough for whoever waits for the end.
@@ -293,16 +311,6 @@ def _start_worker(_: int) -> None:
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_SECONDS))
 
 
-def _lack(dataset: Dataset | None) -> str | None:
-    """What a data set has nothing of; None if it shows something, or does not tell."""
-    if isinstance(dataset, BoxDataset) and not any(dataset.box_counts):
-        ignored = f", only {dataset.ignored_count} regions to ignore" if dataset.ignored_count else ""
-        return f"none of its {len(dataset)} pictures shows an object{ignored}"
-    if isinstance(dataset, MaskTable) and dataset.shown == {IGNORE_INDEX}:
-        return f"all pixels of its {len(dataset)} masks are ignored"
-    return None
-
-
 def _made(source: Dataset | Callable[[], Dataset] | None) -> Dataset | None:
     if source is None or hasattr(source, "__getitem__"):
         return cast("Dataset | None", source)
@@ -313,13 +321,3 @@ def _present(dataset: Dataset | None, split: str) -> Dataset:
     if dataset is None:
         raise ValueError(f"data.{split} is not given, and this needs it.")
     return dataset
-
-
-def _disagreement(train: tuple[str, ...], val: tuple[str, ...]) -> str:
-    """Where two lists of classes differ first."""
-    at = next((i for i, (a, b) in enumerate(zip(train, val, strict=False)) if a != b), min(len(train), len(val)))
-    first, second = (repr(names[at]) if at < len(names) else "nothing" for names in (train, val))
-    return (
-        f"training data has {len(train)} classes and validation data {len(val)}; label {at} is {first} in "
-        f"the one and {second} in the other. Both must list the same classes in the same order."
-    )

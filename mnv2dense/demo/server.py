@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, cast, final
 from urllib.parse import unquote
 
 from mnv2dense.demo.http_head import HeadReader
+from mnv2dense.demo.waiting import WaitingConnections
 
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": (
@@ -83,6 +84,7 @@ class DemoServer(ThreadingHTTPServer):
 
     Attributes:
         url: of the page.
+        hosts: what a request may call this server.
 
     Raises:
         FileNotFoundError: the folder has no index.html.
@@ -99,6 +101,7 @@ class DemoServer(ThreadingHTTPServer):
         if "/" not in self.files:
             raise FileNotFoundError(f"{folder}: there is no index.html to serve.")
         self.patience_seconds = patience_seconds
+        self.waiting = WaitingConnections()
         self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
         if not 0 <= port <= 65535:
             raise ValueError(f"port={port}: ports go from 1 to 65535, and 0 takes a free one.")
@@ -111,6 +114,8 @@ class DemoServer(ThreadingHTTPServer):
                 raise ValueError(f"port={port} is not for this user: take one from 1024 on.") from error
             raise
         self.url = f"http://127.0.0.1:{self.server_port}/"
+        port_of = "" if self.server_port == 80 else f":{self.server_port}"  # browsers leave 80 out
+        self.hosts = (f"127.0.0.1{port_of}", f"localhost{port_of}")
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as the base class has it
         """Give the connection a thread, or hang up where there are too many."""
@@ -168,15 +173,28 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         self._head.start(self.server.patience_seconds)
-        super().handle_one_request()
+        self.server.waiting.add(self.client_address[0], self.connection)
+        try:
+            super().handle_one_request()
+        finally:
+            self._end_waiting()
+
+    def _end_waiting(self) -> None:
+        self.server.waiting.remove(self.client_address[0], self.connection)
 
     def parse_request(self) -> bool:
         """The standard library's, then what must hold for every request."""
         if not super().parse_request():
             return False
+        self._end_waiting()
         self.connection.settimeout(self.server.patience_seconds)
-        length = self.headers.get("Content-Length", "0")
+        if not self._head.is_plain:
+            return self._refuse(HTTPStatus.BAD_REQUEST, "a header is folded, spaced or broken")
+        lengths = self.headers.get_all("Content-Length", ["0"])
+        length = lengths[0]
         has_body = "Transfer-Encoding" in self.headers or length != "0"
+        if len(lengths) != 1:
+            return self._refuse(HTTPStatus.BAD_REQUEST, "Content-Length is there more than once")
         if not re.fullmatch(r"[0-9]{1,18}", length):
             return self._refuse(HTTPStatus.BAD_REQUEST, "Content-Length is no number")
         if int(length) > LARGEST_BODY:
@@ -187,8 +205,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(HTTPStatus.BAD_REQUEST, "a request for a file has no body")
         # Another page's name that resolves to this machine would make that page one of this origin.
         hosts = self.headers.get_all("Host", [])
-        if len(hosts) != 1 or not re.fullmatch(r"(127\.0\.0\.1|localhost)(:[0-9]{1,5})?", hosts[0]):
-            return self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "this server is 127.0.0.1 alone")
+        if len(hosts) != 1 or hosts[0].lower() not in self.server.hosts:
+            named = " or ".join(self.server.hosts)
+            return self._refuse(HTTPStatus.MISDIRECTED_REQUEST, f"this server is {named} alone")
         return True
 
     def handle_expect_100(self) -> bool:

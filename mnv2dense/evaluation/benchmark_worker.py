@@ -23,7 +23,7 @@ from mnv2dense.io.reading import read_image
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.ops.resize import resize
 from mnv2dense.runtimes.exported_model import ExportedModel
-from mnv2dense.runtimes.formats import is_exported
+from mnv2dense.runtimes.formats import is_exported, megabytes_of
 from mnv2dense.utils.memory import peak_megabytes, resident_megabytes
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def _serve(pipe: Connection, name: str, image: Path, threads: int, packages: Seq
     except Exception as error:  # whatever it is, the parent must hear of it
         pipe.send(ValueError(f"{type(error).__name__}: {error}" if not str(error) else str(error)))
         return
-    megabytes = sum(file.stat().st_size for file in loaded.files) / 1e6 if loaded.files else None
+    megabytes = megabytes_of(loaded.files) if loaded.files else None
     pipe.send((loaded.kind, megabytes, loaded.on_image is not None, loaded.largest_batch))
     while True:
         try:

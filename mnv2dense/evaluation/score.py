@@ -130,7 +130,7 @@ def _images_of(loader: DataLoader[Batch], dataset: Dataset) -> Iterator[Batch]:
     assert isinstance(loader.sampler, EpochSampler)
     for draw in loader.sampler:
         sample = dataset[draw.image]
-        yield collate([prepare(sample, sample.image.shape[:2], "squash")], max_boxes=1)
+        yield collate([prepare(sample, sample.image.shape[:2], "squash", scored=True)], max_boxes=1)
 
 
 def _to_device(batch: Batch, device: torch.device) -> Batch:

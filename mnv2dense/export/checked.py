@@ -20,7 +20,7 @@ from mnv2dense.export.tasks import COUNTED_SCORE
 from mnv2dense.io.inputs import pixels_of
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.runtimes.exported_model import ExportedModel
-from mnv2dense.runtimes.formats import is_exported
+from mnv2dense.runtimes.formats import files_of, is_exported, megabytes_of
 from mnv2dense.runtimes.metadata import Precision
 from mnv2dense.utils.timing import milliseconds, torch_threads
 
@@ -176,7 +176,7 @@ def export_graph(
             exporter=asked.exporter,
             file=path,
             description=graph.describe(asked.precision, license=asked.license),
-            megabytes=sum(file.stat().st_size for file in Path(made).rglob("*") if file.is_file()) / 1e6,
+            megabytes=megabytes_of(files_of(written)),
             model_megabytes=4e-6 * sum(parameter.numel() for parameter in graph.model.parameters()),
             tolerance=tolerance or Tolerance.of(asked.precision, graph.model.task),
             images_from=images_from,

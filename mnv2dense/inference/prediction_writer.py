@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from mnv2dense.inference.outputs import IMAGE_OUTPUTS
 from mnv2dense.inference.prediction_files import PredictionFiles
+from mnv2dense.inference.prediction_summary import Summary
 from mnv2dense.inference.predictor import BATCH_SIZE, Predictor
 from mnv2dense.io.inputs import is_address, pixels_of
 from mnv2dense.io.video import Frame, VideoError, VideoWriter
@@ -20,7 +23,6 @@ from mnv2dense.utils.prefetch import WriteBehind, read_ahead
 from mnv2dense.utils.signals import OneInterrupt
 from mnv2dense.visualization.draw import save_image
 from mnv2dense.visualization.masks import MASK_OPACITY, save_labels
-from mnv2dense.visualization.palettes import PaletteChoice
 from mnv2dense.visualization.results import draw_result
 
 if TYPE_CHECKING:
@@ -34,11 +36,13 @@ class Outcome:
     """How far it came.
 
     Attributes:
+        summary: of what was found.
         done: pictures or frames that were written.
         stopped: whether Ctrl-C ended it.
         failed: pictures, or the video, that could not be read or not to the end, and why.
     """
 
+    summary: Summary
     done: int = 0
     stopped: bool = False
     failed: dict[str, str] = field(default_factory=dict)
@@ -59,7 +63,6 @@ class PredictionWriter:
             :class:`mnv2dense.inference.prediction_files.PredictionFiles` has them.
         opacity: of the colours of masks over the picture, 0..1.
         legend: whether drawn pictures name the colours of masks.
-        palette: of drawn masks, see :data:`mnv2dense.visualization.palettes.PaletteChoice`.
         batch_size: pictures that run together.
         advance: called after each picture that is done or has failed, in a thread of its own.
     """
@@ -72,14 +75,13 @@ class PredictionWriter:
         outputs: Sequence[str] = IMAGE_OUTPUTS,
         opacity: float = MASK_OPACITY,
         legend: bool = True,
-        palette: PaletteChoice = "auto",
         batch_size: int = BATCH_SIZE,
         advance: Callable[[], None] = lambda: None,
     ) -> None:
         self._predictor = predictor
         self._folder = folder
         self._outputs = frozenset(outputs)
-        self._opacity, self._legend, self._palette = opacity, legend, palette
+        self._opacity, self._legend = opacity, legend
         self._batch_size = batch_size
         self._advance = advance
 
@@ -94,7 +96,7 @@ class PredictionWriter:
             folder: that all of them are in; the json's ``file_name`` is relative to it, else the entry as it is, so
                 that no two pictures have the same.
         """
-        outcome = Outcome()
+        outcome = Outcome(Summary(self._predictor.model.task))
         names = _Names()
 
         def read() -> Iterator[_Item]:
@@ -126,8 +128,8 @@ class PredictionWriter:
             rate: frames a second, about.
             is_live: frames come from a camera; those that come while the model works are left out.
         """
-        outcome = Outcome()
-        stem = PurePath(name).stem
+        outcome = Outcome(Summary(self._predictor.model.task))
+        stem = _writable(PurePath(name).stem)
 
         def items() -> Iterator[_Item]:
             for frame in frames:
@@ -174,14 +176,12 @@ class PredictionWriter:
             def write(work: tuple[_Item, Any]) -> None:
                 item, found = work
                 if "drawn" in self._outputs:
-                    drawn = draw_result(
-                        item.pixels, found, opacity=self._opacity, legend=self._legend, palette=self._palette
-                    )
-                    draw(item, drawn)
+                    draw(item, draw_result(item.pixels, found, opacity=self._opacity, legend=self._legend))
                 if "labels" in self._outputs and isinstance(found, Segmentation):
                     save_labels(found, self._folder / "labels" / f"{item.stem}.png")
                 height, width = item.pixels.shape[:2]
                 files.add({"id": outcome.done + 1, **item.place, "height": height, "width": width}, found)
+                outcome.summary.add(found)
                 outcome.done += 1
                 self._advance()
 
@@ -236,5 +236,20 @@ def _stem(entry: str | Path) -> str:
     if isinstance(entry, str) and is_address(entry):
         from urllib.parse import unquote, urlsplit
 
-        return PurePath(unquote(urlsplit(entry).path)).stem or "picture"
-    return PurePath(entry).stem
+        return _writable(PurePath(unquote(urlsplit(entry).path)).stem) or "image"
+    return _writable(PurePath(entry).stem)
+
+
+# Names of files have 255 bytes on most file systems; a number, a suffix and what an unfinished file is called come on
+# top of this.
+_LONGEST_STEM = 180
+
+
+def _writable(stem: str) -> str:
+    """A name that a file can have, of whatever an address decodes to: no control characters, and not too long."""
+    plain = re.sub(r"[\x00-\x1f\x7f]", "_", stem)
+    return os.fsencode(plain)[:_LONGEST_STEM].decode(errors="ignore") if _is_long(plain) else plain
+
+
+def _is_long(stem: str) -> bool:
+    return len(os.fsencode(stem)) > _LONGEST_STEM

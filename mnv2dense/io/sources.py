@@ -99,6 +99,8 @@ def source_of(source: str, *, open_standard_input: Callable[[], TextIO] = lambda
         FileNotFoundError: no such file or folder.
         ValueError: nothing in it, or none of the kinds.
     """
+    if not source:  # of a variable of the shell that is not set; the working folder would be taken
+        raise ValueError(f"source= is empty. It takes {_KINDS}.")
     if source == STANDARD_INPUT:
         return ImageSource(_lines(open_standard_input()), None)
     path = Path(source)

@@ -25,7 +25,7 @@ class CrossEntropyLoss(nn.Module):
     def __init__(self, *, label_smoothing: float = 0.1, class_offset: int = 0) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
-            raise ValueError(f"loss.label_smoothing={label_smoothing}: a share from 0 up to, but not including, 1.")
+            raise ValueError(f"label_smoothing={label_smoothing}: a share from 0 up to, but not including, 1.")
         self.label_smoothing = label_smoothing
         self.class_offset = class_offset
 

@@ -30,18 +30,18 @@ class LossSum(nn.Module):
         super().__init__()
         weights = weights or {}
         if not terms:
-            raise ValueError("loss.terms is empty: name at least one loss to minimise.")
+            raise ValueError("terms is empty: name at least one loss to minimise.")
         for name, loss in terms.items():
             if not isinstance(loss, nn.Module):
                 raise ValueError(
-                    f"loss.terms.{name} is a {type(loss).__name__}, but must be a torch.nn.Module: derive its class "
+                    f"terms[{name!r}] is a {type(loss).__name__}, but must be a torch.nn.Module: derive its class "
                     "from that, and call the method forward."
                 )
         for name, factor in weights.items():
             if name not in terms:
-                raise ValueError(f"loss.weights names {name!r}, but the losses are {', '.join(terms)}.")
+                raise ValueError(f"weights names {name!r}, but the losses are {', '.join(terms)}.")
             if not 0 <= factor < float("inf"):
-                raise ValueError(f"loss.weights.{name}={factor}: a factor is finite and not negative; 0 turns it off.")
+                raise ValueError(f"weights[{name!r}] is {factor}: a factor is finite and not negative; 0 turns it off.")
         self.scores = _common_scores(terms)
         self.terms = nn.ModuleDict(dict(terms))
         self.weights = {name: float(weights.get(name, 1.0)) for name in terms}
@@ -61,5 +61,5 @@ def _common_scores(terms: Mapping[str, nn.Module]) -> str | None:
     wanted = {name: str(loss.scores) for name, loss in terms.items() if getattr(loss, "scores", None) is not None}
     if len(set(wanted.values())) > 1:
         listed = ", ".join(f"{name} for {scores}" for name, scores in wanted.items())
-        raise ValueError(f"loss.terms: {listed} scores; a head gives one kind, so take losses for the same.")
+        raise ValueError(f"terms: {listed} scores; a head gives one kind, so take losses for the same.")
     return next(iter(wanted.values()), None)

@@ -45,9 +45,9 @@ class OhemCrossEntropy(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 < threshold <= 1:
-            raise ValueError(f"loss.threshold={threshold}: a probability above 0, up to 1; 0.7 is usual.")
+            raise ValueError(f"threshold={threshold}: a probability above 0, up to 1; 0.7 is usual.")
         if not 0 <= keep <= 1:
-            raise ValueError(f"loss.keep={keep}: a share of the pixels, 0 to 1; 1 / 16 is usual.")
+            raise ValueError(f"keep={keep}: a share of the pixels, 0 to 1; 1 / 16 is usual.")
         self.threshold = threshold
         self.keep = keep
         self.align_corners = align_corners

@@ -40,7 +40,7 @@ class PixelCrossEntropy(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
-            raise ValueError(f"loss.label_smoothing={label_smoothing}: a share from 0 up to, but not including, 1.")
+            raise ValueError(f"label_smoothing={label_smoothing}: a share from 0 up to, but not including, 1.")
         self.label_smoothing = label_smoothing
         self.align_corners = align_corners
         # Not saved: the config says them, and a run may be resumed with others.

@@ -90,7 +90,7 @@ def pixel_weights(truth: PixelTruth, class_weights: Tensor | None) -> Tensor:
     classes = truth.logits.shape[1]
     if len(class_weights) != classes:
         raise ValueError(
-            f"loss.class_weights has {len(class_weights)} values, but the head gives {classes} classes; "
-            "give one for each, in the order of data.class_names."
+            f"class_weights has {len(class_weights)} values, but the head gives {classes} classes; "
+            "give one for each, in the order of the data's class_names."
         )
     return torch.where(truth.valid, class_weights[truth.labels.where(truth.valid, 0)], 0.0)

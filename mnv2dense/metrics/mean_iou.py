@@ -68,7 +68,6 @@ class MeanIoU:
         "fwIoU": "IoU weighted by how often classes occur",
         "boundary_IoU": "IoU of the regions' inner edges, averaged",
     }
-    curves: ClassVar[tuple[str, ...]] = ("mIoU", "pixel_accuracy")
 
     image_meaning: ClassVar[str] = "IoU averaged over the classes of the picture's truth and prediction"
 
@@ -124,10 +123,11 @@ class MeanIoU:
         image_ids = batch.infos.image_ids.tolist()
         if len(results) != len(image_ids):
             raise ValueError(f"{len(results)} results for a batch of {len(image_ids)} pictures; give one for each.")
-        for image_id, result in zip(image_ids, results, strict=True):
+        truths = batch.truths or (None,) * len(image_ids)
+        for image_id, result, packed in zip(image_ids, results, truths, strict=True):
             if image_id in self._images:
                 continue
-            truth = dataset.mask_of(image_id)
+            truth = dataset.mask_of(image_id) if packed is None else packed.unpack()  # read once, by the loader
             predicted = result.labels.cpu().numpy()
             try:
                 self._images[image_id] = _compare(truth, predicted, len(self._names), boundary=self._boundary)

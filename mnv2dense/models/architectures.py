@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mnv2dense.class_lists import VOC_MASK_CLASSES, voc_palette
 from mnv2dense.heads.classifier import ClassifierHead
 from mnv2dense.heads.deeplab_v3 import DeepLabV3Head
 from mnv2dense.heads.ssdlite import SSDLiteHead
@@ -16,6 +15,7 @@ from mnv2dense.models.restore import model_from
 from mnv2dense.ops.resize import ResizeMode
 from mnv2dense.pretrained import read_pretrained
 from mnv2dense.pretrained.contents import class_names_of
+from mnv2dense.types.class_lists import VOC_MASK_CLASSES, voc_palette
 
 
 def ssdlite320_mobilenet_v2(

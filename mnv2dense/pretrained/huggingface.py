@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from mnv2dense.backbones.layout import layout, scaled_channels
-from mnv2dense.class_lists import VOC_MASK_CLASSES, voc_palette
 from mnv2dense.pretrained.contents import Pretrained, architecture_of, classifier_config, renamed
 from mnv2dense.pretrained.entries import Entries
+from mnv2dense.types.class_lists import VOC_MASK_CLASSES, voc_palette
 
 # Each of these changes the network itself; weights of such a variant would load and answer wrongly.
 _PAPER = {"expand_ratio": 6.0, "first_layer_is_expansion": True, "finegrained_output": True, "hidden_act": "relu6"}

@@ -12,6 +12,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, final
@@ -22,6 +23,8 @@ from mnv2dense.pretrained.checkpoint_file import BEST, LAST
 from mnv2dense.utils.cores import usable_cores
 from mnv2dense.utils.distributed import is_first_process
 from mnv2dense.utils.files import atomic_write
+
+_log = logging.getLogger(__name__)
 
 # How the processes that Lightning starts for more GPUs learn which folder the first one made.
 _VARIABLE = "MNV2DENSE_RUN_FOLDER"
@@ -56,6 +59,7 @@ class RunFolder:
 
         Raises:
             OSError: it cannot be made or written to; the message says what to set.
+            ValueError: links in it lead elsewhere.
         """
         self.path = Path(path)
         self._writes = is_first_process()
@@ -64,7 +68,8 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             probe = self.path / f".writable.{os.getpid()}"
-            probe.touch()
+            probe.unlink(missing_ok=True)
+            probe.touch(exist_ok=False)
             probe.unlink()
         except FileExistsError as error:
             raise NotADirectoryError(f"run_dir={self.path}: is a file; set run_dir= to a folder") from error
@@ -73,10 +78,13 @@ class RunFolder:
                 error.errno,
                 f"run_dir={self.path}: cannot be written to ({error.strerror}); set another run_dir=",
             ) from error
+        _refuse_links(self.path)
 
     @classmethod
     def create(cls, run_dir: str | Path | None, *, task: str, root: str | Path = "runs") -> RunFolder:
         """``run_dir`` where given, else a new ``runs/<task>/<date>_<time>``, numbered if that is taken."""
+        if run_dir == "":  # of a variable of the shell that is not set; the working folder would be taken
+            raise ValueError("run_dir= is empty; name a folder, or leave it out for one by date and time.")
         if run_dir is not None:
             return cls(run_dir)
         if not is_first_process():
@@ -125,7 +133,7 @@ class RunFolder:
         """
         if not self._writes:
             return None
-        handler = logging.FileHandler(self.path / name, encoding="utf-8")
+        handler = _RunLog(self.path / name, encoding="utf-8", errors="backslashreplace")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root = logging.getLogger()
         root.addHandler(handler)
@@ -135,8 +143,38 @@ class RunFolder:
 
     def _write(self, name: str, text: str) -> None:
         if self._writes:
+            self.path.mkdir(parents=True, exist_ok=True)  # moved or deleted meanwhile: what was reached is not lost
             with atomic_write(self.path / name) as file:
-                file.write(text.encode())
+                file.write(text.encode(errors="backslashreplace"))  # names of files and classes may be no Unicode
+
+
+# Those of loggers from outside may hold links of theirs.
+_OWN_FOLDERS = ("checkpoints", "csv", "labels", "tensorboard")
+
+
+def _refuse_links(folder: Path) -> None:
+    """Whoever can put a link into a folder shall not say where else a run writes. The folder itself may be one."""
+    entries = [*folder.iterdir(), *(path for name in _OWN_FOLDERS for path in (folder / name).glob("*"))]
+    links = [path for path in entries if path.is_symlink()]
+    if links:
+        raise ValueError(
+            f"run_dir={folder}: {links[0].relative_to(folder)} in it is a symbolic link to {links[0].readlink()}; "
+            "a run writes into its own folder alone. Remove the link, or set run_dir= to where it leads."
+        )
+
+
+class _RunLog(logging.FileHandler):
+    """Says once that it cannot be written any more, as on a full disk; the run goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        logging.getLogger().removeHandler(self)
+        with suppress(OSError):  # it tries once more
+            self.close()
+        _log.warning("%s: not written any more (%s)", self.baseFilename, error.strerror)
 
 
 def refuse_a_run(folder: RunFolder, next_step: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,3 +78,8 @@ def files_of(path: str | Path) -> tuple[Path, ...]:
         return tuple(sorted(file for file in path.rglob("*") if file.is_file()))
     companion = companion_of(path)
     return (path,) if companion is None else (path, companion)
+
+
+def megabytes_of(files: Iterable[Path]) -> float:
+    """What files take together, in millions of bytes."""
+    return sum(file.stat().st_size for file in files) / 1e6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any, final
@@ -12,13 +13,22 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from mnv2dense.utils.files import atomic_write
 from mnv2dense.utils.torch_files import TorchFileError, load_plain
 
+_log = logging.getLogger(__name__)
+
+# How torch's RuntimeError begins that tells of a worker's end.
+_WORKER = "DataLoader worker"
+
 
 @final
 class AtomicCheckpointIO(CheckpointIO):
     """Writes beside the target and renames: a full disk leaves the old checkpoint. Reads data, never code.
 
-    Goes into ``Trainer(plugins=[AtomicCheckpointIO()])``.
+    Goes into ``Trainer(plugins=[AtomicCheckpointIO()])``. A folder that was moved or deleted meanwhile is made anew.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._written: set[Path] = set()  # folders that have checkpoints of this run in them
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: object = None
@@ -30,13 +40,18 @@ class AtomicCheckpointIO(CheckpointIO):
         """
         target = Path(path)
         try:
+            if target.parent in self._written and not target.parent.is_dir():
+                _log.warning("%s: moved or deleted in the middle of the run; made anew for what follows", target.parent)
             target.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(target) as file:
                 torch.save(checkpoint, file)
+            self._written.add(target.parent)
         except (
             OSError,
             RuntimeError,
         ) as error:  # torch's zip writer turns a failed write into a RuntimeError
+            if _WORKER in str(error):  # one of the loader's died: torch raises that wherever the main thread is
+                raise
             kept = "the checkpoint that was there before is whole" if target.exists() else "there was none before"
             raise OSError(
                 getattr(error, "errno", None),

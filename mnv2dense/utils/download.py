@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import IO, NoReturn, final
 from urllib.parse import urlsplit
 
+from mnv2dense.utils.timed_http import Limits, OutOfTimeError, opener
+
 _CHUNK_BYTES = 1 << 18
 
 _log = logging.getLogger(__name__)
@@ -54,7 +56,7 @@ def download(
         progress: whether to show a bar, where there is a terminal.
         retries: further tries after a cut connection or a server that is busy; each goes on where the last one ended.
         pause_seconds: before the first of them, twice as long before each next one.
-        timeout_seconds: without an answer or a byte.
+        timeout_seconds: without a byte, and for the head of an answer.
 
     Returns:
         ``target``.
@@ -164,7 +166,8 @@ class _Fetch:
         if have:
             request.add_header("Range", f"bytes={have}-")
         try:
-            response = urllib.request.build_opener(_WebRedirects).open(request, timeout=self.timeout_seconds)
+            limits = Limits(self.timeout_seconds, head_seconds=self.timeout_seconds)
+            response = opener(limits, _WebRedirects).open(request, timeout=self.timeout_seconds)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == 416 and have:
@@ -188,8 +191,11 @@ class _Fetch:
             self._append(response, have if self.joined else 0)
 
     def _append(self, response: http.client.HTTPResponse, have: int) -> None:
-        length = response.headers.get("Content-Length")
-        total = have + int(length) if length else None
+        try:
+            length = _length(response.headers)
+        except ValueError as error:
+            self.fail(str(error), error)
+        total = None if length is None else have + length
         with (
             self.part.open("ab" if have else "wb") as file,
             _bar(self.target.name, have, total, self.progress) as advance,
@@ -225,6 +231,20 @@ class _WebRedirects(urllib.request.HTTPRedirectHandler):
 
 def _is_web(url: str) -> bool:
     return urlsplit(url).scheme in ("http", "https")
+
+
+def _length(headers: Message) -> int | None:
+    """How many bytes are announced; None where nobody says.
+
+    Raises:
+        ValueError: no number.
+    """
+    said = headers.get("Content-Length")
+    if said is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,18}", said.strip()):
+        raise ValueError(f"the server says Content-Length: {said!r:.60}, which is no number of bytes")
+    return int(said)
 
 
 def _first_byte(headers: Message) -> int | None:
@@ -263,17 +283,15 @@ def fetch(url: str, *, max_bytes: int, timeout_seconds: float = 30.0, limit_seco
     if not _is_web(url):
         raise ValueError(f"url={url!r} is refused: files are fetched over http or https.")
     request = urllib.request.Request(url, headers={"User-Agent": "mnv2dense", "Accept-Encoding": "identity"})
-    end = time.monotonic() + limit_seconds
+    limits = Limits(timeout_seconds, limit_seconds, limit_seconds, time.monotonic())
     content = bytearray()
     try:
-        with urllib.request.build_opener(_WebRedirects).open(request, timeout=timeout_seconds) as response:
-            length = response.headers.get("Content-Length")
+        with opener(limits, _WebRedirects).open(request, timeout=timeout_seconds) as response:
+            length = _length(response.headers)
             while chunk := response.read1(_CHUNK_BYTES):
                 content += chunk
                 if len(content) > max_bytes:
                     raise DownloadError(f"{url}: more than {max_bytes:,} bytes; fetch it by hand if that is right.")
-                if time.monotonic() > end:
-                    raise DownloadError(f"{url}: not whole after {limit_seconds:g} s; fetch it by hand.")
     except urllib.error.HTTPError as error:
         error.close()
         raise DownloadError(f"{url}: the server answers {error.code} {error.reason}.") from error
@@ -283,8 +301,12 @@ def fetch(url: str, *, max_bytes: int, timeout_seconds: float = 30.0, limit_seco
         raise DownloadError(f"{url}: {error}.") from error
     except DownloadError:
         raise
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except OutOfTimeError as error:
+        raise DownloadError(f"{url}: {error}; fetch it by hand.") from error
+    except ValueError as error:
+        raise DownloadError(f"{url}: {error}.") from error
+    except (OSError, http.client.HTTPException) as error:
         raise DownloadError(f"{url}: the connection was cut ({str(error) or type(error).__name__}).") from error
-    if length is not None and len(content) < int(length):
-        raise DownloadError(f"{url}: the connection was cut after {len(content):,} of {int(length):,} bytes.")
+    if length is not None and len(content) < length:
+        raise DownloadError(f"{url}: the connection was cut after {len(content):,} of {length:,} bytes.")
     return bytes(content)

@@ -31,8 +31,9 @@ def atomic_write(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     """
     # The process id: two processes that write the same file must not share the new one.
     new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    new.unlink(missing_ok=True)  # of a process that was killed, or a link that somebody put there
     try:
-        with new.open("w+b") as file:  # some formats of pictures read what they wrote
+        with new.open("x+b") as file:  # some formats of pictures read what they wrote
             yield file
             file.flush()
             if sync:

@@ -28,6 +28,7 @@ MODULES: Final[Mapping[str, str]] = {
     "checkpoint": "models.checkpoint",
     "checkpoint_file": "pretrained.checkpoint_file",
     "checkpoint_io": "training.checkpoint_io",
+    "class_lists": "types.class_lists",
     "cli.export_timing": "utils.timing",
     "config_errors": "cli.config_errors",
     "contender": "evaluation.benchmark_worker",

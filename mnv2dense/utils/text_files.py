@@ -92,16 +92,43 @@ def read_yaml(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
     text = read_text(path)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        if node is not None and _count(node, {}) > MAX_NODES:
-            raise ValueError(
-                f"{path}: its aliases stand for more than {MAX_NODES:,} values; a file like this may be an attack on "
-                "memory. Write the values out."
-            )
-        return None if node is None else yaml.load(text, Loader=yaml.SafeLoader)
+        count = 0 if node is None else _count(node, {})
+        repeated = None if node is None else _repeated_key(node)
+        content = None if node is None or count > MAX_NODES else yaml.load(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not valid yaml ({error}).") from error
     except RecursionError as error:
         raise ValueError(f"{path}: its values are nested too deep to be meant. Write it anew.") from error
+    except (ValueError, OverflowError) as error:  # what looks like a date and is none, or a number without end
+        raise ValueError(f"{path}: holds what cannot be read ({error}); put texts in quotes.") from error
+    if count > MAX_NODES:
+        raise ValueError(
+            f"{path}: its aliases stand for more than {MAX_NODES:,} values; a file like this may be an attack on "
+            "memory. Write the values out."
+        )
+    if repeated is not None:
+        raise ValueError(f"{path}: {repeated} is there twice in one mapping, so that one of them would be lost.")
+    return content
+
+
+def _repeated_key(root: Any) -> str | None:  # noqa: ANN401
+    """A key that a mapping has twice, and the line of the second: YAML's readers take the last without a word."""
+    waiting, seen = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen or not isinstance(node.value, list):
+            continue
+        seen.add(id(node))
+        keys = set()
+        for child in node.value:
+            key, value = child if isinstance(child, tuple) else (None, child)
+            waiting.append(value)
+            if key is None or not isinstance(key.value, str) or key.tag.endswith(":merge"):
+                continue
+            if (key.tag, key.value) in keys:
+                return f"the key {key.value!r:.60} (line {key.start_mark.line + 1})"
+            keys.add((key.tag, key.value))
+    return None
 
 
 def _count(node: Any, known: dict[int, int]) -> int:  # noqa: ANN401 - yaml's nodes have no types

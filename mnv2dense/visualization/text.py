@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,6 +13,17 @@ if TYPE_CHECKING:
     from PIL import ImageDraw, ImageFont
 
     Color = tuple[int, int, int]
+
+
+# What no font has a letter for: control characters, halves of surrogate pairs, breaks of lines and paragraphs.
+_UNDRAWN = ("Cc", "Cs", "Zl", "Zp")
+_LONGEST = 60
+
+
+def printable(name: str) -> str:
+    """A name as it can be drawn, whatever somebody called a class: one line, in letters, of a length that is read."""
+    drawn = "".join("\ufffd" if unicodedata.category(letter) in _UNDRAWN else letter for letter in name)
+    return drawn if len(drawn) <= _LONGEST else f"{drawn[: _LONGEST - 3]}..."
 
 
 class Tag(NamedTuple):
@@ -83,15 +95,11 @@ def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -
     return max(width, 0) * max(height, 0)
 
 
-def luminance(color: Color) -> float:
-    """Relative luminance, 0..1 (WCAG 2.1)."""
-    red, green, blue = (((c / 255 + 0.055) / 1.055) ** 2.4 if c > 10 else c / 255 / 12.92 for c in color)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
 def _text_color(background: Color) -> Color:
-    """Black or white, whichever stands out more (WCAG 2.1, contrast ratio)."""
-    return (0, 0, 0) if luminance(background) > 0.179 else (255, 255, 255)  # where both contrasts are equal
+    """Black or white, whichever stands out more (WCAG 2.1, relative luminance and contrast ratio)."""
+    red, green, blue = (((c / 255 + 0.055) / 1.055) ** 2.4 if c > 10 else c / 255 / 12.92 for c in background)
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return (0, 0, 0) if luminance > 0.179 else (255, 255, 255)  # where both contrasts are equal
 
 
 @functools.lru_cache(maxsize=64)

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnv2dense.inference.outputs import IMAGE_OUTPUTS, VIDEO_OUTPUTS
+from mnv2dense.inference.prediction_summary import Summary
 from mnv2dense.inference.prediction_writer import Outcome, PredictionWriter
 from mnv2dense.inference.predictor import BATCH_SIZE, Predictor
 from mnv2dense.io.sources import CameraSource, ImageSource, Source, VideoSource, source_of
 from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
 from mnv2dense.visualization.masks import MASK_OPACITY, check_opacity
-from mnv2dense.visualization.palettes import PaletteChoice, check_palette
 
 if TYPE_CHECKING:
     from mnv2dense.io.video import VideoReader
@@ -48,7 +48,9 @@ class Predictions:
         done: images or frames that are there.
         failed: file -> why it could not be read, or not to its end; the others are done.
         stopped: whether Ctrl-C ended it early; all files are whole.
-        unit: "pictures" or "frames".
+        unit: "images" or "frames".
+        summary: counts of what was found.
+        threshold: lowest score that counted; None where none was set.
     """
 
     folder: Path
@@ -56,6 +58,8 @@ class Predictions:
     failed: Mapping[str, str]
     stopped: bool
     unit: str
+    summary: Summary
+    threshold: float | None
 
 
 def predict(
@@ -66,7 +70,6 @@ def predict(
     outputs: Sequence[str] | None = None,
     opacity: float = MASK_OPACITY,
     legend: bool = True,
-    palette: PaletteChoice = "auto",
     batch_size: int = BATCH_SIZE,
     config: Mapping[str, Any] | None = None,
     progress: Callable[[int, int | None], None] | None = None,
@@ -83,7 +86,6 @@ def predict(
         outputs: some of "drawn", "labels", "json" and "csv"; None writes all of images, and all but "labels" of videos.
         opacity: of the colours of masks over the image, 0..1.
         legend: whether drawn images name the colours of masks.
-        palette: of masks, see :data:`mnv2dense.visualization.palettes.PaletteChoice`; labels keep the data set's.
         batch_size: images that run together.
         config: what ``config.yaml`` of the folder says; None writes none.
         progress: told (done, in all) after each image or frame, in a thread of its own; in all is None where nobody
@@ -94,7 +96,6 @@ def predict(
         ValueError: an option outside its values, a folder that holds a run, or a source without images.
     """
     check_opacity(opacity)
-    check_palette(palette)
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: a whole number of at least 1 is needed.")
     opened = source if isinstance(source, OpenSource) else open_source(source)
@@ -119,14 +120,15 @@ def predict(
         outputs=chosen,
         opacity=opacity,
         legend=legend,
-        palette=palette,
         # A camera's image is wanted now, not with seven others.
         batch_size=1 if isinstance(meant, CameraSource) else batch_size,
         advance=advance,
     )
     outcome = _written(writer, meant, opened.reader)
-    unit = "pictures" if isinstance(meant, ImageSource) else "frames"
-    return Predictions(folder.path, outcome.done, outcome.failed, outcome.stopped, unit)
+    unit = "images" if isinstance(meant, ImageSource) else "frames"
+    return Predictions(
+        *(folder.path, outcome.done, outcome.failed, outcome.stopped, unit, outcome.summary, predictor.threshold)
+    )
 
 
 def open_source(source: str | Path | Iterable[str | Path] | Source) -> OpenSource:

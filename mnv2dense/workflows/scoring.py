@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from mnv2dense.evaluation.samples import draw_images, masks_of, report
+from mnv2dense.evaluation.samples import draw_images, report
 from mnv2dense.evaluation.score import score
 from mnv2dense.inference.predictor import Predictor
 from mnv2dense.metrics.image_ranking import ImageRanking, RankedImage
 from mnv2dense.reporting.facts import facts_of
 from mnv2dense.reporting.report import write_report
 from mnv2dense.utils.distributed import is_first_process
-from mnv2dense.visualization.palettes import PaletteChoice, legend_of
 
 if TYPE_CHECKING:
     from mnv2dense.data.module import DataModule
@@ -36,8 +35,6 @@ def score_and_report(
     *,
     test_time: TTA | None = None,
     progress: Callable[[int, int], None] | None = None,
-    curves: Mapping[str, Sequence[tuple[int, float]]] | None = None,
-    palette: PaletteChoice = "auto",
 ) -> dict[str, float]:
     """Score, and write metrics.json, plots, samples, report and model card; a collective call.
 
@@ -48,8 +45,6 @@ def score_and_report(
         metric: bound to the data here.
         test_time: how a segmentation model looks at pictures; None looks as it was trained to.
         progress: told (done, in all) after each batch.
-        curves: name -> (epoch, value) of the training, where it is known; the report says what they tell.
-        palette: of drawn masks, see :data:`mnv2dense.visualization.palettes.PaletteChoice`.
 
     Returns:
         The scores, the same on all processes.
@@ -60,6 +55,19 @@ def score_and_report(
     if isinstance(model, nn.Module):
         model = model.to(memory_format=torch.channels_last)
     ranking = ImageRanking()
+    scores = score(model, data, metric, test_time=test_time, ranking=ranking, advance=counted(progress, data))
+    if is_first_process():
+        assert data.val is not None
+        predictor = Predictor(model, device=model.device, test_time=test_time)
+        report(folder, predictor=predictor, dataset=data.val, metric=metric, scores=scores)
+        facts = facts_of(folder.path, model=model, datamodule=data, metric=metric, scores=scores, ranking=ranking)
+        worst, best = (_drawn(predictor, data.val, images) for images in (ranking.worst, ranking.best))
+        write_report(folder.path, facts, worst=worst, best=best)
+    return scores
+
+
+def counted(progress: Callable[[int, int], None] | None, data: DataModule) -> Callable[[int], None]:
+    """What takes the number of pictures done after each batch, and tells ``progress`` (done, in all)."""
     done, total = 0, len(data.val or ())
 
     def advance(count: int) -> None:
@@ -68,38 +76,13 @@ def score_and_report(
         if progress is not None:
             progress(done, total)
 
-    scores = score(model, data, metric, test_time=test_time, ranking=ranking, advance=advance)
-    if is_first_process():
-        assert data.val is not None
-        predictor = Predictor(model, device=model.device, test_time=test_time)
-        report(folder, predictor=predictor, dataset=data.val, metric=metric, scores=scores, palette=palette)
-        facts = facts_of(
-            folder.path,
-            model=model,
-            datamodule=data,
-            metric=metric,
-            scores=scores,
-            ranking=ranking,
-            curves=curves,
-        )
-        shown: set[int] = set()
-        worst, best = (
-            list(_drawn(predictor, data.val, images, shown, palette)) for images in (ranking.worst, ranking.best)
-        )
-        legend = legend_of(masks_of(model), shown, palette=palette)
-        write_report(folder.path, facts, worst=worst, best=best, legend=legend)
-    return scores
+    return advance
 
 
 def _drawn(
-    predictor: Predictor[Any],
-    dataset: Dataset,
-    images: Sequence[RankedImage],
-    shown: set[int],
-    palette: PaletteChoice,
+    predictor: Predictor[Any], dataset: Dataset, images: Sequence[RankedImage]
 ) -> Iterator[tuple[str, float, Pixels]]:
-    """Name, score and drawing of each; adds the classes of masks to ``shown``."""
-    drawn = draw_images(predictor, dataset, [image.place for image in images], palette=palette)
-    for image, (path, panels, classes) in zip(images, drawn, strict=True):
-        shown |= classes
+    """Name, score and drawing of each."""
+    drawn = draw_images(predictor, dataset, [image.place for image in images])
+    for image, (path, panels) in zip(images, drawn, strict=True):
         yield path.name, image.score.value, panels

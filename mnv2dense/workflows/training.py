@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -17,7 +18,6 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from mnv2dense.costs.complexity import complexity
 from mnv2dense.evaluation.score import metric_of
 from mnv2dense.losses import CrossEntropyLoss, MultiBoxLoss, PixelCrossEntropy
-from mnv2dense.metrics.watched import Watched, watched
 from mnv2dense.models.checkpoint import load_model
 from mnv2dense.pretrained.checkpoint_file import find_checkpoint
 from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
@@ -26,14 +26,13 @@ from mnv2dense.training.checkpointing import BestAndLast
 from mnv2dense.training.ema import EMA
 from mnv2dense.training.history import History
 from mnv2dense.training.last_epoch import ValidateLastEpoch
+from mnv2dense.training.loggers import forgiving
 from mnv2dense.training.nan_guard import NaNGuard
 from mnv2dense.training.preflight import check_batches, check_length, check_monitor, check_precision, check_resume
 from mnv2dense.training.progress import ProgressLines
 from mnv2dense.training.rebuild import check_rebuilds
 from mnv2dense.training.schedules import Cosine
 from mnv2dense.training.task import Task
-from mnv2dense.visualization.palettes import check_palette
-from mnv2dense.workflows.run_loggers import log_config, log_outcome
 from mnv2dense.workflows.scoring import score_and_report
 
 if TYPE_CHECKING:
@@ -45,9 +44,17 @@ if TYPE_CHECKING:
     from mnv2dense.data.module import DataModule
     from mnv2dense.models.dense_model import DenseModel
     from mnv2dense.protocols import Loss, Metric
-    from mnv2dense.visualization.palettes import PaletteChoice
 
 log = logging.getLogger(__name__)
+
+MONITORS: Mapping[str, str] = {"detection": "AP", "segmentation": "mIoU", "classification": "top1"}
+"""Task -> the score that chooses its best checkpoint, where nobody says otherwise; conf/task has the same."""
+
+_CURVES: Mapping[str, Sequence[str]] = {
+    "detection": ("AP", "AP50", "AP75"),
+    "segmentation": ("mIoU", "pixel_accuracy"),
+    "classification": ("top1", "mean_class_accuracy"),
+}
 
 
 @dataclass(frozen=True)
@@ -78,18 +85,14 @@ def train(
     *,
     run_dir: str | Path | RunFolder | None = None,
     max_epochs: int = 60,
-    loss: Loss | None = None,
+    loss: Loss | Callable[[], Loss] | None = None,
     metric: Metric | None = None,
     optimizer: Callable[[Iterable[Any]], Optimizer] | None = None,
     schedule: Callable[..., Callable[[int], float]] | None = None,
     backbone_lr_factor: float = 1.0,
     monitor: str | None = None,
-    monitor_mode: Literal["min", "max"] | None = None,
-    curves: Sequence[str] | None = None,
     callbacks: Sequence[pl.Callback] | None = None,
     loggers: Sequence[Logger] = (),
-    log_artifacts: bool = False,
-    palette: PaletteChoice = "auto",
     resume: str | Path | None = None,
     seed: int | None = 0,
     channels_last: bool = True,
@@ -109,19 +112,16 @@ def train(
             environment in it already.
         max_epochs: length of the run, over which the schedule spans.
         loss: None takes the task's own: :class:`~mnv2dense.losses.MultiBoxLoss`,
-            :class:`~mnv2dense.losses.PixelCrossEntropy` or :class:`~mnv2dense.losses.CrossEntropyLoss`.
+            :class:`~mnv2dense.losses.PixelCrossEntropy` or :class:`~mnv2dense.losses.CrossEntropyLoss`. A
+            function that takes nothing and makes the loss is called once all else is checked.
         metric: None takes the task's own.
         optimizer: parameter groups -> optimizer; None takes AdamW of learning rate 0.001 and weight decay 0.05.
         schedule: see :mod:`mnv2dense.training.schedules`; None takes the cosine with a warm-up of 5%.
         backbone_lr_factor: the backbone's learning rate as a factor of the head's.
-        monitor: the score that chooses the best checkpoint, or "loss"; None is as the metric says: AP, mIoU or top1.
-        monitor_mode: whether more or less of it is better; None is as the metric says, and "min" for the loss.
-        curves: the scores of the epochs' lines and of curves.png; None is as the metric says.
+        monitor: the score that chooses the best checkpoint, or "loss"; None takes AP, mIoU or top1.
         callbacks: None takes those of conf/callbacks/default.yaml: average of the weights, checkpoints, curves,
             progress, and the guard against losses that are not finite.
-        loggers: Lightning's; they get the config, the curves and the final scores.
-        log_artifacts: give them samples.jpg and the path of the best checkpoint, too.
-        palette: of masks in samples and report, see :data:`mnv2dense.visualization.palettes.PaletteChoice`.
+        loggers: Lightning's.
         resume: a run folder or checkpoint file to go on from, optimizer, schedule, epoch and all.
         seed: of everything random but the model's weights, which are drawn; None leaves the generators as they are.
         channels_last: keep weights and activations in NHWC memory.
@@ -141,9 +141,8 @@ def train(
     options = {"max_epochs": max_epochs, "check_val_every_n_epoch": 1, "gradient_clip_val": 10.0, **trainer}
     check_length(options)
     check_precision(options.get("precision"))
-    check_palette(palette)
+    monitor = monitor or MONITORS[model.task]
     metric = metric or metric_of(model)
-    seen = watched(metric, monitor=monitor, mode=monitor_mode, curves=curves)
     if isinstance(run_dir, RunFolder):
         folder = run_dir
     else:
@@ -151,7 +150,7 @@ def train(
         if resume is None:
             refuse_a_run(folder, "Name another folder; to go on with that run, add resume= and its folder.")
         folder.keep("csv")  # of the run that is resumed here; the logger would begin its file anew
-        folder.write_config(config or _known(model, seen=seen, seed=seed, options=options))
+        folder.write_config(config or _known(model, monitor=monitor, seed=seed, options=options))
         folder.write_environment(seed=seed)
     if seed is not None:
         pl.seed_everything(seed, workers=True, verbose=False)
@@ -159,11 +158,11 @@ def train(
     packages = _packages_of(model) if packages is None else list(packages)
     check_rebuilds(model, packages=packages)
     ckpt_path = check_resume(str(resume), model) if resume is not None else None
-    check_monitor(seen.monitor, metric, data, curves=curves or ())
+    check_monitor(monitor, metric, data)
     check_batches(options, data)
     task = Task(
         model=model,
-        loss=loss or _loss_of(model),
+        loss=_loss_of(model) if loss is None else _made(loss),
         metric=metric,
         optimizer=optimizer or partial(torch.optim.AdamW, lr=0.001, weight_decay=0.05),
         schedule=schedule or Cosine,
@@ -171,13 +170,13 @@ def train(
         channels_last=channels_last,
         compile=compile,
     )
-    chosen = list(_usual_callbacks(seen) if callbacks is None else callbacks)
+    chosen = list(_usual_callbacks(model.task, monitor) if callbacks is None else callbacks)
     if callbacks is None and not options.get("enable_progress_bar", True):
         chosen = [each for each in chosen if not isinstance(each, ProgressLines)]
-    with _refusals_of_lightning():
+    with _refusals_of_lightning(ValueError, TypeError, MisconfigurationException):
         lightning = pl.Trainer(
             callbacks=[*chosen, ValidateLastEpoch()],
-            logger=list(loggers),
+            logger=[forgiving(each) for each in loggers],
             plugins=[AtomicCheckpointIO()],
             default_root_dir=str(folder.path),
             use_distributed_sampler=False,
@@ -190,19 +189,13 @@ def train(
     lightning.log_every_n_steps = max(  # type: ignore[attr-defined]  # Lightning sets it out of sight of mypy
         1, min(options.get("log_every_n_steps", 10), steps)
     )
-    if lightning.is_global_zero:
-        log_config(lightning.loggers, folder.path)
     if announce is not None:
         announce()
-    try:
+    with _refusals_of_lightning(MisconfigurationException):
         lightning.fit(task, datamodule=data, ckpt_path=None if ckpt_path is None else str(ckpt_path))
-    except MisconfigurationException as error:
-        raise ValueError(f"trainer: {' '.join(str(error).split())}") from error
 
-    points: dict[str, list[tuple[int, float]]] = {}
     for history in (each for each in chosen if isinstance(each, History) and lightning.is_global_zero):
-        points = history.points
-        history.plot(folder.path / "curves.png", lower_is_better=seen.lower_is_better)
+        history.plot(folder.path / "curves.png")
     if options.get("fast_dev_run"):
         log.info("trainer.fast_dev_run: the parts work together; nothing was kept to be scored")
         return TrainingRun(folder.path, {}, None, None, lightning.current_epoch, metric)
@@ -213,23 +206,23 @@ def train(
         device=lightning.strategy.root_device,
         packages=packages,
     )
-    scores = score_and_report(folder, best, data, metric, progress=progress, curves=points, palette=palette)
-    if lightning.is_global_zero:
-        step = lightning.global_step
-        log_outcome(lightning.loggers, folder.path, scores, kept, step=step, artifacts=log_artifacts)
+    scores = score_and_report(folder, best, data, metric, progress=progress)
     return TrainingRun(folder.path, scores, kept, best, lightning.current_epoch, metric)
 
 
 @contextmanager
-def _refusals_of_lightning() -> Iterator[None]:
+def _refusals_of_lightning(*kinds: type[Exception]) -> Iterator[None]:
     """What its Trainer says of options that it cannot take, as our own errors: one line, without a trace.
+
+    Args:
+        kinds: of errors that are such refusals.
 
     Raises:
         ValueError: it refused.
     """
     try:
         yield
-    except (ValueError, TypeError, MisconfigurationException) as error:
+    except kinds as error:
         raise ValueError(f"trainer: {' '.join(str(error).split())}") from error
 
 
@@ -244,6 +237,13 @@ def describe(model: DenseModel, data: DataModule) -> tuple[str, str]:
     )
 
 
+def _made(loss: Loss | Callable[[], Loss]) -> Loss:
+    """A loss, or what makes one: losses take arguments, and what makes them does not."""
+    if isinstance(loss, torch.nn.Module) or inspect.signature(loss).parameters:
+        return cast("Loss", loss)
+    return cast("Callable[[], Loss]", loss)()
+
+
 def _loss_of(model: DenseModel) -> Loss:
     losses: dict[str, Callable[[], Loss]] = {
         "detection": MultiBoxLoss,
@@ -255,12 +255,12 @@ def _loss_of(model: DenseModel) -> Loss:
     return losses[model.task]()
 
 
-def _usual_callbacks(seen: Watched) -> list[pl.Callback]:
+def _usual_callbacks(task: str, monitor: str) -> list[pl.Callback]:
     return [
         EMA(),
-        BestAndLast(monitor=f"val/{seen.monitor}", mode=seen.mode),
-        History(scores=seen.curves),
-        ProgressLines(scores=seen.curves),
+        BestAndLast(monitor=f"val/{monitor}", mode="min" if monitor == "loss" else "max"),
+        History(scores=_CURVES.get(task, (monitor,))),
+        ProgressLines(),
         NaNGuard(),
     ]
 
@@ -271,15 +271,13 @@ def _packages_of(model: DenseModel) -> list[str]:
     )
 
 
-def _known(model: DenseModel, *, seen: Watched, seed: int | None, options: Mapping[str, Any]) -> dict[str, Any]:
+def _known(model: DenseModel, *, monitor: str, seed: int | None, options: Mapping[str, Any]) -> dict[str, Any]:
     """What a config.yaml can say of a run whose parts were made in Python."""
     plain = {key: value for key, value in options.items() if isinstance(value, str | int | float | bool | type(None))}
     own = {key: model.config[key] for key in ("size", "resize")}
     return {
         "task": model.task,
-        "monitor": seen.monitor,
-        "monitor_mode": seen.mode,
-        "curves": list(seen.curves),
+        "monitor": monitor,
         "seed": seed,
         "model": own,
         "backbone": model.config["backbone"],

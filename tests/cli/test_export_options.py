@@ -6,7 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 
+from mnv2dense.cli.export_options import export_command
+from mnv2dense.cli.shell import conf_folder
 from tests.helpers import fake_exporter
 from tests.helpers.tiny import command
 
@@ -72,3 +75,18 @@ def test_a_folder_of_something_else_is_not_taken_for_an_older_package() -> None:
     Path("photos.mlpackage/Manifest.json").write_text("{}")
     outcome = command("export", "checkpoint=nowhere", "exporter=coreml", "output=photos.mlpackage")
     assert "'nowhere' does not exist" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("words", "license"),
+    [
+        (["checkpoint=shapes"], "apache-2.0"),
+        (["checkpoint=shapes", "license=MIT"], "MIT"),
+        (["checkpoint=google/deeplabv3_mobilenet_v2_1.0_513"], "apache-2.0"),
+        (["checkpoint=runs/mine"], "unknown"),
+    ],
+)
+def test_published_weights_keep_their_licence_where_none_is_named(words: list[str], license: str) -> None:
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = compose("export", overrides=["exporter=fake", *words])
+    assert export_command(config).asked.license == license

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.errors import InstantiationException
 
 from mnv2dense import save_model
+from mnv2dense.cli.parts import built
 from mnv2dense.data.datasets import box_table
 from mnv2dense.data.shapes.drawing import SHAPE_CLASSES
 from mnv2dense.inference.predictor import Predictor
@@ -38,3 +40,9 @@ def test_one_predictor_draws_all_of_a_runs_images_and_each_is_read_once(monkeypa
     assert len(made) == 1
     # Scored, in samples.jpg, and among the worst and the best; the report's first image is named without its pixels.
     assert len(read) <= 2 * 4 + 1
+
+
+def test_what_a_constructor_says_begins_with_the_part_that_has_its_options() -> None:
+    with pytest.raises(InstantiationException) as found:
+        built({"_target_": "mnv2dense.losses.OhemCrossEntropy", "keep": 2.0}, "loss")
+    assert str(found.value.__cause__).startswith("loss: keep=2.0: a share of the pixels, 0 to 1")

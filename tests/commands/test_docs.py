@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -28,7 +29,7 @@ from mnv2dense.cli.shell import conf_folder
 from mnv2dense.data.shapes.detection import draw_shapes
 from mnv2dense.io.reading import image_size
 from mnv2dense.io.video import Frame, VideoWriter
-from tests.helpers.documented import ROOT, Command, Fence, commands, fences, mentioned_commands, shell_lines
+from tests.helpers.documented import PAGES, ROOT, Command, Fence, commands, fences, mentioned_commands, shell_lines
 from tests.helpers.made_once import small_run
 from tests.helpers.tiny import TINY
 from tests.helpers.tiny import command as run_command
@@ -98,12 +99,12 @@ PARTS_OF_YOUR_OWN = "docs/contributing.md"
 """Its files and commands are written, run and used by tests/commands/test_contributing.py."""
 
 COMPOSED: dict[str, str] = {
-    "--multirun": "several runs; tests/commands/test_sweep.py",
     ".venv/bin/python tools/train.py": "in a fresh environment, which .ci/run makes; the command alone is run here",
     "weights=imagenet": "downloads; tests/pretrained loads these weights",
     "tools/demo.py": "serves until Ctrl-C; tests/commands/test_demo.py and test_demo_browser.py drive it",
     "trainer.devices=": "wants several GPUs; tests/commands/test_two_processes.py trains with two processes",
     "data=voc_masks": "no real masks to test on; tests/data/datasets/test_voc_masks.py reads its layout",
+    "data.root=roboflow": "an export of others; tests/data/datasets/test_coco.py reads its layout",
     "data=cityscapes": "its data may not be handed on; tests/data/datasets/test_cityscapes.py reads its layout",
     "source=webcam:0": "wants a camera; tests/commands/test_predict.py gives it one",
     "exporter=openvino": "a minute of conversion; tests/export/formats",
@@ -172,8 +173,6 @@ COMPOSABLE = [command for command in (*commands(), *mentioned_commands()) if com
 @pytest.mark.parametrize("command", COMPOSABLE, ids=name_of)
 def test_every_command_composes(command: Command) -> None:
     words = [word for word in command.arguments if "=" in word]  # "--cfg job" and "--multirun" are Hydra's own
-    if "--multirun" in command.arguments:
-        words = [word.partition(",")[0] for word in words]
     if command.tool == "evaluate":
         words = [f"expected_{word}" if word.startswith("task=") else word for word in words]
     if "data=CHOICE" in words:
@@ -185,10 +184,23 @@ def test_every_command_composes(command: Command) -> None:
     OmegaConf.to_container(config, resolve=True)
 
 
-def test_documented_scripts_are_there() -> None:
-    text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")))
-    for script in set(re.findall(r"\b(?:tools|benchmarks|tests)/[\w/]+\.py\b", text)):
-        assert (ROOT / script).is_file(), script
+PROSE = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
+
+
+def test_documented_files_are_there() -> None:
+    scripts = set(re.findall(r"\b(?:tools|benchmarks|tests)/[\w/]+\.py\b", PROSE))
+    assert len(scripts) > 20
+    named = set(re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", PROSE))
+    rooms = {path.name for path in (ROOT / "mnv2dense").iterdir() if path.is_dir()}
+    ours = {name for name in named if name.partition("/")[0] in {*rooms, "tools", "benchmarks", "tests", "conf", ".ci"}}
+    assert len(ours & {"utils/renamed.py", "tests/legacy", ".ci/run"}) == 3
+    lost = [name for name in scripts | ours if not any((top / name).exists() for top in (ROOT, ROOT / "mnv2dense"))]
+    assert not lost
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"\bmnv2dense(?:\.\w+)+", PROSE))))
+def test_documented_names_are_there(name: str) -> None:
+    pkgutil.resolve_name(name)  # an old address would warn, and warnings are errors
 
 
 # --- run them ------------------------------------------------------------------------------------------------------

@@ -69,11 +69,15 @@ def rows() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_video_of_300_frames_comes_out_with_300_frames_and_its_rate(detector: Path) -> None:
+def test_a_video_of_300_frames_comes_out_with_300_frames_and_its_rate(
+    detector: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     source = film("clip.mp4", 300)
     outcome = predict(f"checkpoint={detector}", f"source={source}", "threshold=0.05")
     assert outcome.code == 0, outcome.err
     assert outcome.out.rstrip().splitlines()[-1] == "out"
+    objects = len(predictions()["annotations"])
+    assert f"300 frames, {objects} objects of score 0.05 or more; nothing in 0 frames" in caplog.text
     drawn = VideoReader(Path("out/clip.mp4"))
     assert (drawn.count, drawn.rate) == (300, RATE)
     frames = list(drawn)
@@ -102,9 +106,13 @@ def test_a_video_of_300_frames_comes_out_with_300_frames_and_its_rate(detector: 
     assert np.abs(frames[30].pixels.astype(int) - frame.pixels).max() > 60
 
 
-def test_masks_of_a_video_are_drawn_and_labels_written_where_asked_for(segmenter: Path) -> None:
+def test_masks_of_a_video_are_drawn_and_labels_written_where_asked_for(
+    segmenter: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     source = film("clip.mp4", 5)
-    assert predict(f"checkpoint={segmenter}", f"source={source}").code == 0
+    outcome = predict(f"checkpoint={segmenter}", f"source={source}")
+    assert outcome.code == 0, outcome.err
+    assert "  crack: in 5 frames, 100% of the frame on average" in caplog.text
     assert len(list(VideoReader(Path("out/clip.mp4")))) == 5
     assert not Path("out/labels").exists()
     assert predictions()["images"][4]["shares"] == {"crack": 1.0}
@@ -171,14 +179,21 @@ def test_a_camera_is_recorded_one_image_at_a_time(detector: Path, monkeypatch: p
     assert closed == [3]
 
 
-def test_a_list_on_standard_input(detector: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_on_standard_input(
+    detector: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     for folder in ("a", "b"):
         Path(folder).mkdir()
         Image.new("RGB", (80, 60), (30, 90, 200)).save(f"{folder}/photo.png")
     monkeypatch.setattr("sys.stdin", io.StringIO("a/photo.png\nnowhere.jpg\nb/photo.png\n"))
     outcome = predict(f"checkpoint={detector}", "source=-", "batch_size=2")
     assert outcome.code == 2
-    assert "1 of 3 pictures could not be read:" in outcome.err
+    assert "1 of 3 images could not be read:" in outcome.err
+    assert [record.message for record in caplog.records if record.name == "mnv2dense.cli.predict"] == [
+        "2 images, 0 objects of score 0.4 or more; nothing in 2 images",
+        "1 could not be read",
+    ]
+    assert outcome.out.splitlines()[-1] == "out"
     assert "nowhere.jpg" in outcome.err
     assert {path.name for path in Path("out").glob("*.jpg")} == {"photo.jpg", "photo_2.jpg"}
     assert [image["file_name"] for image in predictions()["images"]] == ["a/photo.png", "b/photo.png"]

@@ -68,6 +68,12 @@ def test_every_kind_of_loss_trains(loss: str) -> None:
     assert outcome.code == 0, outcome.err
 
 
+def test_an_option_of_a_loss_is_told_with_the_part_that_it_belongs_to() -> None:
+    outcome = command("train", "task=segmentation", *TINY, "loss=ohem", "loss.keep=2", "run_dir=kept")
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: loss: keep=2: a share of the pixels, 0 to 1; 1 / 16 is usual.")
+
+
 def test_boxes_have_no_masks_to_learn_from() -> None:
     outcome = command(
         "train", "task=segmentation", *TINY, "data.by_task.segmentation=mnv2dense.data.shapes.detection.Shapes"

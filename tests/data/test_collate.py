@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,15 @@ def test_masks_travel_with_their_images() -> None:
     batch = collate([item], max_boxes=1)
     assert batch.masks is not None
     assert batch.masks[0].tolist() == mask.tolist()
+    assert batch.truths is None
+
+
+def test_masks_that_will_be_scored_stay_as_they_are_beside_the_resized_ones() -> None:
+    mask = np.arange(200, dtype=np.uint8).reshape(10, 20)
+    item = prepare(sample([], [])._replace(mask=mask[:, ::-1]), (5, 5), "squash", scored=True)
+    batch = pickle.loads(pickle.dumps(collate([item], max_boxes=1)))  # as it comes from a worker
+    assert batch.masks.shape == (1, 5, 5)
+    assert batch.truths[0].unpack().tolist() == mask[:, ::-1].tolist()
 
 
 def test_of_too_many_boxes_the_largest_objects_are_kept_and_said_once(
@@ -63,7 +73,7 @@ def test_of_too_many_boxes_the_largest_objects_are_kept_and_said_once(
         labels = [collate([item], max_boxes=count).labels for count in (2, 3, 4)]
     assert [one.tolist() for one in labels if one is not None] == [[[1, 3]], [[0, 1, 3]], [[0, 1, -2, 3]]]
     (record,) = caplog.records
-    assert "77.jpg has 4 boxes, more than data.max_boxes=2" in record.getMessage()
+    assert "77.jpg has 4 boxes, more than max_boxes=2" in record.getMessage()
 
 
 def test_read_only_and_flipped_memory_is_taken() -> None:

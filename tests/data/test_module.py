@@ -355,11 +355,11 @@ def test_absent_data_and_wrong_numbers_are_named() -> None:
         data(None, 3).train_dataloader()
     with pytest.raises(ValueError, match="no data set"):
         data(None, None).setup()
-    with pytest.raises(ValueError, match=r"data\.batch_size is 0"):
+    with pytest.raises(ValueError, match=r"batch_size is 0"):
         data(batch_size=0)
-    with pytest.raises(ValueError, match=r"data\.num_workers is -1"):
+    with pytest.raises(ValueError, match=r"num_workers is -1"):
         data(num_workers=-1)
-    with pytest.raises(ValueError, match=r"data\.resize is 'stretch'; choose one of squash, letterbox"):
+    with pytest.raises(ValueError, match=r"resize is 'stretch'; choose one of squash, letterbox"):
         data(resize="stretch")
 
 
@@ -388,3 +388,30 @@ def run_script(folder: Path, lines: str) -> subprocess.CompletedProcess[str]:
         timeout=300,
         check=False,
     )
+
+
+def test_images_that_are_learnt_from_and_scored_on_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def folder(split: str, names: str) -> MaskFolder:
+        for kind in ("images", "masks"):
+            (tmp_path / kind / split).mkdir(parents=True, exist_ok=True)
+            for name in names:
+                Image.new("RGB" if kind == "images" else "L", (8, 8)).save(tmp_path / kind / split / f"{name}.png")
+        return MaskFolder(root=tmp_path, split=split, class_names=["one", "two"])
+
+    DataModule(train=folder("train", "ab"), val=folder("val", "ab")).setup("fit")
+    assert "as well" not in caplog.text
+    DataModule(train=folder("train", "ab"), val=folder("train", "abc")).setup("fit")
+    told = [record.message for record in caplog.records if "as well" in record.message]
+    assert len(told) == 1
+    assert told[0].startswith("data.val: 2 of its 3 pictures are in data.train as well, such as ")
+
+
+def test_classes_that_no_training_image_shows_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    class Seen(Squares):
+        box_counts = (2, 1)
+
+    DataModule(train=Seen(3), val=None).setup("fit")
+    assert "shows an object of" not in caplog.text
+    DataModule(train=Squares(3), val=None).setup("fit")
+    told = "data.train: no picture shows an object of dog: the model will not find any."
+    assert [record.message for record in caplog.records] == [told]

@@ -7,12 +7,14 @@ import socketserver
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from mnv2dense.demo.server import LARGEST_BODY, MOST_CONNECTIONS, DemoServer
+from mnv2dense.demo.waiting import MOST_WAITING
 
 
 class Answer(NamedTuple):
@@ -65,8 +67,9 @@ def read(connection: socket.socket) -> Answer:
     return Answer(int(first.split()[1]), headers, body)
 
 
-def ask(server: DemoServer, path: str, *lines: str, method: str = "GET", host: str = "127.0.0.1") -> Answer:
-    head = [f"{method} {path} HTTP/1.1", f"Host: {host}", "Connection: close", *lines, "", ""]
+def ask(server: DemoServer, path: str, *lines: str, method: str = "GET", host: str | None = None) -> Answer:
+    named = f"127.0.0.1:{server.server_port}" if host is None else host
+    head = [f"{method} {path} HTTP/1.1", f"Host: {named}", "Connection: close", *lines, "", ""]
     return raw(server, "\r\n".join(head).encode())
 
 
@@ -112,7 +115,7 @@ def test_what_a_browser_has_is_not_sent_again(server: DemoServer) -> None:
 
 
 def test_one_connection_serves_request_after_request(server: DemoServer) -> None:
-    one = b"GET /runtime.mjs HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    one = b"GET /runtime.mjs HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % server.server_port
     last = one.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     assert raw(server, one + one + last).body.count(b"export {}") == 3
 
@@ -172,15 +175,16 @@ def test_other_methods_are_refused(server: DemoServer, method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "", "[::1]", "0.0.0.0"]
+    "host", ["evil.example", "evil.example:PORT", "127.0.0.1.evil.example", "", "[::1]", "0.0.0.0", "127.0.0.1"]
 )
 def test_another_name_for_this_machine_is_refused(server: DemoServer, host: str) -> None:
-    assert ask(server, "/", host=host).status == 421
+    assert ask(server, "/", host=host.replace("PORT", str(server.server_port))).status == 421
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8000", "localhost", "localhost:8000"])
-def test_its_own_names_are_taken(server: DemoServer, host: str) -> None:
-    assert ask(server, "/", host=host).status == 200
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LocalHost"])
+def test_its_own_names_are_taken_with_its_own_port(server: DemoServer, host: str) -> None:
+    assert ask(server, "/", host=f"{host}:{server.server_port}").status == 200
+    assert ask(server, "/", host=f"{host}:{server.server_port % 60_000 + 1}").status == 421
 
 
 def test_no_name_or_two_are_refused(server: DemoServer) -> None:
@@ -204,13 +208,33 @@ def test_a_small_body_is_refused_too(server: DemoServer) -> None:
     assert ask(server, "/", "Transfer-Encoding: chunked").status == 400
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["X-One: 1", " folded"],
+        ["X-One: 1", "\tfolded"],
+        ["Content-Length : 0"],
+        ["X One: 1"],
+        ["no colon"],
+        [": no name"],
+        ["X-One: 1\rHost: evil.example"],
+        ["X-One: \0"],
+        ["Content-Length: 0", "Content-Length: 0"],
+        ["Content-Length: 0", "Content-Length: 5"],
+    ],
+)
+def test_heads_that_two_could_read_differently_are_refused(server: DemoServer, lines: list[str]) -> None:
+    answer = ask(server, "/", *lines)
+    assert (answer.status, answer.headers["connection"]) == (400, "close")
+
+
 @pytest.mark.parametrize("length", ["-1", "x", "1e9", "0x10", "9" * 30, "1, 2"])
 def test_a_length_that_is_none_is_refused(server: DemoServer, length: str) -> None:
     assert ask(server, "/", f"Content-Length: {length}", method="POST").status in (400, 413)
 
 
 def test_a_body_that_comes_anyway_is_no_next_request(server: DemoServer) -> None:
-    smuggled = b"GET /runtime.mjs HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    smuggled = b"GET /runtime.mjs HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % server.server_port
     head = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % len(smuggled)
     answer = raw(server, head + smuggled)
     assert answer.status == 405
@@ -276,6 +300,26 @@ def test_a_crowd_of_idle_clients_does_not_lock_others_out_for_long(server: DemoS
     finally:
         for connection in crowd:
             connection.close()
+
+
+def test_of_many_idle_connections_of_a_client_the_oldest_is_hung_up_on(site: Path) -> None:
+    with DemoServer(site, patience_seconds=60) as server, ExitStack() as stack:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(server.shutdown)
+        request = b"GET /runtime.mjs HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % server.server_port
+        kept = []
+        for _ in range(MOST_WAITING + 1):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.server_port), timeout=20))
+            connection.sendall(request)
+            content = b""
+            while not content.endswith(b"export {}"):
+                content += connection.recv(1 << 16)
+            kept.append(connection)
+        assert kept[0].recv(1) == b""  # long before its sixty seconds
+        kept[-1].sendall(request)
+        assert kept[-1].recv(1 << 16).startswith(b"HTTP/1.1 200")
 
 
 def test_an_interrupt_gets_through_though_the_client_was_quick(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:

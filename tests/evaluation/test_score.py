@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
+from mnv2dense.data.module import DataModule
 from mnv2dense.evaluation.anchor_bound import anchor_bound
-from mnv2dense.evaluation.score import table
+from mnv2dense.evaluation.score import score, table
 from mnv2dense.metrics.coco_map import CocoMeanAP
+from mnv2dense.metrics.mean_iou import MeanIoU
 from mnv2dense.models.architectures import ssdlite320_mobilenet_v2
-from mnv2dense.types import Sample
+from mnv2dense.types import Infos, Sample, Segmentation
 
 
 class Truth:
@@ -70,3 +75,63 @@ def test_the_table_has_a_dash_where_the_data_cannot_tell() -> None:
     made = table({"AP": 0.5, "APs": -1.0}, CocoMeanAP.headlines, title="scores")
     assert made.row_count == 2
     assert list(made.columns[1].cells) == ["0.500", "-"]
+
+
+class Masks:
+    """Two pictures with masks of their own sizes; counts how often each is read."""
+
+    class_names = ("sky", "road")
+    palette = None
+    masks = (np.eye(6, 8, dtype=np.uint8), np.eye(5, 3, dtype=np.uint8))
+
+    def __init__(self) -> None:
+        self.reads = Counter[int]()
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> Sample:
+        mask = self.mask_of(index)
+        return Sample(np.zeros((*mask.shape, 3), np.uint8), None, None, mask, index, self.path_of(index))
+
+    def path_of(self, image_id: int) -> Path:
+        return Path(f"{image_id}.jpg")
+
+    def mask_of(self, image_id: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        self.reads[image_id] += 1
+        return self.masks[image_id]
+
+
+class AllSky:
+    device = torch.device("cpu")
+
+    def predict(self, images: torch.Tensor, infos: Infos) -> list[Segmentation]:
+        sizes = infos.sizes.tolist()
+        return [Segmentation(torch.zeros(size, dtype=torch.uint8), Masks.class_names) for size in sizes]
+
+
+def masks_in_batches(dataset: Masks) -> DataModule:
+    return DataModule(train=dataset, val=dataset, size=(4, 4), batch_size=2, num_workers=0, pin_memory=False)
+
+
+def test_masks_are_read_once_for_each_score() -> None:
+    dataset = Masks()
+    scores = score(AllSky(), masks_in_batches(dataset), MeanIoU())  # type: ignore[arg-type]
+    assert dataset.reads == {0: 1, 1: 1}
+    assert scores["pixel_accuracy"] == (48 - 6 + 15 - 3) / 63  # the diagonals are road
+
+
+def test_scores_are_those_of_masks_that_are_asked_for() -> None:
+    dataset = Masks()
+    (batch,) = masks_in_batches(dataset).val_dataloader()
+    results = AllSky().predict(batch.images, batch.infos)
+    scores = []
+    for given in (batch, batch._replace(truths=None)):
+        metric = MeanIoU()
+        metric.bind(dataset)
+        metric.update(results, given)
+        scores.append(metric.compute())
+    assert scores[0] == scores[1]
+    assert dataset.reads == {0: 2, 1: 2}
+    (batch,) = masks_in_batches(dataset).train_dataloader()
+    assert batch.truths is None  # nobody scores what is learnt from

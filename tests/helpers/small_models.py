@@ -57,12 +57,14 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
     return float((ours - theirs).abs().max() / (ours.max() - ours.min()))
 
 
+def original(count: int, size: tuple[int, int]) -> Infos:
+    """The way back to pictures of the input's own size (height, width): none at all."""
+    return infos(list(range(count)), [size] * count, [Fit(1.0, 1.0, 0.0, 0.0)] * count)
+
+
 def assert_same_boxes(model: DenseModel, exported: ExportedModel, images: Tensor) -> None:
     """Through the code of results, in the pixels of pictures of the input's size."""
-    height, width = images.shape[-2:]
-    back: Infos = infos(
-        list(range(len(images))), [(height, width)] * len(images), [Fit(1.0, 1.0, 0.0, 0.0)] * len(images)
-    )
+    back = original(len(images), (images.shape[-2], images.shape[-1]))
     for ours, theirs in zip(model.predict(images, back), exported.predict(images, back), strict=True):
         assert 3 < len(ours) == len(theirs)
         assert ours.labels.tolist() == theirs.labels.tolist()

@@ -19,6 +19,7 @@ from mnv2dense.inference.prediction_writer import PredictionWriter
 from mnv2dense.inference.predictor import Predictor
 from mnv2dense.io.video import Frame, VideoReader
 from mnv2dense.models.checkpoint import save_model
+from tests.helpers.file_server import serving
 from tests.helpers.tiny import command, tiny_model
 
 pytestmark = pytest.mark.usefixtures("place")
@@ -102,3 +103,22 @@ def test_ctrl_c_again_and_again_leaves_every_predicted_frame_in_all_files(monkey
     assert outcome.done == written
     assert len(json.loads(Path("predictions.json").read_text(encoding="utf-8"))["images"]) == written
     assert len(list(VideoReader(Path("clip.mp4")))) == written
+
+
+def test_names_that_no_file_can_have_cost_no_image_and_a_failing_address_only_itself() -> None:
+    Image.new("RGB", (80, 60), GRAY).save("a.png")
+    long = "x" * 250
+    Path(f"{long}.png").write_bytes(Path("a.png").read_bytes())
+    with serving() as site:
+        paths = ["/a%00b.png", f"/{'y' * 3000}.png", "/%0a.png", "/%C3%A9%FF.png", "/"]
+        site.files = dict.fromkeys(paths, Path("a.png").read_bytes())
+        entries = ["a\0b.png", "z" * 300 + ".png", *(site.url + path for path in (*paths, "/none.png")), f"{long}.png"]
+        writer = PredictionWriter(Predictor(tiny_model(3, size=(64, 64)), device="cpu"), Path("out"))
+        Path("out").mkdir()
+        outcome = writer.images(entries)
+    assert list(outcome.failed) == [entries[0], entries[1], site.url + "/none.png"]
+    assert outcome.done == 6
+    assert {path.name for path in Path("out").glob("*.jpg")} == {
+        "a_b.jpg", "y" * 180 + ".jpg", "_.jpg", "\u00e9\ufffd.jpg", "image.jpg", "x" * 180 + ".jpg"
+    }  # fmt: skip
+    assert len(json.loads(Path("out/predictions.json").read_text(encoding="utf-8"))["images"]) == 6

@@ -36,5 +36,5 @@ def test_columns_before_the_first_class_are_counted() -> None:
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0])
 def test_a_share_outside_its_range_is_named(smoothing: float) -> None:
-    with pytest.raises(ValueError, match=f"loss.label_smoothing={smoothing}"):
+    with pytest.raises(ValueError, match=f"^label_smoothing={smoothing}"):
         CrossEntropyLoss(label_smoothing=smoothing)

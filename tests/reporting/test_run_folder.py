@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +135,55 @@ def test_other_processes_take_the_first_ones_folder_and_write_nothing(
     assert other.log_to_file() is None
     assert list(first.path.iterdir()) == []
     assert list(first.path.parent.iterdir()) == [first.path]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_log_that_cannot_be_written_any_more_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = RunFolder(tmp_path).log_to_file()
+    assert isinstance(handler, logging.FileHandler)
+    old = handler.setStream(Path("/dev/full").open("w", encoding="utf-8"))  # noqa: SIM115 - closed by the handler
+    assert old is not None
+    old.close()
+    for _ in range(3):
+        logging.getLogger("mnv2dense.test").info("a note")
+    told = [record.message for record in caplog.records if "not written any more" in record.message]
+    assert told == [f"{tmp_path / 'run.log'}: not written any more (No space left on device)"]
+    assert handler not in logging.getLogger().handlers
+    assert capsys.readouterr().err == ""
+
+
+def test_a_name_that_is_no_unicode_is_logged_and_written(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    handler = folder.log_to_file()
+    assert handler is not None
+    try:
+        logging.getLogger("mnv2dense.test").warning("skipped %s", "caf\udce9.png")
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+    assert r"skipped caf\udce9.png" in (tmp_path / "run.log").read_text(encoding="utf-8")
+    folder.write_metrics({"AP/\ud800": 0.5})
+    assert json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8")) == {"AP/\ud800": 0.5}
+
+
+def test_a_folder_that_went_away_is_made_anew_for_what_is_still_to_be_written(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.path.rename(tmp_path / "moved")
+    folder.write_metrics({"AP": 0.5})
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == {"AP": 0.5}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links want rights there")
+@pytest.mark.parametrize("link", ["run.log", "checkpoints", "csv/metrics.csv", "labels"])
+def test_a_link_inside_of_a_run_folder_is_refused_and_the_folder_itself_may_be_one(link: str, tmp_path: Path) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    (run / link).parent.mkdir(parents=True)
+    elsewhere.mkdir()
+    (tmp_path / "alias").symlink_to(run)
+    RunFolder(tmp_path / "alias")
+    (run / link).symlink_to(elsewhere)
+    with pytest.raises(ValueError, match=rf"run: {link} in it is a symbolic link to .*elsewhere; a run writes into"):
+        RunFolder(run)
+    assert list(elsewhere.iterdir()) == []

@@ -88,3 +88,30 @@ def test_a_bare_tensor_is_no_checkpoint(tmp_path: Path) -> None:
     torch.save(torch.zeros(1), tmp_path / "tensor.pt")
     with pytest.raises(ValueError, match="holds a Tensor"):
         AtomicCheckpointIO().load_checkpoint(tmp_path / "tensor.pt")
+
+
+def test_a_worker_that_dies_during_a_save_is_not_the_disks_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"epoch": 1}, path)
+
+    def interrupted(checkpoint: object, file: object) -> None:
+        raise RuntimeError("DataLoader worker (pid 4711) is killed by signal: Killed. ")
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    with pytest.raises(RuntimeError, match=r"^DataLoader worker \(pid 4711\) is killed"):
+        AtomicCheckpointIO().save_checkpoint({"epoch": 2}, path)
+    assert files(tmp_path) == ["last.ckpt"]
+    assert AtomicCheckpointIO().load_checkpoint(path) == {"epoch": 1}
+
+
+def test_a_folder_that_went_away_is_made_anew_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path, writer = tmp_path / "run" / "checkpoints" / "last.ckpt", AtomicCheckpointIO()
+    writer.save_checkpoint({"epoch": 1}, path)
+    writer.save_checkpoint({"epoch": 2}, path)
+    assert caplog.text == ""
+    (tmp_path / "run").rename(tmp_path / "moved")
+    writer.save_checkpoint({"epoch": 3}, path)
+    assert writer.load_checkpoint(path) == {"epoch": 3}
+    assert f"{path.parent}: moved or deleted in the middle of the run; made anew" in caplog.text

@@ -6,7 +6,9 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -272,3 +274,51 @@ def test_a_server_that_says_nothing_is_given_up(server: FileServer) -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/picture.jpg"
         with pytest.raises(DownloadError, match=r"127\.0\.0\.1:\d+.*timed out"):
             fetch_bytes(url, max_bytes=1000, timeout_seconds=0.2)
+
+
+@contextmanager
+def answering(*parts: bytes, pause_seconds: float = 0.0) -> Iterator[str]:
+    """The address of a server that answers its only client with these parts, a pause after each."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            with listening.accept()[0] as connection, suppress(OSError):  # the client may go away first
+                connection.recv(1 << 16)
+                for part in parts:
+                    connection.sendall(part)
+                    time.sleep(pause_seconds)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/weights.pth"
+        thread.join()
+
+
+# Each byte comes well within the time for one, and the last after ten seconds.
+DRIPPING_HEAD = [b"HTTP/1.1 200 OK\r\nX-Slow: ", *[b"x"] * 200, b"\r\nContent-Length: 1\r\n\r\nx"]
+
+
+def test_a_head_that_drips_ends_by_its_limit(tmp_path: Path) -> None:
+    said = r"not whole after 0\.3 s; fetch it by hand"
+    with answering(*DRIPPING_HEAD, pause_seconds=0.05) as url, pytest.raises(DownloadError, match=said):
+        fetch_bytes(url, max_bytes=1000, timeout_seconds=5, limit_seconds=0.3)
+    said = r"the server does not answer \(not whole after 0\.3 s\)"
+    with answering(*DRIPPING_HEAD, pause_seconds=0.05) as url, pytest.raises(DownloadError, match=said):
+        download(url, tmp_path / "weights.pth", sha256=SHA256, retries=0, timeout_seconds=0.3)
+
+
+def test_a_body_that_drips_ends_by_the_limit_of_all_also_in_chunks() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    parts = [head, *[b"0"] * 200, b"1\r\nx\r\n0\r\n\r\n"]
+    with answering(*parts, pause_seconds=0.05) as url, pytest.raises(DownloadError, match=r"not whole after 0\.3 s"):
+        fetch_bytes(url, max_bytes=1000, timeout_seconds=5, limit_seconds=0.3)
+
+
+@pytest.mark.parametrize("length", [b"twelve", b"-1", b"1e3", b"9" * 40])
+def test_a_length_that_is_no_number_is_named(length: bytes, tmp_path: Path) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: " + length + b"\r\n\r\n" + CONTENT[:10]
+    with answering(answer) as url, pytest.raises(DownloadError, match=r"Content-Length: '.*', which is no number"):
+        fetch_bytes(url, max_bytes=1000)
+    with answering(answer) as url, pytest.raises(DownloadError, match=r"Content-Length: '.*', which is no number"):
+        download(url, tmp_path / "weights.pth", sha256=SHA256, retries=0)
+    assert not (tmp_path / "weights.pth").exists()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,17 @@ def test_what_a_killed_process_left_half_written_is_removed_and_nothing_else(tmp
     remove_leftovers(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden.new", "last.ckpt", "new.4711.new"]
     remove_leftovers(tmp_path / "nowhere")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links want rights there")
+def test_links_in_the_place_of_a_file_are_replaced_and_not_followed(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"mine")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    path = folder / "metrics.json"
+    path.symlink_to(elsewhere)
+    (folder / f".metrics.json.{os.getpid()}.new").symlink_to(elsewhere)
+    with atomic_write(path) as file:
+        file.write(b"new")
+    assert (path.read_bytes(), path.is_symlink(), elsewhere.read_bytes()) == (b"new", False, b"mine")

@@ -231,9 +231,9 @@ def test_classes_are_blended_into_the_image_and_the_background_is_left_clear() -
 
 
 def test_the_data_sets_own_colours_are_taken() -> None:
-    palette = ((0, 0, 0), (10, 200, 30), (240, 50, 60))
+    palette = ((0, 0, 0), (10, 20, 30), (40, 50, 60))
     drawn = draw_masks(plain(20, 20), masks("1", palette=palette), opacity=1.0, legend=False)
-    assert (drawn == (10, 200, 30)).all()
+    assert (drawn == (10, 20, 30)).all()
 
 
 def test_the_legend_names_what_is_there() -> None:
@@ -286,12 +286,11 @@ def test_label_images_keep_their_values_and_show_their_colours(tmp_path: Path) -
 
 
 def test_true_masks_stand_left_and_predicted_ones_right() -> None:
-    sheet = draw_truth_beside(plain(20, 20), masks("1"), masks("2"), legend=False)
+    sheet = draw_truth_beside(plain(20, 20), masks("1"), masks("2"))
     left, right = sheet[:, : sheet.shape[1] // 2], sheet[:, sheet.shape[1] // 2 :]
-    first, second = (draw_masks(plain(20, 20), masks(label), legend=False)[10, 10] for label in "12")
-    assert pixels_of(left, first).any()
-    assert not pixels_of(left, second).any()
-    assert pixels_of(right, second).any()
+    assert pixels_of(left, class_color(0)).any()
+    assert not pixels_of(left, class_color(1)).any()
+    assert pixels_of(right, class_color(1)).any()
 
 
 @pytest.mark.parametrize(
@@ -317,3 +316,38 @@ def test_a_picture_that_cannot_be_saved_leaves_the_old_one_and_nothing_beside_it
 def test_a_suffix_of_no_format_that_can_be_written_is_named(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"{name}: the suffix names the format, as in out.jpg or .png"):
         save_image(plain(4, 6), tmp_path / name)
+
+
+AWKWARD_NAMES = [
+    "\ud800",
+    "a\nb",
+    "a\r\n\tb",
+    "\x00\x1b[31m",
+    "",
+    " ",
+    "x" * 500,
+    "\u2028",
+    "$\\frac",
+    "_hidden",
+    "\ufeff",
+    "\U0001f408",
+]
+
+
+@pytest.mark.parametrize("name", AWKWARD_NAMES)
+def test_whatever_a_class_is_called_it_is_drawn(name: str) -> None:
+    image = np.full((200, 300, 3), 255, np.uint8)
+    box = Detections(torch.tensor([[20.0, 40.0, 200.0, 180.0]]), torch.ones(1), torch.tensor([0]), (name,))
+    classes = Classification(torch.ones(1), torch.tensor([0]), (name,))
+    masks = Segmentation(torch.zeros(200, 300, dtype=torch.uint8), (name,))
+    for result in (box, classes, masks):
+        assert draw_result(image, result).shape == image.shape
+        draw_truth_beside(image, result, result)
+
+
+def test_a_long_name_is_cut_and_its_score_is_not() -> None:
+    image = np.full((400, 900, 3), 255, np.uint8)
+    long, short = ("x" * 500,), ("x" * 57 + "...",)
+    drawn = [draw_classes(image, Classification(torch.ones(1), torch.tensor([0]), names)) for names in (long, short)]
+    assert (drawn[0] == drawn[1]).all()
+    assert (drawn[0] != image).any()

@@ -97,3 +97,13 @@ def test_a_plot_that_cannot_be_saved_leaves_the_old_one_and_nothing_beside_it(
         plot_curves({"loss": [(0, 2.0)]}, path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_whatever_classes_are_called_they_are_plotted(tmp_path: Path) -> None:
+    names = ["\ud800", "a\nb", "\x00\x1b[31m", "", "x" * 500, "$\\frac", "_hidden"]
+    recall = np.linspace(0, 1, 11)
+    plot_precision_recall(recall, {"mean": recall}, dict.fromkeys(names, recall), tmp_path / "curve.png")
+    plot_confusion(np.eye(len(names), dtype=np.int64), names, tmp_path / "confusion.png")
+    for name in ("curve.png", "confusion.png"):
+        with Image.open(tmp_path / name) as image:
+            assert image.width > 400

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from mnv2dense import DataModule, Predictor, benchmark, evaluate, load_model, predict, ssdlite320_mobilenet_v2, train
 from mnv2dense.data.shapes import Shapes
@@ -121,3 +122,13 @@ def test_models_are_timed_in_turns(run: TrainingRun) -> None:
     assert row.kind == "torch, fp32"
     with pytest.raises(ValueError, match="rounds=0: a whole number of at least 1"):
         benchmark([run.folder], rounds=0)
+
+
+def test_a_loss_that_counts_in_the_data_is_made_when_all_else_is_checked() -> None:
+    def made() -> nn.Module:
+        raise RuntimeError("counting")
+
+    with pytest.raises(ValueError, match=r"monitor=AP49: there is no such score; did you mean monitor=AP\?"):
+        train(tiny_model(6, size=SIZE), data(), loss=made, monitor="AP49", run_dir="other", accelerator="cpu")
+    with pytest.raises(RuntimeError, match="counting"):
+        train(tiny_model(6, size=SIZE), data(), loss=made, run_dir="another", accelerator="cpu")

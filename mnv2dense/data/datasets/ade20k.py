@@ -6,11 +6,11 @@ import functools
 from pathlib import Path
 from typing import final
 
-from mnv2dense.class_lists import Palette
 from mnv2dense.data.datasets.image_list import BadImages
 from mnv2dense.data.datasets.mask_png import MaskRules, read_mask
 from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.io.reading import list_images
+from mnv2dense.types.class_lists import Palette
 
 ADE20K_CLASSES = (
     *("wall", "building", "sky", "floor", "tree", "ceiling", "road", "bed", "windowpane", "grass", "cabinet"),
@@ -100,6 +100,6 @@ def _folder(root: Path, split: str) -> Path:
         if (folder / "images" / split).is_dir() and (folder / "annotations" / split).is_dir():
             return folder
     raise FileNotFoundError(
-        f"{root}: no folders images/{split} and annotations/{split} (looked from {Path.cwd()}). Set data.root to "
+        f"{root}: no folders images/{split} and annotations/{split} (looked from {Path.cwd()}). Set root= to "
         "ADEChallengeData2016; its splits are 'training' and 'validation'."
     )

@@ -6,11 +6,11 @@ import functools
 from pathlib import Path
 from typing import NamedTuple, final
 
-from mnv2dense.class_lists import Palette
 from mnv2dense.data.datasets.image_list import BadImages
 from mnv2dense.data.datasets.mask_png import MaskRules, read_mask
 from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.io.reading import is_macos
+from mnv2dense.types.class_lists import Palette
 
 
 class _Label(NamedTuple):
@@ -84,7 +84,7 @@ class CityscapesMasks(MaskTable[Path]):
         if not images or not masks_folder.is_dir():
             raise FileNotFoundError(
                 f"{root}: no pictures {images_folder}/*/*_leftImg8bit.png, or no folder {masks_folder} (looked from "
-                f"{Path.cwd()}). Set data.root to the folder of leftImg8bit and {annotations}."
+                f"{Path.cwd()}). Set root= to the folder of leftImg8bit and {annotations}."
             )
         names = [image.name.removesuffix("_leftImg8bit.png") for image in images]
         values = {label.value: k for k, label in enumerate(_LABELS)}

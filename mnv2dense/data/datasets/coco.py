@@ -20,8 +20,10 @@ class CocoDetection(BoxTable):
     Args:
         root: the data set's folder.
         split: names the two defaults below.
-        annotations: the json, relative to ``root``; by default ``annotations/instances_{split}.json``.
-        images: their folder, relative to ``root``; by default ``{split}``, else ``images/{split}``.
+        annotations: the json, relative to ``root``, ``{split}`` in it standing for the split; by default
+            ``annotations/instances_{split}.json``, or ``{split}/_annotations.coco.json`` as Roboflow exports it.
+        images: their folder, likewise; by default ``{split}``, else ``images/{split}``, and with ``annotations`` the
+            json's own folder before these, if the pictures are in it.
         bad_images: ``error`` stops where an image is missing or damaged; ``skip`` decodes all once
             (1,000 a second and core), leaves the bad ones out, and says how many.
         limit: only the first so many pictures of the file.

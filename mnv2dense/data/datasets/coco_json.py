@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.data.datasets.box_table import Objects, refuse_shares
+from mnv2dense.data.datasets.coco_folder import annotation_file, image_folder
 from mnv2dense.data.datasets.coco_rle import check_polygons, check_rle
 from mnv2dense.data.datasets.label_values import (
     LARGEST_COORDINATE,
@@ -51,19 +52,21 @@ class CocoInstances(NamedTuple):
 def read_instances(
     root: Path, split: str, annotations: str | Path | None = None, images: str | Path | None = None
 ) -> CocoInstances:
-    """Read and check ``annotations``, of images in the folder ``pictures``, both relative to ``root``.
+    """Read and check ``annotations``, of pictures in the folder ``images``, both relative to ``root``.
 
-    Left out, they are ``annotations/instances_{split}.json`` and ``{split}``, else ``images/{split}``.
+    ``{split}`` in them stands for the split. Where they are left out, :mod:`coco_folder` looks for them.
 
     Raises:
         FileNotFoundError: no such json.
         ValueError: it is not valid; the message names the file and the annotation.
     """
-    file = root / (annotations or f"annotations/instances_{split}.json")
-    content = load_json(root, file)
+    file = annotation_file(root, split, annotations)
+    content = load_json(file)
     listed = checked_images(file, content["images"])
     category_ids, class_names = checked_categories(file, content["categories"])
-    folder = image_folder(root, split, images)
+    named = None if annotations is None else file
+    example = listed[0]["file_name"] if listed else None
+    folder = image_folder(root, split, images, annotations=named, example=example)
     return CocoInstances(
         file=file,
         images=listed,
@@ -86,37 +89,20 @@ def classes_of_categories(
     place_of = {name: label for label, name in enumerate(class_names)}
     unknown = [f"{category}: {name}" for category, name in class_map.items() if name not in place_of]
     if unknown:
-        raise ValueError(f"data.class_map has {', '.join(unknown[:5])}, but the classes are: {', '.join(class_names)}.")
+        raise ValueError(f"class_map has {', '.join(unknown[:5])}, but the classes are: {', '.join(class_names)}.")
     names = [class_map.get(category, category) for category in categories]
     found = {place: place_of[name] for place, name in enumerate(names) if name in place_of}
     if not found:
         raise ValueError(
             f"{file}: none of its categories is a class. They are: {', '.join(categories[:10])}, ...; the classes: "
-            f"{', '.join(class_names[:10])}, .... Say which is which with data.class_map, as in "
+            f"{', '.join(class_names[:10])}, .... Say which is which with class_map=, as in "
             f"{{{categories[0]}: {class_names[-1]}}}."
         )
     return found
 
 
-def image_folder(root: Path, split: str, images: str | Path | None) -> Path:
-    """The folder given, else that of the split."""
-    if images is None:
-        images = split if (root / split).is_dir() else f"images/{split}"
-        if not (root / images).is_dir():
-            images = split
-    return root / images
-
-
-def load_json(root: Path, file: Path) -> dict[str, list[dict[str, Any]]]:
+def load_json(file: Path) -> dict[str, list[dict[str, Any]]]:
     """The json, with its three lists of objects."""
-    if not file.is_file():
-        if not root.is_dir():
-            raise FileNotFoundError(f"data.root={root}: no such folder (looked from {Path.cwd()}).")
-        there = sorted(str(path.relative_to(root)) for path in {*root.glob("*.json"), *root.glob("*/*.json")})
-        raise FileNotFoundError(
-            f"{file}: no such annotation file. Set data.root to the folder that holds annotations/, or name "
-            f"the file with annotations=...; json files below {root}: {', '.join(there[:10]) or 'none'}."
-        )
     try:
         content = json.loads(file.read_bytes())
     except RecursionError as error:

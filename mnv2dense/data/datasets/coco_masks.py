@@ -39,8 +39,10 @@ class CocoMasks(MaskTable[_Drawing]):
         root: the data set's folder.
         split: names the two defaults below.
         annotations: the json, relative to ``root``, ``{split}`` in it standing for the split; by default
-            ``annotations/instances_{split}.json``. COCO-stuff's ``annotations/stuff_{split}.json`` is one, too.
-        images: their folder, relative to ``root``; by default ``{split}``, else ``images/{split}``.
+            ``annotations/instances_{split}.json``, or ``{split}/_annotations.coco.json`` as Roboflow exports it.
+            COCO-stuff's ``annotations/stuff_{split}.json`` is one, too.
+        images: their folder, likewise; by default ``{split}``, else ``images/{split}``, and with ``annotations`` the
+            json's own folder before these, if the pictures are in it.
         class_names: the K classes, background first; by default "background" and all categories of the json.
         class_map: category -> class, where they are not called the same.
         palette: RGB of each class for pictures; None takes the default colours.
@@ -62,23 +64,22 @@ class CocoMasks(MaskTable[_Drawing]):
         *,
         root: str | Path,
         split: str = "train2017",
-        annotations: str | None = None,
-        images: str | None = None,
+        annotations: str | Path | None = None,
+        images: str | Path | None = None,
         class_names: Sequence[str] | None = None,
         class_map: Mapping[str, str] | None = None,
         palette: Sequence[Sequence[int]] | None = None,
         bad_images: BadImages = "error",
         limit: int | None = None,
     ) -> None:
-        named = annotations.format(split=split) if annotations is not None else None
-        content = read_instances(Path(root), split, named, images)
+        content = read_instances(Path(root), split, annotations, images)
         names = class_names if class_names is not None else ("background", *content.class_names)
         classes = checked_class_names(names)
         rgb = checked_palette(palette, len(classes))
         if classes[0] != "background" and classes[0] in content.class_names:
             raise ValueError(
-                f"data.class_names begins with {classes[0]!r}, a category of {content.file}, but class 0 is "
-                f"that of all pixels without an object: data.class_names=[background,{classes[0]},...]."
+                f"class_names begins with {classes[0]!r}, a category of {content.file}, but class 0 is "
+                f"that of all pixels without an object: class_names=[background,{classes[0]},...]."
             )
         found = classes_of_categories(content.file, content.class_names, classes, class_map or {})
         label_of = {content.category_ids[k]: label for k, label in found.items()}

@@ -9,15 +9,15 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
+from mnv2dense.data.datasets.coco_folder import annotation_file, image_folder
 from mnv2dense.data.datasets.coco_json import (
     checked_categories,
     checked_images,
     classes_of_categories,
-    image_folder,
     load_json,
     refuse_duplicates,
 )
-from mnv2dense.data.datasets.image_list import BadImages
+from mnv2dense.data.datasets.image_list import BadImages, for_split
 from mnv2dense.data.datasets.label_values import is_int, is_true
 from mnv2dense.data.datasets.mask_png import Mask, checked_class_names, checked_palette, read_png_values
 from mnv2dense.data.datasets.mask_table import MaskTable
@@ -71,14 +71,14 @@ class PanopticMasks(MaskTable[Path]):
         limit: int | None = None,
     ) -> None:
         root = Path(root)
-        file = root / (annotations or "annotations/panoptic_{split}.json").format(split=split)
-        folder = root / (masks or "annotations/panoptic_{split}").format(split=split)
-        content = load_json(root, file)
+        file = annotation_file(root, split, annotations, kind="panoptic")
+        folder = root / for_split(masks or "annotations/panoptic_{split}", split)
+        content = load_json(file)
         category_ids, names = checked_categories(file, content["categories"])
         classes = checked_class_names(names if class_names is None else class_names)
         rgb = checked_palette(palette, len(classes))
         if others is not None and others not in classes:
-            raise ValueError(f"data.others={others!r} is no class; the classes are: {', '.join(classes)}.")
+            raise ValueError(f"others={others!r} is no class; the classes are: {', '.join(classes)}.")
         other = IGNORE_INDEX if others is None else classes.index(others)
         found = classes_of_categories(file, names, classes, class_map or {})
         label_of = {category_id: found.get(k, other) for k, category_id in enumerate(category_ids)}

@@ -9,7 +9,7 @@ from typing import final
 import numpy as np
 
 from mnv2dense.data.datasets import label_values
-from mnv2dense.data.datasets.image_list import BadImages, usable_images
+from mnv2dense.data.datasets.image_list import BadImages, check_limit, usable_images
 from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.io.reading import find_images, is_macos, read_image, report_left_out
 from mnv2dense.types import Sample
@@ -51,15 +51,15 @@ class ImageFolder(ImageTable):
             beside = ", ".join(folders[:8]) or "no folders"
             raise FileNotFoundError(
                 f"{folder}: no such folder (looked from {Path.cwd()}; {root} holds {beside}). It should "
-                f"hold one folder of pictures for each class; data.root and data.{split}_split choose another."
+                f"hold one folder of pictures for each class; root= and split= choose another."
             )
         there = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-        folder_of = {
-            name: path
-            for path in there
-            if not is_macos(path)
-            for name in label_values.class_names(path.name, source=path)
-        }
+        folder_of: dict[str, Path] = {}
+        for path in (each for each in there if not is_macos(each)):
+            (name,) = label_values.class_names(path.name, source=path)
+            if name in folder_of:  # "cat" and "cat "
+                raise ValueError(f"{path}: the same class as {folder_of[name].name!r} beside it; put them together.")
+            folder_of[name] = path
         found = list(folder_of)
         if not found:
             raise ValueError(f"{folder}: holds no folders; each class needs one with its pictures.")
@@ -67,7 +67,7 @@ class ImageFolder(ImageTable):
         unknown = sorted(set(names) ^ set(found))
         if unknown or len(names) != len(found):
             where = f" in {', '.join(unknown[:8])}" if unknown else ""
-            raise ValueError(f"{folder}: its folders and data.class_names differ{where}; list each folder once.")
+            raise ValueError(f"{folder}: its folders and class_names= differ{where}; list each folder once.")
         paths: list[Path] = []
         labels: list[int] = []
         left_out: list[Path] = []
@@ -81,8 +81,7 @@ class ImageFolder(ImageTable):
             labels += [label] * len(images)
         report_left_out(folder, left_out)
         # The sampler shuffles; without it (validation) a limit must not cut off the last classes.
-        if limit is not None and limit < 1:
-            raise ValueError(f"limit={limit} leaves no picture; give 1 or more, or null for all.")
+        check_limit(limit)
         chosen = range(len(paths)) if limit is None else evenly(len(paths), limit)
         usable = usable_images(folder, [paths[i] for i in chosen], bad_images=bad_images, limit=None)
         super().__init__(

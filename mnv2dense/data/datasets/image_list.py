@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
+from mnv2dense.data.datasets.label_values import is_int
 from mnv2dense.io.reading import ImageError, read_image
 from mnv2dense.utils.cores import usable_cores
 
@@ -16,6 +17,11 @@ _log = logging.getLogger(__name__)
 
 BadImages = Literal["error", "skip"]
 """``error``: stop where an image is bad; ``skip``: decode all at the start, count and leave out the bad."""
+
+
+def for_split(path: str | Path, split: str) -> str:
+    """A path with the split in the place of ``{split}``; other braces are letters like any."""
+    return str(path).replace("{split}", split)
 
 
 def usable_images(source: str | Path, paths: Sequence[Path], *, bad_images: BadImages, limit: int | None) -> list[int]:
@@ -27,15 +33,14 @@ def usable_images(source: str | Path, paths: Sequence[Path], *, bad_images: BadI
     """
     if bad_images not in ("error", "skip"):
         raise ValueError(f"bad_images={bad_images!r} is neither 'error' nor 'skip'.")
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit={limit} leaves no picture; give 1 or more, or None for all.")
+    check_limit(limit)
     paths = paths[:limit]
     bad = dict.fromkeys(missing_images(paths), "no such file")
     if bad and bad_images == "error":
         folders = ", ".join(sorted({str(path.parent.absolute()) for path in bad})[:3])
         raise FileNotFoundError(
             f"{source}: {len(bad)} of {len(paths)} pictures are missing: {_first(path.name for path in bad)} "
-            f"(looked in {folders}). Check data.root and that the pictures are unpacked; "
+            f"(looked in {folders}). Check root= and that the pictures are unpacked; "
             "bad_images='skip' leaves missing and damaged pictures out."
         )
     if bad_images == "skip":
@@ -43,11 +48,20 @@ def usable_images(source: str | Path, paths: Sequence[Path], *, bad_images: BadI
     usable = [index for index, path in enumerate(paths) if path not in bad]
     if not usable:
         reasons = f"all {len(bad)} are missing or damaged: {_first(bad.values())}" if bad else "it lists none"
-        raise ValueError(f"{source}: no picture to use, {reasons}. Check data.root and the split.")
+        raise ValueError(f"{source}: no picture to use, {reasons}. Check root= and the split.")
     if bad:
         reasons = _first(f"{path.name} ({reason})" for path, reason in bad.items())
         _log.warning("%s: skipped %d of %d pictures: %s", source, len(bad), len(paths), reasons)
     return usable
+
+
+def check_limit(limit: object) -> None:
+    """Raise a ValueError unless this is how many images to take at most: 1 or more, or None for all."""
+    if limit is None or (is_int(limit) and cast(int, limit) >= 1):
+        return
+    if is_int(limit):
+        raise ValueError(f"limit={limit} leaves no picture; give 1 or more, or None for all.")
+    raise ValueError(f"limit={limit!r}: a whole number of pictures is needed, or None for all.")
 
 
 def ids_from_stems(paths: Sequence[Path]) -> list[int]:

@@ -41,6 +41,17 @@ def is_id(value: Any) -> bool:  # noqa: ANN401
     return is_int(value) and -LARGEST_ID <= value <= LARGEST_ID
 
 
+def number(text: str) -> float:
+    """A number as it is written; Python's own reading takes "1_0" for 10, and digits of any script.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if "_" in text or not text.isascii():
+        raise ValueError(f"{text!r:.40} is no number")
+    return float(text)
+
+
 def is_within(value: Any, limit: float) -> bool:  # noqa: ANN401
     """A number of at most this magnitude; NaN is not, nor is a truth value."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= limit
@@ -69,7 +80,7 @@ def class_name(value: Any) -> str:  # noqa: ANN401
     return name
 
 
-def class_names(given: Sequence[Any] | str, *, source: object = "data.class_names") -> tuple[str, ...]:
+def class_names(given: Sequence[Any] | str, *, source: object = "class_names") -> tuple[str, ...]:
     """The K names that labels index; a single word is one class.
 
     Args:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import final
 
-from mnv2dense.data.datasets.image_list import BadImages
+from mnv2dense.data.datasets.image_list import BadImages, for_split
 from mnv2dense.data.datasets.mask_png import MaskRules, checked_class_names, checked_palette, read_mask
 from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.io.reading import list_images
@@ -98,8 +98,8 @@ class MaskFolder(MaskTable[Path]):
         if len(labels := self.shown - {IGNORE_INDEX}) < 2:
             _log.warning(
                 "%s: all pixels are %s, so there is nothing to tell apart. If classes are stored as 255 or other "
-                "numbers, say which: data.values={0: 0, 255: 1}, and name the background too, as in "
-                "data.class_names=[background,thing].",
+                "numbers, say which: values={0: 0, 255: 1}, and name the background too, as in "
+                "class_names=[background,thing].",
                 mask_folder,
                 " or ".join([*(f"class {self.class_names[label]!r}" for label in labels), "ignored"]),
             )
@@ -109,7 +109,7 @@ def _ignored(given: Sequence[int]) -> tuple[int, ...]:
     try:
         return tuple(_whole(value) for value in given)
     except TypeError as error:
-        raise ValueError(f"data.ignored={given}: a list of mask values is needed, as in data.ignored=[11].") from error
+        raise ValueError(f"ignored={given}: a list of mask values is needed, as in ignored=[11].") from error
 
 
 def _values(given: Mapping[int, int]) -> dict[int, int]:
@@ -117,8 +117,7 @@ def _values(given: Mapping[int, int]) -> dict[int, int]:
         return {_whole(value): _whole(label) for value, label in given.items()}
     except (AttributeError, TypeError) as error:
         raise ValueError(
-            f"data.values={given}: mask values and the numbers of their classes are needed, as in "
-            "data.values={0:0,255:1}."
+            f"values={given}: mask values and the numbers of their classes are needed, as in values={{0:0,255:1}}."
         ) from error
 
 
@@ -129,8 +128,8 @@ def _colors(given: Sequence[Sequence[int]]) -> dict[tuple[int, int, int], int]:
         rows = []
     if not rows or any(len(row) != 4 for row in rows):
         raise ValueError(
-            f"data.colors={given}: red, green, blue and the number of the class are needed for each colour, as in "
-            "data.colors=[[128,64,128,0],[70,70,70,1]]."
+            f"colors={given}: red, green, blue and the number of the class are needed for each colour, as in "
+            "colors=[[128,64,128,0],[70,70,70,1]]."
         )
     return {(red, green, blue): label for red, green, blue, label in rows}
 
@@ -143,16 +142,16 @@ def _whole(value: object) -> int:
 
 def _folders(root: Path, split: str, images: str | None, masks: str | None) -> tuple[Path, Path]:
     if not root.is_dir():
-        raise FileNotFoundError(f"data.root={root}: no such folder (looked from {Path.cwd()}).")
+        raise FileNotFoundError(f"root={root}: no such folder (looked from {Path.cwd()}).")
     if (images is None) != (masks is None):
-        raise ValueError(f"data.images={images} and data.masks={masks}: name both folders, or neither.")
+        raise ValueError(f"images={images} and masks={masks}: name both folders, or neither.")
     pairs = [(images, masks)] if images is not None and masks is not None else _LAYOUTS
     for first, second in pairs:
-        found = root / first.format(split=split), root / second.format(split=split)
+        found = root / for_split(first, split), root / for_split(second, split)
         if found[0].is_dir() and found[1].is_dir():
             return found
-    tried = "; ".join(f"{first} with {second}".format(split=split) for first, second in pairs)
+    tried = for_split("; ".join(f"{first} with {second}" for first, second in pairs), split)
     raise FileNotFoundError(
-        f"{root}: no folders of pictures and masks for split {split!r}. Looked for {tried}. Name them with data.images "
-        "and data.masks; {split} in them stands for the split."
+        f"{root}: no folders of pictures and masks for split {split!r}. Looked for {tried}. Name them with images= "
+        "and masks=; {split} in them stands for the split."
     )

@@ -10,11 +10,11 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.class_lists import Palette
 from mnv2dense.data.datasets.label_values import class_names
 from mnv2dense.io.file_heads import without_text
 from mnv2dense.io.reading import MAX_PIXELS, ImageError, by_bands, in_turn
 from mnv2dense.types import IGNORE_INDEX
+from mnv2dense.types.class_lists import Palette
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -61,17 +61,17 @@ class MaskRules(NamedTuple):
             for key, label in (labels or {}).items():
                 if not (0 <= label < self.class_count or label == IGNORE_INDEX):
                     raise ValueError(
-                        f"data.{option} has {key}: {label}; classes are 0..{self.class_count - 1}, or 255 to ignore."
+                        f"{option} has {key}: {label}; classes are 0..{self.class_count - 1}, or 255 to ignore."
                     )
         named = range(self.class_count) if self.values is None else self.values
         for value in (*self.ignored, *(self.values or ())):
             if not 0 <= value <= _LARGEST_VALUE:
-                raise ValueError(f"data.ignored or data.values has {value}; mask files hold 0..{_LARGEST_VALUE}.")
+                raise ValueError(f"ignored or values has {value}; mask files hold 0..{_LARGEST_VALUE}.")
         both = [value for value in self.ignored if value in named]
         if both:
             raise ValueError(
-                f"data.ignored has {both[0]}, which is also the value of a class. If the classes' values begin "
-                f"after it, say so with data.values={{{both[0] + 1}: 0, ...}}."
+                f"ignored has {both[0]}, which is also the value of a class. If the classes' values begin "
+                f"after it, say so with values={{{both[0] + 1}: 0, ...}}."
             )
         return self
 
@@ -92,11 +92,11 @@ def read_mask(path: Path, rules: MaskRules) -> Mask:
     if numbers.ndim == 3:
         if (numbers != numbers[..., :1]).any():
             advice = (
-                "If it is colour-coded, give data.colors, the RGB of each class; else save the numbers as gray or "
+                "If it is colour-coded, give colors=, the RGB of each class; else save the numbers as gray or "
                 "palette PNG."
                 if "colors" in rules.options
-                else "Get the masks as the data set comes with them; colour-coded ones are read by data=mask_folder, "
-                "whose option data.colors has the RGB of each class."
+                else "Get the masks as the data set comes with them; colour-coded ones are read by MaskFolder "
+                "(data=mask_folder), whose colors= has the RGB of each class."
             )
             raise ValueError(f"{path}: the mask is a picture of colours, but classes are one number a pixel. {advice}")
         numbers = numbers[..., 0]  # gray, saved as colours
@@ -185,7 +185,7 @@ def checked_class_names(given: Sequence[str] | str) -> tuple[str, ...]:
     """
     names = class_names(given)
     if len(names) > IGNORE_INDEX:
-        raise ValueError(f"data.class_names lists {len(names)} classes; masks hold 1 to {IGNORE_INDEX}.")
+        raise ValueError(f"class_names lists {len(names)} classes; masks hold 1 to {IGNORE_INDEX}.")
     return names
 
 
@@ -199,9 +199,9 @@ def checked_palette(palette: Sequence[Sequence[int]] | None, count: int) -> Pale
         return None
     for color in palette:
         if len(color) != 3 or not all(isinstance(part, int) and 0 <= part <= 255 for part in color):
-            raise ValueError(f"data.palette has {color!r}; a colour is [red, green, blue], each 0..255.")
+            raise ValueError(f"palette has {color!r}; a colour is [red, green, blue], each 0..255.")
     if len(palette) != count:
-        raise ValueError(f"data.palette has {len(palette)} colours for {count} classes; give one each, in their order.")
+        raise ValueError(f"palette has {len(palette)} colours for {count} classes; give one each, in their order.")
     return tuple((red, green, blue) for red, green, blue in palette)
 
 
@@ -235,20 +235,17 @@ def _to_classes(path: Path, numbers: npt.NDArray[np.integer], rules: MaskRules) 
 def _advice(value: int, options: frozenset[str]) -> str:
     """What to do about a value that is no class, by options that there are."""
     if "ignored" in options:
-        return (
-            f"If {value} means void, set data.ignored=[{value}]; if there are more classes, list them in "
-            "data.class_names."
-        )
-    more = "If there are more classes, list them in data.class_names. " if "class_names" in options else ""
+        return f"If {value} means void, set ignored=[{value}]; if there are more classes, list them in class_names=."
+    more = "If there are more classes, list them in class_names=. " if "class_names" in options else ""
     return (
         f"{more}Masks that were changed or made otherwise are read by data=mask_folder, whose option "
-        f"data.ignored=[{value}] leaves such pixels out."
+        f"ignored=[{value}] leaves such pixels out."
     )
 
 
 def _from_colors(path: Path, image: npt.NDArray[np.integer], colors: Mapping[tuple[int, int, int], int]) -> Mask:
     if image.ndim == 2:
-        raise ValueError(f"{path}: data.colors is given, but this mask is not coloured; remove data.colors.")
+        raise ValueError(f"{path}: colors= is given, but this mask is not coloured; remove it.")
     labels, is_known = np.zeros(image.shape[:2], np.uint8), np.zeros(image.shape[:2], np.bool_)
     for color, label in colors.items():
         same = (image[..., 0] == color[0]) & (image[..., 1] == color[1]) & (image[..., 2] == color[2])
@@ -258,7 +255,7 @@ def _from_colors(path: Path, image: npt.NDArray[np.integer], colors: Mapping[tup
         row, column = (int(i) for i in np.argwhere(~is_known)[0])
         raise ValueError(
             f"{path}: the colour {image[row, column].tolist()} at pixel ({row}, {column}) belongs to no class; "
-            "add it to data.colors, with 255 if it is to be ignored."
+            "add it to colors=, with 255 if it is to be ignored."
         )
     return labels
 

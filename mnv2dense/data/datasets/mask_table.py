@@ -10,12 +10,12 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from mnv2dense.class_lists import Palette
 from mnv2dense.data.datasets.image_list import BadImages, missing_images, usable_images
 from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.data.datasets.mask_png import Mask, count_values
 from mnv2dense.io.reading import ImageError, image_size, read_image
 from mnv2dense.types import Sample
+from mnv2dense.types.class_lists import Palette
 from mnv2dense.utils.cores import usable_cores
 
 Source = TypeVar("Source")

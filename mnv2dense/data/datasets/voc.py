@@ -11,12 +11,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from mnv2dense.class_lists import VOC_CLASSES
 from mnv2dense.data.datasets import label_values
 from mnv2dense.data.datasets.box_table import BoxTable, Objects, refuse_shares
 from mnv2dense.data.datasets.image_list import BadImages, ids_from_stems, usable_images
 from mnv2dense.data.datasets.voc_folder import image_paths, listed_names, voc_folder
 from mnv2dense.io.reading import is_macos
+from mnv2dense.types.class_lists import VOC_CLASSES
 from mnv2dense.utils.text_files import decode_text, likely_encoding
 
 
@@ -186,7 +186,7 @@ def _side(annotation: ElementTree.Element, side: str) -> int:
     """A recorded side in pixels; 0 if it is not recorded."""
     text = _text(annotation, f"size/{side}", "0")
     try:
-        number = float(text)
+        number = label_values.number(text)
     except ValueError:
         number = math.nan
     if not number.is_integer():
@@ -200,18 +200,23 @@ def _object(element: ElementTree.Element) -> tuple[str, bool, tuple[float, float
     for tag in ("xmin", "ymin", "xmax", "ymax"):
         text = _text(element, f"bndbox/{tag}")
         try:
-            number = float(text)
+            number = label_values.number(text)
         except ValueError:
             number = math.nan
         if not abs(number) <= label_values.LARGEST_COORDINATE:  # NaN compares false
             raise ValueError(f"<{tag}>{text}</{tag}> of a {name!r} is no place in a picture; correct or remove it")
         corners.append(number)
     x1, y1, x2, y2 = corners
+    _said(element, "truncated", name)  # nothing goes by it, but a word that nobody understands is a slip
+    return name, _said(element, "difficult", name), (x1 - 1, y1 - 1, x2, y2)
+
+
+def _said(element: ElementTree.Element, tag: str, name: str) -> bool:
+    """Whether an object is said to be what the tag names; where nothing is said, it is not."""
     try:
-        is_difficult = label_values.is_true(_text(element, "difficult", "0"))
+        return label_values.is_true(_text(element, tag, "0"))
     except ValueError as error:
-        raise ValueError(f"<difficult> of a {name!r}: {error}; correct it") from error
-    return name, is_difficult, (x1 - 1, y1 - 1, x2, y2)
+        raise ValueError(f"<{tag}> of a {name!r}: {error}; correct it") from error
 
 
 def _text(element: ElementTree.Element, tag: str, default: str | None = None) -> str:

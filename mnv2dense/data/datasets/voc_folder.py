@@ -21,11 +21,11 @@ def voc_folder(root: Path, year: str, content: str) -> Path:
         if (folder / content).is_dir():
             return folder
     if not root.is_dir():
-        raise FileNotFoundError(f"data.root={root}: no such folder (looked from {Path.cwd()}).")
+        raise FileNotFoundError(f"root={root}: no such folder (looked from {Path.cwd()}).")
     there = sorted(path.name for path in root.iterdir())[:10]
     raise FileNotFoundError(
-        f"data.root={root}: no {content} folder in {', '.join(map(str, candidates))}. Set data.root "
-        f"to the VOCdevkit or to a folder with {content}, JPEGImages and ImageSets, and data.year; "
+        f"root={root}: no {content} folder in {', '.join(map(str, candidates))}. Set root= "
+        f"to the VOCdevkit or to a folder with {content}, JPEGImages and ImageSets, and year=; "
         f"it has: {there}."
     )
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
-from mnv2dense.class_lists import VOC_MASK_CLASSES, voc_palette
 from mnv2dense.data.datasets.image_list import BadImages, ids_from_stems
 from mnv2dense.data.datasets.mask_png import MaskRules, checked_class_names, read_mask
 from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.data.datasets.voc_folder import image_paths, listed_names, voc_folder
+from mnv2dense.types.class_lists import VOC_MASK_CLASSES, voc_palette
 
 
 @final

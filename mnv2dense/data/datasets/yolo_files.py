@@ -65,7 +65,7 @@ def read_config(root: Path) -> YoloConfig:
         ValueError: it is no mapping.
     """
     if not root.is_dir():
-        raise FileNotFoundError(f"data.root={root}: no such folder (looked from {Path.cwd()}).")
+        raise FileNotFoundError(f"root={root}: no such folder (looked from {Path.cwd()}).")
     for file in (root / "data.yaml", root / "data.yml", root / "dataset.yaml"):
         if file.is_file():
             content = read_yaml(file)
@@ -94,6 +94,11 @@ def class_names_of(root: Path, config: YoloConfig) -> tuple[str, ...]:
         if not isinstance(names, list) or not names:
             raise ValueError(
                 f"{config.file}: 'names' is {names!r:.100}; give the class names as a list, or 0: name, 1: ..."
+            )
+        announced = config.content.get("nc")
+        if announced is not None and announced != len(names):
+            raise ValueError(
+                f"{config.file}: nc is {announced!r:.40}, but 'names' lists {len(names)} classes. Correct one of them."
             )
         return label_values.class_names(names, source=config.file)
     if (root / "classes.txt").is_file():
@@ -203,7 +208,7 @@ def _customary(root: Path, split: str) -> tuple[Path, Path]:
     looked = ", ".join(images for images, _ in layouts)
     there = ", ".join(sorted(path.name for path in root.iterdir())[:10]) or "nothing"
     raise FileNotFoundError(
-        f"data.root={root}: no pictures of split {split!r}; looked for {looked}. Set data.root to the folder "
+        f"root={root}: no pictures of split {split!r}; looked for {looked}. Set root= to the folder "
         f"that holds images/ and labels/; it has: {there}."
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mnv2dense.data.datasets import label_values
 from mnv2dense.utils.text_files import read_text
 
 Share = tuple[float, float, float, float]
@@ -72,7 +73,7 @@ def boxes_of(lines: Sequence[Line], *, are_outlines: bool, keypoints: tuple[int,
 
 
 def _parsed(file: Path, number: int, text: str, num_classes: int, keypoints: tuple[int, int] | None) -> Line:
-    first, *values = (float(word) for word in text.split())
+    first, *values = (label_values.number(word) for word in text.split())
     if first not in range(num_classes):
         raise ValueError(f"class {first:g} is not among the data set's 0..{num_classes - 1}")
     count = len(values)

@@ -112,7 +112,7 @@ def draw_shapes(folder: str | Path, *, seed: int = 0, train: int = 1200, val: in
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
-        raise OSError(f"cannot draw shapes into {folder}: {error}. Set MNV2DENSE_CACHE or data.root.") from error
+        raise OSError(f"cannot draw shapes into {folder}: {error}. Set MNV2DENSE_CACHE or root=.") from error
     try:
         for number, (split, count) in enumerate((("train", train), ("val", val))):
             _draw_split(draft, split, count, size, first_id=number * train + 1, seeds=[seed, number])

@@ -14,7 +14,9 @@ export function rowsOf(task, result, names, threshold) {
   if (task === "segmentation") {
     const there = names.map((_, label) => label).filter((label) => result.shares[label] > 0);
     there.sort((one, other) => result.shares[other] - result.shares[one]);
-    return there.map((label) => ({ label, value: result.shares[label], text: percent(result.shares[label]), highlight: label }));
+    return there.map((label) => ({
+      label, value: result.shares[label], text: `${percent(result.shares[label])} of the picture`, highlight: label,
+    }));
   }
   return result.labels.slice(0, MOST_CLASSES).map((label, row) => ({
     label, value: result.scores[row], text: percent(result.scores[row]), highlight: null,

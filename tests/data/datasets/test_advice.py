@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from mnv2dense.cli.data_options import in_options
 from mnv2dense.cli.shell import conf_folder
 from mnv2dense.data.datasets import Ade20kMasks, CityscapesMasks, MaskFolder, VocMasks
 from mnv2dense.data.datasets.mask_table import MaskTable
@@ -27,10 +29,17 @@ def options_of(choice: str) -> set[str]:
     return own.union(*(options_of(base.partition("@")[0]) for base in bases if "@" not in base))
 
 
+DATA = conf_folder().parent / "mnv2dense" / "data"
+ALL_OPTIONS = set().union(*(options_of(path.stem) for path in (conf_folder() / "data").glob("*.yaml"))) - {
+    "train",
+    "val",
+}
+
+
 def advised(message: str, choice: str) -> list[tuple[str, str]]:
-    """Choice and option of each advice: behind ``data=...`` they are that choice's."""
+    """Choice and option of each advice, as a command gives it: behind ``data=...`` they are that choice's."""
     found = []
-    for word in re.finditer(r"data=(\w+)|data\.([a-z_]+)", message):
+    for word in re.finditer(r"data=(\w+)|data\.([a-z_]+)", in_options(message, conf_folder())):
         if word[1]:
             choice = word[1]
         else:
@@ -94,6 +103,22 @@ def test_a_mask_that_cannot_be_read_is_advised_by_options_that_there_are(
     ],
 )
 def test_what_a_formats_own_file_names_is_an_option_of_that_format(choice: str) -> None:
-    module = conf_folder().parent / "mnv2dense" / "data" / "datasets" / f"{choice}.py"
-    named = set(re.findall(r"(?<![\w.])data\.([a-z_]+)(?==|:| |,|\.\"|;)", module.read_text(encoding="utf-8")))
-    assert named - {"yaml"} <= options_of(choice)
+    named = set(re.findall(r"(?<![\w.])(\w+)=", " ".join(texts_of(DATA / "datasets" / f"{choice}.py"))))
+    assert named & ALL_OPTIONS <= options_of(choice)
+
+
+@pytest.mark.parametrize("room", ["data", "losses"])
+def test_what_is_built_in_python_calls_its_options_as_python_does(room: str) -> None:
+    texts = [text for path in sorted((DATA.parent / room).rglob("*.py")) for text in texts_of(path)]
+    assert len(texts) > 40
+    options = "|".join(ALL_OPTIONS)
+    assert not [text for text in texts if re.search(rf"\bloss\.[a-z]|\bdata\.(?:{options})\b", text)]
+
+
+def texts_of(path: Path) -> list[str]:
+    """Its texts but docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docstrings = {ast.get_docstring(node, clean=False) for node in ast.walk(tree) if isinstance(node, documented)}
+    found = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return [text for text in found if text not in docstrings]

@@ -48,5 +48,5 @@ def test_every_id_of_the_makers_is_known_and_no_other(tmp_path: Path) -> None:
 def test_coarse_masks_have_their_own_folder(tmp_path: Path) -> None:
     write(tmp_path, "ulm", "ulm_0", [7], kind="gtCoarse")
     assert CityscapesMasks(root=tmp_path, annotations="gtCoarse").mask_of(1).tolist() == [[0]]
-    with pytest.raises(FileNotFoundError, match=r"Set data.root to the folder of leftImg8bit and gtFine"):
+    with pytest.raises(FileNotFoundError, match=r"Set root= to the folder of leftImg8bit and gtFine"):
         CityscapesMasks(root=tmp_path)

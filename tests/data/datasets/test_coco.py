@@ -265,7 +265,7 @@ def test_a_missing_json_lists_those_there_are(tmp_path: Path) -> None:
     write(tmp_path, [])
     with pytest.raises(FileNotFoundError, match=r"val2017\.json: no such.*annotations/instances_train2017\.json"):
         CocoDetection(root=tmp_path, split="val2017")
-    with pytest.raises(FileNotFoundError, match=r"data\.root=.*nowhere: no such folder"):
+    with pytest.raises(FileNotFoundError, match=r"root=.*nowhere: no such folder"):
         CocoDetection(root=tmp_path / "nowhere")
 
 
@@ -402,3 +402,37 @@ def test_nesting_without_end_and_other_encodings_are_named(tmp_path: Path) -> No
         ValueError, match=r"instances_train2017.json: not UTF-8 text; it looks like GBK. Save it as UTF"
     ):
         CocoDetection(root=tmp_path)
+
+
+def beside_images(root: Path, split: str, class_name: str = "cat") -> None:
+    """Roboflow's layout: two pictures, 7 and 9, and their json in one folder."""
+    write(root, [annotation()], categories=[{"id": 3, "name": class_name}])
+    (root / "train2017").rename(root / split)
+    (root / "annotations" / "instances_train2017.json").rename(root / split / "_annotations.coco.json")
+
+
+def test_a_json_beside_its_images_is_found_by_the_split(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        beside_images(tmp_path, split)
+    data = CocoDetection(root=tmp_path, split="valid")
+    assert data.source == tmp_path / "valid" / "_annotations.coco.json"
+    assert data.paths == [tmp_path / "valid" / name for name in ("7.jpg", "9.jpg")]
+    with pytest.raises(FileNotFoundError, match=r"Splits there are: train, valid; choose by split="):
+        CocoDetection(root=tmp_path)
+
+
+def test_a_json_named_by_its_path_keeps_its_own_images(tmp_path: Path) -> None:
+    beside_images(tmp_path, "train", "cat")
+    beside_images(tmp_path, "valid", "dog")  # images of the same names: taking these would be wrong without a word
+    data = CocoDetection(root=tmp_path, split="valid", annotations="train/_annotations.coco.json")
+    assert (data.class_names, data.paths[0]) == (("cat",), tmp_path / "train" / "7.jpg")
+    both = CocoDetection(root=tmp_path, split="valid", annotations="{split}/_annotations.coco.json")
+    assert (both.class_names, both.paths[0]) == (("dog",), tmp_path / "valid" / "7.jpg")
+
+
+def test_other_braces_than_the_splits_are_letters(tmp_path: Path) -> None:
+    write(tmp_path, [annotation()])
+    (tmp_path / "annotations" / "instances_train2017.json").rename(tmp_path / "{x} train2017.json")
+    (tmp_path / "train2017").rename(tmp_path / "a{}")
+    data = CocoDetection(root=tmp_path, annotations="{x} {split}.json", images="a{}")
+    assert data.paths[0] == tmp_path / "a{}" / "7.jpg"

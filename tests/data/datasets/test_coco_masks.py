@@ -11,9 +11,9 @@ import yaml
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mnv2dense.class_lists import VOC_MASK_CLASSES, voc_palette
 from mnv2dense.cli.shell import conf_folder
 from mnv2dense.data.datasets.coco_masks import CocoMasks
+from mnv2dense.types.class_lists import VOC_MASK_CLASSES, voc_palette
 
 SIZE = (10, 12)  # height, width
 CATEGORIES = [{"id": 3, "name": "cat"}, {"id": 7, "name": "tv"}, {"id": 9, "name": "kite"}]
@@ -83,7 +83,7 @@ def test_categories_go_by_name_by_the_map_or_to_the_background(tmp_path: Path) -
         CocoMasks(root=root, split="val", class_names=names, class_map={"tv": "telly"})
     with pytest.raises(ValueError, match=r"none of its categories is a class.* as in \{cat: dog\}"):
         CocoMasks(root=root, split="val", class_names=["background", "dog"])
-    with pytest.raises(ValueError, match=r"begins with 'cat', .* data.class_names=\[background,cat,...\]"):
+    with pytest.raises(ValueError, match=r"begins with 'cat', .* class_names=\[background,cat,...\]"):
         CocoMasks(root=root, split="val", class_names=["cat", "tv"])
 
 

@@ -51,7 +51,7 @@ def test_categories_are_mapped_ignored_or_of_one_class(tmp_path: Path) -> None:
     options |= {"class_map": {"person": "human"}}
     assert PanopticMasks(**options).mask_of(9).tolist() == [[255, 1, 255, 255, 255]]
     assert PanopticMasks(**options, others="background").mask_of(9).tolist() == [[255, 1, 0, 255, 0]]
-    with pytest.raises(ValueError, match=r"data.others='rest' is no class; the classes are: background, human"):
+    with pytest.raises(ValueError, match=r"others='rest' is no class; the classes are: background, human"):
         PanopticMasks(**options, others="rest")
 
 

@@ -59,7 +59,7 @@ def test_colours_become_classes_and_an_unknown_one_is_named(tmp_path: Path) -> N
 
 def test_a_label_out_of_range_is_named_with_file_pixel_and_fix(tmp_path: Path) -> None:
     path = save(tmp_path / "m.png", [[0, 1], [31, 2]])
-    with pytest.raises(ValueError, match=r"m.png: label 31 at pixel \(1, 0\), but .* 3 classes .* data.ignored=\[31\]"):
+    with pytest.raises(ValueError, match=r"m.png: label 31 at pixel \(1, 0\), but .* 3 classes .* ignored=\[31\]"):
         read_mask(path, THREE)
 
 
@@ -71,7 +71,7 @@ def test_a_jpeg_mask_is_refused_whatever_its_name(tmp_path: Path) -> None:
 
 
 def test_coloured_damaged_and_missing_masks_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"rgb.png: the mask is a picture of colours.*are read by data=mask_folder"):
+    with pytest.raises(ValueError, match=r"rgb.png: the mask is a picture of .*by MaskFolder .*whose colors= has"):
         read_mask(save(tmp_path / "rgb.png", [[[0, 1, 2]]]), THREE)
     (tmp_path / "cut.png").write_bytes(save(tmp_path / "m.png", np.zeros((50, 50))).read_bytes()[:60])
     with pytest.raises(ValueError, match=r"cut.png: damaged or truncated mask"):
@@ -107,7 +107,7 @@ def test_folders_can_be_named(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_is_found_before_training(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"data.root=.*nowhere: no such folder"):
+    with pytest.raises(FileNotFoundError, match=r"root=.*nowhere: no such folder"):
         MaskFolder(root=tmp_path / "nowhere", split="train", class_names=["x"])
     with pytest.raises(FileNotFoundError, match=r"Looked for train with trainannot; images/train with masks/train"):
         MaskFolder(root=tmp_path, split="train", class_names=["x"])
@@ -126,12 +126,12 @@ def test_what_is_wrong_is_found_before_training(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"ignored": 11}, r"data.ignored=11: a list of mask values is needed, as in data.ignored=\[11\]"),
-        ({"ignored": ["void"]}, r"data.ignored=\['void'\]: a list of mask values"),
-        ({"values": {255: "road"}}, r"data.values=.*road.* numbers of their classes .* data.values=\{0:0,255:1\}"),
-        ({"values": [0, 255]}, r"data.values=\[0, 255\]: mask values and"),
-        ({"colors": [[0, 0, 0]]}, r"data.colors=\[\[0, 0, 0\]\]: red, green, blue and the number of the class"),
-        ({"colors": [0, 0, 0, 1]}, r"data.colors=\[0, 0, 0, 1\]: red, green, blue"),
+        ({"ignored": 11}, r"ignored=11: a list of mask values is needed, as in ignored=\[11\]"),
+        ({"ignored": ["void"]}, r"ignored=\['void'\]: a list of mask values"),
+        ({"values": {255: "road"}}, r"values=.*road.* numbers of their classes .* values=\{0:0,255:1\}"),
+        ({"values": [0, 255]}, r"values=\[0, 255\]: mask values and"),
+        ({"colors": [[0, 0, 0]]}, r"colors=\[\[0, 0, 0\]\]: red, green, blue and the number of the class"),
+        ({"colors": [0, 0, 0, 1]}, r"colors=\[0, 0, 0, 1\]: red, green, blue"),
     ],
 )
 def test_rules_of_another_form_are_answered_with_an_example(
@@ -150,11 +150,11 @@ def test_masks_of_0_and_255_are_not_taken_for_one_class_without_a_word(
     save(tmp_path / "trainannot" / "a.png", [[0, 255]])
     MaskFolder(root=tmp_path, split="train", class_names=["other", "road"])
     assert "all pixels are class 'other' or ignored" in caplog.text
-    assert "data.values={0: 0, 255: 1}" in caplog.text
+    assert "values={0: 0, 255: 1}" in caplog.text
     caplog.clear()
     MaskFolder(root=tmp_path, split="train", class_names=["thing"])
     assert "all pixels are class 'thing' or ignored, so there is nothing to tell apart" in caplog.text
-    assert "data.class_names=[background,thing]" in caplog.text
+    assert "class_names=[background,thing]" in caplog.text
     caplog.clear()
     MaskFolder(root=tmp_path, split="train", class_names=["other", "road"], values={0: 0, 255: 1})
     assert not caplog.text

@@ -54,7 +54,7 @@ def test_where_colours_are_classes_a_palettes_order_does_not_matter(tmp_path: Pa
     image.save(tmp_path / "m.png")
     rules = THREE._replace(colors={(5, 0, 0): 0, (0, 0, 9): 2})
     assert read_mask(tmp_path / "m.png", rules).tolist() == [[2, 0]]
-    with pytest.raises(ValueError, match=r"gray.png: data.colors is given, but this mask is not coloured"):
+    with pytest.raises(ValueError, match=r"gray.png: colors= is given, but this mask is not coloured"):
         read_mask(save(tmp_path / "gray.png", [[0, 1]]), rules)
 
 
@@ -116,9 +116,9 @@ def test_values_that_nobody_named_are_ignored_or_wrong(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        (THREE._replace(values={7: 3}), r"data.values has 7: 3; classes are 0..2, or 255"),
-        (THREE._replace(colors={(1, 2, 3): -1}), r"data.colors has \(1, 2, 3\): -1"),
-        (THREE._replace(ignored=(0,)), r"data.ignored has 0, .* data.values=\{1: 0, ...\}"),
+        (THREE._replace(values={7: 3}), r"values has 7: 3; classes are 0..2, or 255"),
+        (THREE._replace(colors={(1, 2, 3): -1}), r"colors has \(1, 2, 3\): -1"),
+        (THREE._replace(ignored=(0,)), r"ignored has 0, .* values=\{1: 0, ...\}"),
         (THREE._replace(values={70000: 0}), "has 70000; mask files hold 0..65535"),
     ],
 )

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnv2dense.class_lists import VOC_CLASSES
 from mnv2dense.data.datasets.voc import VocDetection
 from mnv2dense.types import IGNORE_LABEL
+from mnv2dense.types.class_lists import VOC_CLASSES
 
 
 def voc_object(name: str = "cat", corners: tuple[object, ...] = (1, 1, 64, 48), extra: str = "") -> str:
@@ -100,7 +100,7 @@ def test_a_devkit_its_year_or_a_bare_folder_may_be_the_root(tmp_path: Path) -> N
         assert len(VocDetection(root=root, year=2012)) == 1
     with pytest.raises(FileNotFoundError, match=r"no Annotations folder in .*VOC2007.*it has: \['VOC2012'\]"):
         VocDetection(root=tmp_path / "VOCdevkit")
-    with pytest.raises(FileNotFoundError, match=r"data\.root=nowhere: no such folder"):
+    with pytest.raises(FileNotFoundError, match=r"root=nowhere: no such folder"):
         VocDetection(root="nowhere")
 
 
@@ -130,6 +130,10 @@ def test_an_unknown_split_lists_those_there_are(tmp_path: Path) -> None:
         (
             f"<annotation>{voc_object(extra='<difficult>maybe</difficult>')}</annotation>",
             r"000005\.xml: <difficult> of a 'cat': 'maybe' is neither yes .* nor no",
+        ),
+        (
+            f"<annotation>{voc_object(extra='<truncated>partly</truncated>')}</annotation>",
+            r"000005.xml: <truncated> of a 'cat': 'partly' is neither yes .* nor no",
         ),
         (f"<annotation>{voc_object('  ')}</annotation>", "<object> without <name>"),
         (f"<annotation>{voc_object('a&#10;b')}</annotation>", r"000005\.xml: the class name 'a\\nb' holds '\\n'"),

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from mnv2dense.class_lists import VOC_MASK_CLASSES
 from mnv2dense.data.datasets.voc_masks import VocMasks
+from mnv2dense.types.class_lists import VOC_MASK_CLASSES
 
 
 def devkit(root: Path, year: str = "2012", masks: str = "SegmentationClass", **labels: npt.ArrayLike) -> Path:

@@ -146,7 +146,7 @@ def test_both_layouts_are_found_and_val_may_be_called_valid(tmp_path: Path) -> N
     assert YoloDetection(root=tmp_path, split="val")[0].path.name == "b.jpg"
     with pytest.raises(FileNotFoundError, match=r"split 'test'; looked for images/test, test/images"):
         YoloDetection(root=tmp_path, split="test")
-    with pytest.raises(FileNotFoundError, match=r"data\.root=nowhere: .*no such folder"):
+    with pytest.raises(FileNotFoundError, match=r"root=nowhere: .*no such folder"):
         YoloDetection(root="nowhere")
 
 

@@ -12,63 +12,26 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
 from mnv2dense.export.formats.onnx import export
 from mnv2dense.export.formats.onnx_int8 import correct_biases, rounded_weight
 from mnv2dense.export.graph import ExportGraph
-from mnv2dense.heads.classifier import ClassifierHead
-from mnv2dense.heads.deeplab_v3 import DeepLabV3Head
-from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.ops.resize import Fit, infos
 from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.runtimes.metadata import KEY, Metadata, Precision
-from mnv2dense.types import Infos
-from tests.helpers.tiny import random_images, tiny_model
+from tests.helpers.small_models import (
+    SIZE,
+    assert_same_boxes,
+    calibration,
+    classifier,
+    detector,
+    original,
+    relative,
+    segmenter,
+)
+from tests.helpers.tiny import random_images
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
-
-SIZE = (64, 64)
-
-
-def seen(model: DenseModel) -> DenseModel:
-    """In eval mode, with batch norms that have seen something: fresh ones would hide a wrong fold."""
-    for name, buffer in model.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.normal_(std=0.1)
-        elif name.endswith("running_var"):
-            buffer.uniform_(0.5, 1.5)
-    return model.eval()
-
-
-def classifier() -> DenseModel:
-    """Of the first six blocks: every kind of them, and quick to export."""
-    torch.manual_seed(0)
-    backbone = MobileNetV2(width_mult=0.35, features=("stride8",))
-    head = ClassifierHead(backbone.feature_info, size=SIZE, class_names=("ant", "bee", "cat"))
-    nn.init.normal_(head.classifier.weight, std=0.5)
-    return seen(DenseModel(backbone, head, size=SIZE))
-
-
-def segmenter() -> DenseModel:
-    """With a decoder, and padding that depends on the size of the picture."""
-    torch.manual_seed(0)
-    backbone = MobileNetV2(width_mult=0.35, features=("stride4", "stride8"), padding="tf")
-    names = ("ground", "tree", "sky", "road")
-    head = DeepLabV3Head(backbone.feature_info, size=SIZE, class_names=names, channels=32, align_corners=True)
-    nn.init.normal_(head.classifier.weight, std=0.5)
-    return seen(DenseModel(backbone, head, size=SIZE))
-
-
-def detector() -> DenseModel:
-    model = tiny_model()
-    # Spread, so that neither thresholds nor the best few are decided by rounding.
-    with torch.no_grad():
-        for name, parameter in model.head.named_parameters():
-            if "class" in name and parameter.ndim == 4 and parameter.shape[-1] == 1:
-                parameter *= 20
-    return model
 
 
 class Boxes(nn.Module):
@@ -107,28 +70,6 @@ class Boxes(nn.Module):
 def written(graph: ExportGraph, path: Path, precision: Precision = "fp32", **options: Any) -> ExportedModel:  # noqa: ANN401
     export(graph, path, description=graph.describe(precision, license="CC0-1.0"), **options)
     return ExportedModel(path, threads=1)
-
-
-def relative(ours: Tensor, theirs: Tensor) -> float:
-    ours = ours.detach()
-    return float((ours - theirs).abs().max() / (ours.max() - ours.min()))
-
-
-def calibration(size: tuple[int, int] = SIZE, count: int = 4) -> list[Tensor]:
-    return [image[None] for image in random_images(count, size, seed=1)]
-
-
-def original(count: int, size: tuple[int, int]) -> Infos:
-    return infos(list(range(count)), [size] * count, [Fit(1.0, 1.0, 0.0, 0.0)] * count)
-
-
-def assert_same_boxes(model: DenseModel, exported: ExportedModel, images: Tensor) -> None:
-    back = original(len(images), (96, 96))
-    for ours, theirs in zip(model.predict(images, back), exported.predict(images, back), strict=True):
-        assert 3 < len(ours) == len(theirs)
-        assert ours.labels.tolist() == theirs.labels.tolist()
-        torch.testing.assert_close(ours.scores, theirs.scores, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(ours.boxes, theirs.boxes, rtol=1e-4, atol=1e-2)
 
 
 @pytest.fixture(scope="module")

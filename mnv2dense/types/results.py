@@ -1,148 +1,18 @@
-"""What travels between data, model, loss, metric and picture.
-
-Shape letters, used in every docstring: **B** pictures, **H W** pixels, **M** ground-truth boxes (padded),
-**A** anchors, **K** classes, **C** channels, **N** boxes of one picture.
-
-Boxes are xyxy, absolute pixels of the tensor they live with, float32, origin top-left, within
-[0, W] x [0, H]. Labels are 0..K-1. COCO's xywh and category ids, and VOC's 1-based corners, exist only in
-the file that reads or writes that format.
-"""
+"""Results of one picture, in its own pixels: boxes, classes, or a mask; and one box, class or region of them."""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, SupportsIndex, overload
+from typing import TYPE_CHECKING, NamedTuple, Self, overload
 
-if TYPE_CHECKING:  # constants are wanted before torch is loaded, and whoever reuses the backbone needs it alone
-    from pathlib import Path
+from mnv2dense.types.rows import row_at, rows_at
 
-    import numpy as np
-    import numpy.typing as npt
+if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    Rows = slice | Tensor | npt.NDArray[np.bool_ | np.integer[Any]] | Sequence[bool] | Sequence[int]
-    """Some of a result: a slice, a bool mask [N], or whole numbers [n]."""
-
-PADDING_LABEL = -1
-"""Label of a padded row of ``Batch.boxes``: there is no box."""
-
-IGNORE_LABEL = -2
-"""Label of a region to ignore (a COCO crowd, a difficult VOC object): neither object nor background."""
-
-IGNORE_INDEX = 255
-"""Mask value of a pixel that counts neither in a loss nor in a metric."""
-
-SHOWN_SCORE = 0.4
-"""The lowest score of a box that people are shown unless they ask for another: in predictions, in a run's samples and
-report, in its worst and best pictures. A data set's scores take all boxes, and so does a predictor without a threshold.
-"""
-
-
-class FeatureInfo(NamedTuple):
-    """What a head must know of a feature map before it is built."""
-
-    channels: int
-    stride: int
-
-
-class Sample(NamedTuple):
-    """One picture and its truth, as a data set gives it: numpy on the host, before batching.
-
-    Attributes:
-        image: uint8 [H, W, 3], RGB, EXIF orientation already applied.
-        boxes: float32 [N, 4], xyxy in pixels of ``image``; every box has a positive area. None where the task has no
-            boxes.
-        labels: int64, 0..K-1: [N] of the boxes, or ``IGNORE_LABEL`` for a region to ignore; [1] of the whole picture
-            where it is to be classified. None where the task has no labels.
-        mask: uint8 [H, W] of classes, 255 ignored; None where the task has no masks.
-        image_id: the picture's id in its data set's own numbering; unique there.
-        path: where the picture came from, for messages.
-    """
-
-    image: npt.NDArray[np.uint8]
-    boxes: npt.NDArray[np.float32] | None
-    labels: npt.NDArray[np.int64] | None
-    mask: npt.NDArray[np.uint8] | None
-    image_id: int
-    path: Path
-
-
-class Infos(NamedTuple):
-    """Per picture, the way back from the model's input to the original picture.
-
-    ``model_xy = original_xy * scales + offsets``; :mod:`mnv2dense.ops.resize` makes and inverts it.
-
-    Attributes:
-        image_ids: int64 [B].
-        sizes: int64 [B, 2], (height, width) of the original picture, pixels.
-        scales: float32 [B, 2], (x, y).
-        offsets: float32 [B, 2], (x, y), pixels of the model's input.
-    """
-
-    image_ids: Tensor
-    sizes: Tensor
-    scales: Tensor
-    offsets: Tensor
-
-
-class Batch(NamedTuple):
-    """Tensors of fixed shape: the same graph serves every batch. What a task lacks is None.
-
-    Attributes:
-        images: uint8 [B, 3, H, W], RGB; normalisation happens inside the model.
-        boxes: float32 [B, M, 4], xyxy in pixels of ``images``; zeros where padded.
-        labels: int64 [B, M], 0..K-1; ``PADDING_LABEL`` where padded, ``IGNORE_LABEL`` where to ignore. [B, 1] of the
-            whole pictures where they are to be classified.
-        masks: uint8 [B, H, W], classes, 255 ignored.
-        infos: the way back to the original pictures.
-    """
-
-    images: Tensor
-    boxes: Tensor | None
-    labels: Tensor | None
-    masks: Tensor | None
-    infos: Infos
-
-
-class BoxPredictions(NamedTuple):
-    """What a box head says of every anchor, before any decision; what box losses take.
-
-    Attributes:
-        deltas: [B, A, 4], encoded offsets from ``anchors`` (:func:`mnv2dense.ops.boxes.encode`).
-        logits: [B, A, K + 1] with the background first where scores are a softmax, [B, A, K] where sigmoids.
-        anchors: [A, 4], xyxy in pixels of the model's input.
-    """
-
-    deltas: Tensor
-    logits: Tensor
-    anchors: Tensor
-
-
-class ScoredBoxes(NamedTuple):
-    """Decoded predictions: fixed shape, no threshold and no NMS yet; what an exported file gives.
-
-    Attributes:
-        boxes: [B, A, 4], xyxy in pixels of the model's input, clipped to it.
-        scores: [B, A, K], 0..1, without background.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-
-
-class PixelLogits(NamedTuple):
-    """What a segmentation head decodes: scores on its own grid, and the input that they are of.
-
-    Attributes:
-        logits: float32 [B, K, h, w].
-        size: (height, width) of the model's input, pixels.
-    """
-
-    logits: Tensor
-    size: tuple[int, int]
+    from mnv2dense.types.rows import Rows
 
 
 class Box(NamedTuple):
@@ -238,7 +108,7 @@ class Detections:
         Raises:
             IndexError: there is no such box, or an index of another kind.
         """
-        rows = _rows(index, len(self))
+        rows = rows_at(index, len(self))
         if isinstance(rows, int):
             label = int(self.labels[rows])
             left, top, right, bottom = self.boxes[rows].tolist()
@@ -335,7 +205,7 @@ class Classification:
         Raises:
             IndexError: there is no such class, or an index of another kind.
         """
-        rows = _rows(index, len(self))
+        rows = rows_at(index, len(self))
         if isinstance(rows, int):
             label = int(self.labels[rows])
             return ScoredClass(self.class_names[label], float(self.scores[rows]), label)
@@ -397,7 +267,7 @@ class Segmentation:
             IndexError: there are not so many.
         """
         counts = self._counts()
-        return self._region(*counts[_row(index, len(counts))])
+        return self._region(*counts[row_at(index, len(counts))])
 
     def shares(self) -> dict[str, float]:
         """The share of the picture that each class covers, largest first; classes that are not there are left out."""
@@ -415,38 +285,3 @@ class Segmentation:
 
     def _region(self, label: int, count: int) -> Region:
         return Region(self.class_names[label], count / self.labels.numel(), label, self.labels == label)
-
-
-def _row(index: SupportsIndex, count: int) -> int:
-    row = operator.index(index)
-    if not -count <= row < count:
-        raise IndexError(f"index {row}: there are {count} here.")
-    return row
-
-
-def _rows(index: int | Rows, count: int) -> int | slice | Tensor:
-    """An index of any kind as torch takes it, if it is one of ``count`` rows."""
-    import torch
-    from torch import Tensor
-
-    if isinstance(index, slice):
-        # Torch knows no step backwards.
-        return index if (index.step or 1) > 0 else torch.tensor(range(*index.indices(count)), dtype=torch.long)
-    if isinstance(index, SupportsIndex) and not isinstance(index, bool | Tensor) and getattr(index, "ndim", 0) == 0:
-        return _row(index, count)
-    rows = torch.as_tensor(index)
-    if not isinstance(index, Tensor) and not rows.numel() and rows.is_floating_point():  # an empty list
-        rows = rows.long()
-    if rows.ndim != 1 or rows.is_floating_point():
-        raise IndexError(
-            f"an index of {rows.dtype} {list(rows.shape)}: give a whole number, a slice, a mask [{count}] of bool, or "
-            "whole numbers [n]."
-        )
-    if rows.dtype == torch.bool:
-        if len(rows) != count:
-            raise IndexError(f"a mask of {len(rows)}: there are {count} here, and each needs its own true or false.")
-        return rows
-    # On a GPU torch would end the process over a number that is not there.
-    if len(rows) and not -count <= int(rows.min()) <= int(rows.max()) < count:
-        raise IndexError(f"indices {int(rows.min())} to {int(rows.max())}: there are {count} here.")
-    return rows.long()

@@ -1,0 +1,83 @@
+"""What was found in many images or frames, in a few lines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import final
+
+from mnv2dense.types import Classification, Detections, Segmentation
+
+# More classes would scroll away what was said before.
+_LISTED_CLASSES = 10
+
+
+@final
+@dataclass
+class Summary:
+    """Counts over all images of a source, or the frames of a video.
+
+    Attributes:
+        task: "detection", "classification" or "segmentation".
+        images: how many were looked at.
+        empty: those in which nothing was found; of masks, nothing but background.
+        objects: class -> boxes.
+        shown: class -> images that show it; of a classifier, those that it is the likeliest of.
+        shares: class -> the shares of those images that it covers, summed.
+    """
+
+    task: str
+    images: int = 0
+    empty: int = 0
+    objects: Counter[str] = field(default_factory=Counter)
+    shown: Counter[str] = field(default_factory=Counter)
+    shares: dict[str, float] = field(default_factory=dict)
+
+    def add(self, found: Detections | Classification | Segmentation) -> None:
+        """Count one image's result."""
+        self.images += 1
+        if isinstance(found, Segmentation):
+            shares = {name: share for name, share in found.shares().items() if name != "background"}
+            for name, share in shares.items():
+                self.shares[name] = self.shares.get(name, 0.0) + share
+            names = list(shares)
+        elif isinstance(found, Detections):
+            names = found.names
+            self.objects.update(names)
+        else:
+            names = found.names[:1]
+        self.shown.update(set(names))
+        self.empty += not names
+
+    def lines(self, unit: str = "images", *, threshold: float | None = None) -> list[str]:
+        """For people.
+
+        Args:
+            unit: "images" or "frames".
+            threshold: lowest score that counted; None where none was set.
+        """
+        at = "" if threshold is None else f" of score {threshold:g} or more"
+        nothing = f"nothing in {_counted(self.empty, unit)}"
+        head = {
+            "detection": f"{_counted(self.images, unit)}, {_counted(self.objects.total(), 'objects')}{at}; {nothing}",
+            "classification": f"{_counted(self.images, unit)} by their likeliest class{at}; {nothing}",
+            "segmentation": f"{_counted(self.images, unit)}; {nothing}" + (" but background" if self.empty else ""),
+        }[self.task]
+        order = self.objects if self.task == "detection" else self.shown
+        ranked = sorted(order, key=lambda name: (-order[name], name))
+        rows = [f"  {name}: {self._said(name, unit)}" for name in ranked[:_LISTED_CLASSES]]
+        if len(ranked) > _LISTED_CLASSES:
+            rows.append(f"  and {len(ranked) - _LISTED_CLASSES} more classes")
+        return [head, *rows]
+
+    def _said(self, name: str, unit: str) -> str:
+        where = _counted(self.shown[name], unit)
+        if self.task == "detection":
+            return f"{self.objects[name]} in {where}"
+        if self.task == "segmentation":
+            return f"in {where}, {100 * self.shares[name] / self.shown[name]:.0f}% of the {unit[:-1]} on average"
+        return where
+
+
+def _counted(count: int, unit: str) -> str:
+    return f"{count} {unit if count != 1 else unit[:-1]}"

@@ -1,0 +1,35 @@
+"""What travels between data, model, loss, metric and picture.
+
+Shape letters, used in every docstring: **B** pictures, **H W** pixels, **M** ground-truth boxes (padded),
+**A** anchors, **K** classes, **C** channels, **N** boxes of one picture.
+
+Boxes are xyxy, absolute pixels of the tensor they live with, float32, origin top-left, within
+[0, W] x [0, H]. Labels are 0..K-1. COCO's xywh and category ids, and VOC's 1-based corners, exist only in
+the file that reads or writes that format.
+"""
+
+from mnv2dense.types.batches import Batch, Infos, PackedMask, Sample
+from mnv2dense.types.labels import IGNORE_INDEX, IGNORE_LABEL, PADDING_LABEL, SHOWN_SCORE
+from mnv2dense.types.predictions import BoxPredictions, FeatureInfo, PixelLogits, ScoredBoxes
+from mnv2dense.types.results import Box, Classification, Detections, Region, ScoredClass, Segmentation
+
+__all__ = [
+    "IGNORE_INDEX",
+    "IGNORE_LABEL",
+    "PADDING_LABEL",
+    "SHOWN_SCORE",
+    "Batch",
+    "Box",
+    "BoxPredictions",
+    "Classification",
+    "Detections",
+    "FeatureInfo",
+    "Infos",
+    "PackedMask",
+    "PixelLogits",
+    "Region",
+    "Sample",
+    "ScoredBoxes",
+    "ScoredClass",
+    "Segmentation",
+]

@@ -1,0 +1,96 @@
+"""Pictures and their truth: one by one as data sets give them, and packed as models take them."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, NamedTuple, final
+
+if TYPE_CHECKING:  # whoever reuses the backbone needs torch alone
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+    from torch import Tensor
+
+
+class Sample(NamedTuple):
+    """One picture and its truth, as a data set gives it: numpy on the host, before batching.
+
+    Attributes:
+        image: uint8 [H, W, 3], RGB, EXIF orientation already applied.
+        boxes: float32 [N, 4], xyxy in pixels of ``image``; every box has a positive area. None where the task has no
+            boxes.
+        labels: int64, 0..K-1: [N] of the boxes, or ``IGNORE_LABEL`` for a region to ignore; [1] of the whole picture
+            where it is to be classified. None where the task has no labels.
+        mask: uint8 [H, W] of classes, 255 ignored; None where the task has no masks.
+        image_id: the picture's id in its data set's own numbering; unique there.
+        path: where the picture came from, for messages.
+    """
+
+    image: npt.NDArray[np.uint8]
+    boxes: npt.NDArray[np.float32] | None
+    labels: npt.NDArray[np.int64] | None
+    mask: npt.NDArray[np.uint8] | None
+    image_id: int
+    path: Path
+
+
+class Infos(NamedTuple):
+    """Per picture, the way back from the model's input to the original picture.
+
+    ``model_xy = original_xy * scales + offsets``; :mod:`mnv2dense.ops.resize` makes and inverts it.
+
+    Attributes:
+        image_ids: int64 [B].
+        sizes: int64 [B, 2], (height, width) of the original picture, pixels.
+        scales: float32 [B, 2], (x, y).
+        offsets: float32 [B, 2], (x, y), pixels of the model's input.
+    """
+
+    image_ids: Tensor
+    sizes: Tensor
+    scales: Tensor
+    offsets: Tensor
+
+
+@final
+class PackedMask:
+    """A picture's mask in its own pixels, packed: many of them wait in queues between processes.
+
+    Args:
+        mask: uint8 [H, W], classes, 255 ignored.
+    """
+
+    __slots__ = ("_packed", "_shape")
+
+    def __init__(self, mask: npt.NDArray[np.uint8]) -> None:
+        self._shape = mask.shape
+        self._packed = zlib.compress(mask.tobytes(), 1)
+
+    def unpack(self) -> npt.NDArray[np.uint8]:
+        """The mask, bit by bit."""
+        import numpy as np
+
+        return np.frombuffer(bytearray(zlib.decompress(self._packed)), np.uint8).reshape(self._shape)
+
+
+class Batch(NamedTuple):
+    """Tensors of fixed shape: the same graph serves every batch. What a task lacks is None.
+
+    Attributes:
+        images: uint8 [B, 3, H, W], RGB; normalisation happens inside the model.
+        boxes: float32 [B, M, 4], xyxy in pixels of ``images``; zeros where padded.
+        labels: int64 [B, M], 0..K-1; ``PADDING_LABEL`` where padded, ``IGNORE_LABEL`` where to ignore. [B, 1] of the
+            whole pictures where they are to be classified.
+        masks: uint8 [B, H, W], classes, 255 ignored.
+        infos: the way back to the original pictures.
+        truths: for scoring, the masks of the pictures in their own pixels, None where there is none; the field is None
+            in training, and where nobody packed them.
+    """
+
+    images: Tensor
+    boxes: Tensor | None
+    labels: Tensor | None
+    masks: Tensor | None
+    infos: Infos
+    truths: tuple[PackedMask | None, ...] | None = None
