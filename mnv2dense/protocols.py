@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # whoever reuses the backbone needs torch alone
     from mnv2dense.ops.postprocess import Selection
     from mnv2dense.ops.resize import ResizeMode
 
+NO_CLASS = -1
+"""In the place of a label: of no class, such as a detector's background."""
+
 
 @runtime_checkable
 class Model(Protocol):
@@ -130,6 +133,23 @@ class Head(Protocol):
 
     def decode(self, raw: Any, size: tuple[int, int]) -> Any:  # noqa: ANN401
         """Raw predictions -> tensors in the model's input pixels; traceable, of fixed shape."""
+        ...
+
+
+@runtime_checkable
+class ClassRows(Head, Protocol):
+    """A head that says which rows of its tensors are of which class, so that they can go by the classes' names.
+
+    ``init_from=`` moves such rows to where their class is in the new model. Of a head that does not say, tensors are
+    taken where the lists of classes are the same, or where their shapes show that they have no rows of classes.
+    """
+
+    def class_rows(self) -> Mapping[str, Sequence[int]]:
+        """Tensor of ``state_dict()`` -> the label of each of its rows, which are those of dimension 0.
+
+        :data:`NO_CLASS` stands for a row that is no class's, such as a background's. A class may have
+        several rows, one for each anchor, say; the first of one list of classes then becomes the first of the other.
+        """
         ...
 
 

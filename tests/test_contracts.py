@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from mnv2dense import MobileNetV2, MultiBoxLoss, SigmoidFocalLoss, heads, losses, metrics
+from mnv2dense import DenseModel, MobileNetV2, MultiBoxLoss, SigmoidFocalLoss, heads, losses, metrics
 from mnv2dense.data import datasets
 from mnv2dense.data import shapes as data_shapes
 from mnv2dense.data.datasets import CocoDetection, CocoMasks, ImageFolder
@@ -19,7 +19,7 @@ from mnv2dense.data.shapes.classification import ShapeCrops
 from mnv2dense.data.shapes.detection import draw_shapes
 from mnv2dense.inference.predictor import Predictor
 from mnv2dense.ops.resize import ResizeMode
-from mnv2dense.protocols import Backbone, BoxDataset, Dataset, Head, Loss, MaskDataset, Metric
+from mnv2dense.protocols import Backbone, BoxDataset, ClassRows, Dataset, Head, Loss, MaskDataset, Metric
 from mnv2dense.types import Detections
 from tests.helpers.tiny import batch_of, random_images, tiny_model
 
@@ -75,6 +75,28 @@ def test_every_head_on_the_backbone_keeps_its_protocol(name: str) -> None:
     # What the model completes is not in a config, or it could not be completed.
     assert not backbone.config.keys() & {"features"}
     assert not head.config.keys() & {"size", "class_names"}
+
+
+@pytest.mark.parametrize("name", heads.__all__)
+def test_every_head_says_which_rows_are_of_which_class(name: str) -> None:
+    """Told by what they do: with its rows at 0, and a bias far below all others, a class is nowhere."""
+    backbone = MobileNetV2(width_mult=0.35, features=FEATURES[name])
+    head = getattr(heads, name)(backbone.feature_info, size=(96, 96), class_names=["a", "b", "c"])
+    assert isinstance(head, ClassRows)
+    model = DenseModel(backbone, head, size=(96, 96)).eval()
+    tensors = dict(head.named_parameters())
+    for label in range(3):
+        with torch.no_grad():
+            for key, rows in head.class_rows().items():
+                nn.init.normal_(tensors[key])
+                tensors[key][[row for row, of in enumerate(rows) if of == label]] = (
+                    -1e30 if key.endswith("bias") else 0.0
+                )
+            found = model.decode(model(random_images(4)))
+        scores = found if isinstance(found, Tensor) else found[0 if name == "DeepLabV3Head" else 1]
+        by_class = scores.movedim(1 if name == "DeepLabV3Head" else -1, 0)
+        constant = [bool((each == each.flatten()[0]).all()) for each in by_class]
+        assert constant == [each == label for each in range(3)]
 
 
 @pytest.mark.parametrize("name", losses.__all__)

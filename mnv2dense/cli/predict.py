@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# What shells answer of a program that Ctrl-C ended.
-_INTERRUPTED = 130
+# What shells add to the signal that ended a program: 130 of Ctrl-C, 143 of SIGTERM.
+_BY_A_SIGNAL = 128
 
 
 def predict() -> None:
@@ -125,11 +125,17 @@ def _report(done: Predictions) -> None:
     if done.failed:
         log.info("%d could not be read%s", len(done.failed), "" if done.unit == "images" else " to the end")
     print(done.folder)
-    if done.failed:
-        reasons = "\n".join(done.failed.values())
-        tried = done.done + len(done.failed)
-        raise ValueError(
-            f"{len(done.failed)} of {tried} images could not be read:\n{reasons}" if done.unit == "images" else reasons
-        )
-    if done.stopped:
-        sys.exit(_INTERRUPTED)
+    unread = _unread(done)
+    if done.stopped_by is not None:
+        if unread:
+            log.warning("%s", unread)
+        sys.exit(_BY_A_SIGNAL + done.stopped_by)
+    if unread:
+        raise ValueError(unread)
+
+
+def _unread(done: Predictions) -> str:
+    reasons = "\n".join(done.failed.values())
+    if not reasons or done.unit != "images":
+        return reasons
+    return f"{len(done.failed)} of {done.done + len(done.failed)} images could not be read:\n{reasons}"

@@ -44,7 +44,8 @@ def _train(config: DictConfig) -> None:
     folder.log_to_file()
     for note in left_out:
         log.info("%s", note)
-    folder.write_config(plain)
+    if not folder.holds_a_run:  # of one that is resumed here, once its options are found to fit
+        folder.write_config(plain)
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
         log.info("run %d of a sweep: %s", hydra.job.num + 1, hydra.job.override_dirname)

@@ -61,7 +61,8 @@ def run(
     model = build_model(described, packages=packages_of(plain))
     if config.init_from and not config.resume:
         loaded = load_weights(model, config.init_from)
-        log.info("init_from=%s: %d tensors taken, %d left", config.init_from, len(loaded.taken), len(loaded.left))
+        counts = f"{len(loaded.taken)} tensors taken, {len(loaded.left)} left"
+        log.info("init_from=%s: %s", config.init_from, "; ".join(filter(None, (counts, loaded.classes))))
     options = built(config.trainer, _target_="builtins.dict", _convert_="all")
     with scoring_bar() as progress:
         done = train_model(
@@ -81,6 +82,7 @@ def run(
             seed=None,
             channels_last=config.channels_last,
             compile=config.compile,
+            config=plain,
             announce=lambda: _announce(config, model, datamodule),
             progress=progress,
             **options,

@@ -8,6 +8,7 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from mnv2dense.ops.postprocess import ClassSelection
+from mnv2dense.protocols import NO_CLASS
 from mnv2dense.types import FeatureInfo
 
 
@@ -71,3 +72,8 @@ class ClassifierHead(nn.Module):
     def decode(self, raw: Tensor, size: tuple[int, int]) -> Tensor:
         """Logits -> probabilities [B, K]; what the columns before the first class take is missing from their sum."""
         return raw.float().softmax(dim=1)[:, self.class_offset :]
+
+    def class_rows(self) -> dict[str, list[int]]:
+        """The label of each row of the linear layer; see :class:`mnv2dense.protocols.ClassRows`."""
+        rows = [NO_CLASS] * self.class_offset + list(range(len(self.class_names)))
+        return {"classifier.weight": rows, "classifier.bias": rows}

@@ -110,6 +110,11 @@ class DeepLabV3Head(nn.Module):
         """Logits as float32, with the size of the input that they are of."""
         return PixelLogits(raw.float(), size)
 
+    def class_rows(self) -> dict[str, list[int]]:
+        """The label of each row of the last convolution; see :class:`mnv2dense.protocols.ClassRows`."""
+        rows = list(range(len(self.class_names)))
+        return {"classifier.weight": rows, "classifier.bias": rows}
+
     def _reset_parameters(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

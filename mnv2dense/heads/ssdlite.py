@@ -14,6 +14,7 @@ from mnv2dense.backbones.blocks import BatchNorm
 from mnv2dense.ops.anchors import anchors_per_cell, default_boxes, map_sizes
 from mnv2dense.ops.boxes import clip, decode
 from mnv2dense.ops.postprocess import BoxSelection
+from mnv2dense.protocols import NO_CLASS
 from mnv2dense.types import BoxPredictions, FeatureInfo, ScoredBoxes
 
 # A sigmoid's prior: each anchor starts at this probability of each class, or the sum over thousands of background
@@ -136,6 +137,20 @@ class SSDLiteHead(nn.Module):
         scores = logits.softmax(-1)[..., 1:] if self._softmax else logits.sigmoid()
         boxes = decode(raw.deltas.float(), raw.anchors)
         return ScoredBoxes(clip(boxes, *size), scores)
+
+    def class_rows(self) -> dict[str, list[int]]:
+        """Of each class predictor's last convolution: the columns of one anchor after the other's.
+
+        See :class:`mnv2dense.protocols.ClassRows`. Boxes are the same for all classes, so their predictors have none.
+        """
+        columns = [NO_CLASS] * int(self._softmax) + list(range(len(self.class_names)))
+        rows = {}
+        for number, predictor in enumerate(self.class_predictors):
+            last = len(predictor) - 1  # type: ignore[arg-type]  # ModuleList forgets that its members are Sequential
+            anchors = predictor[-1].out_channels // self._columns  # type: ignore[index]
+            for field in ("weight", "bias"):
+                rows[f"class_predictors.{number}.{last}.{field}"] = columns * anchors
+        return rows
 
     def _lay_anchors(self, sizes: Sequence[tuple[int, int]], size: tuple[int, int]) -> Tensor:
         return default_boxes(sizes, size, first_map_anchors=self._first_map_anchors)

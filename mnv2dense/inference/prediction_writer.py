@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
@@ -38,13 +39,13 @@ class Outcome:
     Attributes:
         summary: of what was found.
         done: pictures or frames that were written.
-        stopped: whether Ctrl-C ended it.
+        stopped_by: the signal that ended it, Ctrl-C's SIGINT or SIGTERM; None where none did.
         failed: pictures, or the video, that could not be read or not to the end, and why.
     """
 
     summary: Summary
     done: int = 0
-    stopped: bool = False
+    stopped_by: signal.Signals | None = None
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -53,7 +54,7 @@ class PredictionWriter:
     """Runs a predictor over pictures or frames, and writes what it finds into a folder.
 
     Reading, the model, and drawing with writing run at the same time; a few pictures at once are in memory, however
-    many there are. Ctrl-C ends the work early, with all files whole.
+    many there are. Ctrl-C or SIGTERM ends the work early, with all files whole.
 
     Args:
         predictor: of any model.
@@ -192,7 +193,7 @@ class PredictionWriter:
                     for work in self._predicted(ahead):
                         behind.put(work)
             except KeyboardInterrupt:
-                outcome.stopped = True
+                outcome.stopped_by = interrupt.received
 
     def _predicted(self, items: Iterator[_Item]) -> Iterator[tuple[_Item, Any]]:
         waiting: deque[_Item] = deque()

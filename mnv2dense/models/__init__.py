@@ -2,7 +2,7 @@
 
 from mnv2dense.models.architectures import deeplabv3_mobilenet_v2, mobilenet_v2_classifier, ssdlite320_mobilenet_v2
 from mnv2dense.models.backbone import mobilenet_v2
-from mnv2dense.models.checkpoint import load_model, save_model
+from mnv2dense.models.checkpoint import load_model, load_weights, save_model
 from mnv2dense.models.convert import save_safetensors, to_huggingface, to_torchvision
 from mnv2dense.models.dense_model import DenseModel, Normalize, build_model
 from mnv2dense.models.fuse import fold_batch_norms
@@ -16,6 +16,7 @@ __all__ = [
     "fold_batch_norms",
     "from_pretrained",
     "load_model",
+    "load_weights",
     "mobilenet_v2",
     "mobilenet_v2_classifier",
     "push_to_hub",

@@ -7,14 +7,16 @@ plain config and the weights to use (averaged ones where training averaged). Rea
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from mnv2dense.models.class_predictors import bring
 from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.models.restore import check_saveable, model_from, restore_model
+from mnv2dense.models.restore import check_saveable, model_from, packages_of, restore_model
 from mnv2dense.pretrained import Pretrained, read_pretrained
 from mnv2dense.pretrained.checkpoint_file import ENTRY, FORMAT, CheckpointError, find_checkpoint, read_checkpoint
 from mnv2dense.pretrained.named import resolve
@@ -73,10 +75,14 @@ def load_model(
         ImportError: it is on the hub and huggingface_hub is not installed.
     """
     file, content = _read(path)
+    return _model_of(file, content, packages=packages).to(device)
+
+
+def _model_of(file: Path, content: dict[str, Any] | Pretrained, *, packages: Sequence[str]) -> DenseModel:
     if isinstance(content, Pretrained):
-        return model_from(content, file).to(device)
+        return model_from(content, file)
     try:
-        return restore_model(content["config"], content["weights"], packages=packages).to(device)
+        return restore_model(content["config"], content["weights"], packages=packages)
     except ValueError as error:
         raise CheckpointError(f"{file}: {error}") from error
 
@@ -100,16 +106,28 @@ def _read(path: str | Path) -> tuple[Path, dict[str, Any] | Pretrained]:
 
 
 class Loaded(NamedTuple):
-    """What :func:`load_weights` took and left, as names of tensors."""
+    """What :func:`load_weights` took and left.
+
+    Attributes:
+        taken: names of tensors that hold what the file has, class predictors with their rows where the classes are.
+        left: names of those that stay as they were.
+        kept: classes whose predictors the file had.
+        classes: what became of the classes, in a line; empty where the file has none.
+    """
 
     taken: list[str]
     left: list[str]
+    kept: tuple[str, ...] = ()
+    classes: str = ""
 
 
 def load_weights(model: DenseModel, path: str | Path) -> Loaded:
-    """Start a model from another's weights, as far as names and shapes agree (``init_from=``).
+    """Start a model from another's weights (``init_from=``): tensors by name and shape, class predictors by class.
 
-    A head for other classes is left as it is where its shapes differ.
+    What predicts a class comes along if the file knows a class of that name, wherever it stands in either list; the
+    predictors of other classes stay as they are. A head that does not say which rows are its classes'
+    (:class:`mnv2dense.protocols.ClassRows`) is taken where both lists are the same, else only its tensors whose shapes
+    do not go by the number of classes.
 
     Args:
         model: gets them.
@@ -132,8 +150,26 @@ def load_weights(model: DenseModel, path: str | Path) -> Loaded:
     fitting = {name: tensor for name, tensor in tensors.items() if name in own and own[name].shape == tensor.shape}
     if not fitting:
         raise CheckpointError(f"{file}: none of its tensors fits this model; is it of another width?")
-    model.load_state_dict(fitting, strict=False)
-    return Loaded(sorted(fitting), sorted(own.keys() - fitting.keys()))
+    source = partial(_model_of, file, content, packages=packages_of(model.config))
+    brought = bring(model, fitting, _described(content, model), source)
+    model.load_state_dict(brought.tensors, strict=False)
+    return Loaded(sorted(brought.tensors), sorted(own.keys() - brought.tensors.keys()), brought.kept, brought.said)
+
+
+def _described(content: dict[str, Any] | Pretrained, model: DenseModel) -> Mapping[str, Any] | None:
+    """The config of the model that weights are of; None of a backbone alone."""
+    config = content.model if isinstance(content, Pretrained) else content["config"]
+    if not config or not isinstance(config.get("head"), Mapping):
+        return None
+    given = config.get("class_names")
+    names = tuple(map(str, given)) if isinstance(given, (list, tuple)) else ()
+    # Other projects' weights without names were given numbers here; those say nothing of single classes.
+    numbered = isinstance(content, Pretrained) and content.source != "mnv2dense" and names == _numbers(len(names))
+    return {**config, "class_names": () if numbered and names != model.class_names else names}
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    return tuple(str(label) for label in range(count))
 
 
 def _check_preprocessing(file: Path, theirs: Mapping[str, Any], model: DenseModel) -> None:

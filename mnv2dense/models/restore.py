@@ -62,6 +62,11 @@ def restore_model(
     return model.eval()
 
 
+def packages_of(config: Mapping[str, Any]) -> list[str]:
+    """The packages that the parts of a model's config are of, ours among them."""
+    return sorted({"mnv2dense", *(str(config[part]["_target_"]).partition(".")[0] for part in ("backbone", "head"))})
+
+
 class _TooLargeError(Exception):
     """A model that takes more memory than the tensors it is to hold."""
 

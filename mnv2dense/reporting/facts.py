@@ -23,6 +23,7 @@ from mnv2dense.protocols import BoxDataset, Dataset, Metric, Model
 from mnv2dense.reporting.run_config import trained_config
 from mnv2dense.reporting.usage import Usage, shown_command, usage_of
 from mnv2dense.runtimes.formats import megabytes_of
+from mnv2dense.utils.listed import listed
 
 # Pictures that the package draws itself.
 _DRAWN = (Shapes, ShapeCrops, ShapeMasks)
@@ -30,7 +31,6 @@ _DRAWN = (Shapes, ShapeCrops, ShapeMasks)
 _FEW_TO_LEARN_FROM = 1000
 _FEW_TO_SCORE_ON = 200
 _FEW_OF_A_CLASS = 20
-_NAMED_CLASSES = 8
 
 
 @dataclass(frozen=True)
@@ -279,23 +279,18 @@ def _limits(
         )
     judged = [row for row in classes if row.value is not None]
     if absent := [row.name for row in classes if row.value is None]:
-        said.append(f"The validation data do not show {_some(absent)}: how well it does there is unknown.")
+        said.append(f"The validation data do not show {listed(absent)}: how well it does there is unknown.")
     if counted in ("objects", "pictures") and (
         rare := [row.name for row in judged if row.count and row.count < _FEW_OF_A_CLASS]
     ):
-        said.append(f"The validation data have fewer than {_FEW_OF_A_CLASS} {counted} of {_some(rare)}.")
+        said.append(f"The validation data have fewer than {_FEW_OF_A_CLASS} {counted} of {listed(rare)}.")
     if judged:
         mean = sum(row.value or 0 for row in judged) / len(judged)
         weak = sorted((row for row in judged if (row.value or 0) < mean / 2), key=lambda row: row.value or 0)
         if weak:
-            said.append(f"It is weak on {_some([row.name for row in weak])}: {score} below half of the average.")
+            said.append(f"It is weak on {listed([row.name for row in weak])}: {score} below half of the average.")
         if mean < 0.1:
             said.append(f"It hardly works: {score} of the classes is {mean:.3f} on average.")
     if 0 <= scores.get("APs", -1) < scores.get("AP", 0) / 2:
         said.append("It misses small objects (below 32 by 32 pixels) far more often than others.")
     return said
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - _NAMED_CLASSES
-    return ", ".join(names[:_NAMED_CLASSES]) + (f" and {more} more" if more > 0 else "")

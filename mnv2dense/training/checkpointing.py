@@ -19,7 +19,7 @@ import math
 import shutil
 import signal
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, Literal, NoReturn, final
 
@@ -42,8 +42,9 @@ class BestAndLast(pl.callbacks.Checkpoint):
 
     SIGTERM, Ctrl-C and SIGUSR1 (SLURM's warning before it takes a node away) let the batch at hand finish;
     then ``last.ckpt`` is written and the process ends with 128 + the signal's number: 143, 130 or 138. A
-    second Ctrl-C ends it at once. A signal during validation ends it there, in a single process, and the
-    resumed run begins by repeating that validation; several processes finish their validation first.
+    second Ctrl-C ends it at once, or when the checkpoint that is being written is whole. A signal during
+    validation ends it there, in a single process, and the resumed run begins by repeating that validation;
+    several processes finish their validation first.
 
     Args:
         monitor: logged name that decides which is best; looked at after epochs with validation.
@@ -147,7 +148,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
         due = self.every_n_batches is not None and self._batches_since_save >= self.every_n_batches
         if stop or due:
             self._save(trainer, self.last_path)
-        if stop:
+        if stop or (due and trainer.world_size == 1 and self._told_to_stop(trainer)):  # told while it was written
             self._exit(trainer)
 
     def on_validation_batch_end(
@@ -192,9 +193,10 @@ class BestAndLast(pl.callbacks.Checkpoint):
             self._exit(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop after the final epoch too: what the caller does next (scoring, drawing) takes time."""
+        """Stop after the final epoch too, also if told in its save: what the caller does next takes time."""
+        stopping = self._stopping or self._told_to_stop(trainer)
         self._release()
-        if self._stopping:
+        if stopping:
             self._exit(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -296,7 +298,8 @@ class BestAndLast(pl.callbacks.Checkpoint):
 
     def _save(self, trainer: pl.Trainer, path: Path) -> None:
         if not getattr(trainer, "fast_dev_run", False):
-            trainer.save_checkpoint(path, weights_only=False)
+            with nullcontext() if self.signals is None else self.signals.saving():
+                trainer.save_checkpoint(path, weights_only=False)
             self._batches_since_save = 0
 
     def _told_to_stop(self, trainer: pl.Trainer) -> bool:
@@ -312,7 +315,12 @@ class BestAndLast(pl.callbacks.Checkpoint):
         received = self.signals.received if self.signals is not None else None
         reason = received or signal.SIGTERM  # none here: another process was told
         if trainer.is_global_zero:
-            _log.warning("Stopped by %s; go on with resume=%s", reason.name, self.last_path)
+            _log.warning(
+                "Stopped by %s; go on with resume=%s, or score what is there with tools/evaluate.py checkpoint=%s",
+                reason.name,
+                self.last_path,
+                self._folder(),
+            )
         raise SystemExit(128 + reason)
 
 

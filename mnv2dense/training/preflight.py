@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnv2dense.pretrained.checkpoint_file import BEST, ENTRY, LAST, find_checkpoint, read_checkpoint
 from mnv2dense.utils.suggest import did_you_mean
 
 if TYPE_CHECKING:  # what a config alone shows is told before torch is loaded
     from mnv2dense.data.module import DataModule
-    from mnv2dense.models.dense_model import DenseModel
     from mnv2dense.protocols import Metric
 
 
@@ -86,28 +83,3 @@ def check_monitor(monitor: str, metric: Metric, datamodule: DataModule) -> None:
         of_class = next((name for name in scores if "/" in name), None)
         choice = ", ".join(shown) + (f", or one class: {of_class}" if of_class else "")
         raise ValueError(f"monitor={monitor}: there is no such score{meant} Choose from {choice}.")
-
-
-def check_resume(path: str, model: DenseModel) -> Path:
-    """The checkpoint to go on from, whose model has to be this one.
-
-    Raises:
-        FileNotFoundError: nothing there.
-        CheckpointError: not a checkpoint.
-        ValueError: of another model, or of a model alone.
-    """
-    file = find_checkpoint(path, names=(LAST, BEST))
-    checkpoint = read_checkpoint(file)
-    if "optimizer_states" not in checkpoint:
-        raise ValueError(f"resume={path}: {file.name} is a model alone, not a run to go on with; use init_from={path}.")
-    own, found = (
-        {name: tensor.shape for name, tensor in weights.items()}
-        for weights in (model.state_dict(), checkpoint[ENTRY]["weights"])
-    )
-    if own != found:
-        differing = sum(own.get(name) != found.get(name) for name in own.keys() | found.keys())
-        raise ValueError(
-            f"resume={path}: its model is another one, {differing} of its tensors differ in name or shape. "
-            f"Give the options of that run (its config.yaml has them), or begin a new one with init_from={path}."
-        )
-    return file

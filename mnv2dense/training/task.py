@@ -16,6 +16,7 @@ from mnv2dense.models.checkpoint import model_entry
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.pretrained.checkpoint_file import ENTRY
 from mnv2dense.protocols import Loss, Metric
+from mnv2dense.training.resuming import RUN, check_trained, run_entry, span_anew, steps_in_all
 from mnv2dense.types import Batch
 
 log = logging.getLogger(__name__)
@@ -62,9 +63,10 @@ class Task(pl.LightningModule):
         self.model = model.to(memory_format=torch.channels_last) if channels_last else model
         self.loss = loss
         self.metric = metric
+        self.schedule = schedule
         self._optimizer = optimizer
-        self._schedule = schedule
         self._backbone_lr_factor = backbone_lr_factor
+        self._resumed: dict[str, Any] | None = None  # the checkpoint, until it is restored
         self._terms: Callable[[Batch], Mapping[str, Tensor]] = self._model_and_loss
         if compile:
             self._terms = torch.compile(self._model_and_loss, fullgraph=True)
@@ -107,6 +109,24 @@ class Task(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union
         """Weight decay for convolution weights alone; the schedule spans exactly the steps of this run."""
+        optimizer = self.new_optimizer()
+        if self.schedule is None:
+            return optimizer
+        resumed, self._resumed = self._resumed, None
+        if resumed is None:
+            factor = self.schedule(total_steps=int(self.trainer.estimated_stepping_batches))
+        else:
+            factor = self.schedule(total_steps=steps_in_all(resumed, self.trainer))
+            span_anew(resumed, factor)
+        scheduler = LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def new_optimizer(self) -> Optimizer:
+        """As the run begins with it.
+
+        Raises:
+            ValueError: nothing to train, or an option that the optimiser does not take.
+        """
         groups = self._parameter_groups()
         try:
             optimizer = self._optimizer(groups)
@@ -114,11 +134,13 @@ class Task(pl.LightningModule):
             raise ValueError(f"optimizer: {error}.") from error
         for group in optimizer.param_groups:
             group["lr"] *= group.pop("lr_factor", 1.0)
-        if self._schedule is None:
-            return optimizer
-        factor = self._schedule(total_steps=int(self.trainer.estimated_stepping_batches))
-        scheduler = LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return optimizer
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A fit that resumes needs its place in the schedule."""
+        if self.trainer.state.fn == "fit":
+            check_trained(checkpoint, self.new_optimizer())
+            self._resumed = checkpoint
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the model by itself, so that users of the file need neither Lightning nor this class.
@@ -132,6 +154,7 @@ class Task(pl.LightningModule):
             if name.startswith("model.")
         }
         checkpoint[ENTRY] = model_entry(self.model, weights)
+        checkpoint[RUN] = run_entry(self.trainer)
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """Decayed and not decayed, of backbone and head. Norms and biases are not decayed: it would only fight them."""

@@ -25,6 +25,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self._handlers_before: dict[signal.Signals, Any] = {}
+        self._is_saving = False
 
     def listen(self) -> None:
         """Take the signals over. Does nothing outside the main thread, where Python allows no handlers."""
@@ -42,57 +43,76 @@ class StopSignals:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._handlers_before = {}
 
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """What no Ctrl-C may break off: torch writes files in C++, where an exception would abort the process."""
+        self._is_saving = True
+        try:
+            yield
+        finally:
+            self._is_saving = False
+
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        if self.received == signal.SIGINT == number:  # whoever presses Ctrl-C twice means now
+        # Whoever presses Ctrl-C twice means now, which in a save is as soon as the file is whole.
+        if self.received == signal.SIGINT == number and not self._is_saving:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
         if number == signal.SIGINT:
             # os.write and not print: the handler may have interrupted a print, which allows none inside it.
-            os.write(2, b"\nStopping after this batch; Ctrl-C again stops at once, without saving.\n")
+            os.write(2, _IN_A_SAVE if self._is_saving else _IN_A_BATCH)
+
+
+_IN_A_BATCH = b"\nStopping after this batch; Ctrl-C again stops at once, without saving.\n"
+_IN_A_SAVE = b"\nStopping when the checkpoint is written.\n"
 
 
 @final
 class OneInterrupt:
-    """Ctrl-C (SIGINT) raises ``KeyboardInterrupt`` in the work, once, and is not heard while files are completed.
+    """Ctrl-C (SIGINT) or SIGTERM raises ``KeyboardInterrupt`` in the work, once; files are completed undisturbed.
 
     A context around both, with the work in :meth:`work`. Changes nothing outside the main thread, where Python allows
-    no handlers, or where SIGINT is ignored, as it is of programs that run behind a shell.
+    no handlers, and nothing of a signal that is ignored, as SIGINT is of programs that run behind a shell.
+
+    Attributes:
+        received: the first signal that came, None as long as none has.
     """
 
     def __init__(self) -> None:
-        self._came = self._is_heard = self._is_listening = False
-        self._handler_before: Any = None
+        self.received: signal.Signals | None = None
+        self._is_heard = False
+        self._handlers_before: dict[signal.Signals, Any] = {}
 
     @contextmanager
     def work(self) -> Iterator[None]:
-        """What Ctrl-C may end, also one that came before it began.
+        """What a signal may end, also one that came before it began.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C.
+            KeyboardInterrupt: one came.
         """
         self._is_heard = True
         try:
-            if self._came:
+            if self.received is not None:
                 raise KeyboardInterrupt
             yield
         finally:
             self._is_heard = False
 
     def __enter__(self) -> Self:
-        in_main_thread = threading.current_thread() is threading.main_thread()
-        self._is_listening = in_main_thread and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
-        if self._is_listening:
-            self._handler_before = signal.signal(signal.SIGINT, self._handle)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._handlers_before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._is_listening:
-            signal.signal(signal.SIGINT, signal.SIG_DFL if self._handler_before is None else self._handler_before)
+        for number, handler in self._handlers_before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._handlers_before = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self._came = True
+        self.received = self.received or signal.Signals(number)
         if self._is_heard:
             self._is_heard = False
             raise KeyboardInterrupt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -47,19 +48,25 @@ class Predictions:
         folder: drawn images or video, label images, json and csv, as asked for.
         done: images or frames that are there.
         failed: file -> why it could not be read, or not to its end; the others are done.
-        stopped: whether Ctrl-C ended it early; all files are whole.
         unit: "images" or "frames".
         summary: counts of what was found.
         threshold: lowest score that counted; None where none was set.
+        stopped_by: the signal that ended it early, Ctrl-C's SIGINT or SIGTERM, with all files whole; None of one that
+            came to its end.
     """
 
     folder: Path
     done: int
     failed: Mapping[str, str]
-    stopped: bool
     unit: str
     summary: Summary
     threshold: float | None
+    stopped_by: signal.Signals | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal ended it early."""
+        return self.stopped_by is not None
 
 
 def predict(
@@ -127,7 +134,7 @@ def predict(
     outcome = _written(writer, meant, opened.reader)
     unit = "images" if isinstance(meant, ImageSource) else "frames"
     return Predictions(
-        *(folder.path, outcome.done, outcome.failed, outcome.stopped, unit, outcome.summary, predictor.threshold)
+        *(folder.path, outcome.done, outcome.failed, unit, outcome.summary, predictor.threshold, outcome.stopped_by)
     )
 
 

@@ -19,8 +19,10 @@ from mnv2dense.costs.complexity import complexity
 from mnv2dense.evaluation.score import metric_of
 from mnv2dense.losses import CrossEntropyLoss, MultiBoxLoss, PixelCrossEntropy
 from mnv2dense.models.checkpoint import load_model
+from mnv2dense.models.restore import packages_of
 from mnv2dense.pretrained.checkpoint_file import find_checkpoint
 from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
+from mnv2dense.training.check_resume import check_resume
 from mnv2dense.training.checkpoint_io import AtomicCheckpointIO
 from mnv2dense.training.checkpointing import BestAndLast
 from mnv2dense.training.ema import EMA
@@ -28,7 +30,7 @@ from mnv2dense.training.history import History
 from mnv2dense.training.last_epoch import ValidateLastEpoch
 from mnv2dense.training.loggers import forgiving
 from mnv2dense.training.nan_guard import NaNGuard
-from mnv2dense.training.preflight import check_batches, check_length, check_monitor, check_precision, check_resume
+from mnv2dense.training.preflight import check_batches, check_length, check_monitor, check_precision
 from mnv2dense.training.progress import ProgressLines
 from mnv2dense.training.rebuild import check_rebuilds
 from mnv2dense.training.schedules import Cosine
@@ -108,8 +110,8 @@ def train(
     Args:
         model: with the classes of the data.
         data: with training and validation data; set up here.
-        run_dir: where the run is kept; None makes ``runs/<task>/<time>``. A :class:`RunFolder` has its config and
-            environment in it already.
+        run_dir: where the run is kept; None makes ``runs/<task>/<time>``. A :class:`RunFolder` has its environment in
+            it already, and its config where ``config`` is None.
         max_epochs: length of the run, over which the schedule spans.
         loss: None takes the task's own: :class:`~mnv2dense.losses.MultiBoxLoss`,
             :class:`~mnv2dense.losses.PixelCrossEntropy` or :class:`~mnv2dense.losses.CrossEntropyLoss`. A
@@ -150,14 +152,16 @@ def train(
         if resume is None:
             refuse_a_run(folder, "Name another folder; to go on with that run, add resume= and its folder.")
         folder.keep("csv")  # of the run that is resumed here; the logger would begin its file anew
-        folder.write_config(config or _known(model, monitor=monitor, seed=seed, options=options))
+        config = config or _known(model, monitor=monitor, seed=seed, options=options)
         folder.write_environment(seed=seed)
+    goes_on_here = folder.holds_a_run  # then config.yaml has the options to resume with, until these are found to fit
+    if config is not None and not goes_on_here:
+        folder.write_config(config)
     if seed is not None:
         pl.seed_everything(seed, workers=True, verbose=False)
     data.setup("fit")
-    packages = _packages_of(model) if packages is None else list(packages)
+    packages = packages_of(model.config) if packages is None else list(packages)
     check_rebuilds(model, packages=packages)
-    ckpt_path = check_resume(str(resume), model) if resume is not None else None
     check_monitor(monitor, metric, data)
     check_batches(options, data)
     task = Task(
@@ -170,6 +174,9 @@ def train(
         channels_last=channels_last,
         compile=compile,
     )
+    ckpt_path = None if resume is None else check_resume(str(resume), task, data, options)
+    if config is not None and goes_on_here:
+        folder.write_config(config)
     chosen = list(_usual_callbacks(model.task, monitor) if callbacks is None else callbacks)
     if callbacks is None and not options.get("enable_progress_bar", True):
         chosen = [each for each in chosen if not isinstance(each, ProgressLines)]
@@ -191,11 +198,13 @@ def train(
     )
     if announce is not None:
         announce()
-    with _refusals_of_lightning(MisconfigurationException):
-        lightning.fit(task, datamodule=data, ckpt_path=None if ckpt_path is None else str(ckpt_path))
-
-    for history in (each for each in chosen if isinstance(each, History) and lightning.is_global_zero):
-        history.plot(folder.path / "curves.png")
+    try:
+        with _refusals_of_lightning(MisconfigurationException):
+            lightning.fit(task, datamodule=data, ckpt_path=None if ckpt_path is None else str(ckpt_path))
+    except SystemExit:  # told to stop
+        _plot_curves(chosen, folder, lightning)
+        raise
+    _plot_curves(chosen, folder, lightning)
     if options.get("fast_dev_run"):
         log.info("trainer.fast_dev_run: the parts work together; nothing was kept to be scored")
         return TrainingRun(folder.path, {}, None, None, lightning.current_epoch, metric)
@@ -208,6 +217,11 @@ def train(
     )
     scores = score_and_report(folder, best, data, metric, progress=progress)
     return TrainingRun(folder.path, scores, kept, best, lightning.current_epoch, metric)
+
+
+def _plot_curves(callbacks: Sequence[pl.Callback], folder: RunFolder, trainer: pl.Trainer) -> None:
+    for history in (each for each in callbacks if isinstance(each, History) and trainer.is_global_zero):
+        history.plot(folder.path / "curves.png")
 
 
 @contextmanager
@@ -263,12 +277,6 @@ def _usual_callbacks(task: str, monitor: str) -> list[pl.Callback]:
         ProgressLines(),
         NaNGuard(),
     ]
-
-
-def _packages_of(model: DenseModel) -> list[str]:
-    return sorted(
-        {"mnv2dense", *(str(model.config[part]["_target_"]).partition(".")[0] for part in ("backbone", "head"))}
-    )
 
 
 def _known(model: DenseModel, *, monitor: str, seed: int | None, options: Mapping[str, Any]) -> dict[str, Any]:

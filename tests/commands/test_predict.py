@@ -306,12 +306,13 @@ def _wait_for(path: str, process: subprocess.Popen[str]) -> None:
         time.sleep(0.05)
 
 
-def test_ctrl_c_leaves_a_playable_video_and_whole_files(detector: Path) -> None:
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_a_playable_video_and_whole_files(detector: Path, sent: signal.Signals, code: int) -> None:
     process = _process(f"checkpoint={detector}", source=film("clip.mp4", 2000), out="out")
     _wait_for("out/clip.mp4", process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     out, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
+    assert process.returncode == code, errors
     assert "Traceback" not in errors
     assert "stopped; frames done: " in out
     assert out.rstrip().splitlines()[-1] == "out"

@@ -246,3 +246,18 @@ def test_no_images_cannot_be_compared_on(tmp_path: Path) -> None:
     graph = ExportGraph(model_for("classification"))
     with pytest.raises(ValueError, match="no pictures"):
         compare(graph, exported(graph, tmp_path), [])
+
+
+@pytest.mark.parametrize("look", [layers, lambda model, image: CutGraph(ExportGraph(model), "head", "scores")(image)])
+def test_a_model_that_fails_half_way_keeps_no_hooks(look: Callable[[DenseModel, Tensor], object]) -> None:
+    """They would be called, and hold what they saw, in every answer of the model from then on."""
+    model = model_for("classification")
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("half way")
+
+    handle = model.head.dropout.register_forward_hook(fail)
+    with pytest.raises(RuntimeError, match="half way"):
+        look(model, random_images(1, (64, 64)))
+    handle.remove()
+    assert not any(module._forward_hooks for module in model.modules())

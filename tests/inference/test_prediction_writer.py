@@ -98,7 +98,7 @@ def test_ctrl_c_again_and_again_leaves_every_predicted_frame_in_all_files(monkey
         Predictor(tiny_model(3, size=(64, 64)), device="cpu"), Path(), outputs=("drawn", "json")
     )
     outcome = annotator.video(frames(), "clip.mp4", time_base=Fraction(1, 25), rate=Fraction(25))
-    assert outcome.stopped
+    assert outcome.stopped_by == signal.SIGINT
     assert 1 <= written < 1000
     assert outcome.done == written
     assert len(json.loads(Path("predictions.json").read_text(encoding="utf-8"))["images"]) == written

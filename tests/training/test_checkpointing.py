@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import itertools
 import os
 import signal
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import pytorch_lightning as pl
@@ -100,7 +104,7 @@ def test_ctrl_c_and_slurms_warning_end_the_run_like_sigterm(
         run(tmp_path, Once("on_train_batch_start", epoch=1, batch=1, send=sent))
     assert stopped.value.code == code
     last = tmp_path / "checkpoints/last.ckpt"
-    assert f"Stopped by {sent.name}; go on with resume={last}" in caplog.text
+    assert f"Stopped by {sent.name}; go on with resume={last}, or score what is there" in caplog.text
     run(tmp_path, resume=last)
     assert_same_run(whole, tmp_path)
 
@@ -117,10 +121,107 @@ def test_ctrl_c_twice_ends_at_once_without_saving(tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoints").exists()
 
 
+class Writing:
+    """A file that sends signals to this process while torch writes it."""
+
+    def __init__(self, file: BinaryIO, signals: list[signal.Signals]) -> None:
+        self.file, self.signals = file, signals
+
+    def write(self, content: bytes) -> int:
+        while self.signals:
+            os.kill(os.getpid(), self.signals.pop())
+        return self.file.write(content)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+@pytest.fixture
+def told_in_a_save(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """From the n-th time on that ``last.ckpt`` is written: signals in the middle of it."""
+    save = torch.save
+
+    def tell(*signals: signal.Signals, time: int) -> None:
+        times = itertools.count(1)
+
+        def saving(content: object, file: BinaryIO) -> None:
+            now = "last.ckpt" in file.name and next(times) == time
+            save(content, Writing(file, list(signals)) if now else file)
+
+        monkeypatch.setattr("mnv2dense.training.checkpoint_io.torch.save", saving)
+
+    return tell
+
+
+@pytest.mark.parametrize(
+    ("signals", "code"),
+    [
+        ((signal.SIGTERM,), 143),
+        ((signal.SIGINT,), 130),
+        ((signal.SIGUSR1,), 138),
+        ((signal.SIGINT, signal.SIGINT), 130),
+    ],
+)
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_a_signal_in_a_save_ends_the_run_when_the_file_is_whole_in_the_last_epoch_too(
+    tmp_path: Path,
+    whole: Path,
+    told_in_a_save: Callable[..., None],
+    epoch: int,
+    signals: tuple[signal.Signals, ...],
+    code: int,
+) -> None:
+    """A second Ctrl-C there used to abort the process, as torch writes in C++, where nothing may be raised."""
+    told_in_a_save(*signals, time=epoch)
+    with pytest.raises(SystemExit) as stopped:
+        run(tmp_path)
+    assert stopped.value.code == code
+    last = tmp_path / "checkpoints/last.ckpt"
+    assert contents(last)["callbacks"]["BestAndLast"]["epoch"] >= epoch - 1
+    assert [path.name for path in last.parent.iterdir() if path.name.startswith(".")] == []
+    if epoch < 3:
+        run(tmp_path, resume=last)
+    assert_same_run(whole, tmp_path)
+
+
+def test_a_signal_in_a_save_within_an_epoch_ends_the_run_there(
+    tmp_path: Path, told_in_a_save: Callable[..., None]
+) -> None:
+    told_in_a_save(signal.SIGINT, signal.SIGINT, time=1)
+    with pytest.raises(SystemExit) as stopped:
+        toy_trainer(tmp_path, BestAndLast(every_n_batches=2)).fit(ToyTask(), datamodule=ToyData())
+    assert stopped.value.code == 130
+    state = contents(tmp_path / "checkpoints/last.ckpt")["callbacks"]["BestAndLast"]
+    assert (state["epoch"], state["batches"]) == (0, 2)
+
+
 def test_the_signals_go_back_to_who_had_them(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
     run(tmp_path, max_epochs=1)
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == before
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_going_on_changes_no_warnings_of_the_process(tmp_path: Path, breaks: bool) -> None:
+    """The loader starts within an epoch, which Lightning would warn of; that is held back until the first batch."""
+    with pytest.raises(SystemExit):
+        run(tmp_path, Once("on_train_batch_start", epoch=1, batch=1, send=signal.SIGTERM))
+
+    class Looks(pl.Callback):
+        while_training: Sequence[object] = ()
+
+        def on_train_start(self, *_: object) -> None:
+            if breaks:
+                raise Killed
+
+        def on_train_batch_end(self, *_: object) -> None:
+            self.while_training = list(warnings.filters)
+
+    before, looks = list(warnings.filters), Looks()
+    with pytest.raises(Killed) if breaks else nullcontext():
+        run(tmp_path, looks, resume=tmp_path / "checkpoints/last.ckpt")
+    assert list(warnings.filters) == before
+    assert breaks or looks.while_training == before
 
 
 class Killed(Exception):  # noqa: N818 - stands in for kill -9: nothing gets to run after it

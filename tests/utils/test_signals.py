@@ -32,6 +32,17 @@ def test_ctrl_c_ends_the_work_and_then_lets_files_be_completed() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_sigterm_ends_the_work_as_ctrl_c_does_and_says_which_it_was() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with OneInterrupt() as interrupt:
+        with pytest.raises(KeyboardInterrupt), interrupt.work():
+            os.kill(os.getpid(), signal.SIGTERM)
+        press_ctrl_c()  # while files are completed
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert interrupt.received == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_ctrl_c_before_the_work_is_not_forgotten() -> None:
     with OneInterrupt() as interrupt:
         press_ctrl_c()

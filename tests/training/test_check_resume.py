@@ -1,0 +1,277 @@
+"""Going on with a run (``resume=``): what is refused, what is said, and the schedule over another length."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
+from mnv2dense.data.module import DataModule
+from mnv2dense.heads import ClassifierHead
+from mnv2dense.losses import CrossEntropyLoss
+from mnv2dense.metrics import Accuracy
+from mnv2dense.models.checkpoint import model_entry
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.training.check_resume import check_resume
+from mnv2dense.training.resuming import RUN, span_anew, steps_in_all
+from mnv2dense.training.schedules import Cosine, Exponential, Poly, Step
+from mnv2dense.training.task import Task
+from mnv2dense.types import Sample
+
+Schedule = Callable[..., Callable[[int], float]]
+
+ADAMW = partial(torch.optim.AdamW, lr=0.001, weight_decay=0.05)
+EPOCHS = {"max_epochs": 10}
+STEPS_OF_EPOCH = 5
+
+
+class Images:
+    """Only their number and names are asked for."""
+
+    def __init__(self, count: int = 20, names: tuple[str, ...] = ("cat", "dog")) -> None:
+        self.count, self.class_names = count, names
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Sample:
+        raise AssertionError("no picture is needed")
+
+
+def data(count: int = 20, *, batch_size: int = 4, seed: int = 0) -> DataModule:
+    return DataModule(train=Images(count), val=None, batch_size=batch_size, seed=seed)  # type: ignore[arg-type]
+
+
+def task(
+    *names: str,
+    size: tuple[int, int] = (64, 64),
+    optimizer: Callable[..., torch.optim.Optimizer] = ADAMW,
+    schedule: Schedule | None = Cosine,
+) -> Task:
+    backbone = MobileNetV2(width_mult=0.35, features=("stride8",))
+    head = ClassifierHead(backbone.feature_info, size=size, class_names=names or ("cat", "dog"))
+    model = DenseModel(backbone, head, size=size)
+    return Task(model=model, loss=CrossEntropyLoss(), metric=Accuracy(), optimizer=optimizer, schedule=schedule)
+
+
+def checkpoint_of(
+    run: Task, *, epoch: int = 3, batches: int = 0, of_version_01: bool = False, **record: object
+) -> dict[str, Any]:
+    """As a run of ten epochs of five steps leaves it."""
+    optimizer = run.new_optimizer()
+    content: dict[str, Any] = {
+        "mnv2dense": model_entry(run.model),
+        "global_step": STEPS_OF_EPOCH * epoch + batches,
+        "callbacks": {"BestAndLast": {"epoch": epoch, "batches": batches}},
+        "lr_schedulers": [],
+    }
+    if run.schedule is not None:
+        scheduler = LambdaLR(optimizer, run.schedule(total_steps=10 * STEPS_OF_EPOCH))
+        for _ in range(content["global_step"]):
+            optimizer.step()
+            scheduler.step()
+        content["lr_schedulers"] = [scheduler.state_dict()]
+        record = {"schedule": type(scheduler.lr_lambdas[0]).__name__, **record}
+    content["optimizer_states"] = [optimizer.state_dict()]
+    if not of_version_01:
+        known = {"optimizer": type(optimizer).__name__, "max_epochs": 10, "accumulate_grad_batches": 1}
+        content[RUN] = {**known, "batch_size": 4, "images": 20, "seed": 0, **record}
+    return content
+
+
+def asked(folder: Path, content: dict[str, Any], now: Task, to: DataModule | None = None, **trainer: object) -> Path:
+    """What resuming from it says."""
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    torch.save(content, folder / "checkpoints" / "last.ckpt")
+    return check_resume(str(folder), now, to or data(), {**EPOCHS, **trainer})
+
+
+@pytest.mark.parametrize("of_version_01", [False, True])
+@pytest.mark.parametrize("schedule", [Cosine, Poly, Step, partial(Exponential, epochs=10), None])
+def test_the_options_of_before_are_taken_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, schedule: Schedule | None, of_version_01: bool
+) -> None:
+    content = checkpoint_of(task(schedule=schedule), of_version_01=of_version_01)
+    assert asked(tmp_path, content, task(schedule=schedule)) == tmp_path / "checkpoints" / "last.ckpt"
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("dog", "cat"), r"its classes have another order: label 0 is 'cat' there and 'dog' in the data"),
+        (("bus", "dog"), r"its classes are not the data's: the run alone has cat; the data alone have bus\."),
+        (("cat", "dog", "owl"), r"its classes are not the data's: the data alone have owl\."),
+    ],
+)
+def test_other_classes_are_refused_by_name_with_the_way_on(tmp_path: Path, names: tuple[str, ...], said: str) -> None:
+    with pytest.raises(ValueError, match=rf"resume={tmp_path}: {said}.* init_from={tmp_path}, which takes classes by"):
+        asked(tmp_path, checkpoint_of(task("cat", "dog")), task(*names))
+
+
+@pytest.mark.parametrize("of_version_01", [False, True])
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (partial(torch.optim.SGD, lr=0.001, weight_decay=0.05), r"its optimizer is (AdamW|another one), not SGD"),
+        (partial(ADAMW, lr=0.01), r"its optimizer has lr=0\.001, not 0\.01"),
+        (partial(ADAMW, betas=(0.8, 0.999)), r"its optimizer has betas=\(0\.9, 0\.999\), not \(0\.8, 0\.999\)"),
+    ],
+)
+def test_another_optimizer_is_refused_with_both_ways_on(
+    tmp_path: Path, now: Callable[..., torch.optim.Optimizer], said: str, of_version_01: bool
+) -> None:
+    ways = rf"Give the options of that run, or begin a new run with its weights: init_from={tmp_path}\.$"
+    with pytest.raises(ValueError, match=f"{said}.* {ways}"):
+        asked(tmp_path, checkpoint_of(task(), of_version_01=of_version_01), task(optimizer=now))
+
+
+def test_the_config_that_has_the_options_is_named_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(ValueError, match=rf"Give the options of that run \({tmp_path}/config\.yaml has them\), or"):
+        asked(tmp_path, checkpoint_of(task()), task(optimizer=partial(ADAMW, lr=0.01)))
+
+
+def test_frozen_layers_are_no_other_optimizer(tmp_path: Path) -> None:
+    """The backbone's groups, with a learning rate of their own, are missing."""
+    run = task()
+    run.model.backbone.requires_grad_(False)
+    asked(tmp_path, checkpoint_of(run), task())
+
+
+@pytest.mark.parametrize("of_version_01", [False, True])
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (Step, r"its schedule is (Cosine, not Step|another one than Step)\."),
+        (Poly, r"its schedule is (Cosine, not Poly|another one than Poly)\."),
+        (None, r"it has a schedule, and none is given\."),
+    ],
+)
+def test_another_schedule_is_refused_with_both_ways_on(
+    tmp_path: Path, now: Schedule | None, said: str, of_version_01: bool
+) -> None:
+    with pytest.raises(ValueError, match=f"{said} Give the options of that run, or begin a new run"):
+        asked(tmp_path, checkpoint_of(task(), of_version_01=of_version_01), task(schedule=now))
+
+
+def test_another_warm_up_of_the_same_length_is_another_schedule(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"its schedule has warmup_steps=0, not 10\. Give the options"):
+        asked(tmp_path, checkpoint_of(task()), task(schedule=partial(Cosine, warmup=10)))
+
+
+def test_another_length_is_no_other_schedule(tmp_path: Path) -> None:
+    schedule = partial(Step, milestones=[4, 8], epochs=10)
+    asked(tmp_path, checkpoint_of(task(schedule=schedule)), task(schedule=partial(schedule, epochs=20)), max_epochs=20)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "said"),
+    [
+        ({"max_epochs": 3}, "all 3 epochs are done, so nothing is trained .* set trainer.max_epochs=4 or more"),
+        ({"max_steps": 15}, "all 15 steps are done, so nothing is trained .* set trainer.max_steps=16 or more"),
+    ],
+)
+def test_a_finished_run_is_said_to_be_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, trainer: dict[str, int], said: str
+) -> None:
+    asked(tmp_path, checkpoint_of(task()), task(), **trainer)
+    (record,) = caplog.records
+    assert re.search(f"resume={tmp_path}: {said}", record.getMessage())
+
+
+def test_a_length_behind_the_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"3 epochs are done, more than trainer\.max_epochs=2\. Set trainer\.max_epochs=4 or more .* scored",
+    ):
+        asked(tmp_path, checkpoint_of(task()), task(), max_epochs=2)
+
+
+@pytest.mark.parametrize(
+    ("to", "now", "trainer", "said"),
+    [
+        (data(batch_size=2), task(), {}, "data.batch_size=2, 4 before: optimizer.lr stays as it was"),
+        (data(30), task(), {}, "30 images to learn from, 20 before"),
+        (data(seed=1), task(), {}, "seed=1, 0 before"),
+        (data(), task(size=(96, 64)), {}, r"model\.size=\[96,64\], \[64,64\] before: .* the best score so far is of"),
+        (data(), task(), {"accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches=2, 1 before"),
+    ],
+)
+def test_what_changed_is_said_with_what_that_does(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, to: DataModule, now: Task, trainer: dict[str, int], said: str
+) -> None:
+    asked(tmp_path, checkpoint_of(task()), now, to, **trainer)
+    (record,) = caplog.records
+    assert re.search(said, record.getMessage())
+
+
+def trainer_of(*, epochs: int, batches: int = STEPS_OF_EPOCH, accumulate: int = 1, steps: int = -1) -> SimpleNamespace:
+    in_all = -(-batches // accumulate) * epochs
+    return SimpleNamespace(
+        estimated_stepping_batches=in_all if steps == -1 else min(steps, in_all),
+        max_epochs=epochs,
+        max_steps=steps,
+        num_training_batches=batches,
+        accumulate_grad_batches=accumulate,
+    )
+
+
+@pytest.mark.parametrize(
+    ("place", "trainer", "steps"),
+    [
+        ({"epoch": 3}, trainer_of(epochs=10), 50),
+        ({"epoch": 3, "batches": 2}, trainer_of(epochs=10), 50),
+        ({"epoch": 9, "batches": 5}, trainer_of(epochs=10), 50),  # in the last validation
+        ({"epoch": 10}, trainer_of(epochs=14), 70),
+        ({"epoch": 3}, trainer_of(epochs=10, batches=10), 15 + 7 * 10),  # half the batch size from here on
+        ({"epoch": 3}, trainer_of(epochs=10, batches=5, accumulate=2), 15 + 7 * 3),
+        ({"epoch": 3}, trainer_of(epochs=10, steps=20), 20),
+    ],
+)
+def test_the_steps_of_a_resumed_run_are_those_done_and_those_left(
+    place: dict[str, int], trainer: SimpleNamespace, steps: int
+) -> None:
+    assert steps_in_all(checkpoint_of(task(), **place), trainer) == steps  # type: ignore[arg-type]
+
+
+def test_a_schedule_spans_the_new_length_from_where_the_run_stands(caplog: pytest.LogCaptureFixture) -> None:
+    content = checkpoint_of(task(schedule=partial(Cosine, warmup=0.0)), epoch=10)
+    assert max(group["lr"] for group in content["optimizer_states"][0]["param_groups"]) == 0
+    longer = Cosine(total_steps=100, warmup=0.0)
+    span_anew(content, longer)
+    groups = content["optimizer_states"][0]["param_groups"]
+    assert [group["lr"] for group in groups] == pytest.approx([0.0005] * len(groups))  # half way down the cosine
+    assert (
+        "spans 100 optimiser steps now, 50 before: after 50 of them the learning rate goes on at 0.0005" in caplog.text
+    )
+    optimizer = task().new_optimizer()
+    restored = LambdaLR(optimizer, longer)
+    restored.load_state_dict(content["lr_schedulers"][0])
+    assert longer.total_steps == 100
+
+
+def test_a_schedule_of_the_same_length_is_restored_as_it_was() -> None:
+    content = checkpoint_of(task())
+    before = repr((content["lr_schedulers"], content["optimizer_states"][0]["param_groups"]))
+    span_anew(content, Cosine(total_steps=50))
+    assert repr((content["lr_schedulers"], content["optimizer_states"][0]["param_groups"])) == before
+
+
+def test_other_trained_parameters_are_told_before_torch_stumbles() -> None:
+    run = task()
+    content = checkpoint_of(run)
+    run.trainer = SimpleNamespace(state=SimpleNamespace(fn="fit"))  # type: ignore[assignment]
+    run.model.backbone.requires_grad_(False)
+    with pytest.raises(ValueError, match=r"its run trained \d+ parameters in 4 groups, this one would train 2 in 2"):
+        run.on_load_checkpoint(content)
+    assert isinstance(run.model.head, nn.Module)
