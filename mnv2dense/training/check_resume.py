@@ -40,7 +40,7 @@ def check_resume(path: str, task: Task, data: DataModule, trainer: Mapping[str, 
     if "optimizer_states" not in checkpoint:
         raise ValueError(f"resume={path}: {file.name} is a model alone, not a run to go on with; use init_from={path}.")
     config = file.parent.parent / "config.yaml"
-    begin_anew = f"or begin a new run with its weights: init_from={path}"
+    begin_anew = f"or begin a new one with init_from={path}"
     said_there = f" ({config} has them)" if config.is_file() else ""
     ways_on = f"Give the options of that run{said_there}, {begin_anew}."
     if differing := _other_classes(checkpoint, task.model):

@@ -130,7 +130,7 @@ def test_other_classes_are_refused_by_name_with_the_way_on(tmp_path: Path, names
 def test_another_optimizer_is_refused_with_both_ways_on(
     tmp_path: Path, now: Callable[..., torch.optim.Optimizer], said: str, of_version_01: bool
 ) -> None:
-    ways = rf"Give the options of that run, or begin a new run with its weights: init_from={tmp_path}\.$"
+    ways = rf"Give the options of that run, or begin a new one with init_from={tmp_path}\.$"
     with pytest.raises(ValueError, match=f"{said}.* {ways}"):
         asked(tmp_path, checkpoint_of(task(), of_version_01=of_version_01), task(optimizer=now))
 
@@ -160,7 +160,7 @@ def test_frozen_layers_are_no_other_optimizer(tmp_path: Path) -> None:
 def test_another_schedule_is_refused_with_both_ways_on(
     tmp_path: Path, now: Schedule | None, said: str, of_version_01: bool
 ) -> None:
-    with pytest.raises(ValueError, match=f"{said} Give the options of that run, or begin a new run"):
+    with pytest.raises(ValueError, match=f"{said} Give the options of that run, or begin a new one"):
         asked(tmp_path, checkpoint_of(task(), of_version_01=of_version_01), task(schedule=now))
 
 
