@@ -88,7 +88,7 @@ def test_every_head_says_which_rows_are_of_which_class(name: str) -> None:
     for label in range(3):
         with torch.no_grad():
             for key, rows in head.class_rows().items():
-                nn.init.normal_(tensors[key])
+                nn.init.normal_(tensors[key], std=0.01)
                 tensors[key][[row for row, of in enumerate(rows) if of == label]] = (
                     -1e30 if key.endswith("bias") else 0.0
                 )
