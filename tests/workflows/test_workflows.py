@@ -102,7 +102,7 @@ def test_predictions_of_a_list_of_files_and_what_could_not_be_read(run: Training
         outputs=["drawn", "json"],
         progress=lambda count, total: told.append((count, total)),
     )
-    assert (done.done, done.stopped, done.unit) == (2, False, "pictures")
+    assert (done.done, done.stopped, done.unit) == (2, False, "images")
     assert list(done.failed) == ["nowhere.jpg"]
     assert sorted(told) == [(1, 3), (2, 3), (3, 3)]
     assert (done.folder / f"{files[0].stem}.jpg").is_file()
