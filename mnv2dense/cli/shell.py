@@ -12,7 +12,8 @@ import os
 import select
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -125,24 +126,75 @@ def _run(name: str, job: Callable[[DictConfig], None]) -> None:
 def _compose_and_do(name: str, job: Callable[[DictConfig], None], folder: str, words: Sequence[str]) -> None:
     import hydra
 
+    from mnv2dense.cli.sweep import Sweep, note_failure
+
     typed = sys.argv[1:]
     failures: list[Exception] = []
+    sweep = Sweep.of(words) if name == "train" else None
 
     def guarded(config: DictConfig) -> None:
         sys.argv[1:] = typed  # what the run's folder and processes of torch's are told
-        try:
-            job(config)
-        except Exception as error:  # carried past Hydra, which would print a message of its own
-            log.debug("stopped by", exc_info=error)
-            failures.append(error)
+        run = None
+        with _own_handlers():
+            try:
+                if sweep is not None and is_first_process():
+                    run = sweep.begin(*_place_in_sweep())
+                    config.run_dir = str(run)
+                job(config)
+            except Exception as error:  # carried past Hydra, which would print a message of its own
+                log.debug("stopped by", exc_info=error)
+                failures.append(error)
+                if run is not None:
+                    note_failure(run, _said_within(error, folder, name))
 
-    sys.argv[1:] = words  # Hydra reads them there
+    sys.argv[1:] = sweep.words if sweep is not None else words  # Hydra reads them there
     try:
         hydra.main(version_base="1.3", config_path=folder, config_name=name)(guarded)()
     finally:
         sys.argv[1:] = typed
+        failed = sweep.finish() if sweep is not None else None
+    if failed is not None:
+        raise UserError(failed)
     if failures:
         raise failures[0]
+
+
+def _place_in_sweep() -> tuple[int, list[str]]:
+    """Number and options of the run that Hydra has begun."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    return hydra.job.num + 1, list(hydra.overrides.task)
+
+
+def _said_within(error: Exception, folder: str, name: str) -> str:
+    """One line about an error of one run of several; explaining it composes configs, and the next runs want theirs."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    before = GlobalHydra.instance().hydra
+    try:
+        said = _explained(error, folder, name, _place_in_sweep()[1])
+    finally:
+        GlobalHydra.instance().hydra = before
+    if said is None:
+        said = message_of(error)
+        if not (is_users(error) or isinstance(error, UserError)):
+            said = f"{type(error).__name__}: {said} (its run.log has the trace)"
+    return said
+
+
+@contextmanager
+def _own_handlers() -> Iterator[None]:
+    """Take away the handlers that a run adds for its log: the next run of a sweep has its own."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    try:
+        yield
+    finally:
+        for handler in [handler for handler in root.handlers if handler not in before]:
+            if isinstance(handler, logging.FileHandler):
+                root.removeHandler(handler)
+                handler.close()
 
 
 def _explained(error: Exception, folder: str, name: str, words: Sequence[str]) -> str | None:

@@ -1,0 +1,262 @@
+"""``--multirun`` of tools/train.py: a folder for each run, named by what differs, and a table of them in the end."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnv2dense.cli.words import quoted
+from mnv2dense.utils.distributed import is_first_process
+from mnv2dense.utils.files import atomic_write
+from mnv2dense.utils.text_files import read_yaml
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+    from rich.table import Table
+
+log = logging.getLogger(__name__)
+
+# What a run's folder says of its place in the sweep.
+_NOTE = "sweep.json"
+
+# Some file systems take names of 255 bytes, and paths of 260 letters: enough to tell runs apart, with room beside it.
+_LONGEST_NAME = 80
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run of a sweep.
+
+    Attributes:
+        number: from 1, in the order of the runs.
+        folder: of the run.
+        changed: option -> value of what differs between runs.
+        scores: those that the run was watched by; empty where it did not end.
+        failed: why it did not, in one line; empty where it did or nobody knows.
+    """
+
+    number: int
+    folder: Path
+    changed: Mapping[str, str]
+    scores: Mapping[str, float]
+    failed: str
+
+
+@dataclass
+class Sweep:
+    """What the process that composes the runs knows of them.
+
+    Attributes:
+        folder: holds all of it.
+        words: of the command line, with what makes Hydra write there, too.
+        constant: options that all runs share.
+    """
+
+    folder: Path
+    words: list[str]
+    constant: frozenset[str] = field(default_factory=frozenset)
+
+    @classmethod
+    def of(cls, words: Sequence[str]) -> Sweep | None:
+        """The sweep that the words ask for; None of a single run.
+
+        Args:
+            words: in Hydra's grammar.
+
+        Raises:
+            ValueError: several values for ``run_dir``, or a folder that holds a sweep already.
+        """
+        if not any(word in ("-m", "--multirun") or word == "hydra.mode=MULTIRUN" for word in words):
+            return None
+        overrides = _parsed(words)
+        constant = frozenset(_key(each) for each in overrides if not each.is_sweep_override())
+        given = [each for each in overrides if _key(each) in ("run_dir", "hydra.sweep.dir")]
+        if any(each.is_sweep_override() for each in given):
+            raise ValueError(
+                "run_dir= with several values: one folder holds the sweep, and a folder for each run in it, named by "
+                "what differs; give one run_dir=."
+            )
+        folder = next((Path(str(each.value())) for each in given if each.value() is not None), None)
+        if folder is None:
+            folder = _new_folder(Path("runs", "sweep"))
+        elif (folder / "multirun.yaml").exists():
+            raise ValueError(f"run_dir={folder} already holds a sweep, whose runs would mix with these. Name another.")
+        # Hydra reads options on one side of its flag alone.
+        options = [word for word in words if word not in ("-m", "--multirun")]
+        return cls(folder, ["--multirun", *options, f"hydra.sweep.dir={quoted(str(folder))}"], constant)
+
+    def begin(self, number: int, overrides: Iterable[str]) -> Path:
+        """Make the folder of a run.
+
+        Args:
+            number: of the run, from 1.
+            overrides: its options, in Hydra's grammar.
+        """
+        changed = {
+            _key(each): each.get_value_element_as_str()
+            for each in _parsed(overrides)
+            if _key(each) not in self.constant and not _key(each).startswith("hydra.")
+        }
+        name = run_name(changed, number)
+        folder = next(
+            path
+            for path in (self.folder / f"{name}{suffix}" for suffix in ("", *(f"_{k}" for k in range(2, 10000))))
+            if _made(path)
+        )
+        _write_note(folder, number, changed, failed="")
+        log.info("run %d of the sweep: %s", number, ", ".join(f"{key}={value}" for key, value in changed.items()))
+        return folder
+
+    def rows(self) -> list[Row]:
+        """All runs that began, in their order."""
+        notes = [(path.parent, json.loads(path.read_text("utf-8"))) for path in self.folder.glob(f"*/{_NOTE}")]
+        made = [
+            Row(note["number"], folder, note["changed"], _scores_of(folder), note["failed"]) for folder, note in notes
+        ]
+        return sorted(made, key=lambda row: row.number)
+
+    def finish(self) -> str | None:
+        """Write table.csv, show the table and the folder, and say which runs failed.
+
+        Returns:
+            One line for the user where some did.
+        """
+        if not is_first_process() or not (rows := self.rows()):
+            return None
+        from mnv2dense.cli.shell import console
+
+        _write_table(rows, self.folder / "table.csv")
+        console().print(_table(rows, self.folder))
+        failed = [row for row in rows if row.failed]
+        for row in failed:
+            print(f"{row.folder.name} failed: {row.failed}")
+        print(self.folder)
+        if not failed:
+            return None
+        return (
+            f"{len(failed)} of {len(rows)} runs failed ({', '.join(row.folder.name for row in failed)}); "
+            f"the others' results are in {self.folder}."
+        )
+
+
+def note_failure(folder: Path, why: str) -> None:
+    """What the table says of a run that was stopped by an error."""
+    note = json.loads((folder / _NOTE).read_text("utf-8"))
+    _write_note(folder, note["number"], note["changed"], failed=" ".join(why.split()))
+
+
+def run_name(changed: Mapping[str, str], number: int) -> str:
+    """A folder's name for what differs: ``lr=0.1,seed=2``; short keys where they are unique, and shortened if long."""
+    ends = Counter(key.rpartition(".")[2] for key in changed)
+    words = []
+    for key, value in changed.items():
+        short = key.rpartition(".")[2]
+        words.append(f"{short if ends[short] == 1 else key}={value.strip(chr(39) + chr(34))}")
+    name = re.sub(r"[^\w.+=,-]+", "_", ",".join(words)).strip("_. ")
+    if not name:
+        return f"run_{number}"
+    if len(name.encode()) > _LONGEST_NAME:
+        kept = name.encode()[: _LONGEST_NAME - 6].decode(errors="ignore")
+        name = f"{kept.rstrip('_.,=')}~{number}"
+    return name
+
+
+def _parsed(words: Iterable[str]) -> list[Override]:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create().parse_overrides(
+        [word for word in words if not word.startswith("-") and "=" in word]
+    )
+
+
+def _key(override: Override) -> str:
+    return override.get_key_element().lstrip("+~")
+
+
+def _new_folder(parent: Path) -> Path:
+    stem = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    return next(
+        path
+        for path in (parent / f"{stem}{suffix}" for suffix in ("", *(f"_{k}" for k in range(2, 1000))))
+        if _free(path)
+    )
+
+
+def _free(path: Path) -> bool:
+    return not path.exists()
+
+
+def _made(path: Path) -> bool:
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _write_note(folder: Path, number: int, changed: Mapping[str, str], *, failed: str) -> None:
+    note = {"number": number, "changed": dict(changed), "failed": failed}
+    with atomic_write(folder / _NOTE) as file:
+        file.write(json.dumps(note, indent=2, ensure_ascii=False).encode())
+
+
+def _scores_of(folder: Path) -> dict[str, float]:
+    """Of metrics.json, those that the run's config watches, the one that chose the checkpoint first."""
+    config, metrics = folder / "config.yaml", folder / "metrics.json"
+    if not config.is_file() or not metrics.is_file():
+        return {}
+    kept: Any = read_yaml(config)
+    found = json.loads(metrics.read_text("utf-8"))
+    names = dict.fromkeys([kept.get("monitor"), *(kept.get("curves") or ())])
+    return {str(name): found[name] for name in names if found.get(name) is not None}
+
+
+def _write_table(rows: Sequence[Row], path: Path) -> None:
+    keys, scores = _columns(rows)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["run", *keys, *scores, "failed"])
+        for row in rows:
+            values = [row.scores.get(name, "") for name in scores]
+            table.writerow([row.folder.name, *(row.changed.get(key, "") for key in keys), *values, row.failed])
+
+
+def _table(rows: Sequence[Row], folder: Path) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    keys, scores = _columns(rows)
+    made = Table(title=f"{len(rows)} runs", title_justify="left", caption=f"also in {folder / 'table.csv'}")
+    made.caption_justify = "left"
+    for key in keys or ["run"]:
+        made.add_column(key)
+    for name in scores:
+        made.add_column(name, justify="right")
+    for row in rows:
+        options = [row.changed.get(key, "") for key in keys] or [row.folder.name]
+        values = [_shown(row.scores.get(name)) for name in scores]
+        if not row.scores:
+            said = "failed" if row.failed else "not finished"
+            values = [said, *values[1:]] if values else []
+        made.add_row(*map(Text, [*options, *values]))
+    return made
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None or value == -1 or not math.isfinite(value) else f"{value:.3f}"
+
+
+def _columns(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
+    return (
+        list(dict.fromkeys(key for row in rows for key in row.changed)),
+        list(dict.fromkeys(name for row in rows for name in row.scores)),
+    )

@@ -1,0 +1,67 @@
+"""What a sweep calls its folders, and which words it takes for one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mnv2dense.cli.sweep import Sweep, note_failure, run_name
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({"optimizer.lr": "0.1", "seed": "2"}, "lr=0.1,seed=2"),
+        ({"a.lr": "1", "b.lr": "2"}, "a.lr=1,b.lr=2"),  # a short key that two options share would name neither
+        ({"data.root": "'/data/my photos'"}, "root=_data_my_photos"),
+        ({"model.size": "[64,64]"}, "size=_64,64"),
+        ({"metric": "../../etc"}, "metric=.._.._etc"),
+        ({}, "run_3"),
+    ],
+)
+def test_a_run_is_called_by_what_differs(changed: dict[str, str], name: str) -> None:
+    assert run_name(changed, 3) == name
+
+
+def test_a_long_name_is_cut_by_bytes_and_numbered() -> None:
+    name = run_name({"a": "x" * 300}, 12)
+    assert name.startswith("a=xxx")
+    assert name.endswith("~12")
+    assert len(run_name({"a": "\u00fc" * 300}, 12).encode()) <= 80
+
+
+def test_one_run_is_no_sweep() -> None:
+    assert Sweep.of(["optimizer.lr=0.1"]) is None
+
+
+def test_the_folder_is_run_dir_or_a_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = Sweep.of(["-m", "seed=0,1", "run_dir='my sweep'"])
+    assert given is not None
+    assert given.folder == Path("my sweep")
+    assert given.words[-1] == "hydra.sweep.dir='my sweep'"
+    fresh = Sweep.of(["--multirun", "seed=0,1"])
+    assert fresh is not None
+    assert fresh.folder.parent == Path("runs/sweep")
+
+
+def test_a_folder_of_a_sweep_is_not_mixed_with_another(tmp_path: Path) -> None:
+    (tmp_path / "multirun.yaml").touch()
+    with pytest.raises(ValueError, match="already holds a sweep, whose runs would mix with these"):
+        Sweep.of(["-m", "seed=0,1", f"run_dir='{tmp_path}'"])
+    with pytest.raises(ValueError, match="run_dir= with several values: one folder holds the sweep"):
+        Sweep.of(["-m", "run_dir=a,b"])
+
+
+def test_runs_of_the_same_name_have_folders_of_their_own_and_their_order(tmp_path: Path) -> None:
+    sweep = Sweep.of(["-m", "seed=0,1", "optimizer.lr=1", f"run_dir='{tmp_path}'"])
+    assert sweep is not None
+    folders = [sweep.begin(number, ["seed=0", "optimizer.lr=1"]) for number in (1, 2)]
+    assert [folder.name for folder in folders] == ["seed=0", "seed=0_2"]
+    note_failure(folders[1], "no\nroom")
+    rows = sweep.rows()
+    assert [(row.number, row.changed, row.failed) for row in rows] == [
+        (1, {"seed": "0"}, ""),
+        (2, {"seed": "0"}, "no room"),
+    ]
