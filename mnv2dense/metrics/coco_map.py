@@ -16,7 +16,6 @@ import torch
 
 from mnv2dense.metrics.image_f1 import image_f1
 from mnv2dense.protocols import BoxDataset
-from mnv2dense.types import SHOWN_SCORE
 from mnv2dense.utils.distributed import gathered_by_id, on_first_process
 from mnv2dense.visualization.plots import plot_precision_recall
 
@@ -107,7 +106,8 @@ class CocoMeanAP:
         "ARm": "recall, medium objects",
         "ARl": "recall, large objects",
     }
-    image_meaning: ClassVar[str] = f"F1 of the boxes of score {SHOWN_SCORE} or more, at IoU 0.5"
+    curves: ClassVar[tuple[str, ...]] = ("AP", "AP50", "AP75")
+    image_meaning: ClassVar[str] = "F1 of the boxes, where each counts by its score squared and a hit also by its IoU"
 
     def __init__(self, *, backend: Backend = "faster_coco_eval") -> None:
         if backend not in _BACKENDS:
