@@ -261,6 +261,11 @@ class FramingAugment(Augment, Protocol):
 class Metric(Protocol):
     """Scores results against a data set; every picture counts once, on any number of processes.
 
+    It may also say which of its scores a run looks at, as attributes: ``monitor``, that which chooses the best
+    checkpoint (else the first headline); ``curves``, those of the epochs' lines and of curves.png (else the first
+    three); ``lower_is_better``, those of which less is better (else none). ``monitor=``, ``curves=`` and
+    ``monitor_mode=`` of a command go before them. No score may be called "loss", which is logged beside them.
+
     Attributes:
         headlines: score -> what it means in a few words: what a table shows, in its order. -1 is "cannot tell".
     """
@@ -295,7 +300,7 @@ class Metric(Protocol):
 class NamesScores(Metric, Protocol):
     """A metric that knows what it will score before there is anything to score; ``monitor=`` is checked by it.
 
-    Of a metric that does not, the scores of no results at all are taken for all that there will be.
+    Of a metric that does not, the scores of no results at all, or its headlines, are taken for all that there will be.
     """
 
     def score_names(self, dataset: Dataset) -> Sequence[str]:

@@ -11,6 +11,7 @@ from mnv2dense.cli.parts import check_checkpoint, plain_config
 from mnv2dense.cli.shell import run_command
 from mnv2dense.runtimes.formats import is_exported
 from mnv2dense.runtimes.metadata import PRECISIONS
+from mnv2dense.visualization.palettes import check_palette
 
 
 def demo() -> None:
@@ -35,6 +36,7 @@ def _check(plain: dict[str, Any]) -> None:
         raise ValueError(f"port={plain['port']}: a number from 1 to 65535 is needed, or 0 for any that is free.")
     if not isinstance(plain["open"], bool):
         raise ValueError(f"open={plain['open']}: true or false is needed.")
+    check_palette(plain["palette"])
     size = plain["size"]
     if size is not None and (not isinstance(size, list) or [type(side) for side in size] != [int, int]):
         raise ValueError(f"size={size}: give height and width, as in size=[320,320].")

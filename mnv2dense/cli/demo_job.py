@@ -69,6 +69,7 @@ def _write(folder: Path, plain: dict[str, Any], runtime: Path) -> Path:
             title=plain["title"] or _title(plain["checkpoint"]),
             runtime=runtime,
             samples=None if plain["samples"] is None else Path(plain["samples"]),
+            palette=plain["palette"],
         )
 
 

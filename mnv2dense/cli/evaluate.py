@@ -22,6 +22,7 @@ from mnv2dense.cli.shell import run_command
 from mnv2dense.cli.words import as_typed
 from mnv2dense.reporting.run_config import trained_config, trusted_part
 from mnv2dense.reporting.run_folder import RunFolder
+from mnv2dense.visualization.palettes import check_palette
 
 
 def evaluate() -> None:
@@ -31,6 +32,7 @@ def evaluate() -> None:
 
 def _evaluate(config: DictConfig) -> None:
     check_needed(config)
+    check_palette(config.palette)
     check_checkpoint(config.checkpoint)
 
     # Only now, with torch: what is wrong above is told at once.
@@ -72,6 +74,7 @@ def _evaluate(config: DictConfig) -> None:
             run_dir=folder,
             config={**plain, "data": OmegaConf.to_container(data, resolve=True)},
             progress=progress,
+            palette=config.palette,
         )
     show_scores(folder.path, found.scores, found.metric, model, datamodule.val, title=str(config.checkpoint))
 

@@ -60,6 +60,7 @@ def _predict(config: DictConfig) -> None:
             outputs=outputs,
             opacity=config.opacity,
             legend=config.legend,
+            palette=config.palette,
             batch_size=config.batch_size,
             config=plain,
             progress=lambda count, total: bar.update(job, completed=count),
@@ -71,8 +72,10 @@ def _check(config: DictConfig) -> None:
     """What can be told of the options alone."""
     from mnv2dense.types import SHOWN_SCORE
     from mnv2dense.visualization.masks import check_opacity
+    from mnv2dense.visualization.palettes import check_palette
 
     check_opacity(config.opacity)
+    check_palette(config.palette)
     if not isinstance(config.legend, bool):
         raise ValueError(f"legend={config.legend}: true or false is needed.")
     if isinstance(config.batch_size, bool) or not isinstance(config.batch_size, int) or config.batch_size < 1:

@@ -6,7 +6,6 @@ import logging
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from mnv2dense.cli.foreign_parts import leave_out_options_of_ours
@@ -14,6 +13,7 @@ from mnv2dense.cli.parts import built, check_checkpoint, plain_config, size_of
 from mnv2dense.cli.shell import run_command
 from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
 from mnv2dense.training.preflight import check_length, check_precision
+from mnv2dense.visualization.palettes import check_palette
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ def _train(config: DictConfig) -> None:
     plain = plain_config(config)
     _check_preset()
     check_length(plain["trainer"])
+    check_palette(config.palette)
     check_precision(plain["trainer"].get("precision"))
     if config.compile and config.callbacks.get("quantization_aware"):
         raise ValueError("compile=true: torch cannot compile torchao's fake quantisation; leave compile out.")
@@ -46,9 +47,6 @@ def _train(config: DictConfig) -> None:
         log.info("%s", note)
     if not folder.holds_a_run:  # of one that is resumed here, once its options are found to fit
         folder.write_config(plain)
-    hydra = HydraConfig.get()
-    if hydra.mode == RunMode.MULTIRUN:
-        log.info("run %d of a sweep: %s", hydra.job.num + 1, hydra.job.override_dirname)
     log.info("run folder: %s", folder.path)
     train, val = built(config.data.train), built(config.data.val)
 

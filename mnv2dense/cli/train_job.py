@@ -10,9 +10,11 @@ import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from mnv2dense.cli.parts import built, data_module, packages_of, scoring_bar, show_scores, size_of
+from mnv2dense.cli.parts import built, data_module, packages_of, plain_config, scoring_bar, show_scores, size_of
 from mnv2dense.data.class_weights import class_weights
 from mnv2dense.data.module import DataModule
+from mnv2dense.evaluation.score import metric_of
+from mnv2dense.metrics.watched import watched
 from mnv2dense.models.checkpoint import load_weights
 from mnv2dense.models.dense_model import DenseModel, build_model
 from mnv2dense.protocols import Augment, Dataset, MaskDataset
@@ -63,6 +65,11 @@ def run(
         loaded = load_weights(model, config.init_from)
         counts = f"{len(loaded.taken)} tensors taken, {len(loaded.left)} left"
         log.info("init_from=%s: %s", config.init_from, "; ".join(filter(None, (counts, loaded.classes))))
+    metric = built(config.metric) or metric_of(model)
+    asked = plain["curves"]
+    seen = watched(metric, monitor=config.monitor, mode=config.monitor_mode, curves=asked)
+    config.monitor, config.monitor_mode, config.curves = seen.monitor, seen.mode, list(seen.curves)
+    plain = plain_config(config)  # with what the callbacks go by
     options = built(config.trainer, _target_="builtins.dict", _convert_="all")
     with scoring_bar() as progress:
         done = train_model(
@@ -71,13 +78,17 @@ def run(
             run_dir=folder,
             # Made when all else is checked: class weights are counted in all masks, which takes minutes.
             loss=lambda: built(_with_class_weights(plain["loss"], datamodule), "loss"),
-            metric=built(config.metric),
+            metric=metric,
             optimizer=built(config.optimizer),
             schedule=built(config.schedule),
             backbone_lr_factor=config.backbone_lr_factor,
-            monitor=config.monitor,
+            monitor=seen.monitor,
+            monitor_mode=seen.mode,
+            curves=asked,
             callbacks=[built(entry) for entry in config.callbacks.values() if entry is not None],
             loggers=[built(entry, save_dir=str(folder.path)) for entry in config.logger.values() if entry is not None],
+            log_artifacts=config.log_artifacts,
+            palette=config.palette,
             resume=config.resume or None,
             seed=None,
             channels_last=config.channels_last,

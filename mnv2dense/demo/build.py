@@ -17,7 +17,8 @@ from mnv2dense.demo.onnxruntime_web import FILES, VERSION
 from mnv2dense.io.reading import ImageError, list_images, read_image
 from mnv2dense.runtimes.metadata import Metadata
 from mnv2dense.types import Segmentation
-from mnv2dense.visualization.draw import class_color, mask_color, save_image
+from mnv2dense.visualization.draw import class_color, save_image
+from mnv2dense.visualization.palettes import PaletteChoice, mask_color
 
 PAGE: Final = Path(__file__).parent / "static"
 """What does not depend on the model."""
@@ -32,7 +33,14 @@ _THUMBNAIL_PIXELS = 240
 
 
 def write_page(
-    folder: Path, model: Path, description: Metadata, *, title: str, runtime: Path, samples: Path | None = None
+    folder: Path,
+    model: Path,
+    description: Metadata,
+    *,
+    title: str,
+    runtime: Path,
+    samples: Path | None = None,
+    palette: PaletteChoice = "auto",
 ) -> Path:
     """Write the page into ``folder``, which is made; files of the same names are replaced.
 
@@ -44,6 +52,7 @@ def write_page(
         runtime: see :func:`mnv2dense.demo.onnxruntime_web.runtime_folder`.
         samples: a folder of pictures to try; None draws some for a model of the embedded shapes, and has none for
             others.
+        palette: of masks, see :data:`mnv2dense.visualization.palettes.PaletteChoice`.
 
     Returns:
         ``folder``.
@@ -68,21 +77,21 @@ def write_page(
         "bytes": model.stat().st_size,
         "runtime": f"onnxruntime-web {VERSION}",
         "description": asdict(description),
-        "colors": _colors(description),
+        "colors": _colors(description, palette),
         "samples": shown,
     }
     (folder / "model.json").write_text(json.dumps(about, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return folder
 
 
-def _colors(description: Metadata) -> list[list[int]]:
+def _colors(description: Metadata, palette: PaletteChoice) -> list[list[int]]:
     """RGB of each class, as Python draws it."""
     names = description.class_names
     if description.task != "segmentation":
         return [list(class_color(label)) for label in range(len(names))]
     masks: Any = description.make_selection()
     drawn = Segmentation(torch.zeros(1, 1, dtype=torch.uint8), names, masks.palette)  # for its colours alone
-    return [list(mask_color(drawn, label)) for label in range(len(names))]
+    return [list(mask_color(drawn, label, palette=palette)) for label in range(len(names))]
 
 
 def _copy_samples(source: Path, folder: Path) -> list[dict[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -14,7 +14,8 @@ from mnv2dense.reporting.run_folder import RunFolder
 from mnv2dense.types import IGNORE_LABEL, SHOWN_SCORE, Classification, Detections, Sample, Segmentation
 from mnv2dense.utils.spread import evenly
 from mnv2dense.visualization.draw import contact_sheet, save_image
-from mnv2dense.visualization.results import draw_truth_beside
+from mnv2dense.visualization.palettes import PaletteChoice
+from mnv2dense.visualization.results import classes_of, draw_truth_beside, with_legend
 
 if TYPE_CHECKING:
     from mnv2dense.visualization.draw import Pixels
@@ -28,36 +29,74 @@ def report(
     metric: Metric,
     scores: Mapping[str, float],
     samples: int = 8,
+    palette: PaletteChoice = "auto",
 ) -> None:
     """Write metrics.json, samples.jpg and what the metric itself has to show into the run folder."""
     folder.write_metrics(scores)
     metric.write(folder.path)
-    draw_samples(predictor, dataset, folder.path / "samples.jpg", count=samples)
+    draw_samples(predictor, dataset, folder.path / "samples.jpg", count=samples, palette=palette)
 
 
 def draw_samples(
-    predictor: Predictor, dataset: Dataset, path: Path, *, count: int = 8, threshold: float = SHOWN_SCORE
+    predictor: Predictor,
+    dataset: Dataset,
+    path: Path,
+    *,
+    count: int = 8,
+    threshold: float = SHOWN_SCORE,
+    palette: PaletteChoice = "auto",
 ) -> None:
-    """Predictions beside the truth for ``count`` pictures, evenly spread over a data set, as one picture."""
-    drawn = draw_images(predictor, dataset, evenly(len(dataset), count), threshold=threshold)
-    save_image(contact_sheet([panels for _, panels in drawn], columns=2), path)
+    """Predictions beside the truth for ``count`` images, evenly spread over a data set, as one, with one legend."""
+    chosen = evenly(len(dataset), count)
+    drawn = list(draw_images(predictor, dataset, chosen, threshold=threshold, palette=palette))
+    sheet = contact_sheet([image.panels for image in drawn], columns=2)
+    classes = set().union(*(image.classes for image in drawn))
+    if classes:
+        sheet = with_legend(sheet, masks_of(predictor.model), classes, palette=palette)
+    save_image(sheet, path)
+
+
+class DrawnImage(NamedTuple):
+    """Predictions beside the truth.
+
+    Attributes:
+        path: of the image.
+        panels: uint8 [H, W, 3].
+        classes: that masks show in either, the background among them; none where boxes or tags have their names.
+    """
+
+    path: Path
+    panels: Pixels
+    classes: set[int]
 
 
 def draw_images(
-    predictor: Predictor, dataset: Dataset, indices: Sequence[int], *, threshold: float = SHOWN_SCORE
-) -> Iterator[tuple[Path, Pixels]]:
-    """Of these pictures of a data set, one after the other: the path, and predictions beside the truth."""
+    predictor: Predictor,
+    dataset: Dataset,
+    indices: Sequence[int],
+    *,
+    threshold: float = SHOWN_SCORE,
+    palette: PaletteChoice = "auto",
+) -> Iterator[DrawnImage]:
+    """Of these images of a data set, one after the other, predictions beside the truth, without a legend."""
     for index in indices:
         sample = dataset[index]
-        truth = _truth_of(sample, predictor.model)
-        yield sample.path, draw_truth_beside(sample.image, truth, predictor(sample.image), threshold=threshold)
+        truth, found = _truth_of(sample, predictor.model), predictor(sample.image)
+        panels = draw_truth_beside(sample.image, truth, found, threshold=threshold, legend=False, palette=palette)
+        yield DrawnImage(sample.path, panels, classes_of(truth, found))
+
+
+def masks_of(model: Model) -> Segmentation:
+    """An empty mask of the model's classes in its colours, to take a legend from."""
+    own = getattr(model.selection, "palette", None)
+    return Segmentation(torch.zeros(1, 1, dtype=torch.uint8), model.class_names, own)
 
 
 def _truth_of(sample: Sample, model: Model) -> Detections | Classification | Segmentation:
     class_names = model.class_names
     if sample.mask is not None:
         # In the colours of the predictions beside it.
-        return Segmentation(torch.from_numpy(sample.mask), class_names, getattr(model.selection, "palette", None))
+        return Segmentation(torch.from_numpy(sample.mask), class_names, masks_of(model).palette)
     assert sample.labels is not None
     labels = torch.from_numpy(sample.labels)
     if sample.boxes is None:

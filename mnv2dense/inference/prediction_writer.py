@@ -24,6 +24,7 @@ from mnv2dense.utils.prefetch import WriteBehind, read_ahead
 from mnv2dense.utils.signals import OneInterrupt
 from mnv2dense.visualization.draw import save_image
 from mnv2dense.visualization.masks import MASK_OPACITY, save_labels
+from mnv2dense.visualization.palettes import PaletteChoice
 from mnv2dense.visualization.results import draw_result
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class PredictionWriter:
             :class:`mnv2dense.inference.prediction_files.PredictionFiles` has them.
         opacity: of the colours of masks over the picture, 0..1.
         legend: whether drawn pictures name the colours of masks.
+        palette: of drawn masks, see :data:`mnv2dense.visualization.palettes.PaletteChoice`.
         batch_size: pictures that run together.
         advance: called after each picture that is done or has failed, in a thread of its own.
     """
@@ -76,13 +78,14 @@ class PredictionWriter:
         outputs: Sequence[str] = IMAGE_OUTPUTS,
         opacity: float = MASK_OPACITY,
         legend: bool = True,
+        palette: PaletteChoice = "auto",
         batch_size: int = BATCH_SIZE,
         advance: Callable[[], None] = lambda: None,
     ) -> None:
         self._predictor = predictor
         self._folder = folder
         self._outputs = frozenset(outputs)
-        self._opacity, self._legend = opacity, legend
+        self._opacity, self._legend, self._palette = opacity, legend, palette
         self._batch_size = batch_size
         self._advance = advance
 
@@ -177,7 +180,10 @@ class PredictionWriter:
             def write(work: tuple[_Item, Any]) -> None:
                 item, found = work
                 if "drawn" in self._outputs:
-                    draw(item, draw_result(item.pixels, found, opacity=self._opacity, legend=self._legend))
+                    drawn = draw_result(
+                        item.pixels, found, opacity=self._opacity, legend=self._legend, palette=self._palette
+                    )
+                    draw(item, drawn)
                 if "labels" in self._outputs and isinstance(found, Segmentation):
                     save_labels(found, self._folder / "labels" / f"{item.stem}.png")
                 height, width = item.pixels.shape[:2]

@@ -21,6 +21,7 @@ from mnv2dense.io.inputs import pixels_of
 from mnv2dense.types import Classification, Detections, Segmentation
 from mnv2dense.visualization.draw import save_image
 from mnv2dense.visualization.masks import MASK_OPACITY, save_labels
+from mnv2dense.visualization.palettes import PaletteChoice
 from mnv2dense.visualization.results import draw_result
 
 if TYPE_CHECKING:
@@ -54,13 +55,22 @@ class ImageResult(ABC):
         """
         return pixels_of(self.given)
 
-    def plot(self, *, threshold: float = 0.0, opacity: float = MASK_OPACITY, legend: bool = True) -> Image.Image:
+    def plot(
+        self,
+        *,
+        threshold: float = 0.0,
+        opacity: float = MASK_OPACITY,
+        legend: bool = True,
+        palette: PaletteChoice = "auto",
+    ) -> Image.Image:
         """The picture with this result drawn on it.
 
         Args:
             threshold: lowest score to draw, 0..1.
             opacity: of the colours of masks, 0..1.
             legend: whether to name the colours of masks in a corner.
+            palette: "data" for the data set's own colours, "safe" for ones that everybody can tell apart, "auto" for
+                the data set's unless they hide what they cover.
 
         Raises:
             ValueError: an opacity outside 0..1, or what :attr:`image` raises.
@@ -68,10 +78,16 @@ class ImageResult(ABC):
         """
         from PIL import Image
 
-        return Image.fromarray(self._drawn(threshold, opacity, legend))
+        return Image.fromarray(self._drawn(threshold, opacity, legend, palette))
 
     def save(
-        self, path: str | Path, *, threshold: float = 0.0, opacity: float = MASK_OPACITY, legend: bool = True
+        self,
+        path: str | Path,
+        *,
+        threshold: float = 0.0,
+        opacity: float = MASK_OPACITY,
+        legend: bool = True,
+        palette: PaletteChoice = "auto",
     ) -> Path:
         """Write :meth:`plot` in the format of the path's suffix; its folder is made. Returns the path.
 
@@ -83,7 +99,7 @@ class ImageResult(ABC):
 
         if Path(path).suffix.lower() not in Image.registered_extensions():
             raise ValueError(f"{path}: the suffix names the format, as in {Path(path).stem or 'result'}.jpg or .png.")
-        return save_image(self._drawn(threshold, opacity, legend), path)
+        return save_image(self._drawn(threshold, opacity, legend, palette), path)
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -104,13 +120,14 @@ class ImageResult(ABC):
         """
         ...
 
-    def _drawn(self, threshold: float, opacity: float, legend: bool) -> npt.NDArray[np.uint8]:
+    def _drawn(self, threshold: float, opacity: float, legend: bool, palette: PaletteChoice) -> npt.NDArray[np.uint8]:
         return draw_result(
             self.image,
             self,  # type: ignore[arg-type]  # what comes of this class is a result too
             threshold=threshold,
             opacity=opacity,
             legend=legend,
+            palette=palette,
         )
 
     def _height_and_width(self) -> dict[str, int]:

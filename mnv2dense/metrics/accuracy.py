@@ -29,6 +29,7 @@ class Accuracy:
         "top5": "the right class is among the five likeliest",
         "mean_class_accuracy": "top1 averaged over classes",
     }
+    curves: ClassVar[tuple[str, ...]] = ("top1", "mean_class_accuracy")
     image_meaning: ClassVar[str] = "probability of the right class"
 
     def __init__(self) -> None:

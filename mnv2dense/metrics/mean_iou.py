@@ -68,6 +68,7 @@ class MeanIoU:
         "fwIoU": "IoU weighted by how often classes occur",
         "boundary_IoU": "IoU of the regions' inner edges, averaged",
     }
+    curves: ClassVar[tuple[str, ...]] = ("mIoU", "pixel_accuracy")
 
     image_meaning: ClassVar[str] = "IoU averaged over the classes of the picture's truth and prediction"
 

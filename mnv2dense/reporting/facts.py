@@ -17,20 +17,18 @@ from mnv2dense.data.shapes import ShapeCrops, ShapeMasks, Shapes
 from mnv2dense.metrics.accuracy import Accuracy
 from mnv2dense.metrics.image_ranking import ImageRanking
 from mnv2dense.metrics.mean_iou import MeanIoU
+from mnv2dense.metrics.metric_group import MetricGroup
 from mnv2dense.pretrained.checkpoint_file import find_checkpoint
 from mnv2dense.pretrained.named import license_of
 from mnv2dense.protocols import BoxDataset, Dataset, Metric, Model
+from mnv2dense.reporting.data_name import data_name
+from mnv2dense.reporting.limits import Curves, limits_of
 from mnv2dense.reporting.run_config import trained_config
 from mnv2dense.reporting.usage import Usage, shown_command, usage_of
 from mnv2dense.runtimes.formats import megabytes_of
-from mnv2dense.utils.listed import listed
 
 # Pictures that the package draws itself.
 _DRAWN = (Shapes, ShapeCrops, ShapeMasks)
-
-_FEW_TO_LEARN_FROM = 1000
-_FEW_TO_SCORE_ON = 200
-_FEW_OF_A_CLASS = 20
 
 
 @dataclass(frozen=True)
@@ -122,6 +120,7 @@ def facts_of(
     metric: Metric,
     scores: Mapping[str, float],
     ranking: ImageRanking,
+    curves: Curves | None = None,
 ) -> RunFacts:
     """Gather them, from a run folder that has config.yaml and environment.json, and from what was just scored.
 
@@ -132,6 +131,7 @@ def facts_of(
         metric: after :meth:`mnv2dense.protocols.Metric.compute`.
         scores: what that gave.
         ranking: of the pictures that were scored.
+        curves: of the training, where it is known.
     """
     assert datamodule.val is not None
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
@@ -150,7 +150,7 @@ def facts_of(
         size=model.size,
         class_names=model.class_names,
         data=tuple(_data_rows(source, datamodule)),
-        data_name=str(source.get("_target_", type(datamodule.val).__name__)).rpartition(".")[2],
+        data_name=data_name(source, type(datamodule.val)),
         drawn_data=drawn,
         scores=tuple(
             Score(name, None if scores[name] < 0 else scores[name], meaning)
@@ -165,7 +165,19 @@ def facts_of(
         usage=usage_of(config, environment, checkpoint, model.task, _first_image(datamodule.val)),
         command=shown_command(environment["command"]),
         environment=tuple(_environment_rows(environment)),
-        limits=tuple(_limits(config, datamodule, scores, score_of_classes, counted, classes, drawn=drawn)),
+        limits=tuple(
+            limits_of(
+                config,
+                datamodule,
+                size=model.size,
+                scores=scores,
+                score=score_of_classes,
+                counted=counted,
+                classes=classes,
+                curves=curves or {},
+                drawn=drawn,
+            )
+        ),
         license=_license(config, checkpoint, began_with, drawn=drawn),
         began_with=_with_license(began_with) if trained and began_with else "",
     )
@@ -217,6 +229,8 @@ def _cost_rows(model: Model, checkpoint: str) -> list[tuple[str, str]]:
 
 def _classes(metric: Metric, scores: Mapping[str, float], dataset: Dataset) -> tuple[str, str, tuple[ClassScore, ...]]:
     """What classes are scored by, what is counted of them, and every one of them."""
+    if isinstance(metric, MetricGroup):
+        metric = metric.first
     names = tuple(dataset.class_names)
     prefix = next((key.partition("/")[0] for key in scores if "/" in key), "")
     if not prefix:
@@ -246,51 +260,3 @@ def _environment_rows(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("GPUs", ", ".join(devices) or None),
     ]
     return [(name, str(value)) for name, value in rows if value is not None]
-
-
-def _limits(
-    config: Mapping[str, Any],
-    datamodule: DataModule,
-    scores: Mapping[str, float],
-    score: str,
-    counted: str,
-    classes: tuple[ClassScore, ...],
-    *,
-    drawn: bool,
-) -> list[str]:
-    """What a reader should know before trusting the scores; each is read off the data or the scores."""
-    assert datamodule.val is not None
-    said = []
-    data = config.get("data") or {}
-    if drawn:
-        said.append("The pictures are drawn shapes: the scores tell nothing about photographs.")
-    if datamodule.train is not None:
-        if data.get("train") == data.get("val"):
-            said.append("It was scored on the pictures that it learnt from: the scores show memory, not skill.")
-        if len(datamodule.train) < _FEW_TO_LEARN_FROM:
-            said.append(f"It learnt from only {len(datamodule.train):,} pictures.")
-        said.append(
-            f"The checkpoint was chosen by {config.get('monitor')} on the validation pictures, so its scores there "
-            "flatter it a little."
-        )
-    if len(datamodule.val) < _FEW_TO_SCORE_ON:
-        said.append(
-            f"It was scored on only {len(datamodule.val):,} pictures: differences of a few hundredths may be chance."
-        )
-    judged = [row for row in classes if row.value is not None]
-    if absent := [row.name for row in classes if row.value is None]:
-        said.append(f"The validation data do not show {listed(absent)}: how well it does there is unknown.")
-    if counted in ("objects", "pictures") and (
-        rare := [row.name for row in judged if row.count and row.count < _FEW_OF_A_CLASS]
-    ):
-        said.append(f"The validation data have fewer than {_FEW_OF_A_CLASS} {counted} of {listed(rare)}.")
-    if judged:
-        mean = sum(row.value or 0 for row in judged) / len(judged)
-        weak = sorted((row for row in judged if (row.value or 0) < mean / 2), key=lambda row: row.value or 0)
-        if weak:
-            said.append(f"It is weak on {listed([row.name for row in weak])}: {score} below half of the average.")
-        if mean < 0.1:
-            said.append(f"It hardly works: {score} of the classes is {mean:.3f} on average.")
-    if 0 <= scores.get("APs", -1) < scores.get("AP", 0) / 2:
-        said.append("It misses small objects (below 32 by 32 pixels) far more often than others.")
-    return said

@@ -40,6 +40,7 @@ def write_report(
     *,
     worst: Iterable[tuple[str, float, Pixels]] = (),
     best: Iterable[tuple[str, float, Pixels]] = (),
+    legend: Iterable[tuple[str, tuple[int, int, int]]] = (),
 ) -> None:
     """Write MODEL_CARD.md and report.html into a run folder that has its plots and samples.
 
@@ -48,6 +49,7 @@ def write_report(
         facts: what both say.
         worst: name, score and drawing of the pictures that went worst, the worst first.
         best: of those that went best.
+        legend: name and RGB of the classes that their masks show, in the order of the classes.
     """
     import jinja2
 
@@ -69,6 +71,7 @@ def write_report(
             if (folder / name).is_file()
         ],
         "plot_files": [(name, *about) for name, about in _PLOTS.items() if (folder / name).is_file()],
+        "legend": [(name, "#{:02x}{:02x}{:02x}".format(*color)) for name, color in legend],
         "samples": _sheet(folder / "samples.jpg"),
         "front_matter": yaml.safe_dump(_front_matter(facts), sort_keys=False, allow_unicode=True).rstrip(),
         "card_classes": _for_card(facts.classes),

@@ -27,6 +27,7 @@ _TRUSTED = (
     "mnv2dense.metrics.CocoMeanAP",
     "mnv2dense.metrics.Accuracy",
     "mnv2dense.metrics.MeanIoU",
+    "mnv2dense.metrics.MetricGroup",
 )
 """What such a config may build. A list and not a prefix: ``mnv2dense.data.collate.np.load`` has the prefix too."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, final
 
 import pytorch_lightning as pl
 import torch
 
+from mnv2dense.metrics.watched import names_of
 from mnv2dense.visualization.plots import plot_curves
 
 # Among the names of curves in a checkpoint that was written within an epoch: the losses of its batches so far.
@@ -29,7 +30,7 @@ class History(pl.Callback):
     """
 
     def __init__(self, *, scores: Sequence[str]) -> None:
-        self.scores = tuple(scores)
+        self.scores = names_of(scores, "callbacks.history.scores")
         self.points: dict[str, list[tuple[int, float]]] = defaultdict(list)
         self._losses: list[torch.Tensor] = []
         self._losses_before: torch.Tensor | None = None  # of this epoch's batches before the run was resumed
@@ -55,7 +56,8 @@ class History(pl.Callback):
         self._losses, self._losses_before = [], None
         if self._validated:  # Lightning keeps the last scores; an epoch without validation has none of its own
             for name, value in trainer.callback_metrics.items():
-                if name.startswith("val/") and name.count("/") == 1:  # not those of single classes
+                score = name.removeprefix("val/")
+                if score != name and ("/" not in score or score in self.scores):  # not those of all classes
                     self._add(name, epoch, float(value))
         self._validated = False
 
@@ -63,12 +65,12 @@ class History(pl.Callback):
         """This epoch has scores of its own."""
         self._validated = not trainer.sanity_checking
 
-    def plot(self, path: Path) -> None:
-        """Draw the losses and the chosen scores; nothing where no epoch ended."""
+    def plot(self, path: Path, *, lower_is_better: Collection[str] = ()) -> None:
+        """Draw the losses and the chosen scores, each with its best; nothing where no epoch ended."""
         names = ("train/loss", "val/loss", *(f"val/{score}" for score in self.scores))
         chosen = {name: self.points[name] for name in names if name in self.points}
         if chosen:
-            plot_curves(chosen, path)
+            plot_curves(chosen, path, lower_is_better=[f"val/{score}" for score in lower_is_better])
 
     def state_dict(self) -> dict[str, Any]:
         """Plain lists and a tensor, so that the checkpoint loads without running code."""

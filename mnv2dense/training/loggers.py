@@ -35,7 +35,7 @@ def forgiving(logger: Logger) -> Logger:
 
         return tried
 
-    for name in _WRITING:
+    for name in (name for name in _WRITING if hasattr(logger, name)):
         setattr(logger, name, guarded(getattr(logger, name)))
     return logger
 

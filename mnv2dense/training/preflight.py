@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mnv2dense.utils.suggest import did_you_mean
@@ -62,24 +62,29 @@ def check_precision(precision: str | int | None) -> None:
         )
 
 
-def check_monitor(monitor: str, metric: Metric, datamodule: DataModule) -> None:
+def check_monitor(monitor: str, metric: Metric, datamodule: DataModule, *, curves: Sequence[str] = ()) -> None:
     """Ask the metric what it will score; a misspelt name would else show after the first epoch.
 
     Raises:
-        ValueError: ``monitor`` is neither one of them nor ``loss``.
+        ValueError: ``monitor`` is neither one of them nor ``loss``, or one of ``curves`` is none of them; or the metric
+            calls one "loss", which is logged beside them.
     """
     if datamodule.val is None:
         return
-    metric.bind(datamodule.val)
-    metric.reset()
-    from mnv2dense.protocols import NamesScores
+    from mnv2dense.metrics.watched import score_names  # with torch
 
-    named = metric.score_names(datamodule.val) if isinstance(metric, NamesScores) else metric.compute()
+    named = score_names(metric, datamodule.val)
+    if "loss" in named:
+        raise ValueError(
+            f'metric: {type(metric).__name__} calls a score "loss", as what is minimised is called; '
+            "give it another name."
+        )
     scores = ["loss", *named]
-    if monitor not in scores:
-        meant = did_you_mean(monitor, scores, before="monitor=")
+    asked = [("monitor", monitor), *(("curves", name) for name in curves)]
+    for key, name in ((key, name) for key, name in asked if name not in scores):
+        meant = did_you_mean(name, scores, before=f"{key}=")
         # Of single classes there may be a thousand; an example says how they are called.
-        shown = [name for name in scores if "/" not in name]
-        of_class = next((name for name in scores if "/" in name), None)
+        shown = [score for score in scores if "/" not in score]
+        of_class = next((score for score in scores if "/" in score), None)
         choice = ", ".join(shown) + (f", or one class: {of_class}" if of_class else "")
-        raise ValueError(f"monitor={monitor}: there is no such score{meant} Choose from {choice}.")
+        raise ValueError(f"{key}={name}: there is no such score{meant} Choose from {choice}.")

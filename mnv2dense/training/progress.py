@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from torch import Tensor
 
+from mnv2dense.metrics.watched import names_of, watched
 from mnv2dense.types import Batch
 
 
@@ -24,7 +25,8 @@ class ProgressLines(pl.callbacks.ProgressBar):
     The loss is read from the device only when something is printed, because reading waits for it.
 
     Args:
-        scores: logged names to show, where they exist.
+        scores: validation scores to show beside the loss, where they exist, as in ["mIoU"]; None shows those of the
+            module's metric (see :func:`mnv2dense.metrics.watched.watched`), else all but those of single classes.
         seconds_between_lines: within an epoch, without a terminal.
         batches_between_updates: of the bar's figures.
         console: where to print; by default the standard output.
@@ -33,13 +35,13 @@ class ProgressLines(pl.callbacks.ProgressBar):
     def __init__(
         self,
         *,
-        scores: Sequence[str] = ("val/loss", "val/AP", "val/AP50"),
+        scores: Sequence[str] | None = None,
         seconds_between_lines: float = 60.0,
         batches_between_updates: int = 10,
         console: Console | None = None,
     ) -> None:
         super().__init__()
-        self.scores = tuple(scores)
+        self.scores = None if scores is None else names_of(scores, "callbacks.progress.scores")
         self.seconds_between_lines = seconds_between_lines
         self.batches_between_updates = batches_between_updates
         self._console = console or Console()
@@ -169,7 +171,7 @@ class ProgressLines(pl.callbacks.ProgressBar):
         parts = []
         if self._loss is not None:
             parts.append(f"loss {float(self._loss) / self._batches:.4f}")
-        for name in self.scores if scores else ():
+        for name in self._shown(trainer) if scores else ():
             if name in trainer.callback_metrics:
                 parts.append(f"{name} {float(trainer.callback_metrics[name]):.4f}")
         if trainer.optimizers:
@@ -180,6 +182,15 @@ class ProgressLines(pl.callbacks.ProgressBar):
         if left is not None:
             parts.append(f"{_clock(left)} left")
         return "  ".join(parts)
+
+    def _shown(self, trainer: pl.Trainer) -> list[str]:
+        """Logged names, the loss first."""
+        scores = self.scores
+        if scores is None:
+            metric = getattr(trainer.lightning_module, "metric", None)
+            logged = (name.removeprefix("val/") for name in trainer.callback_metrics if name.startswith("val/"))
+            scores = tuple(name for name in logged if "/" not in name) if metric is None else watched(metric).curves
+        return list(dict.fromkeys(["val/loss", *(f"val/{name.removeprefix('val/')}" for name in scores)]))
 
     def _seconds_left(self, trainer: pl.Trainer) -> float | None:
         """By the pace so far, validation included; None where the end is not known."""

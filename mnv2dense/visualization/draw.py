@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnv2dense.types import Classification, Detections, Segmentation
+from mnv2dense.types import Classification, Detections
 from mnv2dense.utils.files import atomic_write
 from mnv2dense.visualization.text import draw_tag, fitting_tag, paint_tag, printable
 
@@ -40,14 +40,6 @@ def class_color(label: int) -> Color:
     lightness = (0.42, 0.56, 0.3)[label % 3]
     rgb = colorsys.hls_to_rgb(label * _GOLDEN_RATIO % 1.0, lightness, 0.75)
     return (round(rgb[0] * 255), round(rgb[1] * 255), round(rgb[2] * 255))
-
-
-def mask_color(masks: Segmentation, label: int) -> Color:
-    """RGB of a class in masks: the data set's own, else the default; black for the background."""
-    if masks.palette is not None:
-        return masks.palette[label]
-    has_background = masks.class_names[0] == "background"
-    return (0, 0, 0) if has_background and label == 0 else class_color(label - has_background)
 
 
 def draw_detections(

@@ -10,11 +10,17 @@ import numpy as np
 
 from mnv2dense.types import IGNORE_INDEX, Segmentation
 from mnv2dense.utils.files import atomic_write
-from mnv2dense.visualization.draw import checked_image, mask_color
-from mnv2dense.visualization.text import fitting_tag, paint_tag, printable
+from mnv2dense.visualization.draw import checked_image
+from mnv2dense.visualization.palettes import check_palette, legend_of, mask_color
+from mnv2dense.visualization.text import Tag, fitting_tag, paint_tag, printable
 
 if TYPE_CHECKING:
-    from mnv2dense.visualization.draw import Pixels
+    from collections.abc import Sequence
+
+    from PIL import ImageDraw
+
+    from mnv2dense.visualization.draw import Color, Pixels
+    from mnv2dense.visualization.palettes import PaletteChoice
 
 MASK_OPACITY = 0.55
 """Strong enough to tell colours apart, weak enough to see what lies under them."""
@@ -30,7 +36,13 @@ def check_opacity(opacity: float) -> None:
 
 
 def draw_masks(
-    image: Pixels, masks: Segmentation, *, opacity: float = MASK_OPACITY, legend: bool = True, outline: bool = True
+    image: Pixels,
+    masks: Segmentation,
+    *,
+    opacity: float = MASK_OPACITY,
+    legend: bool = True,
+    outline: bool = True,
+    palette: PaletteChoice = "auto",
 ) -> Pixels:
     """The class of every pixel as a colour over the picture, with a legend of the classes that are there.
 
@@ -40,23 +52,25 @@ def draw_masks(
         image: uint8 [H, W, 3], RGB; left as it is.
         masks: in pixels of ``image``.
         opacity: of the colours, 0..1.
-        legend: whether to name the colours in the picture's lower left corner, largest class first.
+        legend: whether to name the colours in the picture's lower left corner, in the order of the classes.
         outline: whether to draw a line where classes meet.
+        palette: the data set's colours or safe ones, see :data:`mnv2dense.visualization.palettes.PaletteChoice`.
 
     Returns:
         uint8 [H, W, 3].
 
     Raises:
-        ValueError: not a picture, masks of another size, or an opacity outside 0..1.
+        ValueError: not a picture, masks of another size, an opacity outside 0..1, or no such palette.
     """
     check_opacity(opacity)
+    check_palette(palette)
     labels = masks.labels.cpu().numpy()
     if labels.shape != checked_image(image).shape[:2]:
         raise ValueError(f"masks of {list(labels.shape)} pixels for a picture of {list(image.shape[:2])}.")
     colors = np.zeros((256, 3), np.float32)
     weights = np.zeros(256, np.float32)
     for label, name in enumerate(masks.class_names):
-        colors[label] = mask_color(masks, label)
+        colors[label] = mask_color(masks, label, palette=palette)
         weights[label] = 0.0 if name == "background" else opacity
     weight = weights[labels][..., None]
     blended = np.asarray(image * (1 - weight) + colors[labels] * weight + 0.5, np.uint8)
@@ -65,7 +79,7 @@ def draw_masks(
         edge[:, 1:] = labels[:, 1:] != labels[:, :-1]
         edge[1:] |= labels[1:] != labels[:-1]
         blended[edge] = 255
-    return _with_legend(blended, masks) if legend else blended
+    return _with_legend(blended, masks, palette) if legend else blended
 
 
 def save_labels(masks: Segmentation, path: str | Path) -> Path:
@@ -80,7 +94,7 @@ def save_labels(masks: Segmentation, path: str | Path) -> Path:
     image = Image.fromarray(masks.labels.cpu().numpy()).convert("P")
     palette = np.full((256, 3), 255, np.uint8)  # whole, or Pillow would renumber the values that have no colour
     for label in range(len(masks.class_names)):
-        palette[label] = mask_color(masks, label)
+        palette[label] = mask_color(masks, label, palette="data")
     image.putpalette(palette.tobytes())
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, sync=False) as file:
@@ -92,21 +106,65 @@ def save_labels(masks: Segmentation, path: str | Path) -> Path:
 _LEGEND_ROWS = 12
 
 
-def _with_legend(image: Pixels, masks: Segmentation) -> Pixels:
+def legend_strip(entries: Sequence[tuple[str, Color]], width: int) -> Pixels:
+    """The names of classes on tags of their colours, in rows, on white; names that are too long are cut.
+
+    Args:
+        entries: name and RGB, in the order to show.
+        width: of the strip, pixels.
+
+    Returns:
+        uint8 [H, width, 3]; of no entries one without rows.
+    """
+    from PIL import Image, ImageDraw
+
+    letters, gap = 14, 6
+    pen = ImageDraw.Draw(Image.new("RGB", (max(width, 1), 64)))
+    placed = []
+    left = top = height = 0
+    for name, color in entries:
+        text, tag = _cut(pen, name, letters)
+        if tag is None:
+            continue
+        height = tag.height
+        if left and left + tag.width > width:
+            left, top = 0, top + height + gap
+        placed.append((text, tag, color, (left, top)))
+        left += tag.width + gap
+    if not placed:
+        return np.full((0, width, 3), 255, np.uint8)
+    canvas = Image.new("RGB", (width, top + height), "#ffffff")
+    pen = ImageDraw.Draw(canvas)
+    for text, tag, color, corner in placed:
+        paint_tag(pen, tag, text, color, corner)
+    return np.asarray(canvas, dtype=np.uint8).copy()
+
+
+def _cut(pen: ImageDraw.ImageDraw, name: str, letters: float) -> tuple[str, Tag | None]:
+    """The name as it fits, its end replaced by an ellipsis if need be."""
+    name = printable(name)
+    tag = fitting_tag(pen, name, letters)
+    while tag is None and len(name) > 1:
+        name = name.removesuffix("\u2026")[:-1] + "\u2026"
+        tag = fitting_tag(pen, name, letters)
+    return name, tag
+
+
+def _with_legend(image: Pixels, masks: Segmentation, palette: PaletteChoice) -> Pixels:
     from PIL import Image, ImageDraw
 
     counts = np.bincount(masks.labels.cpu().numpy().ravel(), minlength=256)
     counts[IGNORE_INDEX] = 0
-    order = [int(label) for label in np.argsort(-counts, kind="stable") if counts[label] > 0]
-    shown = [label for label in order if masks.class_names[label] != "background"][:_LEGEND_ROWS]
+    largest = [int(label) for label in np.argsort(-counts, kind="stable") if counts[label] > 0]
+    named = [label for label in largest if masks.class_names[label] != "background"][:_LEGEND_ROWS]
+    shown = legend_of(masks, set(named), palette=palette)
     canvas = Image.fromarray(image)
     pen = ImageDraw.Draw(canvas)
     letters = min(math.sqrt(canvas.width * canvas.height) / 34, canvas.height / (2.2 * max(1, len(shown))))
     bottom = canvas.height
-    for label in reversed(shown):
-        name = printable(masks.class_names[label])
-        tag = fitting_tag(pen, name, letters)
+    for name, color in reversed(shown):
+        text, tag = _cut(pen, name, letters)
         if tag is not None and bottom >= tag.height:
             bottom -= tag.height
-            paint_tag(pen, tag, name, mask_color(masks, label), (0, bottom))
+            paint_tag(pen, tag, text, color, (0, bottom))
     return np.asarray(canvas, dtype=np.uint8).copy()

@@ -13,18 +13,21 @@ from mnv2dense.visualization.draw import FAINT_INK, INK, PAPER, class_color
 from mnv2dense.visualization.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import numpy.typing as npt
 
 
-def plot_curves(history: Mapping[str, Sequence[tuple[int, float]]], path: str | Path) -> Path:
+def plot_curves(
+    history: Mapping[str, Sequence[tuple[int, float]]], path: str | Path, *, lower_is_better: Collection[str] = ()
+) -> Path:
     """Losses on the left, scores on the right, over epochs; the best epoch of each score is marked.
 
     Args:
         history: name -> (epoch, value) in order of epochs. Names that contain "loss" are losses; values that
             are not finite are left out.
         path: PNG to write.
+        lower_is_better: scores whose best is the lowest.
     """
     finite = {
         name: [(epoch, value) for epoch, value in points if math.isfinite(value)] for name, points in history.items()
@@ -40,7 +43,7 @@ def plot_curves(history: Mapping[str, Sequence[tuple[int, float]]], path: str | 
             color = _hex(k)
             label = f"{_plain(name)}, last {values[-1]:.3g}"
             if title == "Score":
-                best = max(range(len(values)), key=values.__getitem__)
+                best = (min if name in lower_is_better else max)(range(len(values)), key=values.__getitem__)
                 label = f"{_plain(name)}, best {values[best]:.3f} at epoch {epochs[best]}"
                 axis.plot(epochs[best], values[best], "o", color=color, markersize=7, zorder=3)
             marker = "." if len(points) == 1 else ""  # a line needs two points to be seen
@@ -78,8 +81,8 @@ def plot_precision_recall(
         left.plot(recall, precision, color=_hex(k), linewidth=2, label=f"{name}, AP {np.mean(precision):.3f}")
     _style(right, title="Per class, IoU 0.50", x="recall", y="precision")
     ranked = sorted(per_class, key=lambda name: -float(np.mean(per_class[name])))
-    named = ranked if len(ranked) <= 20 else [*ranked[:6], *ranked[-6:]]
-    labels = {name: k for k, name in enumerate(named if len(ranked) > 20 else per_class)}
+    named = list(per_class) if len(ranked) <= 20 else [*ranked[:6], *ranked[-6:]]
+    labels = {name: k for k, name in enumerate(named)}
     for name in ranked:
         if name not in labels:
             right.plot(recall, per_class[name], color="#d0d7de", linewidth=0.8, zorder=1)

@@ -95,11 +95,15 @@ def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -
     return max(width, 0) * max(height, 0)
 
 
+def luminance(color: Color) -> float:
+    """Relative luminance, 0..1 (WCAG 2.1)."""
+    red, green, blue = (((c / 255 + 0.055) / 1.055) ** 2.4 if c > 10 else c / 255 / 12.92 for c in color)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
 def _text_color(background: Color) -> Color:
-    """Black or white, whichever stands out more (WCAG 2.1, relative luminance and contrast ratio)."""
-    red, green, blue = (((c / 255 + 0.055) / 1.055) ** 2.4 if c > 10 else c / 255 / 12.92 for c in background)
-    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
-    return (0, 0, 0) if luminance > 0.179 else (255, 255, 255)  # where both contrasts are equal
+    """Black or white, whichever stands out more (WCAG 2.1, contrast ratio)."""
+    return (0, 0, 0) if luminance(background) > 0.179 else (255, 255, 255)  # where both contrasts are equal
 
 
 @functools.lru_cache(maxsize=64)

@@ -13,12 +13,15 @@ from torch import nn
 from mnv2dense.data.module import DataModule
 from mnv2dense.evaluation.score import check_classes, metric_of, score
 from mnv2dense.inference.open_model import open_model
+from mnv2dense.metrics.watched import check_metric
 from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
+from mnv2dense.visualization.palettes import check_palette
 from mnv2dense.workflows.scoring import counted, score_and_report
 
 if TYPE_CHECKING:
     from mnv2dense.inference.tta import TTA
     from mnv2dense.protocols import Dataset, Metric, Model
+    from mnv2dense.visualization.palettes import PaletteChoice
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def evaluate(
     threads: int | None = None,
     packages: Sequence[str] = ("mnv2dense",),
     progress: Callable[[int, int], None] | None = None,
+    palette: PaletteChoice = "auto",
 ) -> Evaluation:
     """Score a model, a checkpoint or an exported file.
 
@@ -66,6 +70,7 @@ def evaluate(
         threads: of an exported file that is loaded here.
         packages: whose classes a checkpoint that is loaded here may name.
         progress: told (done, in all) after each batch.
+        palette: of masks in samples and report, see :data:`mnv2dense.visualization.palettes.PaletteChoice`.
 
     Raises:
         ValueError: the model's classes are not the data's, or what loading and scoring find wrong.
@@ -85,6 +90,8 @@ def evaluate(
         )
     check_classes(model, data)
     metric = metric or metric_of(model)
+    check_metric(metric)
+    check_palette(palette)
     if isinstance(model, nn.Module):  # as at the end of training: another layout rounds otherwise
         model = model.to(memory_format=torch.channels_last)
     if run_dir is None:
@@ -94,5 +101,5 @@ def evaluate(
     refuse_a_run(folder, "Name another folder for the scores.")
     folder.write_config({"checkpoint": named, "task": model.task} if config is None else config)
     folder.write_environment()
-    scores = score_and_report(folder, model, data, metric, test_time=test_time, progress=progress)
+    scores = score_and_report(folder, model, data, metric, test_time=test_time, progress=progress, palette=palette)
     return Evaluation(scores, folder.path, metric)

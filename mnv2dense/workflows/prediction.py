@@ -17,6 +17,7 @@ from mnv2dense.inference.predictor import BATCH_SIZE, Predictor
 from mnv2dense.io.sources import CameraSource, ImageSource, Source, VideoSource, source_of
 from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
 from mnv2dense.visualization.masks import MASK_OPACITY, check_opacity
+from mnv2dense.visualization.palettes import PaletteChoice, check_palette
 
 if TYPE_CHECKING:
     from mnv2dense.io.video import VideoReader
@@ -77,6 +78,7 @@ def predict(
     outputs: Sequence[str] | None = None,
     opacity: float = MASK_OPACITY,
     legend: bool = True,
+    palette: PaletteChoice = "auto",
     batch_size: int = BATCH_SIZE,
     config: Mapping[str, Any] | None = None,
     progress: Callable[[int, int | None], None] | None = None,
@@ -93,6 +95,7 @@ def predict(
         outputs: some of "drawn", "labels", "json" and "csv"; None writes all of images, and all but "labels" of videos.
         opacity: of the colours of masks over the image, 0..1.
         legend: whether drawn images name the colours of masks.
+        palette: of masks, see :data:`mnv2dense.visualization.palettes.PaletteChoice`; labels keep the data set's.
         batch_size: images that run together.
         config: what ``config.yaml`` of the folder says; None writes none.
         progress: told (done, in all) after each image or frame, in a thread of its own; in all is None where nobody
@@ -103,6 +106,7 @@ def predict(
         ValueError: an option outside its values, a folder that holds a run, or a source without images.
     """
     check_opacity(opacity)
+    check_palette(palette)
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: a whole number of at least 1 is needed.")
     opened = source if isinstance(source, OpenSource) else open_source(source)
@@ -127,6 +131,7 @@ def predict(
         outputs=chosen,
         opacity=opacity,
         legend=legend,
+        palette=palette,
         # A camera's image is wanted now, not with seven others.
         batch_size=1 if isinstance(meant, CameraSource) else batch_size,
         advance=advance,

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from mnv2dense.evaluation.samples import draw_images, report
+from mnv2dense.evaluation.samples import draw_images, masks_of, report
 from mnv2dense.evaluation.score import score
 from mnv2dense.inference.predictor import Predictor
 from mnv2dense.metrics.image_ranking import ImageRanking, RankedImage
 from mnv2dense.reporting.facts import facts_of
 from mnv2dense.reporting.report import write_report
 from mnv2dense.utils.distributed import is_first_process
+from mnv2dense.visualization.palettes import PaletteChoice, legend_of
 
 if TYPE_CHECKING:
     from mnv2dense.data.module import DataModule
@@ -35,6 +36,8 @@ def score_and_report(
     *,
     test_time: TTA | None = None,
     progress: Callable[[int, int], None] | None = None,
+    curves: Mapping[str, Sequence[tuple[int, float]]] | None = None,
+    palette: PaletteChoice = "auto",
 ) -> dict[str, float]:
     """Score, and write metrics.json, plots, samples, report and model card; a collective call.
 
@@ -45,6 +48,8 @@ def score_and_report(
         metric: bound to the data here.
         test_time: how a segmentation model looks at pictures; None looks as it was trained to.
         progress: told (done, in all) after each batch.
+        curves: name -> (epoch, value) of the training, where it is known; the report says what they tell.
+        palette: of drawn masks, see :data:`mnv2dense.visualization.palettes.PaletteChoice`.
 
     Returns:
         The scores, the same on all processes.
@@ -59,10 +64,22 @@ def score_and_report(
     if is_first_process():
         assert data.val is not None
         predictor = Predictor(model, device=model.device, test_time=test_time)
-        report(folder, predictor=predictor, dataset=data.val, metric=metric, scores=scores)
-        facts = facts_of(folder.path, model=model, datamodule=data, metric=metric, scores=scores, ranking=ranking)
-        worst, best = (_drawn(predictor, data.val, images) for images in (ranking.worst, ranking.best))
-        write_report(folder.path, facts, worst=worst, best=best)
+        report(folder, predictor=predictor, dataset=data.val, metric=metric, scores=scores, palette=palette)
+        facts = facts_of(
+            folder.path,
+            model=model,
+            datamodule=data,
+            metric=metric,
+            scores=scores,
+            ranking=ranking,
+            curves=curves,
+        )
+        shown: set[int] = set()
+        worst, best = (
+            list(_drawn(predictor, data.val, images, shown, palette)) for images in (ranking.worst, ranking.best)
+        )
+        legend = legend_of(masks_of(model), shown, palette=palette)
+        write_report(folder.path, facts, worst=worst, best=best, legend=legend)
     return scores
 
 
@@ -80,9 +97,14 @@ def counted(progress: Callable[[int, int], None] | None, data: DataModule) -> Ca
 
 
 def _drawn(
-    predictor: Predictor[Any], dataset: Dataset, images: Sequence[RankedImage]
+    predictor: Predictor[Any],
+    dataset: Dataset,
+    images: Sequence[RankedImage],
+    shown: set[int],
+    palette: PaletteChoice,
 ) -> Iterator[tuple[str, float, Pixels]]:
-    """Name, score and drawing of each."""
-    drawn = draw_images(predictor, dataset, [image.place for image in images])
-    for image, (path, panels) in zip(images, drawn, strict=True):
+    """Name, score and drawing of each; adds the classes of masks to ``shown``."""
+    drawn = draw_images(predictor, dataset, [image.place for image in images], palette=palette)
+    for image, (path, panels, classes) in zip(images, drawn, strict=True):
+        shown |= classes
         yield path.name, image.score.value, panels

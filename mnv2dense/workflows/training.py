@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytorch_lightning as pl
 import torch
@@ -18,6 +18,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from mnv2dense.costs.complexity import complexity
 from mnv2dense.evaluation.score import metric_of
 from mnv2dense.losses import CrossEntropyLoss, MultiBoxLoss, PixelCrossEntropy
+from mnv2dense.metrics.watched import Watched, watched
 from mnv2dense.models.checkpoint import load_model
 from mnv2dense.models.restore import packages_of
 from mnv2dense.pretrained.checkpoint_file import find_checkpoint
@@ -35,6 +36,8 @@ from mnv2dense.training.progress import ProgressLines
 from mnv2dense.training.rebuild import check_rebuilds
 from mnv2dense.training.schedules import Cosine
 from mnv2dense.training.task import Task
+from mnv2dense.visualization.palettes import check_palette
+from mnv2dense.workflows.run_loggers import log_config, log_outcome
 from mnv2dense.workflows.scoring import score_and_report
 
 if TYPE_CHECKING:
@@ -46,17 +49,9 @@ if TYPE_CHECKING:
     from mnv2dense.data.module import DataModule
     from mnv2dense.models.dense_model import DenseModel
     from mnv2dense.protocols import Loss, Metric
+    from mnv2dense.visualization.palettes import PaletteChoice
 
 log = logging.getLogger(__name__)
-
-MONITORS: Mapping[str, str] = {"detection": "AP", "segmentation": "mIoU", "classification": "top1"}
-"""Task -> the score that chooses its best checkpoint, where nobody says otherwise; conf/task has the same."""
-
-_CURVES: Mapping[str, Sequence[str]] = {
-    "detection": ("AP", "AP50", "AP75"),
-    "segmentation": ("mIoU", "pixel_accuracy"),
-    "classification": ("top1", "mean_class_accuracy"),
-}
 
 
 @dataclass(frozen=True)
@@ -93,8 +88,12 @@ def train(
     schedule: Callable[..., Callable[[int], float]] | None = None,
     backbone_lr_factor: float = 1.0,
     monitor: str | None = None,
+    monitor_mode: Literal["min", "max"] | None = None,
+    curves: Sequence[str] | None = None,
     callbacks: Sequence[pl.Callback] | None = None,
     loggers: Sequence[Logger] = (),
+    log_artifacts: bool = False,
+    palette: PaletteChoice = "auto",
     resume: str | Path | None = None,
     seed: int | None = 0,
     channels_last: bool = True,
@@ -120,10 +119,14 @@ def train(
         optimizer: parameter groups -> optimizer; None takes AdamW of learning rate 0.001 and weight decay 0.05.
         schedule: see :mod:`mnv2dense.training.schedules`; None takes the cosine with a warm-up of 5%.
         backbone_lr_factor: the backbone's learning rate as a factor of the head's.
-        monitor: the score that chooses the best checkpoint, or "loss"; None takes AP, mIoU or top1.
+        monitor: the score that chooses the best checkpoint, or "loss"; None is as the metric says: AP, mIoU or top1.
+        monitor_mode: whether more or less of it is better; None is as the metric says, and "min" for the loss.
+        curves: the scores of the epochs' lines and of curves.png; None is as the metric says.
         callbacks: None takes those of conf/callbacks/default.yaml: average of the weights, checkpoints, curves,
             progress, and the guard against losses that are not finite.
-        loggers: Lightning's.
+        loggers: Lightning's; they get the config, the curves and the final scores.
+        log_artifacts: give them samples.jpg and the path of the best checkpoint, too.
+        palette: of masks in samples and report, see :data:`mnv2dense.visualization.palettes.PaletteChoice`.
         resume: a run folder or checkpoint file to go on from, optimizer, schedule, epoch and all.
         seed: of everything random but the model's weights, which are drawn; None leaves the generators as they are.
         channels_last: keep weights and activations in NHWC memory.
@@ -143,8 +146,9 @@ def train(
     options = {"max_epochs": max_epochs, "check_val_every_n_epoch": 1, "gradient_clip_val": 10.0, **trainer}
     check_length(options)
     check_precision(options.get("precision"))
-    monitor = monitor or MONITORS[model.task]
+    check_palette(palette)
     metric = metric or metric_of(model)
+    seen = watched(metric, monitor=monitor, mode=monitor_mode, curves=curves)
     if isinstance(run_dir, RunFolder):
         folder = run_dir
     else:
@@ -152,7 +156,7 @@ def train(
         if resume is None:
             refuse_a_run(folder, "Name another folder; to go on with that run, add resume= and its folder.")
         folder.keep("csv")  # of the run that is resumed here; the logger would begin its file anew
-        config = config or _known(model, monitor=monitor, seed=seed, options=options)
+        config = config or _known(model, seen=seen, seed=seed, options=options)
         folder.write_environment(seed=seed)
     goes_on_here = folder.holds_a_run  # then config.yaml has the options to resume with, until these are found to fit
     if config is not None and not goes_on_here:
@@ -162,7 +166,7 @@ def train(
     data.setup("fit")
     packages = packages_of(model.config) if packages is None else list(packages)
     check_rebuilds(model, packages=packages)
-    check_monitor(monitor, metric, data)
+    check_monitor(seen.monitor, metric, data, curves=curves or ())
     check_batches(options, data)
     task = Task(
         model=model,
@@ -177,7 +181,7 @@ def train(
     ckpt_path = None if resume is None else check_resume(str(resume), task, data, options)
     if config is not None and goes_on_here:
         folder.write_config(config)
-    chosen = list(_usual_callbacks(model.task, monitor) if callbacks is None else callbacks)
+    chosen = list(_usual_callbacks(seen) if callbacks is None else callbacks)
     if callbacks is None and not options.get("enable_progress_bar", True):
         chosen = [each for each in chosen if not isinstance(each, ProgressLines)]
     with _refusals_of_lightning(ValueError, TypeError, MisconfigurationException):
@@ -196,15 +200,17 @@ def train(
     lightning.log_every_n_steps = max(  # type: ignore[attr-defined]  # Lightning sets it out of sight of mypy
         1, min(options.get("log_every_n_steps", 10), steps)
     )
+    if lightning.is_global_zero:
+        log_config(lightning.loggers, folder.path)
     if announce is not None:
         announce()
     try:
         with _refusals_of_lightning(MisconfigurationException):
             lightning.fit(task, datamodule=data, ckpt_path=None if ckpt_path is None else str(ckpt_path))
     except SystemExit:  # told to stop
-        _plot_curves(chosen, folder, lightning)
+        _plot_curves(chosen, folder, lightning, seen)
         raise
-    _plot_curves(chosen, folder, lightning)
+    points = _plot_curves(chosen, folder, lightning, seen)
     if options.get("fast_dev_run"):
         log.info("trainer.fast_dev_run: the parts work together; nothing was kept to be scored")
         return TrainingRun(folder.path, {}, None, None, lightning.current_epoch, metric)
@@ -215,13 +221,22 @@ def train(
         device=lightning.strategy.root_device,
         packages=packages,
     )
-    scores = score_and_report(folder, best, data, metric, progress=progress)
+    scores = score_and_report(folder, best, data, metric, progress=progress, curves=points, palette=palette)
+    if lightning.is_global_zero:
+        step = lightning.global_step
+        log_outcome(lightning.loggers, folder.path, scores, kept, step=step, artifacts=log_artifacts)
     return TrainingRun(folder.path, scores, kept, best, lightning.current_epoch, metric)
 
 
-def _plot_curves(callbacks: Sequence[pl.Callback], folder: RunFolder, trainer: pl.Trainer) -> None:
+def _plot_curves(
+    callbacks: Sequence[pl.Callback], folder: RunFolder, trainer: pl.Trainer, seen: Watched
+) -> dict[str, list[tuple[int, float]]]:
+    """Draw them, and what they are drawn from: name -> (epoch, value); nothing on all processes but the first."""
+    points: dict[str, list[tuple[int, float]]] = {}
     for history in (each for each in callbacks if isinstance(each, History) and trainer.is_global_zero):
-        history.plot(folder.path / "curves.png")
+        points = history.points
+        history.plot(folder.path / "curves.png", lower_is_better=seen.lower_is_better)
+    return points
 
 
 @contextmanager
@@ -269,23 +284,25 @@ def _loss_of(model: DenseModel) -> Loss:
     return losses[model.task]()
 
 
-def _usual_callbacks(task: str, monitor: str) -> list[pl.Callback]:
+def _usual_callbacks(seen: Watched) -> list[pl.Callback]:
     return [
         EMA(),
-        BestAndLast(monitor=f"val/{monitor}", mode="min" if monitor == "loss" else "max"),
-        History(scores=_CURVES.get(task, (monitor,))),
-        ProgressLines(),
+        BestAndLast(monitor=f"val/{seen.monitor}", mode=seen.mode),
+        History(scores=seen.curves),
+        ProgressLines(scores=seen.curves),
         NaNGuard(),
     ]
 
 
-def _known(model: DenseModel, *, monitor: str, seed: int | None, options: Mapping[str, Any]) -> dict[str, Any]:
+def _known(model: DenseModel, *, seen: Watched, seed: int | None, options: Mapping[str, Any]) -> dict[str, Any]:
     """What a config.yaml can say of a run whose parts were made in Python."""
     plain = {key: value for key, value in options.items() if isinstance(value, str | int | float | bool | type(None))}
     own = {key: model.config[key] for key in ("size", "resize")}
     return {
         "task": model.task,
-        "monitor": monitor,
+        "monitor": seen.monitor,
+        "monitor_mode": seen.mode,
+        "curves": list(seen.curves),
         "seed": seed,
         "model": own,
         "backbone": model.config["backbone"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -60,10 +61,12 @@ def run(command: Command, *options: str) -> Outcome:
 
 def test_the_page_shows_a_part_of_every_kind(folder: Path) -> None:
     shown = {path.stem for path in (folder / "my_parts").glob("*.py")} - {"__init__"}
-    assert {"backbone", "head", "loss", "data", "torch_export"} <= shown
+    assert {"backbone", "head", "loss", "metric", "augment", "data", "torch_export"} <= shown
     for path in (folder / "my_conf").rglob("*.yaml"):
         options = yaml.safe_load(path.read_text(encoding="utf-8"))
         target = options.get("_target_") or options["train"]["_target_"]
+        if target == "mnv2dense.metrics.MetricGroup":  # of parts that other files name
+            continue
         assert target.partition(".")[0] == "my_parts"
 
 
@@ -113,6 +116,37 @@ def test_the_loss_counts_what_the_paper_counts(folder: Path) -> None:
     assert TverskyLoss()(logits, batch)["tversky"].item() == pytest.approx(1 - sum(overlaps) / 2, abs=1e-5)
     masks[0, 1, 0] = 255  # the one that was missed
     assert TverskyLoss()(logits, batch)["tversky"].item() == pytest.approx(0, abs=1e-5)
+
+
+def test_the_metric_trains_alone_and_beside_ours_and_chooses_the_checkpoint(folder: Path) -> None:
+    options = [*SHORT, "backbone.width_mult=0.35", "trainer.max_epochs=2", "trainer.check_val_every_n_epoch=1"]
+    words = [word for word in documented("metric=map_and_counting").arguments if not word.startswith("monitor=")]
+    alone = [word.replace("map_and_counting", "counting").replace("my_metric_run", "alone") for word in words]
+    outcome = run_command("train", *alone, *options)
+    assert outcome.code == 0, outcome.err
+    assert re.search(r"epoch 1/2  loss \S+  val/loss \S+  val/count_error \S+  val/count_right \S+  lr", outcome.out)
+    assert "val/AP" not in outcome.out
+    kept = yaml.safe_load(Path("alone", "config.yaml").read_text())
+    assert (kept["monitor"], kept["monitor_mode"]) == ("count_error", "min")
+    assert (
+        kept["callbacks"]["checkpoints"] | {"monitor": "val/count_error", "mode": "min"}
+        == kept["callbacks"]["checkpoints"]
+    )
+
+    outcome = run(documented("metric=map_and_counting"), *options)
+    assert re.search(r"val/AP \S+  val/AP50 \S+  val/AP75 \S+  val/count_error \S+  val/count_right", outcome.out)
+    scores = json.loads(Path("my_metric_run", "metrics.json").read_text())
+    assert {"AP", "AP50", "count_error", "count_right"} <= set(scores)
+
+
+def test_the_augmentation_trains_and_turns_the_image_by_its_seed(folder: Path) -> None:
+    run(documented("augment=upside_down"), *SHORT, "backbone.width_mult=0.35")
+    from my_parts.augment import UpsideDown  # type: ignore[import-not-found]
+
+    sample = ShapeCrops(split="val", train_images=16, val_images=8)[0]
+    turned = UpsideDown(probability=1)(sample, 3)
+    assert (turned.image == sample.image[::-1]).all()
+    assert UpsideDown(probability=0)(sample, 3) is sample
 
 
 def test_the_data_set_trains_and_is_scored_when_it_is_named(folder: Path) -> None:

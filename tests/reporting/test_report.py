@@ -212,7 +212,7 @@ def test_an_evaluation_has_both_too(tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.err
     page = Page(tmp_path / "scores" / "report.html")
     page.check()
-    assert "shapes, scored on Shapes" in " ".join(page.text.split())
+    assert "shapes, scored on drawn shapes val" in " ".join(page.text.split())
     assert front_matter(tmp_path / "scores")["license"] == "apache-2.0"  # as the shipped weights say
     assert "It learnt from" not in page.text
     run_lines(tmp_path / "scores" / "MODEL_CARD.md", "predict")

@@ -90,6 +90,20 @@ def test_what_it_will_not_log_is_refused(metric: Metric, monitor: str, message: 
         check_monitor(monitor, metric, DATA)
 
 
+def test_a_curve_that_no_score_has_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"curves=mIOU: there is no such score; did you mean curves=mIoU\?"):
+        check_monitor("mIoU", MeanIoU(), DATA, curves=["mIoU", "mIOU"])
+
+
+def test_a_score_called_loss_is_refused() -> None:
+    class Confusing(Own):
+        def compute(self) -> dict[str, float]:
+            return {"loss": 0.0}
+
+    with pytest.raises(ValueError, match='Confusing calls a score "loss", as what is minimised is called'):
+        check_monitor("loss", Confusing(), DATA)
+
+
 @pytest.mark.parametrize("precision", [None, 32, "32-true", "bf16-mixed", "16-mixed"])
 def test_precisions_that_keep_float32_where_it_counts_are_fine(precision: str | int | None) -> None:
     check_precision(precision)

@@ -1,0 +1,40 @@
+"""What people call a data set: "VOC 2007 val (VOCdevkit)" and not the class that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_KNOWN = {
+    "VocDetection": "VOC",
+    "VocMasks": "VOC",
+    "CocoDetection": "COCO",
+    "CocoMasks": "COCO",
+    "PanopticMasks": "COCO panoptic",
+    "CityscapesMasks": "Cityscapes",
+    "Ade20kMasks": "ADE20K",
+    "YoloDetection": "YOLO",
+    "Shapes": "drawn shapes",
+    "ShapeCrops": "drawn shapes, cropped",
+    "ShapeMasks": "drawn shapes, as masks",
+}
+
+
+def data_name(source: Mapping[str, Any], kind: type) -> str:
+    """What was scored on, from its config and the name of its folder.
+
+    Args:
+        source: the config of the data set; empty where it was made in Python.
+        kind: the data set's class.
+    """
+    called = str(source.get("_target_") or kind.__name__).rpartition(".")[2]
+    root = Path(str(source["root"])).expanduser().absolute().name if source.get("root") else ""
+    split = str(source.get("split") or "")
+    if called in _KNOWN:
+        year = str(source.get("year") or "")
+        name = " ".join(word for word in (_KNOWN[called], year, split) if word)
+        shown = root and root.casefold() not in name.casefold()
+        return f"{name} ({root})" if shown and not _KNOWN[called].startswith("drawn") else name
+    # Of a folder of one's own there is no better name than the folder's.
+    return " ".join(word for word in (root or called, split) if word)

@@ -1,0 +1,131 @@
+"""Limits of a run, each with what would help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnv2dense.reporting.data_name import data_name
+from mnv2dense.reporting.facts import ClassScore
+from mnv2dense.reporting.limits import limits_of
+
+
+class Images:
+    """As many images as it is told, with their classes and boxes."""
+
+    class_names = ("cat", "dog")
+    category_ids = (1, 2)
+    ignored_count = 0
+
+    def __init__(self, count: int, boxes: tuple[int, int] = (500, 500)) -> None:
+        self.count, self.box_counts = count, boxes
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Any:  # noqa: ANN401
+        raise AssertionError
+
+    def path_of(self, image_id: int) -> Path:
+        raise AssertionError
+
+    def coco_ground_truth(self) -> dict[str, Any]:
+        raise AssertionError
+
+
+class Module:
+    def __init__(self, train: Images | None = None) -> None:
+        self.train, self.val = train or Images(5000), Images(5000)
+
+
+def said(module: Any = None, **options: Any) -> str:  # noqa: ANN401
+    usual: dict[str, Any] = {
+        "size": (320, 320),
+        "scores": {"AP": 0.5},
+        "score": "AP",
+        "counted": "objects",
+        "classes": (),
+        "curves": {},
+        "drawn": False,
+    }
+    config = options.pop("config", {"monitor": "AP", "monitor_mode": "max", "backbone": {"weights": "imagenet"}})
+    return "\n".join(limits_of(config, module or Module(), **{**usual, **options}))
+
+
+def curve(*values: float, name: str = "val/AP") -> dict[str, list[tuple[int, float]]]:
+    return {name: [(4 * k, value) for k, value in enumerate(values, start=1)]}
+
+
+def test_a_run_of_many_images_has_little_to_say() -> None:
+    assert (
+        said() == "The checkpoint was chosen by AP on the validation pictures, so its scores there flatter it a little."
+    )
+
+
+def test_a_score_that_still_rises_asks_for_more_epochs() -> None:
+    text = said(curves=curve(0.1, 0.2, 0.3, 0.4))
+    assert "AP was still rising when training ended (0.200, 0.300, 0.400 at the last validations): longer" in text
+    assert "trainer.max_epochs=32" in text
+
+
+@pytest.mark.parametrize("values", [(0.1, 0.4, 0.39), (0.1, 0.4, 0.401), (0.4,)])
+def test_one_that_has_settled_or_fallen_does_not(values: tuple[float, ...]) -> None:
+    assert "still" not in said(curves=curve(*values))
+
+
+def test_a_loss_that_falls_rises_by_what_it_is_chosen_by() -> None:
+    config = {"monitor": "loss", "monitor_mode": "min"}
+    assert "The validation loss was still falling when" in said(config=config, curves=curve(3, 2, name="val/loss"))
+    assert "still" not in said(config=config, curves=curve(2, 3, name="val/loss"))
+
+
+def test_few_epochs_few_images_and_few_objects_say_what_would_help() -> None:
+    text = said(
+        Module(Images(30, boxes=(3, 500))), curves={"train/loss": [(1, 2.0), (2, 1.0)]}, config={"monitor": "AP"}
+    )
+    assert "only 2 epochs: longer training would help, as with trainer.max_epochs=20" in text
+    assert "only 30 pictures: more would help, and a backbone that has seen others (backbone.weights=" in text
+    assert "It learnt cat from fewer than 20 objects: more of them would help." in text
+
+
+def test_small_inputs_and_small_objects_ask_for_a_larger_one() -> None:
+    text = said(size=(96, 128), scores={"AP": 0.4, "APs": 0.1})
+    assert "It sees pictures at 96 by 128 pixels, where details are lost: a larger input would help, as with" in text
+    assert (
+        "misses small objects (below 32 by 32 pixels) far more often than others: a larger input (model.size=" in text
+    )
+    assert "model.size=[192,256]" in text
+
+
+def test_classes_say_what_would_help_them() -> None:
+    classes = [ClassScore("cat", 0.9, 100), ClassScore("dog", 0.1, 5), ClassScore("cow", None, 0)]
+    text = said(classes=classes)
+    assert "do not show cow: how well it does there is unknown until pictures with them are added." in text
+    assert "fewer than 20 objects of dog: more would make their scores sure." in text
+    assert (
+        "weak on dog: AP below half of the average; more pictures of them would help, or a look at their labels" in text
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        (
+            {"_target_": "mnv2dense.data.datasets.VocDetection", "root": "VOCdevkit", "year": "2007", "split": "val"},
+            "VOC 2007 val (VOCdevkit)",
+        ),
+        (
+            {"_target_": "mnv2dense.data.datasets.CocoDetection", "root": "/data/coco", "split": "val2017"},
+            "COCO val2017",
+        ),
+        ({"_target_": "mnv2dense.data.datasets.ImageFolder", "root": "/data/my pets", "split": "val"}, "my pets val"),
+        ({"_target_": "mnv2dense.data.datasets.YoloDetection", "root": "my_data"}, "YOLO (my_data)"),
+        ({"_target_": "mnv2dense.data.shapes.Shapes", "root": None, "split": "val"}, "drawn shapes val"),
+        ({"_target_": "acme.Xrays"}, "Xrays"),
+        ({}, "Images"),
+    ],
+)
+def test_a_data_set_is_called_as_people_call_it(source: dict[str, Any], name: str) -> None:
+    assert data_name(source, Images) == name
