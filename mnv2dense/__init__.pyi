@@ -2,7 +2,7 @@ from .backbones.mobilenet_v2 import MobileNetV2
 from .costs.complexity import complexity
 from .costs.split import memory_bound, split_inference
 from .data.module import DataModule
-from .export.checked import export_model
+from .export.gate import export_model
 from .heads.classifier import ClassifierHead
 from .heads.deeplab_v3 import DeepLabV3Head
 from .heads.ssdlite import SSDLiteHead

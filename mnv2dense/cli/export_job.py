@@ -14,7 +14,7 @@ from mnv2dense.cli.export_options import ExportCommand
 from mnv2dense.cli.export_sensitivity import sensitivity_report
 from mnv2dense.cli.parts import plain_config
 from mnv2dense.cli.shell import console
-from mnv2dense.export.checked import RefusedExportError, export_graph
+from mnv2dense.export.gate import RefusedExportError, export_graph
 from mnv2dense.export.parity import ParityError, Tolerance
 from mnv2dense.export.report import ExportReport
 from mnv2dense.models.checkpoint import load_model

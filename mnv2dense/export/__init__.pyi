@@ -1,4 +1,4 @@
-from .checked import RefusedExportError, export_graph, export_model
+from .gate import RefusedExportError, export_graph, export_model
 from .graph import ExportGraph
 from .options import ExportOptions
 from .parity import Parity, ParityError, Tolerance, compare

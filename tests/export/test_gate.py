@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import mnv2dense
-from mnv2dense.export import ExportOptions, RefusedExportError, Tolerance, checked, export_model
-from mnv2dense.export.checked import put_in_place
+from mnv2dense.export import ExportOptions, RefusedExportError, Tolerance, export_model, gate
+from mnv2dense.export.gate import put_in_place
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.runtimes.exported_model import ExportedModel
 from tests.export.test_parity import model_for
@@ -91,7 +91,7 @@ def test_pictures_that_show_nothing_refuse_a_file_with_the_report() -> None:
 def test_without_pictures_shapes_are_drawn_and_the_report_says_so(
     classifier: DenseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checked, "PARITY_IMAGES", 2)
+    monkeypatch.setattr(gate, "PARITY_IMAGES", 2)
     assert export_model(classifier, "model.fake").images_from == "drawn shapes"
 
 
