@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.io.file_heads import tiff_kind, without_text
+from mnv2dense.io.file_heads import foreign_kind, tiff_kind, without_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -265,7 +265,7 @@ def _open(file: IO[bytes], name: str | os.PathLike[str], max_pixels: int) -> Ima
     elif not head:
         raise ImageError(f"{name}: empty file (0 bytes). {_NEXT_STEP}")
     else:
-        kind = "a web page" if head.lstrip().lower().startswith((b"<!doctype", b"<html")) else "no picture"
+        kind = foreign_kind(head) or "no picture"
         known = "JPEG, PNG, WebP, GIF, BMP, TIFF or PPM"
         raise ImageError(f"{name}: {kind}, not {known}; it begins with {head!r}. {_NEXT_STEP}")
     image = reader(file)
@@ -354,7 +354,13 @@ def _to_rgb(image: Image, name: str | os.PathLike[str]) -> npt.NDArray[np.uint8]
             f"{name}: 32-bit values (mode {image.mode}) have no agreed black and white. "
             "Convert the file to 8 or 16 bits."
         )
-    return by_bands(image, _on_white if image.has_transparency_data else lambda part: np.array(part.convert("RGB")))
+    see_through = image.has_transparency_data and not _lacks_alpha(image)
+    return by_bands(image, _on_white if see_through else lambda part: np.array(part.convert("RGB")))
+
+
+def _lacks_alpha(image: Image) -> bool:
+    """Whether the fourth byte of a BMP's pixels is 0 in all of them: most programs mean nothing by it."""
+    return image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)
 
 
 def _from_16_bits(image: Image) -> npt.NDArray[np.uint8]:

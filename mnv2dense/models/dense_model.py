@@ -207,6 +207,9 @@ def build_model(
         if key not in config:
             raise ValueError(f"The model's config lacks {key!r}; it has {', '.join(config) or 'nothing'}.")
     size = _sides(config["size"])
+    unnamed = [name for name in config["class_names"] if not isinstance(name, str)]
+    if unnamed:
+        raise ValueError(f"class_names has {unnamed[0]!r:.60}, which is no text; put names in quotes.")
     head = dict(config["head"])
     features = head.pop("features", None)
     if not features:

@@ -169,6 +169,10 @@ def _check_tensors(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], 
     strange = sorted(tensors.keys() - wanted.keys())
     if strange and not surplus:
         raise ValueError(f"{len(strange)} tensors have no place in the model, first {strange[0]!r}.")
+    # Copied into real numbers with fractions, complex ones would lose a part, and whole ones are no weights.
+    other = [name for name, own in wanted.items() if own.is_floating_point() > tensors[name].is_floating_point()]
+    if other:
+        raise ValueError(f"{len(other)} tensors are no weights: {other[0]!r} is of {tensors[other[0]].dtype}.")
     for name in wanted:
         tensor = tensors[name]
         # torch keeps a tensor that repeats one value as that value.

@@ -101,7 +101,9 @@ class Metadata:
 
         try:
             found = json.loads(text)
-        except json.JSONDecodeError as error:
+        except RecursionError as error:
+            raise ValueError("its description is nested too deep to be meant") from error
+        except ValueError as error:  # JSONDecodeError; or a number of thousands of digits
             raise ValueError(f"its description is no json ({error})") from error
         if not isinstance(found, Mapping) or found.get("format") != _FORMAT:
             raise ValueError(f"its description is not of format {_FORMAT}, which this version reads")
@@ -173,6 +175,10 @@ def _whole(value: object) -> bool:
     return type(value) is int  # True is an int, too
 
 
+def _id(value: Any) -> bool:  # noqa: ANN401
+    return _whole(value) and abs(value) < 2**63
+
+
 def _list_of(fits: Callable[[object], bool], value: object) -> TypeGuard[list[Any]]:
     return isinstance(value, list) and all(map(fits, value))
 
@@ -191,7 +197,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a height and a width in pixels",
     ),
     "class_names": (lambda value: _list_of(_text, value) and len(value) > 0, "a list of names"),
-    "category_ids": (lambda value: _list_of(_whole, value), "a list of whole numbers"),
+    "category_ids": (lambda value: _list_of(_id, value), "a list of whole numbers of 64 bits"),
     "selection": (lambda value: isinstance(value, dict), "options by name"),
     "license": (_text, "a text"),
     "versions": (lambda value: isinstance(value, dict) and all(map(_text, value.values())), "versions by name"),

@@ -71,6 +71,8 @@ def _check_archive(file: IO[bytes]) -> None:
                 raise TorchFileError(
                     f"its {size:,} bytes would become {unpacked:,}: compressed, which torch.save never does"
                 )
+            if len({member.filename for member in members}) < len(members):
+                raise TorchFileError("it has two members of the same name")
             # torch can be told to write no checksums; then all are 0.
             damaged = archive.testzip() if any(member.CRC for member in members) else None
     except TorchFileError:

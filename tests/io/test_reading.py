@@ -340,3 +340,28 @@ def test_links_to_folders_count_where_folders_do(tmp_path: Path, caplog: pytest.
     assert caplog.text == ""
     list_images(tmp_path, recursive=True)
     assert "left out 1 linked folders (such as linked)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"\0\0\0 ftypavif\0\0\0\0", "a picture in the format AVIF, which is not read: convert it to JPEG or PNG"),
+        (b"\0\0\0\x24ftypheic\0\0\0\0", "a picture in the format HEIC"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14", "a picture in the format JPEG 2000"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "the pointer of a file in Git LFS: .*git lfs pull"),
+        (b"\xef\xbb\xbf<!DOCTYPE html>", "a web page"),
+    ],
+)
+def test_what_often_lies_in_a_pictures_place_is_called_by_its_name(head: bytes, kind: str) -> None:
+    with pytest.raises(ImageError, match=f"photo.jpg: {kind}"):
+        decode_image(head, name="photo.jpg")
+
+
+def test_a_bmp_whose_fourth_bytes_are_all_0_is_not_transparent() -> None:
+    pixels = bytes([200, 100, 50, 0]) * 48
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, 8, 6, 1, 32, 3, len(pixels), 0, 0, 0, 0) + masks + b"\0" * 52
+    data = b"BM" + struct.pack("<IHHI", 122 + len(pixels), 0, 0, 122) + header
+    assert decode_image(data + pixels)[0, 0].tolist() == [50, 100, 200]
+    half = bytes([200, 100, 50, 255]) * 24 + bytes([200, 100, 50, 0]) * 24  # here it says something; rows go upwards
+    assert [decode_image(data + half)[row, 0].tolist() for row in (5, 0)] == [[50, 100, 200], [255, 255, 255]]

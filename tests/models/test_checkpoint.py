@@ -155,6 +155,15 @@ def test_weights_that_do_not_belong_to_the_config_are_an_error(model: DenseModel
         load_model(tmp_path / "lacking.ckpt")
 
 
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.int64])
+def test_numbers_of_another_kind_are_no_weights(model: DenseModel, tmp_path: Path, dtype: torch.dtype) -> None:
+    entry = model_entry(model)
+    entry["weights"]["backbone.stem.0.weight"] = entry["weights"]["backbone.stem.0.weight"].to(dtype)
+    torch.save({"mnv2dense": entry}, tmp_path / "other.ckpt")
+    with pytest.raises(CheckpointError, match=rf"1 tensors are no weights: 'backbone\.stem\.0\.weight' is of {dtype}"):
+        load_model(tmp_path / "other.ckpt")
+
+
 def test_another_number_of_classes_takes_all_but_the_class_predictors(saved: Path, model: DenseModel) -> None:
     other = tiny_model(5, seed=1)
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
@@ -262,6 +271,7 @@ def test_values_out_of_range_in_a_file_are_named(
         ({"size": [10**9, 10**9]}, r"model\.size=\[1000000000, 1000000000\]: both sides must be at most 16384"),
         ({"size": "large"}, r"model\.size='large' must be \[height, width\]"),
         ({"class_names": 3}, "config cannot be built"),
+        ({"class_names": [1, None, "cat"]}, "class_names has 1, which is no text; put names in quotes"),
         ({"head": 3}, "head=3 must be a table of options"),
     ],
 )

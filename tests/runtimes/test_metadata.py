@@ -49,6 +49,7 @@ def described(task: str = "detection") -> dict[str, Any]:
         ("detection", {"class_names": []}, "not a list of names"),
         ("detection", {"class_names": ["x" * 100, 3]}, r"x{20,}\.\.\., and not a list of names"),
         ("detection", {"category_ids": [1, True]}, "not a list of whole numbers"),
+        ("detection", {"category_ids": [2**64, 2]}, "not a list of whole numbers of 64 bits"),
         ("detection", {"category_ids": [1]}, "another number of category_ids than of class_names"),
         ("detection", {"selection": 3}, "selection=3, and not options by name"),
         ("detection", {"license": None}, "license=None, and not a text"),
@@ -84,3 +85,15 @@ def test_a_selection_that_cannot_be_is_refused(task: str, change: dict[str, Any]
 
 def test_keys_of_a_later_version_are_passed_over() -> None:
     assert Metadata.from_json(json.dumps(described() | {"weather": "fine"})).task == "detection"
+
+
+@pytest.mark.parametrize(
+    ("added", "expected"),
+    [
+        ('"extra": ' + "[" * 100_000, "nested too deep"),
+        ('"size": [' + "9" * 5000 + ", 64]", "no json .*4300 digits"),
+    ],
+)
+def test_a_description_that_no_reader_can_take_is_refused(added: str, expected: str) -> None:
+    with pytest.raises(ValueError, match=f"its description is {expected}"):
+        Metadata.from_json(json.dumps(described())[:-1] + f", {added}}}")

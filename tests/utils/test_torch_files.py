@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -79,3 +80,14 @@ def test_what_would_run_code_or_is_no_pickle_is_unsafe(file: Path, content: byte
 def test_no_file_is_the_systems_own_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         load_plain(tmp_path / "nothing.pt")
+
+
+def test_two_members_of_the_same_name_are_refused(file: Path, tmp_path: Path) -> None:
+    # Which of them is read depends on the reader: what was looked at need not be what is taken.
+    with zipfile.ZipFile(file) as whole, zipfile.ZipFile(tmp_path / "twice.pt", "w") as twice:
+        for name in (*whole.namelist(), "file/data.pkl"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # zipfile's own, of the second
+                twice.writestr(name, whole.read(name))
+    with pytest.raises(TorchFileError, match="two members of the same name"):
+        load_plain(tmp_path / "twice.pt")

@@ -47,9 +47,12 @@ def number(text: str) -> float:
     Raises:
         ValueError: it is none.
     """
-    if "_" in text or not text.isascii():
-        raise ValueError(f"{text!r:.40} is no number")
-    return float(text)
+    try:
+        if "_" not in text and text.isascii():
+            return float(text)
+    except ValueError:
+        pass
+    raise ValueError(f"{text!r:.40} is no number, such as 0.25")
 
 
 def is_within(value: Any, limit: float) -> bool:  # noqa: ANN401

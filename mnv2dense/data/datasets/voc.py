@@ -220,7 +220,10 @@ def _said(element: ElementTree.Element, tag: str, name: str) -> bool:
 
 
 def _text(element: ElementTree.Element, tag: str, default: str | None = None) -> str:
-    found = element.findtext(tag, default)
+    there = element.findall(tag)
+    if len(there) > 1:
+        raise ValueError(f"<{element.tag}> with {len(there)} times <{tag}>; leave one")
+    found = (there[0].text or "") if there else default
     if found is None or (not found.strip() and default is None):
         raise ValueError(f"<{element.tag}> without <{tag}>; add it or remove the object")
     return found.strip() or (default or "")

@@ -106,3 +106,15 @@ def test_what_is_left_out_in_all_classes_is_one_line(root: Path, caplog: pytest.
     assert len(ImageFolder(root=root)) == 7
     (record,) = caplog.records
     assert "left out 2 .heic files (such as b.heic), 1 links to nothing (such as lost.png)" in record.getMessage()
+
+
+def test_folders_of_the_same_class_are_told_and_not_lost(root: Path) -> None:
+    image(root / "train" / "cat " / "0.png")
+    with pytest.raises(ValueError, match=r"train/cat : the same class as 'cat' beside it; put them together"):
+        ImageFolder(root=root)
+
+
+@pytest.mark.parametrize("limit", [True, 1.5, "3"])
+def test_a_limit_that_is_no_whole_number_is_refused(limit: object, root: Path) -> None:
+    with pytest.raises(ValueError, match=f"limit={limit!r}: a whole number of pictures is needed"):
+        ImageFolder(root=root, limit=limit)  # type: ignore[arg-type]

@@ -178,3 +178,11 @@ def test_a_folder_of_jpeg_masks_is_refused_before_training(tmp_path: Path, suffi
     save(tmp_path / "masks" / "train" / f"a.{suffix}", np.zeros((4, 6)), format="JPEG")
     with pytest.raises(ValueError, match=rf"a.{suffix}: a mask saved as JPEG has lost its values"):
         MaskFolder(root=tmp_path, split="train", class_names=["background", "crack"])
+
+
+def test_braces_in_folders_names_are_letters(tmp_path: Path) -> None:
+    for name in ("{x} train", "{}"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB" if "x" in name else "L", (8, 8)).save(tmp_path / name / "a.png")
+    data = MaskFolder(root=tmp_path, split="train", class_names=["one", "two"], images="{x} {split}", masks="{}")
+    assert data.paths == [tmp_path / "{x} train" / "a.png"]

@@ -136,6 +136,15 @@ def test_an_unknown_split_lists_those_there_are(tmp_path: Path) -> None:
             r"000005.xml: <truncated> of a 'cat': 'partly' is neither yes .* nor no",
         ),
         (f"<annotation>{voc_object('  ')}</annotation>", "<object> without <name>"),
+        (
+            f"<annotation>{voc_object(extra='<bndbox><xmin>1</xmin></bndbox>')}</annotation>",
+            r"000005\.xml: <object> with 2 times <bndbox/xmin>; leave one",
+        ),
+        (
+            f"<annotation>{voc_object(extra='<difficult>0</difficult><difficult>1</difficult>')}</annotation>",
+            "with 2 times <difficult>",
+        ),
+        (f"<annotation>{voc_object().replace('<xmin>', '<xmin>1_')}</annotation>", r"<xmin>1_.* is no place"),
         (f"<annotation>{voc_object('a&#10;b')}</annotation>", r"000005\.xml: the class name 'a\\nb' holds '\\n'"),
         ('<!DOCTYPE a [<!ENTITY b "cc">]><annotation>&b;</annotation>', r"000005\.xml: has a DOCTYPE"),
     ],

@@ -62,7 +62,7 @@ def test_the_ground_truth_has_pixels_and_the_formats_own_ids(tmp_path: Path) -> 
         ("-1 0.5 0.5 0.5 0.5", "class -1 is not among"),
         ("0.5 0.5 0.5 0.5 0.5", "class 0.5 is not among"),
         ("nan 0.5 0.5 0.5 0.5", "class nan is not among"),
-        ("cat 0.5 0.5 0.5 0.5", "could not convert string to float: 'cat'"),
+        ("cat 0.5 0.5 0.5 0.5", "'cat' is no number"),
         ("0 0.5 0.5 0.5", "3 values after the class"),
         ("0 0.5 0.5 0.5 0.5 0.9", "5 values after the class"),
         ("0 32 24 16 16", "values are shares of the picture"),
@@ -130,6 +130,10 @@ def test_names_come_from_classes_txt_or_the_argument(tmp_path: Path) -> None:
         ),
         ("names: &a [*a]", "aliases stand for more than 200,000 values"),
         ("names: !!python/object/apply:os.getcwd []", "not valid yaml"),
+        ("names: [2021-13-45]", "holds what cannot be read .month must be in 1..12.; put texts in quotes"),
+        ("names: [" + "9" * 5000 + "]", "holds what cannot be read .*4300 digits"),
+        ("names: {0: cat, 1: dog, 1: owl}", r"the key '1' \(line 1\) is there twice in one mapping"),
+        ("nc: 80\nnames: [cat, dog]", "nc is 80, but 'names' lists 2 classes"),
     ],
 )
 def test_a_bad_yaml_is_refused_naming_it(text: str, message: str, tmp_path: Path) -> None:
@@ -289,3 +293,10 @@ def test_images_left_out_are_one_line_and_windows_jpegs_are_read(
     (folder / "._a.jpg").write_bytes(b"\0\5\x16\7")
     assert [path.name for path in YoloDetection(root=tmp_path).paths] == ["a.jfif"]
     assert "left out 1 links to nothing (such as b.jpg), 1 linked folders (such as linked)" in caplog.text
+
+
+@pytest.mark.parametrize("word", ["0.5_5", "0,5", "\u0660.5", "0.5;", "five"])
+def test_a_word_that_is_no_number_is_named_by_its_line(word: str, tmp_path: Path) -> None:
+    write(tmp_path, {"a": f"0 0.5 0.5 0.2 0.2\n0 {word} 0.5 0.2 0.2\n"})
+    with pytest.raises(ValueError, match=rf"a\.txt, line 2: '{word}' is no number, such as 0.25; the line is '0 "):
+        YoloDetection(root=tmp_path)
