@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -267,9 +269,40 @@ def test_a_run_goes_on_where_it_stopped(trained: tuple[Path, Outcome]) -> None:
     assert outcome.code == 0, outcome.err
     assert "epoch 3/3" in outcome.out
     assert "epoch 2/3" not in outcome.out
-    assert torch.load("more/checkpoints/last.ckpt", weights_only=True)["epoch"] == 2
+    said = Path("more/run.log").read_text()
+    assert "The schedule spans 6 optimiser steps now, 4 before: after 4 of them the learning rate goes on at" in said
+    last = torch.load("more/checkpoints/last.ckpt", weights_only=True)
+    assert last["epoch"] == 2
+    assert {state["total_steps"] for state in last["lr_schedulers"][0]["lr_lambdas"]} == {6}
+    with Path("more/csv/metrics.csv").open(newline="") as file:
+        rates = [float(row["train/lr"]) for row in csv.DictReader(file) if row["train/lr"]]
+    assert min(rates) > 0  # it used to train at the rate that the old length ends with
     before, after = weights(run), weights(Path("more"))
     assert not all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_run_with_nothing_left_to_train_says_so_and_is_scored_in_the_new_folder(
+    trained: tuple[Path, Outcome],
+) -> None:
+    run, _ = trained
+    outcome = command("train", *TINY, "trainer.max_epochs=2", f"resume={run}", "run_dir=again")
+    assert outcome.code == 0, outcome.err
+    said = Path("again/run.log").read_text()
+    assert f"resume={run}: all 2 epochs are done, so nothing is trained and its best checkpoint is scored" in said
+    assert "set trainer.max_epochs=3 or more" in said
+    assert metrics(Path("again")) == metrics(run)
+    shorter = refused(command("train", *TINY, f"resume={run}", "run_dir=shorter"))
+    assert "2 epochs are done, more than trainer.max_epochs=1" in shorter
+
+
+def test_options_that_a_run_cannot_go_on_with_leave_its_config_as_it_was(trained: tuple[Path, Outcome]) -> None:
+    """In its own folder, where config.yaml tells the options to go on with."""
+    shutil.copytree(trained[0], "run")
+    before = Path("run/config.yaml").read_text()
+    said = refused(command("train", *TINY, "trainer.max_epochs=3", "optimizer=sgd", "resume=run", "run_dir=run"))
+    assert "its optimizer is AdamW, not SGD" in said
+    assert "Give the options of that run (run/config.yaml has them), or begin a new one with init_from=run." in said
+    assert Path("run/config.yaml").read_text() == before
 
 
 def test_a_run_of_another_model_cannot_go_on(trained: tuple[Path, Outcome]) -> None:
@@ -287,6 +320,8 @@ def test_a_run_may_begin_with_the_weights_of_another(trained: tuple[Path, Outcom
     assert torch.load("new/checkpoints/last.ckpt", weights_only=True)["epoch"] == 0
     begun, source = weights(Path("new")), weights(run, "best.ckpt")
     assert all(torch.equal(begun[name], source[name]) for name in source if name.endswith("weight"))
+    names = load_model(run).class_names
+    assert f"classes {', '.join(names)} kept" in Path("new/run.log").read_text()
 
 
 def test_the_same_seed_gives_the_same_weights_to_the_bit(trained: tuple[Path, Outcome]) -> None:
