@@ -16,8 +16,8 @@ _KNOWN = {
     "Ade20kMasks": "ADE20K",
     "YoloDetection": "YOLO",
     "Shapes": "drawn shapes",
-    "ShapeCrops": "drawn shapes, cropped",
-    "ShapeMasks": "drawn shapes, as masks",
+    "ShapeCrops": "cropped drawn shapes",
+    "ShapeMasks": "drawn shapes as masks",
 }
 
 
@@ -35,6 +35,6 @@ def data_name(source: Mapping[str, Any], kind: type) -> str:
         year = str(source.get("year") or "")
         name = " ".join(word for word in (_KNOWN[called], year, split) if word)
         shown = root and root.casefold() not in name.casefold()
-        return f"{name} ({root})" if shown and not _KNOWN[called].startswith("drawn") else name
+        return f"{name} ({root})" if shown and "drawn shapes" not in name else name
     # Of a folder of one's own there is no better name than the folder's.
     return " ".join(word for word in (root or called, split) if word)

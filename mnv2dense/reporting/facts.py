@@ -73,7 +73,8 @@ class RunFacts:
         size: (height, width) of its input, pixels.
         class_names: what it tells apart.
         data: rows (what, value).
-        data_name: of the data set.
+        data_name: of the data that was scored on.
+        trained_on: of the data that the run learnt from; empty where it only scored.
         drawn_data: whether its pictures are the embedded shapes.
         scores: the metric's headlines, in its order.
         score_of_classes: what :attr:`classes` are scored by; empty where the metric does not say.
@@ -110,6 +111,7 @@ class RunFacts:
     limits: tuple[str, ...]
     license: str
     began_with: str = ""
+    trained_on: str = ""
 
 
 def facts_of(
@@ -151,6 +153,7 @@ def facts_of(
         class_names=model.class_names,
         data=tuple(_data_rows(source, datamodule)),
         data_name=data_name(source, type(datamodule.val)),
+        trained_on=_trained_on(config, datamodule),
         drawn_data=drawn,
         scores=tuple(
             Score(name, None if scores[name] < 0 else scores[name], meaning)
@@ -202,6 +205,12 @@ def _with_license(weights: str) -> str:
 
 def _first_image(dataset: Dataset) -> str:
     return str(dataset.path_of(dataset[0].image_id))
+
+
+def _trained_on(config: Mapping[str, Any], datamodule: DataModule) -> str:
+    if datamodule.train is None:
+        return ""
+    return data_name((config.get("data") or {}).get("train") or {}, type(datamodule.train))
 
 
 def _data_rows(source: Mapping[str, Any], datamodule: DataModule) -> list[tuple[str, str]]:

@@ -20,6 +20,7 @@ _FEW_TO_SCORE_ON = 200
 _FEW_OF_A_CLASS = 20
 _FEW_EPOCHS = 5
 _SMALL_SIDE = 128
+_HARDLY_WORKS = 0.1
 
 # Of the score itself, from one validation to the next: less is the noise of a run that has settled.
 _STILL_RISING = 0.02
@@ -144,11 +145,11 @@ def _of_classes(score: str, counted: str, classes: Sequence[ClassScore]) -> list
     if judged:
         mean = sum(row.value or 0 for row in judged) / len(judged)
         weak = sorted((row for row in judged if (row.value or 0) < mean / 2), key=lambda row: row.value or 0)
-        if weak:
+        if weak and mean >= _HARDLY_WORKS:
             said.append(
                 f"It is weak on {listed([row.name for row in weak])}: {score} below half of the average; more pictures "
                 "of them would help, or a look at their labels."
             )
-        if mean < 0.1:
+        if mean < _HARDLY_WORKS:
             said.append(f"It hardly works: {score} of the classes is {mean:.3f} on average.")
     return said

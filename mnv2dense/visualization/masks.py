@@ -118,7 +118,7 @@ def legend_strip(entries: Sequence[tuple[str, Color]], width: int) -> Pixels:
     """
     from PIL import Image, ImageDraw
 
-    letters, gap = 14, 6
+    letters, gap = max(14.0, width / 90), 6  # a wide sheet is looked at from further away
     pen = ImageDraw.Draw(Image.new("RGB", (max(width, 1), 64)))
     placed = []
     left = top = height = 0

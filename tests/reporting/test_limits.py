@@ -109,6 +109,12 @@ def test_classes_say_what_would_help_them() -> None:
     )
 
 
+def test_one_that_hardly_works_is_not_called_weak_on_single_classes() -> None:
+    text = said(classes=[ClassScore("cat", 0.004, 100), ClassScore("dog", 0.001, 100)])
+    assert "It hardly works: AP of the classes is 0.003 on average." in text
+    assert "weak" not in text
+
+
 @pytest.mark.parametrize(
     ("source", "name"),
     [
