@@ -290,11 +290,20 @@ class BestAndLast(pl.callbacks.Checkpoint):
                 f"({', '.join(sorted(trainer.callback_metrics)) or 'there are none'}); set it to one of these"
             )
         score = float(trainer.callback_metrics[self.monitor])
-        best = self.best_score
+        best = None if self._lost_best(trainer) else self.best_score
         if math.isnan(score) or (best is not None and not (score > best if self.mode == "max" else score < best)):
             return False
         self.best_score, self.best_epoch = score, trainer.current_epoch
         return True
+
+    def _lost_best(self, trainer: pl.Trainer) -> bool:
+        """Whether the best so far was moved or deleted: the next one is kept in its place, or there would be none."""
+        if self.best_score is None or getattr(trainer, "fast_dev_run", False):
+            return False
+        lost = bool(trainer.strategy.broadcast(not self.best_path.exists()))  # the first process looks
+        if lost and trainer.is_global_zero:
+            _log.warning("%s: moved or deleted in the middle of the run; this epoch takes its place", self.best_path)
+        return lost
 
     def _save(self, trainer: pl.Trainer, path: Path) -> None:
         if not getattr(trainer, "fast_dev_run", False):

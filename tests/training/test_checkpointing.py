@@ -344,3 +344,21 @@ def test_data_that_cannot_start_within_an_epoch_are_refused_a_checkpoint_from_th
 def test_impossible_settings_are_refused_by_name(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BestAndLast(**options)
+
+
+def test_a_folder_that_is_moved_in_the_middle_has_a_best_and_a_last_again(
+    tmp_path: Path, whole: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Mover(pl.Callback):
+        def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            if trainer.current_epoch == 1:
+                (tmp_path / "checkpoints").rename(tmp_path / "moved")
+
+    run(tmp_path, Mover())
+    assert (tmp_path / "moved" / "best.ckpt").is_file()
+    assert same(
+        contents(tmp_path / "checkpoints/last.ckpt")["state_dict"],
+        contents(whole / "checkpoints/last.ckpt")["state_dict"],
+    )
+    assert (tmp_path / "checkpoints/best.ckpt").is_file()
+    assert "best.ckpt: moved or deleted in the middle of the run; this epoch takes its place" in caplog.text
