@@ -19,6 +19,13 @@ _log = logging.getLogger(__name__)
 _WORKER = "DataLoader worker"
 
 
+def _of_the_disk(error: BaseException | None) -> OSError | None:
+    """What the system said, where torch has spoken of its own writer since."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 @final
 class AtomicCheckpointIO(CheckpointIO):
     """Writes beside the target and renames: a full disk leaves the old checkpoint. Reads data, never code.
@@ -53,11 +60,12 @@ class AtomicCheckpointIO(CheckpointIO):
             if _WORKER in str(error):  # one of the loader's died: torch raises that wherever the main thread is
                 raise
             kept = "the checkpoint that was there before is whole" if target.exists() else "there was none before"
-            raise OSError(
-                getattr(error, "errno", None),
-                f"{target}: checkpoint not written ({error}); {kept}. "
-                "Free some space or choose another run_dir, then resume",
-            ) from error
+            disks = _of_the_disk(error)
+            said = (
+                f"{target}: checkpoint not written ({disks or 'its disk took a part of it alone'}); {kept}. "
+                "Free some space or choose another run_dir, then resume"
+            )
+            raise (OSError(said) if disks is None else OSError(disks.errno, said)) from error
 
     def load_checkpoint(
         self,
