@@ -19,7 +19,15 @@ def forgiving(logger: Logger) -> Logger:
     """The same logger; where it finds its folder gone or the disk full, the run goes on, with one warning.
 
     It stays of its class, which Lightning and callbacks ask for.
+
+    Raises:
+        ValueError: it lacks what Lightning will call.
     """
+    if lacking := [name for name in _WRITING if not hasattr(logger, name)]:
+        raise ValueError(
+            f"logger: {_name(logger)} lacks {', '.join(lacking)}; derive its class from "
+            "pytorch_lightning.loggers.logger.Logger, which has them."
+        )
     told = False
 
     def guarded(write: Callable[..., Any]) -> Callable[..., Any]:
@@ -35,7 +43,7 @@ def forgiving(logger: Logger) -> Logger:
 
         return tried
 
-    for name in (name for name in _WRITING if hasattr(logger, name)):
+    for name in _WRITING:
         setattr(logger, name, guarded(getattr(logger, name)))
     return logger
 

@@ -12,6 +12,7 @@ from PIL import Image
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.logger import Logger
 
+from mnv2dense.training.loggers import forgiving
 from mnv2dense.workflows.run_loggers import log_config, log_outcome
 
 
@@ -112,3 +113,15 @@ def test_a_logger_that_fails_costs_a_line_and_not_the_run(folder: Path, caplog: 
     assert "Away did not take the scores (no route); the run folder has them." in caplog.text
     assert "Bare did not take the config ('Bare' object has no attribute 'log_hyperparams')" in caplog.text
     assert after.told[-1] == ("scores", {"best/AP": 0.25}, 7)
+
+
+def test_a_logger_that_lacks_what_lightning_calls_is_refused_before_training() -> None:
+    class Bare:
+        def log_metrics(self, metrics: object, step: int | None = None) -> None: ...
+
+    bare: Any = Bare()
+    with pytest.raises(
+        ValueError, match="logger: Bare lacks log_hyperparams, log_graph, save, finalize, after_save_checkpoint; derive"
+    ):
+        forgiving(bare)
+    assert forgiving(Recording()).name == "recording"
