@@ -101,6 +101,7 @@ class DataModule(pl.LightningDataModule):
         self._train_source = train
         self._val_source = val
         self._train_sampler: EpochSampler | None = None
+        self._checked = False
         self._start = (0, 0)
 
     @functools.cached_property
@@ -144,6 +145,8 @@ class DataModule(pl.LightningDataModule):
             ValueError: there is no data set, the two disagree, or no training image has an object.
         """
         _ = self.class_names
+        if self._checked:  # a command, training and Lightning ask one after the other, and notes are made once
+            return
         for name, dataset in (("train", self.train), ("val", self.val)):
             if (lack := lack_of(dataset)) is None:
                 continue
@@ -156,6 +159,7 @@ class DataModule(pl.LightningDataModule):
             _log.warning("data.train: %s.", told)
         if (told := shared_images(self.train, self.val)) is not None:
             _log.warning("data.val: %s.", told)
+        self._checked = True
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Augmented batches in a new order every epoch; the same number of them on every process."""
