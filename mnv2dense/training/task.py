@@ -16,6 +16,7 @@ from mnv2dense.models.checkpoint import model_entry
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.pretrained.checkpoint_file import ENTRY
 from mnv2dense.protocols import Loss, Metric
+from mnv2dense.training.batch_statistics import check_statistics
 from mnv2dense.training.resuming import RUN, check_trained, run_entry, span_anew, steps_in_all
 from mnv2dense.types import Batch
 
@@ -84,6 +85,11 @@ class Task(pl.LightningModule):
         # Not reduced over processes: a mean over ranks on every step would cost a synchronisation for a curve.
         self.log_dict(logged, on_step=True, on_epoch=False, batch_size=len(batch.images))
         return {"loss": total, **{name: value.detach() for name, value in terms.items()}}
+
+    def on_train_start(self) -> None:
+        """Here, where callbacks have put the norms that shall not learn into evaluation mode."""
+        datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        check_statistics(self.model, min(datamodule.batch_size, len(datamodule.train)))
 
     def on_validation_start(self) -> None:
         """Bind the metric to the truth it scores against, and forget older results."""

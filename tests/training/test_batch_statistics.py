@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mnv2dense.models.architectures import mobilenet_v2_classifier
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.training.batch_statistics import check_statistics
+
+
+def classifier(side: int) -> DenseModel:
+    return mobilenet_v2_classifier(2, width_mult=0.35, size=(side, side)).train()
+
+
+def test_a_map_of_one_cell_in_batches_of_one_image_is_told_with_both_ways_out() -> None:
+    model = classifier(32)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"1 image of 32x32 .*data.batch_size=2.*model.size=\[64,64\]"):
+        check_statistics(model, 1)
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_torch_itself_refuses_just_that_batch() -> None:
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        classifier(32)(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+
+
+def test_more_images_more_cells_or_norms_that_are_held_are_fine() -> None:
+    check_statistics(classifier(32), 2)
+    check_statistics(classifier(64), 1)
+    held = classifier(32)
+    held.backbone.eval()
+    check_statistics(held, 1)
