@@ -6,8 +6,13 @@ built.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, Final, ParamSpec
+
+Parameters = ParamSpec("Parameters")
 
 _ROOMS: Final = {
     "mnv2dense.backbones": ("backbones.mobilenet_v2.MobileNetV2",),
@@ -87,6 +92,24 @@ def option_now(override: str) -> str:
     key, equals, value = override.partition("=")
     bare = key.lstrip("+~")
     return f"{key[: len(key) - len(bare)]}{RENAMED_OPTIONS.get(bare, bare)}{equals}{value}" if equals else override
+
+
+def takes_old_keywords(init: Callable[Parameters, None]) -> Callable[Parameters, None]:
+    """A constructor that also takes the keywords of version 0.1 for those that it has, with a note."""
+    old_of_new = {new: old for old, new in _OLD_KEYS.items()}
+    old_keys = {old_of_new[name]: name for name in inspect.signature(init).parameters if name in old_of_new}
+    if not old_keys:
+        return init
+
+    @functools.wraps(init)
+    def renamed(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+        for old in old_keys.keys() & kwargs.keys():
+            note = f"{old}= is {old_keys[old]}= now; the old name works until version 0.3."
+            warnings.warn(note, DeprecationWarning, stacklevel=2)
+            kwargs[old_keys[old]] = kwargs.pop(old)
+        init(*args, **kwargs)
+
+    return renamed
 
 
 def config_now(node: Any) -> Any:  # noqa: ANN401 - a nest of plain values

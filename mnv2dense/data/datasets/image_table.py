@@ -5,6 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from mnv2dense.utils.renamed import takes_old_keywords
 
 
 class ImageTable:
@@ -38,6 +41,11 @@ class ImageTable:
         self.image_ids = list(image_ids)
         self.paths = list(paths)
         self.skipped_images = skipped_images
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - as object's
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):  # as Python calls it; commands have translated their options already
+            cls.__init__ = takes_old_keywords(cls.__init__)  # type: ignore[method-assign]
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -118,3 +118,12 @@ def test_folders_of_the_same_class_are_told_and_not_lost(root: Path) -> None:
 def test_a_limit_that_is_no_whole_number_is_refused(limit: object, root: Path) -> None:
     with pytest.raises(ValueError, match=f"limit={limit!r}: a whole number of pictures is needed"):
         ImageFolder(root=root, limit=limit)  # type: ignore[arg-type]
+
+
+def test_keywords_of_version_0_1_still_work_with_a_note(root: Path) -> None:
+    (root / "train" / "dog" / "0.png").write_bytes(b"damaged")
+    with pytest.warns(DeprecationWarning, match=r"bad_pictures= is bad_images= now; .* until version 0.3"):
+        data = ImageFolder(root=root, bad_pictures="skip")  # type: ignore[call-arg]
+    assert data.skipped_images == 1
+    with pytest.raises(TypeError, match="worse_pictures"):
+        ImageFolder(root=root, worse_pictures="skip")  # type: ignore[call-arg]
