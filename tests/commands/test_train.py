@@ -234,7 +234,7 @@ def test_predictions_of_a_folder_go_on_past_a_broken_image(trained: tuple[Path, 
     outcome = command("predict", f"checkpoint={trained[0]}", "source=photos", "threshold=0.001", "run_dir=predicted")
     assert outcome.code == 2
     assert "Traceback" not in outcome.err
-    assert "1 of 3 pictures could not be read:\nphotos/broken.jpg: damaged" in outcome.err
+    assert "1 of 3 images could not be read:\nphotos/broken.jpg: damaged" in outcome.err
     assert outcome.out.rstrip().splitlines()[-1] == "predicted"
     assert {path.name for path in Path("predicted").glob("*.jpg")} == {"photo0.jpg", "photo1.jpg"}
 
