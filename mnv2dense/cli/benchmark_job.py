@@ -69,7 +69,7 @@ def _cells(row: BenchmarkRow) -> list[str]:
 
 
 def _headings(batch: int) -> list[str]:
-    return ["model", "runtime", "MB", "ms", "ms from file", f"pictures/s, batch {batch}", "peak MB", "score"]
+    return ["model", "runtime", "MB", "ms", "ms from file", f"images/s, batch {batch}", "peak MB", "score"]
 
 
 def _table(rows: Sequence[BenchmarkRow], threads: int, batch: int) -> Table:

@@ -19,7 +19,7 @@ from mnv2dense.types import Batch
 
 @final
 class ProgressLines(pl.callbacks.ProgressBar):
-    """One line per epoch: loss, scores, learning rate, pictures/s, time left; in a terminal a bar too.
+    """One line per epoch: loss, scores, learning rate, images/s, time left; in a terminal a bar too.
 
     Where the output is no terminal, an epoch that takes long gets lines in between, so that a log shows life.
     The loss is read from the device only when something is printed, because reading waits for it.
@@ -177,7 +177,7 @@ class ProgressLines(pl.callbacks.ProgressBar):
         if trainer.optimizers:
             parts.append(f"lr {max(group['lr'] for group in trainer.optimizers[0].param_groups):.3g}")
         seconds = self._seconds + time.monotonic() - self._mark
-        parts.append(f"{self._images / max(seconds, 1e-9):.1f} pictures/s")
+        parts.append(f"{self._images / max(seconds, 1e-9):.1f} images/s")
         left = self._seconds_left(trainer)
         if left is not None:
             parts.append(f"{_clock(left)} left")

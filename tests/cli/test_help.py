@@ -26,7 +26,7 @@ def test_help_says_what_options_mean_in_the_words_of_the_yaml() -> None:
     assert "run_dir=null Where the run is kept; null makes runs/<task>/<time>/." in said
     # Of a chosen group, and of a file that one is based on.
     assert "trainer.val_check_interval=null" in said
-    assert "data.max_boxes=20 Boxes kept of a picture; the largest, where there are more." in said
+    assert "data.max_boxes=20 Boxes kept of an image; the largest, where there are more." in said
     assert "_target_" not in said
     assert "${" not in said
 
@@ -41,7 +41,7 @@ def test_help_is_of_the_choices_that_stand_beside_it() -> None:
 def test_what_two_commands_share_is_explained_in_both() -> None:
     for name in ("evaluate", "predict"):
         said = plain(command(name, "--help").out)
-        assert "test_time.flip=false Averaged with what it says of the mirrored picture." in said
+        assert "test_time.flip=false Averaged with what it says of the mirrored image." in said
 
 
 def test_help_with_a_slip_explains_the_slip() -> None:

@@ -165,7 +165,7 @@ def test_the_data_set_says_what_is_missing(folder: Path) -> None:
     command = documented("data.root=my_table", "task=classification")
     outcome = run_command("train", *command.arguments, "trainer.accelerator=cpu")
     assert outcome.code == 2
-    assert "pictures are not there" in outcome.err
+    assert "images are not there" in outcome.err
 
 
 def test_the_exporter_writes_a_file_that_passes_the_gate_and_predicts(folder: Path) -> None:

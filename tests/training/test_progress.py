@@ -29,7 +29,7 @@ def printed(folder: Path, *, terminal: bool, width: int = 40, **options: float) 
 def test_a_log_gets_one_whole_line_per_epoch(tmp_path: Path) -> None:
     lines = printed(tmp_path, terminal=False).splitlines()
     assert len(lines) == 2
-    figures = r"loss \d+\.\d{4}  val/AP -\d+\.\d{4}  lr \S+  \d+\.\d pictures/s  \d+:\d\d left"
+    figures = r"loss \d+\.\d{4}  val/AP -\d+\.\d{4}  lr \S+  \d+\.\d images/s  \d+:\d\d left"
     assert re.fullmatch(rf"epoch 1/2  {figures}", lines[0])
     assert re.fullmatch(rf"epoch 2/2  {figures}", lines[1])
     assert lines[1].endswith(" 0:00 left")

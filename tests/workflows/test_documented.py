@@ -56,6 +56,6 @@ def test_the_notebook_goes_from_pictures_to_a_checked_file(tmp_path: Path) -> No
         assert there in program
         program = program.replace(there, instead)
     said = run_blocks([program], tmp_path)
-    assert "MB, 40 pictures compared" in said
+    assert "MB, 40 images compared" in said
     assert "True\nAP of the file" in said
     assert (tmp_path / "found.jpg").is_file()
