@@ -75,9 +75,16 @@ class Summary:
         if self.task == "detection":
             return f"{self.objects[name]} in {where}"
         if self.task == "segmentation":
-            return f"in {where}, {100 * self.shares[name] / self.shown[name]:.0f}% of the {unit[:-1]} on average"
+            return f"in {where}, {_percent(self.shares[name] / self.shown[name])} of the {unit[:-1]} on average"
         return where
 
 
 def _counted(count: int, unit: str) -> str:
     return f"{count} {unit if count != 1 else unit[:-1]}"
+
+
+def _percent(share: float) -> str:
+    """Whole percents; of what is less, a digit more, since "0%" would deny what was found."""
+    if share >= 0.01:
+        return f"{100 * share:.0f}%"
+    return f"{100 * share:.1f}%" if share >= 0.001 else "less than 0.1%"

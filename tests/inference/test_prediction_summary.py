@@ -48,6 +48,15 @@ def test_masks_are_summed_up_by_the_share_of_the_image_that_they_cover() -> None
     ]
 
 
+def test_a_class_that_covers_little_is_not_said_to_cover_nothing() -> None:
+    for covered, said in ((1, "less than 0.1%"), (43, "0.4%"), (100, "1%"), (149, "1%")):
+        labels = torch.zeros(100, 100, dtype=torch.uint8)
+        labels.view(-1)[:covered] = 1
+        summary = Summary("segmentation")
+        summary.add(Segmentation(labels, ("background", "person")))
+        assert summary.lines()[1] == f"  person: in 1 image, {said} of the image on average"
+
+
 def test_of_many_classes_the_most_frequent_ten_are_listed() -> None:
     names = tuple(f"class {number:02d}" for number in range(12))
     summary = Summary("detection")
