@@ -41,7 +41,6 @@ def _train(config: DictConfig) -> None:
     folder = RunFolder.create(config.run_dir, task=config.task)
     if not config.resume:
         refuse_a_run(folder, "Name another folder; to go on with that run, add resume= and its folder.")
-    folder.keep("csv")  # of the run that is resumed here; the logger would begin its file anew
     folder.log_to_file()
     for note in left_out:
         log.info("%s", note)

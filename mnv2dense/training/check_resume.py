@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnv2dense.pretrained.checkpoint_file import BEST, ENTRY, LAST, find_checkpoint, read_checkpoint
 from mnv2dense.training.resuming import RUN, name_of, place_of
+from mnv2dense.utils.distributed import is_first_process
 from mnv2dense.utils.listed import listed
 
 if TYPE_CHECKING:
@@ -52,9 +53,9 @@ def check_resume(path: str, task: Task, data: DataModule, trainer: Mapping[str, 
             raise ValueError(f"resume={path}: {differing} {ways_on}")
     if differing := _other_schedule(checkpoint, task, trainer.get("max_epochs")):
         raise ValueError(f"resume={path}: {differing} {ways_on}")
-    _check_what_is_left(path, checkpoint, trainer)
-    for change in _changes(checkpoint, task.model, data, trainer):
-        _log.warning("resume=%s: %s", path, change)
+    said = [*_what_is_left(path, checkpoint, trainer), *_changes(checkpoint, task.model, data, trainer)]
+    for each in said if is_first_process() else ():
+        _log.warning("resume=%s: %s", path, each)
     return file
 
 
@@ -79,8 +80,21 @@ def _other_model(checkpoint: Mapping[str, Any], model: DenseModel) -> str:
         {name: tensor.shape for name, tensor in weights.items()}
         for weights in (model.state_dict(), checkpoint[ENTRY]["weights"])
     )
-    differing = sum(own.get(name) != found.get(name) for name in own.keys() | found.keys())
-    return f"its model is another one, {differing} of its tensors differ in name or shape." if differing else ""
+    if differing := sum(own.get(name) != found.get(name) for name in own.keys() | found.keys()):
+        return f"its model is another one, {differing} of its tensors differ in name or shape."
+    # Padding, say, which weights belong to: those load into any, and what was learnt would be wrong without a word.
+    options = [
+        f"{part}.{key}={value}, not {here[key]}"
+        for part in ("backbone", "head")
+        for there, here in [(checkpoint[ENTRY]["config"][part], model.config[part])]
+        for key, value in there.items()
+        if key in here and key not in _AFTER_THE_NETWORK and not _same(value, here[key])
+    ]
+    return f"its model has {' and '.join(options)}." if options else ""
+
+
+# Addresses may be those of version 0.1; the others choose among answers, or colour them.
+_AFTER_THE_NETWORK = {"_target_", "score_threshold", "nms_threshold", "candidates", "limit", "palette"}
 
 
 def _other_optimizer(checkpoint: Mapping[str, Any], task: Task) -> str:
@@ -94,7 +108,8 @@ def _other_optimizer(checkpoint: Mapping[str, Any], task: Task) -> str:
     if known not in (None, kind):
         return f"its optimizer is {known}, not {kind}, and goes on from its own state."
     # Where part of the model is frozen, groups are missing, but none has a value of its own.
-    differing = [key for key in there if key in here and not all(_among(value, here[key]) for value in there[key])]
+    agree = _same if len(saved) == len(optimizer.param_groups) else _are_among
+    differing = [key for key in there if key in here and not agree(there[key], here[key])]
     if not differing:
         return ""
     said = " and ".join(f"{key}={_shown(there[key])}, not {_shown(here[key])}" for key in differing)
@@ -106,17 +121,17 @@ _NOT_COMPARED = {"params", "initial_lr", "foreach", "fused", "capturable", "diff
 
 
 def _options(groups: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Each option with its values in all groups; the learning rate is that before the schedule."""
+    """Each option with its value in every group; the learning rate is that before the schedule."""
     options: dict[str, list[Any]] = {}
     for group in groups:
         for key, value in {**group, "lr": group.get("initial_lr", group["lr"])}.items():
-            if key not in _NOT_COMPARED and value not in options.setdefault(key, []):
-                options[key].append(value)
+            if key not in _NOT_COMPARED:
+                options.setdefault(key, []).append(value)
     return options
 
 
-def _among(value: object, values: Sequence[object]) -> bool:
-    return any(_same(value, other) for other in values)
+def _are_among(values: Sequence[object], others: Sequence[object]) -> bool:
+    return all(any(_same(value, other) for other in others) for value in values)
 
 
 def _same(one: object, other: object) -> bool:
@@ -128,7 +143,8 @@ def _same(one: object, other: object) -> bool:
 
 
 def _shown(values: Sequence[object]) -> str:
-    return "/".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
+    shown = (f"{value:g}" if isinstance(value, float) else str(value) for value in values)
+    return "/".join(dict.fromkeys(shown))  # groups mostly have the same
 
 
 def _other_schedule(checkpoint: Mapping[str, Any], task: Task, max_epochs: object) -> str:
@@ -138,13 +154,14 @@ def _other_schedule(checkpoint: Mapping[str, Any], task: Task, max_epochs: objec
         if bool(saved) == (task.schedule is not None):
             return ""
         return "it has a schedule, and none is given." if saved else "it has no schedule, and one is given."
-    state = saved[0]["lr_lambdas"][0]
-    if not state or "total_steps" not in state:  # a function, or somebody's own: the file has nothing of it
-        return _other_kind(run.get("schedule"), None)
-    schedule = task.schedule(total_steps=int(state["total_steps"]))
-    if said := _other_kind(run.get("schedule"), schedule):
-        return said
-    own = vars(schedule)
+    state = saved[0]["lr_lambdas"][0] or {}
+    schedule = task.schedule(total_steps=int(state.get("total_steps", _most_steps(checkpoint))))
+    known = run.get("schedule")
+    if known not in (None, name_of(schedule)):
+        return f"its schedule is {known}, not {name_of(schedule)}."
+    if "total_steps" not in state:  # a function, or somebody's own: the file has nothing of it but the name
+        return ""
+    own = getattr(schedule, "__dict__", {})
     if own.keys() != state.keys():
         return f"its schedule is another one than {name_of(schedule)}."
     if run.get("max_epochs") != max_epochs:  # options that count epochs go by the length
@@ -154,16 +171,15 @@ def _other_schedule(checkpoint: Mapping[str, Any], task: Task, max_epochs: objec
     return f"its schedule has {said}." if differing else ""
 
 
-def _other_kind(known: str | None, schedule: object) -> str:
-    return (
-        f"its schedule is {known}, not {name_of(schedule)}."
-        if known and schedule and known != name_of(schedule)
-        else ""
-    )
+def _most_steps(checkpoint: Mapping[str, Any]) -> int:
+    """Optimiser steps that the run was to have at most, for schedules that do not say."""
+    run = checkpoint.get(RUN, {})
+    epochs, images, batch_size = (int(run.get(key) or 0) for key in ("max_epochs", "images", "batch_size"))
+    return max(1, int(checkpoint["global_step"]), epochs * images // max(1, batch_size))
 
 
-def _check_what_is_left(path: str, checkpoint: Mapping[str, Any], trainer: Mapping[str, Any]) -> None:
-    """Say so where nothing is left to train; refuse a length that is behind the run already."""
+def _what_is_left(path: str, checkpoint: Mapping[str, Any], trainer: Mapping[str, Any]) -> Iterator[str]:
+    """A line where nothing is left to train; a length that is behind the run already is refused."""
     epoch, _ = place_of(checkpoint)
     epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps", -1)
     done = f"{epoch} epoch{'' if epoch == 1 else 's'}"
@@ -178,12 +194,9 @@ def _check_what_is_left(path: str, checkpoint: Mapping[str, Any], trainer: Mappi
         done, more = f"{checkpoint['global_step']} steps", f"trainer.max_steps={checkpoint['global_step'] + 1}"
     else:
         return
-    _log.warning(
-        "resume=%s: all %s are done, so nothing is trained and its best checkpoint is scored. To train on, set %s or "
-        "more.",
-        path,
-        done,
-        more,
+    yield (
+        f"all {done} are done, so nothing is trained and its best checkpoint is scored. To train on, set {more} or "
+        "more."
     )
 
 

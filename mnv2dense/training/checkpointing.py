@@ -210,6 +210,8 @@ class BestAndLast(pl.callbacks.Checkpoint):
     def state_dict(self) -> dict[str, Any]:
         """The best score so far, and where and how to go on."""
         return {
+            "monitor": self.monitor,
+            "mode": self.mode,
             "best_score": self.best_score,
             "best_epoch": self.best_epoch,
             "epoch": self._epoch,
@@ -238,6 +240,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
         if trainer.state.fn != "fit" or state is None:
             return
         self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
+        self._forget_another_score(trainer, state)
         self._epoch, self._batches = state["epoch"], state["batches"]
         # An epoch's iterator draws from torch's generator when it is made. At an epoch's start that is yet to
         # come; within one it came before the checkpoint, so the generators have to be restored after it.
@@ -264,6 +267,19 @@ class BestAndLast(pl.callbacks.Checkpoint):
                 f"{trainer.ckpt_path} was written within epoch {self._epoch}, after {self._batches} batches, "
                 f"and {type(datamodule).__name__} has no resume_at(epoch, batches) to go on from there; "
                 f"add it, or resume from {BEST}, which ends with its epoch"
+            )
+
+    def _forget_another_score(self, trainer: pl.Trainer, state: dict[str, Any]) -> None:
+        """A loss is never better than the AP that was the best so far: nothing would be kept any more."""
+        before = state.get("monitor", self.monitor), state.get("mode", self.mode)  # version 0.1 does not say
+        if before == (self.monitor, self.mode):
+            return
+        self.best_score = self.best_epoch = None
+        if trainer.is_global_zero:
+            _log.warning(
+                "The best checkpoint is chosen by %s (%s) from here on, by %s (%s) before: the best of the epochs that "
+                "follow replaces it.",
+                *(self.monitor, self.mode, *before),
             )
 
     def _bring_along(self, trainer: pl.Trainer) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 
+from mnv2dense.utils.distributed import is_first_process
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -83,6 +85,8 @@ def span_anew(checkpoint: Mapping[str, Any], schedule: Callable[[int], float]) -
         group["lr"] = group["initial_lr"] * factor
     scheduler["_last_lr"] = [group["lr"] for group in groups]
     scheduler["lr_lambdas"] = [None] * len(scheduler["lr_lambdas"])
+    if not is_first_process():
+        return
     _log.warning(
         "The schedule spans %s optimiser steps now, %s before: after %s of them the learning rate goes on at %.3g; it "
         "stood at %.3g.",
@@ -105,6 +109,6 @@ def check_trained(checkpoint: Mapping[str, Any], optimizer: Optimizer) -> None:
     if there != here:
         raise ValueError(
             f"resume: its run trained {sum(there)} parameters in {len(there)} groups, this one would train {sum(here)} "
-            f"in {len(here)}. Give the options of that run (callbacks.freeze, backbone_lr_factor), or begin a new run "
+            f"in {len(here)}. Give the options of that run (callbacks.freeze), or begin a new run "
             "with its weights: init_from=."
         )

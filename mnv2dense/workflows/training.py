@@ -155,7 +155,6 @@ def train(
         folder = RunFolder.create(run_dir, task=model.task)
         if resume is None:
             refuse_a_run(folder, "Name another folder; to go on with that run, add resume= and its folder.")
-        folder.keep("csv")  # of the run that is resumed here; the logger would begin its file anew
         config = config or _known(model, seen=seen, seed=seed, options=options)
         folder.write_environment(seed=seed)
     goes_on_here = folder.holds_a_run  # then config.yaml has the options to resume with, until these are found to fit
@@ -181,6 +180,7 @@ def train(
     ckpt_path = None if resume is None else check_resume(str(resume), task, data, options)
     if config is not None and goes_on_here:
         folder.write_config(config)
+    folder.keep("csv")  # of the run that is resumed here; the logger would begin its file anew
     chosen = list(_usual_callbacks(seen) if callbacks is None else callbacks)
     if callbacks is None and not options.get("enable_progress_bar", True):
         chosen = [each for each in chosen if not isinstance(each, ProgressLines)]

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+import mnv2dense.training.check_resume as check_resume_module
 from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
 from mnv2dense.data.module import DataModule
 from mnv2dense.heads import ClassifierHead
@@ -22,7 +23,7 @@ from mnv2dense.metrics import Accuracy
 from mnv2dense.models.checkpoint import model_entry
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.training.check_resume import check_resume
-from mnv2dense.training.resuming import RUN, span_anew, steps_in_all
+from mnv2dense.training.resuming import RUN, name_of, span_anew, steps_in_all
 from mnv2dense.training.schedules import Cosine, Exponential, Poly, Step
 from mnv2dense.training.task import Task
 from mnv2dense.types import Sample
@@ -56,11 +57,20 @@ def task(
     size: tuple[int, int] = (64, 64),
     optimizer: Callable[..., torch.optim.Optimizer] = ADAMW,
     schedule: Schedule | None = Cosine,
+    backbone_lr_factor: float = 1.0,
+    **options: Any,  # noqa: ANN401 - of the backbone
 ) -> Task:
-    backbone = MobileNetV2(width_mult=0.35, features=("stride8",))
+    backbone = MobileNetV2(width_mult=0.35, features=("stride8",), **options)
     head = ClassifierHead(backbone.feature_info, size=size, class_names=names or ("cat", "dog"))
     model = DenseModel(backbone, head, size=size)
-    return Task(model=model, loss=CrossEntropyLoss(), metric=Accuracy(), optimizer=optimizer, schedule=schedule)
+    return Task(
+        model=model,
+        loss=CrossEntropyLoss(),
+        metric=Accuracy(),
+        optimizer=optimizer,
+        schedule=schedule,
+        backbone_lr_factor=backbone_lr_factor,
+    )
 
 
 def checkpoint_of(
@@ -80,7 +90,7 @@ def checkpoint_of(
             optimizer.step()
             scheduler.step()
         content["lr_schedulers"] = [scheduler.state_dict()]
-        record = {"schedule": type(scheduler.lr_lambdas[0]).__name__, **record}
+        record = {"schedule": name_of(scheduler.lr_lambdas[0]), **record}
     content["optimizer_states"] = [optimizer.state_dict()]
     if not of_version_01:
         known = {"optimizer": type(optimizer).__name__, "max_epochs": 10, "accumulate_grad_batches": 1}
@@ -133,6 +143,52 @@ def test_another_optimizer_is_refused_with_both_ways_on(
     ways = rf"Give the options of that run, or begin a new one with init_from={tmp_path}\.$"
     with pytest.raises(ValueError, match=f"{said}.* {ways}"):
         asked(tmp_path, checkpoint_of(task(), of_version_01=of_version_01), task(optimizer=now))
+
+
+@pytest.mark.parametrize(
+    ("run", "now", "said"),
+    [
+        (task(), task(backbone_lr_factor=0.1), r"its optimizer has lr=0\.001, not 0\.0001/0\.001\."),
+        (task(optimizer=partial(ADAMW, weight_decay=0.0)), task(), r"its optimizer has weight_decay=0, not 0\.05/0\."),
+    ],
+)
+def test_an_option_of_some_groups_alone_is_compared_group_by_group(
+    tmp_path: Path, run: Task, now: Task, said: str
+) -> None:
+    """The value of before is still that of some groups; the checkpoint's would have been taken for all of them."""
+    with pytest.raises(ValueError, match=said):
+        asked(tmp_path, checkpoint_of(run), now)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"padding": "tf"}, r"its model has backbone\.padding=torch, not tf\."),
+        ({"norm_eps": 1e-3}, r"its model has backbone\.norm_eps=1e-05, not 0\.001\."),
+        ({"mean": (0.4, 0.5, 0.5)}, r"its model has backbone\.mean=\[0\.5, 0\.5, 0\.5\], not \[0\.4, 0\.5, 0\.5\]\."),
+    ],
+)
+def test_a_model_of_the_same_tensors_and_other_options_is_another_one(
+    tmp_path: Path, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        asked(tmp_path, checkpoint_of(task()), task(**options))
+
+
+def flat(*, total_steps: int) -> Callable[[int], float]:
+    return lambda step: 1.0
+
+
+def halved(*, total_steps: int) -> Callable[[int], float]:
+    return lambda step: 0.5
+
+
+def test_a_schedule_that_is_a_function_is_known_by_its_name(tmp_path: Path) -> None:
+    content = checkpoint_of(task(schedule=flat))
+    asked(tmp_path, content, task(schedule=flat))
+    for other in (halved, partial(Cosine, warmup=15)):
+        with pytest.raises(ValueError, match=r"its schedule is flat\.<locals>\.<lambda>, not (halved|Cosine)"):
+            asked(tmp_path, content, task(schedule=other))
 
 
 def test_the_config_that_has_the_options_is_named_where_it_is(tmp_path: Path) -> None:
@@ -213,6 +269,14 @@ def test_what_changed_is_said_with_what_that_does(
     asked(tmp_path, checkpoint_of(task()), now, to, **trainer)
     (record,) = caplog.records
     assert re.search(said, record.getMessage())
+
+
+def test_several_processes_say_it_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check_resume_module, "is_first_process", lambda: False)
+    asked(tmp_path, checkpoint_of(task()), task(), data(seed=1))
+    assert caplog.text == ""
 
 
 def trainer_of(*, epochs: int, batches: int = STEPS_OF_EPOCH, accumulate: int = 1, steps: int = -1) -> SimpleNamespace:

@@ -295,6 +295,26 @@ def test_less_may_be_better(tmp_path: Path) -> None:
     assert saving.best_epoch == 1
 
 
+def test_another_score_finds_its_own_best_in_a_run_that_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Scored(ToyTask):
+        def on_validation_epoch_end(self) -> None:
+            self.log_dict({"val/AP": 0.3, "val/error": [0.9, 0.8, 0.7][self.trainer.current_epoch]})
+
+    def trained(saving: BestAndLast, **options: object) -> BestAndLast:
+        resume = saving.last_path if saving.folder else None
+        toy_trainer(tmp_path, saving, **options).fit(Scored(), datamodule=ToyData(), ckpt_path=resume)
+        return saving
+
+    trained(BestAndLast(), max_epochs=2)
+    now = trained(BestAndLast(monitor="val/error", mode="min", folder=tmp_path / "checkpoints"))
+    # 0.7 is more than the AP of 0.3, which was the best before.
+    assert (now.best_score, now.best_epoch) == (pytest.approx(0.7), 2)
+    assert contents(now.best_path)["epoch"] == 2
+    assert "chosen by val/error (min) from here on, by val/AP (max) before" in caplog.text
+
+
 def test_the_final_epoch_is_saved_also_when_it_is_not_its_turn(tmp_path: Path) -> None:
     saving = BestAndLast(every_n_epochs=2)
     toy_trainer(tmp_path, saving, max_epochs=3).fit(ToyTask(), datamodule=ToyData())
