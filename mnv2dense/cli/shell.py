@@ -126,10 +126,11 @@ def _run(name: str, job: Callable[[DictConfig], None]) -> None:
 def _compose_and_do(name: str, job: Callable[[DictConfig], None], folder: str, words: Sequence[str]) -> None:
     import hydra
 
-    from mnv2dense.cli.sweep import Sweep, note_failure
+    from mnv2dense.cli.sweep import Sweep, note_failure, words_of_process
 
     typed = sys.argv[1:]
     failures: list[Exception] = []
+    words = words_of_process(words)
     sweep = Sweep.of(words) if name == "train" else None
 
     def guarded(config: DictConfig) -> None:

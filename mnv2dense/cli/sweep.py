@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 
 # What a run's folder says of its place in the sweep.
 _NOTE = "sweep.json"
+
+# How the processes that Lightning starts for more GPUs learn which of the runs they belong to.
+_VARIABLE = "MNV2DENSE_RUN_OF_SWEEP"
 
 # Some file systems take names of 255 bytes, and paths of 260 letters: enough to tell runs apart, with room beside it.
 _LONGEST_NAME = 80
@@ -88,7 +92,7 @@ class Sweep:
         folder = next((Path(str(each.value())) for each in given if each.value() is not None), None)
         if folder is None:
             folder = _new_folder(Path("runs", "sweep"))
-        elif (folder / "multirun.yaml").exists():
+        elif is_first_process() and (folder / "multirun.yaml").exists():
             raise ValueError(f"run_dir={folder} already holds a sweep, whose runs would mix with these. Name another.")
         # Hydra reads options on one side of its flag alone.
         options = [word for word in words if word not in ("-m", "--multirun")]
@@ -101,6 +105,7 @@ class Sweep:
             number: of the run, from 1.
             overrides: its options, in Hydra's grammar.
         """
+        overrides = list(overrides)
         changed = {
             _key(each): each.get_value_element_as_str()
             for each in _parsed(overrides)
@@ -112,7 +117,8 @@ class Sweep:
             for path in (self.folder / f"{name}{suffix}" for suffix in ("", *(f"_{k}" for k in range(2, 10000))))
             if _made(path)
         )
-        _write_note(folder, number, changed, failed="")
+        _write_note(folder, {"number": number, "changed": changed, "overrides": overrides, "failed": ""})
+        os.environ[_VARIABLE] = str(folder)
         log.info("run %d of the sweep: %s", number, ", ".join(f"{key}={value}" for key, value in changed.items()))
         return folder
 
@@ -130,7 +136,10 @@ class Sweep:
         Returns:
             One line for the user where some did.
         """
-        if not is_first_process() or not (rows := self.rows()):
+        if not is_first_process():
+            return None
+        os.environ.pop(_VARIABLE, None)
+        if not (rows := self.rows()):
             return None
         from mnv2dense.cli.shell import console
 
@@ -151,7 +160,24 @@ class Sweep:
 def note_failure(folder: Path, why: str) -> None:
     """What the table says of a run that was stopped by an error."""
     note = json.loads((folder / _NOTE).read_text("utf-8"))
-    _write_note(folder, note["number"], note["changed"], failed=" ".join(why.split()))
+    _write_note(folder, {**note, "failed": " ".join(why.split())})
+
+
+def words_of_process(words: Sequence[str]) -> list[str]:
+    """The words of the one run for which Lightning started this process, given those of the sweep; else the same.
+
+    It gets the command line of the first process, and would begin with the first run again.
+
+    Args:
+        words: in Hydra's grammar.
+    """
+    folder = os.environ.get(_VARIABLE)
+    if folder is None or is_first_process():
+        return list(words)
+    overrides = json.loads(Path(folder, _NOTE).read_text("utf-8"))["overrides"]
+    own = [word for word in overrides if word.partition("=")[0].lstrip("+") != "run_dir"]
+    added = [word for word in words if word.startswith(("hydra.run.dir=", "hydra.job.name=", "hydra.output_subdir="))]
+    return [*own, f"run_dir={quoted(folder)}", *added]
 
 
 def run_name(changed: Mapping[str, str], number: int) -> str:
@@ -203,8 +229,7 @@ def _made(path: Path) -> bool:
     return True
 
 
-def _write_note(folder: Path, number: int, changed: Mapping[str, str], *, failed: str) -> None:
-    note = {"number": number, "changed": dict(changed), "failed": failed}
+def _write_note(folder: Path, note: Mapping[str, Any]) -> None:
     with atomic_write(folder / _NOTE) as file:
         file.write(json.dumps(note, indent=2, ensure_ascii=False).encode())
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mnv2dense.cli.sweep import Sweep, note_failure, run_name
+import mnv2dense.cli.sweep as sweep_module
+from mnv2dense.cli.sweep import Sweep, note_failure, run_name, words_of_process
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,10 @@ def test_a_folder_of_a_sweep_is_not_mixed_with_another(tmp_path: Path) -> None:
         Sweep.of(["-m", "run_dir=a,b"])
 
 
-def test_runs_of_the_same_name_have_folders_of_their_own_and_their_order(tmp_path: Path) -> None:
+def test_runs_of_the_same_name_have_folders_of_their_own_and_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MNV2DENSE_RUN_OF_SWEEP", "")
     sweep = Sweep.of(["-m", "seed=0,1", "optimizer.lr=1", f"run_dir='{tmp_path}'"])
     assert sweep is not None
     folders = [sweep.begin(number, ["seed=0", "optimizer.lr=1"]) for number in (1, 2)]
@@ -65,3 +69,19 @@ def test_runs_of_the_same_name_have_folders_of_their_own_and_their_order(tmp_pat
         (1, {"seed": "0"}, ""),
         (2, {"seed": "0"}, "no room"),
     ]
+
+
+def test_another_process_of_a_run_has_the_words_of_that_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning starts it with the first one's command line, that of the whole sweep."""
+    words = ["-m", "seed=0,1", f"run_dir='{tmp_path}'"]
+    sweep = Sweep.of(words)
+    assert sweep is not None
+    monkeypatch.setenv("MNV2DENSE_RUN_OF_SWEEP", "")  # what begin() says there is taken away after the test
+    folder = sweep.begin(2, ["seed=1", f"run_dir='{tmp_path}'"])
+    assert words_of_process(words) == words
+    monkeypatch.setattr(sweep_module, "is_first_process", lambda: False)
+    given = words_of_process([*words, 'hydra.run.dir="."', "hydra.job.name=train_ddp_process_1"])
+    assert given == ["seed=1", f"run_dir='{folder}'", 'hydra.run.dir="."', "hydra.job.name=train_ddp_process_1"]
+    assert Sweep.of(given) is None
