@@ -41,7 +41,6 @@ def run(
     Raises:
         ValueError: parts that do not fit each other.
     """
-    folder.write_environment(seed=config.seed)
     pl.seed_everything(config.seed, workers=True, verbose=False)
 
     datamodule = data_module(

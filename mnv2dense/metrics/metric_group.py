@@ -105,7 +105,7 @@ class MetricGroup:
         owner: dict[str, str] = {}
         for part, scores in found.items():
             for score, value in scores.items():
-                name = self._named(part, score)
+                name = self._prefixes[part] + score  # also of one called loss, which else is the run's own
                 if name in owner:
                     raise ValueError(
                         f"metric.parts.{owner[name]} and metric.parts.{part} both have a score called {name}; "

@@ -179,6 +179,7 @@ def facts_of(
                 classes=classes,
                 curves=curves or {},
                 drawn=drawn,
+                falls=score_of_classes in getattr(metric, "lower_is_better", ()),
             )
         ),
         license=_license(config, checkpoint, began_with, drawn=drawn),
@@ -252,8 +253,10 @@ def _classes(metric: Metric, scores: Mapping[str, float], dataset: Dataset) -> t
     elif isinstance(dataset, BoxDataset):
         counted = "objects"
         counts = list(dataset.box_counts)
-    rows = zip(names, counts, strict=True)
-    return prefix, counted, tuple(ClassScore(name, scores.get(f"{prefix}/{name}"), count) for name, count in rows)
+    values = (scores.get(f"{prefix}/{name}") for name in names)
+    told = (None if value is not None and value < 0 else value for value in values)  # -1 is "cannot tell"
+    rows = zip(names, told, counts, strict=True)
+    return prefix, counted, tuple(ClassScore(*row) for row in rows)
 
 
 def _environment_rows(environment: Mapping[str, Any]) -> list[tuple[str, str]]:

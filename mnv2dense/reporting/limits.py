@@ -37,6 +37,7 @@ def limits_of(
     classes: Sequence[ClassScore],
     curves: Curves,
     drawn: bool,
+    falls: bool = False,
 ) -> list[str]:
     """Sentences, each read off the data, the curves or the scores; the gravest first.
 
@@ -50,6 +51,7 @@ def limits_of(
         classes: with their scores and counts.
         curves: of the training; empty where it is not known.
         drawn: whether the pictures are the embedded shapes.
+        falls: whether less of ``score`` is better; which class is weak is then not said, as nobody knows its scale.
     """
     said = []
     if drawn:
@@ -67,7 +69,7 @@ def limits_of(
             f"It sees pictures at {size[0]} by {size[1]} pixels, where details are lost: a larger input would help, as "
             f"with model.size=[{2 * size[0]},{2 * size[1]}]."
         )
-    said += _of_classes(score, counted, classes)
+    said += _of_classes(score, counted, classes, falls=falls)
     if 0 <= scores.get("APs", -1) < scores.get("AP", 0) / 2:
         said.append(
             "It misses small objects (below 32 by 32 pixels) far more often than others: a larger input "
@@ -127,7 +129,7 @@ def _still_rising(monitor: str, mode: str, curves: Curves) -> str:
     return f"{name} was still {'falling' if falls else 'rising'} when training ended ({shown} at the last validations)"
 
 
-def _of_classes(score: str, counted: str, classes: Sequence[ClassScore]) -> list[str]:
+def _of_classes(score: str, counted: str, classes: Sequence[ClassScore], *, falls: bool) -> list[str]:
     said = []
     judged = [row for row in classes if row.value is not None]
     if absent := [row.name for row in classes if row.value is None]:
@@ -142,7 +144,7 @@ def _of_classes(score: str, counted: str, classes: Sequence[ClassScore]) -> list
             f"The validation data have fewer than {_FEW_OF_A_CLASS} {counted} of {listed(rare)}: more would make their "
             "scores sure."
         )
-    if judged:
+    if judged and not falls:
         mean = sum(row.value or 0 for row in judged) / len(judged)
         weak = sorted((row for row in judged if (row.value or 0) < mean / 2), key=lambda row: row.value or 0)
         if weak and mean >= _HARDLY_WORKS:

@@ -156,10 +156,9 @@ def train(
         if resume is None:
             refuse_a_run(folder, "Name another folder; to go on with that run, add resume= and its folder.")
         config = config or _known(model, seen=seen, seed=seed, options=options)
-        folder.write_environment(seed=seed)
-    goes_on_here = folder.holds_a_run  # then config.yaml has the options to resume with, until these are found to fit
-    if config is not None and not goes_on_here:
-        folder.write_config(config)
+    goes_on_here = folder.holds_a_run  # then its files tell what to resume with, until these options are found to fit
+    if not goes_on_here:
+        _write_down(folder, config, seed)
     if seed is not None:
         pl.seed_everything(seed, workers=True, verbose=False)
     data.setup("fit")
@@ -178,8 +177,8 @@ def train(
         compile=compile,
     )
     ckpt_path = None if resume is None else check_resume(str(resume), task, data, options)
-    if config is not None and goes_on_here:
-        folder.write_config(config)
+    if goes_on_here:
+        _write_down(folder, config, seed)
     folder.keep("csv")  # of the run that is resumed here; the logger would begin its file anew
     chosen = list(_usual_callbacks(seen) if callbacks is None else callbacks)
     if callbacks is None and not options.get("enable_progress_bar", True):
@@ -237,6 +236,14 @@ def _plot_curves(
         points = history.points
         history.plot(folder.path / "curves.png", lower_is_better=seen.lower_is_better)
     return points
+
+
+def _write_down(folder: RunFolder, config: Mapping[str, Any] | None, seed: int | None) -> None:
+    """What the run is made of, and where it runs; a command has drawn the seed of its config already."""
+    if config is not None:
+        folder.write_config(config)
+        seed = config.get("seed") if seed is None else seed
+    folder.write_environment(seed=seed)
 
 
 @contextmanager

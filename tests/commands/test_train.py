@@ -298,11 +298,11 @@ def test_a_run_with_nothing_left_to_train_says_so_and_is_scored_in_the_new_folde
 def test_options_that_a_run_cannot_go_on_with_leave_its_folder_as_it_was(trained: tuple[Path, Outcome]) -> None:
     """In its own folder, where config.yaml tells the options to go on with, and csv has the curves."""
     shutil.copytree(trained[0], "run")
-    before = Path("run/config.yaml").read_text()
+    before = [Path("run", name).read_text() for name in ("config.yaml", "environment.json")]
     said = refused(command("train", *TINY, "trainer.max_epochs=3", "optimizer=sgd", "resume=run", "run_dir=run"))
     assert "its optimizer is AdamW, not SGD" in said
     assert "Give the options of that run (run/config.yaml has them), or begin a new one with init_from=run." in said
-    assert Path("run/config.yaml").read_text() == before
+    assert [Path("run", name).read_text() for name in ("config.yaml", "environment.json")] == before
     assert [path.name for path in Path("run").glob("csv*")] == ["csv"]
 
 

@@ -103,6 +103,12 @@ def test_a_prefix_goes_before_all_scores_of_its_metric() -> None:
     assert watched(group) == ("a", "max", ("a", "other_a"), {"other_a"})
 
 
+def test_a_score_called_loss_gets_its_prefix_and_the_runs_loss_keeps_its_name() -> None:
+    group = MetricGroup(parts={"one": Own("a"), "two": Own("loss")}, prefixes={"two": "my_"})
+    assert list(group.compute()) == ["a", "my_loss"]
+    assert watched(group, monitor="loss").mode == "min"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -135,3 +135,12 @@ def test_one_that_hardly_works_is_not_called_weak_on_single_classes() -> None:
 )
 def test_a_data_set_is_called_as_people_call_it(source: dict[str, Any], name: str) -> None:
     assert data_name(source, Images) == name
+
+
+def test_of_a_score_that_is_better_when_lower_no_class_is_called_weak() -> None:
+    classes = (ClassScore("cat", 0.01, 500), ClassScore("dog", 0.016, 500))
+    assert "hardly works" in said(score="IoU", classes=classes)
+    assert "hardly works" not in said(score="error", classes=classes, falls=True)
+    assert "weak" not in said(
+        score="error", classes=(ClassScore("cat", 0.1, 500), ClassScore("dog", 0.9, 500)), falls=True
+    )
