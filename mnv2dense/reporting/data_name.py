@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from mnv2dense.data.datasets.voc_folder import voc_folder
 
 _KNOWN = {
     "VocDetection": "VOC",
@@ -32,9 +35,19 @@ def data_name(source: Mapping[str, Any], kind: type) -> str:
     root = Path(str(source["root"])).expanduser().absolute().name if source.get("root") else ""
     split = str(source.get("split") or "")
     if called in _KNOWN:
-        year = str(source.get("year") or "")
+        year = _year(source)
         name = " ".join(word for word in (_KNOWN[called], year, split) if word)
         shown = root and root.casefold() not in name.casefold()
         return f"{name} ({root})" if shown and "drawn shapes" not in name else name
     # Of a folder of one's own there is no better name than the folder's.
     return " ".join(word for word in (root or called, split) if word)
+
+
+def _year(source: Mapping[str, Any]) -> str:
+    """VOC's year; none of one's own data in VOC's layout, which lie in no ``VOC{year}``."""
+    year = str(source.get("year") or "")
+    if year and source.get("root"):
+        root = Path(str(source["root"])).expanduser()
+        with suppress(FileNotFoundError):  # data that are no longer there keep the year of their config
+            return "" if voc_folder(root, year, "ImageSets") == root else year
+    return year

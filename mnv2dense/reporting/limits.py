@@ -70,7 +70,8 @@ def limits_of(
             f"with model.size=[{2 * size[0]},{2 * size[1]}]."
         )
     said += _of_classes(score, counted, classes, falls=falls)
-    if 0 <= scores.get("APs", -1) < scores.get("AP", 0) / 2:
+    # Where nothing works, small objects are no worse off than others.
+    if scores.get("AP", 0) >= _HARDLY_WORKS and 0 <= scores.get("APs", -1) < scores["AP"] / 2:
         said.append(
             "It misses small objects (below 32 by 32 pixels) far more often than others: a larger input "
             f"(model.size=[{2 * size[0]},{2 * size[1]}]) would help, or tile= of tools/predict.py."

@@ -115,6 +115,19 @@ def test_one_that_hardly_works_is_not_called_weak_on_single_classes() -> None:
     assert "weak" not in text
 
 
+def test_one_that_hardly_works_is_not_said_to_miss_small_objects_above_others() -> None:
+    assert "small objects" not in said(scores={"AP": 0.0005, "APs": 0.0001})
+
+
+def test_data_of_ones_own_in_vocs_layout_are_not_called_by_vocs_year(tmp_path: Path) -> None:
+    source = {"_target_": "mnv2dense.data.datasets.VocDetection", "year": "2007", "split": "val"}
+    own, devkit = tmp_path / "cells", tmp_path / "devkit"
+    (own / "ImageSets").mkdir(parents=True)
+    (devkit / "VOC2007" / "ImageSets").mkdir(parents=True)
+    assert data_name({**source, "root": str(own)}, Images) == "VOC val (cells)"
+    assert data_name({**source, "root": str(devkit)}, Images) == "VOC 2007 val (devkit)"
+
+
 @pytest.mark.parametrize(
     ("source", "name"),
     [
