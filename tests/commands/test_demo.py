@@ -109,11 +109,12 @@ def test_masks_take_the_colours_of_their_own_palette_and_background_is_black(
     tmp_path: Path, model: Path, runtime: Path
 ) -> None:
     names = ("background", "cat")
-    own = description("segmentation", names, palette=[[1, 2, 3], [4, 5, 6]], align_corners=True)
-    assert about(write_page(tmp_path / "own", model, own, title="", runtime=runtime))["colors"] == [
-        [1, 2, 3],
-        [4, 5, 6],
-    ]
+    own = description("segmentation", names, palette=[[1, 2, 3], [4, 250, 6]], align_corners=True)
+    made = write_page(tmp_path / "own", model, own, title="", runtime=runtime)
+    assert about(made)["colors"] == [[1, 2, 3], [4, 250, 6]]
+    dark = description("segmentation", names, palette=[[1, 2, 3], [4, 5, 6]], align_corners=True)
+    made = write_page(tmp_path / "dark", model, dark, title="", runtime=runtime, palette="data")
+    assert about(made)["colors"] == [[1, 2, 3], [4, 5, 6]]
     house = description("segmentation", names, palette=None, align_corners=True)
     made = write_page(tmp_path / "house", model, house, title="", runtime=runtime)
     assert about(made)["colors"] == [[0, 0, 0], list(class_color(0))]
