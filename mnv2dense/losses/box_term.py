@@ -28,12 +28,27 @@ class Matched(NamedTuple):
 
 
 def matched(raw: BoxPredictions, batch: Batch, *, threshold: float) -> Matched:
-    """Match ``batch`` to the anchors at IoU ``threshold`` and compare boxes; in float32 whatever ``raw`` is in."""
+    """Match ``batch`` to the anchors at IoU ``threshold`` and compare boxes; in float32 whatever ``raw`` is in.
+
+    Raises:
+        ValueError: ``raw`` is of a head without anchors.
+    """
+    _check_raw(raw)
     targets = assign(raw.anchors, batch, threshold=threshold)
     objects = targets.labels >= 0
     normaliser = objects.sum().clamp(min=1)
     distance = F.smooth_l1_loss(raw.deltas.float(), targets.deltas, reduction="none").sum(dim=-1)
     return Matched(targets.labels, normaliser, torch.where(objects, distance, 0.0).sum() / normaliser)
+
+
+def _check_raw(raw: object) -> None:
+    """Raise ValueError unless ``raw`` is what box losses take; a head of another package may give anything."""
+    lacking = [name for name in BoxPredictions._fields if not hasattr(raw, name)]
+    if lacking:
+        raise ValueError(
+            f"The head gives {type(raw).__name__} without {', '.join(lacking)}, and losses of anchors take "
+            f"mnv2dense.types.BoxPredictions ({', '.join(BoxPredictions._fields)}); choose a loss that fits the head."
+        )
 
 
 def check_threshold(threshold: float) -> None:

@@ -180,3 +180,10 @@ def test_model_and_loss_compile_into_one_graph_that_gives_the_eager_loss_and_gra
 def test_an_impossible_option_is_named(option: str, value: float) -> None:
     with pytest.raises(ValueError, match=str(value)):
         MultiBoxLoss(**{option: value})
+
+
+def test_what_a_head_without_anchors_gives_is_named() -> None:
+    raw = {"logits": torch.zeros(1, 4, 3), "deltas": torch.zeros(1, 4, 4)}
+    batch = make_batch(torch.zeros(1, 1, 4), torch.full((1, 1), PADDING_LABEL))
+    with pytest.raises(ValueError, match=r"gives dict without deltas, logits, anchors.* choose a loss that fits"):
+        MultiBoxLoss()(raw, batch)  # type: ignore[arg-type]
