@@ -25,7 +25,7 @@ _METRICS = {"AP": "mean_average_precision", "mIoU": "mean_iou", "top1": "accurac
 _MOST_CARD_CLASSES = 40
 
 _PLOTS = {
-    "curves.png": ("Training", "Losses and scores over the epochs; the numbers are in the folder csv."),
+    "curves.png": ("Training", "Losses and scores over the epochs."),
     "precision_recall.png": ("Precision and recall", "Precision over recall, of all classes and of each."),
     "confusion.png": ("Confusion", "What each class was taken for, as a share of the true class."),
 }
@@ -62,15 +62,12 @@ def write_report(
     )
     templates.filters |= {"score": _score, "cell": _cell, "percent": lambda value: f"{100 * (value or 0):.1f}%"}
     shown = [(kind, _inlined(images)) for kind, images in (("Worst", worst), ("Best", best))]
+    plots = _plots(folder)
     content = {
         "facts": facts,
         "pictures": [group for group in shown if group[1]],
-        "plots": [
-            (title, text, _uri((folder / name).read_bytes(), "png"))
-            for name, (title, text) in _PLOTS.items()
-            if (folder / name).is_file()
-        ],
-        "plot_files": [(name, *about) for name, about in _PLOTS.items() if (folder / name).is_file()],
+        "plots": [(title, text, _uri((folder / name).read_bytes(), "png")) for name, title, text in plots],
+        "plot_files": plots,
         "legend": [(name, "#{:02x}{:02x}{:02x}".format(*color)) for name, color in legend],
         "samples": _sheet(folder / "samples.jpg"),
         "front_matter": yaml.safe_dump(_front_matter(facts), sort_keys=False, allow_unicode=True).rstrip(),
@@ -79,6 +76,15 @@ def write_report(
     for name in ("MODEL_CARD.md", "report.html"):
         with atomic_write(folder / name) as file:
             file.write(templates.get_template(name).render(content).encode(errors="backslashreplace"))
+
+
+def _plots(folder: Path) -> list[tuple[str, str, str]]:
+    """File, title and text of each plot that a run folder has."""
+    found = [(name, *about) for name, about in _PLOTS.items() if (folder / name).is_file()]
+    if not (folder / "csv").is_dir():  # it is a logger's, and a run may have another or none
+        return found
+    more = " The numbers are in the folder csv."
+    return [(name, title, text + more if name == "curves.png" else text) for name, title, text in found]
 
 
 def _front_matter(facts: RunFacts) -> dict[str, Any]:

@@ -101,6 +101,17 @@ def test_names_of_classes_and_files_are_text_and_never_markup(tmp_path: Path) ->
     assert '&lt;script&gt;alert("x")&lt;/script&gt;\\|\\`a\\` | 0.250 | 12 |' in card
 
 
+@pytest.mark.parametrize("has_numbers", [True, False])
+def test_the_curves_numbers_are_told_of_where_a_logger_wrote_them(has_numbers: bool, tmp_path: Path) -> None:
+    (tmp_path / "curves.png").write_bytes(b"a plot")
+    if has_numbers:
+        (tmp_path / "csv").mkdir()
+    write_report(tmp_path, facts())
+    text = Page(tmp_path / "report.html").text
+    assert "Losses and scores over the epochs." in text
+    assert ("folder csv" in text) == has_numbers
+
+
 def test_the_heaviest_images_make_a_light_page(tmp_path: Path) -> None:
     from PIL import Image
 
