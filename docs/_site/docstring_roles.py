@@ -53,7 +53,7 @@ def _target(name: str, item: griffe.Object, package: griffe.Module) -> str | Non
     while scope is not None:  # the thing itself, its class, its module
         if (found := _member(scope, name)) is not None:
             return found
-        scope = scope.parent  # type: ignore[assignment]
+        scope = scope.parent  # type: ignore[assignment]  # griffe: a module or a class, never an alias, here
     first, _, rest = name.partition(".")
     if first == package.name:
         if (found := _member(package, rest)) is not None:

@@ -241,7 +241,7 @@ def _nobody_reads() -> bool:
 
 def _drop_standard_output() -> None:
     """Python flushes once more when it ends; nobody shall hear of that."""
-    with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - as shells open it; Path has no more to give
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
