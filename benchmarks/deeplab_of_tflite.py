@@ -5,7 +5,7 @@ r"""The official int8 TFLite DeepLab as a checkpoint of this project, and its ow
         --output official.ckpt
     python tools/export.py checkpoint=official.ckpt exporter=openvino precision=int8 labels=true ...
 
-Those weights have the file's kernels to the last bit, but batch norms refitted on other pictures. Here each convolution
+Those weights have the file's kernels to the last bit, but batch norms refitted on other images. Here each convolution
 takes the file's own kernel and bias, into which its batch norms were folded; so a file exported from the checkpoint can
 be measured against the official one, without other batch norms between them.
 """
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--tflite", type=Path, required=True, help="the official int8 file")
     parser.add_argument("--weights", type=Path, required=True, help="the same network's weights, Hugging Face layout")
     parser.add_argument("--coco", type=Path, help="a COCO folder whose val2017 the file is scored on, as VOC's classes")
-    parser.add_argument("--resize", default="squash", choices=("squash", "letterbox"), help="how it is to get pictures")
+    parser.add_argument("--resize", default="squash", choices=("squash", "letterbox"), help="how it is to get images")
     parser.add_argument("--output", type=Path, required=True, help="the checkpoint, .ckpt")
     arguments = parser.parse_args()
     from ai_edge_litert.interpreter import Interpreter
@@ -88,7 +88,7 @@ def with_folded(model: DenseModel, folded: list[tuple[Tensor, Tensor]]) -> Dense
 
 
 def score(interpreter: Any, root: Path) -> float:  # noqa: ANN401 - untyped
-    """The mIoU over val2017; pictures are squashed to the file's size, classes brought back to the nearest pixel."""
+    """The mIoU over val2017; images are squashed to the file's size, classes brought back to the nearest pixel."""
     from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 

@@ -1,4 +1,4 @@
-"""Training step and batch-1 inference beside torchvision's SSDLite parts, in one run on the same pictures.
+"""Training step and batch-1 inference beside torchvision's SSDLite parts, in one run on the same images.
 
     python benchmarks/detection_speed.py --peer ../shared/peers/torchvision_ssdlite.py --threads 2
 
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--peer", type=Path, required=True, help="path of torchvision_ssdlite.py")
     parser.add_argument("--size", type=int, default=320)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--boxes", type=int, default=7, help="objects in each picture")
+    parser.add_argument("--boxes", type=int, default=7, help="objects in each image")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=7)
     parser.add_argument("--device", default="cpu")
@@ -107,7 +107,7 @@ def _our_step(peer: ModuleType, arguments: argparse.Namespace, variant: str) -> 
 
 
 def _our_batch(images: list[Tensor], targets: list[dict[str, Tensor]]) -> Batch:
-    """The peer's pictures and boxes as our loader would give them: uint8, padded, channels last in memory."""
+    """The peer's images and boxes as our loader would give them: uint8, padded, channels last in memory."""
     stacked = torch.stack([(image * 255).to(torch.uint8) for image in images])
     boxes = torch.zeros(len(images), MAX_BOXES, 4, device=stacked.device)
     labels = torch.full((len(images), MAX_BOXES), -1, device=stacked.device)

@@ -3,7 +3,7 @@
     python benchmarks/split_inference.py --threads 1 2
 
 Activations are followed from making to release (mnv2dense.costs.activation_memory); beside that stands what torch's
-own allocator gave out at most, workspaces of kernels included, weights and the uint8 picture not. Runs take turns, so
+own allocator gave out at most, workspaces of kernels included, weights and the uint8 image not. Runs take turns, so
 that a busy machine slows all of them alike, and a latency is the first decile, as other work only ever adds. With
 ``--device cuda`` both precisions are timed; on a CPU float16 is not, as few have instructions for it.
 """

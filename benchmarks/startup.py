@@ -38,7 +38,7 @@ STARTS = {
     "info": Start((f"{TOOLS}/info.py",), "its end", 2.0),
     "predict": Start(
         (f"{TOOLS}/predict.py", "checkpoint=shapes", "source=pictures", "run_dir=out", "device=cpu"),
-        "the first picture",
+        "the first image",
         2.0,
     ),
     "train": Start(
@@ -98,7 +98,7 @@ def _wait(start: Start, place: Path, environment: dict[str, str]) -> float:
         process = subprocess.Popen(words, cwd=place, env=environment, stdout=lines, stderr=subprocess.STDOUT)
     is_there: Callable[[], bool] = {
         "its end": lambda: False,
-        "the first picture": lambda: any((place / "out").glob("*.[jp][pn]g")),
+        "the first image": lambda: any((place / "out").glob("*.[jp][pn]g")),
         "the first line": lambda: (place / "lines").read_bytes().count(b"\n") >= 1,
         "the third line, before the first step": lambda: (place / "lines").read_bytes().count(b"\n") >= 3,
     }[start.waits_for]

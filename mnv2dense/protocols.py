@@ -31,7 +31,7 @@ class Model(Protocol):
 
     Attributes:
         task: "detection", "segmentation" or "classification".
-        size: (height, width) that pictures are resized to, pixels.
+        size: (height, width) that images are resized to, pixels.
         resize: how they get there.
         class_names: the K classes that labels index.
         category_ids: what each label is called in the data set's own json.
@@ -55,7 +55,7 @@ class Model(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where it runs and wants its pictures."""
+        """Where it runs and wants its images."""
         ...
 
     @property
@@ -64,7 +64,7 @@ class Model(Protocol):
         ...
 
     def predict(self, images: Tensor, infos: Infos) -> list[Any]:
-        """uint8 [B, 3, H, W] on :attr:`device` -> one typed result per picture, in its original pixels."""
+        """uint8 [B, 3, H, W] on :attr:`device` -> one typed result per image, in its original pixels."""
         ...
 
     def for_inference(self, device: str | torch.device = "auto", *, copy: bool = True) -> Model:
@@ -118,7 +118,7 @@ class Head(Protocol):
         class_names: the K names that labels index.
         config: plain values that rebuild the head once completed: ``_target_``, which names its class, ``features``,
             the names of those it reads, and every option of the constructor but ``size`` and ``class_names``.
-        selection: (decoded, infos) -> one typed result per picture, in its original pixels; an exported file carries
+        selection: (decoded, infos) -> one typed result per image, in its original pixels; an exported file carries
             it along by its ``config``. A head whose decisions take more has a method ``select(decoded, infos)`` too.
     """
 
@@ -128,7 +128,7 @@ class Head(Protocol):
     config: dict[str, Any]
 
     def __call__(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> Any:  # noqa: ANN401
-        """Features of pictures of ``size`` (height, width) -> raw predictions, what the loss takes."""
+        """Features of images of ``size`` (height, width) -> raw predictions, what the loss takes."""
         ...
 
     def decode(self, raw: Any, size: tuple[int, int]) -> Any:  # noqa: ANN401
@@ -155,7 +155,7 @@ class ClassRows(Head, Protocol):
 
 @runtime_checkable
 class Loss(Protocol):
-    """No Python loop over pictures or boxes, no host sync: it compiles into the model's graph."""
+    """No Python loop over images or boxes, no host sync: it compiles into the model's graph."""
 
     def __call__(self, raw: Any, batch: Batch) -> dict[str, Tensor]:  # noqa: ANN401
         """Raw predictions and truth -> named scalar terms; their sum is what is minimised."""
@@ -176,7 +176,7 @@ class Dataset(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
     def path_of(self, image_id: int) -> Path:
-        """Where the picture with this ``Sample.image_id`` lies; so that messages can name pictures."""
+        """Where the image with this ``Sample.image_id`` lies; so that messages can name images."""
         ...
 
 
@@ -225,7 +225,7 @@ class MaskDataset(Dataset, Protocol):
     palette: tuple[tuple[int, int, int], ...] | None
 
     def mask_of(self, image_id: int) -> npt.NDArray[np.uint8]:
-        """The true classes of the picture with this ``Sample.image_id``: uint8 [H, W], 255 ignored, original pixels."""
+        """The true classes of the image with this ``Sample.image_id``: uint8 [H, W], 255 ignored, original pixels."""
         ...
 
 
@@ -259,7 +259,7 @@ class FramingAugment(Augment, Protocol):
 
 
 class Metric(Protocol):
-    """Scores results against a data set; every picture counts once, on any number of processes.
+    """Scores results against a data set; every image counts once, on any number of processes.
 
     It may also say which of its scores a run looks at, as attributes: ``monitor``, that which chooses the best
     checkpoint (else the first headline); ``curves``, those of the epochs' lines and of curves.png (else the first

@@ -23,7 +23,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real pictures and weights that real-data tests read; they skip where it is absent."""
+    """The folder of real images and weights that real-data tests read; they skip where it is absent."""
     folder = Path(os.environ.get("MNV2DENSE_SHARED", "../shared"))
     if not (folder / "data").is_dir():
         reason = f"no real data at {folder.absolute()}; set MNV2DENSE_SHARED to the folder of data/ and weights/"

@@ -70,7 +70,7 @@ class BatchNorm(nn.BatchNorm2d):
     """Batch norm that a single value per channel does not stop.
 
     A map of one cell, as pooling gives or the last one of a 320-pixel detector is, has no variance in a batch of one
-    picture, and torch refuses it; the running statistics then stand in, and are not updated.
+    image, and torch refuses it; the running statistics then stand in, and are not updated.
     """
 
     def forward(self, x: Tensor) -> Tensor:

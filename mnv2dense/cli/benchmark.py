@@ -23,7 +23,7 @@ def _benchmark(config: DictConfig) -> None:
         if not isinstance(plain[key], int) or plain[key] < 1:
             raise ValueError(f"{key}={plain[key]}: a whole number of at least 1 is needed.")
     if config.image is not None and not Path(config.image).exists():
-        raise FileNotFoundError(f"image={config.image}: no such picture or folder.")
+        raise FileNotFoundError(f"image={config.image}: no such image or folder.")
 
     from mnv2dense.cli.benchmark_job import run  # with torch: what is wrong above is told at once
 

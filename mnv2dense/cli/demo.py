@@ -41,7 +41,7 @@ def _check(plain: dict[str, Any]) -> None:
     if size is not None and (not isinstance(size, list) or [type(side) for side in size] != [int, int]):
         raise ValueError(f"size={size}: give height and width, as in size=[320,320].")
     if plain["samples"] is not None and not Path(plain["samples"]).is_dir():
-        raise NotADirectoryError(f"samples={plain['samples']}: no such folder of pictures.")
+        raise NotADirectoryError(f"samples={plain['samples']}: no such folder of images.")
     if plain["checkpoint"] is not None:
         _check_file(plain)
         check_checkpoint(plain["checkpoint"])

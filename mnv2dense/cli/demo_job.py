@@ -101,12 +101,12 @@ def _model(folder: Path, plain: dict[str, Any]) -> tuple[Path, Metadata]:
 
 
 def _calibration(plain: dict[str, Any], graph: ExportGraph) -> list[Tensor]:
-    """Pictures for the ranges of int8."""
+    """Images for the ranges of int8."""
     folder = plain["calibration"] or plain["samples"]
     if folder is not None:
         images = images_of_folder(folder, _CALIBRATION_IMAGES)
     elif plain["checkpoint"] is None:
         images = drawn_images(_CALIBRATION_IMAGES)
     else:
-        raise ValueError("precision=int8 needs pictures like those that the model will see: calibration=FOLDER.")
+        raise ValueError("precision=int8 needs images like those that the model will see: calibration=FOLDER.")
     return model_inputs(images, graph.size, graph.model.resize)

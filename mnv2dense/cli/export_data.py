@@ -1,4 +1,4 @@
-"""The data of an export: pictures to calibrate and to compare on, and what model and file are scored by."""
+"""The data of an export: images to calibrate and to compare on, and what model and file are scored by."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @final
 class ExportData:
-    """Pictures and metric, of the data that the command line names or else of the run that trained the model.
+    """Images and metric, of the data that the command line names or else of the run that trained the model.
 
     Args:
         config: of the command, with ``task`` filled in.
@@ -33,13 +33,13 @@ class ExportData:
         size: (height, width) of the file's input, pixels.
 
     Raises:
-        ValueError: data of other classes than the model's, or a number of pictures below 1.
+        ValueError: data of other classes than the model's, or a number of images below 1.
     """
 
     def __init__(self, config: DictConfig, model: DenseModel, size: tuple[int, int]) -> None:
         for key in ("calibration_images", "parity_images"):
             if not isinstance(config[key], int) or config[key] < 1:
-                raise ValueError(f"{key}={config[key]}: a number of pictures, at least 1.")
+                raise ValueError(f"{key}={config[key]}: a number of images, at least 1.")
         self._config = config
         self._model = model
         self._size = size
@@ -64,27 +64,27 @@ class ExportData:
         return {} if self._scored is None else self._scored[1].headlines
 
     def calibration(self) -> list[Tensor]:
-        """Pictures to take int8's ranges from.
+        """Images to take int8's ranges from.
 
         Raises:
             ValueError: there are none.
         """
         count = self._config.calibration_images
         if self._config.calibration is not None:
-            log.info("reading pictures of %s to calibrate with", self._config.calibration)
+            log.info("reading images of %s to calibrate with", self._config.calibration)
             return self._inputs(images_of_folder(self._config.calibration, count))
         if self._data is None:
             raise ValueError(
-                "precision=int8 needs pictures to calibrate with: give calibration=FOLDER of pictures like those the "
+                "precision=int8 needs images to calibrate with: give calibration=FOLDER of images like those the "
                 "model will see, or data=coco data.root=PATH (or another data set) to take them from."
             )
-        log.info("reading pictures of the training data to calibrate with")
+        log.info("reading images of the training data to calibrate with")
         return self._inputs(images_of_dataset(built(self._data.train), count))
 
     def images(self) -> tuple[list[Tensor], str]:
-        """Pictures to compare on, and where they come from; drawn ones where there is nothing better."""
+        """Images to compare on, and where they come from; drawn ones where there is nothing better."""
         config, count = self._config, self._config.parity_images
-        log.info("reading pictures to compare on")
+        log.info("reading images to compare on")
         if config.images is not None:
             return self._inputs(images_of_folder(config.images, count)), str(config.images)
         if self._scored is not None and self._scored[0].val is not None:
@@ -96,7 +96,7 @@ class ExportData:
                 log.info("The validation data of the run is not there any more (%s).", error)
         if config.calibration is not None:
             return self._inputs(images_of_folder(config.calibration, count)), str(config.calibration)
-        log.info("No pictures are named, so shapes are drawn to compare on; images=FOLDER takes real ones.")
+        log.info("No images are named, so shapes are drawn to compare on; images=FOLDER takes real ones.")
         return self._inputs(drawn_images(count, seed=config.seed)), "drawn shapes"
 
     def scores(self, exported: Model) -> dict[str, tuple[float, float]]:

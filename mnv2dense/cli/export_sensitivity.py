@@ -33,7 +33,7 @@ def sensitivity_report(
     """
     few = images[:: -(-len(images) // _IMAGES)]
     layers = len(int8_layers(graph.model))
-    log.info("playing int8 in each of %d layers on %d pictures", layers, len(few))
+    log.info("playing int8 in each of %d layers on %d images", layers, len(few))
     with Progress(console=console(), transient=True) as bar:
         job = bar.add_task("layers", total=layers)
         report = sensitivity(graph, few, calibration=calibration, advance=lambda: bar.advance(job))

@@ -117,7 +117,7 @@ def model_of(config: DictConfig, test_time: TTA | None) -> Model:
 
 
 def viewing_of(config: DictConfig) -> TTA | None:
-    """How pictures shall be looked at; None where as the model was trained to.
+    """How images shall be looked at; None where as the model was trained to.
 
     Raises:
         ValueError: an option outside its values, or something else than options.
@@ -160,7 +160,7 @@ def data_module(
         train: to learn from, where that is wanted.
         val: to score on.
         size: (height, width) of the model's input, pixels.
-        resize: how pictures get there.
+        resize: how images get there.
         seed: of the order and the augmentations of training.
         augment: of training.
 

@@ -1,4 +1,4 @@
-"""tools/predict.py: pictures, a video or a camera in; drawn results, a json and a csv out."""
+"""tools/predict.py: images, a video or a camera in; drawn results, a json and a csv out."""
 
 from __future__ import annotations
 

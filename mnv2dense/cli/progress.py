@@ -22,7 +22,7 @@ def progress_of(unit: str) -> Progress:
 
 
 class _Speed(ProgressColumn):
-    """Pictures or frames a second, of late."""
+    """Images or frames a second, of late."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ class ActivationMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]  # u
     the parts of composite operations.
 
     Args:
-        known: tensors that are there already and are not activations: weights, buffers, the input picture.
+        known: tensors that are there already and are not activations: weights, buffers, the input image.
 
     Attributes:
         held: bytes alive now.

@@ -12,7 +12,7 @@ from mnv2dense.models.fuse import convolution_of
 
 
 class BlockMemory(NamedTuple):
-    """Elements alive for one picture while a block runs in groups of its inner tensor.
+    """Elements alive for one image while a block runs in groups of its inner tensor.
 
     Attributes:
         whole: the block's input and output, and the features of earlier blocks that wait for the head. Groups come on
@@ -34,9 +34,9 @@ class BlockMemory(NamedTuple):
 
 
 def block_memory(backbone: MobileNetV2, size: tuple[int, int]) -> list[BlockMemory]:
-    """Of every block, for a picture of ``size`` (height, width) pixels.
+    """Of every block, for an image of ``size`` (height, width) pixels.
 
-    The first block is counted with the stem before it; the picture belongs to the caller and is not counted.
+    The first block is counted with the stem before it; the image belongs to the caller and is not counted.
     """
     ends = block_of_feature(backbone)
     tapped = ends.pop("stride16_expanded", len(backbone.blocks))

@@ -23,7 +23,7 @@ class Layer(NamedTuple):
 
     Attributes:
         name: its path in the model.
-        shape: of what it gives for one picture; of the first tensor, where it gives several.
+        shape: of what it gives for one image; of the first tensor, where it gives several.
         parameters: trainable or not, buffers left out.
         multiply_adds: of its convolutions and matrix products.
         output_bytes: of what it gives.
@@ -39,13 +39,13 @@ class Layer(NamedTuple):
 
 
 class Complexity(NamedTuple):
-    """Costs of one picture.
+    """Costs of one image.
 
     Attributes:
         parameters: trainable or not, buffers left out.
         multiply_adds: of convolutions and matrix products, the paper's MAdds; half of what others call FLOPs.
         peak_activation_bytes: the most memory that activations take at once as :class:`mnv2dense.Predictor` runs the
-            model: batch norms folded, forward and decode, eager. Weights do not count, nor does the input picture,
+            model: batch norms folded, forward and decode, eager. Weights do not count, nor does the input image,
             which belongs to the caller; its normalised copy does.
         norm_parameters: those of ``parameters`` that are batch norm's and that folding removes.
         layers: in the order they run. What is computed between layers (shortcuts, pooling) is in the totals alone.
@@ -59,15 +59,15 @@ class Complexity(NamedTuple):
 
 
 def complexity(model: nn.Module, size: tuple[int, int], *, dtype: torch.dtype = torch.float32) -> Complexity:
-    """Costs of one picture of ``size`` (height, width), counted while a copy of the model runs.
+    """Costs of one image of ``size`` (height, width), counted while a copy of the model runs.
 
     A copy of usual size runs for real; of a large one nothing is computed (torch's ``meta`` device), unless it has a
     part that cannot run so, because what it does hangs on values. The numbers are the same, and the same everywhere.
     The model itself stays as it is.
 
     Args:
-        model: a :class:`mnv2dense.DenseModel`, which takes a uint8 picture, or a backbone, which takes a float one.
-        size: (height, width) of the picture, pixels.
+        model: a :class:`mnv2dense.DenseModel`, which takes a uint8 image, or a backbone, which takes a float one.
+        size: (height, width) of the image, pixels.
         dtype: of weights and activations; of the costs, bytes alone depend on it.
     """
     costs = None
@@ -86,7 +86,7 @@ def complexity(model: nn.Module, size: tuple[int, int], *, dtype: torch.dtype = 
     )
 
 
-# Up to this, to run a picture is quicker than to import torch's compiler, which the meta device needs.
+# Up to this, to run an image is quicker than to import torch's compiler, which the meta device needs.
 _QUICK_PIXELS = 640 * 640
 
 

@@ -47,7 +47,7 @@ def split_inference(
         model: a model whose backbone is a :class:`MobileNetV2`, or that backbone by itself.
         t: groups of every block, and strips of the stem; at most one a channel or row. Or "auto".
         slack: with "auto", the share of the bound that groups may take on top of it.
-        size: with "auto", (height, width) of the picture, pixels; a DenseModel's own if left out.
+        size: with "auto", (height, width) of the image, pixels; a DenseModel's own if left out.
 
     Raises:
         ValueError: ``t`` or ``slack`` out of range, no size, or a backbone that cannot be cut: of another class, cut
@@ -74,7 +74,7 @@ def split_inference(
     split.backbone = SplitMobileNetV2(
         backbone, groups=groups, normalization=(split.normalize.scale, split.normalize.shift)
     )
-    # The backbone normalises strip by strip: no float picture is alive while it runs.
+    # The backbone normalises strip by strip: no float image is alive while it runs.
     split.normalize = nn.Identity()  # type: ignore[assignment]
     return split
 
@@ -88,11 +88,11 @@ def memory_bound(
     """The paper's bound in bytes: the most that a block's input and output are together (section 5.1).
 
     Groups of the expanded tensor come on top, less the more there are. Features that wait for the head are counted
-    while they wait; the input picture and the head are not.
+    while they wait; the input image and the head are not.
 
     Args:
         model: as of :func:`split_inference`.
-        size: (height, width) of the picture, pixels; a DenseModel's own if left out.
+        size: (height, width) of the image, pixels; a DenseModel's own if left out.
         dtype: of the activations.
 
     Raises:
@@ -109,7 +109,7 @@ class SplitMobileNetV2(nn.Module):
     Args:
         backbone: the one to copy; left as it is.
         groups: of each block; the first block's are strips of rows.
-        normalization: scale and shift, [1, 3, 1, 1], of uint8 pictures; None where they come normalised.
+        normalization: scale and shift, [1, 3, 1, 1], of uint8 images; None where they come normalised.
 
     Attributes:
         groups: what each block is cut into, after a cap at one a channel.
@@ -172,5 +172,5 @@ def _backbone(model: nn.Module) -> MobileNetV2:
 
 def _own_size(model: nn.Module) -> tuple[int, int]:
     if not isinstance(model, DenseModel):
-        raise ValueError("a backbone by itself has no picture size of its own; give size=(height, width).")
+        raise ValueError("a backbone by itself has no image size of its own; give size=(height, width).")
     return model.size

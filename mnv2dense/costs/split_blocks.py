@@ -6,8 +6,8 @@ held is the block's input, its output and one group. The order of execution make
 
 * the expansion of a group is dropped before its projection, ReLU6 happens in place, and a projection is a matrix
   product that accumulates in the output's own memory (``baddbmm_``), as does the shortcut;
-* the picture is normalised, and goes through stem and first block, in strips of rows. The stem's full convolution
-  reads every channel of the picture, so channel groups would hold a float picture beside the output; a strip holds a
+* the image is normalised, and goes through stem and first block, in strips of rows. The stem's full convolution
+  reads every channel of the image, so channel groups would hold a float image beside the output; a strip holds a
   few rows of it;
 * no name and no argument keeps a tensor that is done with.
 
@@ -34,7 +34,7 @@ class SplitStart(nn.Module):
     Args:
         stem: a folded convolution, batch norm and ReLU6, of stride 2.
         block: the first inverted residual: stride 1, no expansion; folded.
-        normalization: scale and shift, [1, 3, 1, 1], of uint8 pictures; None where they come normalised.
+        normalization: scale and shift, [1, 3, 1, 1], of uint8 images; None where they come normalised.
         groups: how many strips.
     """
 
@@ -76,7 +76,7 @@ class SplitStart(nn.Module):
         kept = slice(low - above, high - above)
         x = self._stem(images, above, below)
         shortcut = _pixels(x[:, :, kept]) if self.projection.shortcut else None
-        # The padding stands for the neighbour rows at the picture's edges; elsewhere those rows are not kept.
+        # The padding stands for the neighbour rows at the image's edges; elsewhere those rows are not kept.
         x = F.conv2d(x, self.depthwise_weight, self.depthwise_bias, padding=1, groups=x.shape[1])
         return self.projection.finish(self.projection(_relu6(_pixels(x[:, :, kept])), slice(None), None), shortcut)
 
@@ -88,7 +88,7 @@ class SplitStart(nn.Module):
         x = images[:, :, max(begin, 0) : min(end, height)]
         if self.scale is not None and self.shift is not None:
             x = x.to(self.scale.dtype) * self.scale + self.shift
-        # What is padded is the normalised picture: zero is the mean there, and black in the raw one.
+        # What is padded is the normalised image: zero is the mean there, and black in the raw one.
         x = F.pad(x, (left, 2 * _half(width) + 1 - left - width, max(-begin, 0), max(end - height, 0)))
         x = x.contiguous(memory_format=torch.channels_last)
         return _relu6(F.conv2d(x, self.stem_weight, self.stem_bias, stride=2))

@@ -55,6 +55,6 @@ def _row(layers: Sequence[Layer]) -> list[str]:
 def _totals(costs: Complexity) -> str:
     bare = costs.parameters - costs.norm_parameters
     return (
-        f"{costs.parameters:,} parameters, {bare:,} without batch norm's. One picture runs with batch norms folded; "
-        "alive are activations: neither the weights nor the picture itself are counted."
+        f"{costs.parameters:,} parameters, {bare:,} without batch norm's. One image runs with batch norms folded; "
+        "alive are activations: neither the weights nor the image itself are counted."
     )

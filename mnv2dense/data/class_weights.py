@@ -21,12 +21,12 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def class_weights(dataset: Dataset, *, kind: Kind, threads: int | None = None) -> list[float]:
-    """Weights that let rare classes be heard, for ``class_weights`` of a loss; every picture is read once.
+    """Weights that let rare classes be heard, for ``class_weights`` of a loss; every image is read once.
 
     With p the share of a class among all pixels that are not ignored:
 
     - ``inverse_sqrt``: 1 / sqrt(p), scaled so that the classes that occur average 1; between plain and full balance.
-    - ``median_frequency``: f is the class's share in those pictures alone that show it, the weight the median of all f
+    - ``median_frequency``: f is the class's share in those images alone that show it, the weight the median of all f
       divided by f (Eigen and Fergus 2015; SegNet, Badrinarayanan et al. 2017, section 3.1); full balance.
     - ``inverse_log``: 1 / ln(1.02 + p), from 1.4 to 50 (ENet, Paszke et al. 2016, section 5.2).
 
@@ -35,13 +35,13 @@ def class_weights(dataset: Dataset, *, kind: Kind, threads: int | None = None) -
     Args:
         dataset: of masks; those that its samples have are counted, without augmentation.
         kind: see above.
-        threads: that read pictures at once; None takes one a core.
+        threads: that read images at once; None takes one a core.
 
     Returns:
         K weights, in the order of ``dataset.class_names``.
 
     Raises:
-        ValueError: an unknown kind; a picture without a mask, or with a label that the data set lacks; or no pixel
+        ValueError: an unknown kind; an image without a mask, or with a label that the data set lacks; or no pixel
             that is not ignored.
     """
     if kind not in _WEIGHTS:
@@ -55,7 +55,7 @@ def class_weights(dataset: Dataset, *, kind: Kind, threads: int | None = None) -
     occurs = pixels > 0
     if not occurs.any():
         raise ValueError(
-            f"the {len(dataset)} pictures have no pixel that is not ignored, so classes have no shares; "
+            f"the {len(dataset)} images have no pixel that is not ignored, so classes have no shares; "
             "look at the masks and at what data ignores, or train without class_weights."
         )
     weights = np.zeros(classes)
@@ -64,7 +64,7 @@ def class_weights(dataset: Dataset, *, kind: Kind, threads: int | None = None) -
 
 
 def _count(dataset: Dataset, index: int) -> npt.NDArray[np.int64]:
-    """The pixels of each class in one picture, [K]."""
+    """The pixels of each class in one image, [K]."""
     sample = dataset[index]
     if sample.mask is None:
         raise ValueError(f"{sample.path}: has no mask to count classes in; choose data of masks.")

@@ -24,11 +24,11 @@ class Item(NamedTuple):
     Attributes:
         image: uint8 [3, H, W].
         boxes: float32 [N, 4], xyxy in pixels of ``image``, or None.
-        labels: int64 [N], of the boxes or the whole picture, or None.
+        labels: int64 [N], of the boxes or the whole image, or None.
         mask: uint8 [H, W], or None.
-        image_id: the picture's id in its data set.
+        image_id: the image's id in its data set.
         size: (height, width) before resizing, pixels.
-        fit: where the picture lies in ``image``.
+        fit: where the image lies in ``image``.
         path: where it came from, for messages.
         truth: the mask before resizing, where it will be scored.
     """
@@ -84,7 +84,7 @@ def collate(items: Sequence[Item], *, max_boxes: int) -> Batch:
 
 
 def _boxes_and_labels(items: Sequence[Item], max_boxes: int) -> tuple[Tensor | None, Tensor | None]:
-    """Padded boxes with their labels; or the labels of whole pictures; or neither."""
+    """Padded boxes with their labels; or the labels of whole images; or neither."""
     if items[0].boxes is None:
         whole = [item.labels for item in items if item.labels is not None]
         return None, torch.stack(whole) if whole else None
@@ -115,7 +115,7 @@ def _report_crowded_image(path: Path, count: int, max_boxes: int) -> None:
         _crowded_image_reported = True
         _log.warning(
             "%s has %d boxes, more than max_boxes=%d: the largest are kept, here and in any other such "
-            "picture. Raise max_boxes= to keep all.",
+            "image. Raise max_boxes= to keep all.",
             path,
             count,
             max_boxes,

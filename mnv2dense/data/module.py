@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 class DataModule(pl.LightningDataModule):
     """Training and validation data as batches of fixed shape.
 
-    What is drawn and how it is augmented depends on ``seed``, epoch and picture alone: not on the number of
+    What is drawn and how it is augmented depends on ``seed``, epoch and image alone: not on the number of
     workers, and not on whether the epoch was interrupted. Each process of a distributed run draws its own
     share (:class:`~mnv2dense.data.sampler.EpochSampler`), so the trainer must be made with
     ``use_distributed_sampler=False``.
@@ -43,10 +43,10 @@ class DataModule(pl.LightningDataModule):
         augment: (sample, seed) -> sample, for training only; None changes nothing.
         size: (height, width) of the model's input, pixels.
         resize: see :data:`mnv2dense.ops.resize.ResizeMode`.
-        batch_size: pictures per process and step.
+        batch_size: images per process and step.
         num_workers: loader processes per process; None takes the cores of this machine divided by the
             processes on it, 8 at most; 0 loads in the main process.
-        max_boxes: M. Of a picture with more objects the largest are kept, and the log says so.
+        max_boxes: M. Of an image with more objects the largest are kept, and the log says so.
         seed: of order and augmentation.
         pin_memory: page-locked batches, for a faster copy to a GPU; None does it where there is a GPU.
         drop_last: leave out an epoch's last incomplete batch, unless it is the only one.
@@ -167,12 +167,12 @@ class DataModule(pl.LightningDataModule):
         sampler = EpochSampler(length=len(dataset), shuffle=True, equal_shares=True, seed=self.seed, **self._place())
         self._train_sampler = sampler
         self.resume_at(*self._start)
-        # One picture in a data set must still give one batch.
+        # One image in a data set must still give one batch.
         drop_last = self._drop_last and len(sampler) >= self.batch_size
         return self._loader(dataset, sampler, self.augment, drop_last=drop_last)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
-        """Every picture once, in the data set's order, unaugmented; no loader where there is no data set."""
+        """Every image once, in the data set's order, unaugmented; no loader where there is no data set."""
         if self.val is None:
             return []
         sampler = EpochSampler(length=len(self.val), shuffle=False, equal_shares=False, **self._place())
@@ -185,7 +185,7 @@ class DataModule(pl.LightningDataModule):
         checkpoint stood. Must be called before the epoch's first batch is drawn.
 
         Raises:
-            ValueError: if the epoch has fewer pictures than that.
+            ValueError: if the epoch has fewer images than that.
         """
         self._start = (epoch, batches_done)
         if (sampler := self._train_sampler) is not None:
@@ -195,7 +195,7 @@ class DataModule(pl.LightningDataModule):
             sampler.start_at(epoch, draws_done)
 
     def describe(self) -> dict[str, int]:
-        """Counts for a run's log: classes; and pictures, boxes and regions to ignore of each data set."""
+        """Counts for a run's log: classes; and images, boxes and regions to ignore of each data set."""
         counts = {"classes": len(self.class_names)}
         for split, dataset in (("train", self.train), ("val", self.val)):
             if dataset is None:
@@ -207,7 +207,7 @@ class DataModule(pl.LightningDataModule):
         return counts
 
     def train_paths(self, image_ids: Sequence[int] | Tensor) -> list[Path]:
-        """Where the training pictures of these ids lie, for messages about a batch."""
+        """Where the training images of these ids lie, for messages about a batch."""
         dataset = _present(self.train, "train")
         return [dataset.path_of(int(image_id)) for image_id in image_ids]
 
@@ -268,7 +268,7 @@ class _Loader(DataLoader[Batch]):
 
 
 class _Images(torch.utils.data.Dataset[Item]):
-    """What runs in a worker: a draw of a picture -> the picture, augmented and resized."""
+    """What runs in a worker: a draw of an image -> the image, augmented and resized."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Which picture is drawn when.
+"""Which image is drawn when.
 
 Decided by seed, epoch and rank alone, so that a run can be repeated, and resumed in the middle of an epoch.
 """
@@ -14,7 +14,7 @@ from torch.utils.data import Sampler
 
 
 class Draw(NamedTuple):
-    """One picture of one epoch; the epoch travels along because persistent workers outlive it.
+    """One image of one epoch; the epoch travels along because persistent workers outlive it.
 
     Attributes:
         epoch: 0, 1, ...
@@ -35,13 +35,13 @@ class EpochSampler(Sampler[Draw]):
     """Draws a process' share of every epoch, and can begin in the middle of one.
 
     In training every process needs the same number of steps, or the others wait for its gradients for ever:
-    shares are made equal by drawing a few pictures of the epoch twice. In evaluation every picture is drawn
-    exactly once, so shares differ by up to one picture; only a process that would have none at all draws a
-    picture that another one has too, because a process without batches never reaches the collective calls
+    shares are made equal by drawing a few images of the epoch twice. In evaluation every image is drawn
+    exactly once, so shares differ by up to one image; only a process that would have none at all draws a
+    image that another one has too, because a process without batches never reaches the collective calls
     at the end.
 
     Args:
-        length: pictures in the data set.
+        length: images in the data set.
         shuffle: a new order every epoch, the same on all processes; else the data set's own order.
         equal_shares: True in training, False in evaluation.
         seed: of the order.
@@ -63,7 +63,7 @@ class EpochSampler(Sampler[Draw]):
         world_size: int = 1,
     ) -> None:
         if length < 1:
-            raise ValueError("the data set has no pictures; check the folder and the split it was read from.")
+            raise ValueError("the data set has no images; check the folder and the split it was read from.")
         if not 0 <= rank < world_size:
             raise ValueError(f"rank is {rank}, but must lie in 0..{world_size - 1} for {world_size} processes.")
         self.length = length
@@ -87,7 +87,7 @@ class EpochSampler(Sampler[Draw]):
         """
         if not 0 <= draws_done <= len(self):
             raise ValueError(
-                f"cannot resume after {draws_done} pictures of epoch {epoch}: this process has {len(self)}. "
+                f"cannot resume after {draws_done} images of epoch {epoch}: this process has {len(self)}. "
                 "Resume with the data set, batch size and number of processes of the saved run."
             )
         self._start = (epoch, draws_done)

@@ -12,7 +12,7 @@ def lack_of(dataset: Dataset | None) -> str | None:
     """What a data set has nothing of; None if it shows something, or does not tell."""
     if isinstance(dataset, BoxDataset) and not any(dataset.box_counts):
         ignored = f", only {dataset.ignored_count} regions to ignore" if dataset.ignored_count else ""
-        return f"none of its {len(dataset)} pictures shows an object{ignored}"
+        return f"none of its {len(dataset)} images shows an object{ignored}"
     if isinstance(dataset, MaskTable) and dataset.shown == {IGNORE_INDEX}:
         return f"all pixels of its {len(dataset)} masks are ignored"
     return None
@@ -26,7 +26,7 @@ def unseen_classes(train: Dataset | None) -> str | None:
     if not unseen:
         return None
     more = f", ... ({len(unseen)} in all)" if len(unseen) > 8 else ""
-    return f"no picture shows an object of {', '.join(unseen[:8])}{more}: the model will not find any"
+    return f"no image shows an object of {', '.join(unseen[:8])}{more}: the model will not find any"
 
 
 def shared_images(train: object, val: object) -> str | None:
@@ -37,8 +37,8 @@ def shared_images(train: object, val: object) -> str | None:
     if not both:
         return None
     return (
-        f"{len(both)} of its {len(scored)} pictures are in data.train as well, such as {both[0]}: their scores say "
-        "nothing of pictures that the model has not seen"
+        f"{len(both)} of its {len(scored)} images are in data.train as well, such as {both[0]}: their scores say "
+        "nothing of images that the model has not seen"
     )
 
 

@@ -1,4 +1,4 @@
-"""The demo as a folder of static files: page, model, runtime and sample pictures; nothing else is needed to host it."""
+"""The demo as a folder of static files: page, model, runtime and sample images; nothing else is needed to host it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAGE: Final = Path(__file__).parent / "static"
 """What does not depend on the model."""
 
 MOST_SAMPLES: Final = 12
-"""Sample pictures that a page shows."""
+"""Sample images that a page shows."""
 
 # What browsers decode, of what list_images lists.
 _SAMPLE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
@@ -50,7 +50,7 @@ def write_page(
         description: what the file says of itself.
         title: of the model, for people.
         runtime: see :func:`mnv2dense.demo.onnxruntime_web.runtime_folder`.
-        samples: a folder of pictures to try; None draws some for a model of the embedded shapes, and has none for
+        samples: a folder of images to try; None draws some for a model of the embedded shapes, and has none for
             others.
         palette: of masks, see :data:`mnv2dense.visualization.palettes.PaletteChoice`.
 
@@ -59,7 +59,7 @@ def write_page(
 
     Raises:
         NotADirectoryError: there is no folder ``samples``.
-        ValueError: it has no pictures that browsers show.
+        ValueError: it has no images that browsers show.
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def _copy_samples(source: Path, folder: Path) -> list[dict[str, str]]:
         shutil.copyfile(path, folder / name)
         samples.append(_sample(name, number, _spoken(path.stem)))
     if not samples:
-        raise ValueError(f"samples={source}: it has no pictures that browsers show ({', '.join(_SAMPLE_SUFFIXES)}).")
+        raise ValueError(f"samples={source}: it has no images that browsers show ({', '.join(_SAMPLE_SUFFIXES)}).")
     return samples
 
 

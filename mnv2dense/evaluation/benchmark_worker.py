@@ -41,7 +41,7 @@ class Loaded:
         kind: its runtime and precision, for the table.
         files: what lies on the disk; their sizes are added up.
         on_input: runs it on ``batch`` inputs that are ready.
-        on_image: from the picture's file to results in its pixels; None where the worker is a bare network.
+        on_image: from the image's file to results in its pixels; None where the worker is a bare network.
         largest_batch: 1 where it takes no more at a time.
     """
 
@@ -184,7 +184,7 @@ class BenchmarkWorker:
         return [time * batch / step for time in times]
 
     def milliseconds_from_file(self, runs: int) -> list[float]:
-        """Of each run from the picture's file to results; empty where the worker is a bare network."""
+        """Of each run from the image's file to results; empty where the worker is a bare network."""
         return self._ask(("picture", runs, 1)) if self.has_images else []
 
     def peak_megabytes(self) -> float | None:

@@ -41,11 +41,11 @@ def score(
         model: in eval mode; runs where it is.
         datamodule: set up; gives ``val`` and its loader.
         metric: bound to the data here; holds the results afterwards.
-        test_time: how a segmentation model looks at pictures, which it then gets one by one in their own size; None
+        test_time: how a segmentation model looks at images, which it then gets one by one in their own size; None
             looks as it was trained to.
-        ranking: takes each picture's own score, where the metric can tell it, and has those of all processes in the
+        ranking: takes each image's own score, where the metric can tell it, and has those of all processes in the
             end.
-        advance: told the number of pictures done after each batch, for a progress bar.
+        advance: told the number of images done after each batch, for a progress bar.
 
     Raises:
         ValueError: no validation data, or ``test_time`` for another task.
@@ -116,7 +116,7 @@ def _predict_all(
 
 
 def _rank(ranking: ImageRanking | None, metric: Metric, batch: Batch, indices: Iterator[int]) -> None:
-    """Each picture of a batch that the metric has just taken."""
+    """Each image of a batch that the metric has just taken."""
     if ranking is None or not isinstance(metric, ScoresImages):
         return
     for image_id in batch.infos.image_ids.tolist():
@@ -126,7 +126,7 @@ def _rank(ranking: ImageRanking | None, metric: Metric, batch: Batch, indices: I
 
 
 def _images_of(loader: DataLoader[Batch], dataset: Dataset) -> Iterator[Batch]:
-    """This process' share of the data, each picture a batch in its own size."""
+    """This process' share of the data, each image a batch in its own size."""
     assert isinstance(loader.sampler, EpochSampler)
     for draw in loader.sampler:
         sample = dataset[draw.image]

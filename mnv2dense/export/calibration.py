@@ -1,4 +1,4 @@
-"""Pictures that an export needs: those int8 takes its ranges from, and those a file is compared with its model on."""
+"""Images that an export needs: those int8 takes its ranges from, and those a file is compared with its model on."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def images_of_dataset(dataset: Dataset, count: int) -> Iterator[Pixels]:
-    """``count`` pictures evenly spread over a data set, or all of a smaller one."""
+    """``count`` images evenly spread over a data set, or all of a smaller one."""
     for index in evenly(len(dataset), count):
         yield dataset[index].image
 
 
 def images_of_folder(folder: str | Path, count: int) -> Iterator[Pixels]:
-    """``count`` pictures evenly spread over a folder by name, or all of a smaller one; its subfolders count too.
+    """``count`` images evenly spread over a folder by name, or all of a smaller one; its subfolders count too.
 
     Raises:
         OSError: no such folder.
-        ValueError: it holds no pictures, or a broken one.
+        ValueError: it holds no images, or a broken one.
     """
     paths = list_images(folder, recursive=True)
     if not paths:
-        raise ValueError(f"{folder}: the folder holds no pictures.")
+        raise ValueError(f"{folder}: the folder holds no images.")
     for index in evenly(len(paths), count):
         yield read_image(paths[index])
 
 
 def drawn_images(count: int, *, seed: int = 0) -> Iterator[Pixels]:
-    """Pictures of coloured shapes, for want of real ones: enough to compare numbers, not to judge a model by."""
+    """Images of coloured shapes, for want of real ones: enough to compare numbers, not to judge a model by."""
     for number in range(count):
         yield draw_image(np.random.default_rng([seed, number]), size=240)[0]
 
 
 def model_inputs(images: Iterable[Pixels], size: tuple[int, int], mode: ResizeMode) -> list[Tensor]:
-    """Each picture as a model gets it: uint8 [1, 3, H, W] of ``size`` (height, width), resized as in training."""
+    """Each image as a model gets it: uint8 [1, 3, H, W] of ``size`` (height, width), resized as in training."""
     return [resize(torch.from_numpy(image).permute(2, 0, 1), size, mode)[0][None] for image in images]

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PARITY_IMAGES: Final = 64
-"""So many pictures of a folder are compared on."""
+"""So many images of a folder are compared on."""
 
 CALIBRATION_IMAGES: Final = 100
-"""So many pictures of a folder are calibrated with."""
+"""So many images of a folder are calibrated with."""
 
-# The search for the layer that diverges exports again and again, so it makes do with fewer pictures.
+# The search for the layer that diverges exports again and again, so it makes do with fewer images.
 _SEARCH_CALIBRATION, _SEARCH_IMAGES = 16, 4
 
 # Options of exporters that speak of the whole graph's outputs.
@@ -45,7 +45,7 @@ _NEXT_STEPS: dict[Precision, str] = {
     "fp32": "This is a fault of the exporter or the runtime, so try another version or another exporter.",
     "fp16": "Keep it in fp32, or allow more with tolerance.agreement=.",
     "int8": "Keep layers in float with keep_float=[...] (sensitivity=true lists those that lose most), calibrate on "
-    "more pictures, or allow more with tolerance.agreement=.",
+    "more images, or allow more with tolerance.agreement=.",
 }
 
 
@@ -89,9 +89,9 @@ def export_model(
         path: of the file; an older one is replaced when the new one has passed, with what belongs beside it.
         exporter: "onnx", "openvino", "executorch", "litert" or "coreml"; None goes by the suffix of ``path``.
         precision: "fp32", "fp16" or "int8".
-        images: to compare file and model on: a folder, of which 64 are taken, or pictures as
+        images: to compare file and model on: a folder, of which 64 are taken, or images as
             :class:`mnv2dense.Predictor` takes them. None takes those to calibrate with, or draws shapes.
-        calibration: for int8's ranges, likewise (100 of a folder): pictures like those that the model will see.
+        calibration: for int8's ranges, likewise (100 of a folder): images like those that the model will see.
         nms: of detectors: whether boxes are suppressed inside the file; "node" does it by ONNX's own operator.
         labels: of segmentation: whether the class of every pixel comes out, and not logits on a coarser grid.
         size: (height, width) of the file's input, pixels; None is the model's own. Detectors have no other.
@@ -107,9 +107,9 @@ def export_model(
 
     Raises:
         RefusedExportError: the file answers otherwise; the message names the first layer that diverges.
-        ValueError: an option that cannot be, or no pictures for int8; said before any work.
+        ValueError: an option that cannot be, or no images for int8; said before any work.
         ImportError: what the exporter needs is not installed; said before any work.
-        OSError: a folder or picture cannot be read, or the file cannot be written.
+        OSError: a folder or image cannot be read, or the file cannot be written.
     """
     path = Path(path)
     asked = ExportOptions(
@@ -148,7 +148,7 @@ def export_graph(
     calibration: Sequence[Tensor] | None = None,
     tolerance: Tolerance | None = None,
 ) -> ExportReport:
-    """The same for pictures that are resized already.
+    """The same for images that are resized already.
 
     Args:
         graph: of ``asked.graph_of(model)``.
@@ -161,10 +161,10 @@ def export_graph(
 
     Raises:
         RefusedExportError: the file answers otherwise.
-        ValueError: there are no pictures, or none to calibrate with.
+        ValueError: there are no images, or none to calibrate with.
     """
     if not images:
-        raise ValueError("there are no pictures to compare the file and its model on.")
+        raise ValueError("there are no images to compare the file and its model on.")
     asked.module.WRITER.check_calibration(asked.precision, calibration)
     write = _Writer(asked, calibration)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -216,7 +216,7 @@ def put_in_place(made: Path, output: Path) -> None:
 
 
 def _inputs(graph: ExportGraph, images: str | Path | Sequence[ImageInput], count: int) -> list[Tensor]:
-    """Pictures as the graph takes them."""
+    """Images as the graph takes them."""
     pixels = images_of_folder(images, count) if isinstance(images, str | Path) else map(pixels_of, images)
     return model_inputs(pixels, graph.size, graph.model.resize)
 
@@ -224,7 +224,7 @@ def _inputs(graph: ExportGraph, images: str | Path | Sequence[ImageInput], count
 def _stages(asked: ExportOptions, calibration: Sequence[Tensor] | None) -> str:
     if calibration is None:
         return f"{asked.precision} for {asked.exporter}"
-    return f"{asked.precision} for {asked.exporter}, calibrated with {len(calibration)} pictures"
+    return f"{asked.precision} for {asked.exporter}, calibrated with {len(calibration)} images"
 
 
 @final
@@ -250,16 +250,16 @@ class _Writer:
 
 
 def _compare(report: ExportReport, graph: ExportGraph, exported: ExportedModel, images: Sequence[Tensor]) -> None:
-    """Fill in the report what the file's own runtime makes of the pictures."""
+    """Fill in the report what the file's own runtime makes of the images."""
     report.description = exported.description
-    log.info("comparing file and model on %d pictures from %s", len(images), report.images_from)
+    log.info("comparing file and model on %d images from %s", len(images), report.images_from)
     report.parity = compare(graph, exported, images)
     with torch_threads(report.threads):
         report.torch_ms = milliseconds(graph, images[0])
         report.file_ms = milliseconds(exported.run, images[0])
     report.failures = report.parity.failures(report.tolerance)
     if not report.failures and not report.parity.tells(report.tolerance):
-        why = f"the model finds no box of score {COUNTED_SCORE} or more in the {len(images)} pictures"
+        why = f"the model finds no box of score {COUNTED_SCORE} or more in the {len(images)} images"
         report.failures = [why]
         raise RefusedExportError(
             f"{report.file} is refused: {why} from {report.images_from}, so nothing tells whether the file would. Name "
@@ -268,7 +268,7 @@ def _compare(report: ExportReport, graph: ExportGraph, exported: ExportedModel, 
         )
     if report.parity.agreement is None:
         report.notes.append(
-            f"The model finds no box of score {COUNTED_SCORE} in these pictures, so agreement cannot be told."
+            f"The model finds no box of score {COUNTED_SCORE} in these images, so agreement cannot be told."
         )
 
 

@@ -1,4 +1,4 @@
-"""What is exported: a model from raw pictures to tensors of fixed shape, free of Python."""
+"""What is exported: a model from raw images to tensors of fixed shape, free of Python."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class ExportOptions:
         nms: of detectors: whether boxes are suppressed inside the file; "node" does it by ONNX's own operator.
         labels: of segmentation: whether the class of every pixel comes out, and not logits on a coarser grid.
         size: (height, width) of its input, pixels; None is the model's own.
-        selection: of detectors: ``score_threshold``, ``nms_threshold`` (IoU) or ``limit`` (boxes of a picture), where
+        selection: of detectors: ``score_threshold``, ``nms_threshold`` (IoU) or ``limit`` (boxes of an image), where
             they shall not be the model's own.
         keep_float: names of modules that stay in float at int8.
         options: of the exporter alone.
@@ -90,7 +90,7 @@ class ExportOptions:
 
     @property
     def calibrates(self) -> bool:
-        """Whether pictures are needed to take ranges from."""
+        """Whether images are needed to take ranges from."""
         return self.precision == "int8" and bool(self.module.WRITER.calibrates)
 
     @property

@@ -1,4 +1,4 @@
-"""An exported file beside the model it was made of: the same pictures through both, and how far apart they come out."""
+"""An exported file beside the model it was made of: the same images through both, and how far apart they come out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FOUND_SCORE = COUNTED_SCORE / 2
 # Boxes of one answer overlap less, so a pair is one box and not two neighbours.
 _SAME_IOU = 0.9
 
-# Of int8, what a good calibration reaches on real pictures, with room for the chance of a few dozen of them.
+# Of int8, what a good calibration reaches on real images, with room for the chance of a few dozen of them.
 _AGREEMENT: dict[Precision, dict[str, float]] = {
     "fp32": {"classification": 0.99, "segmentation": 0.999, "detection": 0.98},
     "fp16": {"classification": 0.98, "segmentation": 0.98, "detection": 0.98},
@@ -106,7 +106,7 @@ class Parity:
             each other.
         agreement: share of equal answers, 0..1; None where there is nothing to count, as with a detector that finds
             nothing.
-        counted: of how many pictures, pixels or boxes.
+        counted: of how many images, pixels or boxes.
         uncommon_agreement: the same share where the model's answer is another class than its commonest; None where that
             is too seldom to count, and of detectors.
     """
@@ -138,7 +138,7 @@ class Parity:
         if self.agreement is not None and self.agreement < tolerance.agreement:
             found.append(
                 f"{self.agreement:.1%} of {TASKS[self.task].counted} agree, needed are {tolerance.agreement:.1%} "
-                f"({self.images} pictures)"
+                f"({self.images} images)"
             )
         least = min(_LEAST_UNCOMMON, tolerance.agreement)
         if self.uncommon_agreement is not None and self.uncommon_agreement < least:
@@ -155,7 +155,7 @@ class Parity:
 
 @torch.no_grad()
 def compare(graph: ExportGraph, exported: ExportedModel, images: Sequence[Tensor]) -> Parity:
-    """Run the graph that was exported and the file on the same pictures.
+    """Run the graph that was exported and the file on the same images.
 
     Args:
         graph: what the file was made of; runs as it is, in float32.
@@ -163,10 +163,10 @@ def compare(graph: ExportGraph, exported: ExportedModel, images: Sequence[Tensor
         images: uint8 [1, 3, H, W] each, resized to the input already.
 
     Raises:
-        ValueError: no pictures.
+        ValueError: no images.
     """
     if not images:
-        raise ValueError("there are no pictures to compare the file and its model on.")
+        raise ValueError("there are no images to compare the file and its model on.")
     form, task = exported.description.outputs, exported.task
     selection = exported.description.make_selection()
     spans = {name: _Span(name) for name in _numbers(form)}
@@ -174,7 +174,7 @@ def compare(graph: ExportGraph, exported: ExportedModel, images: Sequence[Tensor
     classes = _Classes(len(exported.class_names))
     for image in images:
         size = (image.shape[-2], image.shape[-1])
-        # The picture is its own original, so that the way back changes nothing.
+        # The image is its own original, so that the way back changes nothing.
         back = infos([0], [size], [Fit(1.0, 1.0, 0.0, 0.0)])
         ours, theirs = list(graph(image)), exported.run(image)
         (expected,) = results_of(graph.outputs, ours, selection, back, size)
@@ -220,7 +220,7 @@ def pairs(first: Detections, second: Detections, *, iou: float = 0.5) -> list[tu
 
 
 class _Span:
-    """The largest difference of a tensor over all pictures, and the range of the model's values."""
+    """The largest difference of a tensor over all images, and the range of the model's values."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -271,7 +271,7 @@ class _Classes:
 
 
 def _labels(answer: Classification | Segmentation) -> Tensor:
-    """Of the picture, or of each of its pixels."""
+    """Of the image, or of each of its pixels."""
     return answer.labels[:1] if isinstance(answer, Classification) else answer.labels.flatten()
 
 

@@ -26,9 +26,9 @@ class ExportReport:
         megabytes: of all its files, in millions of bytes.
         model_megabytes: of the model's weights as float32.
         tolerance: that it is held to.
-        images_from: where the compared pictures come from, in words.
+        images_from: where the compared images come from, in words.
         parity: what the comparison found; None where the file cannot be run here.
-        torch_ms: median time of the model in torch for one picture, milliseconds.
+        torch_ms: median time of the model in torch for one image, milliseconds.
         file_ms: that of the file in its runtime.
         threads: of both; None where both took what they take.
         scores: name -> the model's and the file's score on a data set.
@@ -96,7 +96,7 @@ class ExportReport:
             made.add_row(f"{difference.name}: largest difference", "", f"{difference.largest:.2g}", "")
             made.add_row(f"{difference.name}: share of their range", "", f"{difference.relative:.2g}", allowed)
         share = "-" if parity.agreement is None else f"{parity.agreement:.1%}"
-        agreeing = f"{TASKS[parity.task].counted} that agree, {parity.images} pictures"
+        agreeing = f"{TASKS[parity.task].counted} that agree, {parity.images} images"
         made.add_row(agreeing, "", share, f">= {self.tolerance.agreement:.1%}")
 
 

@@ -27,7 +27,7 @@ class Loss:
 
     Attributes:
         sqnr: signal to quantisation noise of the network's raw outputs, dB; infinite where nothing changes.
-        agreement: share of equal answers, 0..1: classes of pictures, of pixels of the logits' grid, or of anchors
+        agreement: share of equal answers, 0..1: classes of images, of pixels of the logits' grid, or of anchors
             with a score of at least 0.3 before or after; None where there are none.
     """
 
@@ -84,7 +84,7 @@ class SensitivityReport:
 
     def table(self, count: int = 12) -> Table:
         """The ``count`` worst layers, and what keeping them in float brings."""
-        title = f"int8 layer by layer, simulated on {self.images} pictures"
+        title = f"int8 layer by layer, simulated on {self.images} images"
         made = Table(title=title, title_justify="left", box=box.SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
         made.add_column("in int8", no_wrap=True)
         for heading in ("SQNR, dB", f"{TASKS[self.task].counted} agree", "range of its input"):
@@ -108,19 +108,19 @@ def sensitivity(
 ) -> SensitivityReport:
     """Play int8 in every layer alone, in all together, and in all but the worst.
 
-    One forward pass over the pictures for each layer, so a handful of pictures will do for the order of the layers.
+    One forward pass over the images for each layer, so a handful of images will do for the order of the layers.
 
     Args:
         graph: what is to be exported; is as it was afterwards.
         images: uint8 [1, 3, H, W] each.
-        calibration: pictures that activations' ranges are taken from; None takes ``images``.
+        calibration: images that activations' ranges are taken from; None takes ``images``.
         advance: called after each layer.
 
     Raises:
-        ValueError: no pictures.
+        ValueError: no images.
     """
     if not images:
-        raise ValueError("sensitivity needs pictures to measure on: give some like those that the model will see.")
+        raise ValueError("sensitivity needs images to measure on: give some like those that the model will see.")
     model = graph.model
     ranges = input_ranges(model, model, images if calibration is None else calibration)
     exact = [_answer(graph, image) for image in images]

@@ -14,7 +14,7 @@ from mnv2dense.types import FeatureInfo
 
 @final
 class ClassifierHead(nn.Module):
-    """One score per class for the whole picture.
+    """One score per class for the whole image.
 
     Args:
         features: the one backbone map to pool (``last_conv`` in the paper).

@@ -21,7 +21,7 @@ _RATES_AT_16 = (6, 12, 18)
 class DeepLabV3Head(nn.Module):
     """The class of every pixel, from the deepest feature of the backbone.
 
-    By default the paper's mobile form: a 1x1 convolution beside pooling over the whole picture. At 21 classes and
+    By default the paper's mobile form: a 1x1 convolution beside pooling over the whole image. At 21 classes and
     output stride 16 the model then has 2,113,557 parameters and 2.74B multiply-adds at 513x513; with ``aspp``
     4,523,541 and 5.36B.
 
@@ -30,13 +30,13 @@ class DeepLabV3Head(nn.Module):
             which makes it DeepLabv3+ with a decoder.
         size: not used; any input size will do.
         class_names: the K classes, background included if it is one.
-        palette: RGB of each class for pictures; None takes the default colours.
+        palette: RGB of each class for images; None takes the default colours.
         aspp: three dense 3x3 branches more, dilated by 6, 12, 18 at output stride 16 and twice that at 8.
         channels: of every branch.
         decoder_channels: of the fine map inside the decoder.
         dropout: share of channels that a training step leaves out before the classifier.
-        align_corners: whether corner pixels of logits lie on corner pixels of the picture, as in TensorFlow's DeepLab;
-            if not, its edges on the picture's edges, as torch does.
+        align_corners: whether corner pixels of logits lie on corner pixels of the image, as in TensorFlow's DeepLab;
+            if not, its edges on the image's edges, as torch does.
         norm_eps: batch norm's epsilon in the head.
         norm_momentum: weight of the newest batch in the head's running statistics.
 

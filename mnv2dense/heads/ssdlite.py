@@ -36,7 +36,7 @@ class SSDLiteHead(nn.Module):
         score_threshold: :attr:`selection` drops boxes below it.
         nms_threshold: IoU above which the lower-scored box of the same class is dropped.
         candidates: how many of the best-scored (anchor, class) pairs enter NMS.
-        limit: how many boxes a picture keeps at most.
+        limit: how many boxes an image keeps at most.
         norm_eps: batch norm's epsilon in the head.
         norm_momentum: weight of the newest batch in the head's running statistics.
 
@@ -117,7 +117,7 @@ class SSDLiteHead(nn.Module):
         self.register_buffer("anchors", self._lay_anchors(sizes, self._size), persistent=False)
 
     def forward(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> BoxPredictions:
-        """Raw predictions for pictures of ``size`` (height, width): deltas and logits of every anchor."""
+        """Raw predictions for images of ``size`` (height, width): deltas and logits of every anchor."""
         maps = [features[name] for name in self._features]
         for layer in self.extra:
             maps.append(layer(maps[-1]))

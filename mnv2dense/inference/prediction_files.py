@@ -1,4 +1,4 @@
-"""Predictions of any number of pictures or frames as one json and one csv, written as they come."""
+"""Predictions of any number of images or frames as one json and one csv, written as they come."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class PredictionFiles:
     """``predictions.json`` and ``predictions.csv`` in a folder.
 
     The json of a detector is a COCO ``instances`` file with a ``score`` in each annotation; category ids are those of
-    the data that the model was trained on. That of a classifier lists the likeliest classes of each picture, that of
+    the data that the model was trained on. That of a classifier lists the likeliest classes of each image, that of
     masks the share of each class. The csv has a line for each box or class.
 
     Rows go to files at once, so that memory does not grow with them. A context: at its end, whatever it ends by, both
@@ -70,7 +70,7 @@ class PredictionFiles:
             self._lines.writerow(_PLACE_COLUMNS + _COLUMNS[task])
 
     def add(self, image: Row, found: Result) -> None:
-        """Write what was found in one picture or frame.
+        """Write what was found in one image or frame.
 
         Args:
             image: its ``id``, ``file_name``, ``height`` and ``width``, and of a frame ``frame`` and ``time``.
@@ -139,7 +139,7 @@ def _open_table(path: Path) -> TextIO:
 
 
 def _of_image(found: Result) -> Row:
-    """What the json says of a picture itself; boxes have a place of their own."""
+    """What the json says of an image itself; boxes have a place of their own."""
     if isinstance(found, Classification):
         best = found.top(_LISTED_CLASSES)
         return {"classes": [{"name": one.name, "label": one.label, "score": round(one.score, 5)} for one in best]}

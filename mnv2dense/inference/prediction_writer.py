@@ -1,4 +1,4 @@
-"""Predictions of pictures and videos for people and programs: drawn results, label pictures, one json and one csv."""
+"""Predictions of images and videos for people and programs: drawn results, label images, one json and one csv."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Outcome:
 
     Attributes:
         summary: of what was found.
-        done: pictures or frames that were written.
+        done: images or frames that were written.
         stopped_by: the signal that ended it, Ctrl-C's SIGINT or SIGTERM; None where none did.
-        failed: pictures, or the video, that could not be read or not to the end, and why.
+        failed: images, or the video, that could not be read or not to the end, and why.
     """
 
     summary: Summary
@@ -52,22 +52,22 @@ class Outcome:
 
 @final
 class PredictionWriter:
-    """Runs a predictor over pictures or frames, and writes what it finds into a folder.
+    """Runs a predictor over images or frames, and writes what it finds into a folder.
 
-    Reading, the model, and drawing with writing run at the same time; a few pictures at once are in memory, however
+    Reading, the model, and drawing with writing run at the same time; a few images at once are in memory, however
     many there are. Ctrl-C or SIGTERM ends the work early, with all files whole.
 
     Args:
         predictor: of any model.
         folder: exists.
-        outputs: of :data:`mnv2dense.inference.outputs.IMAGE_OUTPUTS`: "drawn", the picture or video with its result;
+        outputs: of :data:`mnv2dense.inference.outputs.IMAGE_OUTPUTS`: "drawn", the image or video with its result;
             "labels", of masks alone, the class of every pixel as palette PNGs; "json" and "csv", as
             :class:`mnv2dense.inference.prediction_files.PredictionFiles` has them.
-        opacity: of the colours of masks over the picture, 0..1.
-        legend: whether drawn pictures name the colours of masks.
+        opacity: of the colours of masks over the image, 0..1.
+        legend: whether drawn images name the colours of masks.
         palette: of drawn masks, see :data:`mnv2dense.visualization.palettes.PaletteChoice`.
-        batch_size: pictures that run together.
-        advance: called after each picture that is done or has failed, in a thread of its own.
+        batch_size: images that run together.
+        advance: called after each image that is done or has failed, in a thread of its own.
     """
 
     def __init__(
@@ -90,15 +90,15 @@ class PredictionWriter:
         self._advance = advance
 
     def images(self, entries: Iterable[str | Path], *, folder: Path | None = None) -> Outcome:
-        """Draw each picture as ``<name>.jpg``, its labels as ``labels/<name>.png``.
+        """Draw each image as ``<name>.jpg``, its labels as ``labels/<name>.png``.
 
-        A second picture of the same name becomes ``<name>_2``. Those that cannot be read are told in the outcome, and
+        A second image of the same name becomes ``<name>_2``. Those that cannot be read are told in the outcome, and
         the others are done all the same.
 
         Args:
             entries: paths, or http(s) addresses.
             folder: that all of them are in; the json's ``file_name`` is relative to it, else the entry as it is, so
-                that no two pictures have the same.
+                that no two images have the same.
         """
         outcome = Outcome(Summary(self._predictor.model.task))
         names = _Names()
@@ -214,7 +214,7 @@ class PredictionWriter:
 
 
 class _Item(NamedTuple):
-    """A picture on its way through: what it is called in the folder, and what the json says of where it is from."""
+    """An image on its way through: what it is called in the folder, and what the json says of where it is from."""
 
     pixels: npt.NDArray[np.uint8]
     stem: str

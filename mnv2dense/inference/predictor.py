@@ -1,4 +1,4 @@
-"""Pictures in, results in the pictures' own pixels out."""
+"""Images in, results in the images' own pixels out."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ else:
     Result = TypeVar("Result")
 
 BATCH_SIZE = 8
-"""Pictures that run together unless asked otherwise."""
+"""Images that run together unless asked otherwise."""
 
 
 class _Options(TypedDict, total=False):
@@ -50,7 +50,7 @@ class _Options(TypedDict, total=False):
 
 @final
 class Predictor(Generic[Result]):
-    """A model ready for use: it takes pictures as they are and answers in their pixels.
+    """A model ready for use: it takes images as they are and answers in their pixels.
 
     A model of torch is copied; its batch norms are folded into the convolutions before them, which changes results by
     rounding alone and takes about a third off the time. An exported file runs in its own runtime, on the CPU, and gives
@@ -66,9 +66,9 @@ class Predictor(Generic[Result]):
         task: "detection", "segmentation" or "classification", where it shall be that; None takes any.
         threshold: results with a lower score are left out; None keeps what the model's head keeps.
         device: "auto" takes a GPU where there is one, and the CPU for an exported file.
-        test_time: how a segmentation model looks at pictures; None looks as it was trained to.
+        test_time: how a segmentation model looks at images; None looks as it was trained to.
         threads: of an exported file's runtime; None takes what it takes.
-        tiles: look at parts of a picture one by one, for small objects in large pictures: boxes are merged, and of
+        tiles: look at parts of an image one by one, for small objects in large images: boxes are merged, and of
             masks logits are blended (which is ``test_time`` with windows). None looks at the whole alone.
         packages: packages whose classes a checkpoint may name, see :func:`mnv2dense.load_model`.
 
@@ -138,7 +138,7 @@ class Predictor(Generic[Result]):
         if tiles is not None and model.task == "segmentation":
             test_time, tiles = _windows(tiles, model, test_time), None
         if tiles is not None and model.task != "detection":
-            raise ValueError("tiles: a classifier says one thing of the whole picture.")
+            raise ValueError("tiles: a classifier says one thing of the whole image.")
         self.model = model.for_inference(device, copy=not is_own)
         self.threshold = threshold
         self.test_time = test_time
@@ -162,21 +162,21 @@ class Predictor(Generic[Result]):
     def __call__(
         self, images: ImageInput | Iterable[ImageInput], *, batch_size: int = BATCH_SIZE
     ) -> Result | list[Result] | Iterator[Result]:
-        """Results of one picture, of a list of them, or of whatever gives one after the other.
+        """Results of one image, of a list of them, or of whatever gives one after the other.
 
         Args:
             images: a path or http(s) address, a file's bytes, a PIL image of any mode (turned upright by its EXIF
                 data, as a file is), uint8 RGB [H, W, 3] as an array, or uint8 RGB [3, H, W] as a tensor; a list or
                 tuple of these; or a generator or other iterable of these.
-            batch_size: pictures that run together.
+            batch_size: images that run together.
 
         Returns:
-            Of one picture its result: :class:`mnv2dense.inference.results.ImageDetections` for a detector,
+            Of one image its result: :class:`mnv2dense.inference.results.ImageDetections` for a detector,
             ``ImageClassification`` for a classifier, ``ImageSegmentation`` for masks. Of a list a list, as
             :meth:`many` gives it; of anything else an iterator, as :meth:`stream` does.
 
         Raises:
-            ValueError: not a picture, or a shape or type other than those above.
+            ValueError: not an image, or a shape or type other than those above.
             OSError: no such file, or an address that cannot be fetched.
         """
         if is_image(images) or not isinstance(images, Iterable):
@@ -187,13 +187,13 @@ class Predictor(Generic[Result]):
         return self.stream(several, batch_size=batch_size)
 
     def many(self, images: Iterable[ImageInput], *, batch_size: int = BATCH_SIZE) -> list[Result]:
-        """Results of several pictures, in their order, run in batches; with ``test_time`` one by one."""
+        """Results of several images, in their order, run in batches; with ``test_time`` one by one."""
         return list(self.stream(images, batch_size=batch_size))
 
     def stream(self, images: Iterable[ImageInput], *, batch_size: int = BATCH_SIZE) -> Iterator[Result]:
-        """Results one after the other, in order, of pictures that are taken a batch at a time.
+        """Results one after the other, in order, of images that are taken a batch at a time.
 
-        Memory stays as it is however many there are, as nothing is kept but the batch. A picture that cannot be read
+        Memory stays as it is however many there are, as nothing is kept but the batch. An image that cannot be read
         raises when its turn comes, after the results of those before it.
 
         Args:
@@ -214,7 +214,7 @@ class Predictor(Generic[Result]):
             try:
                 while len(batch) < batch_size:
                     batch.append(self._prepare(next(images)))
-            except Exception as error:  # StopIteration, or what the next picture has wrong with it
+            except Exception as error:  # StopIteration, or what the next image has wrong with it
                 problem = error
             if batch:
                 yield from self._run(batch)
@@ -223,7 +223,7 @@ class Predictor(Generic[Result]):
 
     def _prepare(self, picture: ImageInput) -> _Prepared:
         given = fetched(picture)
-        name = picture if isinstance(picture, str | Path) else "picture"
+        name = picture if isinstance(picture, str | Path) else "image"
         image = torch.from_numpy(pixels_of(given, name=name)).permute(2, 0, 1)
         size = int(image.shape[1]), int(image.shape[2])
         if self.test_time is not None or self.tiles is not None:
@@ -267,7 +267,7 @@ class Predictor(Generic[Result]):
 
 
 class _Prepared(NamedTuple):
-    """A picture that waits for its batch: as it was given, and as the model takes it, or looks at it itself."""
+    """An image that waits for its batch: as it was given, and as the model takes it, or looks at it itself."""
 
     given: ImageInput
     size: tuple[int, int]
@@ -276,9 +276,9 @@ class _Prepared(NamedTuple):
 
 
 def _windows(tiles: Tiles, model: Model, test_time: TTA | None) -> TTA:
-    """The way of looking at pictures that is the same for masks: windows of the model's size on the resized picture."""
+    """The way of looking at images that is the same for masks: windows of the model's size on the resized image."""
     if test_time is not None:
-        raise ValueError("tiles and test_time are two ways to look at a picture: give one; test_time has windows too.")
+        raise ValueError("tiles and test_time are two ways to look at an image: give one; test_time has windows too.")
     segmentation_network(model, "tiles")
     side = max(model.size)  # windows have the model's proportions; none sees more than a tile in either direction
     scale = side / tiles.size

@@ -1,8 +1,8 @@
-"""Results that know their picture: drawn, saved, and in the forms that other programs take.
+"""Results that know their image: drawn, saved, and in the forms that other programs take.
 
-They extend the plain results (:mod:`mnv2dense.types`), and hold beside them what the picture was given as: a path
-is read again when the picture is wanted, an array, tensor or PIL image is referred to and not copied. A thousand
-results of files therefore hold no pictures; those of arrays keep the arrays alive as long as they live themselves.
+They extend the plain results (:mod:`mnv2dense.types`), and hold beside them what the image was given as: a path
+is read again when the image is wanted, an array, tensor or PIL image is referred to and not copied. A thousand
+results of files therefore hold no images; those of arrays keep the arrays alive as long as they live themselves.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageResult(ABC):
-    """What results of all tasks can do with their picture.
+    """What results of all tasks can do with their image.
 
     Attributes:
-        given: the picture, in the form that the predictor was given; of an address the bytes of the file.
-        size: (height, width) of the picture, pixels.
+        given: the image, in the form that the predictor was given; of an address the bytes of the file.
+        size: (height, width) of the image, pixels.
         category_ids: what each label is called in the data set's own json.
     """
 
@@ -47,10 +47,10 @@ class ImageResult(ABC):
 
     @property
     def image(self) -> npt.NDArray[np.uint8]:
-        """The picture, uint8 RGB [H, W, 3]; of a path it is read again.
+        """The image, uint8 RGB [H, W, 3]; of a path it is read again.
 
         Raises:
-            ValueError: the file is no picture any more.
+            ValueError: the file is no image any more.
             OSError: it is gone.
         """
         return pixels_of(self.given)
@@ -63,7 +63,7 @@ class ImageResult(ABC):
         legend: bool = True,
         palette: PaletteChoice = "auto",
     ) -> Image.Image:
-        """The picture with this result drawn on it.
+        """The image with this result drawn on it.
 
         Args:
             threshold: lowest score to draw, 0..1.
@@ -74,7 +74,7 @@ class ImageResult(ABC):
 
         Raises:
             ValueError: an opacity outside 0..1, or what :attr:`image` raises.
-            OSError: the picture was given as a path, and is gone.
+            OSError: the image was given as a path, and is gone.
         """
         from PIL import Image
 
@@ -92,7 +92,7 @@ class ImageResult(ABC):
         """Write :meth:`plot` in the format of the path's suffix; its folder is made. Returns the path.
 
         Raises:
-            ValueError: a suffix that no picture format has, or what :meth:`plot` raises.
+            ValueError: a suffix that no image format has, or what :meth:`plot` raises.
             OSError: the file cannot be written.
         """
         from PIL import Image
@@ -103,7 +103,7 @@ class ImageResult(ABC):
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
-        """All of the result in plain JSON types, with the picture's height and width, without the picture."""
+        """All of the result in plain JSON types, with the image's height and width, without the image."""
         ...
 
     @abstractmethod
@@ -137,13 +137,13 @@ class ImageResult(ABC):
 @final
 @dataclass(frozen=True)
 class ImageDetections(ImageResult, Detections):
-    """Boxes found in one picture, best first, in its pixels."""
+    """Boxes found in one image, best first, in its pixels."""
 
     def _check_alike(self, other: Detections) -> None:
         super()._check_alike(other)
         if isinstance(other, ImageDetections) and other.size != self.size:
             raise ValueError(
-                f"Detections of a picture of {list(self.size)} (height, width) and of one of {list(other.size)} cannot "
+                f"Detections of an image of {list(self.size)} (height, width) and of one of {list(other.size)} cannot "
                 "be merged: their boxes lie in different pixels."
             )
 
@@ -177,7 +177,7 @@ class ImageDetections(ImageResult, Detections):
 @final
 @dataclass(frozen=True)
 class ImageClassification(ImageResult, Classification):
-    """What one picture shows, likeliest first."""
+    """What one image shows, likeliest first."""
 
     def to_dict(self) -> dict[str, Any]:
         """``classes``: name, label and score of each."""
@@ -201,16 +201,16 @@ class ImageClassification(ImageResult, Classification):
 @final
 @dataclass(frozen=True)
 class ImageSegmentation(ImageResult, Segmentation):
-    """The class of every pixel of one picture.
+    """The class of every pixel of one image.
 
     Raises:
-        ValueError: labels of another size than the picture's.
+        ValueError: labels of another size than the image's.
     """
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if tuple(self.labels.shape) != self.size:
-            raise ValueError(f"labels are {list(self.labels.shape)}, but the picture is {list(self.size)}.")
+            raise ValueError(f"labels are {list(self.labels.shape)}, but the image is {list(self.size)}.")
 
     def save_labels(self, path: str | Path) -> Path:
         """Write the class of every pixel as a palette PNG, values 0..K-1 as VOC's are."""
@@ -263,12 +263,12 @@ def with_image(
     size: tuple[int, int],
     category_ids: Sequence[int],
 ) -> ImageDetections | ImageClassification | ImageSegmentation:
-    """A plain result, and the picture that it is of.
+    """A plain result, and the image that it is of.
 
     Args:
-        found: in pixels of the picture.
+        found: in pixels of the image.
         given: in any form that :func:`mnv2dense.io.inputs.pixels_of` takes.
-        size: (height, width) of the picture, pixels.
+        size: (height, width) of the image, pixels.
         category_ids: what each label is called in the data set's own json.
     """
     ids = tuple(category_ids)

@@ -1,4 +1,4 @@
-"""Small objects in large pictures: parts of the picture are looked at one by one, and what they show is merged."""
+"""Small objects in large images: parts of the image are looked at one by one, and what they show is merged."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _SAME_OBJECT = 0.5
 @final
 @dataclass(frozen=True, kw_only=True)
 class Tiles:
-    """How a picture is taken apart.
+    """How an image is taken apart.
 
     Attributes:
-        size: side of a square tile, pixels of the picture; a picture that fits into one tile is not taken apart. Of
+        size: side of a square tile, pixels of the image; an image that fits into one tile is not taken apart. Of
             masks tiles have the proportions of the model's input, and this is their longer side.
         overlap: at least this share of a tile is seen by the next one too, 0 to 0.9; objects up to this size are whole
             in one of them.
-        whole: whether the whole picture is looked at too, which finds objects larger than a tile.
+        whole: whether the whole image is looked at too, which finds objects larger than a tile.
 
     Raises:
         ValueError: a size below 32, or an overlap outside its range.
@@ -57,7 +57,7 @@ class Tiles:
 
 
 def windows(height: int, width: int, tiles: Tiles) -> list[Window]:
-    """Tiles that cover a picture of this size evenly, row by row; the whole picture comes first where it is wanted."""
+    """Tiles that cover an image of this size evenly, row by row; the whole image comes first where it is wanted."""
     whole = Window(0, 0, width, height)
     rows, columns = (window_starts(side, tiles.size, tiles.size * (1 - tiles.overlap)) for side in (height, width))
     found = [
@@ -76,7 +76,7 @@ def detect_in_tiles(
     at_once: int,
     iou_threshold: float,
 ) -> Detections:
-    """The boxes of one picture, found in its parts.
+    """The boxes of one image, found in its parts.
 
     Args:
         image: uint8 [3, H, W], RGB.
@@ -102,17 +102,17 @@ def merged(found: list[Detections], places: list[Window], size: tuple[int, int],
     """What several windows show, as one result.
 
     Greedy suppression within each class, best first, with one rule more than the usual: a box that ends where its
-    window does, but the picture does not, is half of an object as a rule. It gives way to boxes that are not cut and
+    window does, but the image does not, is half of an object as a rule. It gives way to boxes that are not cut and
     cover it, whatever their scores.
 
     Args:
         found: of each window, in its pixels; at least one.
         places: the windows.
-        size: (height, width) of the picture, pixels.
+        size: (height, width) of the image, pixels.
         iou_threshold: 0..1.
 
     Returns:
-        In pixels of the picture, best first.
+        In pixels of the image, best first.
     """
     boxes = torch.cat(
         [
@@ -138,7 +138,7 @@ def merged(found: list[Detections], places: list[Window], size: tuple[int, int],
 
 
 def _is_cut(boxes: Tensor, place: Window, size: tuple[int, int]) -> Tensor:
-    """Which boxes [N, 4], in the window's pixels, touch an edge of it that is not the picture's."""
+    """Which boxes [N, 4], in the window's pixels, touch an edge of it that is not the image's."""
     height, width = place.bottom - place.top, place.right - place.left
     near_x, near_y = _EDGE * width, _EDGE * height
     left, top, right, bottom = boxes.unbind(dim=1)

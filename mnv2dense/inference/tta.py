@@ -1,4 +1,4 @@
-"""How a segmentation model is shown a picture once it is trained: whole, in windows, at several scales, mirrored."""
+"""How a segmentation model is shown an image once it is trained: whole, in windows, at several scales, mirrored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mnv2dense.types import PixelLogits, Segmentation
 
 View = Literal["model", "letterbox", "whole", "windows"]
 """``model`` resizes as the model was trained to see images; ``letterbox`` into the same input, without distortion;
-``whole`` leaves a picture its own pixels, in grey up to the model's size at least, as DeepLab's authors score;
+``whole`` leaves an image its own pixels, in grey up to the model's size at least, as DeepLab's authors score;
 ``windows`` does so too, and runs the model on overlapping parts of its own size."""
 
 PAPER_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
@@ -37,12 +37,12 @@ _WINDOWS_AT_ONCE = 4
 @final
 @dataclass(frozen=True, kw_only=True)
 class TTA:
-    """How a segmentation model sees a picture; the defaults are how it was trained to.
+    """How a segmentation model sees an image; the defaults are how it was trained to.
 
     Attributes:
         view: see :data:`View`.
-        scales: factors of the picture, 0.1 to 4; what the model says of each is averaged, as probabilities.
-        flip: average with what it says of the mirrored picture.
+        scales: factors of the image, 0.1 to 4; what the model says of each is averaged, as probabilities.
+        flip: average with what it says of the mirrored image.
         overlap: share of a window that the next one sees too, 0 to 0.9; of ``windows`` alone.
 
     Raises:
@@ -83,10 +83,10 @@ class TTA:
 
 
 def segment(model: Model, image: Tensor, viewing: TTA) -> Segmentation:
-    """The class of every pixel of one picture.
+    """The class of every pixel of one image.
 
-    Several runs are averaged on the logits' grid of the largest scale, never on the picture's own: a 12-megapixel
-    picture of 21 classes then takes 4 MB at stride 16, not 1 GB. ``windows`` bounds the network's own memory too;
+    Several runs are averaged on the logits' grid of the largest scale, never on the image's own: a 12-megapixel
+    image of 21 classes then takes 4 MB at stride 16, not 1 GB. ``windows`` bounds the network's own memory too;
     ``whole`` takes about 0.25 GB a megapixel at output stride 16, times the square of the largest scale.
 
     Args:
@@ -161,7 +161,7 @@ def segmentation_network(model: Model, option: str) -> DenseModel:
 
 
 class _Side(NamedTuple):
-    """One axis of a frame: its pixels, and where the picture lies on it, as in :class:`Fit`."""
+    """One axis of a frame: its pixels, and where the image lies on it, as in :class:`Fit`."""
 
     pixels: int
     scale: float
@@ -169,7 +169,7 @@ class _Side(NamedTuple):
 
 
 class _Frame(NamedTuple):
-    """A picture as it is shown: uint8 [3, H, W], and where it lies therein."""
+    """An image as it is shown: uint8 [3, H, W], and where it lies therein."""
 
     canvas: Tensor
     fit: Fit
@@ -268,7 +268,7 @@ def _blended(model: DenseModel, canvas: Tensor, overlap: float) -> Tensor:
 
 
 def _carried(logits: Tensor, of: _Frame, onto: _Frame, cells: torch.Size, model: DenseModel) -> Tensor:
-    """Logits of one frame read at the cells of another, [K, h, w], bilinear; both frames show the same picture."""
+    """Logits of one frame read at the cells of another, [K, h, w], bilinear; both frames show the same image."""
     if logits.shape[1:] == cells and of.sides == onto.sides:
         return logits
     corners = bool(getattr(model.head, "align_corners", False))

@@ -44,11 +44,11 @@ _BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b
 
 
 def foreign_kind(head: bytes) -> str | None:
-    """What the first 16 bytes of a file say it is, of what is often met in the place of a picture."""
+    """What the first 16 bytes of a file say it is, of what is often met in the place of an image."""
     if head[4:8] == b"ftyp" and (brand := _BRANDS.get(head[8:12])):
-        return f"a picture in the format {brand}, which is not read: convert it to JPEG or PNG"
+        return f"an image in the format {brand}, which is not read: convert it to JPEG or PNG"
     if head[4:12] == b"jP  \r\n\x87\n":
-        return "a picture in the format JPEG 2000, which is not read: convert it to JPEG or PNG"
+        return "an image in the format JPEG 2000, which is not read: convert it to JPEG or PNG"
     if head.startswith(b"version https://"):
         return "the pointer of a file in Git LFS: fetch the file itself with git lfs pull"
     page = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()

@@ -1,4 +1,4 @@
-"""What a predictor takes for a picture, and how it becomes pixels."""
+"""What a predictor takes for an image, and how it becomes pixels."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     ImageInput = str | Path | bytes | Image.Image | npt.NDArray[np.uint8] | Tensor
 
 MAX_BYTES = 64 * 2**20
-"""Of a picture from the web; the largest JPEGs that cameras write have half of it."""
+"""Of an image from the web; the largest JPEGs that cameras write have half of it."""
 
 
 def is_image(given: object) -> bool:
-    """Whether this is meant as one picture, and not as several."""
+    """Whether this is meant as one image, and not as several."""
     import numpy as np
     from PIL import Image
     from torch import Tensor
@@ -46,8 +46,8 @@ def fetched(given: ImageInput) -> ImageInput:
     return given
 
 
-def pixels_of(given: ImageInput, *, name: str | Path = "picture") -> npt.NDArray[np.uint8]:
-    """Uint8 RGB [H, W, 3] of a picture in any of its forms, upright.
+def pixels_of(given: ImageInput, *, name: str | Path = "image") -> npt.NDArray[np.uint8]:
+    """Uint8 RGB [H, W, 3] of an image in any of its forms, upright.
 
     Tensors on the CPU and contiguous arrays are not copied.
 
@@ -57,7 +57,7 @@ def pixels_of(given: ImageInput, *, name: str | Path = "picture") -> npt.NDArray
         name: stands in messages about bytes; a path or address has its own.
 
     Raises:
-        ValueError: not a picture, or a shape or type other than those above.
+        ValueError: not an image, or a shape or type other than those above.
         OSError: no such file, or it could not be fetched.
     """
     import numpy as np
@@ -77,16 +77,16 @@ def pixels_of(given: ImageInput, *, name: str | Path = "picture") -> npt.NDArray
     if isinstance(given, np.ndarray):
         if given.dtype != np.uint8 or given.ndim != 3 or given.shape[2] != 3 or 0 in given.shape:
             raise ValueError(
-                f"an array of {given.dtype} {list(given.shape)}, but a picture is uint8 RGB [height, width, 3]."
+                f"an array of {given.dtype} {list(given.shape)}, but an image is uint8 RGB [height, width, 3]."
             )
         return np.ascontiguousarray(given)
     if isinstance(given, torch.Tensor):
         if given.dtype != torch.uint8 or given.ndim != 3 or given.shape[0] != 3 or 0 in given.shape:
             raise ValueError(
-                f"a tensor of {given.dtype} {list(given.shape)}, but a picture is uint8 RGB [3, height, width]."
+                f"a tensor of {given.dtype} {list(given.shape)}, but an image is uint8 RGB [3, height, width]."
             )
         return given.detach().cpu().permute(1, 2, 0).numpy()
     raise ValueError(
-        f"{type(given).__name__} is not a picture: give a path, PIL image, array or tensor, an http(s) address or a "
+        f"{type(given).__name__} is not an image: give a path, PIL image, array or tensor, an http(s) address or a "
         "file's bytes."
     )

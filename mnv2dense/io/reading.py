@@ -1,6 +1,6 @@
-"""Reading a picture file: any usual kind in, upright RGB uint8 out, or one error that names the file.
+"""Reading an image file: any usual kind in, upright RGB uint8 out, or one error that names the file.
 
-Data sets, the predictor and the tools all read here, so that a picture looks the same to each of them.
+Data sets, the predictor and the tools all read here, so that an image looks the same to each of them.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 MAX_PIXELS = 178_956_970
-"""Largest picture read by default: 512 MiB as RGB; the size at which Pillow, too, refuses."""
+"""Largest image read by default: 512 MiB as RGB; the size at which Pillow, too, refuses."""
 
 IMAGE_SUFFIXES = (
     *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff"),
     ".webp",
 )
-"""Suffixes that :func:`list_images` takes for pictures, lower case. Reading goes by content, not suffix."""
+"""Suffixes that :func:`list_images` takes for images, lower case. Reading goes by content, not suffix."""
 
 # What lies beside images by custom, and is not missed.
 _COMPANIONS = frozenset(
@@ -46,9 +46,9 @@ _BAND_PIXELS = 2**20
 # Of images above this only one is decoded at a time: threads that read ahead must not multiply the memory.
 _LARGE_PIXELS = 2**25
 
-_NEXT_STEP = "Fetch the file again or remove it; a data set leaves such pictures out with bad_images='skip'."
+_NEXT_STEP = "Fetch the file again or remove it; a data set leaves such images out with bad_images='skip'."
 
-# EXIF 2.32, tag 274: what turns the stored rows and columns into the upright picture.
+# EXIF 2.32, tag 274: what turns the stored rows and columns into the upright image.
 _UPRIGHT: dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]] = {
     2: lambda image: image[:, ::-1],
     3: lambda image: image[::-1, ::-1],
@@ -64,7 +64,7 @@ _log = logging.getLogger(__name__)
 
 
 class ImageError(ValueError):
-    """A file that cannot be read as a picture; the message names it, the reason and the next step."""
+    """A file that cannot be read as an image; the message names it, the reason and the next step."""
 
 
 def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
@@ -75,22 +75,22 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 
     Args:
         path: the file.
-        max_pixels: a picture whose header announces more is refused before anything is allocated.
+        max_pixels: an image whose header announces more is refused before anything is allocated.
 
     Returns:
         uint8 [H, W, 3], RGB, contiguous.
 
     Raises:
-        ImageError: the content is empty, truncated, too large or no picture.
+        ImageError: the content is empty, truncated, too large or no image.
         OSError: the file is missing or may not be read.
     """
     return decode_image(Path(path).read_bytes(), name=path, max_pixels=max_pixels)
 
 
 def decode_image(
-    data: bytes, *, name: str | os.PathLike[str] = "picture", max_pixels: int = MAX_PIXELS
+    data: bytes, *, name: str | os.PathLike[str] = "image", max_pixels: int = MAX_PIXELS
 ) -> npt.NDArray[np.uint8]:
-    """Decode the bytes of a picture file; ``name`` stands in messages. See :func:`read_image`."""
+    """Decode the bytes of an image file; ``name`` stands in messages. See :func:`read_image`."""
     try:
         with _open(io.BytesIO(data), name, max_pixels) as image, in_turn(image.size):
             upright = _UPRIGHT.get(_orientation(image))
@@ -102,7 +102,7 @@ def decode_image(
     except Exception as error:  # decoders answer a broken file with whatever exception they fell over
         if (bare := without_text(data)) is not None:
             return decode_image(bare, name=name, max_pixels=max_pixels)
-        raise ImageError(f"{name}: damaged or truncated picture ({error}). {_NEXT_STEP}") from error
+        raise ImageError(f"{name}: damaged or truncated image ({error}). {_NEXT_STEP}") from error
     return picture if upright is None else np.ascontiguousarray(upright(picture))
 
 
@@ -114,7 +114,7 @@ def from_pillow(image: Image) -> npt.NDArray[np.uint8]:
         OSError: the image was opened from a file that is damaged.
     """
     upright = _UPRIGHT.get(_orientation(image))
-    picture = _to_rgb(image, "picture")
+    picture = _to_rgb(image, "image")
     return picture if upright is None else np.ascontiguousarray(upright(picture))
 
 
@@ -122,7 +122,7 @@ def image_size(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     """The (height, width) in pixels that :func:`read_image` would give, from the header alone.
 
     Raises:
-        ImageError: the header is empty, too large or no picture's.
+        ImageError: the header is empty, too large or no image's.
         OSError: the file is missing or may not be read.
     """
     with Path(path).open("rb") as file:
@@ -150,7 +150,7 @@ def _header_size(file: IO[bytes], path: str | os.PathLike[str], max_pixels: int)
 
 
 def list_images(folder: str | os.PathLike[str], *, recursive: bool = False) -> list[Path]:
-    """The files of a folder that have a picture's suffix, sorted by path; one line in the log counts what is left out.
+    """The files of a folder that have an image's suffix, sorted by path; one line in the log counts what is left out.
 
     Raises:
         NotADirectoryError: there is no such folder.
@@ -164,9 +164,9 @@ class Listing(NamedTuple):
     """What a folder holds.
 
     Attributes:
-        images: files with a picture's suffix, sorted by path.
+        images: files with an image's suffix, sorted by path.
         left_out: files with other suffixes, links to nothing and, where folders below count, links to folders; without
-            what lies beside pictures by custom, such as labels.
+            what lies beside images by custom, such as labels.
     """
 
     images: list[Path]
@@ -180,7 +180,7 @@ def find_images(folder: str | os.PathLike[str], *, recursive: bool = False) -> L
         NotADirectoryError: there is no such folder.
     """
     if not Path(folder).is_dir():
-        raise NotADirectoryError(f"{folder}: no such folder of pictures (looked in {Path.cwd()}).")
+        raise NotADirectoryError(f"{folder}: no such folder of images (looked in {Path.cwd()}).")
     found = sorted(Path(folder).rglob("*") if recursive else Path(folder).iterdir())
     listing = Listing([], [])
     for path in found:
@@ -211,7 +211,7 @@ def report_left_out(folder: str | os.PathLike[str], left_out: Sequence[Path]) ->
             kind = "linked folders" if path.is_dir() else f"{path.suffix} files"
         kinds.setdefault(kind, []).append(path)
     counts = ", ".join(f"{len(paths)} {kind} (such as {paths[0].name})" for kind, paths in kinds.items())
-    _log.warning("%s: left out %s. Pictures are %s.", folder, counts, " ".join(IMAGE_SUFFIXES))
+    _log.warning("%s: left out %s. Images are %s.", folder, counts, " ".join(IMAGE_SUFFIXES))
 
 
 def is_macos(path: Path) -> bool:
@@ -241,7 +241,7 @@ def _open(file: IO[bytes], name: str | os.PathLike[str], max_pixels: int) -> Ima
         except Exception as error:
             if kind := tiff_kind(file):
                 raise ImageError(
-                    f"{name}: {kind}; a picture has 1, 3 or 4 bands of 8 or 16 bits. Convert it to RGB of 8 bits."
+                    f"{name}: {kind}; an image has 1, 3 or 4 bands of 8 or 16 bits. Convert it to RGB of 8 bits."
                 ) from error
             raise
 
@@ -265,7 +265,7 @@ def _open(file: IO[bytes], name: str | os.PathLike[str], max_pixels: int) -> Ima
     elif not head:
         raise ImageError(f"{name}: empty file (0 bytes). {_NEXT_STEP}")
     else:
-        kind = foreign_kind(head) or "no picture"
+        kind = foreign_kind(head) or "no image"
         known = "JPEG, PNG, WebP, GIF, BMP, TIFF or PPM"
         raise ImageError(f"{name}: {kind}, not {known}; it begins with {head!r}. {_NEXT_STEP}")
     image = reader(file)
@@ -273,7 +273,7 @@ def _open(file: IO[bytes], name: str | os.PathLike[str], max_pixels: int) -> Ima
     if width * height > max_pixels:
         raise ImageError(
             f"{name}: {width}x{height} is {width * height / 1e6:.0f} megapixels, more than the "
-            f"{max_pixels / 1e6:.0f} allowed. If the picture is genuine, scale it down or read it with "
+            f"{max_pixels / 1e6:.0f} allowed. If the image is genuine, scale it down or read it with "
             f"max_pixels={width * height}; a header like this may also be an attack on memory."
         )
     return image
@@ -323,7 +323,7 @@ def _orientation(image: Image) -> int:
     if image.format == "TIFF":  # Pillow turns TIFF upright by itself
         return 1
     try:
-        # Past PNG's override, which decodes the whole picture in search of a late EXIF chunk.
+        # Past PNG's override, which decodes the whole image in search of a late EXIF chunk.
         orientation = Image.Image.getexif(image).get(274, 1)
     except Exception:
         return 1
@@ -331,7 +331,7 @@ def _orientation(image: Image) -> int:
 
 
 def _decode_plain_jpeg(image: ImageFile, data: bytes) -> npt.NDArray[np.uint8] | None:
-    """What nearly every picture is, by OpenCV: three times as fast as Pillow. None for anything else."""
+    """What nearly every image is, by OpenCV: three times as fast as Pillow. None for anything else."""
     # OpenCV fills the missing part of a truncated JPEG with gray; Pillow refuses. A whole file ends in EOI.
     if image.format != "JPEG" or image.mode not in ("RGB", "L") or not data.endswith(b"\xff\xd9"):
         return None

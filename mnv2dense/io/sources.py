@@ -1,4 +1,4 @@
-"""What a word on the command line means: one picture or many, a video, or a camera."""
+"""What a word on the command line means: one image or many, a video, or a camera."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ LIST_SUFFIX = ".txt"
 STANDARD_INPUT = "-"
 
 _KINDS = (
-    "a picture, a folder, a pattern such as 'photos/*.jpg', a list of paths (.txt), a video, webcam:0, an http(s) "
+    "an image, a folder, a pattern such as 'photos/*.jpg', a list of paths (.txt), a video, webcam:0, an http(s) "
     "address, or - for a list on standard input"
 )
 
@@ -51,12 +51,12 @@ _KINDS = (
 @final
 @dataclass(frozen=True)
 class ImageSource:
-    """Pictures one after the other.
+    """Images one after the other.
 
     Attributes:
         entries: paths and http(s) addresses; taken one by one.
         count: how many there are; None of a list that is still being written.
-        folder: that all of them are in, where the source is one or a picture of it.
+        folder: that all of them are in, where the source is one or an image of it.
     """
 
     entries: Iterable[str | Path]
@@ -123,7 +123,7 @@ def _of_folder(folder: Path) -> ImageSource:
     images = list_images(folder)
     if not images:
         raise ValueError(
-            f"source={folder}: the folder holds no pictures. Those in its folders are found by '{folder}/**/*.jpg'; "
+            f"source={folder}: the folder holds no images. Those in its folders are found by '{folder}/**/*.jpg'; "
             "a video is given by its own path."
         )
     return ImageSource(images, len(images), folder)
@@ -152,7 +152,7 @@ def _of_pattern(pattern: str) -> ImageSource:
     images = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
     if not images:
         raise ValueError(
-            f"source={pattern}: no picture matches (looked in {Path.cwd()}; {len(found)} other files do). In quotes "
+            f"source={pattern}: no image matches (looked in {Path.cwd()}; {len(found)} other files do). In quotes "
             "the shell leaves it alone, and '**/' stands for folders of any depth."
         )
     return ImageSource(images, len(images))

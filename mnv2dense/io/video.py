@@ -36,7 +36,7 @@ class VideoError(ValueError):
 
 
 class Frame(NamedTuple):
-    """One picture of a video.
+    """One image of a video.
 
     Attributes:
         pixels: uint8 [H, W, 3], RGB, upright.
@@ -63,7 +63,7 @@ class VideoReader:
         damaged: packets left out so far because they could not be decoded; a packet is mostly one frame.
 
     Raises:
-        VideoError: no video, a damaged one, or one with more pixels a frame than pictures may have.
+        VideoError: no video, a damaged one, or one with more pixels a frame than images may have.
         OSError: no such file, or it may not be read.
         ImportError: PyAV is not installed.
     """
@@ -93,7 +93,7 @@ class VideoReader:
 
     def _check(self) -> None:
         if not self._container.streams.video:
-            raise VideoError(f"{self.path}: the file has no pictures in it, only sound or data.")
+            raise VideoError(f"{self.path}: the file has no images in it, only sound or data.")
         self._stream = self._container.streams.video[0]
         width, height = self._stream.codec_context.width, self._stream.codec_context.height
         if width * height > MAX_PIXELS:
@@ -222,7 +222,7 @@ def camera_frames(number: int) -> Generator[Frame]:
     """What camera ``number`` sees, until it is unplugged; times are those of the clock.
 
     Raises:
-        OSError: no such camera, or it gives no picture.
+        OSError: no such camera, or it gives no image.
     """
     import cv2  # albumentations brings it; it knows the cameras of all systems, and PyAV's wheels of none
 
@@ -237,7 +237,7 @@ def camera_frames(number: int) -> Generator[Frame]:
             is_there, pixels = capture.read()
             if not is_there:
                 if count == 0:
-                    raise OSError(f"source=webcam:{number}: the camera gives no picture.")
+                    raise OSError(f"source=webcam:{number}: the camera gives no image.")
                 return
             moment = Fraction(time.monotonic() - start).limit_denominator(CAMERA_TIME_BASE.denominator)
             yield Frame(np.ascontiguousarray(pixels[..., ::-1], dtype=np.uint8), count, moment)
@@ -247,11 +247,11 @@ def camera_frames(number: int) -> Generator[Frame]:
 
 
 def is_video(path: Path) -> bool:
-    """Whether FFmpeg finds moving pictures in a file; no if PyAV is not installed."""
+    """Whether FFmpeg finds moving images in a file; no if PyAV is not installed."""
     try:
         av = _pyav()
         with av.open(str(path)) as container:
-            # FFmpeg also shows text as a film of a terminal, and single pictures as films of one frame.
+            # FFmpeg also shows text as a film of a terminal, and single images as films of one frame.
             name = container.format.name
             return bool(container.streams.video) and not name.startswith(("tty", "image2")) and "_pipe" not in name
     except (ImportError, OSError, ValueError):

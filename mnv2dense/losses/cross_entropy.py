@@ -1,4 +1,4 @@
-"""Cross-entropy of whole pictures, with smoothed labels."""
+"""Cross-entropy of whole images, with smoothed labels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CrossEntropyLoss(nn.Module):
         self.class_offset = class_offset
 
     def forward(self, raw: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Logits [B, class_offset + K] and ``batch.labels`` [B, 1] -> ``class``, the mean over pictures."""
+        """Logits [B, class_offset + K] and ``batch.labels`` [B, 1] -> ``class``, the mean over images."""
         assert batch.labels is not None
         targets = batch.labels[:, 0] + self.class_offset
         return {"class": F.cross_entropy(raw.float(), targets, label_smoothing=self.label_smoothing)}

@@ -17,13 +17,13 @@ class MultiBoxLoss(nn.Module):
     """The loss of SSD, section 2.2, for logits whose first column is the background.
 
     Anchors that match a truth learn its class and box. Of the background anchors, hundreds to each object,
-    only those with the highest loss count ("hard negative mining"), picture by picture; ignored ones do not.
+    only those with the highest loss count ("hard negative mining"), image by image; ignored ones do not.
     Both terms are sums over the batch divided by its number of matched anchors; computed in float32.
 
     Args:
         threshold: least IoU, 0..1, at which an anchor follows a truth; see :func:`mnv2dense.ops.matching.match`.
-        negatives_per_positive: background anchors kept for each matched one of the same picture.
-        min_negatives: kept at least, so that pictures without objects teach too.
+        negatives_per_positive: background anchors kept for each matched one of the same image.
+        min_negatives: kept at least, so that images without objects teach too.
         class_weight: factor of the classification term.
         box_weight: factor of the box term.
 

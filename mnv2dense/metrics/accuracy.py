@@ -21,7 +21,7 @@ class Accuracy:
     """How often the right class is the likeliest, or among the five likeliest: a :class:`mnv2dense.protocols.Metric`.
 
     :meth:`compute` returns ``top1``, ``top5`` (with more than five classes), ``mean_class_accuracy`` over the classes
-    that have pictures, and ``top1/<class name>`` for each of those; all 0..1, or -1 without any result.
+    that have images, and ``top1/<class name>`` for each of those; all 0..1, or -1 without any result.
     """
 
     headlines: ClassVar[dict[str, str]] = {
@@ -35,9 +35,9 @@ class Accuracy:
     def __init__(self) -> None:
         self._class_names: tuple[str, ...] = ()
         self._paths: Dataset | None = None
-        # Picture id -> (truth, likeliest, rank of the truth), so that a picture that a sampler repeats counts once.
+        # Image id -> (truth, likeliest, rank of the truth), so that an image that a sampler repeats counts once.
         self._seen: dict[int, tuple[int, int, int]] = {}
-        # Picture id -> probability of the truth, of this process' pictures.
+        # Image id -> probability of the truth, of this process' images.
         self._probabilities: dict[int, float] = {}
 
     def bind(self, dataset: Dataset) -> None:
@@ -62,10 +62,10 @@ class Accuracy:
         assert batch.labels is not None
         image_ids = batch.infos.image_ids.tolist()
         if len(results) != len(image_ids):
-            raise ValueError(f"{len(results)} results for a batch of {len(image_ids)} pictures; give one for each.")
+            raise ValueError(f"{len(results)} results for a batch of {len(image_ids)} images; give one for each.")
         if not image_ids:
             return
-        # One transfer a batch: a device would otherwise be waited for three times a picture. Labels are exact in
+        # One transfer a batch: a device would otherwise be waited for three times an image. Labels are exact in
         # float32 up to 2^24 classes.
         table = torch.stack([torch.stack([found.scores.float(), found.labels.float()]) for found in results]).cpu()
         for image_id, truth, (scores, labels) in zip(image_ids, batch.labels[:, 0].tolist(), table, strict=True):
@@ -81,7 +81,7 @@ class Accuracy:
         return ImageScore(self._probabilities[image_id], 1)
 
     def compute(self) -> dict[str, float]:
-        """Scores over the pictures of all processes; every process gets the same."""
+        """Scores over the images of all processes; every process gets the same."""
         self._seen = gathered_by_id(self._seen)
         classes = len(self._class_names)
         if not self._seen:
@@ -99,7 +99,7 @@ class Accuracy:
         return scores | {f"top1/{name}": value for name, value in per_class.items()}
 
     def confusion(self) -> torch.Tensor:
-        """Pictures by truth (rows) and likeliest class (columns), int64 [K, K]."""
+        """Images by truth (rows) and likeliest class (columns), int64 [K, K]."""
         classes = len(self._class_names)
         counts = torch.zeros(classes, classes, dtype=torch.int64)
         for truth, likeliest, _ in self._seen.values():
@@ -107,7 +107,7 @@ class Accuracy:
         return counts
 
     def write(self, folder: Path) -> None:
-        """classifications.json (picture id, truth and likeliest class) and confusion.png."""
+        """classifications.json (image id, truth and likeliest class) and confusion.png."""
         rows = [
             {"image_id": image_id, "truth": self._class_names[truth], "predicted": self._class_names[likeliest]}
             for image_id, (truth, likeliest, _) in sorted(self._seen.items())

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Backend = Literal["faster_coco_eval", "pycocotools"]
 
 # Axes of the tables that both backends make: precision [T, R, K, A, D] and recall [T, K, A, D] for T IoU
-# thresholds 0.5:0.05:0.95, R recalls 0:0.01:1, K classes, A areas and D limits of detections per picture.
+# thresholds 0.5:0.05:0.95, R recalls 0:0.01:1, K classes, A areas and D limits of detections per image.
 _EVERY_IOU, _IOU_50, _IOU_75 = slice(None), 0, 5
 _ALL, _SMALL, _MEDIUM, _LARGE = range(4)
 _ONE, _TEN, _HUNDRED = range(3)
@@ -57,7 +57,7 @@ _AVERAGE_RECALLS = {
 
 
 class PrecisionRecall(NamedTuple):
-    """Precision over recall, at most 100 detections per picture, all areas.
+    """Precision over recall, at most 100 detections per image, all areas.
 
     Attributes:
         recall: float64 [101], 0, 0.01 .. 1.
@@ -85,7 +85,7 @@ class CocoMeanAP:
     no object to judge it by (say, no small ones), as in pycocotools; a class without ground truth has no key,
     so that averages and plots over ``AP/*`` stay honest.
 
-    All pictures of the bound data set count: one that was never given to :meth:`update` is one where nothing
+    All images of the bound data set count: one that was never given to :meth:`update` is one where nothing
     was found. One given twice (a sampler that pads its shards does that) counts once, by its first results.
 
     Args:
@@ -99,9 +99,9 @@ class CocoMeanAP:
         "APs": "small objects, area < 32\u00b2 px",
         "APm": "medium objects",
         "APl": "large objects, area > 96\u00b2 px",
-        "AR1": "recall, 1 box a picture",
-        "AR10": "recall, 10 boxes a picture",
-        "AR100": "recall, 100 boxes a picture",
+        "AR1": "recall, 1 box an image",
+        "AR10": "recall, 10 boxes an image",
+        "AR100": "recall, 100 boxes an image",
         "ARs": "recall, small objects",
         "ARm": "recall, medium objects",
         "ARl": "recall, large objects",
@@ -117,15 +117,15 @@ class CocoMeanAP:
         self._path_of: Callable[[int], Path] | None = None
         self._names: tuple[str, ...] = ()
         self._category_ids: list[int] = []
-        # Picture id -> its annotations.
+        # Image id -> its annotations.
         self._objects: dict[int, list[dict[str, Any]]] = {}
-        # Picture id -> float32 [N, 6]: x1, y1, x2, y2, score, label (exact in float32 up to 2^24 classes).
+        # Image id -> float32 [N, 6]: x1, y1, x2, y2, score, label (exact in float32 up to 2^24 classes).
         self._results: dict[int, npt.NDArray[np.float32]] = {}
         self._evaluation: _Evaluation | None = None
 
     @property
     def seen(self) -> int:
-        """Pictures with results: of this process before :meth:`compute`, of all processes after it."""
+        """Images with results: of this process before :meth:`compute`, of all processes after it."""
         return len(self._results)
 
     def score_names(self, dataset: Dataset) -> list[str]:
@@ -178,20 +178,20 @@ class CocoMeanAP:
 
         Raises:
             RuntimeError: no data set is bound.
-            ValueError: an unknown picture id, a label outside 0..K-1, or a box or score that is not finite;
-                the message names the picture.
+            ValueError: an unknown image id, a label outside 0..K-1, or a box or score that is not finite;
+                the message names the image.
         """
         self._require_truth()
         image_ids = batch.infos.image_ids.tolist()
         if len(results) != len(image_ids):
-            raise ValueError(f"{len(results)} results for a batch of {len(image_ids)} pictures; give one for each.")
+            raise ValueError(f"{len(results)} results for a batch of {len(image_ids)} images; give one for each.")
         if not image_ids:
             return
         rows = [
             torch.cat([found.boxes.float(), found.scores.float()[:, None], found.labels.float()[:, None]], dim=1)
             for found in results
         ]
-        # One transfer a batch: a device would otherwise be waited for three times a picture.
+        # One transfer a batch: a device would otherwise be waited for three times an image.
         table = torch.cat(rows).detach().cpu().numpy()
         ends = np.cumsum([len(found) for found in results])
         for image_id, found_rows in zip(image_ids, np.split(table, ends[:-1]), strict=True):
@@ -199,7 +199,7 @@ class CocoMeanAP:
             self._results.setdefault(image_id, found_rows)
 
     def image_score(self, image_id: int) -> ImageScore | None:
-        """How well the boxes of one picture went, see :func:`mnv2dense.metrics.image_f1.image_f1`."""
+        """How well the boxes of one image went, see :func:`mnv2dense.metrics.image_f1.image_f1`."""
         return image_f1(self._results[image_id], self._objects[image_id])
 
     def compute(self) -> dict[str, float]:
@@ -238,7 +238,7 @@ class CocoMeanAP:
     def detections_as_coco(self) -> list[dict[str, Any]]:
         """All results as COCO's result list, with the data set's own category ids; ready for ``json.dump``.
 
-        Sorted by picture id. Those of this process before :meth:`compute`, of all processes after it.
+        Sorted by image id. Those of this process before :meth:`compute`, of all processes after it.
         """
         self._require_truth()
         return [
@@ -264,7 +264,7 @@ class CocoMeanAP:
     def _check(self, image_id: int, rows: npt.NDArray[np.float32]) -> None:
         if image_id not in self._objects or self._path_of is None:
             raise ValueError(
-                f"picture id {image_id} is not one of the {len(self._objects)} of the bound data set; "
+                f"image id {image_id} is not one of the {len(self._objects)} of the bound data set; "
                 "bind the metric to the data set that the batches come from."
             )
         broken = np.asarray(~np.isfinite(rows).all(axis=1))
@@ -276,10 +276,10 @@ class CocoMeanAP:
                 if broken[index]
                 else f"label {label:.0f}: the data set has {len(self._names)} classes, counted from 0."
             )
-            raise ValueError(f"picture {image_id} ({self._path_of(image_id)}): detection {index} has {rule}")
+            raise ValueError(f"image {image_id} ({self._path_of(image_id)}): detection {index} has {rule}")
 
     def _found(self) -> list[dict[str, Any]]:
-        """All results as annotations with labels for categories, by picture id and then as given."""
+        """All results as annotations with labels for categories, by image id and then as given."""
         if not self._results:
             return []
         order = sorted(self._results)

@@ -1,4 +1,4 @@
-"""Which pictures a model does best and worst on, kept while a data set is scored: a few of each, and no more."""
+"""Which images a model does best and worst on, kept while a data set is scored: a few of each, and no more."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from mnv2dense.utils.distributed import gathered
 
 
 class ImageScore(NamedTuple):
-    """How well one picture went.
+    """How well one image went.
 
     Attributes:
         value: 0..1, higher is better.
-        weight: decides between pictures of the same value: how much there was to get right or wrong.
+        weight: decides between images of the same value: how much there was to get right or wrong.
     """
 
     value: float
@@ -22,7 +22,7 @@ class ImageScore(NamedTuple):
 
 @runtime_checkable
 class ScoresImages(Protocol):
-    """A metric that can tell how well it went on a single picture.
+    """A metric that can tell how well it went on a single image.
 
     Attributes:
         image_meaning: what the values are, in a few words.
@@ -31,12 +31,12 @@ class ScoresImages(Protocol):
     image_meaning: str
 
     def image_score(self, image_id: int) -> ImageScore | None:
-        """Of a picture that this process has given to the metric; None where there is nothing to judge."""
+        """Of an image that this process has given to the metric; None where there is nothing to judge."""
         ...
 
 
 class RankedImage(NamedTuple):
-    """A picture of the data set, by its place there.
+    """An image of the data set, by its place there.
 
     Attributes:
         score: see :class:`ImageScore`.
@@ -49,22 +49,22 @@ class RankedImage(NamedTuple):
 
 @final
 class ImageRanking:
-    """The ``count`` worst and best pictures of those added; among equals the weightier, then the first.
+    """The ``count`` worst and best images of those added; among equals the weightier, then the first.
 
     Args:
-        count: of each, 1 or more. With fewer than twice as many pictures, none is among both.
+        count: of each, 1 or more. With fewer than twice as many images, none is among both.
     """
 
     def __init__(self, count: int = 4) -> None:
         if count < 1:
-            raise ValueError(f"count is {count}, but at least one picture must be kept.")
+            raise ValueError(f"count is {count}, but at least one image must be kept.")
         self.count = count
         self.seen = 0
         self._worst: list[tuple[tuple[float, int, int], RankedImage]] = []
         self._best: list[tuple[tuple[float, int, int], RankedImage]] = []
 
     def add(self, index: int, score: ImageScore) -> None:
-        """Take one picture; the memory does not grow with their number."""
+        """Take one image; the memory does not grow with their number."""
         self.seen += 1
         image = RankedImage(score, index)
         # Twice as many of each, so that a small data set can be divided.
@@ -77,7 +77,7 @@ class ImageRanking:
         if len(shares) == 1:
             return
         self.seen = sum(seen for seen, _, _ in shares)
-        # As sets: where there are fewer pictures than processes, several score the same one.
+        # As sets: where there are fewer images than processes, several score the same one.
         self._worst = heapq.nlargest(2 * self.count, {entry for _, worst, _ in shares for entry in worst})
         self._best = heapq.nlargest(2 * self.count, {entry for _, _, best in shares for entry in best})
 

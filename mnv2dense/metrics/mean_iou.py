@@ -1,4 +1,4 @@
-"""Mean intersection over union of masks, at the pictures' original size, and what else a confusion matrix tells."""
+"""Mean intersection over union of masks, at the images' original size, and what else a confusion matrix tells."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Counts = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.uint8]
 
 _DILATION_RATIO = 0.02
-"""How far a boundary reaches into its region, as a share of the picture's diagonal (Cheng et al. 2021)."""
+"""How far a boundary reaches into its region, as a share of the image's diagonal (Cheng et al. 2021)."""
 
 _CHUNK = 2**22
 """Pixels counted together; fewer would add up 65,536 counts too often."""
 
 
 class _ImageCounts(NamedTuple):
-    """What one picture adds; only of the n classes that it shows, because there may be 20,000 pictures."""
+    """What one image adds; only of the n classes that it shows, because there may be 20,000 images."""
 
     classes: npt.NDArray[np.uint8]  # [n], ascending
     confusion: Counts  # [n, n]: truth in rows, prediction in columns
@@ -36,7 +36,7 @@ class _ImageCounts(NamedTuple):
 
 
 class _Totals(NamedTuple):
-    """The sum over all pictures."""
+    """The sum over all images."""
 
     confusion: Counts  # [K, K]
     boundary: Counts  # [2, K]
@@ -46,13 +46,13 @@ class _Totals(NamedTuple):
 class MeanIoU:
     """mIoU and its companions, the same on any number of processes; implements :class:`mnv2dense.protocols.Metric`.
 
-    Pixels are counted over all pictures, at original size, and then divided: ``mIoU``, ``pixel_accuracy``,
+    Pixels are counted over all images, at original size, and then divided: ``mIoU``, ``pixel_accuracy``,
     ``mean_accuracy``, ``fwIoU`` (Long et al. 2015, section 5), ``boundary_IoU`` (Cheng et al. 2021) and
     ``IoU/<class name>``; all 0..1. Ignored pixels count nowhere. A class counts in mIoU if any pixel shows it in truth
     or in prediction; in ``mean_accuracy`` if in truth. One that occurs in neither has no key, so that averages and
     plots over ``IoU/*`` stay honest; scores of which the data cannot tell (no pixel that counts) are -1.
 
-    Pictures that were never given to :meth:`update` do not count; one given twice (a sampler that pads its shards does
+    Images that were never given to :meth:`update` do not count; one given twice (a sampler that pads its shards does
     that) counts once, by its first results.
 
     Args:
@@ -70,7 +70,7 @@ class MeanIoU:
     }
     curves: ClassVar[tuple[str, ...]] = ("mIoU", "pixel_accuracy")
 
-    image_meaning: ClassVar[str] = "IoU averaged over the classes of the picture's truth and prediction"
+    image_meaning: ClassVar[str] = "IoU averaged over the classes of the image's truth and prediction"
 
     def __init__(self, *, boundary: bool = True) -> None:
         self._boundary = boundary
@@ -118,12 +118,12 @@ class MeanIoU:
         Raises:
             RuntimeError: no data set is bound.
             ValueError: a result has another size than the truth, or either has a label that the data set lacks; the
-                message names the picture.
+                message names the image.
         """
         dataset = self._bound()
         image_ids = batch.infos.image_ids.tolist()
         if len(results) != len(image_ids):
-            raise ValueError(f"{len(results)} results for a batch of {len(image_ids)} pictures; give one for each.")
+            raise ValueError(f"{len(results)} results for a batch of {len(image_ids)} images; give one for each.")
         truths = batch.truths or (None,) * len(image_ids)
         for image_id, result, packed in zip(image_ids, results, truths, strict=True):
             if image_id in self._images:
@@ -133,10 +133,10 @@ class MeanIoU:
             try:
                 self._images[image_id] = _compare(truth, predicted, len(self._names), boundary=self._boundary)
             except ValueError as error:
-                raise ValueError(f"picture {image_id} ({dataset.path_of(image_id)}): {error}") from error
+                raise ValueError(f"image {image_id} ({dataset.path_of(image_id)}): {error}") from error
 
     def image_score(self, image_id: int) -> ImageScore | None:
-        """The picture's own mIoU, over the classes that it shows in truth or prediction; None if all is ignored."""
+        """The image's own mIoU, over the classes that it shows in truth or prediction; None if all is ignored."""
         confusion = self._images[image_id].confusion
         if not confusion.any():
             return None
@@ -144,7 +144,7 @@ class MeanIoU:
         return ImageScore(_mean(_ratio(right, confusion.sum(axis=0) + confusion.sum(axis=1) - right)), len(confusion))
 
     def compute(self) -> dict[str, float]:
-        """Scores over the pictures of all processes; every process must call it, all get the same values.
+        """Scores over the images of all processes; every process must call it, all get the same values.
 
         Raises:
             RuntimeError: no data set is bound.
@@ -191,11 +191,11 @@ class MeanIoU:
 
 
 def _compare(truth: Mask, predicted: Mask, num_classes: int, *, boundary: bool) -> _ImageCounts:
-    """Count one picture's pixels; masks are uint8 [H, W]."""
+    """Count one image's pixels; masks are uint8 [H, W]."""
     if truth.shape != predicted.shape:
         raise ValueError(
             f"the result is {_size(predicted)} (height x width), but the truth {_size(truth)}; results are scored at "
-            "the original picture's size, which the mask must have too."
+            "the original image's size, which the mask must have too."
         )
     # All 256 values at once: selecting the pixels that count would take longer than counting all.
     counted = np.zeros(256 * 256, np.int64)
@@ -233,7 +233,7 @@ def _boundary_counts(truth: Mask, predicted: Mask) -> Counts:
 
 
 def _inner_edge(labels: Mask, reach: int) -> npt.NDArray[np.bool_]:
-    """Pixels with another label, or the picture's end, within ``reach`` rows and columns: bool [H, W].
+    """Pixels with another label, or the image's end, within ``reach`` rows and columns: bool [H, W].
 
     The same as eroding the mask of every class by a square of 2 * reach + 1 and taking what vanished, as the paper
     does, but for all classes at once: where the least and the greatest label around are equal, there is just one.
@@ -248,7 +248,7 @@ def _inner_edge(labels: Mask, reach: int) -> npt.NDArray[np.bool_]:
 
 
 def _sum_over_processes(images: Mapping[int, _ImageCounts], num_classes: int) -> _Totals:
-    """The sum over the pictures of all processes; one that several saw counts where the rank is lowest."""
+    """The sum over the images of all processes; one that several saw counts where the rank is lowest."""
     seen = gathered(set(images))
     elsewhere = set().union(*seen[: rank()])
     own = _sum((counts for image_id, counts in images.items() if image_id not in elsewhere), num_classes)

@@ -79,7 +79,7 @@ def check_metric(metric: Metric) -> None:
     if not isinstance(metric.headlines, Mapping):
         raise ValueError(
             f"metric: {name}.headlines is a {type(metric.headlines).__name__}, but must tell of each score what it "
-            'means, as in {"error": "share of pictures that are wrong"}.'
+            'means, as in {"error": "share of images that are wrong"}.'
         )
 
 

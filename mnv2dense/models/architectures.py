@@ -35,7 +35,7 @@ def ssdlite320_mobilenet_v2(
         class_names: K names; "0", "1", ... if left out.
         width_mult: of the backbone.
         size: (height, width) of the input, pixels.
-        resize: how pictures get there.
+        resize: how images get there.
         weights_backbone: pretrained backbone, see :func:`mnv2dense.mobilenet_v2`.
         **head: options of :class:`mnv2dense.heads.SSDLiteHead`, such as ``scores="sigmoid"``.
 
@@ -70,7 +70,7 @@ def mobilenet_v2_classifier(
         class_names: K names; the weights' own, ImageNet's for 1000 classes, else "0", "1", ...
         width_mult: of the backbone; the weights' own, or 1.0.
         size: (height, width) of the input, pixels; the weights' own, or (224, 224).
-        resize: how pictures get there; the weights' own, or "crop".
+        resize: how images get there; the weights' own, or "crop".
         weights: a whole classifier, see :func:`mnv2dense.pretrained.read_pretrained`.
         weights_backbone: the backbone alone, under a new classifier.
         **head: options of :class:`mnv2dense.heads.ClassifierHead`.
@@ -120,7 +120,7 @@ def deeplabv3_mobilenet_v2(
         decoder: DeepLabv3+: refine with the map of stride 4.
         width_mult: of the backbone; the weights' own, or 1.0.
         size: (height, width) of the input, pixels; the weights' own, or (513, 513).
-        resize: how pictures get there; the weights' own, or "squash".
+        resize: how images get there; the weights' own, or "squash".
         weights: a whole model, see :func:`mnv2dense.pretrained.read_pretrained`.
         weights_backbone: the backbone alone, under a new head.
         **head: options of :class:`mnv2dense.heads.DeepLabV3Head`.

@@ -24,7 +24,7 @@ _HEADS = {"SSDLiteHead": "SSDLite", "DeepLabV3Head": "DeepLabv3", "ClassifierHea
 
 @final
 class Normalize(nn.Module):
-    """uint8 pictures -> what a backbone's weights expect: (pixel / 255 - mean) / std, as one product and one sum."""
+    """uint8 images -> what a backbone's weights expect: (pixel / 255 - mean) / std, as one product and one sum."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Normalize(nn.Module):
 
 @final
 class DenseModel(nn.Module):
-    """uint8 pictures in, a head's predictions out; a :class:`mnv2dense.protocols.Model`.
+    """uint8 images in, a head's predictions out; a :class:`mnv2dense.protocols.Model`.
 
     Train on ``model(images)``; evaluate and demonstrate with :meth:`predict`; export :meth:`forward` and
     :meth:`decode`. Normalisation is inside, so that nobody outside has to know the weights' mean and std.
@@ -50,7 +50,7 @@ class DenseModel(nn.Module):
     Args:
         backbone: see :class:`mnv2dense.protocols.Backbone`.
         head: see :class:`mnv2dense.protocols.Head`; built on the backbone's ``feature_info``.
-        size: (height, width) that pictures are resized to, pixels.
+        size: (height, width) that images are resized to, pixels.
         resize: how they get there, see :data:`mnv2dense.ops.resize.ResizeMode`.
         category_ids: what each label is called in the data set's own json, for files of predictions; COCO's have
             gaps. Left out, labels + 1.
@@ -134,7 +134,7 @@ class DenseModel(nn.Module):
 
     @torch.no_grad()
     def predict(self, images: Tensor, infos: Infos) -> list[Any]:
-        """uint8 [B, 3, H, W] -> one typed result per picture, in its original pixels.
+        """uint8 [B, 3, H, W] -> one typed result per image, in its original pixels.
 
         Raises:
             RuntimeError: the model is in training mode, where predicting would change its batch-norm statistics.
@@ -166,7 +166,7 @@ class DenseModel(nn.Module):
         return self.select(self.decode(raw, size), infos)
 
     def select(self, decoded: Any, infos: Infos) -> list[Any]:  # noqa: ANN401
-        """Decoded tensors -> one typed result per picture, in its original pixels; the last step of :meth:`predict`."""
+        """Decoded tensors -> one typed result per image, in its original pixels; the last step of :meth:`predict`."""
         # A head whose decisions take more than its selection says so by a method of its own.
         select: Any = getattr(self.head, "select", None) or self.selection
         results: list[Any] = select(decoded, infos)
@@ -245,7 +245,7 @@ def build_model(
     )
 
 
-# A detector lays its anchors when it is built, in memory that grows with the picture.
+# A detector lays its anchors when it is built, in memory that grows with the image.
 _LONGEST_SIDE = 16384
 
 

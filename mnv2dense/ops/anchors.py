@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 ANCHOR_SCALES = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
-"""Share of the picture's side that a square anchor takes, for each map of SSDLite, finest first."""
+"""Share of the image's side that a square anchor takes, for each map of SSDLite, finest first."""
 
 # The finest map's smallest anchor: half of its scale, as in TensorFlow's ``reduce_boxes_in_lowest_layer``.
 _SMALLEST_SCALE = 0.1
@@ -57,8 +57,8 @@ def default_boxes(
 ) -> Tensor:
     """The default boxes (SSD, section 2.2), with the scales and ratios of MobileNetV2's TensorFlow config.
 
-    An anchor of scale s and ratio r is s * sqrt(r) of the picture's width wide and s / sqrt(r) of its height
-    high: in a picture that is not square, anchors of ratio 1 have the picture's shape. Each map has the
+    An anchor of scale s and ratio r is s * sqrt(r) of the image's width wide and s / sqrt(r) of its height
+    high: in an image that is not square, anchors of ratio 1 have the image's shape. Each map has the
     ratios 1, 2, 1/2, 3, 1/3 at its scale, and one more of ratio 1 between its scale and the next map's.
 
     Args:
@@ -93,7 +93,7 @@ def default_boxes(
 
 
 def _one_map(size: tuple[int, int], shapes: Sequence[tuple[float, float]]) -> Tensor:
-    """Anchors of one map, [h * w * n, 4], xyxy as shares of the picture, from n (scale, ratio) pairs."""
+    """Anchors of one map, [h * w * n, 4], xyxy as shares of the image, from n (scale, ratio) pairs."""
     rows, columns = size
     y = (torch.arange(rows) + 0.5) / rows
     x = (torch.arange(columns) + 0.5) / columns

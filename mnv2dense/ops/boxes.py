@@ -22,7 +22,7 @@ BoxScales = tuple[float, float, float, float]
 CODER_SCALES: BoxScales = (10.0, 10.0, 5.0, 5.0)
 """The box coder's factors for x, y, w, h of TensorFlow's SSD: they bring the four targets to unit spread."""
 
-# Keeps exp() finite whatever a network says: 62.5 times the anchor's side is far beyond any picture, and in
+# Keeps exp() finite whatever a network says: 62.5 times the anchor's side is far beyond any image, and in
 # float16 still below the overflow. The bound is the one Fast R-CNN's successors settled on.
 _MAX_LOG_STRETCH = math.log(1000 / 16)
 
@@ -133,7 +133,7 @@ def _centre_form(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def clip(boxes: Tensor, height: float, width: float) -> Tensor:
-    """Cut boxes [..., 4] to a picture of ``height`` x ``width`` pixels; one wholly outside gets area 0."""
+    """Cut boxes [..., 4] to an image of ``height`` x ``width`` pixels; one wholly outside gets area 0."""
     x = boxes[..., 0::2].clamp(min=0, max=width)
     y = boxes[..., 1::2].clamp(min=0, max=height)
     return torch.stack((x, y), dim=-1).flatten(-2)

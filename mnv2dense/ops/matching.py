@@ -1,6 +1,6 @@
 """Which anchor answers for which ground-truth box: for a whole padded batch at once, with fixed shapes.
 
-Everything up to :func:`assign` runs inside the training step: no loop over pictures or boxes, no host sync.
+Everything up to :func:`assign` runs inside the training step: no loop over images or boxes, no host sync.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _one_anchor_each(iou: Tensor, anchors: Tensor, boxes: Tensor) -> Tensor:
 
 
 def anchor_recall(anchors: Tensor, boxes: Tensor, *, threshold: float = 0.5) -> float:
-    """The largest share of one picture's boxes that can each have an anchor of their own that fits.
+    """The largest share of one image's boxes that can each have an anchor of their own that fits.
 
     No matching can do better with these anchors: where many small objects share a cell it is well below 1.
     Exact (a maximum bipartite matching by augmenting paths); for reports, not for training.
@@ -167,7 +167,7 @@ def anchor_recall(anchors: Tensor, boxes: Tensor, *, threshold: float = 0.5) -> 
         threshold: least IoU, 0..1, at which an anchor fits a box.
 
     Returns:
-        0..1; 1 for a picture without boxes.
+        0..1; 1 for an image without boxes.
     """
     if len(boxes) == 0:
         return 1.0

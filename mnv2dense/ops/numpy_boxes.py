@@ -1,4 +1,4 @@
-"""Overlaps of a few boxes in numpy, for what runs beside the model: augmentation in workers, scores of one picture.
+"""Overlaps of a few boxes in numpy, for what runs beside the model: augmentation in workers, scores of one image.
 
 :mod:`mnv2dense.ops.boxes` is for tensors on any device. A handful of boxes a call, thousands of calls a second, is what
 torch's dispatch is slowest at, and workers must not begin threads of torch.

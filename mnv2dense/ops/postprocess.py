@@ -27,7 +27,7 @@ class BoxSelection:
         score_threshold: boxes below it are dropped.
         nms_threshold: IoU above which the lower-scored box of the same class is dropped.
         candidates: how many of the best-scored (anchor, class) pairs enter NMS.
-        limit: how many boxes a picture keeps at most.
+        limit: how many boxes an image keeps at most.
     """
 
     class_names: tuple[str, ...]
@@ -37,12 +37,12 @@ class BoxSelection:
     limit: int
 
     def __call__(self, decoded: ScoredBoxes, infos: Infos) -> list[Detections]:
-        """One result per picture, in its original pixels."""
+        """One result per image, in its original pixels."""
         results = []
         for index, (boxes, scores) in enumerate(zip(decoded.boxes, decoded.scores, strict=True)):
             flat = scores.flatten()
             best = flat.topk(min(self.candidates, flat.numel()))
-            # Not `>=`: a NaN must get through to the metric, which names the picture, and not look like an empty one.
+            # Not `>=`: a NaN must get through to the metric, which names the image, and not look like an empty one.
             kept = ~(best.values < self.score_threshold)
             values, pairs = best.values[kept], best.indices[kept]
             labels = pairs % scores.shape[1]
@@ -52,7 +52,7 @@ class BoxSelection:
         return results
 
     def at_original(self, boxes: Tensor, scores: Tensor, labels: Tensor, infos: Infos, index: int) -> Detections:
-        """Boxes [N, 4] that are selected already, from pixels of the input to those of picture ``index``."""
+        """Boxes [N, 4] that are selected already, from pixels of the input to those of image ``index``."""
         original = boxes_to_original(boxes, infos.scales[index], infos.offsets[index], infos.sizes[index])
         return Detections(original, scores, labels, self.class_names)
 
@@ -82,7 +82,7 @@ class PixelSelection:
     align_corners: bool
 
     def __call__(self, decoded: PixelLogits, infos: Infos) -> list[Segmentation]:
-        """Logits -> the class of every original pixel, of each picture."""
+        """Logits -> the class of every original pixel, of each image."""
         maps = []
         rows = zip(decoded.logits, infos.sizes.tolist(), infos.scales.tolist(), infos.offsets.tolist(), strict=True)
         for logits, (height, width), (scale_x, scale_y), (offset_x, offset_y) in rows:
@@ -120,7 +120,7 @@ class ClassSelection:
     class_names: tuple[str, ...]
 
     def __call__(self, decoded: Tensor, infos: Infos) -> list[Classification]:
-        """Probabilities [B, K] -> the classes of each picture, likeliest first."""
+        """Probabilities [B, K] -> the classes of each image, likeliest first."""
         scores, labels = torch.sort(decoded, dim=1, descending=True, stable=True)
         return [Classification(score, label, self.class_names) for score, label in zip(scores, labels, strict=True)]
 
@@ -153,7 +153,7 @@ def selection_of(task: str, class_names: Sequence[str], config: dict[str, Any]) 
 
 
 class _Samples(NamedTuple):
-    """Where pixels of one side of the original picture read the logits: between cells ``low`` and ``high``."""
+    """Where pixels of one side of the original image read the logits: between cells ``low`` and ``high``."""
 
     low: Tensor
     high: Tensor
@@ -173,7 +173,7 @@ class _Samples(NamedTuple):
         return _Samples(*(part.to(device) for part in self))
 
 
-# Rows of pixels at a time: 21 classes of a 12-megapixel picture at once would be a gigabyte.
+# Rows of pixels at a time: 21 classes of a 12-megapixel image at once would be a gigabyte.
 _ROWS = 128
 
 

@@ -1,8 +1,8 @@
-"""The one resize that images go through, and the way back from the model's input to the original picture.
+"""The one resize that images go through, and the way back from the model's input to the original image.
 
 Training, validation, the predictor and the calibration of exported files all resize here, so that a model
-never meets a picture resized in another way than it learned on. ``model_xy = original_xy * scale + offset``
-holds for the edges of pixels: a picture spans [0, W] x [0, H], as boxes do.
+never meets an image resized in another way than it learned on. ``model_xy = original_xy * scale + offset``
+holds for the edges of pixels: an image spans [0, W] x [0, H], as boxes do.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ PAD_VALUE = 127
 
 
 class Fit(NamedTuple):
-    """Where a picture lies in the model's input.
+    """Where an image lies in the model's input.
 
     Attributes:
         scale_x: model pixels per original pixel; the true ratio of whole pixel counts, so it inverts exactly.
         scale_y: the same, vertically.
-        offset_x: model pixels left of the picture; negative where it is cropped.
-        offset_y: model pixels above the picture; negative where it is cropped.
+        offset_x: model pixels left of the image; negative where it is cropped.
+        offset_y: model pixels above the image; negative where it is cropped.
     """
 
     scale_x: float
@@ -47,10 +47,10 @@ class Fit(NamedTuple):
 
 
 def fit(height: int, width: int, size: tuple[int, int], mode: ResizeMode = "squash") -> Fit:
-    """Place a picture of ``height`` x ``width`` pixels in a model's input of ``size`` (height, width).
+    """Place an image of ``height`` x ``width`` pixels in a model's input of ``size`` (height, width).
 
     Raises:
-        ValueError: for a picture or an input without pixels, or an unknown mode.
+        ValueError: for an image or an input without pixels, or an unknown mode.
     """
     inner_height, inner_width = _inner_size(height, width, size, mode)
     if mode == "crop":
@@ -68,24 +68,24 @@ def fit(height: int, width: int, size: tuple[int, int], mode: ResizeMode = "squa
 def resize(
     image: Tensor, size: tuple[int, int], mode: ResizeMode = "squash", *, pad_value: int = PAD_VALUE
 ) -> tuple[Tensor, Fit]:
-    """Resize a picture to the model's input, bilinear with antialiasing.
+    """Resize an image to the model's input, bilinear with antialiasing.
 
     Args:
-        image: uint8 [3, h, w] on the CPU. The transposed view of an [h, w, 3] picture is the fast layout.
+        image: uint8 [3, h, w] on the CPU. The transposed view of an [h, w, 3] image is the fast layout.
         size: (height, width) of the model's input, pixels.
         mode: see :data:`ResizeMode`.
-        pad_value: 0..255, what surrounds a letterboxed picture.
+        pad_value: 0..255, what surrounds a letterboxed image.
 
     Returns:
-        uint8 [3, H, W], and where the picture lies in it.
+        uint8 [3, H, W], and where the image lies in it.
 
     Raises:
-        ValueError: for a tensor that is not uint8 [3, h, w], a picture without pixels, or an unknown mode.
+        ValueError: for a tensor that is not uint8 [3, h, w], an image without pixels, or an unknown mode.
     """
     if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
         raise ValueError(
-            f"the picture is {image.dtype} {tuple(image.shape)}, but must be torch.uint8 (3, height, width); "
-            "for a numpy picture (height, width, 3) pass torch.from_numpy(picture).permute(2, 0, 1)."
+            f"the image is {image.dtype} {tuple(image.shape)}, but must be torch.uint8 (3, height, width); "
+            "for a numpy image (height, width, 3) pass torch.from_numpy(image).permute(2, 0, 1)."
         )
     height, width = int(image.shape[1]), int(image.shape[2])
     inner_size = _inner_size(height, width, size, mode)
@@ -95,7 +95,7 @@ def resize(
 
 
 def resize_mask(mask: Tensor, size: tuple[int, int], mode: ResizeMode = "squash") -> Tensor:
-    """Resize a mask of classes exactly as :func:`resize` does its picture; nearest, as classes do not blend.
+    """Resize a mask of classes exactly as :func:`resize` does its image; nearest, as classes do not blend.
 
     Args:
         mask: uint8 [h, w].
@@ -103,7 +103,7 @@ def resize_mask(mask: Tensor, size: tuple[int, int], mode: ResizeMode = "squash"
         mode: see :data:`ResizeMode`.
 
     Returns:
-        uint8 [H, W], ``IGNORE_INDEX`` around a letterboxed picture.
+        uint8 [H, W], ``IGNORE_INDEX`` around a letterboxed image.
     """
     height, width = int(mask.shape[0]), int(mask.shape[1])
     inner_size = _inner_size(height, width, size, mode)
@@ -113,10 +113,10 @@ def resize_mask(mask: Tensor, size: tuple[int, int], mode: ResizeMode = "squash"
 
 
 def boxes_to_input(boxes: Tensor, scales: Tensor, offsets: Tensor) -> Tensor:
-    """Boxes in pixels of the original picture -> in pixels of the model's input.
+    """Boxes in pixels of the original image -> in pixels of the model's input.
 
     Args:
-        boxes: [N, 4] of one picture or [B, N, 4] of a batch, xyxy.
+        boxes: [N, 4] of one image or [B, N, 4] of a batch, xyxy.
         scales: [2] or [B, 2], (x, y), as in :class:`~mnv2dense.types.Infos`.
         offsets: [2] or [B, 2], (x, y).
 
@@ -127,13 +127,13 @@ def boxes_to_input(boxes: Tensor, scales: Tensor, offsets: Tensor) -> Tensor:
 
 
 def boxes_to_original(boxes: Tensor, scales: Tensor, offsets: Tensor, sizes: Tensor) -> Tensor:
-    """Boxes in pixels of the model's input -> in pixels of the original picture, clipped to it.
+    """Boxes in pixels of the model's input -> in pixels of the original image, clipped to it.
 
     Args:
-        boxes: [N, 4] of one picture or [B, N, 4] of a batch, xyxy.
+        boxes: [N, 4] of one image or [B, N, 4] of a batch, xyxy.
         scales: [2] or [B, 2], (x, y), as in :class:`~mnv2dense.types.Infos`.
         offsets: [2] or [B, 2], (x, y).
-        sizes: [2] or [B, 2], (height, width) of the original picture.
+        sizes: [2] or [B, 2], (height, width) of the original image.
 
     Returns:
         Boxes of the same shape.
@@ -144,11 +144,11 @@ def boxes_to_original(boxes: Tensor, scales: Tensor, offsets: Tensor, sizes: Ten
 
 
 def infos(image_ids: Sequence[int], sizes: Sequence[tuple[int, int]], fits: Sequence[Fit]) -> Infos:
-    """The way back for B pictures (one is a batch of one).
+    """The way back for B images (one is a batch of one).
 
     Args:
         image_ids: B ids.
-        sizes: B times (height, width) of the original picture, pixels.
+        sizes: B times (height, width) of the original image, pixels.
         fits: B times where :func:`resize` put it.
     """
     return Infos(
@@ -160,7 +160,7 @@ def infos(image_ids: Sequence[int], sizes: Sequence[tuple[int, int]], fits: Sequ
 
 
 def _inner_size(height: int, width: int, size: tuple[int, int], mode: ResizeMode) -> tuple[int, int]:
-    """Rows and columns that the picture, or what is seen of it, takes in the model's input."""
+    """Rows and columns that the image, or what is seen of it, takes in the model's input."""
     if min(height, width, *size) < 1:
         raise ValueError(
             f"cannot resize {height} x {width} to {size[0]} x {size[1]} (height x width): "
@@ -170,7 +170,7 @@ def _inner_size(height: int, width: int, size: tuple[int, int], mode: ResizeMode
         return size
     if mode == "letterbox":
         scale = min(size[0] / height, size[1] / width)
-        # A 1 x 5000 picture keeps one row where its fair share would be none.
+        # A 1 x 5000 image keeps one row where its fair share would be none.
         return (
             min(size[0], max(1, round(height * scale))),
             min(size[1], max(1, round(width * scale))),
@@ -179,7 +179,7 @@ def _inner_size(height: int, width: int, size: tuple[int, int], mode: ResizeMode
 
 
 def _window(height: int, width: int, size: tuple[int, int], mode: ResizeMode) -> tuple[slice, slice]:
-    """Rows and columns of the picture that are seen: cut before resizing, so that a sliver does not become huge."""
+    """Rows and columns of the image that are seen: cut before resizing, so that a sliver does not become huge."""
     if mode != "crop":
         return slice(None), slice(None)
     scale = max(size[0] / height, size[1] / width) / CROP_FRACTION
@@ -200,5 +200,5 @@ def _pad(inner: Tensor, size: tuple[int, int], value: int) -> Tensor:
 
 
 def _for_corners(xy: Tensor) -> Tensor:
-    """(x, y) per picture, [2] or [B, 2] -> (x, y, x, y) that broadcasts over boxes, [1, 4] or [B, 1, 4]."""
+    """(x, y) per image, [2] or [B, 2] -> (x, y, x, y) that broadcasts over boxes, [1, 4] or [B, 1, 4]."""
     return torch.cat((xy, xy), dim=-1).unsqueeze(-2)

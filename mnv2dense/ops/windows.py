@@ -1,4 +1,4 @@
-"""Parts of a picture: where windows lie that cover it."""
+"""Parts of an image: where windows lie that cover it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Window(NamedTuple):
-    """Whole pixels, xyxy; right and bottom are outside. It may reach beyond a picture's edges."""
+    """Whole pixels, xyxy; right and bottom are outside. It may reach beyond an image's edges."""
 
     left: int
     top: int

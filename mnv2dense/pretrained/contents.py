@@ -12,7 +12,7 @@ from torch import Tensor
 from mnv2dense.backbones.layout import Layout, layout, width_and_depth
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
-"""Of ImageNet's pictures scaled to 0..1; what torchvision and timm subtract."""
+"""Of ImageNet's images scaled to 0..1; what torchvision and timm subtract."""
 
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """What they divide by after that."""

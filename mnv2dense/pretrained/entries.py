@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 LONGEST_SIDE = 16384
-"""Pixels; a model of ours takes no larger pictures."""
+"""Pixels; a model of ours takes no larger images."""
 
 
 class Entries:

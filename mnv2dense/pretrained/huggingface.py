@@ -77,9 +77,9 @@ def from_tensors(
 def _normalisation(images: Entries) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and std of pixels scaled to 0..1."""
     if not images.flag("do_rescale", True):
-        raise images.error("do_rescale", "true: pictures come as bytes here, and are scaled to 0..1")
+        raise images.error("do_rescale", "true: images come as bytes here, and are scaled to 0..1")
     if abs(images.number("rescale_factor", 1 / 255) - 1 / 255) > 1e-6:
-        raise images.error("rescale_factor", "1/255: pictures are scaled to 0..1; write mean and std for that")
+        raise images.error("rescale_factor", "1/255: images are scaled to 0..1; write mean and std for that")
     mean = images.three("image_mean", _MEAN)
     std = images.three("image_std", _STD, positive=True)
     return (mean, std) if images.flag("do_normalize", True) else ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -216,7 +216,7 @@ def _background_columns(config: Entries, columns: int) -> int:
 
 
 def _size(config: Entries, images: Entries, default: int) -> tuple[int, int]:
-    """(height, width): what pictures are cut to, else what the config says."""
+    """(height, width): what images are cut to, else what the config says."""
     key = "crop_size" if images.flag("do_center_crop", True) else "size"
     cut = images.content.get(key)
     if isinstance(cut, Mapping) and not {"height", "width"} <= cut.keys():  # "shortest_edge" leaves the other open

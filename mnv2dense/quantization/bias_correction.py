@@ -1,7 +1,7 @@
 """Biases that take back what rounding weights to int8 does to the mean of each channel.
 
 Rounding moves the mean of a layer's output, and the narrow layers of MobileNetV2 do not average that out. The shift
-follows from the mean of the inputs, which calibration pictures show (Nagel et al. 2019, "Data-Free Quantization Through
+follows from the mean of the inputs, which calibration images show (Nagel et al. 2019, "Data-Free Quantization Through
 Weight Equalization and Bias Correction", arXiv 1906.04721, section 4.2).
 """
 
@@ -55,7 +55,7 @@ def bias_corrected(graph: Graph, calibration: Sequence[Tensor], keep_float: Sequ
 
 
 def _input_means(graph: HasModel, layers: Mapping[str, nn.Module], calibration: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Of each layer's inputs [1, C, ...], the mean of every channel over the pictures."""
+    """Of each layer's inputs [1, C, ...], the mean of every channel over the images."""
     means = {name: torch.zeros(()) for name in layers}
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor]], None]:

@@ -61,7 +61,7 @@ class FakeQuantization:
             layer.__dict__.pop("_conv_forward" if isinstance(layer, nn.Conv2d) else "forward", None)
 
     def observe(self, following: bool) -> None:
-        """Whether the ranges of what goes into the layers follow the pictures, or stay."""
+        """Whether the ranges of what goes into the layers follow the images, or stay."""
         for quantizer in self._inputs:
             quantizer.enable_observer(following)  # type: ignore[operator]
 
@@ -75,7 +75,7 @@ def _rounding_linear(layer: nn.Linear, inputs: nn.Module, weights: nn.Module) ->
 
 
 def _activation_quantizer(pt2e: ModuleType) -> nn.Module:
-    """256 levels for the whole tensor, over a range that follows the pictures slowly."""
+    """256 levels for the whole tensor, over a range that follows the images slowly."""
     observer = pt2e.MovingAverageMinMaxObserver
     made: nn.Module = pt2e.FakeQuantize(
         observer, 0, 255, dtype=torch.uint8, qscheme=torch.per_tensor_affine, averaging_constant=0.05

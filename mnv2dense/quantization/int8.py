@@ -62,11 +62,11 @@ def check_names(model: nn.Module, keep_float: Sequence[str]) -> None:
 
 @torch.no_grad()
 def input_ranges(model: nn.Module, run: Callable[[Tensor], object], images: Iterable[Tensor]) -> dict[str, Range]:
-    """What goes into each layer over all pictures; layers that do not run are left out.
+    """What goes into each layer over all images; layers that do not run are left out.
 
     Args:
         model: holds the layers.
-        run: runs the model on a picture.
+        run: runs the model on an image.
         images: uint8 [B, 3, H, W] each.
     """
     found: dict[str, Range] = {}

@@ -27,7 +27,7 @@ from mnv2dense.reporting.run_config import trained_config
 from mnv2dense.reporting.usage import Usage, shown_command, usage_of
 from mnv2dense.runtimes.formats import megabytes_of
 
-# Pictures that the package draws itself.
+# Images that the package draws itself.
 _DRAWN = (Shapes, ShapeCrops, ShapeMasks)
 
 
@@ -75,12 +75,12 @@ class RunFacts:
         data: rows (what, value).
         data_name: of the data that was scored on.
         trained_on: of the data that the run learnt from; empty where it only scored.
-        drawn_data: whether its pictures are the embedded shapes.
+        drawn_data: whether its images are the embedded shapes.
         scores: the metric's headlines, in its order.
         score_of_classes: what :attr:`classes` are scored by; empty where the metric does not say.
         counted: the unit of the classes' counts.
         classes: every class, in label order; empty where the metric does not tell.
-        image_meaning: what the scores of single pictures are; empty where the metric cannot tell.
+        image_meaning: what the scores of single images are; empty where the metric cannot tell.
         costs: rows (what, value).
         usage: commands that use this model.
         command: what made the run.
@@ -132,7 +132,7 @@ def facts_of(
         datamodule: what it was scored on; with training data where the run trained.
         metric: after :meth:`mnv2dense.protocols.Metric.compute`.
         scores: what that gave.
-        ranking: of the pictures that were scored.
+        ranking: of the images that were scored.
         curves: of the training, where it is known.
     """
     assert datamodule.val is not None
@@ -226,7 +226,7 @@ def _cost_rows(model: Model, checkpoint: str) -> list[tuple[str, str]]:
     costs = complexity(model, model.size)
     rows = [
         ("parameters", f"{costs.parameters:,}"),
-        ("multiply-adds of a picture", f"{costs.multiply_adds / 1e6:,.0f} million"),
+        ("multiply-adds of an image", f"{costs.multiply_adds / 1e6:,.0f} million"),
         ("activations at most", f"{costs.peak_activation_bytes / 1e6:.1f} MB"),
         ("weights as float32", f"{4 * costs.parameters / 1e6:.1f} MB"),
     ]
@@ -248,7 +248,7 @@ def _classes(metric: Metric, scores: Mapping[str, float], dataset: Dataset) -> t
     counted = ""
     counts: list[int | None] = [None] * len(names)
     if isinstance(metric, Accuracy | MeanIoU):
-        counted = "pictures" if isinstance(metric, Accuracy) else "pixels"
+        counted = "images" if isinstance(metric, Accuracy) else "pixels"
         counts = metric.confusion().sum(1).tolist()
     elif isinstance(dataset, BoxDataset):
         counted = "objects"

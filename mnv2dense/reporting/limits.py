@@ -50,23 +50,23 @@ def limits_of(
         counted: the unit of the classes' counts.
         classes: with their scores and counts.
         curves: of the training; empty where it is not known.
-        drawn: whether the pictures are the embedded shapes.
+        drawn: whether the images are the embedded shapes.
         falls: whether less of ``score`` is better; which class is weak is then not said, as nobody knows its scale.
     """
     said = []
     if drawn:
-        said.append("The pictures are drawn shapes: the scores tell nothing about photographs.")
+        said.append("The images are drawn shapes: the scores tell nothing about photographs.")
     if datamodule.train is not None:
         said += _of_training(config, datamodule, curves, drawn=drawn)
     images = len(datamodule.val or ())
     if images < _FEW_TO_SCORE_ON:
         said.append(
-            f"It was scored on only {images:,} pictures: differences of a few hundredths may be chance; more "
-            "validation pictures would tell."
+            f"It was scored on only {images:,} images: differences of a few hundredths may be chance; more "
+            "validation images would tell."
         )
     if not drawn and min(size) < _SMALL_SIDE:
         said.append(
-            f"It sees pictures at {size[0]} by {size[1]} pixels, where details are lost: a larger input would help, as "
+            f"It sees images at {size[0]} by {size[1]} pixels, where details are lost: a larger input would help, as "
             f"with model.size=[{2 * size[0]},{2 * size[1]}]."
         )
     said += _of_classes(score, counted, classes, falls=falls)
@@ -85,14 +85,14 @@ def _of_training(config: Mapping[str, Any], datamodule: DataModule, curves: Curv
     data = config.get("data") or {}
     if data and data.get("train") == data.get("val"):
         said.append(
-            "It was scored on the pictures that it learnt from: the scores show memory, not skill; score it on others."
+            "It was scored on the images that it learnt from: the scores show memory, not skill; score it on others."
         )
     if len(datamodule.train) < _FEW_TO_LEARN_FROM:
         began_with = config.get("init_from") or (config.get("backbone") or {}).get("weights")
         weights = (
             "" if began_with or drawn else ", and a backbone that has seen others (backbone.weights=, docs/weights.md)"
         )
-        said.append(f"It learnt from only {len(datamodule.train):,} pictures: more would help{weights}.")
+        said.append(f"It learnt from only {len(datamodule.train):,} images: more would help{weights}.")
     if isinstance(datamodule.train, BoxDataset):
         rare = [
             name
@@ -111,7 +111,7 @@ def _of_training(config: Mapping[str, Any], datamodule: DataModule, curves: Curv
             f"trainer.max_epochs={10 * epochs}."
         )
     said.append(
-        f"The checkpoint was chosen by {monitor} on the validation pictures, so its scores there flatter it a little."
+        f"The checkpoint was chosen by {monitor} on the validation images, so its scores there flatter it a little."
     )
     return said
 
@@ -135,10 +135,10 @@ def _of_classes(score: str, counted: str, classes: Sequence[ClassScore], *, fall
     judged = [row for row in classes if row.value is not None]
     if absent := [row.name for row in classes if row.value is None]:
         said.append(
-            f"The validation data do not show {listed(absent)}: how well it does there is unknown until pictures with "
+            f"The validation data do not show {listed(absent)}: how well it does there is unknown until images with "
             "them are added."
         )
-    if counted in ("objects", "pictures") and (
+    if counted in ("objects", "images") and (
         rare := [row.name for row in judged if row.count and row.count < _FEW_OF_A_CLASS]
     ):
         said.append(
@@ -150,7 +150,7 @@ def _of_classes(score: str, counted: str, classes: Sequence[ClassScore], *, fall
         weak = sorted((row for row in judged if (row.value or 0) < mean / 2), key=lambda row: row.value or 0)
         if weak and mean >= _HARDLY_WORKS:
             said.append(
-                f"It is weak on {listed([row.name for row in weak])}: {score} below half of the average; more pictures "
+                f"It is weak on {listed([row.name for row in weak])}: {score} below half of the average; more images "
                 "of them would help, or a look at their labels."
             )
         if mean < _HARDLY_WORKS:

@@ -47,7 +47,7 @@ def write_report(
     Args:
         folder: of the run.
         facts: what both say.
-        worst: name, score and drawing of the pictures that went worst, the worst first.
+        worst: name, score and drawing of the images that went worst, the worst first.
         best: of those that went best.
         legend: name and RGB of the classes that their masks show, in the order of the classes.
     """

@@ -28,7 +28,7 @@ class Usage(NamedTuple):
 def usage_of(
     config: Mapping[str, Any], environment: Mapping[str, Any], checkpoint: str, task: str, image: str
 ) -> Usage:
-    """Commands for a checkpoint and one of the pictures that it was scored on.
+    """Commands for a checkpoint and one of the images that it was scored on.
 
     Args:
         config: of the run; tells packages besides mnv2dense that the model is made of.
@@ -45,7 +45,7 @@ def usage_of(
     lines = [
         [tool("predict"), *model, override("source", image)],
         [tool("evaluate"), *model],
-        # A file alone tells no data, and the export is compared with the model on pictures.
+        # A file alone tells no data, and the export is compared with the model on images.
         [
             tool("export"),
             *model,

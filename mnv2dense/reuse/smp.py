@@ -79,7 +79,7 @@ class _Elsewhere(dict[str, Any]):
 
 @final
 class SmpEncoder(nn.Module):
-    """What smp asks of an encoder: a list of maps that begins with the picture, and their channels.
+    """What smp asks of an encoder: a list of maps that begins with the image, and their channels.
 
     Args:
         depth: halvings, 1 to 5; layers past them do not exist.
@@ -89,7 +89,7 @@ class SmpEncoder(nn.Module):
         backbone: further options of :func:`mnv2dense.mobilenet_v2`.
 
     Attributes:
-        out_channels: of every map, the picture's first.
+        out_channels: of every map, the image's first.
         output_stride: of the last map.
         preprocessing: what :func:`smp.encoders.get_preprocessing_params` would give; it knows smp's own hub alone.
 
@@ -108,7 +108,7 @@ class SmpEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if not 1 <= depth <= 5:
-            raise ValueError(f"depth={depth} must be 1 to 5: the backbone halves its pictures five times.")
+            raise ValueError(f"depth={depth} must be 1 to 5: the backbone halves its images five times.")
         self._names = [*_FEATURES, last][:depth]
         self._has_weights = weights is not None
         self.backbone = mobilenet_v2(features=self._names, output_stride=output_stride, weights=weights, **backbone)
@@ -142,8 +142,8 @@ class SmpEncoder(nn.Module):
         """Give the first convolution another number of input channels, as smp does when it builds a model.
 
         Args:
-            in_channels: of the pictures.
-            pretrained: whether to make the new filters from the present ones, so that a picture of equal channels
+            in_channels: of the images.
+            pretrained: whether to make the new filters from the present ones, so that an image of equal channels
                 answers as before: their sum for one channel, their turns for more. Weights of ours count as such.
         """
         old = self.backbone.stem[0]

@@ -18,7 +18,7 @@ class PyramidBody(nn.Module):
     The maps are named as torchvision's own are: "0" for the finest to "3" for the fourth, and "pool" for one more, of
     half the last one's size. With four features the detectors' default anchors and RoI pooling fit.
 
-    Torchvision's detectors normalise their pictures themselves: give them ``image_mean=backbone.mean`` and
+    Torchvision's detectors normalise their images themselves: give them ``image_mean=backbone.mean`` and
     ``image_std=backbone.std``, or they use ImageNet's.
 
     Args:

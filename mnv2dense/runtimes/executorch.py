@@ -34,7 +34,7 @@ class ExecutorchRuntime:
         """
         expected = (1, 3, *self.description.size)
         if images.shape != expected:
-            raise ValueError(f"pictures of shape {list(images.shape)}, but the file takes uint8 {list(expected)}.")
+            raise ValueError(f"images of shape {list(images.shape)}, but the file takes uint8 {list(expected)}.")
         # The runtime takes memory as it lies, whatever the strides say. What comes back is its own: copied out.
         pictures = torch.from_numpy(np.ascontiguousarray(images, dtype=np.uint8))
         return [output.numpy() for output in self._method.execute([pictures])]

@@ -1,4 +1,4 @@
-"""An exported file in the place of a model: the same pictures in, the same results out, in its own runtime."""
+"""An exported file in the place of a model: the same images in, the same results out, in its own runtime."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Runtime(Protocol):
 
     Attributes:
         description: what the file says of itself.
-        batch: the number of pictures that a run takes; None takes any.
+        batch: the number of images that a run takes; None takes any.
     """
 
     description: Metadata
@@ -41,7 +41,7 @@ class Runtime(Protocol):
 class ExportedModel:
     """A file that tools/export.py wrote, ready to predict; a :class:`mnv2dense.protocols.Model`.
 
-    Several threads may use it; they wait for each other, as runtimes know one picture, or batch, at a time.
+    Several threads may use it; they wait for each other, as runtimes know one image, or batch, at a time.
 
     Args:
         path: .onnx, .xml (with its .bin beside it), .pte or .tflite (with their .json).
@@ -50,7 +50,7 @@ class ExportedModel:
     Attributes:
         path: as given.
         runtime: its module in :mod:`mnv2dense.runtimes`.
-        batch: the number of pictures that the file takes at a time; None takes any.
+        batch: the number of images that the file takes at a time; None takes any.
         description: what the file says of itself.
         task, size, resize, class_names, category_ids: as of the model that was exported.
         selection: decides what :meth:`predict` returns, as the model's head did.
@@ -125,7 +125,7 @@ class ExportedModel:
         return [torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*parts, strict=True)]
 
     def predict(self, images: Tensor, infos: Infos) -> list[Any]:
-        """uint8 [B, 3, H, W] on the CPU -> one typed result per picture, in its original pixels."""
+        """uint8 [B, 3, H, W] on the CPU -> one typed result per image, in its original pixels."""
         size = (int(images.shape[-2]), int(images.shape[-1]))
         return results_of(self.description.outputs, self.run(images), self.selection, infos, size)
 
@@ -141,9 +141,9 @@ class _TorchThreads:
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """Torch's own threads stay out of the way of a runtime's, while torch resizes pictures and selects results.
+    """Torch's own threads stay out of the way of a runtime's, while torch resizes images and selects results.
 
-    Once woken, they spin for more work on the cores that the runtime needs: on two cores that cost half of a picture's
+    Once woken, they spin for more work on the cores that the runtime needs: on two cores that cost half of an image's
     time. Blocks of several threads may overlap; the number afterwards is that before the first.
     """
     with _TorchThreads.lock:
@@ -162,13 +162,13 @@ def one_torch_thread() -> Iterator[None]:
 def results_of(
     form: Outputs, tensors: Sequence[Tensor], selection: Selection, infos: Infos, size: tuple[int, int]
 ) -> list[Any]:
-    """From a file's outputs, or those of the graph that it was made of, to one typed result per picture.
+    """From a file's outputs, or those of the graph that it was made of, to one typed result per image.
 
     Args:
         form: which outputs they are.
         tensors: these, in the order of :data:`mnv2dense.runtimes.metadata.OUTPUT_TENSORS`.
         selection: of the same task.
-        infos: the way back to the B original pictures.
+        infos: the way back to the B original images.
         size: (height, width) of the input, pixels.
     """
     outputs = dict(zip(OUTPUT_TENSORS[form], tensors, strict=True))

@@ -45,7 +45,7 @@ class LitertRuntime:
             ValueError: another shape than the file was made for.
         """
         if images.shape != self._shape:
-            raise ValueError(f"pictures of shape {list(images.shape)}, but the file takes uint8 {list(self._shape)}.")
+            raise ValueError(f"images of shape {list(images.shape)}, but the file takes uint8 {list(self._shape)}.")
         found = self._run(**{INPUT: images})
         return [found[name] for name in self._outputs]
 

@@ -22,11 +22,11 @@ OUTPUT_TENSORS: dict[Outputs, tuple[str, ...]] = {
     "labels": ("labels",),
     "scores": ("scores",),
 }
-"""Names and order of a file's outputs. B pictures, A anchors, K classes, H W pixels of the input, N boxes at most.
+"""Names and order of a file's outputs. B images, A anchors, K classes, H W pixels of the input, N boxes at most.
 
 ``boxes``: boxes float32 [B, A, 4] (xyxy, pixels of the input) and scores float32 [B, A, K], before any threshold.
 ``selected_boxes``: the same after threshold and NMS: [B, N, 4], [B, N] descending, labels [B, N] with -1 where there is
-no box. ``nms_node``: boxes [B, A, 4], scores [B, K, A], and ONNX's NonMaxSuppression's int64 [n, 3] of picture, class
+no box. ``nms_node``: boxes [B, A, 4], scores [B, K, A], and ONNX's NonMaxSuppression's int64 [n, 3] of image, class
 and anchor. ``logits``: float32 [B, K, h, w]. ``labels``: uint8 [B, H, W]. ``scores``: float32 [B, K].
 """
 
@@ -36,14 +36,14 @@ Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 INPUT = "images"
-"""Name of a file's input; Core ML's, which is a picture and no tensor, is called "image"."""
+"""Name of a file's input; Core ML's, which is an image and no tensor, is called "image"."""
 
 KEY = "mnv2dense"
 """Under which a file's metadata holds the description as json."""
 
 _FORMAT = 1
 
-# Beyond any picture that a network was made for; within it a picture's bytes can be counted.
+# Beyond any image that a network was made for; within it an image's bytes can be counted.
 _LARGEST_SIDE = 65_535
 
 CUT_AT = "cut_at"
@@ -65,7 +65,7 @@ class Metadata:
         outputs: which tensors come out.
         precision: of the weights and most of the arithmetic.
         size: (height, width) of the input, pixels.
-        resize: how pictures get there, see :data:`mnv2dense.ops.resize.ResizeMode`.
+        resize: how images get there, see :data:`mnv2dense.ops.resize.ResizeMode`.
         class_names: the K classes.
         category_ids: what each is called in the data set's json.
         selection: thresholds and the rest that :func:`mnv2dense.ops.postprocess.selection_of` takes.

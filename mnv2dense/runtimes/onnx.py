@@ -15,7 +15,7 @@ from mnv2dense.utils.untyped import Untyped
 
 @final
 class OnnxRuntime:
-    """A loaded file; see :class:`mnv2dense.runtimes.exported_model.Runtime`. It takes any number of pictures."""
+    """A loaded file; see :class:`mnv2dense.runtimes.exported_model.Runtime`. It takes any number of images."""
 
     batch: int | None = None
 

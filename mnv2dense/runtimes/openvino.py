@@ -16,9 +16,9 @@ from mnv2dense.utils.untyped import Untyped
 
 @final
 class OpenVinoRuntime:
-    """A loaded file; see :class:`mnv2dense.runtimes.exported_model.Runtime`. It takes any number of pictures at a time.
+    """A loaded file; see :class:`mnv2dense.runtimes.exported_model.Runtime`. It takes any number of images at a time.
 
-    One picture at a time is what devices do, so it is compiled apart: with all sizes known it is a tenth quicker.
+    One image at a time is what devices do, so it is compiled apart: with all sizes known it is a tenth quicker.
     """
 
     batch: int | None = None
@@ -74,7 +74,7 @@ def load(path: Path, *, threads: int | None = None) -> OpenVinoRuntime:
     taken = [dimension.get_length() if dimension.is_static else None for dimension in model.input(0).partial_shape]
     if taken[1:] != [3, *description.size]:
         raise ValueError(
-            f"{path}: it takes pictures of {taken[1:]}, but its description says {[3, *description.size]}; "
+            f"{path}: it takes images of {taken[1:]}, but its description says {[3, *description.size]}; "
             "export it again."
         )
     found = [name for output in model.outputs for name in output.names]

@@ -10,7 +10,7 @@ from torch import nn
 
 @final
 class Freeze(pl.Callback):
-    """Keeps the backbone, or its first layers, as they are: for fine-tuning on few pictures.
+    """Keeps the backbone, or its first layers, as they are: for fine-tuning on few images.
 
     Frozen layers get no gradient, and their batch norms neither learn nor follow the batches' statistics.
 

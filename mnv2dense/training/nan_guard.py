@@ -1,4 +1,4 @@
-"""The guard that stops training when the loss is no longer finite, naming the step and the pictures."""
+"""The guard that stops training when the loss is no longer finite, naming the step and the images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mnv2dense.utils.errors import UserError
 
 
 class NonFiniteLossError(UserError, RuntimeError):
-    """The loss became NaN or infinite; the message says at which step, in which pictures, and what to try."""
+    """The loss became NaN or infinite; the message says at which step, in which images, and what to try."""
 
 
 class _Seen(NamedTuple):
@@ -33,12 +33,12 @@ class _Seen(NamedTuple):
 
 @final
 class NaNGuard(pl.Callback):
-    """Stops the run when the loss is not finite, naming the pictures of that very batch.
+    """Stops the run when the loss is not finite, naming the images of that very batch.
 
     What ``training_step`` returns is looked at: ``loss``, and the scalar ``terms`` beside it. On CPU at once.
     On CUDA the values are copied in the background and looked at when they have arrived, a step or a few
     later, so the device never waits; no checkpoint is written before all of them were looked at. On several
-    processes all stop, and the one whose loss it was names the pictures.
+    processes all stop, and the one whose loss it was names the images.
     """
 
     def __init__(self) -> None:
@@ -121,13 +121,13 @@ class NaNGuard(pl.Callback):
             return
         where = f"the loss is not finite at step {seen.step} (epoch {seen.epoch}"
         if seen.values.isfinite().all():
-            raise NonFiniteLossError(f"{where}) on another process, which names the pictures")
+            raise NonFiniteLossError(f"{where}) on another process, which names the images")
         values = zip(seen.names, seen.values.tolist(), strict=True)
         terms = ", ".join(f"{name}={value:.4g}" for name, value in values)
         images = ", ".join(_names(trainer, seen.image_ids.tolist()))
         rate = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else float("nan")
         raise NonFiniteLossError(
-            f"{where}, process {trainer.global_rank}): {terms}. Pictures of that batch: {images}. Look at "
+            f"{where}, process {trainer.global_rank}): {terms}. Images of that batch: {images}. Look at "
             "them and their labels first; if they are right, lower the learning rate "
             f"(now {rate:.3g}), warm up longer, clip gradients (trainer.gradient_clip_val), or try "
             f"trainer.precision=32-true (now {trainer.precision})"

@@ -28,7 +28,7 @@ class QuantizationAware(pl.Callback):
     Validation rounds too, so the checkpoint that is kept is the one that is best in int8.
 
     Args:
-        observe_steps: batches over which the ranges of activations follow the pictures; then they stay, and the
+        observe_steps: batches over which the ranges of activations follow the images; then they stay, and the
             weights settle.
         keep_float: modules of the model that stay in float, as they will in the file.
 
@@ -75,7 +75,7 @@ class QuantizationAware(pl.Callback):
         self._seen += 1
         if self._seen == self.observe_steps and self._quantization is not None:
             self._follow()
-            if trainer.world_size > 1:  # each process saw pictures of its own
+            if trainer.world_size > 1:  # each process saw images of its own
                 for buffer in self._quantization.state.buffers():
                     torch.distributed.broadcast(buffer, src=0)
             log.info("quantisation: the ranges of activations stay as they are from here on")
@@ -86,7 +86,7 @@ class QuantizationAware(pl.Callback):
             self._quantization.observe(False)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Go on following the pictures."""
+        """Go on following the images."""
         self._follow()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

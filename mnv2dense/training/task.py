@@ -108,7 +108,7 @@ class Task(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Score; every process gets the same numbers."""
-        if self.trainer.sanity_checking:  # a handful of pictures: their score would mean nothing
+        if self.trainer.sanity_checking:  # a handful of images: their score would mean nothing
             return
         scores = {f"val/{name}": float(value) for name, value in self.metric.compute().items()}
         self.log_dict(scores, sync_dist=True)

@@ -1,7 +1,7 @@
-"""What travels between data, model, loss, metric and picture.
+"""What travels between data, model, loss, metric and image.
 
-Shape letters, used in every docstring: **B** pictures, **H W** pixels, **M** ground-truth boxes (padded),
-**A** anchors, **K** classes, **C** channels, **N** boxes of one picture.
+Shape letters, used in every docstring: **B** images, **H W** pixels, **M** ground-truth boxes (padded),
+**A** anchors, **K** classes, **C** channels, **N** boxes of one image.
 
 Boxes are xyxy, absolute pixels of the tensor they live with, float32, origin top-left, within
 [0, W] x [0, H]. Labels are 0..K-1. COCO's xywh and category ids, and VOC's 1-based corners, exist only in

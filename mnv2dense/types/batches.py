@@ -1,4 +1,4 @@
-"""Pictures and their truth: one by one as data sets give them, and packed as models take them."""
+"""Images and their truth: one by one as data sets give them, and packed as models take them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:  # whoever reuses the backbone needs torch alone
 
 
 class Sample(NamedTuple):
-    """One picture and its truth, as a data set gives it: numpy on the host, before batching.
+    """One image and its truth, as a data set gives it: numpy on the host, before batching.
 
     Attributes:
         image: uint8 [H, W, 3], RGB, EXIF orientation already applied.
         boxes: float32 [N, 4], xyxy in pixels of ``image``; every box has a positive area. None where the task has no
             boxes.
-        labels: int64, 0..K-1: [N] of the boxes, or ``IGNORE_LABEL`` for a region to ignore; [1] of the whole picture
+        labels: int64, 0..K-1: [N] of the boxes, or ``IGNORE_LABEL`` for a region to ignore; [1] of the whole image
             where it is to be classified. None where the task has no labels.
         mask: uint8 [H, W] of classes, 255 ignored; None where the task has no masks.
-        image_id: the picture's id in its data set's own numbering; unique there.
-        path: where the picture came from, for messages.
+        image_id: the image's id in its data set's own numbering; unique there.
+        path: where the image came from, for messages.
     """
 
     image: npt.NDArray[np.uint8]
@@ -36,13 +36,13 @@ class Sample(NamedTuple):
 
 
 class Infos(NamedTuple):
-    """Per picture, the way back from the model's input to the original picture.
+    """Per image, the way back from the model's input to the original image.
 
     ``model_xy = original_xy * scales + offsets``; :mod:`mnv2dense.ops.resize` makes and inverts it.
 
     Attributes:
         image_ids: int64 [B].
-        sizes: int64 [B, 2], (height, width) of the original picture, pixels.
+        sizes: int64 [B, 2], (height, width) of the original image, pixels.
         scales: float32 [B, 2], (x, y).
         offsets: float32 [B, 2], (x, y), pixels of the model's input.
     """
@@ -55,7 +55,7 @@ class Infos(NamedTuple):
 
 @final
 class PackedMask:
-    """A picture's mask in its own pixels, packed: many of them wait in queues between processes.
+    """An image's mask in its own pixels, packed: many of them wait in queues between processes.
 
     Args:
         mask: uint8 [H, W], classes, 255 ignored.
@@ -81,10 +81,10 @@ class Batch(NamedTuple):
         images: uint8 [B, 3, H, W], RGB; normalisation happens inside the model.
         boxes: float32 [B, M, 4], xyxy in pixels of ``images``; zeros where padded.
         labels: int64 [B, M], 0..K-1; ``PADDING_LABEL`` where padded, ``IGNORE_LABEL`` where to ignore. [B, 1] of the
-            whole pictures where they are to be classified.
+            whole images where they are to be classified.
         masks: uint8 [B, H, W], classes, 255 ignored.
-        infos: the way back to the original pictures.
-        truths: for scoring, the masks of the pictures in their own pixels, None where there is none; the field is None
+        infos: the way back to the original images.
+        truths: for scoring, the masks of the images in their own pixels, None where there is none; the field is None
             in training, and where nobody packed them.
     """
 

@@ -13,5 +13,5 @@ IGNORE_INDEX = 255
 
 SHOWN_SCORE = 0.4
 """The lowest score of a box that people are shown unless they ask for another: in predictions, in a run's samples and
-report, in its worst and best pictures. A data set's scores take all boxes, and so does a predictor without a threshold.
+report, in its worst and best images. A data set's scores take all boxes, and so does a predictor without a threshold.
 """

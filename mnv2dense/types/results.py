@@ -1,4 +1,4 @@
-"""Results of one picture, in its own pixels: boxes, classes, or a mask; and one box, class or region of them."""
+"""Results of one image, in its own pixels: boxes, classes, or a mask; and one box, class or region of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Box(NamedTuple):
         name: of its class.
         score: 0..1.
         label: of its class, 0..K-1.
-        xyxy: left, top, right, bottom in pixels of the original picture.
+        xyxy: left, top, right, bottom in pixels of the original image.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Box(NamedTuple):
 
 
 class ScoredClass(NamedTuple):
-    """One class that a picture may show.
+    """One class that an image may show.
 
     Attributes:
         name: of the class.
@@ -50,7 +50,7 @@ class Region(NamedTuple):
 
     Attributes:
         name: of the class.
-        share: of the picture, 0..1.
+        share: of the image, 0..1.
         label: 0..K-1.
         mask: bool [H, W], where they are.
     """
@@ -63,13 +63,13 @@ class Region(NamedTuple):
 
 @dataclass(frozen=True)
 class Detections:
-    """Boxes found in one picture, best first.
+    """Boxes found in one image, best first.
 
     ``for box in found: box.name, box.score, box.xyxy`` goes through them, ``found[0]`` is the best, and ``found[:3]``,
     ``found[found.labels == 2]`` or ``found[[0, 4]]`` are some of them.
 
     Attributes:
-        boxes: float32 [N, 4], xyxy in pixels of the original picture, clipped to it.
+        boxes: float32 [N, 4], xyxy in pixels of the original image, clipped to it.
         scores: float32 [N], 0..1, descending.
         labels: int64 [N], 0..K-1.
         class_names: the K names that ``labels`` index.
@@ -126,13 +126,13 @@ class Detections:
 
     @classmethod
     def merge(cls, found: Sequence[Self]) -> Self:
-        """All boxes of several results of one picture, best first; of boxes that mean one object all stay.
+        """All boxes of several results of one image, best first; of boxes that mean one object all stay.
 
         Args:
             found: at least one; what is no box is taken over from the first.
 
         Raises:
-            ValueError: nothing to merge, or results of other classes or of a picture of another size.
+            ValueError: nothing to merge, or results of other classes or of an image of another size.
         """
         import torch
 
@@ -165,7 +165,7 @@ class Detections:
 
 @dataclass(frozen=True)
 class Classification:
-    """What one picture shows, likeliest first.
+    """What one image shows, likeliest first.
 
     ``for one in found: one.name, one.score`` goes through the classes, ``found[0]`` is the likeliest, and ``found[:3]``
     or ``found[found.scores > 0.1]`` are some of them.
@@ -231,13 +231,13 @@ class Classification:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """The class of every pixel of one picture.
+    """The class of every pixel of one image.
 
     ``for region in found: region.name, region.share, region.mask`` goes through the classes that are there, largest
     first; ``found[0]`` is the largest.
 
     Attributes:
-        labels: uint8 [H, W], 0..K-1, in the original picture's pixels.
+        labels: uint8 [H, W], 0..K-1, in the original image's pixels.
         class_names: the K names that ``labels`` index.
         palette: RGB of each class, 0..255; None takes the house's own colours.
 
@@ -251,7 +251,7 @@ class Segmentation:
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 2:
-            raise ValueError(f"labels are {list(self.labels.shape)}: the classes of one picture's pixels are [H, W].")
+            raise ValueError(f"labels are {list(self.labels.shape)}: the classes of one image's pixels are [H, W].")
 
     def __len__(self) -> int:
         """How many classes are there."""
@@ -270,7 +270,7 @@ class Segmentation:
         return self._region(*counts[row_at(index, len(counts))])
 
     def shares(self) -> dict[str, float]:
-        """The share of the picture that each class covers, largest first; classes that are not there are left out."""
+        """The share of the image that each class covers, largest first; classes that are not there are left out."""
         return {self.class_names[label]: count / self.labels.numel() for label, count in self._counts()}
 
     def to(self, device: torch.device | str) -> Self:

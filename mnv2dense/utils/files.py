@@ -33,7 +33,7 @@ def atomic_write(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     new = path.with_name(f".{path.name}.{os.getpid()}.new")
     new.unlink(missing_ok=True)  # of a process that was killed, or a link that somebody put there
     try:
-        with new.open("x+b") as file:  # some formats of pictures read what they wrote
+        with new.open("x+b") as file:  # some formats of images read what they wrote
             yield file
             file.flush()
             if sync:

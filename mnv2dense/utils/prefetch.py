@@ -59,7 +59,7 @@ def read_ahead(items: Iterable[T], *, newest: bool = False) -> Generator[T]:
         finally:
             if hasattr(iterator, "close"):
                 iterator.close()
-        if newest and end is None:  # the last picture is still wanted
+        if newest and end is None:  # the last image is still wanted
             while not waiting.empty() and not stopped.is_set():
                 stopped.wait(_PATIENCE)
         put((False, end))

@@ -1,4 +1,4 @@
-"""How long one picture takes, of a model and of the file made of it."""
+"""How long one image takes, of a model and of the file made of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 @torch.no_grad()
 def milliseconds(run: Callable[[Tensor], object], image: Tensor, *, seconds: float = 1.0) -> float:
-    """Median time of one picture through ``run``, after three runs to warm up; at most 30 runs or so many seconds."""
+    """Median time of one image through ``run``, after three runs to warm up; at most 30 runs or so many seconds."""
     for _ in range(3):
         run(image)
     times: list[float] = []

@@ -1,4 +1,4 @@
-"""Boxes and classes on pictures, and pictures on sheets."""
+"""Boxes and classes on images, and images on sheets."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 _FIRST_COLORS = ("0072b2", "e69f00", "009e73", "cc79a7", "d55e00", "56b4e9", "882255")
 _GOLDEN_RATIO = 0.618034
 INK, FAINT_INK, PAPER = "#22272e", "#8b949e", "#ffffff"
-"""Of text, of what is beside the point, and of the ground, in pictures and plots alike."""
+"""Of text, of what is beside the point, and of the ground, in images and plots alike."""
 
 
 def class_color(label: int) -> Color:
-    """RGB of a class, the same in every picture; grey for a region to ignore (a negative label)."""
+    """RGB of a class, the same in every image; grey for a region to ignore (a negative label)."""
     if label < 0:
         return (150, 150, 150)
     if label < len(_FIRST_COLORS):
@@ -45,9 +45,9 @@ def class_color(label: int) -> Color:
 def draw_detections(
     image: Pixels, detections: Detections, *, threshold: float = 0.0, show_scores: bool = True
 ) -> Pixels:
-    """Boxes with a tag each ("dog 0.87") in the colour of their class, scaled to the picture.
+    """Boxes with a tag each ("dog 0.87") in the colour of their class, scaled to the image.
 
-    A tag that is wider than the picture even in the smallest letters is left out.
+    A tag that is wider than the image even in the smallest letters is left out.
 
     Args:
         image: uint8 [H, W, 3], RGB; left as it is.
@@ -69,7 +69,7 @@ def draw_detections(
     boxes, labels, scores = shown.boxes.tolist(), shown.labels.tolist(), shown.scores.tolist()
     side = math.sqrt(canvas.width * canvas.height)
     line = max(1, round(side / 220))
-    letters = side / (30 if len(shown) <= 12 else 40)  # in a crowd, full-sized tags would hide the picture
+    letters = side / (30 if len(shown) <= 12 else 40)  # in a crowd, full-sized tags would hide the image
 
     for box, label in reversed(list(zip(boxes, labels, strict=True))):  # the best ends up on top
         left, top, right, bottom = _pixels(box, canvas.width, canvas.height)
@@ -88,7 +88,7 @@ def draw_classes(image: Pixels, classes: Classification, *, limit: int = 3, show
 
     Args:
         image: uint8 [H, W, 3], RGB; left as it is.
-        classes: of the whole picture, likeliest first.
+        classes: of the whole image, likeliest first.
         limit: how many to write.
         show_scores: whether tags end in the score; off for ground truth.
 
@@ -112,18 +112,18 @@ def draw_classes(image: Pixels, classes: Classification, *, limit: int = 3, show
 
 
 def contact_sheet(images: Sequence[Pixels], *, columns: int = 2, gap: int = 12) -> Pixels:
-    """Pictures in a grid on white, row by row, each in its own size at the top left of its cell.
+    """Images in a grid on white, row by row, each in its own size at the top left of its cell.
 
     Args:
         images: uint8 [H, W, 3] each, of any sizes.
-        columns: pictures in a row.
-        gap: pixels between pictures and around them.
+        columns: images in a row.
+        gap: pixels between images and around them.
 
     Raises:
-        ValueError: there are no pictures, or ``columns`` is below 1.
+        ValueError: there are no images, or ``columns`` is below 1.
     """
     if not images or columns < 1:
-        raise ValueError(f"{len(images)} pictures in {columns} columns make no sheet; give at least one of each.")
+        raise ValueError(f"{len(images)} images in {columns} columns make no sheet; give at least one of each.")
     columns = min(columns, len(images))
     rows = [images[start : start + columns] for start in range(0, len(images), columns)]
     widths = [max(checked_image(image).shape[1] for image in images[k::columns]) for k in range(columns)]
@@ -142,7 +142,7 @@ def save_image(image: Pixels, path: str | Path) -> Path:
     """Write uint8 [H, W, 3] in the format of the path's suffix, whole or not at all; its folder is made.
 
     Raises:
-        ValueError: not a picture, or a suffix that no picture format has.
+        ValueError: not an image, or a suffix that no image format has.
         OSError: the file cannot be written; what was there still is, and nothing lies beside it.
     """
     from PIL import Image
@@ -162,14 +162,14 @@ def checked_image(image: Pixels) -> Pixels:
     """The same; raises a ValueError unless it is uint8 [H, W, 3] with at least one pixel."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise ValueError(
-            f"a picture is {image.dtype} {list(image.shape)}, but must be uint8 [H, W, 3]; "
+            f"an image is {image.dtype} {list(image.shape)}, but must be uint8 [H, W, 3]; "
             "for a tensor [3, H, W] use tensor.permute(1, 2, 0).cpu().numpy()."
         )
     return image
 
 
 def _pixels(box: Sequence[float], width: int, height: int) -> tuple[int, int, int, int]:
-    """The first and last column and row that a box covers, at least one pixel, within the picture."""
+    """The first and last column and row that a box covers, at least one pixel, within the image."""
     left, top = (min(max(round(low), 0), size - 1) for low, size in ((box[0], width), (box[1], height)))
     right, bottom = (min(max(round(high), 1), size) - 1 for high, size in ((box[2], width), (box[3], height)))
     return left, top, max(right, left), max(bottom, top)

@@ -1,4 +1,4 @@
-"""The class of every pixel: as colours over a picture, and as a picture of its own."""
+"""The class of every pixel: as colours over an image, and as an image of its own."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def draw_masks(
     outline: bool = True,
     palette: PaletteChoice = "auto",
 ) -> Pixels:
-    """The class of every pixel as a colour over the picture, with a legend of the classes that are there.
+    """The class of every pixel as a colour over the image, with a legend of the classes that are there.
 
     A class called "background" is left clear, and so is what is ignored.
 
@@ -52,7 +52,7 @@ def draw_masks(
         image: uint8 [H, W, 3], RGB; left as it is.
         masks: in pixels of ``image``.
         opacity: of the colours, 0..1.
-        legend: whether to name the colours in the picture's lower left corner, in the order of the classes.
+        legend: whether to name the colours in the image's lower left corner, in the order of the classes.
         outline: whether to draw a line where classes meet.
         palette: the data set's colours or safe ones, see :data:`mnv2dense.visualization.palettes.PaletteChoice`.
 
@@ -60,13 +60,13 @@ def draw_masks(
         uint8 [H, W, 3].
 
     Raises:
-        ValueError: not a picture, masks of another size, an opacity outside 0..1, or no such palette.
+        ValueError: not an image, masks of another size, an opacity outside 0..1, or no such palette.
     """
     check_opacity(opacity)
     check_palette(palette)
     labels = masks.labels.cpu().numpy()
     if labels.shape != checked_image(image).shape[:2]:
-        raise ValueError(f"masks of {list(labels.shape)} pixels for a picture of {list(image.shape[:2])}.")
+        raise ValueError(f"masks of {list(labels.shape)} pixels for an image of {list(image.shape[:2])}.")
     colors = np.zeros((256, 3), np.float32)
     weights = np.zeros(256, np.float32)
     for label, name in enumerate(masks.class_names):
@@ -102,7 +102,7 @@ def save_labels(masks: Segmentation, path: str | Path) -> Path:
     return path
 
 
-# A legend with more rows would hide the picture; the smallest classes go without a name.
+# A legend with more rows would hide the image; the smallest classes go without a name.
 _LEGEND_ROWS = 12
 
 

@@ -1,4 +1,4 @@
-"""What any head says of a picture, drawn on it; and beside the truth."""
+"""What any head says of an image, drawn on it; and beside the truth."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def draw_result(
     legend: bool = True,
     palette: PaletteChoice = "auto",
 ) -> Pixels:
-    """A picture with what any head found in it.
+    """An image with what any head found in it.
 
     Args:
         image: uint8 [H, W, 3], RGB; left as it is.
@@ -55,7 +55,7 @@ def draw_truth_beside(
     legend: bool = True,
     palette: PaletteChoice = "auto",
 ) -> Pixels:
-    """Two titled panels: the truth on the left, what was found on the right. Small pictures are enlarged.
+    """Two titled panels: the truth on the left, what was found on the right. Small images are enlarged.
 
     Args:
         image: uint8 [H, W, 3], RGB.

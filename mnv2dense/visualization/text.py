@@ -71,7 +71,7 @@ def draw_tag(
 
 
 def fitting_tag(pen: ImageDraw.ImageDraw, text: str, size: float) -> Tag | None:
-    """The largest letters up to ``size`` points in which the text fits the picture, if there are any."""
+    """The largest letters up to ``size`` points in which the text fits the image, if there are any."""
     image_width, image_height = pen.im.size
     for points in range(min(max(round(size), 10), 40), 7, -1):
         font = font_of(points)

@@ -142,10 +142,10 @@ def _image(given: str | Path | None) -> Iterator[Path]:
     if given is not None:
         path = Path(given)
         if not path.exists():
-            raise FileNotFoundError(f"image={given}: no such picture or folder.")
+            raise FileNotFoundError(f"image={given}: no such image or folder.")
         found = list_images(path) if path.is_dir() else [path]
         if not found:
-            raise ValueError(f"image={given}: the folder holds no pictures.")
+            raise ValueError(f"image={given}: the folder holds no images.")
         yield found[0].absolute()
         return
     with tempfile.TemporaryDirectory() as folder:

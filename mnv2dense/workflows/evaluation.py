@@ -61,7 +61,7 @@ def evaluate(
         model: in eval mode; or a run folder, checkpoint, name or exported file, which is loaded here.
         data: a data set; or a data module, whose validation data counts.
         metric: None takes the task's own.
-        test_time: how a segmentation model looks at pictures; None looks as it was trained to.
+        test_time: how a segmentation model looks at images; None looks as it was trained to.
         run_dir: where metrics.json, samples and the report are written; None writes nothing.
         config: what ``config.yaml`` there says; None writes what is known here.
         batch_size: of a data set that is given by itself.

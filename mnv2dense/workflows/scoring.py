@@ -46,7 +46,7 @@ def score_and_report(
         model: in eval mode, or an exported file.
         data: set up.
         metric: bound to the data here.
-        test_time: how a segmentation model looks at pictures; None looks as it was trained to.
+        test_time: how a segmentation model looks at images; None looks as it was trained to.
         progress: told (done, in all) after each batch.
         curves: name -> (epoch, value) of the training, where it is known; the report says what they tell.
         palette: of drawn masks, see :data:`mnv2dense.visualization.palettes.PaletteChoice`.
@@ -84,7 +84,7 @@ def score_and_report(
 
 
 def counted(progress: Callable[[int, int], None] | None, data: DataModule) -> Callable[[int], None]:
-    """What takes the number of pictures done after each batch, and tells ``progress`` (done, in all)."""
+    """What takes the number of images done after each batch, and tells ``progress`` (done, in all)."""
     done, total = 0, len(data.val or ())
 
     def advance(count: int) -> None:

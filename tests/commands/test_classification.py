@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("place")
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Crops of shapes as files: two classes, eight pictures each to train on, four to score on."""
+    """Crops of shapes as files: two classes, eight images each to train on, four to score on."""
     root = tmp_path_factory.mktemp("folders")
     for split, count in (("train", 8), ("val", 4)):
         data = ShapeCrops(split=split, root=root.parent / "shapes", train_images=40, val_images=30)
@@ -55,7 +55,7 @@ def metrics(folder: Path) -> dict[str, float]:
 
 def test_a_run_leaves_all_that_its_folder_promises(trained: tuple[Path, Outcome]) -> None:
     run, outcome = trained
-    assert "2 classes, 16 train pictures, 8 val pictures" in outcome.out + (run / "run.log").read_text()
+    assert "2 classes, 16 train images, 8 val images" in outcome.out + (run / "run.log").read_text()
     assert metrics(run).keys() == {"top1", "mean_class_accuracy", "top1/circle", "top1/star"}
     for name in ("confusion.png", "curves.png", "samples.jpg", "classifications.json"):
         assert (run / name).stat().st_size > 300

@@ -1,9 +1,9 @@
 """The score of Google's VOC weights on COCO's objects, against transformers' model in a script of its own.
 
-The script shares no code with the package: pictures are read and squashed to 513x513 by Pillow (bilinear; Pillow
+The script shares no code with the package: images are read and squashed to 513x513 by Pillow (bilinear; Pillow
 antialiases when it shrinks, as the package's resize does: without that pixel accuracy is 0.003 lower), objects are
 painted by pycocotools, and the logits of transformers' ``MobileNetV2ForSemanticSegmentation`` are enlarged to the
-picture's own pixels in one step, corner on corner, as TensorFlow's DeepLab does (torch's default, edge on edge, costs
+image's own pixels in one step, corner on corner, as TensorFlow's DeepLab does (torch's default, edge on edge, costs
 0.009 of mIoU).
 """
 
@@ -45,7 +45,7 @@ def true_classes(coco: Any, image_id: int) -> npt.NDArray[np.int64]:  # noqa: AN
 
 
 def transformers_scores(shared: Path, count: int) -> tuple[float, float]:
-    """mIoU and pixel accuracy on the first ``count`` pictures of val2017."""
+    """mIoU and pixel accuracy on the first ``count`` images of val2017."""
     transformers = pytest.importorskip("transformers")
     from pycocotools.coco import COCO
 

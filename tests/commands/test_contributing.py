@@ -187,7 +187,7 @@ def test_the_exporter_writes_a_file_that_passes_the_gate_and_predicts(folder: Pa
 
 
 def list_shapes(folder: Path) -> None:
-    """Crops of shapes as pictures, with a table for each split."""
+    """Crops of shapes as images, with a table for each split."""
     folder.mkdir()
     for split, count in (("train", 8), ("val", 4)):
         crops = ShapeCrops(split=split, train_images=16, val_images=8)

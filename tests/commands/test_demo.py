@@ -101,7 +101,7 @@ def test_samples_are_what_browsers_show_each_with_a_small_one(
 
 def test_a_folder_without_images_for_browsers_is_refused(tmp_path: Path, model: Path, runtime: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"samples=.*empty: it has no pictures that browsers show"):
+    with pytest.raises(ValueError, match=r"samples=.*empty: it has no images that browsers show"):
         write_page(tmp_path / "p", model, description(), title="", runtime=runtime, samples=tmp_path / "empty")
 
 
@@ -180,7 +180,7 @@ def test_a_page_replaces_nobodys_files(build: str, message: str) -> None:
         (["port=web"], "port=web: a number is needed"),
         (["open=maybe"], "open=maybe: true or false is needed."),
         (["size=[320]"], "size=[320]: give height and width, as in size=[320,320]."),
-        (["samples=nowhere"], "samples=nowhere: no such folder of pictures."),
+        (["samples=nowhere"], "samples=nowhere: no such folder of images."),
         (["checkpoint=model.tflite"], "checkpoint=model.tflite: browsers run .onnx files; export with exporter=onnx."),
         (
             ["checkpoint=model.onnx", "precision=int8"],
@@ -203,7 +203,7 @@ def test_int8_of_unknown_images_asks_for_some(tmp_path: Path) -> None:
     checkpoint = save_model(tiny_model(), tmp_path / "tiny.ckpt")
     outcome: Outcome = command("demo", f"checkpoint={checkpoint}", "precision=int8")
     assert outcome.code == 2
-    assert "precision=int8 needs pictures like those that the model will see: calibration=FOLDER." in outcome.err
+    assert "precision=int8 needs images like those that the model will see: calibration=FOLDER." in outcome.err
 
 
 @pytest.mark.parametrize(

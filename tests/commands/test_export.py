@@ -48,7 +48,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def _grown(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Weights with batch norms that have seen something, so that answers differ from picture to picture."""
+    """Weights with batch norms that have seen something, so that answers differ from image to image."""
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0
@@ -99,11 +99,11 @@ def report(folder: str | Path) -> dict[str, Any]:
         (
             "classification",
             ["precision=int8"],
-            "give calibration=FOLDER of pictures like those the model will see, or ",
+            "give calibration=FOLDER of images like those the model will see, or ",
         ),
-        ("classification", ["calibration=nowhere", "precision=int8"], "nowhere: no such folder of pictures"),
-        ("classification", ["images=nowhere"], "nowhere: no such folder of pictures"),
-        ("classification", ["parity_images=0"], "parity_images=0: a number of pictures, at least 1"),
+        ("classification", ["calibration=nowhere", "precision=int8"], "nowhere: no such folder of images"),
+        ("classification", ["images=nowhere"], "nowhere: no such folder of images"),
+        ("classification", ["parity_images=0"], "parity_images=0: a number of images, at least 1"),
         ("classification", ["parity_images=all"], "parity_images=all: a number is needed"),
         ("classification", ["tolerance.agreement=90"], "tolerance.agreement=90: a share, 0 to 1"),
         ("classification", ["tolerance.agrement=0.9"], "did you mean tolerance.agreement?"),
@@ -264,7 +264,7 @@ def test_int8_is_judged_by_its_answers(models: dict[str, Path], photos: Path) ->
     wrong = ("+options.stretched=head.classifier", "+options.factor=-1")
     outcome = export(models["classification"], *options, *wrong)
     assert outcome.code == 2
-    assert "of top-1 agree, needed are 90.0% (5 pictures)" in outcome.err
+    assert "of top-1 agree, needed are 90.0% (5 images)" in outcome.err
     assert "the first layer that diverges is head.classifier (error 2)" in outcome.err
 
 
@@ -273,7 +273,7 @@ def test_an_int8_detector_is_not_judged_by_images_in_which_the_model_finds_nothi
     options = ("precision=int8", "calibration=photos", "images=photos", "run_dir=run")
     outcome = export(fresh, *options)
     assert outcome.code == 2
-    assert "the model finds no box of score 0.3 or more in the 5 pictures from photos" in outcome.err
+    assert "the model finds no box of score 0.3 or more in the 5 images from photos" in outcome.err
     assert outcome.err.count("\n") == 1
     assert not Path("run/model.fake").exists()
     assert export(fresh, *options, "tolerance.agreement=0").code == 0

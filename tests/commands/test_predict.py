@@ -174,7 +174,7 @@ def test_a_camera_is_recorded_one_image_at_a_time(detector: Path, monkeypatch: p
     assert "Ctrl-C ends the recording" in outcome.out
     seen = [image["frame"] for image in predictions()["images"]]
     assert seen == sorted(set(seen))
-    assert seen[-1] == 2  # the newest picture is never left out
+    assert seen[-1] == 2  # the newest image is never left out
     assert len(list(VideoReader(Path("out/webcam3.mp4")))) == len(seen)
     assert closed == [3]
 

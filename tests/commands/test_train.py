@@ -148,7 +148,7 @@ def test_a_run_dir_that_may_not_be_written_to_is_refused(tmp_path: Path) -> None
         ("predict", ["checkpoint={run}"], "source is needed: add source=..."),
         ("predict", ["checkpoint=nowhere", "source={run}/samples.jpg"], "'nowhere' does not exist (looked at "),
         ("predict", ["checkpoint={run}", "source=nowhere"], "source=nowhere: no such file or folder (looked at "),
-        ("predict", ["checkpoint={run}", "source=."], "source=.: the folder holds no pictures"),
+        ("predict", ["checkpoint={run}", "source=."], "source=.: the folder holds no images"),
         ("predict", ["checkpoint={run}", "source=.", "treshold=0.3"], "did you mean threshold?"),
         ("predict", ["checkpoint={run}", "source={run}", "threshold=30"], "threshold=30: scores lie between 0 and 1"),
         ("predict", ["checkpoint={run}", "source={run}", "threshold=high"], "threshold=high: a number is needed"),
@@ -195,7 +195,7 @@ def test_a_run_leaves_all_that_its_folder_promises(trained: tuple[Path, Outcome]
         assert np.asarray(Image.open(run / image).convert("L")).std() > 1
     assert yaml.safe_load((run / "config.yaml").read_text())["backbone"]["width_mult"] == 0.35
     assert json.loads((run / "environment.json").read_text())["seed"] == 0
-    assert "16 train pictures" in (run / "run.log").read_text()
+    assert "16 train images" in (run / "run.log").read_text()
     assert "train/loss" in (run / "csv" / "metrics.csv").read_text().splitlines()[0]
     assert list((run / "tensorboard").glob("events.out.tfevents.*"))
 
@@ -230,7 +230,7 @@ def test_predictions_of_a_folder_go_on_past_a_broken_image(trained: tuple[Path, 
     for number, size in enumerate([(80, 60), (50, 90)]):
         Image.new("RGB", size, (30 * number, 90, 200)).save(source / f"photo{number}.png")
     (source / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and then nothing")
-    (source / "notes.txt").write_text("not a picture")
+    (source / "notes.txt").write_text("not an image")
     outcome = command("predict", f"checkpoint={trained[0]}", "source=photos", "threshold=0.001", "run_dir=predicted")
     assert outcome.code == 2
     assert "Traceback" not in outcome.err

@@ -47,12 +47,12 @@ def test_two_processes_train_one_run(starter: list[str], tmp_path: Path) -> None
     assert done.stdout.rstrip().splitlines()[-1] == str(run.relative_to(tmp_path))
     assert done.stdout.count("run folder: ") == 1  # what there is to say is said once
     best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
-    # 10 pictures for two are 5 each: two full batches of 2.
+    # 10 images for two are 5 each: two full batches of 2.
     assert best["global_step"] == 2
     assert json.loads((run / "metrics.json").read_text()).keys() >= {"AP", "AR100"}
     images = json.loads((data / "annotations" / "instances_val.json").read_text())["images"]
     predictions = json.loads((run / "detections.json").read_text())
-    # What both processes found, in one file: every picture of the five.
+    # What both processes found, in one file: every image of the five.
     assert {found["image_id"] for found in predictions} == {image["id"] for image in images}
     # And of both in the report, of which the first process drew all: three of the worst, two of the best.
     assert (run / "report.html").read_text().count("ground truth beside prediction, score") == 5

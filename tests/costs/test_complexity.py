@@ -98,7 +98,7 @@ def test_the_peak_is_the_block_that_expands_the_largest_map() -> None:
     whole, half = 112 * 112 * 2, 56 * 56 * 2
     inner = 96 * (whole + half)
     assert round(inner / 1000) == 3011
-    # Its input, the inner tensors, its output, and the normalised picture, which the model still holds.
+    # Its input, the inner tensors, its output, and the normalised image, which the model still holds.
     assert costs.peak_activation_bytes == 16 * whole + inner + 24 * half + 2 * 3 * 224 * 224
 
 

@@ -13,7 +13,7 @@ from mnv2dense.types import Sample
 
 
 class Masks:
-    """Pictures of which only the masks matter."""
+    """Images of which only the masks matter."""
 
     class_names = ("sky", "road", "tree")
 
@@ -32,7 +32,7 @@ class Masks:
         return Path(f"{image_id}.png")
 
 
-# Of 16 pixels that count, sky has 12 and road 4; road is a third of the only picture that shows it; tree never occurs.
+# Of 16 pixels that count, sky has 12 and road 4; road is a third of the only image that shows it; tree never occurs.
 DATA = Masks([[0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1]], [[0, 0], [0, 0], [255, 255]])
 
 
@@ -59,7 +59,7 @@ def test_what_cannot_be_counted_is_refused_naming_the_image() -> None:
         class_weights(Masks([[0]], [[3, 9]]), kind="inverse_log")
     with pytest.raises(ValueError, match=r"1.png: has no mask"):
         class_weights(Masks([[0]], None), kind="inverse_log")
-    with pytest.raises(ValueError, match="the 2 pictures have no pixel that is not ignored"):
+    with pytest.raises(ValueError, match="the 2 images have no pixel that is not ignored"):
         class_weights(Masks([[255]], [[255]]), kind="inverse_sqrt")
     with pytest.raises(ValueError, match=r"class_weights='balanced': choose from inverse_sqrt, median_frequency, inv"):
         class_weights(DATA, kind="balanced")  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:Futur
 
 
 class Squares:
-    """Picture k: 24 x 32 pixels of noise, with k % 3 boxes; its id is 100 + k."""
+    """Image k: 24 x 32 pixels of noise, with k % 3 boxes; its id is 100 + k."""
 
     def __init__(self, length: int, class_names: tuple[str, ...] = ("cat", "dog"), first: int = 0) -> None:
         self.length = length
@@ -59,7 +59,7 @@ class Squares:
 
 
 class Fatal(Squares):
-    """Kills the process that loads picture 3."""
+    """Kills the process that loads image 3."""
 
     def __getitem__(self, index: int) -> Sample:
         if index == 3:
@@ -195,7 +195,7 @@ def test_batches_move_to_a_device_as_batches() -> None:
 
 
 class Counting(pl.LightningModule):
-    """Notes which pictures came in which epoch."""
+    """Notes which images came in which epoch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -303,13 +303,13 @@ def test_training_on_nothing_is_refused_and_scoring_on_nothing_is_said(caplog: p
     empty = Squares(3)
     empty.box_counts = (0, 0)
     with pytest.raises(
-        ValueError, match=r"data\.train: none of its 3 pictures shows an object, only 1 regions to ignore"
+        ValueError, match=r"data\.train: none of its 3 images shows an object, only 1 regions to ignore"
     ):
         DataModule(train=empty, val=Squares(3)).setup("fit")
     assert caplog.text == ""
     empty.ignored_count = 0
     DataModule(train=Squares(3), val=empty).setup("fit")
-    assert "data.val: none of its 3 pictures shows an object, so there is nothing to score" in caplog.text
+    assert "data.val: none of its 3 images shows an object, so there is nothing to score" in caplog.text
 
 
 def test_masks_that_are_void_altogether_teach_nothing(tmp_path: Path) -> None:
@@ -403,7 +403,7 @@ def test_images_that_are_learnt_from_and_scored_on_are_told(tmp_path: Path, capl
     DataModule(train=folder("train", "ab"), val=folder("train", "abc")).setup("fit")
     told = [record.message for record in caplog.records if "as well" in record.message]
     assert len(told) == 1
-    assert told[0].startswith("data.val: 2 of its 3 pictures are in data.train as well, such as ")
+    assert told[0].startswith("data.val: 2 of its 3 images are in data.train as well, such as ")
 
 
 def test_classes_that_no_training_image_shows_are_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -415,5 +415,5 @@ def test_classes_that_no_training_image_shows_are_told(caplog: pytest.LogCapture
     module = DataModule(train=Squares(3), val=None)
     module.setup("fit")
     module.setup("fit")  # as Lightning does, after the command; told once all the same
-    told = "data.train: no picture shows an object of dog: the model will not find any."
+    told = "data.train: no image shows an object of dog: the model will not find any."
     assert [record.message for record in caplog.records] == [told]

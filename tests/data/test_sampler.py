@@ -68,9 +68,9 @@ def test_every_draw_has_its_own_seed() -> None:
 
 
 def test_impossible_samplers_say_why() -> None:
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         EpochSampler(length=0, shuffle=False, equal_shares=True)
     with pytest.raises(ValueError, match=r"rank is 2, but must lie in 0\.\.1"):
         EpochSampler(length=4, shuffle=False, equal_shares=True, rank=2, world_size=2)
-    with pytest.raises(ValueError, match="after 5 pictures of epoch 1: this process has 4"):
+    with pytest.raises(ValueError, match="after 5 images of epoch 1: this process has 4"):
         EpochSampler(length=4, shuffle=False, equal_shares=True).start_at(1, 5)

@@ -219,11 +219,11 @@ def test_the_first_sample_is_there_without_a_click(shapes: Browser) -> None:
 def test_a_file_that_is_no_image_is_refused_in_words_and_the_next_one_works(shapes: Browser, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     assert shapes.choose(tmp_path / "notes.txt") == {}
-    message = "notes.txt is no picture that this browser can read. JPEG, PNG, WebP, GIF and BMP will do."
+    message = "notes.txt is no image that this browser can read. JPEG, PNG, WebP, GIF and BMP will do."
     assert shapes.text("#alert") == message
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
     assert shapes.drop(tmp_path / "broken.png") == {}
-    assert "broken.png is no picture" in shapes.text("#alert")
+    assert "broken.png is no image" in shapes.text("#alert")
     Image.new("RGB", (50, 40)).save(tmp_path / "plain.png")
     assert shapes.drop(tmp_path / "plain.png")["picture"] == {"name": "plain.png", "width": 50, "height": 40}
     assert shapes.run("return document.querySelector('#alert').hidden")

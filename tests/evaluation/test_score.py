@@ -18,7 +18,7 @@ from mnv2dense.types import Infos, Sample, Segmentation
 
 
 class Truth:
-    """Boxes (x, y, width, height) of one picture of 64 x 128 pixels (height x width)."""
+    """Boxes (x, y, width, height) of one image of 64 x 128 pixels (height x width)."""
 
     class_names = ("thing",)
 
@@ -33,7 +33,7 @@ class Truth:
         return 1
 
     def __getitem__(self, index: int) -> Sample:
-        raise AssertionError("the bound reads no picture")
+        raise AssertionError("the bound reads no image")
 
     def path_of(self, image_id: int) -> Path:
         return Path("picture.jpg")
@@ -78,7 +78,7 @@ def test_the_table_has_a_dash_where_the_data_cannot_tell() -> None:
 
 
 class Masks:
-    """Two pictures with masks of their own sizes; counts how often each is read."""
+    """Two images with masks of their own sizes; counts how often each is read."""
 
     class_names = ("sky", "road")
     palette = None

@@ -80,7 +80,7 @@ def test_a_file_that_answers_otherwise_is_refused_with_the_report(classifier: De
 def test_pictures_that_show_nothing_refuse_a_file_with_the_report() -> None:
     fresh = tiny_model(size=(64, 64))  # every score is near 1/4
     given = list(random_images(2))
-    with pytest.raises(RefusedExportError, match=r"finds no box of score 0\.3 or more in the 2 pictures") as error:
+    with pytest.raises(RefusedExportError, match=r"finds no box of score 0\.3 or more in the 2 images") as error:
         export_model(fresh, "model.fake", precision="int8", calibration=given)
     assert not error.value.report.plain()["passed"]
     unjudged = Tolerance.of("int8", "detection", agreement=0)
@@ -102,8 +102,8 @@ def test_without_pictures_shapes_are_drawn_and_the_report_says_so(
         ("model.bin", {"exporter": "fake"}, r"output=model\.bin: such a file ends in \.fake"),
         ("model.fake", {"exporter": "onyx"}, "did you mean exporter=onnx"),
         ("model.fake", {"labels": True}, "labels=true is for segmentation, and this model is for classification"),
-        ("model.fake", {"precision": "int8", "images": list(random_images(1))}, "int8 needs calibration pictures"),
-        ("model.fake", {"images": []}, "there are no pictures to compare"),
+        ("model.fake", {"precision": "int8", "images": list(random_images(1))}, "int8 needs calibration images"),
+        ("model.fake", {"images": []}, "there are no images to compare"),
         ("model.fake", {"keep_float": ["backbone.stm"]}, "did you mean backbone.stem"),
         ("model.fake", {"size": (64,)}, "give height and width"),
     ],

@@ -175,7 +175,7 @@ def test_boxes_that_no_file_and_no_model_selects_tell_nothing_at_any_precision(t
 
 
 def says(*maps: Tensor) -> Callable[[Tensor], tuple[Tensor]]:
-    """Of one picture after the other, the classes of its pixels."""
+    """Of one image after the other, the classes of its pixels."""
     left = iter(maps)
     return lambda images: (next(left)[None],)
 
@@ -244,7 +244,7 @@ def test_a_tolerance_outside_its_range_is_refused(key: str, value: float) -> Non
 
 def test_no_images_cannot_be_compared_on(tmp_path: Path) -> None:
     graph = ExportGraph(model_for("classification"))
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         compare(graph, exported(graph, tmp_path), [])
 
 

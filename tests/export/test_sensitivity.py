@@ -107,5 +107,5 @@ def test_a_report_prints_and_becomes_json() -> None:
 
 
 def test_no_images_are_no_measure() -> None:
-    with pytest.raises(ValueError, match="needs pictures"):
+    with pytest.raises(ValueError, match="needs images"):
         sensitivity(ExportGraph(_segmenter()), [])

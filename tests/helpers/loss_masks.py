@@ -13,21 +13,21 @@ CLASSES = 4
 
 
 def batch(masks: Tensor) -> Batch:
-    """Pictures of the masks' size; masks are of any integer type, [B, H, W]."""
+    """Images of the masks' size; masks are of any integer type, [B, H, W]."""
     count, height, width = masks.shape
     made = batch_of(random_images(count, (height, width)), [[]] * count, [[]] * count)
     return made._replace(boxes=None, labels=None, masks=masks.to(torch.uint8))
 
 
 def random_logits(*, images: int = 2, size: tuple[int, int] = (5, 4), seed: int = 0) -> Tensor:
-    """float32 [pictures, CLASSES, *size], in NHWC memory as training has it; wants gradients."""
+    """float32 [images, CLASSES, *size], in NHWC memory as training has it; wants gradients."""
     generator = torch.Generator().manual_seed(seed)
     made = torch.randn(images, CLASSES, *size, generator=generator)
     return made.to(memory_format=torch.channels_last).requires_grad_()
 
 
 def random_masks(*, images: int = 2, size: tuple[int, int] = (17, 13), seed: int = 0) -> Tensor:
-    """uint8 [pictures, *size]: one pixel in CLASSES + 1 is ignored."""
+    """uint8 [images, *size]: one pixel in CLASSES + 1 is ignored."""
     generator = torch.Generator().manual_seed(seed)
     made = torch.randint(0, CLASSES + 1, (images, *size), generator=generator)
     return made.where(made < CLASSES, IGNORE_INDEX).to(torch.uint8)

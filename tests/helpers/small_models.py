@@ -27,7 +27,7 @@ def classifier() -> DenseModel:
 
 
 def segmenter() -> DenseModel:
-    """With a decoder, and padding that depends on the size of the picture."""
+    """With a decoder, and padding that depends on the size of the image."""
     torch.manual_seed(0)
     backbone = MobileNetV2(width_mult=0.35, features=("stride4", "stride8"), padding="tf")
     names = ("ground", "tree", "sky", "road")
@@ -58,12 +58,12 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
 
 
 def original(count: int, size: tuple[int, int]) -> Infos:
-    """The way back to pictures of the input's own size (height, width): none at all."""
+    """The way back to images of the input's own size (height, width): none at all."""
     return infos(list(range(count)), [size] * count, [Fit(1.0, 1.0, 0.0, 0.0)] * count)
 
 
 def assert_same_boxes(model: DenseModel, exported: ExportedModel, images: Tensor) -> None:
-    """Through the code of results, in the pixels of pictures of the input's size."""
+    """Through the code of results, in the pixels of images of the input's size."""
     back = original(len(images), (images.shape[-2], images.shape[-1]))
     for ours, theirs in zip(model.predict(images, back), exported.predict(images, back), strict=True):
         assert 3 < len(ours) == len(theirs)

@@ -20,7 +20,7 @@ from mnv2dense.types import Batch, Infos
 
 SIZE = (96, 96)
 
-# Seconds on one core: 16 pictures, 64 pixels, the narrowest of the paper's models.
+# Seconds on one core: 16 images, 64 pixels, the narrowest of the paper's models.
 TINY = (
     "trainer.accelerator=cpu",
     "trainer.max_epochs=1",
@@ -52,7 +52,7 @@ def random_images(count: int = 2, size: tuple[int, int] = SIZE, *, seed: int = 0
 
 
 def batch_of(images: Tensor, boxes: list[list[list[float]]], labels: list[list[int]]) -> Batch:
-    """The same number of boxes for each picture."""
+    """The same number of boxes for each image."""
     count, _, height, width = images.shape
     infos = Infos(
         torch.arange(count),

@@ -28,7 +28,7 @@ GRAY, GREEN = (90, 90, 90), (20, 160, 40)
 
 @pytest.fixture
 def all_crack() -> Path:
-    """A checkpoint whose model says "crack" of every pixel, and in the working folder the picture a.png."""
+    """A checkpoint whose model says "crack" of every pixel, and in the working folder the image a.png."""
     Image.new("RGB", (160, 80), GRAY).save("a.png")
     names, palette = ("background", "crack"), ((0, 0, 0), GREEN)
     model = deeplabv3_mobilenet_v2(class_names=names, palette=palette, width_mult=0.35, size=(64, 64))

@@ -152,7 +152,7 @@ def test_boxes_of_the_oddest_images_stay_inside_them(resize: str, height: int, w
         (np.zeros((0, 5, 3), np.uint8), r"array of uint8 \[0, 5, 3\]"),
         (torch.zeros(3, 5, 5), r"tensor of torch.float32 \[3, 5, 5\].* uint8 RGB \[3, height, width\]"),
         (torch.zeros(1, 3, 5, 5, dtype=torch.uint8), r"tensor of torch.uint8 \[1, 3, 5, 5\]"),
-        (7, "int is not a picture: give a path, PIL image, array or tensor"),
+        (7, "int is not an image: give a path, PIL image, array or tensor"),
     ],
 )
 def test_what_is_no_image_is_refused_with_what_would_be(predictor: Predictor, image: object, message: str) -> None:
@@ -241,7 +241,7 @@ def test_a_broken_image_raises_in_its_turn(predictor: Predictor, tmp_path: Path)
     (tmp_path / "broken.jpg").write_bytes(b"nothing")
     answers = predictor.stream([scene(), scene(), tmp_path / "broken.jpg", scene()], batch_size=4)
     assert len(next(answers)) == len(next(answers)) > 0
-    with pytest.raises(ValueError, match=r"broken\.jpg: no picture"):
+    with pytest.raises(ValueError, match=r"broken\.jpg: no image"):
         next(answers)
 
 

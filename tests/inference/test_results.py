@@ -1,4 +1,4 @@
-"""Results that know their picture: drawn, saved, and handed to others."""
+"""Results that know their image: drawn, saved, and handed to others."""
 
 from __future__ import annotations
 
@@ -226,12 +226,12 @@ def test_some_of_a_pictures_boxes_and_several_results_of_it_still_know_it() -> N
 
 def test_boxes_of_pictures_of_other_sizes_are_not_merged() -> None:
     smaller = with_image(detections(), IMAGE[:30], (30, 60), (7, 8, 90))
-    with pytest.raises(ValueError, match=r"a picture of \[40, 60\] \(height, width\) and of one of \[30, 60\] cannot"):
+    with pytest.raises(ValueError, match=r"an image of \[40, 60\] \(height, width\) and of one of \[30, 60\] cannot"):
         ImageDetections.merge([detections(), smaller])  # type: ignore[list-item]
 
 
 def test_masks_have_the_size_of_their_picture() -> None:
-    with pytest.raises(ValueError, match=r"labels are \[4, 6\], but the picture is \[6, 4\]"):
+    with pytest.raises(ValueError, match=r"labels are \[4, 6\], but the image is \[6, 4\]"):
         with_image(segmentation(), IMAGE[:6, :4], (6, 4), (0, 11, 12))
 
 

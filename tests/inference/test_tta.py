@@ -1,4 +1,4 @@
-"""Test-time options of segmentation: what a trained model makes of a picture when it is shown otherwise."""
+"""Test-time options of segmentation: what a trained model makes of an image when it is shown otherwise."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def model() -> DenseModel:
 
 
 def scene(height: int, width: int) -> Tensor:
-    """Blocks of colours as uint8 [3, H, W]; the same enlarged is much the same picture."""
+    """Blocks of colours as uint8 [3, H, W]; the same enlarged is much the same image."""
     coarse = random_images(1, (5, 7), seed=3)[0].float()
     return torch.nn.functional.interpolate(coarse[None], (height, width), mode="nearest")[0].to(torch.uint8)
 
@@ -121,7 +121,7 @@ def test_a_image_of_the_models_size_is_seen_whole_as_it_was_trained(model: Dense
 
 
 def test_windows_see_their_parts_as_images_of_their_own(model: DenseModel) -> None:
-    # Two windows without overlap, on the cells of stride 16: a picture of 65 x 209 has 97 + 112.
+    # Two windows without overlap, on the cells of stride 16: an image of 65 x 209 has 97 + 112.
     image = torch.cat([scene(65, 97), scene(65, 112).flip(-1)], dim=2)
     found = segment(model, image, TTA(view="windows", overlap=0.0)).labels
     alone = segment(model, image[:, :, :97], TTA()).labels
@@ -148,7 +148,7 @@ def test_windows_bound_what_the_network_sees_at_once(model: DenseModel, monkeypa
 
 
 def test_scales_see_the_same_places() -> None:
-    """A picture of vertical stripes: what each scale says of a stripe lands on that stripe, whatever the padding."""
+    """An image of vertical stripes: what each scale says of a stripe lands on that stripe, whatever the padding."""
     model = deeplab(align_corners=True)
     brightness_to_class(model)
     image = torch.zeros(3, 130, 170, dtype=torch.uint8)
@@ -168,7 +168,7 @@ def test_what_one_scale_says_is_carried_to_the_same_pixels_of_another(view: View
     largest, other = (_frame(model, random_images(1, (130, 170))[0], view, scale) for scale in (1.75, 0.75))
 
     def places(frame: _Frame) -> Tensor:
-        """The row and column of the picture that each cell stands for, as logits of two classes."""
+        """The row and column of the image that each cell stands for, as logits of two classes."""
         sides = []
         for side in frame.sides:
             count = -(-side.pixels // 16)
@@ -188,7 +188,7 @@ def test_what_one_scale_says_is_carried_to_the_same_pixels_of_another(view: View
 
 
 def brightness_to_class(model: DenseModel) -> None:
-    """Replace the network by one whose cells name class 3 where the picture is bright, else class 0."""
+    """Replace the network by one whose cells name class 3 where the image is bright, else class 0."""
 
     class Brightness(torch.nn.Module):
         feature_info = model.backbone.feature_info

@@ -72,7 +72,7 @@ def test_exif_orientation_is_applied_to_pixels_and_size(orientation: int, form: 
     assert image.flags.c_contiguous
 
 
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow's word to the user; the picture is fine
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow's word to the user; the image is fine
 def test_a_damaged_exif_block_does_not_stop_the_image() -> None:
     data = encoded(corners(), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xffgarbage")
     assert decode_image(data).shape == (16, 24, 3)
@@ -85,7 +85,7 @@ def test_a_truncated_file_is_refused_by_name(form: str, kept: float, tmp_path: P
     data = encoded(noise, form)
     path = tmp_path / "half a picture.jpg"
     path.write_bytes(data[: int(len(data) * kept)])
-    with pytest.raises(ImageError, match=r"half a picture\.jpg: damaged or truncated.*Fetch the file again"):
+    with pytest.raises(ImageError, match=r"half an image\.jpg: damaged or truncated.*Fetch the file again"):
         read_image(path)
 
 
@@ -108,7 +108,7 @@ def test_a_web_page_named_jpg_is_called_a_web_page(tmp_path: Path) -> None:
 
 
 def test_other_content_is_called_no_image() -> None:
-    with pytest.raises(ImageError, match=r"notes: no picture.*it begins with b'plain text'"):
+    with pytest.raises(ImageError, match=r"notes: no image.*it begins with b'plain text'"):
         decode_image(b"plain text", name="notes")
 
 
@@ -208,7 +208,7 @@ def test_listing_takes_image_suffixes_in_any_case_and_sorts(tmp_path: Path) -> N
         (tmp_path / name).touch()
     assert [path.name for path in list_images(tmp_path)] == ["a.png", "b.JPG"]
     assert [path.name for path in list_images(tmp_path, recursive=True)] == ["a.png", "b.JPG", "c.webp"]
-    with pytest.raises(NotADirectoryError, match="no such folder of pictures"):
+    with pytest.raises(NotADirectoryError, match="no such folder of images"):
         list_images(tmp_path / "nowhere")
 
 
@@ -275,7 +275,7 @@ def test_a_tiff_that_is_no_picture_is_named_for_what_it_is(data: bytes, named: s
     path = tmp_path / "a.tif"
     path.write_bytes(data)
     for read in (read_image, image_size):
-        with pytest.raises(ImageError, match=rf"a\.tif: {named}; a picture has 1, 3 or 4 bands of 8 or 16 bits"):
+        with pytest.raises(ImageError, match=rf"a\.tif: {named}; an image has 1, 3 or 4 bands of 8 or 16 bits"):
             read(path)
 
 
@@ -330,7 +330,7 @@ def test_windows_and_netpbm_suffixes_are_images_and_what_a_mac_adds_is_not(
     (tmp_path / "__MACOSX" / "a.jpg").touch()
     assert [path.name for path in list_images(tmp_path, recursive=True)] == names
     (record,) = caplog.records
-    assert "left out 1 .heic files (such as e.heic). Pictures are .bmp" in record.getMessage()
+    assert "left out 1 .heic files (such as e.heic). Images are .bmp" in record.getMessage()
 
 
 def test_links_to_folders_count_where_folders_do(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -345,9 +345,9 @@ def test_links_to_folders_count_where_folders_do(tmp_path: Path, caplog: pytest.
 @pytest.mark.parametrize(
     ("head", "kind"),
     [
-        (b"\0\0\0 ftypavif\0\0\0\0", "a picture in the format AVIF, which is not read: convert it to JPEG or PNG"),
-        (b"\0\0\0\x24ftypheic\0\0\0\0", "a picture in the format HEIC"),
-        (b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14", "a picture in the format JPEG 2000"),
+        (b"\0\0\0 ftypavif\0\0\0\0", "an image in the format AVIF, which is not read: convert it to JPEG or PNG"),
+        (b"\0\0\0\x24ftypheic\0\0\0\0", "an image in the format HEIC"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14", "an image in the format JPEG 2000"),
         (b"version https://git-lfs.github.com/spec/v1\n", "the pointer of a file in Git LFS: .*git lfs pull"),
         (b"\xef\xbb\xbf<!DOCTYPE html>", "a web page"),
     ],

@@ -16,7 +16,7 @@ def files(place: Path) -> None:
     Path("empty").mkdir()
     for name in ("photos/b.JPG", "photos/a.png", "photos/deep/c.png"):
         Image.new("RGB", (4, 4)).save(name)
-    Path("photos/notes.md").write_text("no picture", encoding="utf-8")
+    Path("photos/notes.md").write_text("no image", encoding="utf-8")
     Path("list.txt").write_text("photos/b.JPG\n\n  http://127.0.0.1/x.jpg \n", encoding="utf-8")
     Path("clip.MP4").touch()
 
@@ -76,9 +76,9 @@ def test_a_video_and_a_camera() -> None:
     ("source", "message"),
     [
         ("nothing.jpg", r"source=nothing.jpg: no such file or folder \(looked at .*webcam:0"),
-        ("empty", "source=empty: the folder holds no pictures"),
-        ("photos/*.bmp", "no picture matches .* 0 other files do"),
-        ("photos/*.md", "no picture matches .* 1 other files do"),
+        ("empty", "source=empty: the folder holds no images"),
+        ("photos/*.bmp", "no image matches .* 0 other files do"),
+        ("photos/*.md", "no image matches .* 1 other files do"),
         ("webcam:front", "source=webcam:front: a camera is named by its number"),
         ("webcam:", "a camera is named by its number"),
     ],

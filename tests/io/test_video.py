@@ -151,7 +151,7 @@ def test_sound_alone_is_refused() -> None:
         sound.sample_rate = 8000
         file.mux(stream.encode(sound))
         file.mux(stream.encode(None))
-    with pytest.raises(VideoError, match="no pictures in it"):
+    with pytest.raises(VideoError, match="no images in it"):
         VideoReader(Path("a.mp4"))
 
 
@@ -185,7 +185,7 @@ def test_without_pyav_the_message_says_how_to_install_it(monkeypatch: pytest.Mon
 
 
 class FakeCapture:
-    """OpenCV's camera 0, unplugged after three pictures; blue as OpenCV has it. There is no camera 1."""
+    """OpenCV's camera 0, unplugged after three images; blue as OpenCV has it. There is no camera 1."""
 
     def __init__(self, number: int) -> None:
         self.number, self.left, self.released = number, 3, False
@@ -263,7 +263,7 @@ def test_what_is_no_picture_is_a_video_if_ffmpeg_says_so(name: str) -> None:
     assert source_of(name) == VideoSource(Path(name))
 
 
-@pytest.mark.parametrize("content", [b"", b"words, not pictures", b"<html>", b"\x00" * 64])
+@pytest.mark.parametrize("content", [b"", b"words, not images", b"<html>", b"\x00" * 64])
 def test_what_is_neither_stays_a_picture_to_be_refused(content: bytes) -> None:
     Path("thing").write_bytes(content)
     assert isinstance(source_of("thing"), ImageSource)

@@ -1,4 +1,4 @@
-"""Sigmoid focal loss: worked examples, and equality to a plain loop over pictures and anchors."""
+"""Sigmoid focal loss: worked examples, and equality to a plain loop over images and anchors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _predictions(*, images: int = 4, seed: int = 0) -> BoxPredictions:
 
 
 def _plain_loss(raw: BoxPredictions, boxes: Tensor, labels: Tensor) -> tuple[float, float]:
-    """(classification, box), one picture, one anchor and one class at a time."""
+    """(classification, box), one image, one anchor and one class at a time."""
     classification = box = 0.0
     matched = 0
     for image in range(len(boxes)):

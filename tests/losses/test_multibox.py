@@ -1,4 +1,4 @@
-"""SSD's loss: worked examples, and equality to a plain loop over pictures and anchors."""
+"""SSD's loss: worked examples, and equality to a plain loop over images and anchors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _predictions(*, columns: int, images: int = 4, seed: int = 0) -> BoxPredicti
 
 
 def _plain_loss(raw: BoxPredictions, boxes: Tensor, labels: Tensor) -> tuple[float, float]:
-    """(classification, box), one picture and one anchor at a time."""
+    """(classification, box), one image and one anchor at a time."""
     classification = box = 0.0
     matched = 0
     for image in range(len(boxes)):
@@ -117,7 +117,7 @@ def test_a_batch_without_objects_still_teaches_background(truths: int) -> None:
     assert raw.logits.grad is not None
     assert raw.deltas.grad is not None
     assert raw.logits.grad.isfinite().all()
-    assert (raw.logits.grad[..., 0].sum(dim=1) < 0).all()  # in each picture, more background
+    assert (raw.logits.grad[..., 0].sum(dim=1) < 0).all()  # in each image, more background
     assert not raw.deltas.grad.any()
 
 

@@ -15,7 +15,7 @@ class TestRules(MaskLossRules):
         return OhemCrossEntropy(threshold=0.6, keep=0.3, class_weights=[1, 2, 0.5, 3])
 
 
-# One picture of four pixels, all of class 0, which is given these probabilities.
+# One image of four pixels, all of class 0, which is given these probabilities.
 _PROBABILITIES = (0.9, 0.8, 0.4, 0.2)
 _RAW = tensor([[[[math.log(p / (1 - p)) for p in _PROBABILITIES]], [[0.0] * 4]]])
 _TRUTH = batch(torch.zeros(1, 1, 4))

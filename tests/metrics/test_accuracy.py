@@ -54,7 +54,7 @@ def test_the_first_and_the_first_five_are_counted() -> None:
     assert scores["top1/a"] == pytest.approx(1 / 3)
     assert scores["top1/g"] == 1.0
     assert scores["mean_class_accuracy"] == pytest.approx((1 / 3 + 1) / 2)
-    assert "top1/b" not in scores  # no picture of it: nothing can be said
+    assert "top1/b" not in scores  # no image of it: nothing can be said
     assert metric.confusion()[0].tolist() == [1, 2, 0, 0, 0, 0, 0]
 
 
@@ -91,7 +91,7 @@ def test_a_device_is_waited_for_once_a_batch(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_result_is_needed_for_every_image() -> None:
-    with pytest.raises(ValueError, match="1 results for a batch of 2 pictures; give one for each"):
+    with pytest.raises(ValueError, match="1 results for a batch of 2 images; give one for each"):
         bound().update([ranked(0)], batch([1, 2], [0, 0]))
 
 
@@ -112,7 +112,7 @@ def test_predictions_and_confusion_are_written(tmp_path: Path) -> None:
     assert (tmp_path / "confusion.png").stat().st_size > 1000
 
 
-# Both processes see picture 3, and not with the same result, as padded shards do: the lower rank's counts.
+# Both processes see image 3, and not with the same result, as padded shards do: the lower rank's counts.
 _SHARDS = {0: ([3, 0, 1], [0, 0, 1], [0, 0, 2]), 1: ([2, 3], [1, 0], [1, 5])}
 
 

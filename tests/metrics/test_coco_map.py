@@ -46,7 +46,7 @@ class Truth:
 
 
 def truth_of(*boxes: tuple[int, int, list[float]], images: int = 2, crowd: bool = False) -> Truth:
-    """(picture, category id, xywh) each; categories 7 "cat" and 3 "dog" are labels 0 and 1."""
+    """(image, category id, xywh) each; categories 7 "cat" and 3 "dog" are labels 0 and 1."""
     return Truth(
         {
             "images": [{"id": i} for i in range(images)],
@@ -92,7 +92,7 @@ def bound(truth: Truth, *, backend: Backend = "faster_coco_eval") -> CocoMeanAP:
 
 
 def guesses_for(instances: dict[str, Any], *, seed: int) -> dict[int, Detections]:
-    """Per picture: its truth shaken, partly mislabelled, with duplicates and inventions; scores tie often."""
+    """Per image: its truth shaken, partly mislabelled, with duplicates and inventions; scores tie often."""
     random = np.random.default_rng(seed)
     names = tuple(category["name"] for category in instances["categories"])
     label_of = {category["id"]: k for k, category in enumerate(instances["categories"])}
@@ -339,20 +339,20 @@ def test_curves_average_to_the_scores() -> None:
 )
 def test_a_result_that_is_not_finite_is_refused_naming_the_image(box: list[float], score: float) -> None:
     metric = bound(truth_of((0, 7, [0, 0, 10, 10])))
-    with pytest.raises(ValueError, match=r"picture 1 \(pictures/1.jpg\): detection 1 .* must be finite"):
+    with pytest.raises(ValueError, match=r"image 1 \(pictures/1.jpg\): detection 1 .* must be finite"):
         metric.update([NOTHING, found(([0, 0, 1, 1], 0.9, 0), (box, score, 0))], batch_of(0, 1))
 
 
 def test_an_unknown_image_id_is_refused_naming_it() -> None:
     metric = bound(truth_of((0, 7, [0, 0, 10, 10])))
-    with pytest.raises(ValueError, match="picture id 42 is not one of the 2"):
+    with pytest.raises(ValueError, match="image id 42 is not one of the 2"):
         metric.update([NOTHING], batch_of(42))
 
 
 @pytest.mark.parametrize("label", [-1, 2])
 def test_a_label_that_the_data_set_lacks_is_refused(label: int) -> None:
     metric = bound(truth_of((0, 7, [0, 0, 10, 10])))
-    with pytest.raises(ValueError, match=rf"picture 0 .* label {label}: the data set has 2 classes"):
+    with pytest.raises(ValueError, match=rf"image 0 .* label {label}: the data set has 2 classes"):
         metric.update([found(([0, 0, 1, 1], 0.9, label))], batch_of(0))
 
 
@@ -379,7 +379,7 @@ def test_categories_must_be_one_per_class() -> None:
         bound(truth)
 
 
-# One of the two processes sees most pictures, and both see picture 3, as padded shards do.
+# One of the two processes sees most images, and both see image 3, as padded shards do.
 _SHARDS = ([3, 0, 5, 1, 7, 9, 11, 2, 12, 13, 14], [3, 4, 6, 8, 10])
 
 

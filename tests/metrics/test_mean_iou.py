@@ -147,7 +147,7 @@ def test_the_inner_edge_of_a_small_image_is_one_pixel_wide() -> None:
     scores = scored(Truth(truth), shifted, boundary=True)
     # Edges of road: a ring of 6 x 6, 20 pixels; the shifted ring shares its 5 + 5 pixels of top and bottom.
     road = 10 / 30
-    # Edges of sky: the picture's frame, 44 pixels, in both; and a ring of 28 around road, which shares 7 + 7.
+    # Edges of sky: the image's frame, 44 pixels, in both; and a ring of 28 around road, which shares 7 + 7.
     sky = (44 + 14) / (44 + 28 + 14)
     assert scores["boundary_IoU"] == pytest.approx((road + sky) / 2)
 
@@ -231,7 +231,7 @@ def test_counts_and_confusion_are_written(tmp_path: Path) -> None:
     ],
 )
 def test_results_that_do_not_fit_are_refused_naming_the_image(labels: list[list[int]], message: str) -> None:
-    with pytest.raises(ValueError, match=rf"picture 1 \(pictures/1.jpg\): {message}"):
+    with pytest.raises(ValueError, match=rf"image 1 \(pictures/1.jpg\): {message}"):
         bound(Truth([[0, 1]], [[0, 1]])).update([found([[0, 1]]), found(labels)], batch_of(0, 1))
 
 
@@ -251,7 +251,7 @@ def test_wrong_use_is_refused_with_the_next_step() -> None:
         MeanIoU().bind(torch.utils.data.TensorDataset(Tensor()))  # type: ignore[arg-type]
 
 
-# One of the two processes sees most pictures, and both see picture 3 (with other results), as padded shards do.
+# One of the two processes sees most images, and both see image 3 (with other results), as padded shards do.
 _SHARDS = ([3, 0, 5, 1, 7, 9, 2], [4, 6, 3, 8])
 
 

@@ -138,7 +138,7 @@ def test_with_the_official_int8_files_batch_norms_every_photo_agrees(
 def test_the_official_int8_file_agrees_as_far_as_refitted_batch_norms_allow(
     model: DenseModel, official: Official, photos: list[Path]
 ) -> None:
-    """Their batch norms were refitted on pictures, which scales channels by 0.34 to 1.76 of the file's.
+    """Their batch norms were refitted on images, which scales channels by 0.34 to 1.76 of the file's.
 
     Measured: 0.862 (the wood under the parrot), 0.966, 0.990 and 0.999; transformers' own model differs as much.
     """

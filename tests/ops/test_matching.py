@@ -1,4 +1,4 @@
-"""Matching: worked examples, and equality to a plain loop over pictures and boxes."""
+"""Matching: worked examples, and equality to a plain loop over images and boxes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PADDING = [0.0, 0.0, 0.0, 0.0]
 
 
 def _match(anchors: list[list[float]], boxes: list[list[float]], labels: list[int]) -> list[int]:
-    """Match one picture."""
+    """Match one image."""
     matches: list[int] = match(tensor(anchors), tensor([boxes]), tensor([labels]))[0].tolist()
     return matches
 
@@ -31,7 +31,7 @@ def make_batch(boxes: Tensor, labels: Tensor) -> Batch:
 
 
 def random_truth(*, seed: int, images: int = 4, truths: int = 12, side: float = 64) -> tuple[Tensor, Tensor]:
-    """Boxes [B, M, 4], labels [B, M]: objects of 3 classes, crowds, padding; the last picture is empty."""
+    """Boxes [B, M, 4], labels [B, M]: objects of 3 classes, crowds, padding; the last image is empty."""
     generator = torch.Generator().manual_seed(seed)
     corner = torch.rand(images, truths, 2, generator=generator) * side * 0.7
     size = 2 + torch.rand(images, truths, 2, generator=generator) ** 2 * side * 0.7
@@ -46,7 +46,7 @@ def random_truth(*, seed: int, images: int = 4, truths: int = 12, side: float = 
 
 
 def match_one_image(anchors: Tensor, boxes: Tensor, labels: Tensor, threshold: float) -> list[int]:
-    """The rules of `match` again, one picture and one box at a time."""
+    """The rules of `match` again, one image and one box at a time."""
     matches = [BACKGROUND] * len(anchors)
     iou = pairwise_iou(boxes, anchors)
     objects = [i for i, label in enumerate(labels.tolist()) if label >= 0]

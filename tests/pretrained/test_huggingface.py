@@ -224,7 +224,7 @@ def test_a_named_first_of_1001_classes_is_no_background(tmp_path: Path, labels: 
         ("preprocessor_config.json", "image_mean", 0.5, "three numbers, one for each"),
         ("preprocessor_config.json", "crop_size", "x", r"\(height, width\)"),
         ("preprocessor_config.json", "crop_size", {"height": 10**6, "width": 10**6}, ".* at most 16384"),
-        ("preprocessor_config.json", "do_rescale", False, "true: pictures come as bytes"),
+        ("preprocessor_config.json", "do_rescale", False, "true: images come as bytes"),
         ("preprocessor_config.json", "rescale_factor", 1 / 127.5, "1/255"),
     ],
 )

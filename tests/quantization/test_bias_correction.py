@@ -23,7 +23,7 @@ def rounded(graph: ExportGraph, name: str) -> ExportGraph:
 
 
 def channel_means(graph: ExportGraph, name: str) -> Tensor:
-    """Of the layer's output over the calibration pictures."""
+    """Of the layer's output over the calibration images."""
     found: list[Tensor] = []
     layer = graph.model.get_submodule(name)
     handle = layer.register_forward_hook(lambda *call: found.append(call[2].flatten(2).mean(dim=(0, 2))))
@@ -43,7 +43,7 @@ def test_a_rounded_layers_channels_keep_their_means(name: str) -> None:
     before = (channel_means(rounded(graph, name), name) - expected).abs().mean()
     corrected = bias_corrected(graph, calibration(), keep_float=others)
     after = (channel_means(rounded(corrected, name), name) - expected).abs().mean()
-    # All of it without padding; a depthwise layer sees zeros beside a small picture.
+    # All of it without padding; a depthwise layer sees zeros beside a small image.
     assert after < 0.3 * before
 
 

@@ -64,7 +64,7 @@ def test_drawn_shapes_are_called_so(tmp_path: Path) -> None:
     said = facts(data, "mnv2dense.data.shapes.ShapeCrops", tmp_path / "run")
     assert said.drawn_data
     assert said.license == "apache-2.0"
-    assert said.limits[0].startswith("The pictures are drawn shapes")
+    assert said.limits[0].startswith("The images are drawn shapes")
 
 
 def test_an_openvino_model_is_as_large_as_its_two_files(tmp_path: Path) -> None:

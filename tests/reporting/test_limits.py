@@ -60,7 +60,7 @@ def curve(*values: float, name: str = "val/AP") -> dict[str, list[tuple[int, flo
 
 def test_a_run_of_many_images_has_little_to_say() -> None:
     assert (
-        said() == "The checkpoint was chosen by AP on the validation pictures, so its scores there flatter it a little."
+        said() == "The checkpoint was chosen by AP on the validation images, so its scores there flatter it a little."
     )
 
 
@@ -86,13 +86,13 @@ def test_few_epochs_few_images_and_few_objects_say_what_would_help() -> None:
         Module(Images(30, boxes=(3, 500))), curves={"train/loss": [(1, 2.0), (2, 1.0)]}, config={"monitor": "AP"}
     )
     assert "only 2 epochs: longer training would help, as with trainer.max_epochs=20" in text
-    assert "only 30 pictures: more would help, and a backbone that has seen others (backbone.weights=" in text
+    assert "only 30 images: more would help, and a backbone that has seen others (backbone.weights=" in text
     assert "It learnt cat from fewer than 20 objects: more of them would help." in text
 
 
 def test_small_inputs_and_small_objects_ask_for_a_larger_one() -> None:
     text = said(size=(96, 128), scores={"AP": 0.4, "APs": 0.1})
-    assert "It sees pictures at 96 by 128 pixels, where details are lost: a larger input would help, as with" in text
+    assert "It sees images at 96 by 128 pixels, where details are lost: a larger input would help, as with" in text
     assert (
         "misses small objects (below 32 by 32 pixels) far more often than others: a larger input (model.size=" in text
     )
@@ -102,10 +102,10 @@ def test_small_inputs_and_small_objects_ask_for_a_larger_one() -> None:
 def test_classes_say_what_would_help_them() -> None:
     classes = [ClassScore("cat", 0.9, 100), ClassScore("dog", 0.1, 5), ClassScore("cow", None, 0)]
     text = said(classes=classes)
-    assert "do not show cow: how well it does there is unknown until pictures with them are added." in text
+    assert "do not show cow: how well it does there is unknown until images with them are added." in text
     assert "fewer than 20 objects of dog: more would make their scores sure." in text
     assert (
-        "weak on dog: AP below half of the average; more pictures of them would help, or a look at their labels" in text
+        "weak on dog: AP below half of the average; more images of them would help, or a look at their labels" in text
     )
 
 

@@ -32,7 +32,7 @@ def facts(**changes: object) -> RunFacts:
             "name": "MobileNetV2 1 SSDLite",
             "size": (320, 320),
             "class_names": (EVIL, "cat"),
-            "data": (("source", EVIL), ("val pictures", "7")),
+            "data": (("source", EVIL), ("val images", "7")),
             "data_name": "VocDetection",
             "drawn_data": False,
             "scores": (Score("AP", 0.25, "IoU 0.50:0.95"), Score("APs", None, "area < 32")),
@@ -95,7 +95,7 @@ def test_names_of_classes_and_files_are_text_and_never_markup(tmp_path: Path) ->
     write_report(tmp_path, facts(), worst=[(f"{EVIL}.jpg", 0.1, noise(0, 40, 80))])
     page = Page(tmp_path / "report.html")
     page.check()
-    assert page.text.count(EVIL) == 4  # a class, a limit, the data's source, a picture
+    assert page.text.count(EVIL) == 4  # a class, a limit, the data's source, an image
     card = (tmp_path / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "<script" not in card
     assert '&lt;script&gt;alert("x")&lt;/script&gt;\\|\\`a\\` | 0.250 | 12 |' in card
@@ -212,7 +212,7 @@ def test_a_class_may_be_called_anything_and_training_on_what_is_scored_is_said(t
     page = Page(tmp_path / "run" / "report.html")
     page.check()
     assert EVIL in page.text
-    assert "It was scored on the pictures that it learnt from" in page.text
+    assert "It was scored on the images that it learnt from" in page.text
     assert "<script" not in (tmp_path / "run" / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert front_matter(tmp_path / "run")["license"] == "unknown"
 

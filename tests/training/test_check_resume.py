@@ -45,7 +45,7 @@ class Images:
         return self.count
 
     def __getitem__(self, index: int) -> Sample:
-        raise AssertionError("no picture is needed")
+        raise AssertionError("no image is needed")
 
 
 def data(count: int = 20, *, batch_size: int = 4, seed: int = 0) -> DataModule:

@@ -40,8 +40,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_naming_step_terms_images_and_cu
     message = str(raised.value)
     assert "step 7 (epoch 1, process 0): loss=inf, boxes=" in message
     assert "classes=inf" in message
-    # Batch 2 of three pictures each.
-    assert "Pictures of that batch: pictures/6.jpg, pictures/7.jpg, pictures/8.jpg. " in message
+    # Batch 2 of three images each.
+    assert "Images of that batch: pictures/6.jpg, pictures/7.jpg, pictures/8.jpg. " in message
     assert "lower the learning rate (now " in message
     assert torch.load(saving.last_path, weights_only=True)["epoch"] == 0  # the last good one
 

@@ -26,7 +26,7 @@ class Two:
         return 1
 
     def __getitem__(self, index: int) -> Sample:
-        raise AssertionError("no picture is needed")
+        raise AssertionError("no image is needed")
 
     def path_of(self, image_id: int) -> Path:
         return Path(f"{image_id}.jpg")

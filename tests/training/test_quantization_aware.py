@@ -32,7 +32,7 @@ _FACTOR = 200
 
 
 class Colours(pl.LightningModule):
-    """Which of four noisy colours a picture has."""
+    """Which of four noisy colours an image has."""
 
     def __init__(self, model: DenseModel) -> None:
         super().__init__()

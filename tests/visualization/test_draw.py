@@ -167,7 +167,7 @@ def test_a_sheet_gives_each_image_its_cell() -> None:
     assert (sheet[3:13, 3:23] == red).all()
     assert (sheet[3:33, 26:36] == green).all()
     assert (sheet[36:41, 3:8] == blue).all()
-    with pytest.raises(ValueError, match="0 pictures in 2 columns"):
+    with pytest.raises(ValueError, match="0 images in 2 columns"):
         contact_sheet([])
 
 
@@ -214,7 +214,7 @@ def test_the_class_of_a_image_stands_left_and_what_it_was_taken_for_right() -> N
 
 
 def masks(*rows: str, palette: tuple[tuple[int, int, int], ...] | None = None) -> Segmentation:
-    """A digit a pixel, the class; 9 is ignored. Each pixel is 20 x 20 of the picture."""
+    """A digit a pixel, the class; 9 is ignored. Each pixel is 20 x 20 of the image."""
     labels = torch.tensor([[255 if c == "9" else int(c) for c in row] for row in rows], dtype=torch.uint8)
     labels = labels.repeat_interleave(20, dim=0).repeat_interleave(20, dim=1)
     return Segmentation(labels, ("background", "cat", "dog"), palette)
@@ -272,7 +272,7 @@ def test_a_legend_has_twelve_rows_at_most_the_background_none() -> None:
 
 
 def test_masks_of_another_size_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"masks of \[20, 20\] pixels for a picture of \[30, 20\]"):
+    with pytest.raises(ValueError, match=r"masks of \[20, 20\] pixels for an image of \[30, 20\]"):
         draw_masks(plain(30, 20), masks("1"))
 
 

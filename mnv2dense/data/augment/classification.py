@@ -1,4 +1,4 @@
-"""Augmentation of pictures to classify: a random window of the picture, colour, mirror."""
+"""Augmentation of images to classify: a random window of the image, colour, mirror."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ClassificationAugment:
     """Random area and proportions (Szegedy et al. 2015, section 6), colour and mirror, as a function of (sample, seed).
 
     Args:
-        smallest_area: of the window, as a share of the picture; 1 takes the whole picture. ImageNet recipes have
+        smallest_area: of the window, as a share of the image; 1 takes the whole image. ImageNet recipes have
             0.08; small models and short runs want more.
         largest_aspect: of the window's sides to each other, 1 or more; drawn on a logarithmic scale.
         flip_probability: of mirroring left and right.
@@ -50,7 +50,7 @@ class ClassificationAugment:
         hue_degrees: float = 18.0,
     ) -> None:
         if not 0 < smallest_area <= 1:
-            raise ValueError(f"augment.smallest_area={smallest_area}: a share of the picture, above 0 and at most 1.")
+            raise ValueError(f"augment.smallest_area={smallest_area}: a share of the image, above 0 and at most 1.")
         if largest_aspect < 1:
             raise ValueError(f"augment.largest_aspect={largest_aspect}: one side over the other, 1 or more.")
         self._transforms = A.Compose(
@@ -80,7 +80,7 @@ class _RandomWindow(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentatio
         rng = self.random_generator
         side = math.sqrt(rng.uniform(self.smallest_area, 1) * height * width)
         stretch = math.exp(rng.uniform(-1, 1) * math.log(self.largest_aspect) / 2)
-        # A window that sticks out is cut down to the picture, not drawn again: the stream must not depend on the size.
+        # A window that sticks out is cut down to the image, not drawn again: the stream must not depend on the size.
         tall = min(height, max(1, round(side / stretch)))
         wide = min(width, max(1, round(side * stretch)))
         return {

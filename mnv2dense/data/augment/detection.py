@@ -34,13 +34,13 @@ class DetectionAugment:
         contrast: largest relative change: 0.5 multiplies by 0.5..1.5.
         saturation: largest relative change.
         hue_degrees: largest turn of the colour circle.
-        zoom_out_probability: of placing the picture on a larger canvas.
-        max_zoom_out: largest side of that canvas, in sides of the picture.
+        zoom_out_probability: of placing the image on a larger canvas.
+        max_zoom_out: largest side of that canvas, in sides of the image.
         fill: its colour, RGB; ImageNet's mean.
         crop_probability: of choosing one of ``minimum_overlaps``.
-        minimum_overlaps: smallest IoU of the crop with the object it overlaps most; 1 is the whole picture.
+        minimum_overlaps: smallest IoU of the crop with the object it overlaps most; 1 is the whole image.
         flip_probability: of mirroring left and right.
-        min_box_side: boxes with a smaller side, in pixels of the augmented picture, are dropped.
+        min_box_side: boxes with a smaller side, in pixels of the augmented image, are dropped.
         extra: further albumentations transforms, applied last.
     """
 
@@ -62,7 +62,7 @@ class DetectionAugment:
         extra: Sequence[A.BasicTransform] = (),
     ) -> None:
         if max_zoom_out < 1:
-            raise ValueError(f"max_zoom_out is {max_zoom_out}, but a canvas is at least the picture: use 1 or more.")
+            raise ValueError(f"max_zoom_out is {max_zoom_out}, but a canvas is at least the image: use 1 or more.")
         if not minimum_overlaps or not all(0 <= overlap <= 1 for overlap in minimum_overlaps):
             raise ValueError(f"minimum_overlaps is {list(minimum_overlaps)}, but needs values in 0..1.")
         self._transforms = A.Compose(
@@ -78,7 +78,7 @@ class DetectionAugment:
                 A.HorizontalFlip(p=flip_probability),
                 *extra,
             ],
-            # `clip`: a division may leave a box a rounding error outside of the picture. Boxes are filtered
+            # `clip`: a division may leave a box a rounding error outside of the image. Boxes are filtered
             # once, at the end; after every transform it would cost as much as the crop.
             bbox_params=A.BboxParams(
                 format="pascal_voc",
@@ -97,7 +97,7 @@ class DetectionAugment:
             seed: 0..2**32 - 1; the same seed gives the same result.
 
         Returns:
-            A sample with a picture of another size, its boxes clipped to it and of positive area.
+            A sample with an image of another size, its boxes clipped to it and of positive area.
 
         Raises:
             ValueError: the sample has no boxes.
@@ -105,7 +105,7 @@ class DetectionAugment:
         if sample.boxes is None or sample.labels is None:
             raise ValueError(f"{sample.path}: augment=ssd is for boxes, and the data has none; choose another augment.")
         # One stream for all parts. albumentations' own `set_random_seed` starts every part alike, so that
-        # the pictures that are mirrored would be exactly those that are zoomed out.
+        # the images that are mirrored would be exactly those that are zoomed out.
         self._transforms.set_random_state(np.random.default_rng(seed), random.Random(seed))
         rows = np.column_stack((sample.boxes.reshape(-1, 4).astype(np.float64), sample.labels))
         targets = {"image": sample.image, "bboxes": rows}
@@ -148,7 +148,7 @@ class _Window(A.DualTransform):  # type: ignore[misc]  # albumentations is untyp
         if rng.random() < self.crop_probability:
             rows = _rows(data["bboxes"])
             objects = rows[rows[:, 4] != IGNORE_LABEL, :4] * (width, height, width, height)
-            if not len(objects):  # then the picture itself is what a crop must keep in sight
+            if not len(objects):  # then the image itself is what a crop must keep in sight
                 objects = np.array([[0.0, 0.0, width, height]])
             window = crop_window(window, objects, self.minimum_overlaps, rng)
         return {"view": View(window, height, width)}

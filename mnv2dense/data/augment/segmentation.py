@@ -1,4 +1,4 @@
-"""Augmentation of pictures with masks: random scale, padded crop, mirror, colour (DeepLabv3, section 4.1)."""
+"""Augmentation of images with masks: random scale, padded crop, mirror, colour (DeepLabv3, section 4.1)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class SegmentationAugment:
 
     Args:
         size: (height, width) of the crop that is trained on, pixels; the model's input, or less to train faster.
-        smallest_scale: of the picture before it is cropped.
-        largest_scale: of the picture before it is cropped.
+        smallest_scale: of the image before it is cropped.
+        largest_scale: of the image before it is cropped.
         flip_probability: of mirroring left and right.
         photometric_probability: of each of brightness, contrast, saturation and hue.
         brightness: largest shift, as a fraction of full scale.
@@ -86,7 +86,7 @@ class SegmentationAugment:
 
 
 class _ScaledCrop(A.DualTransform):  # type: ignore[misc]  # albumentations is untyped
-    """A window of the scaled picture in one warp: no pixel that it does not read is ever computed."""
+    """A window of the scaled image in one warp: no pixel that it does not read is ever computed."""
 
     def __init__(self, size: tuple[int, int], smallest_scale: float, largest_scale: float) -> None:
         super().__init__(p=1.0)
@@ -94,11 +94,11 @@ class _ScaledCrop(A.DualTransform):  # type: ignore[misc]  # albumentations is u
         self.scales = (smallest_scale, largest_scale)
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Draw the affine map of the window, 2x3, from picture to crop."""
+        """Draw the affine map of the window, 2x3, from image to crop."""
         height, width = params["shape"][:2]
         scale = self.random_generator.uniform(*self.scales)
         shares = self.random_generator.random(2)
-        # Where the picture is larger than the crop, the window lies inside it; where smaller, it inside the window.
+        # Where the image is larger than the crop, the window lies inside it; where smaller, it inside the window.
         left = shares[0] * (width * scale - self.size[1])
         top = shares[1] * (height * scale - self.size[0])
         # Centres of pixels are at half coordinates: x' + 0.5 = (x + 0.5) * scale - left.
@@ -106,7 +106,7 @@ class _ScaledCrop(A.DualTransform):  # type: ignore[misc]  # albumentations is u
         return {"matrix": np.array([[scale, 0, shift - left], [0, scale, shift - top]])}
 
     def apply(self, img: npt.NDArray[np.uint8], matrix: npt.NDArray[np.float64], **_: object) -> npt.NDArray[np.uint8]:
-        """[H, W, 3] -> the crop, grey around the picture."""
+        """[H, W, 3] -> the crop, grey around the image."""
         scale = matrix[0, 0]
         if scale < 0.9:  # a warp reads four pixels; to shrink well they must have seen their neighbours
             img = _blurred(img, 0.4 / scale, self._seen(matrix, img.shape[0], img.shape[1]))
@@ -121,7 +121,7 @@ class _ScaledCrop(A.DualTransform):  # type: ignore[misc]  # albumentations is u
         return np.asarray(warped, np.uint8)
 
     def _seen(self, matrix: npt.NDArray[np.float64], height: int, width: int) -> tuple[slice, slice]:
-        """Rows and columns of the picture that the crop reads."""
+        """Rows and columns of the image that the crop reads."""
         (scale, _, left), (_, _, top) = matrix.tolist()
         first = [math.floor(-shift / scale) - 1 for shift in (top, left)]
         last = [math.ceil((side - shift) / scale) + 2 for side, shift in zip(self.size, (top, left), strict=True)]
@@ -131,7 +131,7 @@ class _ScaledCrop(A.DualTransform):  # type: ignore[misc]  # albumentations is u
     def apply_to_mask(
         self, mask: npt.NDArray[np.uint8], matrix: npt.NDArray[np.float64], **_: object
     ) -> npt.NDArray[np.uint8]:
-        """[H, W] -> the crop, ignored around the picture."""
+        """[H, W] -> the crop, ignored around the image."""
         warped = cv2.warpAffine(
             mask,
             matrix,

@@ -1,4 +1,4 @@
-"""Zoom-out and crop as one idea: which window of the plane, with the picture somewhere in it, to look at."""
+"""Zoom-out and crop as one idea: which window of the plane, with the image somewhere in it, to look at."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mnv2dense.types import IGNORE_INDEX, IGNORE_LABEL
 
 Boxes = npt.NDArray[np.floating[Any]]
 
-# A zoomed-out picture is drawn no larger than this (or than it was): sixteen times the pixels of a photo
+# A zoomed-out image is drawn no larger than this (or than it was): sixteen times the pixels of a photo
 # would only be shrunk again for the model's input.
 _MAX_CANVAS_PIXELS = 640 * 640
 
@@ -25,7 +25,7 @@ _WINDOW_TRIALS = 50
 
 
 def zoom_out_window(height: int, width: int, ratio: float, rng: np.random.Generator) -> Window:
-    """A canvas of ``ratio`` times the picture's sides, the picture anywhere in it (SSD, section 3.6)."""
+    """A canvas of ``ratio`` times the image's sides, the image anywhere in it (SSD, section 3.6)."""
     canvas_height, canvas_width = round(height * ratio), round(width * ratio)
     top = -int(rng.integers(0, canvas_height - height + 1))
     left = -int(rng.integers(0, canvas_width - width + 1))
@@ -67,10 +67,10 @@ def centres_inside(windows: npt.NDArray[np.integer[Any]], boxes: Boxes) -> npt.N
 
 
 class View:
-    """How a window is drawn: which part of the picture is in it, where that part lies on the canvas.
+    """How a window is drawn: which part of the image is in it, where that part lies on the canvas.
 
     Attributes:
-        part: the visible part, in pixels of the picture.
+        part: the visible part, in pixels of the image.
         size: (height, width) of the canvas.
         place: the same part, in whole pixels of the canvas.
         shrink: canvas pixels per pixel of the window, 0..1.
@@ -90,7 +90,7 @@ class View:
         self.place = Window(left, top, right, bottom)
 
     def of_image(self, image: npt.NDArray[np.uint8], fill: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-        """Picture, uint8 [H, W, 3] -> the window on it, ``fill`` (RGB) where it has no picture."""
+        """Image, uint8 [H, W, 3] -> the window on it, ``fill`` (RGB) where it has no image."""
         # Bilinear taps cover a shrink to a half; beyond, averages keep fine texture from aliasing.
         return self._draw(image, cv2.INTER_LINEAR if self.shrink >= 0.5 else cv2.INTER_AREA, fill)
 
@@ -99,7 +99,7 @@ class View:
         return self._draw(mask, cv2.INTER_NEAREST_EXACT, (IGNORE_INDEX,))
 
     def of_rows(self, rows: Boxes) -> Boxes:
-        """Rows of (box as a fraction of the picture, label), [N, 5] -> those still there, of the canvas."""
+        """Rows of (box as a fraction of the image, label), [N, 5] -> those still there, of the canvas."""
         boxes = rows[:, :4] * self.image_sides
         window = np.array([self.window])
         visible = np.minimum(boxes[:, 2:], window[:, 2:]) > np.maximum(boxes[:, :2], window[:, :2])

@@ -58,7 +58,7 @@ class Ade20kMasks(MaskTable[Path]):
         root: the folder ``ADEChallengeData2016``, or the one that it lies in.
         split: ``training`` or ``validation``.
         bad_images: ``error`` stops where an image or mask is missing or damaged; ``skip`` leaves it out.
-        limit: only the first so many pictures.
+        limit: only the first so many images.
 
     Attributes:
         class_names: :data:`ADE20K_CLASSES`.

@@ -1,4 +1,4 @@
-"""What every box data set does once its format is parsed: find pictures, check boxes, give samples."""
+"""What every box data set does once its format is parsed: find images, check boxes, give samples."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Objects(NamedTuple):
     """The boxes of a whole data set as columns of T rows: worker processes share arrays without copying.
 
     Attributes:
-        images: int64 [T], index of the picture that a box lies in.
-        boxes: float64 [T, 4], COCO's (x, y, width, height) in pixels of the picture, 0-based, finite.
+        images: int64 [T], index of the image that a box lies in.
+        boxes: float64 [T, 4], COCO's (x, y, width, height) in pixels of the image, 0-based, finite.
         labels: int64 [T], 0..K-1.
         ignored: bool [T], crowds and difficult objects.
         areas: float64 [T], square pixels; what COCO's small, medium and large go by.
@@ -47,8 +47,8 @@ class Objects(NamedTuple):
 class BoxTable(ImageTable):
     """Images and their boxes, checked once, then given as samples and as COCO ground truth; a format derives from it.
 
-    Boxes of no area or wholly outside are dropped, others clipped to the picture; both are counted and told
-    in one log line. Boxes are of the upright picture: where a format recorded the size of a picture before
+    Boxes of no area or wholly outside are dropped, others clipped to the image; both are counted and told
+    in one log line. Boxes are of the upright image: where a format recorded the size of an image before
     its EXIF rotation, the upright size takes its place.
 
     Args:
@@ -56,14 +56,14 @@ class BoxTable(ImageTable):
         class_names: the K names that labels index.
         category_ids: K ids in the format's own numbering, by label.
         image_ids: P unique ids.
-        paths: P picture files, all existing.
+        paths: P image files, all existing.
         sizes: P recorded (height, width) in pixels; None where the format has none.
-        objects: the boxes; those of one picture keep their order.
+        objects: the boxes; those of one image keep their order.
         skipped_images: how many :func:`~mnv2dense.data.datasets.image_list.usable_images` left out.
 
     Attributes:
         category_ids: as given.
-        dropped_boxes: boxes left out because nothing of them lies inside the picture.
+        dropped_boxes: boxes left out because nothing of them lies inside the image.
         clipped_boxes: boxes that stuck out by more than a pixel; samples have them clipped.
     """
 
@@ -98,7 +98,7 @@ class BoxTable(ImageTable):
         self._starts = np.searchsorted(self._objects.images, np.arange(len(self.paths) + 1))
         if self.dropped_boxes or self.clipped_boxes:
             _log.warning(
-                "%s: dropped %d of %d boxes that have no area inside their picture; clipped %d that stuck "
+                "%s: dropped %d of %d boxes that have no area inside their image; clipped %d that stuck "
                 "out by more than a pixel.",
                 *(source, self.dropped_boxes, len(kept), self.clipped_boxes),
             )
@@ -163,7 +163,7 @@ class BoxTable(ImageTable):
         }
 
     def _outside(self, objects: Objects, corners: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-        """Which boxes stick out, bool [T]; the sizes of their pictures are checked first."""
+        """Which boxes stick out, bool [T]; the sizes of their images are checked first."""
         frames = np.array(self._sizes, np.float64).reshape(-1, 2)[objects.images]
         for image in np.unique(objects.images[_sticks_out(corners, frames)]).tolist():
             size = image_size(self.paths[image])
@@ -180,16 +180,16 @@ class BoxTable(ImageTable):
         path, (height, width), recorded = self.paths[index], size, self._sizes[index]
         if recorded != (width, height):
             raise ValueError(
-                f"{path}: the picture is {width}x{height}, but {self.source} describes one of "
-                f"{recorded[1]}x{recorded[0]}, so its boxes would be misplaced. Use the pictures "
+                f"{path}: the image is {width}x{height}, but {self.source} describes one of "
+                f"{recorded[1]}x{recorded[0]}, so its boxes would be misplaced. Use the images "
                 "that were annotated, at their size."
             )
         frame = np.array([[height, width]], np.float64)
         if _sticks_out(corners, frame).any() and not _sticks_out(corners, frame[:, ::-1]).any():
             raise ValueError(
                 f"{path}: upright (EXIF orientation applied) it is {width}x{height}, but its boxes in "
-                f"{self.source} fit only the stored {height}x{width}. Boxes must match the upright picture: "
-                "remove the tag with `exiftool -Orientation= FILE`, or annotate the upright picture."
+                f"{self.source} fit only the stored {height}x{width}. Boxes must match the upright image: "
+                "remove the tag with `exiftool -Orientation= FILE`, or annotate the upright image."
             )
         return size
 
@@ -202,7 +202,7 @@ def _sticks_out(corners: npt.NDArray[np.floating[Any]], frames: npt.NDArray[np.f
 
 
 def refuse_shares(source: str | Path, boxes: npt.NDArray[np.float64]) -> None:
-    """Refuse boxes in pixels, [T, 4], that are all shares of their picture: between 0 and 1, with fractions.
+    """Refuse boxes in pixels, [T, 4], that are all shares of their image: between 0 and 1, with fractions.
 
     Raises:
         ValueError: they are.
@@ -210,6 +210,6 @@ def refuse_shares(source: str | Path, boxes: npt.NDArray[np.float64]) -> None:
     if len(boxes) and boxes.min() >= 0 and boxes.max() <= 1 and (boxes % 1).any():
         raise ValueError(
             f"{source}: the coordinates of all {len(boxes)} boxes lie between 0 and 1, such as "
-            f"{[round(float(value), 4) for value in boxes[0]]}: shares of the picture, where this format has pixels. "
-            "Multiply them by the pictures' widths and heights."
+            f"{[round(float(value), 4) for value in boxes[0]]}: shares of the image, where this format has pixels. "
+            "Multiply them by the images' widths and heights."
         )

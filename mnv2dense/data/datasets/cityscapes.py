@@ -58,7 +58,7 @@ class CityscapesMasks(MaskTable[Path]):
         split: ``train`` or ``val``; the masks of ``test`` are not public.
         annotations: ``gtFine``, or ``gtCoarse``, which has ``train_extra``, too.
         bad_images: ``error`` stops where an image or mask is missing or damaged; ``skip`` leaves it out.
-        limit: only the first so many pictures.
+        limit: only the first so many images.
 
     Attributes:
         class_names: :data:`CITYSCAPES_CLASSES`.
@@ -83,7 +83,7 @@ class CityscapesMasks(MaskTable[Path]):
         images = sorted(path for path in images_folder.glob("*/*_leftImg8bit.png") if not is_macos(path))
         if not images or not masks_folder.is_dir():
             raise FileNotFoundError(
-                f"{root}: no pictures {images_folder}/*/*_leftImg8bit.png, or no folder {masks_folder} (looked from "
+                f"{root}: no images {images_folder}/*/*_leftImg8bit.png, or no folder {masks_folder} (looked from "
                 f"{Path.cwd()}). Set root= to the folder of leftImg8bit and {annotations}."
             )
         names = [image.name.removesuffix("_leftImg8bit.png") for image in images]

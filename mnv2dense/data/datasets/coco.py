@@ -1,4 +1,4 @@
-"""COCO detection: an ``instances`` json and a folder of pictures (cocodataset.org/#format-data)."""
+"""COCO detection: an ``instances`` json and a folder of images (cocodataset.org/#format-data)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mnv2dense.data.datasets.image_list import BadImages, usable_images
 
 
 class CocoDetection(BoxTable):
-    """Boxes of a COCO json. Pictures without annotations stay, as negatives; crowds are to be ignored.
+    """Boxes of a COCO json. Images without annotations stay, as negatives; crowds are to be ignored.
 
     Labels are 0..K-1 in the order of the category ids, whatever gaps those have. The whole file is checked
-    before the first picture is read, and every error names the file and the annotation.
+    before the first image is read, and every error names the file and the annotation.
 
     Args:
         root: the data set's folder.
@@ -23,20 +23,20 @@ class CocoDetection(BoxTable):
         annotations: the json, relative to ``root``, ``{split}`` in it standing for the split; by default
             ``annotations/instances_{split}.json``, or ``{split}/_annotations.coco.json`` as Roboflow exports it.
         images: their folder, likewise; by default ``{split}``, else ``images/{split}``, and with ``annotations`` the
-            json's own folder before these, if the pictures are in it.
+            json's own folder before these, if the images are in it.
         bad_images: ``error`` stops where an image is missing or damaged; ``skip`` decodes all once
             (1,000 a second and core), leaves the bad ones out, and says how many.
-        limit: only the first so many pictures of the file.
+        limit: only the first so many images of the file.
 
     Attributes:
         class_names: K names; those that occur twice carry their id.
         category_ids: K ids of the json, by label.
-        dropped_boxes: boxes left out because nothing of them lies inside the picture.
+        dropped_boxes: boxes left out because nothing of them lies inside the image.
         clipped_boxes: boxes that stuck out by more than a pixel; samples have them clipped.
-        skipped_images: pictures left out by ``bad_images='skip'``.
+        skipped_images: images left out by ``bad_images='skip'``.
 
     Raises:
-        FileNotFoundError: the json or pictures are missing.
+        FileNotFoundError: the json or images are missing.
         ValueError: the json is not valid; the message says where.
     """
 

@@ -1,4 +1,4 @@
-"""COCO's annotation files: read and checked whole, before any picture is."""
+"""COCO's annotation files: read and checked whole, before any image is."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CocoInstances(NamedTuple):
 
     Attributes:
         file: the json, for messages.
-        images: its P pictures: ``id``, ``file_name``, and mostly ``height`` and ``width``.
+        images: its P images: ``id``, ``file_name``, and mostly ``height`` and ``width``.
         paths: P files, whether or not they are there.
         category_ids: K ids, ascending.
         class_names: K names, by the ids' order; those that occur twice carry their id.
@@ -52,7 +52,7 @@ class CocoInstances(NamedTuple):
 def read_instances(
     root: Path, split: str, annotations: str | Path | None = None, images: str | Path | None = None
 ) -> CocoInstances:
-    """Read and check ``annotations``, of pictures in the folder ``images``, both relative to ``root``.
+    """Read and check ``annotations``, of images in the folder ``images``, both relative to ``root``.
 
     ``{split}`` in them stands for the split. Where they are left out, :mod:`coco_folder` looks for them.
 
@@ -125,7 +125,7 @@ def load_json(file: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def checked_images(file: Path, images: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The pictures as they are, if each has an id of its own, a name, and a size or none.
+    """The images as they are, if each has an id of its own, a name, and a size or none.
 
     Raises:
         ValueError: naming the first that has not.
@@ -141,7 +141,7 @@ def checked_images(file: Path, images: list[dict[str, Any]]) -> list[dict[str, A
         if size is not None and not all(is_int(side) and 0 < side <= LARGEST_COORDINATE for side in size):
             raise ValueError(
                 f"{file}: image {image['id']} ({image['file_name']}) has width {image['width']!r} and "
-                f"height {image['height']!r}; give positive integers, or neither: then the picture is asked."
+                f"height {image['height']!r}; give positive integers, or neither: then the image is asked."
             )
     refuse_duplicates(file, "image", (image["id"] for image in images))
     return images

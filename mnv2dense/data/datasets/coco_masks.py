@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Drawing(NamedTuple):
-    """A picture's (height, width), and in the order of painting each object's class and run lengths, int32."""
+    """An image's (height, width), and in the order of painting each object's class and run lengths, int32."""
 
     size: tuple[int, int]
     objects: list[tuple[int, npt.NDArray[np.int32]]]
@@ -33,7 +33,7 @@ class CocoMasks(MaskTable[_Drawing]):
     """Masks painted from polygons and run-length masks, the largest object first, so that small ones stay visible.
 
     Pixels of no object, and of categories that belong to no class, are class 0: the background. Crowds are painted as
-    255, in the same order. Pictures without annotations are all background.
+    255, in the same order. Images without annotations are all background.
 
     Args:
         root: the data set's folder.
@@ -42,20 +42,20 @@ class CocoMasks(MaskTable[_Drawing]):
             ``annotations/instances_{split}.json``, or ``{split}/_annotations.coco.json`` as Roboflow exports it.
             COCO-stuff's ``annotations/stuff_{split}.json`` is one, too.
         images: their folder, likewise; by default ``{split}``, else ``images/{split}``, and with ``annotations`` the
-            json's own folder before these, if the pictures are in it.
+            json's own folder before these, if the images are in it.
         class_names: the K classes, background first; by default "background" and all categories of the json.
         class_map: category -> class, where they are not called the same.
-        palette: RGB of each class for pictures; None takes the default colours.
+        palette: RGB of each class for images; None takes the default colours.
         bad_images: ``error`` stops where an image is missing or damaged; ``skip`` leaves it out, and says how many.
-        limit: only the first so many pictures of the file.
+        limit: only the first so many images of the file.
 
     Attributes:
         class_names: K names.
         palette: as given.
-        skipped_images: pictures left out by ``bad_images='skip'``.
+        skipped_images: images left out by ``bad_images='skip'``.
 
     Raises:
-        FileNotFoundError: the json or pictures are missing.
+        FileNotFoundError: the json or images are missing.
         ValueError: the json or an option is not valid, or an object has no outline; the message says which.
     """
 
@@ -112,7 +112,7 @@ def _paint(drawing: _Drawing) -> Mask:
 
 
 def _rows_of(content: CocoInstances, label_of: Mapping[int, int]) -> dict[int, list[dict[str, Any]]]:
-    """Picture's id -> its annotations that have a class.
+    """Image's id -> its annotations that have a class.
 
     Raises:
         ValueError: some of them have no outline.
@@ -132,7 +132,7 @@ def _rows_of(content: CocoInstances, label_of: Mapping[int, int]) -> dict[int, l
         raise ValueError(
             f"{content.file}: {len(without)} annotations have a box, but no 'segmentation': "
             f"{', '.join(map(str, without[:5]))}{', ...' if len(without) > 5 else ''}. Their pixels would count as "
-            "background: outline them by three corners or more, or remove their pictures."
+            "background: outline them by three corners or more, or remove their images."
         )
     if empty:
         _log.warning("%s: dropped %d objects whose box and outline have no area.", content.file, empty)
@@ -142,13 +142,13 @@ def _rows_of(content: CocoInstances, label_of: Mapping[int, int]) -> dict[int, l
 def _drawing(
     file: Path, rows: Sequence[dict[str, Any]], size: tuple[int, int], label_of: Mapping[int, int]
 ) -> _Drawing:
-    """The objects of one picture, largest first."""
+    """The objects of one image, largest first."""
     objects = []
     for row in rows:
         if isinstance(row["segmentation"], list):
             runs = _runs_of_polygons(row["segmentation"], size)
         else:
-            check_rle(file, row, size)  # again, for pictures whose size the file does not tell
+            check_rle(file, row, size)  # again, for images whose size the file does not tell
             counts = row["segmentation"]["counts"]
             runs = (decoded_runs(counts) or []) if isinstance(counts, str) else counts
         label = IGNORE_INDEX if row.get("iscrowd") else label_of[row["category_id"]]
@@ -164,12 +164,12 @@ def _runs_of_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]
     outlines = [polygon for polygon in polygons if len(polygon) >= 6]
     if not outlines:
         return []
-    # Not its decode(): that warns of numpy 2, and makes a whole picture of every object.
+    # Not its decode(): that warns of numpy 2, and makes a whole image of every object.
     return decoded_runs(mask.merge(mask.frPyObjects(outlines, *size))["counts"].decode()) or []
 
 
 def _upright_size(content: CocoInstances, index: int) -> tuple[int, int]:
-    """The picture's (height, width); an error if the file describes one of another size.
+    """The image's (height, width); an error if the file describes one of another size.
 
     A size recorded before EXIF rotation is not another: outlines are drawn on what a browser shows, upright.
     """
@@ -177,8 +177,8 @@ def _upright_size(content: CocoInstances, index: int) -> tuple[int, int]:
     size = image_size(path)
     if recorded is not None and recorded not in (size, size[::-1]):
         raise ValueError(
-            f"{path}: the picture is {size[1]}x{size[0]}, but {content.file} describes one of "
-            f"{recorded[1]}x{recorded[0]}, so its outlines would be misplaced. Use the pictures "
+            f"{path}: the image is {size[1]}x{size[0]}, but {content.file} describes one of "
+            f"{recorded[1]}x{recorded[0]}, so its outlines would be misplaced. Use the images "
             "that were annotated, at their size."
         )
     return size

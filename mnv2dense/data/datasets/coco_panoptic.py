@@ -38,20 +38,20 @@ class PanopticMasks(MaskTable[Path]):
         split: names the three defaults below.
         annotations: the json, relative to ``root``; by default ``annotations/panoptic_{split}.json``.
         masks: the PNGs' folder, relative to ``root``; by default ``annotations/panoptic_{split}``, as COCO unpacks.
-        images: the pictures' folder, relative to ``root``; by default ``{split}``, else ``images/{split}``.
+        images: the images' folder, relative to ``root``; by default ``{split}``, else ``images/{split}``.
         class_names: the K classes; by default all categories of the json, 133 in COCO.
         class_map: category -> class, where they are not called the same; many categories may be one class.
         others: the class of categories that are none of them, such as "background"; None ignores them.
-        palette: RGB of each class for pictures; None takes the default colours.
+        palette: RGB of each class for images; None takes the default colours.
         bad_images: ``error`` stops where an image or mask is missing; ``skip`` leaves it out, and damaged ones too.
-        limit: only the first so many pictures of the file.
+        limit: only the first so many images of the file.
 
     Attributes:
         class_names: K names.
         palette: as given.
 
     Raises:
-        FileNotFoundError: the json, pictures or masks are missing.
+        FileNotFoundError: the json, images or masks are missing.
         ValueError: the json or an option is not valid; the message says where.
     """
 
@@ -133,7 +133,7 @@ class _PanopticReader:
             row, column = (int(i) for i in np.argwhere(stray)[0])
             raise ValueError(
                 f"{path}: segment {numbers[row, column]} at pixel ({row}, {column}) is not in the json's "
-                "'segments_info' for this picture. Json and PNGs must be of the same release."
+                "'segments_info' for this image. Json and PNGs must be of the same release."
             )
         return np.asarray(labels[places])
 
@@ -150,7 +150,7 @@ def _sorted_segments(
 def _checked_rows(
     file: Path, rows: list[dict[str, Any]], images: Mapping[int, str], label_of: Mapping[int, int]
 ) -> list[dict[str, Any]]:
-    """The json's annotations, one a picture, if pictures, segments and categories are there."""
+    """The json's annotations, one an image, if images, segments and categories are there."""
     for position, row in enumerate(rows):
         if not isinstance(row.get("file_name"), str) or not isinstance(row.get("segments_info"), list):
             raise ValueError(

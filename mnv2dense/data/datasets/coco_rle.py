@@ -15,7 +15,7 @@ from mnv2dense.data.datasets.label_values import LARGEST_COORDINATE, is_int, is_
 
 
 def check_polygons(file: Path, annotations: list[dict[str, Any]]) -> None:
-    """Refuse polygons that are not pairs of finite numbers, or that lie farther out than any picture reaches.
+    """Refuse polygons that are not pairs of finite numbers, or that lie farther out than any image reaches.
 
     Raises:
         ValueError: naming the file, the annotation and the polygon.
@@ -58,7 +58,7 @@ def _is_pairs(polygon: Any) -> bool:  # noqa: ANN401
 
 
 def check_rle(file: Path, row: dict[str, Any], image_size: tuple[int, int] | None) -> None:
-    """Refuse a run-length mask whose runs do not fill the picture, (height, width), exactly.
+    """Refuse a run-length mask whose runs do not fill the image, (height, width), exactly.
 
     Raises:
         ValueError: naming the file, the annotation and the fault.
@@ -70,7 +70,7 @@ def check_rle(file: Path, row: dict[str, Any], image_size: tuple[int, int] | Non
     if not isinstance(size, list) or len(size) != 2 or not all(is_int(side) and side > 0 for side in size):
         problem = f"size {size!r:.80} is not [height, width]"
     elif image_size not in (None, tuple(size)):
-        problem = f"its size {size} is not the picture's {list(image_size)} (height, width)"
+        problem = f"its size {size} is not the image's {list(image_size)} (height, width)"
     elif isinstance(counts, str):
         runs = decoded_runs(counts)
         if runs is None or min(runs, default=0) < 0 or sum(runs) != math.prod(size):
@@ -108,7 +108,7 @@ def decoded_runs(counts: str) -> list[int] | None:
 
 
 def paint_runs(column_major: npt.NDArray[np.uint8], runs: npt.NDArray[np.integer], label: int) -> None:
-    """Paint a run-length mask into a flat picture, uint8 [W * H], in place.
+    """Paint a run-length mask into a flat image, uint8 [W * H], in place.
 
     Runs go down the columns; the first is of background, the second of the object, and so on.
     """

@@ -1,4 +1,4 @@
-"""Pictures sorted into folders, one folder a class."""
+"""Images sorted into folders, one folder a class."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ImageFolder(ImageTable):
         root: the folder of splits.
         split: ``train``, ``val`` or whatever the folder is called.
         class_names: the classes in their order; None takes the folders' names, sorted.
-        limit: only so many pictures, evenly spread over all, so that every class stays.
+        limit: only so many images, evenly spread over all, so that every class stays.
         bad_images: "error", or "skip" to leave damaged files out.
 
     Attributes:
@@ -33,7 +33,7 @@ class ImageFolder(ImageTable):
 
     Raises:
         FileNotFoundError: no such folder.
-        ValueError: no class or a class without pictures; or a name in ``class_names`` that has no folder.
+        ValueError: no class or a class without images; or a name in ``class_names`` that has no folder.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ImageFolder(ImageTable):
             beside = ", ".join(folders[:8]) or "no folders"
             raise FileNotFoundError(
                 f"{folder}: no such folder (looked from {Path.cwd()}; {root} holds {beside}). It should "
-                f"hold one folder of pictures for each class; root= and split= choose another."
+                f"hold one folder of images for each class; root= and split= choose another."
             )
         there = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
         folder_of: dict[str, Path] = {}
@@ -62,7 +62,7 @@ class ImageFolder(ImageTable):
             folder_of[name] = path
         found = list(folder_of)
         if not found:
-            raise ValueError(f"{folder}: holds no folders; each class needs one with its pictures.")
+            raise ValueError(f"{folder}: holds no folders; each class needs one with its images.")
         names = label_values.class_names(found if class_names is None else class_names)
         unknown = sorted(set(names) ^ set(found))
         if unknown or len(names) != len(found):
@@ -76,7 +76,7 @@ class ImageFolder(ImageTable):
             left_out += missed
             if not images:
                 report_left_out(folder, left_out)
-                raise ValueError(f"{folder_of[name]}: a class without a picture; add some, or remove the folder.")
+                raise ValueError(f"{folder_of[name]}: a class without an image; add some, or remove the folder.")
             paths += images
             labels += [label] * len(images)
         report_left_out(folder, left_out)

@@ -25,11 +25,11 @@ def for_split(path: str | Path, split: str) -> str:
 
 
 def usable_images(source: str | Path, paths: Sequence[Path], *, bad_images: BadImages, limit: int | None) -> list[int]:
-    """Indices of the pictures to use: the first ``limit``, without bad ones where they may be skipped.
+    """Indices of the images to use: the first ``limit``, without bad ones where they may be skipped.
 
     Raises:
-        FileNotFoundError: pictures are missing and ``bad_images`` is ``error``.
-        ValueError: an option is wrong, or no picture is left.
+        FileNotFoundError: images are missing and ``bad_images`` is ``error``.
+        ValueError: an option is wrong, or no image is left.
     """
     if bad_images not in ("error", "skip"):
         raise ValueError(f"bad_images={bad_images!r} is neither 'error' nor 'skip'.")
@@ -39,19 +39,19 @@ def usable_images(source: str | Path, paths: Sequence[Path], *, bad_images: BadI
     if bad and bad_images == "error":
         folders = ", ".join(sorted({str(path.parent.absolute()) for path in bad})[:3])
         raise FileNotFoundError(
-            f"{source}: {len(bad)} of {len(paths)} pictures are missing: {_first(path.name for path in bad)} "
-            f"(looked in {folders}). Check root= and that the pictures are unpacked; "
-            "bad_images='skip' leaves missing and damaged pictures out."
+            f"{source}: {len(bad)} of {len(paths)} images are missing: {_first(path.name for path in bad)} "
+            f"(looked in {folders}). Check root= and that the images are unpacked; "
+            "bad_images='skip' leaves missing and damaged images out."
         )
     if bad_images == "skip":
         bad |= unreadable_images([path for path in paths if path not in bad])
     usable = [index for index, path in enumerate(paths) if path not in bad]
     if not usable:
         reasons = f"all {len(bad)} are missing or damaged: {_first(bad.values())}" if bad else "it lists none"
-        raise ValueError(f"{source}: no picture to use, {reasons}. Check root= and the split.")
+        raise ValueError(f"{source}: no image to use, {reasons}. Check root= and the split.")
     if bad:
         reasons = _first(f"{path.name} ({reason})" for path, reason in bad.items())
-        _log.warning("%s: skipped %d of %d pictures: %s", source, len(bad), len(paths), reasons)
+        _log.warning("%s: skipped %d of %d images: %s", source, len(bad), len(paths), reasons)
     return usable
 
 
@@ -60,8 +60,8 @@ def check_limit(limit: object) -> None:
     if limit is None or (is_int(limit) and cast(int, limit) >= 1):
         return
     if is_int(limit):
-        raise ValueError(f"limit={limit} leaves no picture; give 1 or more, or None for all.")
-    raise ValueError(f"limit={limit!r}: a whole number of pictures is needed, or None for all.")
+        raise ValueError(f"limit={limit} leaves no image; give 1 or more, or None for all.")
+    raise ValueError(f"limit={limit!r}: a whole number of images is needed, or None for all.")
 
 
 def ids_from_stems(paths: Sequence[Path]) -> list[int]:
@@ -88,9 +88,9 @@ def missing_images(paths: Iterable[Path]) -> list[Path]:
 
 
 def unreadable_images(paths: Iterable[Path]) -> dict[Path, str]:
-    """Decode every picture once; path -> reason of those that :func:`read_image` refuses.
+    """Decode every image once; path -> reason of those that :func:`read_image` refuses.
 
-    Slow: about a second per 1,000 pictures and core.
+    Slow: about a second per 1,000 images and core.
     """
 
     def reason(path: Path) -> tuple[Path, str | None]:

@@ -51,7 +51,7 @@ class ImageTable:
         return len(self.paths)
 
     def path_of(self, image_id: int) -> Path:
-        """Where the picture with this id lies.
+        """Where the image with this id lies.
 
         Raises:
             LookupError: the data set has no such id.
@@ -59,13 +59,13 @@ class ImageTable:
         return self.paths[self.place_of(image_id)]
 
     def place_of(self, image_id: int) -> int:
-        """The index, 0..P-1, of the picture with this id.
+        """The index, 0..P-1, of the image with this id.
 
         Raises:
             LookupError: the data set has no such id.
         """
         if image_id not in self._place_of:
-            raise LookupError(f"{self.source}: no picture has the id {image_id!r} (of {len(self)} pictures).")
+            raise LookupError(f"{self.source}: no image has the id {image_id!r} (of {len(self)} images).")
         return self._place_of[image_id]
 
     def _leave_out(self, places: Sequence[int]) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-# No picture that fits a JPEG has a side above 65,535: a coordinate beyond this is a slip of the writer.
+# No image that fits a JPEG has a side above 65,535: a coordinate beyond this is a slip of the writer.
 LARGEST_COORDINATE = 1e5
 
 LARGEST_ID = 2**63 - 1

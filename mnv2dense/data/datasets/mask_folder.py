@@ -1,4 +1,4 @@
-"""A folder of pictures beside a folder of masks; CamVid is one."""
+"""A folder of images beside a folder of masks; CamVid is one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mnv2dense.types import IGNORE_INDEX
 
 _log = logging.getLogger(__name__)
 
-# Where pictures and masks of a split lie, by the customs there are.
+# Where images and masks of a split lie, by the customs there are.
 _LAYOUTS = (
     ("{split}", "{split}annot"),
     ("images/{split}", "masks/{split}"),
@@ -28,21 +28,21 @@ _LAYOUTS = (
 
 @final
 class MaskFolder(MaskTable[Path]):
-    """Pictures and PNG masks of the same names. All masks are read once at the start: wrong ones show before training.
+    """Images and PNG masks of the same names. All masks are read once at the start: wrong ones show before training.
 
     Args:
         root: the data set's folder.
         split: which part of it.
         class_names: the K classes, in the order of the masks' values.
-        images: folder of the split's pictures, relative to ``root``; None tries CamVid's layout (``train``,
+        images: folder of the split's images, relative to ``root``; None tries CamVid's layout (``train``,
             ``trainannot``), ``images/train`` with ``masks/train``, and ``train/images`` with ``train/masks``.
         masks: folder of the split's masks.
         ignored: mask values that count nowhere, besides 255.
         values: mask value -> class, where masks are numbered otherwise; values it does not name are ignored.
-        colors: [red, green, blue, class] of each colour, where masks are coloured pictures.
-        palette: RGB of each class for pictures; None takes the default colours.
-        limit: only the first so many pictures.
-        bad_images: "error", or "skip" to leave out pictures and masks that are missing or damaged.
+        colors: [red, green, blue, class] of each colour, where masks are coloured images.
+        palette: RGB of each class for images; None takes the default colours.
+        limit: only the first so many images.
+        bad_images: "error", or "skip" to leave out images and masks that are missing or damaged.
 
     Attributes:
         class_names: the K classes.
@@ -50,7 +50,7 @@ class MaskFolder(MaskTable[Path]):
         image_ids: 1, 2, 3, ... in the order of names.
 
     Raises:
-        FileNotFoundError: folders are missing, or pictures have no masks.
+        FileNotFoundError: folders are missing, or images have no masks.
         ValueError: a mask that is wrong; the message names it.
     """
 
@@ -83,7 +83,7 @@ class MaskFolder(MaskTable[Path]):
         by_stem = {path.stem: path for path in list_images(mask_folder)}
         if single := by_stem.keys() - {path.stem for path in pictures}:
             example = by_stem[min(single)].name
-            _log.warning("%s: %d masks have no picture, such as %s.", mask_folder, len(single), example)
+            _log.warning("%s: %d masks have no image, such as %s.", mask_folder, len(single), example)
         super().__init__(
             source=mask_folder,
             class_names=classes,
@@ -152,6 +152,6 @@ def _folders(root: Path, split: str, images: str | None, masks: str | None) -> t
             return found
     tried = for_split("; ".join(f"{first} with {second}" for first, second in pairs), split)
     raise FileNotFoundError(
-        f"{root}: no folders of pictures and masks for split {split!r}. Looked for {tried}. Name them with images= "
+        f"{root}: no folders of images and masks for split {split!r}. Looked for {tried}. Name them with images= "
         "and masks=; {split} in them stands for the split."
     )

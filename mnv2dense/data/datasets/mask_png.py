@@ -26,7 +26,7 @@ _LARGEST_VALUE = 65535  # of 16 bits
 # Pixels looked at together: what numpy makes of them on the way takes eight times their memory.
 _CHUNK = 2**20
 
-# PNG's kind of pictures without colour, and what Pillow multiplies their values by where they have few bits, so that
+# PNG's kind of images without colour, and what Pillow multiplies their values by where they have few bits, so that
 # the largest is white: labels 0..3 would be read as 0, 85, 170, 255.
 _GRAY = 0
 _STRETCH = {1: 1, 2: 85, 4: 17}
@@ -40,7 +40,7 @@ class MaskRules(NamedTuple):
         ignored: values that count nowhere, besides 255.
         values: value of the file -> class, for files that are numbered otherwise. None takes values as they are.
         ignore_others: values that ``values`` does not name are ignored, too; else they are errors.
-        colors: RGB -> class, for masks that are coloured pictures, or palettes in no order; None reads numbers.
+        colors: RGB -> class, for masks that are coloured images, or palettes in no order; None reads numbers.
         options: of the choice of conf/data that reads them, those that say how; what is wrong is advised by these.
     """
 
@@ -98,7 +98,7 @@ def read_mask(path: Path, rules: MaskRules) -> Mask:
                 else "Get the masks as the data set comes with them; colour-coded ones are read by MaskFolder "
                 "(data=mask_folder), whose colors= has the RGB of each class."
             )
-            raise ValueError(f"{path}: the mask is a picture of colours, but classes are one number a pixel. {advice}")
+            raise ValueError(f"{path}: the mask is an image of colours, but classes are one number a pixel. {advice}")
         numbers = numbers[..., 0]  # gray, saved as colours
     return _to_classes(path, numbers, rules)
 
@@ -162,7 +162,7 @@ def _values(
         if width * height > max_pixels:
             raise ImageError(
                 f"{path}: {width}x{height} is {width * height / 1e6:.0f} megapixels, more than the "
-                f"{max_pixels / 1e6:.0f} that a mask may have. Scale picture and mask down."
+                f"{max_pixels / 1e6:.0f} that a mask may have. Scale image and mask down."
             )
         with in_turn(image.size):
             image.load()

@@ -1,4 +1,4 @@
-"""What every mask data set does once its files are listed: check pictures and masks, give samples."""
+"""What every mask data set does once its files are listed: check images and masks, give samples."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class MaskTable(ImageTable, Generic[Source]):
     Args:
         source: the folder or file that lists them, for messages.
         class_names: the K names that labels index.
-        palette: RGB of each class for pictures; None takes the drawings' own colours.
+        palette: RGB of each class for images; None takes the drawings' own colours.
         image_ids: P unique ids.
-        paths: P picture files.
+        paths: P image files.
         masks: P times what ``read`` takes; paths are asked whether they are there.
         read: -> uint8 [H, W] of classes, 255 ignored; a function or method that worker processes can be given.
         check: read every mask now, so that a wrong one stops before training and not in its midst.
@@ -46,7 +46,7 @@ class MaskTable(ImageTable, Generic[Source]):
 
     Raises:
         FileNotFoundError: files are missing; one message for all.
-        ValueError: masks are wrong, one message for all; or no picture is left.
+        ValueError: masks are wrong, one message for all; or no image is left.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class MaskTable(ImageTable, Generic[Source]):
         return Sample(image, boxes=None, labels=None, mask=mask, image_id=self.image_ids[index], path=path)
 
     def mask_of(self, image_id: int) -> Mask:
-        """The true classes of the picture with this id: uint8 [H, W], 255 ignored.
+        """The true classes of the image with this id: uint8 [H, W], 255 ignored.
 
         Raises:
             LookupError: the data set has no such id.
@@ -123,7 +123,7 @@ class MaskTable(ImageTable, Generic[Source]):
         return frozenset(np.flatnonzero(count_values(mask)).tolist())  # many times faster than np.unique
 
     def _compare(self, index: int, mask: Mask, size: tuple[int, int]) -> None:
-        """Refuse a mask that is not of the upright picture's (height, width)."""
+        """Refuse a mask that is not of the upright image's (height, width)."""
         if mask.shape == size:
             return
         named, path = self._masks[index], self.paths[index]
@@ -131,7 +131,7 @@ class MaskTable(ImageTable, Generic[Source]):
         raise ValueError(
             f"{named if isinstance(named, Path) else self.source}: the mask is {mask.shape[0]} x {mask.shape[1]} "
             f"(height x width), but {path.name} upright is {size[0]} x {size[1]}. Masks must match the upright "
-            f"picture, pixel by pixel{advice}."
+            f"image, pixel by pixel{advice}."
         )
 
 
@@ -147,12 +147,12 @@ def _with_masks(
     if not missing:
         return usable
     names = [paths[i].name for i in usable if masks[i] in missing]
-    message = f"{len(names)} of {len(usable)} pictures have no mask: {', '.join(names[:5])}"
+    message = f"{len(names)} of {len(usable)} images have no mask: {', '.join(names[:5])}"
     message += ", ..." if len(names) > 5 else ""
     if bad_images == "error" or len(names) == len(usable):
         raise FileNotFoundError(
             f"{source}: {message}; the first would be {min(missing).name}. bad_images='skip' leaves "
-            "pictures without a mask out."
+            "images without a mask out."
         )
     _log.warning("%s: skipped: %s", source, message)
     return [i for i in usable if masks[i] not in missing]

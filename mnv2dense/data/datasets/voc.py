@@ -1,4 +1,4 @@
-"""PASCAL VOC detection: one xml a picture, lists of names per split (VOC 2007 development kit, section 4)."""
+"""PASCAL VOC detection: one xml an image, lists of names per split (VOC 2007 development kit, section 4)."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ class VocDetection(BoxTable):
         root: the ``VOCdevkit``, its ``VOC{year}``, or any folder that holds ``Annotations``,
             ``JPEGImages`` and ``ImageSets/Main``.
         year: which ``VOC{year}`` of a devkit.
-        split: reads ``ImageSets/Main/{split}.txt``, one picture name a line.
+        split: reads ``ImageSets/Main/{split}.txt``, one image name a line.
         class_names: the K classes in label order. By default those of VOC, or, where any annotation of the
             folder (whatever the split) has another, all names found, sorted.
         difficult: ``ignore`` takes objects marked difficult as regions to ignore, as VOC scores them;
             ``keep`` takes them as objects.
         bad_images: ``error`` stops where an image is missing or damaged; ``skip`` decodes all once
             (1,000 a second and core), leaves the bad ones out, and says how many.
-        limit: only the first so many pictures of the split.
+        limit: only the first so many images of the split.
 
     Attributes:
         class_names: K names.
         category_ids: 1..K; VOC has no numbers of its own.
         image_ids: the numbers that the files are named by, where all are; else 1, 2, 3, ... in order.
-        dropped_boxes: boxes left out because nothing of them lies inside the picture.
+        dropped_boxes: boxes left out because nothing of them lies inside the image.
         clipped_boxes: boxes that stuck out by more than a pixel; samples have them clipped.
-        skipped_images: pictures left out by ``bad_images='skip'``.
+        skipped_images: images left out by ``bad_images='skip'``.
 
     Raises:
-        FileNotFoundError: a folder, list, annotation or picture is missing.
+        FileNotFoundError: a folder, list, annotation or image is missing.
         ValueError: an annotation or option is not valid; the message names the file.
     """
 
@@ -115,7 +115,7 @@ def _refuse_missing(files: Sequence[Path], folder: Path) -> None:
     if missing:
         raise FileNotFoundError(
             f"{folder / 'Annotations'}: {len(missing)} of {len(files)} annotations are missing: "
-            f"{', '.join(missing[:5])}. For a picture without objects write an <annotation> without <object>."
+            f"{', '.join(missing[:5])}. For an image without objects write an <annotation> without <object>."
         )
 
 
@@ -153,7 +153,7 @@ def _parse(file: Path) -> _Annotation:
         raise ValueError(f"{said}." if said.startswith(str(file)) else f"{file}: {said}.") from error
     except RecursionError as error:
         raise ValueError(f"{file}: its elements are nested too deep to be meant. Write it anew.") from error
-    # Some tools leave the size at 0; then the picture itself is asked.
+    # Some tools leave the size at 0; then the image itself is asked.
     return _Annotation((size[0], size[1]) if min(size) > 0 else None, objects)
 
 
@@ -204,7 +204,7 @@ def _object(element: ElementTree.Element) -> tuple[str, bool, tuple[float, float
         except ValueError:
             number = math.nan
         if not abs(number) <= label_values.LARGEST_COORDINATE:  # NaN compares false
-            raise ValueError(f"<{tag}>{text}</{tag}> of a {name!r} is no place in a picture; correct or remove it")
+            raise ValueError(f"<{tag}>{text}</{tag}> of a {name!r} is no place in an image; correct or remove it")
         corners.append(number)
     x1, y1, x2, y2 = corners
     _said(element, "truncated", name)  # nothing goes by it, but a word that nobody understands is a slip

@@ -49,7 +49,7 @@ def listed_names(folder: Path, task: str, split: str) -> list[str]:
 
 
 def image_paths(folder: Path, stems: Iterable[str]) -> list[Path]:
-    """``{stem}.jpg``, or with another picture's suffix where that is what there is."""
+    """``{stem}.jpg``, or with another image's suffix where that is what there is."""
     there = sorted(folder.iterdir()) if folder.is_dir() else []
     found = {path.stem: path for path in there if path.suffix.lower() in IMAGE_SUFFIXES and not is_macos(path)}
     return [found.get(stem, folder / f"{stem}.jpg") for stem in stems]

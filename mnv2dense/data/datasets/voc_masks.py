@@ -18,17 +18,17 @@ from mnv2dense.types.class_lists import VOC_MASK_CLASSES, voc_palette
 class VocMasks(MaskTable[Path]):
     """``SegmentationClass/*.png`` of the images that ``ImageSets/Segmentation/{split}.txt`` names.
 
-    The 10,582 pictures of ``trainaug`` (VOC 2012 and the outlines of Hariharan et al. 2011) are read with
+    The 10,582 images of ``trainaug`` (VOC 2012 and the outlines of Hariharan et al. 2011) are read with
     ``split="trainaug", masks="SegmentationClassAug"``. Every mask is read once before training.
 
     Args:
         root: the ``VOCdevkit``, its ``VOC{year}``, or any folder that holds ``JPEGImages`` and the two above.
         year: which ``VOC{year}`` of a devkit.
-        split: reads ``ImageSets/Segmentation/{split}.txt``, one picture name a line.
+        split: reads ``ImageSets/Segmentation/{split}.txt``, one image name a line.
         masks: the masks' folder.
         class_names: the K classes; class k is value k, 255 ignored.
         bad_images: ``error`` stops where an image or mask is missing or damaged; ``skip`` leaves it out.
-        limit: only the first so many pictures of the split.
+        limit: only the first so many images of the split.
 
     Attributes:
         class_names: K names.
@@ -36,7 +36,7 @@ class VocMasks(MaskTable[Path]):
         image_ids: the numbers that the files are named by, where all are; else 1, 2, 3, ... in order.
 
     Raises:
-        FileNotFoundError: a folder, list, picture or mask is missing.
+        FileNotFoundError: a folder, list, image or mask is missing.
         ValueError: a mask is wrong; the message names it.
     """
 

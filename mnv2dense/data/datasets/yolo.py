@@ -1,4 +1,4 @@
-"""YOLO detection: one txt a picture, a line ``class centre_x centre_y width height`` an object, in 0..1."""
+"""YOLO detection: one txt an image, a line ``class centre_x centre_y width height`` an object, in 0..1."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ class YoloDetection(BoxTable):
     Of boxes with key points, which ``kpt_shape`` in ``data.yaml`` announces, the boxes are taken. Lines that could be
     either are refused, unless it says ``task: segment``.
 
-    Boxes are shares of the picture's size, so every picture's header is read at the start (20,000 a second).
+    Boxes are shares of the image's size, so every image's header is read at the start (20,000 a second).
 
     Args:
-        root: holds ``data.yaml``, whose ``train`` and ``val`` name folders of pictures, lists of them or several; else
+        root: holds ``data.yaml``, whose ``train`` and ``val`` name folders of images, lists of them or several; else
             ``images/{split}`` and ``labels/{split}``, or ``{split}/images`` and ``{split}/labels``. The class names
             are in ``data.yaml`` (a list or a dict under ``names``) or ``classes.txt`` (one a line).
         split: the key or the folder's name; ``val`` also finds ``valid``.
         class_names: the K names, instead of the file's.
         bad_images: ``error`` stops where an image is damaged; ``skip`` decodes all once
             (1,000 a second and core), leaves the bad ones out, and says how many.
-        limit: only the first so many pictures, by name.
+        limit: only the first so many images, by name.
 
     Attributes:
         class_names: K names.
         category_ids: 0..K-1, as in the label files.
         image_ids: the numbers that the files are named by, where all are; else 1, 2, 3, ... in order.
-        dropped_boxes: boxes left out because nothing of them lies inside the picture.
+        dropped_boxes: boxes left out because nothing of them lies inside the image.
         clipped_boxes: boxes that stuck out by more than a pixel; samples have them clipped.
-        skipped_images: pictures left out by ``bad_images='skip'``.
+        skipped_images: images left out by ``bad_images='skip'``.
 
     Raises:
         FileNotFoundError: a folder or the class names are missing.
@@ -68,8 +68,8 @@ class YoloDetection(BoxTable):
         files = [found.labels[i] for i in usable]
         if not any(file.is_file() for file in files):
             raise ValueError(
-                f"{files[0].parent}: no label file for any of {len(files)} pictures in {found.source}, looked for "
-                f"{files[0].name} and so on. Name each like its picture, with .txt at the end."
+                f"{files[0].parent}: no label file for any of {len(files)} images in {found.source}, looked for "
+                f"{files[0].name} and so on. Name each like its image, with .txt at the end."
             )
         report_unmatched(found)
         keypoints = config.keypoints

@@ -1,4 +1,4 @@
-"""Where a YOLO data set keeps its pictures and labels, and what its data.yaml says."""
+"""Where a YOLO data set keeps its images and labels, and what its data.yaml says."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class YoloConfig(NamedTuple):
 
 
 class YoloFiles(NamedTuple):
-    """The pictures of a split, and the file of each one's labels, there or not.
+    """The images of a split, and the file of each one's labels, there or not.
 
     Attributes:
-        source: the folder or list that names the pictures, for messages.
+        source: the folder or list that names the images, for messages.
         images: P paths.
         labels: P paths.
         label_folders: folders whose every label file is of this split.
@@ -110,7 +110,7 @@ def class_names_of(root: Path, config: YoloConfig) -> tuple[str, ...]:
 
 
 def find_files(root: Path, split: str, config: YoloConfig) -> YoloFiles:
-    """The pictures of a split: those that data.yaml names, else those of the customary folder.
+    """The images of a split: those that data.yaml names, else those of the customary folder.
 
     Raises:
         FileNotFoundError: there is neither.
@@ -146,9 +146,7 @@ def _named(root: Path, split: str, config: YoloConfig) -> list[Path] | None:
     given = config.content[key]
     entries = given if isinstance(given, list) else [given]
     if not entries or not all(isinstance(entry, str) and entry.strip() for entry in entries):
-        raise ValueError(
-            f"{config.file}: {key} is {given!r:.100}; give a folder, a list of pictures (.txt), or several."
-        )
+        raise ValueError(f"{config.file}: {key} is {given!r:.100}; give a folder, a list of images (.txt), or several.")
     base = config.content.get("path")
     bases = [root / base, root] if isinstance(base, str) else [root]
     found = [_first_there(bases, entry) for entry in entries]
@@ -169,7 +167,7 @@ def _first_there(bases: Sequence[Path], entry: str) -> Path | None:
 
 
 def _listed(file: Path, root: Path) -> list[Path]:
-    """The pictures of a list, one path a line: relative to the list where they begin with a dot, else to the root."""
+    """The images of a list, one path a line: relative to the list where they begin with a dot, else to the root."""
     names = [line.strip() for line in read_text(file).splitlines() if line.strip()]
     paths = []
     for name in names:
@@ -182,7 +180,7 @@ def _listed(file: Path, root: Path) -> list[Path]:
 
 
 def _labels_of(images: Path) -> Path:
-    """The folder of the labels of a folder of pictures: ``labels`` in place of the last ``images``, else the same."""
+    """The folder of the labels of a folder of images: ``labels`` in place of the last ``images``, else the same."""
     parts = images.parts
     for place in range(len(parts) - 1, -1, -1):
         if parts[place] == "images":
@@ -195,7 +193,7 @@ def _below(image: Path, images: Path, labels: Path) -> Path:
 
 
 def _customary(root: Path, split: str) -> tuple[Path, Path]:
-    """The folders of pictures and of labels."""
+    """The folders of images and of labels."""
     names = (split, "valid") if split == "val" else (split,)
     layouts = [
         pair for name in names for pair in ((f"images/{name}", f"labels/{name}"), (f"{name}/images", f"{name}/labels"))
@@ -208,21 +206,21 @@ def _customary(root: Path, split: str) -> tuple[Path, Path]:
     looked = ", ".join(images for images, _ in layouts)
     there = ", ".join(sorted(path.name for path in root.iterdir())[:10]) or "nothing"
     raise FileNotFoundError(
-        f"root={root}: no pictures of split {split!r}; looked for {looked}. Set root= to the folder "
+        f"root={root}: no images of split {split!r}; looked for {looked}. Set root= to the folder "
         f"that holds images/ and labels/; it has: {there}."
     )
 
 
 def report_unmatched(files: YoloFiles) -> None:
-    """One line in the log for pictures without a label file, and one for label files without a picture."""
+    """One line in the log for images without a label file, and one for label files without an image."""
     without = [path for path, file in zip(files.images, files.labels, strict=True) if not file.is_file()]
     if without:
         _log.warning(
-            "%s: %d of %d pictures have no label file, such as %s; they are taken to show no object.",
+            "%s: %d of %d images have no label file, such as %s; they are taken to show no object.",
             *(files.source, len(without), len(files.images), without[0].name),
         )
     known = set(files.labels)
     for folder in files.label_folders:
         stray = [path for path in sorted(folder.rglob("*.txt")) if path not in known and path.name != "classes.txt"]
         if stray:
-            _log.warning("%s: %d label files fit no picture, such as %s.", folder, len(stray), stray[0].name)
+            _log.warning("%s: %d label files fit no image, such as %s.", folder, len(stray), stray[0].name)

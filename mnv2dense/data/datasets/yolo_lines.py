@@ -10,9 +10,9 @@ from mnv2dense.data.datasets import label_values
 from mnv2dense.utils.text_files import read_text
 
 Share = tuple[float, float, float, float]
-"""x, y, width, height of a box as shares of its picture."""
+"""x, y, width, height of a box as shares of its image."""
 
-# Labels overshoot the picture's edge by rounding or sloppiness; numbers beyond this are pixels, not shares.
+# Labels overshoot the image's edge by rounding or sloppiness; numbers beyond this are pixels, not shares.
 _LARGEST_SHARE = 2.0
 
 # Of the lines that may be outlines: if so many read as boxes with key points, they are not taken for outlines.
@@ -86,7 +86,7 @@ def _parsed(file: Path, number: int, text: str, num_classes: int, keypoints: tup
             )
         values = values[:4]
     if not all(abs(share) <= _LARGEST_SHARE for share in values[:4]):  # NaN compares false
-        raise ValueError("values are shares of the picture, 0..1; divide pixels by its width and height")
+        raise ValueError("values are shares of the image, 0..1; divide pixels by its width and height")
     if count == 5:
         raise ValueError(f"5 values after the class; {_EXPECTED}; a fifth may be a confidence: remove it")
     if keypoints is None and (count < 4 or count % 2):
@@ -98,7 +98,7 @@ def _parsed(file: Path, number: int, text: str, num_classes: int, keypoints: tup
             f"Remove them; {_EXPECTED}"
         )
     if not all(abs(share) <= _LARGEST_SHARE for share in values):
-        raise ValueError("values are shares of the picture, 0..1; divide pixels by its width and height")
+        raise ValueError("values are shares of the image, 0..1; divide pixels by its width and height")
     return Line(file, number, int(first), values)
 
 

@@ -1,4 +1,4 @@
-"""The embedded shapes, cut out one by one: pictures to classify."""
+"""The embedded shapes, cut out one by one: images to classify."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ShapeCrops(ImageTable):
     Args:
         split: ``train`` or ``val``.
         root: see :class:`~mnv2dense.data.shapes.detection.Shapes`, as the next three.
-        seed: of the pictures.
+        seed: of the images.
         train_images: that the crops are cut from; there are about three times as many crops.
         val_images: the same to validate on.
         limit: only the first so many crops.
@@ -33,7 +33,7 @@ class ShapeCrops(ImageTable):
     Attributes:
         class_names: the six kinds of shapes.
         image_ids: 1, 2, 3, ..., one a crop.
-        paths: the picture that each crop is cut from.
+        paths: the image that each crop is cut from.
     """
 
     def __init__(

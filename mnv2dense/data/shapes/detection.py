@@ -21,7 +21,7 @@ from mnv2dense.data.datasets.coco import CocoDetection
 from mnv2dense.data.shapes.drawing import SHAPE_CLASSES, draw_image
 from mnv2dense.utils.cache import cache_folder
 
-# Part of the cache folder's name: raise it when drawing changes, so that nobody trains on old pictures.
+# Part of the cache folder's name: raise it when drawing changes, so that nobody trains on old images.
 _VERSION = 4
 
 _log = logging.getLogger(__name__)
@@ -29,21 +29,21 @@ _log = logging.getLogger(__name__)
 
 @final
 class Shapes(CocoDetection):
-    """Pictures of shapes of six classes, 0 to 8 a picture, partly hiding each other; a few are empty.
+    """Images of shapes of six classes, 0 to 8 an image, partly hiding each other; a few are empty.
 
     Boxes are tight around what shows of a shape, areas the number of its pixels.
 
     Drawn at the first use (about 10 s), then read from the cache. Two processes may ask at once.
 
     Args:
-        split: ``train`` or ``val``; no picture is in both.
+        split: ``train`` or ``val``; no image is in both.
         root: the folder to draw into, or to find them in; by default ``$MNV2DENSE_CACHE``, or
             ``~/.cache/mnv2dense``, with a name made of the arguments.
-        seed: another seed gives other pictures.
+        seed: another seed gives other images.
         train_images: how many to train on.
         val_images: how many to validate on.
         image_size: the shorter side in pixels; the longer one is up to a third longer.
-        limit: only the first so many pictures of the split.
+        limit: only the first so many images of the split.
 
     Attributes:
         class_names: :data:`SHAPE_CLASSES`.
@@ -93,9 +93,9 @@ def draw_shapes(folder: str | Path, *, seed: int = 0, train: int = 1200, val: in
 
     Args:
         folder: where; its parents are made.
-        seed: of all pictures.
-        train: number of pictures to train on.
-        val: number of pictures to validate on.
+        seed: of all images.
+        train: number of images to train on.
+        val: number of images to validate on.
         size: shorter side in pixels, 32 or more.
 
     Returns:
@@ -103,11 +103,11 @@ def draw_shapes(folder: str | Path, *, seed: int = 0, train: int = 1200, val: in
     """
     folder = Path(folder).absolute()
     if train < 1 or val < 1 or size < 32:
-        raise ValueError(f"train={train}, val={val}, size={size}: draw at least 1 picture each, of 32 px or more.")
+        raise ValueError(f"train={train}, val={val}, size={size}: draw at least 1 image each, of 32 px or more.")
     arguments = {"version": _VERSION, "seed": seed, "train": train, "val": val, "size": size}
     if _is_drawn(folder, arguments):
         return folder
-    _log.info("drawing %d pictures of shapes, once, into %s", train + val, folder)
+    _log.info("drawing %d images of shapes, once, into %s", train + val, folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -153,7 +153,7 @@ def _draw_split(folder: Path, split: str, count: int, size: int, first_id: int, 
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     with ThreadPoolExecutor() as pool:  # numpy and OpenCV let other threads run meanwhile
-        # A random stream for each picture: the tenth is the same whatever their number, and whoever draws it.
+        # A random stream for each image: the tenth is the same whatever their number, and whoever draws it.
         drawn = pool.map(lambda index: _draw(np.random.default_rng([*seeds, index]), size), range(count))
         for image_id, (jpeg, height, width, objects) in enumerate(drawn, start=first_id):
             name = f"{image_id:06d}.jpg"
@@ -167,7 +167,7 @@ def _draw_split(folder: Path, split: str, count: int, size: int, first_id: int, 
 
 
 def _draw(rng: np.random.Generator, size: int) -> tuple[bytes, int, int, list[dict[str, Any]]]:
-    """One picture as a JPEG, its height and width, and its objects as COCO has them."""
+    """One image as a JPEG, its height and width, and its objects as COCO has them."""
     import cv2
 
     image, labels, owners = draw_image(rng, size)

@@ -1,4 +1,4 @@
-"""How a picture of shapes is drawn: textures, outlines, shadows, and which shape each pixel shows."""
+"""How an image of shapes is drawn: textures, outlines, shadows, and which shape each pixel shows."""
 
 from __future__ import annotations
 

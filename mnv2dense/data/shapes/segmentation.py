@@ -16,10 +16,10 @@ class ShapeMasks(CocoMasks):
     Args:
         split: ``train`` or ``val``.
         root: see :class:`~mnv2dense.data.shapes.detection.Shapes`, as the rest.
-        seed: of the pictures.
+        seed: of the images.
         train_images: how many to train on.
         val_images: how many to validate on.
-        limit: only the first so many pictures.
+        limit: only the first so many images.
 
     Attributes:
         class_names: "background" and the six kinds of shapes.

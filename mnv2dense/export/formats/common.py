@@ -33,7 +33,7 @@ class Writer:
         title: the format's own name.
         packages: modules that it needs.
         int8_packages: and those that int8 needs besides.
-        calibrates: whether int8 takes its ranges from pictures.
+        calibrates: whether int8 takes its ranges from images.
         refused: precision -> why there is no such file, and what to take instead.
         torch_below: (major, minor) of the first torch that it does not go with.
     """
@@ -84,7 +84,7 @@ class Writer:
             ValueError: there is nothing.
         """
         if precision == "int8" and self.calibrates and not calibration:
-            raise ValueError("int8 needs calibration pictures: give a few dozen like those that the model will see.")
+            raise ValueError("int8 needs calibration images: give a few dozen like those that the model will see.")
 
     def check_installed(self, precision: Precision) -> None:
         """Whether its packages are there, without importing them.

@@ -1,13 +1,13 @@
 """Core ML: an .mlpackage for iPhones, iPads and Macs (iOS 16, macOS 13 or newer), written and checked anywhere.
 
-Core ML has no uint8 tensors, but it has pictures: the file's one input, ``image``, is an RGB picture of the model's
+Core ML has no uint8 tensors, but it has images: the file's one input, ``image``, is an RGB image of the model's
 size, which takes what cameras and Vision give, without conversion. Vision resizes to it by itself; its crop-and-scale
 option ``scaleFill`` is what the description calls the resize "squash", ``scaleFit`` is near to "letterbox", and
 ``centerCrop`` to "crop". The batch is 1.
 
 Outputs are float32 tensors with the names and shapes of :data:`mnv2dense.runtimes.metadata.OUTPUT_TENSORS`, labels
 int32. At fp16 and int8 the network computes in float16, and what decodes its answers (softmax, boxes, NMS, argmax) in
-float32: a pixel of a large picture has no exact place in float16. int8 is of the weights alone, one scale for each
+float32: a pixel of a large image has no exact place in float16. int8 is of the weights alone, one scale for each
 output channel; activations stay float16, so no calibration is needed, the file is a quarter of fp32's and little is
 lost. Weights of fewer than 2048 numbers stay float16 too: it is not they that make a file large.
 
@@ -36,7 +36,7 @@ from mnv2dense.utils.untyped import Untyped
 WRITER = Writer("coreml", "Core ML", packages=("coremltools",), calibrates=False)
 
 _NOTES = {
-    "input": "an RGB picture of `size`; values 0..255 go in as they are, normalisation is inside",
+    "input": "an RGB image of `size`; values 0..255 go in as they are, normalisation is inside",
     "fp32": "weights and arithmetic float32",
     "fp16": "weights and the network float16; decoding float32",
     "int8": "weights int8, symmetric, a scale for each output channel; the network float16, decoding float32",
@@ -95,7 +95,7 @@ def export(
 
 
 class _ImageGraph(nn.Module):
-    """The graph on what Core ML hands it: a float picture of 0..255; whole numbers come out as int32."""
+    """The graph on what Core ML hands it: a float image of 0..255; whole numbers come out as int32."""
 
     def __init__(self, graph: ExportGraph) -> None:
         super().__init__()

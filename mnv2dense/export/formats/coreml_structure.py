@@ -71,7 +71,7 @@ def check(path: Path) -> dict[str, Any]:
 
 def _image_size(path: Path, inputs: Sequence[Untyped]) -> tuple[int, int]:
     if [each.name for each in inputs] != [INPUT] or inputs[0].type.WhichOneof("Type") != "imageType":
-        raise ValueError(f"{path}: its input is not one picture named {INPUT!r}; export it again.")
+        raise ValueError(f"{path}: its input is not one image named {INPUT!r}; export it again.")
     image = inputs[0].type.imageType
     return image.height, image.width
 

@@ -1,11 +1,11 @@
 """ExecuTorch: a .pte for phones and small boards, its network delegated to XNNPACK.
 
-The file takes one picture at a time: a delegate's memory is laid out when the file is made. A .pte has no room for a
+The file takes one image at a time: a delegate's memory is laid out when the file is made. A .pte has no room for a
 description, so it is a json beside it, ``model.pte.json``; the two belong together.
 
 At int8, weights are symmetric with a scale for each output channel, their biases corrected
 (:mod:`mnv2dense.quantization.bias_correction`), and activations have one range for each tensor, out of histograms over
-the calibration pictures. What comes before the network (normalisation) and after it (decoding,
+the calibration images. What comes before the network (normalisation) and after it (decoding,
 softmax, suppression, upsampling and argmax) stays float32. There is no fp16: XNNPACK's delegate writes the weights of
 float16 convolutions as float32, so the file would be no smaller.
 """
@@ -59,7 +59,7 @@ def export(
         graph: what is exported.
         path: a name that ends in .pte; replaced if it exists.
         description: its ``precision`` says which weights and arithmetic the file gets.
-        calibration: uint8 [1, 3, H, W] pictures for int8's ranges.
+        calibration: uint8 [1, 3, H, W] images for int8's ranges.
         keep_float: modules of the model that stay float32 at int8, such as "backbone.stem".
 
     Raises:

@@ -1,6 +1,6 @@
 """LiteRT, once TensorFlow Lite: a .tflite for Android, iOS and small boards, its network run by XNNPACK.
 
-The file takes one picture at a time. Its signature names the input ``images`` and the outputs as
+The file takes one image at a time. Its signature names the input ``images`` and the outputs as
 :data:`mnv2dense.runtimes.metadata.OUTPUT_TENSORS` does. The metadata is a json beside it, ``model.tflite.json``; the
 two belong together.
 
@@ -52,7 +52,7 @@ def export(
         graph: what is exported.
         path: a name that ends in .tflite; replaced if it exists.
         description: its ``precision`` says which weights and arithmetic the file gets.
-        calibration: uint8 [1, 3, H, W] pictures for int8's ranges.
+        calibration: uint8 [1, 3, H, W] images for int8's ranges.
         keep_float: modules of the model that stay float32 at int8, such as "backbone.stem".
 
     Raises:

@@ -2,7 +2,7 @@
 
 Two things decide how much is lost, beside biases (:mod:`mnv2dense.quantization.bias_correction`):
 
-* Only what backbone and head compute is quantised, so pictures are normalised and answers decoded in float.
+* Only what backbone and head compute is quantised, so images are normalised and answers decoded in float.
 * Ranges are those of least squared error (:mod:`mnv2dense.quantization.ranges`).
 """
 
@@ -26,7 +26,7 @@ _NETWORK = r"^[^;]*DenseModel_model/[^/;]*_(backbone|head)[/;]"
 _KEPT = "KeptInFloat"
 _FLOAT = rf"^[^;]*{_KEPT}"
 
-# Values of a tensor that are looked at, of each picture.
+# Values of a tensor that are looked at, of each image.
 _SAMPLES = 4096
 
 

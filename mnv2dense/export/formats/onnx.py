@@ -53,9 +53,9 @@ def export(
         graph: what is exported.
         path: a name that ends in .onnx; replaced if it exists.
         description: its ``precision`` says which weights and arithmetic the file gets.
-        calibration: uint8 [1, 3, H, W] pictures for int8's ranges.
+        calibration: uint8 [1, 3, H, W] images for int8's ranges.
         keep_float: modules of the model that stay float32 at int8, such as "backbone.stem".
-        dynamic_size: of logits: pictures of any height and width, too. The description's size is then the one to take
+        dynamic_size: of logits: images of any height and width, too. The description's size is then the one to take
             where nothing speaks for another.
         nms_node: of boxes: suppression by ONNX's own NonMaxSuppression. The file's description then has
             ``outputs="nms_node"``, see :data:`mnv2dense.runtimes.metadata.OUTPUT_TENSORS`.
@@ -106,7 +106,7 @@ class _Form(nn.Module):
         self.whole = copy.deepcopy(graph) if half else graph
         self._classes_first = classes_first
         if half:
-            # Parameters alone: anchors and normalisation are buffers, and a pixel of a large picture has no exact
+            # Parameters alone: anchors and normalisation are buffers, and a pixel of a large image has no exact
             # place in float16.
             for parameter in self.whole.model.parameters():
                 parameter.data = parameter.data.half()

@@ -3,7 +3,7 @@
 Weights are symmetric with a scale for each output channel, activations uint8 with one range for each tensor. Three
 things decide how much is lost, and are done here:
 
-* Only what stands between two convolutions is quantised, so pictures are normalised and answers decoded in float.
+* Only what stands between two convolutions is quantised, so images are normalised and answers decoded in float.
 * Ranges are those of least squared error (:mod:`mnv2dense.quantization.ranges`).
 * Biases take back what rounding the weights does to the mean of each channel, as
   :mod:`mnv2dense.quantization.bias_correction` does it in torch, here on ONNX's own tensors. It halves the error of
@@ -99,7 +99,7 @@ def _operands(node: NodeProto) -> list[str]:
 
 
 class _Statistics:
-    """What goes through a network on real pictures, kept in bounded memory however many there are.
+    """What goes through a network on real images, kept in bounded memory however many there are.
 
     Attributes:
         means: tensor -> mean of each of its channels, [C].
@@ -130,7 +130,7 @@ class _Statistics:
         self._counts: dict[str, Floats] = {}
 
     def collect(self, images: Sequence[Tensor]) -> None:
-        """Run all pictures twice: the ends must be known before values can be counted into bins between them."""
+        """Run all images twice: the ends must be known before values can be counted into bins between them."""
         sums: dict[str, Any] = {}
         for image in images:
             for name, values in self._run(image):
@@ -191,7 +191,7 @@ def rounded_weight(weight: npt.NDArray[np.float32]) -> Floats:
 
 
 class _Images:
-    """onnxruntime's way to ask for pictures; see its ``CalibrationDataReader``."""
+    """onnxruntime's way to ask for images; see its ``CalibrationDataReader``."""
 
     def __init__(self, images: Sequence[Tensor]) -> None:
         self._images = iter(images)

@@ -2,7 +2,7 @@
 
 Any batch size. At fp16 weights are float16, and the runtime computes in bfloat16 or float16 where the CPU can. At int8
 nncf quantises the network: weights with a scale for each output channel, activations with a range for each tensor (for
-each channel before depthwise convolutions), both from calibration pictures. What decodes the network's answers is
+each channel before depthwise convolutions), both from calibration images. What decodes the network's answers is
 float32 always.
 """
 
@@ -46,7 +46,7 @@ def export(
         graph: what is exported.
         path: a name that ends in .xml; both files are replaced if they exist.
         description: its ``precision`` says which weights and arithmetic the file gets.
-        calibration: uint8 [1, 3, H, W] pictures for int8's ranges.
+        calibration: uint8 [1, 3, H, W] images for int8's ranges.
         keep_float: modules of the model that stay float32 at int8, such as "backbone.stem".
 
     Raises:

@@ -27,7 +27,7 @@ def only(**parts: Any) -> DetectionAugment:  # noqa: ANN401
 
 
 def sample(height: int = 60, width: int = 80, *, boxes: int = 3) -> Sample:
-    """A dark picture; box k is painted with red 100 + k, k = 0, 1, and the last one is to be ignored."""
+    """A dark image; box k is painted with red 100 + k, k = 0, 1, and the last one is to be ignored."""
     image = np.full((height, width, 3), 20, np.uint8)
     truth = np.array([[8, 6, 40, 36], [48, 30, 72, 54], [4, 40, 36, 56]], np.float32)[:boxes]
     labels = np.array([100, 101, IGNORE_LABEL])[:boxes]
@@ -116,7 +116,7 @@ def test_parts_are_drawn_independently() -> None:
         after = augment(sample(boxes=1), seed)
         left, _, right, _ = after.boxes[0]
         zoomed = after.image.shape != (60, 80, 3)
-        # The painted box starts 8 pixels from the left of the picture and ends 40 from the right.
+        # The painted box starts 8 pixels from the left of the image and ends 40 from the right.
         dark = np.nonzero((after.image[:, :, 0] == 20).any(axis=0))[0]
         outcomes.add((zoomed, bool(left - dark[0] > dark[-1] + 1 - right)))
     assert outcomes == {(False, False), (False, True), (True, False), (True, True)}

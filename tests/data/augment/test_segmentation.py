@@ -48,7 +48,7 @@ def test_image_and_mask_take_the_same_window() -> None:
         assert after.mask is not None
         inside = after.mask != IGNORE_INDEX
         wanted = 40 + 40 * after.mask[inside].astype(int)
-        # Where classes meet, and at the picture's border, colours blend; masks never do.
+        # Where classes meet, and at the image's border, colours blend; masks never do.
         assert (np.abs(after.image[inside][:, 0].astype(int) - wanted) <= 2).mean() > 0.85
         assert set(np.unique(after.mask)) <= {0, 1, 2, 3, IGNORE_INDEX}
 

@@ -19,7 +19,7 @@ def annotation(id_: int = 1, **changes: object) -> dict[str, Any]:
 
 
 def write(root: Path, rows: list[dict[str, Any]], **changes: object) -> Path:
-    """Two pictures of 64x48, ids 7 and 9; two classes, ids 3 and 5."""
+    """Two images of 64x48, ids 7 and 9; two classes, ids 3 and 5."""
     content: dict[str, Any] = {
         "images": [{"id": i, "file_name": f"{i}.jpg", "width": 64, "height": 48} for i in (7, 9)],
         "categories": [{"id": 5, "name": "dog"}, {"id": 3, "name": "cat"}],
@@ -148,7 +148,7 @@ def test_a_polygon_of_other_than_sane_pairs_is_refused_naming_the_annotation(bad
         ({"size": [48, 64], "counts": [10, 20]}, "runs add up to 30, not to 48x64 = 3072"),
         ({"size": [48, 64], "counts": [-10, 3082]}, "neither a string nor a list of run lengths"),
         ({"size": [48, 64], "counts": None}, "neither a string"),
-        ({"size": [64, 48], "counts": [3072]}, r"size \[64, 48\] is not the picture's \[48, 64\]"),
+        ({"size": [64, 48], "counts": [3072]}, r"size \[64, 48\] is not the image's \[48, 64\]"),
         ({"size": [48], "counts": [48]}, "is not .height, width."),
         ({"counts": [48]}, "size None"),
         ({"size": [48, 64], "counts": "PQ"}, "compressed runs do not fill"),
@@ -255,9 +255,7 @@ def test_a_size_the_file_lacks_is_read_from_the_image(tmp_path: Path) -> None:
 def test_missing_images_are_one_report(tmp_path: Path) -> None:
     for image in (write(tmp_path, []) / "train2017").iterdir():
         image.unlink()
-    with pytest.raises(
-        FileNotFoundError, match=r"2 of 2 pictures are missing: 7\.jpg, 9\.jpg \(looked in .*train2017\)"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"2 of 2 images are missing: 7\.jpg, 9\.jpg \(looked in .*train2017\)"):
         CocoDetection(root=tmp_path)
 
 
@@ -285,9 +283,9 @@ def test_bad_images_are_skipped_and_counted_when_asked(tmp_path: Path, caplog: p
     data = CocoDetection(root=tmp_path, bad_images="skip")
     assert (len(data), data.skipped_images, data[0].image_id) == (1, 1, 9)
     assert [row["id"] for row in data.coco_ground_truth()["annotations"]] == [2]
-    assert "skipped 1 of 2 pictures: 7.jpg" in caplog.text
+    assert "skipped 1 of 2 images: 7.jpg" in caplog.text
     (tmp_path / "train2017" / "9.jpg").unlink()
-    with pytest.raises(ValueError, match="no picture to use, all 2 are missing or damaged"):
+    with pytest.raises(ValueError, match="no image to use, all 2 are missing or damaged"):
         CocoDetection(root=tmp_path, bad_images="skip")
     with pytest.raises(ValueError, match="bad_images='ignore' is neither"):
         CocoDetection(root=tmp_path, bad_images="ignore")  # type: ignore[arg-type]
@@ -297,9 +295,9 @@ def test_limit_keeps_the_first_images_and_their_truth(tmp_path: Path) -> None:
     data = CocoDetection(root=write(tmp_path, [annotation(1, image_id=9), annotation(2)]), limit=1)
     assert len(data) == 1
     assert [row["id"] for row in data.coco_ground_truth()["annotations"]] == [2]
-    with pytest.raises(ValueError, match="limit=0 leaves no picture"):
+    with pytest.raises(ValueError, match="limit=0 leaves no image"):
         CocoDetection(root=tmp_path, limit=0)
-    with pytest.raises(LookupError, match="no picture has the id 9"):
+    with pytest.raises(LookupError, match="no image has the id 9"):
         data.path_of(9)
 
 
@@ -335,7 +333,7 @@ def test_boxes_that_fit_only_the_stored_image_are_refused(tmp_path: Path) -> Non
 def test_another_size_than_the_files_is_refused_naming_both(box: list[int], tmp_path: Path) -> None:
     image = {"id": 7, "file_name": "7.jpg", "width": 100, "height": 80}
     write(tmp_path, [annotation(bbox=box)], images=[image])
-    with pytest.raises(ValueError, match=r"7\.jpg: the picture is 64x48, but .* describes one of 100x80"):
+    with pytest.raises(ValueError, match=r"7\.jpg: the image is 64x48, but .* describes one of 100x80"):
         CocoDetection(root=tmp_path)[0]
 
 
@@ -405,7 +403,7 @@ def test_nesting_without_end_and_other_encodings_are_named(tmp_path: Path) -> No
 
 
 def beside_images(root: Path, split: str, class_name: str = "cat") -> None:
-    """Roboflow's layout: two pictures, 7 and 9, and their json in one folder."""
+    """Roboflow's layout: two images, 7 and 9, and their json in one folder."""
     write(root, [annotation()], categories=[{"id": 3, "name": class_name}])
     (root / "train2017").rename(root / split)
     (root / "annotations" / "instances_train2017.json").rename(root / split / "_annotations.coco.json")

@@ -109,7 +109,7 @@ def test_an_object_whose_box_has_no_area_either_is_dropped_and_counted(
         ([[0, 0, 1e9, 2, 4, 4]], "annotation 1 has the polygon"),
         ({"size": list(SIZE), "counts": [5, 5]}, "malformed RLE: its runs add up to 10"),
         ({"size": list(SIZE), "counts": "zzz"}, "malformed RLE: its compressed runs do not fill 10x12"),
-        ({"size": [12, 10], "counts": [0, 120]}, r"malformed RLE: its size \[12, 10\] is not the picture's"),
+        ({"size": [12, 10], "counts": [0, 120]}, r"malformed RLE: its size \[12, 10\] is not the image's"),
         ([], "1 annotations have a box, but no 'segmentation': 1"),
         (None, "1 annotations have a box, but no 'segmentation': 1"),
         ([[]], "1 annotations have a box, but no 'segmentation': 1"),
@@ -129,7 +129,7 @@ def test_what_pycocotools_could_crash_on_is_refused(
 
 def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
     root = data_set(tmp_path, row(3, square(0, 0, 2, 2)), size=(20, 24))
-    with pytest.raises(ValueError, match=r"a.png: the picture is 12x10, but .* describes one of 24x20"):
+    with pytest.raises(ValueError, match=r"a.png: the image is 12x10, but .* describes one of 24x20"):
         CocoMasks(root=root, split="val")
 
 
@@ -138,7 +138,7 @@ def test_a_damaged_image_can_be_left_out(tmp_path: Path) -> None:
     (root / "val" / "b.png").write_bytes(b"<html>")
     data = CocoMasks(root=root, split="val", bad_images="skip")
     assert (len(data), data.skipped_images) == (1, 1)
-    with pytest.raises(LookupError, match="no picture has the id 6"):
+    with pytest.raises(LookupError, match="no image has the id 6"):
         data.path_of(6)
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from mnv2dense.data.datasets.coco_panoptic import PanopticMasks
 
 CATEGORIES = [{"id": 200, "name": "rug-merged"}, {"id": 1, "name": "person"}, {"id": 72, "name": "tv"}]
-# Of a picture of one row: no segment, a person, a rug, a crowd of persons, a tv.
+# Of an image of one row: no segment, a person, a rug, a crowd of persons, a tv.
 IDS = [0, 5, 70_000, 3_000_000, 256]
 SEGMENTS: list[dict[str, Any]] = [
     {"id": 5, "category_id": 1, "iscrowd": 0},
@@ -77,7 +77,7 @@ def test_a_mask_without_colours_is_refused(tmp_path: Path) -> None:
         ({"image_id": 4}, "has image_id 4, not in 'images'"),
         ({"segments_info": [{"id": 0, "category_id": 1}]}, "a.png has a segment without a valid id"),
         ({"segments_info": [{"id": 1, "category_id": 2}]}, "segment 1 of a.png has category_id 2, which"),
-        ({"file_name": "b.png"}, "1 of 1 pictures have no mask: a.jpg; the first would be b.png"),
+        ({"file_name": "b.png"}, "1 of 1 images have no mask: a.jpg; the first would be b.png"),
     ],
 )
 def test_a_wrong_json_is_found_before_training(tmp_path: Path, row: dict[str, object], message: str) -> None:

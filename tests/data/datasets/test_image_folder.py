@@ -22,7 +22,7 @@ def root(tmp_path: Path) -> Path:
             image(tmp_path / "train" / name / f"{number}.png", number)
     image(tmp_path / "train" / "cat" / "of mine" / "a.png", 9)
     (tmp_path / "train" / ".cache").mkdir()
-    (tmp_path / "train" / "cat" / "notes.txt").write_text("no picture")
+    (tmp_path / "train" / "cat" / "notes.txt").write_text("no image")
     return tmp_path
 
 
@@ -60,7 +60,7 @@ def test_a_missing_split_says_what_is_there(root: Path) -> None:
 
 def test_folders_without_images_are_named(root: Path) -> None:
     (root / "train" / "owl").mkdir()
-    with pytest.raises(ValueError, match=r"owl: a class without a picture"):
+    with pytest.raises(ValueError, match=r"owl: a class without an image"):
         ImageFolder(root=root)
     with pytest.raises(ValueError, match="holds no folders; each class needs one"):
         ImageFolder(root=root / "train", split="cat/of mine")
@@ -78,7 +78,7 @@ def test_places_count_from_either_end_and_unknown_ids_are_refused(root: Path) ->
     assert data[-1].image_id == data[6].image_id == 7
     assert data.path_of(7) == data[-1].path
     for image_id in (0, -1, 8):
-        with pytest.raises(LookupError, match=rf"train: no picture has the id {image_id} \(of 7 pictures\)"):
+        with pytest.raises(LookupError, match=rf"train: no image has the id {image_id} \(of 7 images\)"):
             data.path_of(image_id)
     with pytest.raises(IndexError):
         data[7]
@@ -116,7 +116,7 @@ def test_folders_of_the_same_class_are_told_and_not_lost(root: Path) -> None:
 
 @pytest.mark.parametrize("limit", [True, 1.5, "3"])
 def test_a_limit_that_is_no_whole_number_is_refused(limit: object, root: Path) -> None:
-    with pytest.raises(ValueError, match=f"limit={limit!r}: a whole number of pictures is needed"):
+    with pytest.raises(ValueError, match=f"limit={limit!r}: a whole number of images is needed"):
         ImageFolder(root=root, limit=limit)  # type: ignore[arg-type]
 
 

@@ -71,7 +71,7 @@ def test_a_jpeg_mask_is_refused_whatever_its_name(tmp_path: Path) -> None:
 
 
 def test_coloured_damaged_and_missing_masks_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"rgb.png: the mask is a picture of .*by MaskFolder .*whose colors= has"):
+    with pytest.raises(ValueError, match=r"rgb.png: the mask is an image of .*by MaskFolder .*whose colors= has"):
         read_mask(save(tmp_path / "rgb.png", [[[0, 1, 2]]]), THREE)
     (tmp_path / "cut.png").write_bytes(save(tmp_path / "m.png", np.zeros((50, 50))).read_bytes()[:60])
     with pytest.raises(ValueError, match=r"cut.png: damaged or truncated mask"):
@@ -113,7 +113,7 @@ def test_what_is_wrong_is_found_before_training(tmp_path: Path) -> None:
         MaskFolder(root=tmp_path, split="train", class_names=["x"])
     save(tmp_path / "train" / "a.jpg", np.zeros((4, 6, 3)))
     (tmp_path / "trainannot").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"1 of 1 pictures have no mask: a.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"1 of 1 images have no mask: a.jpg"):
         MaskFolder(root=tmp_path, split="train", class_names=["x"])
     save(tmp_path / "trainannot" / "a.png", np.zeros((6, 4)))
     with pytest.raises(ValueError, match=r"a.png: the mask is 6 x 4 .* a.jpg upright is 4 x 6"):

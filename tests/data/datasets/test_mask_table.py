@@ -21,7 +21,7 @@ def save(path: Path, array: npt.ArrayLike, **options: Any) -> Path:  # noqa: ANN
 
 
 def table(root: Path, count: int = 3, **options: Any) -> MaskTable[Path]:  # noqa: ANN401
-    """Pictures of 4 x 6 pixels, number n labelled n % 2 all over; files that are there stay."""
+    """Images of 4 x 6 pixels, number n labelled n % 2 all over; files that are there stay."""
     paths, masks = [root / f"{n}.jpg" for n in range(count)], [root / f"{n}.png" for n in range(count)]
     for n, (path, mask) in enumerate(zip(paths, masks, strict=True)):
         if not path.exists():
@@ -51,7 +51,7 @@ def test_samples_have_the_image_and_its_mask(tmp_path: Path) -> None:
     assert data[-1].image_id == 12
     with pytest.raises(IndexError):
         data[3]
-    with pytest.raises(LookupError, match="no picture has the id 3"):
+    with pytest.raises(LookupError, match="no image has the id 3"):
         data.mask_of(3)
 
 
@@ -99,9 +99,7 @@ def test_damaged_masks_can_be_left_out(tmp_path: Path, caplog: pytest.LogCapture
 
 def test_missing_masks_are_one_report_or_left_out(tmp_path: Path) -> None:
     masks = [tmp_path / "0.png", tmp_path / "none.png", tmp_path / "no.png"]
-    with pytest.raises(
-        FileNotFoundError, match=r"2 of 3 pictures have no mask: 1.jpg, 2.jpg; the first would be no.png"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"2 of 3 images have no mask: 1.jpg, 2.jpg; the first would be no.png"):
         table(tmp_path, masks=masks)
     data = table(tmp_path, masks=masks, bad_images="skip")
     assert (len(data), data.skipped_images) == (1, 2)

@@ -19,7 +19,7 @@ def voc_object(name: str = "cat", corners: tuple[object, ...] = (1, 1, 64, 48), 
 
 
 def write(root: Path, images: dict[str, str], split: str = "train", size: tuple[int, int] = (64, 48)) -> Path:
-    """Pictures of 64x48, stem -> the xml of its objects."""
+    """Images of 64x48, stem -> the xml of its objects."""
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     for stem, objects in images.items():
@@ -123,7 +123,7 @@ def test_an_unknown_split_lists_those_there_are(tmp_path: Path) -> None:
         ),
         (f"<annotation>{voc_object(corners=('nan', 1, 2, 3))}</annotation>", "<xmin>nan</xmin> of a 'cat'"),
         (f"<annotation>{voc_object(corners=(1, 1, 'inf', 3))}</annotation>", "<xmax>inf</xmax> of a 'cat'"),
-        (f"<annotation>{voc_object(corners=(1, 1, 9, 1e9))}</annotation>", "no place in a picture"),
+        (f"<annotation>{voc_object(corners=(1, 1, 9, 1e9))}</annotation>", "no place in an image"),
         ("<annotation><size><width>wide</width></size></annotation>", r"000005\.xml: <width>wide</width> in <size>"),
         ('<?xml version="1.0" encoding="klingon"?><annotation/>', r"000005\.xml: declares the encoding 'klingon'"),
         ("<a>" * 100_000, r"000005\.xml: not valid xml|nested too deep"),
@@ -174,7 +174,7 @@ def test_a_size_of_zero_is_read_from_the_image_and_another_size_refused(tmp_path
     data = VocDetection(root=write(tmp_path / "zero", {"1": objects}, size=(0, 0)))
     assert data[0].boxes.tolist() == [[0, 0, 64, 48]]
     data = VocDetection(root=write(tmp_path / "other", {"1": voc_object()}, size=(100, 80)))
-    with pytest.raises(ValueError, match=r"1\.jpg: the picture is 64x48, but .* describes one of 100x80"):
+    with pytest.raises(ValueError, match=r"1\.jpg: the image is 64x48, but .* describes one of 100x80"):
         data[0]
 
 
@@ -184,7 +184,7 @@ def test_missing_files_are_one_report_each(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"1 of 2 annotations are missing: 2\.xml"):
         VocDetection(root=tmp_path)
     (tmp_path / "JPEGImages" / "1.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"train\.txt: 1 of 2 pictures are missing: 1\.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"train\.txt: 1 of 2 images are missing: 1\.jpg"):
         VocDetection(root=tmp_path)
 
 

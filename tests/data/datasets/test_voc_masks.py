@@ -12,7 +12,7 @@ from mnv2dense.types.class_lists import VOC_MASK_CLASSES
 
 
 def devkit(root: Path, year: str = "2012", masks: str = "SegmentationClass", **labels: npt.ArrayLike) -> Path:
-    """A devkit with a picture for each of ``labels``; all are in val."""
+    """A devkit with an image for each of ``labels``; all are in val."""
     folder = root / f"VOC{year}"
     for name in ("JPEGImages", masks, "ImageSets/Segmentation"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -52,5 +52,5 @@ def test_missing_lists_and_masks_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"Segmentation/train.txt: no such split; there are: val"):
         VocMasks(root=root, split="train")
     (root / "VOC2012" / "SegmentationClass" / "b.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 of 2 pictures have no mask: b.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"1 of 2 images have no mask: b.jpg"):
         VocMasks(root=root, split="val")

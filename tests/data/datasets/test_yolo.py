@@ -12,7 +12,7 @@ from mnv2dense.data.datasets.yolo import YoloDetection
 def write(
     root: Path, labels: dict[str, str | None], images: str = "images/train", folder: str = "labels/train"
 ) -> Path:
-    """Pictures of 64x48, stem -> label lines or no label file; classes cat, dog."""
+    """Images of 64x48, stem -> label lines or no label file; classes cat, dog."""
     for name in (images, folder):
         (root / name).mkdir(parents=True, exist_ok=True)
     for stem, lines in labels.items():
@@ -43,7 +43,7 @@ def test_a_missing_or_empty_label_file_is_a_negative(tmp_path: Path) -> None:
 
 
 def test_labels_for_no_image_at_all_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"labels/train: no label file for any of 1 pictures.*looked for a\.txt"):
+    with pytest.raises(ValueError, match=r"labels/train: no label file for any of 1 images.*looked for a\.txt"):
         YoloDetection(root=write(tmp_path, {"a": None}))
 
 
@@ -65,9 +65,9 @@ def test_the_ground_truth_has_pixels_and_the_formats_own_ids(tmp_path: Path) -> 
         ("cat 0.5 0.5 0.5 0.5", "'cat' is no number"),
         ("0 0.5 0.5 0.5", "3 values after the class"),
         ("0 0.5 0.5 0.5 0.5 0.9", "5 values after the class"),
-        ("0 32 24 16 16", "values are shares of the picture"),
-        ("0 nan 0.5 0.5 0.5", "values are shares of the picture"),
-        ("0 inf 0.5 0.5 0.5", "values are shares of the picture"),
+        ("0 32 24 16 16", "values are shares of the image"),
+        ("0 nan 0.5 0.5 0.5", "values are shares of the image"),
+        ("0 inf 0.5 0.5 0.5", "values are shares of the image"),
         ("0 0.5 0.5 0.5 0.5 0.9 17", "6 values after the class, the last of them 17: a confidence and the number of"),
         ("0 0.5 0.5 0.5 0.5 0.4 0.4 2", "7 values .*; a box with key points needs 'kpt_shape' in data.yaml"),
     ],
@@ -119,7 +119,7 @@ def test_names_come_from_classes_txt_or_the_argument(tmp_path: Path) -> None:
         ("names: 5", "'names' is 5"),
         ("- cat", "no mapping of names to values"),
         ("kpt_shape: 17\nnames: [cat, dog]", "kpt_shape is 17"),
-        ("names: [cat, dog]\ntrain: 3", "train is 3; give a folder, a list of pictures"),
+        ("names: [cat, dog]\ntrain: 3", "train is 3; give a folder, a list of images"),
         ("names: [", "not valid yaml"),
         ("a: " + "[" * 5000, "nested too deep|not valid yaml"),
         (
@@ -166,7 +166,7 @@ def test_a_missing_label_folder_is_told(tmp_path: Path) -> None:
 
 
 def test_an_empty_image_folder_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"images/train: no picture to use"):
+    with pytest.raises(ValueError, match=r"images/train: no image to use"):
         YoloDetection(root=write(tmp_path, {}))
 
 
@@ -256,8 +256,8 @@ def test_labels_without_images_and_images_without_labels_are_counted(
     write(tmp_path, {"a": "0 0.5 0.5 1 1", "b": None, "c": None})
     (tmp_path / "labels" / "train" / "z.txt").write_text("0 0.5 0.5 1 1")
     YoloDetection(root=tmp_path)
-    assert "2 of 3 pictures have no label file, such as b.jpg" in caplog.text
-    assert "1 label files fit no picture, such as z.txt" in caplog.text
+    assert "2 of 3 images have no label file, such as b.jpg" in caplog.text
+    assert "1 label files fit no image, such as z.txt" in caplog.text
 
 
 def test_a_single_word_is_one_class(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_every_crop_is_a_square_around_a_shape_of_its_class(crops: ShapeCrops, t
         image = shapes[row["image_id"] - 1].image
         left, top, box_width, box_height = map(int, row["bbox"])
         box = image[top : top + box_height, left : left + box_width]
-        if max(box.shape) + 4 > min(image.shape[:2]):  # too long for a square of this picture
+        if max(box.shape) + 4 > min(image.shape[:2]):  # too long for a square of this image
             continue
         windows = np.lib.stride_tricks.sliding_window_view(sample.image, box.shape)[:, :, 0]
         assert (windows == box).all(axis=(2, 3, 4)).any()
@@ -45,5 +45,5 @@ def test_places_count_from_either_end_and_unknown_ids_are_refused(crops: ShapeCr
     assert crops[-1].image_id == len(crops)
     assert crops.path_of(len(crops)) == crops[-1].path
     for image_id in (0, -1, len(crops) + 1):
-        with pytest.raises(LookupError, match=f"no picture has the id {image_id} "):
+        with pytest.raises(LookupError, match=f"no image has the id {image_id} "):
             crops.path_of(image_id)

@@ -144,7 +144,7 @@ def test_a_cache_that_cannot_be_written_is_told_with_the_way_out(tmp_path: Path)
 def test_wrong_options_are_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="split='test': shapes have the splits 'train' and 'val'"):
         Shapes(split="test")
-    with pytest.raises(ValueError, match="train=0, val=200, size=240: draw at least 1 picture"):
+    with pytest.raises(ValueError, match="train=0, val=200, size=240: draw at least 1 image"):
         draw_shapes(tmp_path / "none", train=0)
 
 

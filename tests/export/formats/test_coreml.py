@@ -77,7 +77,7 @@ def test_a_classifier_says_what_it_is_and_computes_what_the_model_computes(tmp_p
     assert found["operations"]["conv"] == 18
     assert found["description"].class_names == ("cat", "dog", "owl")
     assert found["description"].license == "Apache-2.0"
-    assert "picture" in found["description"].extra["input"]
+    assert "image" in found["description"].extra["input"]
     images = random_images(1, (64, 64))
     (scores,) = run_package(tmp_path / "model.mlpackage", images)
     assert _relative(graph(images)[0], scores) < 1e-5

@@ -115,7 +115,7 @@ def test_the_description_says_what_runs_outside_the_delegate(classifier: Path) -
     assert description.class_names == tuple(NAMES)
     assert description.license == "Apache-2.0"
     outside = description.extra["operators_outside_delegate"]
-    assert "dim_order_ops::_to_dim_order_copy x1" in outside, "uint8 pictures become floats before the delegate"
+    assert "dim_order_ops::_to_dim_order_copy x1" in outside, "uint8 images become floats before the delegate"
     assert not any("convolution" in name for name in outside)
 
 
@@ -227,5 +227,5 @@ def test_an_unknown_module_is_refused_with_those_near_to_it(tmp_path: Path) -> N
 
 def test_int8_without_images_is_refused(tmp_path: Path) -> None:
     graph = _graph(ClassifierHead)
-    with pytest.raises(ValueError, match="int8 needs calibration pictures"):
+    with pytest.raises(ValueError, match="int8 needs calibration images"):
         export(graph, tmp_path / "m.pte", description=graph.describe("int8"), calibration=[])

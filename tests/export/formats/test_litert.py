@@ -70,7 +70,7 @@ def test_the_file_tells_nothing_of_the_machine_and_what_xnnpack_leaves(classifie
     assert str(Path(__file__).parents[3]).encode() not in classifier_file.read_bytes()
     description = ExportedModel(classifier_file).description
     assert description.license == "CC0-1.0"
-    # What the uint8 picture goes through before anything else.
+    # What the uint8 image goes through before anything else.
     assert {"CAST x1"} <= {*description.extra["operators_outside_delegate"]} <= {"CAST x1", "TRANSPOSE x1"}
     assert ("model/backbone/stem/2", "float32") in operators(classifier_file)
 
@@ -137,7 +137,7 @@ def test_wrong_wishes_are_named(tmp_path: Path) -> None:
     graph = ExportGraph(classifier())
     with pytest.raises(ValueError, match=r"model\.onnx: LiteRT files end in \.tflite"):
         export(graph, tmp_path / "model.onnx", description=graph.describe("fp32"))
-    with pytest.raises(ValueError, match="int8 needs calibration pictures"):
+    with pytest.raises(ValueError, match="int8 needs calibration images"):
         export(graph, tmp_path / "model.tflite", description=graph.describe("int8"))
     with pytest.raises(ValueError, match=r"keep_float=backbone\.stern: the model has no such module; .*backbone\.stem"):
         written(graph, tmp_path / "model.tflite", "int8", keep_float=("backbone.stern",))
@@ -193,7 +193,7 @@ def test_damaged_files_are_refused(classifier_file: Path, damage: str, complaint
 
 def test_other_shapes_are_refused_in_words(classifier_file: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"pictures of shape \[1, 3, 32, 64\], but the file takes uint8 \[1, 3, 64, 64\]"
+        ValueError, match=r"images of shape \[1, 3, 32, 64\], but the file takes uint8 \[1, 3, 64, 64\]"
     ):
         ExportedModel(classifier_file).run(torch.zeros(1, 3, 32, 64, dtype=torch.uint8))
 

@@ -35,7 +35,7 @@ pytest.importorskip("onnxruntime")
 
 
 class Boxes(nn.Module):
-    """Stands in for a detector: the first plane of a picture is its two boxes, the second the scores of two classes."""
+    """Stands in for a detector: the first plane of an image is its two boxes, the second the scores of two classes."""
 
     outputs = "boxes"
     size = (4, 4)
@@ -203,7 +203,7 @@ def test_int8_is_integers_between_normalisation_and_decoding(tmp_path: Path) -> 
         weight, scale, _ = made_by[node.input[1]].input
         assert constants[weight].data_type == onnx.TensorProto.INT8
         assert list(constants[scale].dims) == [constants[weight].dims[0]]  # one for each output channel
-    # Activations are part of the range; pictures are normalised and boxes decoded in float.
+    # Activations are part of the range; images are normalised and boxes decoded in float.
     assert not any(node.op_type == "Clip" and node.name.startswith("backbone") for node in inner.node)
     for node in inner.node:
         if node.name.startswith(("normalize", "decode")):
@@ -266,7 +266,7 @@ def test_options_that_cannot_be_are_refused_and_leave_nothing(tmp_path: Path) ->
         export(graph, path, description=fp32, dynamic_size=True)
     with pytest.raises(ValueError, match=r"nms_node=true is for boxes before any suppression"):
         export(graph, path, description=fp32, nms_node=True)
-    with pytest.raises(ValueError, match=r"int8 needs calibration pictures"):
+    with pytest.raises(ValueError, match=r"int8 needs calibration images"):
         export(graph, path, description=int8, calibration=[])
     with pytest.raises(ValueError, match=r"keep_float=backbone\.stm: .* did you mean backbone\.stem"):
         export(graph, path, description=int8, calibration=calibration(), keep_float=["backbone.stm"])

@@ -124,7 +124,7 @@ def kernels(path: Path) -> set[str]:
 
 def test_a_clamp_goes_only_where_the_range_clamps_as_well(tmp_path: Path) -> None:
     graph, images = ExportGraph(classifier()), torch.full((1, 3, *SIZE), 255, dtype=torch.uint8)
-    # Dark pictures show small ranges; a bright one reaches beyond them, where ReLU6 or the range must stop it.
+    # Dark images show small ranges; a bright one reaches beyond them, where ReLU6 or the range must stop it.
     dark = [image // 8 for image in calibration()]
     exported = written(graph, tmp_path / "model.xml", "int8", calibration=dark)
     (scores,) = exported.run(images)
@@ -139,7 +139,7 @@ def test_a_clamp_goes_only_where_the_range_clamps_as_well(tmp_path: Path) -> Non
 def test_wrong_requests_are_refused(tmp_path: Path) -> None:
     graph = ExportGraph(classifier())
     for options, said in (
-        ({}, "int8 needs calibration pictures"),
+        ({}, "int8 needs calibration images"),
         ({"calibration": calibration(), "keep_float": ["backbone.stern"]}, "did you mean backbone.stem"),
     ):
         with pytest.raises(ValueError, match=said):
@@ -161,7 +161,7 @@ def test_wrong_files_are_refused(classifier_file: Path, tmp_path: Path) -> None:
     resized = classifier_file.read_text().replace("size&quot;: [64, 64]", "size&quot;: [32, 64]")
     assert resized != classifier_file.read_text()
     alone.write_text(resized)
-    with pytest.raises(ValueError, match=r"takes pictures of \[3, 64, 64\], but its description says \[3, 32, 64\]"):
+    with pytest.raises(ValueError, match=r"takes images of \[3, 64, 64\], but its description says \[3, 32, 64\]"):
         ExportedModel(alone)
     alone.write_text(classifier_file.read_text().replace("mnv2dense", "somebody"))
     with pytest.raises(ValueError, match="does not say what goes in and out"):
