@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from mnv2dense.cli.foreign_parts import leave_out_options_of_ours
 from mnv2dense.cli.parts import built, check_checkpoint, plain_config, size_of
 from mnv2dense.cli.shell import run_command
-from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
+from mnv2dense.reporting.run_folder import RunFolder, refuse_another_run
 from mnv2dense.training.preflight import check_length, check_precision
 from mnv2dense.visualization.palettes import check_palette
 
@@ -39,8 +39,7 @@ def _train(config: DictConfig) -> None:
         if config[key]:
             check_checkpoint(config[key])
     folder = RunFolder.create(config.run_dir, task=config.task)
-    if not config.resume:
-        refuse_a_run(folder, "Name another folder; to go on with that run, add resume= and its folder.")
+    refuse_another_run(folder, resume=config.resume or None)
     folder.log_to_file()
     for note in left_out:
         log.info("%s", note)

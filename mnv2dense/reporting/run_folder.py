@@ -19,7 +19,7 @@ from typing import Any, final
 
 import yaml
 
-from mnv2dense.pretrained.checkpoint_file import BEST, LAST
+from mnv2dense.pretrained.checkpoint_file import BEST, LAST, find_checkpoint
 from mnv2dense.utils.cores import usable_cores
 from mnv2dense.utils.distributed import is_first_process
 from mnv2dense.utils.files import atomic_write
@@ -185,6 +185,23 @@ def refuse_a_run(folder: RunFolder, next_step: str) -> None:
     """
     if folder.holds_a_run:
         raise ValueError(f"run_dir={folder.path} already holds a run, which would be overwritten. {next_step}")
+
+
+def refuse_another_run(folder: RunFolder, *, resume: str | Path | None) -> None:
+    """Leave a run that is already in the folder as it is, unless it is the one to go on with.
+
+    Its best.ckpt would stay, under the best score of the run that is resumed.
+
+    Raises:
+        FileNotFoundError: there is a run, and nothing to resume from.
+        ValueError: there is a run, and ``resume`` is not it.
+    """
+    if resume is None or not folder.holds_a_run:
+        refuse_a_run(folder, "Name another folder; to go on with that run, add resume= and its folder.")
+        return
+    file = find_checkpoint(resume, names=(LAST, BEST))
+    if not file.resolve().is_relative_to(folder.path.resolve()):
+        refuse_a_run(folder, f"Name another folder for what follows on {resume}, or resume={folder.path}.")
 
 
 def environment(*, seed: int | None = None) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from mnv2dense.metrics.watched import Watched, watched
 from mnv2dense.models.checkpoint import load_model
 from mnv2dense.models.restore import packages_of
 from mnv2dense.pretrained.checkpoint_file import find_checkpoint
-from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
+from mnv2dense.reporting.run_folder import RunFolder, refuse_another_run
 from mnv2dense.training.check_resume import check_resume
 from mnv2dense.training.checkpoint_io import AtomicCheckpointIO
 from mnv2dense.training.checkpointing import BestAndLast
@@ -153,8 +153,7 @@ def train(
         folder = run_dir
     else:
         folder = RunFolder.create(run_dir, task=model.task)
-        if resume is None:
-            refuse_a_run(folder, "Name another folder; to go on with that run, add resume= and its folder.")
+        refuse_another_run(folder, resume=resume)
         config = config or _known(model, seen=seen, seed=seed, options=options)
     goes_on_here = folder.holds_a_run  # then its files tell what to resume with, until these options are found to fit
     if not goes_on_here:

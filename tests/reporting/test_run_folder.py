@@ -13,7 +13,7 @@ import yaml
 from pytorch_lightning.utilities import rank_zero_only
 
 from mnv2dense.reporting import run_folder
-from mnv2dense.reporting.run_folder import RunFolder
+from mnv2dense.reporting.run_folder import RunFolder, refuse_another_run
 
 
 def test_a_run_gets_a_new_folder_named_for_task_and_time(tmp_path: Path) -> None:
@@ -188,3 +188,19 @@ def test_a_link_inside_of_a_run_folder_is_refused_and_the_folder_itself_may_be_o
     with pytest.raises(ValueError, match=rf"run: {link} in it is a symbolic link to .*elsewhere; a run writes into"):
         RunFolder(run)
     assert list(elsewhere.iterdir()) == []
+
+
+def test_a_run_goes_on_in_no_folder_of_another_one(tmp_path: Path) -> None:
+    """That one's best checkpoint would stay, under the best score of the run that goes on."""
+    for name in ("one", "other"):
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+        (tmp_path / name / "checkpoints" / "last.ckpt").touch()
+    taken, other = RunFolder(tmp_path / "one"), tmp_path / "other"
+    for resume in (other, other / "checkpoints" / "last.ckpt"):
+        with pytest.raises(ValueError, match=rf"one already holds a run.*on {resume}, or resume={taken.path}\."):
+            refuse_another_run(taken, resume=resume)
+    with pytest.raises(ValueError, match=r"already holds a run.*add resume="):
+        refuse_another_run(taken, resume=None)
+    for resume in (taken.path, taken.path / "checkpoints" / "last.ckpt"):
+        refuse_another_run(taken, resume=resume)
+    refuse_another_run(RunFolder(tmp_path / "new"), resume=other)
