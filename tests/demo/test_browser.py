@@ -304,6 +304,21 @@ def test_a_phone_needs_no_scrolling_sideways_and_no_small_finger(shapes: Browser
         shapes.command("Emulation.clearDeviceMetricsOverride")
 
 
+def test_a_finger_is_not_asked_to_drop_anything(shapes: Browser) -> None:
+    shown = (
+        "return [...document.querySelectorAll('#empty span')]"
+        ".filter((part) => getComputedStyle(part).display !== 'none').map((part) => part.textContent)"
+    )
+    assert shapes.run(shown) == ["Drop a picture here", "or paste one, or choose a file"]
+    try:
+        shapes.command("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
+        shapes.command("Emulation.setTouchEmulationEnabled", enabled=True)
+        assert shapes.run(shown) == ["Choose or take a picture"]
+    finally:
+        shapes.command("Emulation.setTouchEmulationEnabled", enabled=False)
+        shapes.command("Emulation.clearDeviceMetricsOverride")
+
+
 # --- nothing leaves ------------------------------------------------------------------------------------------
 
 

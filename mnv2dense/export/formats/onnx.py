@@ -46,6 +46,7 @@ def export(
     keep_float: Sequence[str] = (),
     dynamic_size: bool = False,
     nms_node: bool = False,
+    reduce_range: bool = False,
 ) -> Path:
     """Write ``path``, with the description in its ``metadata_props``.
 
@@ -59,14 +60,17 @@ def export(
             where nothing speaks for another.
         nms_node: of boxes: suppression by ONNX's own NonMaxSuppression. The file's description then has
             ``outputs="nms_node"``, see :data:`mnv2dense.runtimes.metadata.OUTPUT_TENSORS`.
+        reduce_range: of int8: weights of 7 bits, for x86 CPUs without VNNI, where products of 8 bits saturate.
 
     Raises:
-        ValueError: another suffix, an option that the outputs do not go with, an unknown module in ``keep_float``, or
-            int8 without calibration.
+        ValueError: another suffix, an option that outputs or precision do not go with, an unknown module in
+            ``keep_float``, or int8 without calibration.
         ImportError: onnx, onnxscript or, for int8, onnxruntime is not installed.
     """
     WRITER.check(graph, path, description, calibration=calibration, keep_float=keep_float)
     _check_outputs(graph, dynamic_size=dynamic_size, nms_node=nms_node)
+    if reduce_range and description.precision != "int8":
+        raise ValueError(f"reduce_range=true is about int8's weights, and the precision is {description.precision}.")
     WRITER.load(description.precision)
     import onnx
 
@@ -81,7 +85,7 @@ def export(
         if description.precision == "int8":
             assert calibration is not None
             kept = {name for name, scopes in modules.items() if not scopes.isdisjoint(keep_float)}
-            model = quantized(model, calibration, float_nodes=kept)
+            model = quantized(model, calibration, float_nodes=kept, reduce_range=reduce_range)
     if nms_node:
         _append_nms(model, description)
     _finish(model, description)

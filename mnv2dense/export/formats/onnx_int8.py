@@ -36,7 +36,9 @@ _BETWEEN = ("Add", "Clip", "Concat", "Pad", "Relu", "Resize")
 _BINS = 2048
 
 
-def quantized(model: ModelProto, calibration: Sequence[Tensor], *, float_nodes: set[str]) -> ModelProto:
+def quantized(
+    model: ModelProto, calibration: Sequence[Tensor], *, float_nodes: set[str], reduce_range: bool = False
+) -> ModelProto:
     """The same model with int8 weights and uint8 activations, as pairs of QuantizeLinear and DequantizeLinear.
 
     Args:
@@ -44,6 +46,7 @@ def quantized(model: ModelProto, calibration: Sequence[Tensor], *, float_nodes: 
             corrected in place.
         calibration: uint8 [1, 3, H, W] each.
         float_nodes: names of nodes that stay float.
+        reduce_range: weights of 7 bits, whose products do not saturate on x86 CPUs without VNNI.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -53,7 +56,7 @@ def quantized(model: ModelProto, calibration: Sequence[Tensor], *, float_nodes: 
         return model
     statistics = _Statistics(model, nodes)
     statistics.collect(calibration)
-    correct_biases(model, nodes, statistics.means)
+    correct_biases(model, nodes, statistics.means, largest=64 if reduce_range else 127)
     # Says that shapes are inferred; else it advises to do so.
     onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
     with tempfile.TemporaryDirectory() as folder:
@@ -64,6 +67,7 @@ def quantized(model: ModelProto, calibration: Sequence[Tensor], *, float_nodes: 
             _Images(calibration[:1]),  # it insists on ranges of its own, which ours then replace
             quant_format=QuantFormat.QDQ,
             per_channel=True,
+            reduce_range=reduce_range,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=sorted({node.op_type for node in nodes}),
@@ -155,13 +159,16 @@ class _Statistics:
         return zip(self._names, self._session.run(self._names, {INPUT: image.numpy()}), strict=True)
 
 
-def correct_biases(model: ModelProto, nodes: Iterable[NodeProto], means: dict[str, Floats]) -> None:
+def correct_biases(
+    model: ModelProto, nodes: Iterable[NodeProto], means: dict[str, Floats], *, largest: int = 127
+) -> None:
     """Let each bias take back what rounding its layer's weights does to the mean of the output; in place.
 
     Args:
         model: its initializers are changed.
         nodes: which convolutions and products with weights; others are passed over.
         means: of each channel of these nodes' inputs.
+        largest: integer that a weight may become.
     """
     from onnx import numpy_helper
 
@@ -172,7 +179,7 @@ def correct_biases(model: ModelProto, nodes: Iterable[NodeProto], means: dict[st
         weight, bias = (numpy_helper.to_array(constants[name]) for name in node.input[1:3])
         mean = means[node.input[0]]
         # Summed over the kernel: [out, in of the group].
-        error = (weight - rounded_weight(weight)).reshape(*weight.shape[:2], -1).sum(axis=2)
+        error = (weight - rounded_weight(weight, largest)).reshape(*weight.shape[:2], -1).sum(axis=2)
         if error.shape[1] == len(mean):
             shift = error @ mean
         elif error.shape[1] == 1:  # depthwise
@@ -182,10 +189,10 @@ def correct_biases(model: ModelProto, nodes: Iterable[NodeProto], means: dict[st
         constants[node.input[2]].CopyFrom(numpy_helper.from_array((bias + shift).astype(np.float32), node.input[2]))
 
 
-def rounded_weight(weight: npt.NDArray[np.float32]) -> Floats:
-    """What int8 makes of a weight [out, ...]: steps of a 127th of each output channel's largest."""
-    largest = np.abs(weight.astype(np.float64)).reshape(len(weight), -1).max(axis=1)
-    step = np.where(largest > 0, largest / 127, 1).reshape(-1, *(1,) * (weight.ndim - 1))
+def rounded_weight(weight: npt.NDArray[np.float32], largest: int = 127) -> Floats:
+    """What int8 makes of a weight [out, ...]: steps of a 127th (or other share) of each output channel's largest."""
+    ends = np.abs(weight.astype(np.float64)).reshape(len(weight), -1).max(axis=1)
+    step = np.where(ends > 0, ends / largest, 1).reshape(-1, *(1,) * (weight.ndim - 1))
     rounded: Floats = np.round(weight / step) * step
     return rounded
 

@@ -111,7 +111,8 @@ def test_at_fp32_a_file_gives_the_models_numbers(tasks: dict[str, Task], task: s
 def test_at_int8_a_file_is_small_and_answers_alike(tasks: dict[str, Task], task: str, exporter: str) -> None:
     tolerance = TOLERANCE.get(task, ())
     if (task, exporter) == ("classification", "onnx") and saturates():
-        tolerance = ("tolerance.agreement=0.5",)  # 63 of 100 agree there
+        # There 63 of 100 agree with weights of 8 bits, 82 with 7.
+        tolerance = ("+options.reduce_range=true", "tolerance.agreement=0.75")
     report = exported(
         tasks[task],
         exporter,

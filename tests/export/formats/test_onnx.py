@@ -235,9 +235,29 @@ def test_everything_in_float_is_the_float_file(tmp_path: Path) -> None:
     assert relative(graph(images)[0], exported.run(images)[0]) < 1e-4
 
 
+def test_a_reduced_range_is_64_either_way(tmp_path: Path) -> None:
+    # Two products of 255 and 64 fit into 16 bits, in which x86 CPUs without VNNI add them; of 255 and 127 they do not.
+    for reduce_range, largest in ((False, 127), (True, 64)):
+        exported = written(
+            ExportGraph(classifier()),
+            tmp_path / "model.onnx",
+            "int8",
+            calibration=calibration(),
+            reduce_range=reduce_range,
+        )
+        weights = [
+            onnx.numpy_helper.to_array(constant).astype(int)
+            for constant in onnx.load(exported.path).graph.initializer
+            if constant.data_type == onnx.TensorProto.INT8 and len(constant.dims) == 4
+        ]
+        assert len(weights) > 10
+        assert max(np.abs(weight).max() for weight in weights) == largest
+
+
 def test_each_output_channel_is_rounded_to_its_own_steps() -> None:
     weight = np.array([[127.0, 0.6], [1.27, 0.006], [0.0, 0.0]], np.float32)
     np.testing.assert_allclose(rounded_weight(weight), [[127, 1], [1.27, 0.01], [0, 0]], atol=1e-6)
+    np.testing.assert_allclose(rounded_weight(np.array([[64.0, 0.6]], np.float32), 64), [[64, 1]])
 
 
 def test_the_bias_takes_back_what_rounding_does_to_the_mean() -> None:
@@ -266,6 +286,8 @@ def test_options_that_cannot_be_are_refused_and_leave_nothing(tmp_path: Path) ->
         export(graph, path, description=fp32, dynamic_size=True)
     with pytest.raises(ValueError, match=r"nms_node=true is for boxes before any suppression"):
         export(graph, path, description=fp32, nms_node=True)
+    with pytest.raises(ValueError, match=r"reduce_range=true is about int8's weights, and the precision is fp32"):
+        export(graph, path, description=fp32, reduce_range=True)
     with pytest.raises(ValueError, match=r"int8 needs calibration images"):
         export(graph, path, description=int8, calibration=[])
     with pytest.raises(ValueError, match=r"keep_float=backbone\.stm: .* did you mean backbone\.stem"):
