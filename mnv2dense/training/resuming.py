@@ -32,6 +32,7 @@ def run_entry(trainer: pl.Trainer) -> dict[str, Any]:
         "max_epochs": trainer.max_epochs,
         "accumulate_grad_batches": trainer.accumulate_grad_batches,
         "batch_size": getattr(data, "batch_size", None),
+        "processes": trainer.world_size,
         "images": len(getattr(data, "train", None) or ()),
         "seed": getattr(data, "seed", None),
     }
@@ -93,6 +94,26 @@ def span_anew(checkpoint: Mapping[str, Any], schedule: Callable[[int], float]) -
         *(f"{number:,}" for number in (steps, state.get("total_steps", 0), scheduler["last_epoch"])),
         max(scheduler["_last_lr"]),
         stood,
+    )
+
+
+def say_processes(checkpoint: Mapping[str, Any], trainer: pl.Trainer) -> None:
+    """One line where another number of processes goes on with the run; only Lightning's trainer knows how many."""
+    before, now = checkpoint.get(RUN, {}), run_entry(trainer)
+    if before.get("processes") in (None, now["processes"]) or not is_first_process():
+        return
+    images, images_before = (
+        math.prod(int(run.get(key) or 1) for key in ("processes", "batch_size", "accumulate_grad_batches"))
+        for run in (now, before)
+    )
+    of_step = "as before" if images == images_before else f"{images_before} before, and optimizer.lr stays as it was"
+    in_epoch = (
+        "of the epoch that it stopped in, some images come twice or not at all; " if place_of(checkpoint)[1] else ""
+    )
+    _log.warning(
+        "resume: %d processes, %d before: a step takes %d images, %s; %sthe run is not to the bit what it would have "
+        "been.",
+        *(now["processes"], before["processes"], images, of_step, in_epoch),
     )
 
 

@@ -17,7 +17,7 @@ from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.pretrained.checkpoint_file import ENTRY
 from mnv2dense.protocols import Loss, Metric
 from mnv2dense.training.batch_statistics import check_statistics
-from mnv2dense.training.resuming import RUN, check_trained, run_entry, span_anew, steps_in_all
+from mnv2dense.training.resuming import RUN, check_trained, run_entry, say_processes, span_anew, steps_in_all
 from mnv2dense.types import Batch
 
 log = logging.getLogger(__name__)
@@ -146,6 +146,7 @@ class Task(pl.LightningModule):
         """A fit that resumes needs its place in the schedule."""
         if self.trainer.state.fn == "fit":
             check_trained(checkpoint, self.new_optimizer())
+            say_processes(checkpoint, self.trainer)
             self._resumed = checkpoint
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

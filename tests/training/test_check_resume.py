@@ -23,7 +23,7 @@ from mnv2dense.metrics import Accuracy
 from mnv2dense.models.checkpoint import model_entry
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.training.check_resume import check_resume
-from mnv2dense.training.resuming import RUN, name_of, span_anew, steps_in_all
+from mnv2dense.training.resuming import RUN, name_of, run_entry, say_processes, span_anew, steps_in_all
 from mnv2dense.training.schedules import Cosine, Exponential, Poly, Step
 from mnv2dense.training.task import Task
 from mnv2dense.types import Sample
@@ -288,6 +288,43 @@ def trainer_of(*, epochs: int, batches: int = STEPS_OF_EPOCH, accumulate: int = 
         num_training_batches=batches,
         accumulate_grad_batches=accumulate,
     )
+
+
+@pytest.mark.parametrize(
+    ("processes", "batch_size", "place", "said"),
+    [
+        (
+            2,
+            4,
+            {},
+            "2 processes, 1 before: a step takes 8 images, 4 before, and optimizer.lr stays as it was; the run is",
+        ),
+        (2, 2, {}, "2 processes, 1 before: a step takes 4 images, as before; the run is not to the bit"),
+        (4, 1, {"batches": 2}, "as before; of the epoch that it stopped in, some images come twice or not at all; the"),
+        (1, 4, {"batches": 2}, ""),
+    ],
+)
+def test_another_number_of_processes_is_said_with_what_it_does(
+    caplog: pytest.LogCaptureFixture, processes: int, batch_size: int, place: dict[str, int], said: str
+) -> None:
+    trainer: Any = SimpleNamespace(
+        datamodule=data(batch_size=batch_size),
+        world_size=processes,
+        optimizers=[],
+        lr_scheduler_configs=[],
+        max_epochs=10,
+        accumulate_grad_batches=1,
+        state=SimpleNamespace(fn="fit"),
+    )
+    run = task()
+    content = checkpoint_of(run, **place, processes=1)
+    assert run_entry(trainer).keys() == content[RUN].keys()
+    run.trainer = trainer
+    run.on_load_checkpoint(content)
+    assert [said in line for line in caplog.messages] == ([True] if said else [])
+    caplog.clear()
+    say_processes(checkpoint_of(run), trainer)  # of before it was noted
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize(
