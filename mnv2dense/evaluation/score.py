@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -146,12 +149,19 @@ def check_classes(model: Model, datamodule: DataModule) -> None:
     Raises:
         ValueError: the data has others, or another order.
     """
-    if datamodule.class_names != model.class_names:
-        raise ValueError(
-            f"The model knows {len(model.class_names)} classes ({_some(model.class_names)}), the data has "
-            f"{len(datamodule.class_names)} ({_some(datamodule.class_names)}). "
-            "Score on data with the classes that the model was trained for, in their order."
+    if datamodule.class_names == model.class_names:
+        return
+    way_on = "Score on data with the classes that the model was trained for, in their order."
+    same = sorted(datamodule.class_names) == sorted(model.class_names)
+    if same and getattr(datamodule.val, "labels_name_classes", False):
+        names = ",".join(
+            name if re.fullmatch(r"[A-Za-z][\w -]*", name) else json.dumps(name) for name in model.class_names
         )
+        way_on = f"They are the same in another order: set {shlex.quote(f'data.class_names=[{names}]')}, the model's."
+    raise ValueError(
+        f"The model knows {len(model.class_names)} classes ({_some(model.class_names)}), the data has "
+        f"{len(datamodule.class_names)} ({_some(datamodule.class_names)}). {way_on}"
+    )
 
 
 def _some(names: Sequence[str]) -> str:

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from mnv2dense.data.datasets import ImageFolder
 from mnv2dense.data.module import DataModule
 from mnv2dense.evaluation.anchor_bound import anchor_bound
-from mnv2dense.evaluation.score import score, table
+from mnv2dense.evaluation.score import check_classes, score, table
 from mnv2dense.metrics.coco_map import CocoMeanAP
 from mnv2dense.metrics.mean_iou import MeanIoU
 from mnv2dense.models.architectures import ssdlite320_mobilenet_v2
@@ -135,3 +138,23 @@ def test_scores_are_those_of_masks_that_are_asked_for() -> None:
     assert dataset.reads == {0: 2, 1: 2}
     (batch,) = masks_in_batches(dataset).train_dataloader()
     assert batch.truths is None  # nobody scores what is learnt from
+
+
+def test_the_same_classes_in_another_order_are_refused_with_the_option_that_orders_them(tmp_path: Path) -> None:
+    for name in ("cat", "sign, red"):
+        (tmp_path / "val" / name).mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / "val" / name / "1.png")
+    model: Any = SimpleNamespace(class_names=("sign, red", "cat"))
+    folders = DataModule(train=None, val=ImageFolder(root=tmp_path, split="val"), size=(4, 4))
+    with pytest.raises(ValueError, match="in another order") as refused:
+        check_classes(model, folders)
+    assert """set 'data.class_names=["sign, red",cat]', the model's.""" in str(refused.value)
+    ordered = ImageFolder(root=tmp_path, split="val", class_names=model.class_names)
+    check_classes(model, DataModule(train=None, val=ordered, size=(4, 4)))
+
+
+def test_numbers_are_not_renamed_to_fit_a_model() -> None:
+    model: Any = SimpleNamespace(class_names=("road", "sky"))
+    with pytest.raises(ValueError, match="that the model was trained for, in their order") as refused:
+        check_classes(model, masks_in_batches(Masks()))
+    assert "class_names=" not in str(refused.value)

@@ -59,6 +59,8 @@ class CocoMasks(MaskTable[_Drawing]):
         ValueError: the json or an option is not valid, or an object has no outline; the message says which.
     """
 
+    labels_name_classes = True
+
     def __init__(
         self,
         *,

@@ -55,6 +55,8 @@ class PanopticMasks(MaskTable[Path]):
         ValueError: the json or an option is not valid; the message says where.
     """
 
+    labels_name_classes = True
+
     def __init__(
         self,
         *,

@@ -36,6 +36,8 @@ class ImageFolder(ImageTable):
         ValueError: no class or a class without images; or a name in ``class_names`` that has no folder.
     """
 
+    labels_name_classes = True
+
     def __init__(
         self,
         *,

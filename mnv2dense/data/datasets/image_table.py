@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from mnv2dense.utils.renamed import takes_old_keywords
 
@@ -25,7 +25,11 @@ class ImageTable:
         image_ids: as given.
         paths: as given.
         skipped_images: as given.
+        labels_name_classes: labels are names, and ``class_names=`` of the format only says their order; where they are
+            numbers, other names in the same places would be other classes.
     """
+
+    labels_name_classes: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -52,6 +52,8 @@ class VocDetection(BoxTable):
         ValueError: an annotation or option is not valid; the message names the file.
     """
 
+    labels_name_classes = True
+
     def __init__(
         self,
         *,
