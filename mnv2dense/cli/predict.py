@@ -94,6 +94,11 @@ def _predictor(config: DictConfig) -> Predictor:
     tiles = None if config.tile is None else Tiles(size=config.tile, overlap=config.tile_overlap)
     model = model_of(config, test_time)
     threshold = config.threshold
+    if threshold is not None and model.task == "segmentation":
+        raise ValueError(
+            f"threshold={threshold} is of scores: of masks every pixel has its likeliest class, and none has a score; "
+            "leave threshold out."
+        )
     if threshold is None and model.task == "detection":
         threshold = SHOWN_SCORE  # of a classifier the likeliest classes are shown, whatever their scores
     return Predictor(model, threshold=threshold, device=model.device, test_time=test_time, tiles=tiles)

@@ -106,6 +106,14 @@ def test_a_video_of_300_frames_comes_out_with_300_frames_and_its_rate(
     assert np.abs(frames[30].pixels.astype(int) - frame.pixels).max() > 60
 
 
+def test_a_threshold_of_masks_is_refused(segmenter: Path) -> None:
+    Image.new("RGB", (8, 8)).save("one.png")
+    outcome = predict(f"checkpoint={segmenter}", "source=one.png", "threshold=0.5")
+    assert outcome.code == 2
+    assert "threshold=0.5 is of scores: of masks every pixel has its likeliest class" in outcome.err
+    assert not Path("out").exists()
+
+
 def test_masks_of_a_video_are_drawn_and_labels_written_where_asked_for(
     segmenter: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
