@@ -26,20 +26,31 @@ def find_checkpoint(path: str | Path, *, names: Sequence[str] = (BEST, LAST)) ->
     """The file itself, or the first of ``names`` in a run folder.
 
     Raises:
-        FileNotFoundError: neither; the message says where was looked.
+        FileNotFoundError: neither; the message says where was looked, and which run is near.
     """
     path = Path(path)
+    if (found := _checkpoint_at(path, names)) is not None:
+        return found
+    what = "holds no checkpoints/best.ckpt or checkpoints/last.ckpt" if path.is_dir() else "does not exist"
+    run = newest_run_in(path)
+    way_on = f"The newest run in it is {run}; give that one."
+    if run is None:
+        way_on = "Give a run folder such as runs/detection/2025-01-31_12-00-00, or a .ckpt file."
+    raise FileNotFoundError(f"{str(path)!r} {what} (looked at {path.absolute()}). {way_on}")
+
+
+def _checkpoint_at(path: Path, names: Sequence[str] = (BEST, LAST)) -> Path | None:
     if path.is_file():
         return path
-    for folder in (path / "checkpoints", path):
-        for name in names:
-            if (folder / name).is_file():
-                return folder / name
-    what = "holds no checkpoints/best.ckpt or checkpoints/last.ckpt" if path.is_dir() else "does not exist"
-    raise FileNotFoundError(
-        f"{str(path)!r} {what} (looked at {path.absolute()}). "
-        "Give a run folder such as runs/detection/2025-01-31_12-00-00, or a .ckpt file."
-    )
+    files = (folder / name for folder in (path / "checkpoints", path) for name in names)
+    return next((file for file in files if file.is_file()), None)
+
+
+def newest_run_in(folder: Path) -> Path | None:
+    """The run whose checkpoint was written last, of a folder of runs such as ``runs`` or ``runs/detection``."""
+    files = [file for depth in ("*", "*/*") for file in folder.glob(f"{depth}/checkpoints/*.ckpt")]
+    kept = [file for file in files if file.name in (BEST, LAST)]
+    return max(kept, key=lambda file: file.stat().st_mtime).parents[1] if kept else None
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
@@ -98,10 +109,4 @@ def _whole_beside(file: Path) -> str:
 
 def is_own_checkpoint(path: Path) -> bool:
     """Whether this is a run folder with a checkpoint in it, or a .ckpt file."""
-    if path.is_file():
-        return path.suffix.lower() == ".ckpt"
-    try:
-        find_checkpoint(path)
-    except FileNotFoundError:
-        return False
-    return True
+    return path.suffix.lower() == ".ckpt" if path.is_file() else _checkpoint_at(path) is not None

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mnv2dense.pretrained import huggingface, own, timm, torchvision
-from mnv2dense.pretrained.checkpoint_file import ENTRY, is_own_checkpoint
+from mnv2dense.pretrained.checkpoint_file import ENTRY, is_own_checkpoint, newest_run_in
 from mnv2dense.pretrained.contents import Pretrained
 from mnv2dense.pretrained.own_folder import is_own_folder
 from mnv2dense.pretrained.tensor_files import (
@@ -78,7 +78,9 @@ def _holds_weights(folder: Path) -> bool:
 
 def _read_folder(folder: Path) -> Pretrained:
     if not _holds_weights(folder):
-        raise FileNotFoundError(f"{folder} holds no weights that are known here. {_ACCEPTED}")
+        run = newest_run_in(folder)
+        way_on = _ACCEPTED if run is None else f"The newest run in it is {run}; give that one."
+        raise FileNotFoundError(f"{folder} holds no weights that are known here. {way_on}")
     config = read_json(folder / "config.json")
     kind = config.get("model_type") or config.get("architecture") or "mobilenet_v2"
     if not str(kind).startswith(("mobilenet_v2", "mobilenetv2")):

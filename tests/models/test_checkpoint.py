@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import pickle
+import re
 import resource
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,7 +22,7 @@ from mnv2dense.models.convert import save_safetensors
 from mnv2dense.models.dense_model import DenseModel, build_model
 from mnv2dense.models.hub import save_pretrained
 from mnv2dense.ops.postprocess import ClassSelection
-from mnv2dense.pretrained import named
+from mnv2dense.pretrained import named, read_pretrained
 from mnv2dense.pretrained.checkpoint_file import CheckpointError, find_checkpoint
 from mnv2dense.types import FeatureInfo
 from tests.helpers.tiny import random_images, tiny_model
@@ -63,6 +65,20 @@ def test_a_path_that_is_not_there_says_where_was_looked(tmp_path: Path, monkeypa
         load_model("nowhere")
     with pytest.raises(FileNotFoundError, match=r"holds no checkpoints/best\.ckpt or checkpoints/last\.ckpt"):
         load_model(tmp_path)
+
+
+def test_of_a_folder_of_runs_the_newest_is_named(tmp_path: Path) -> None:
+    for age, name in enumerate(("detection/b", "detection/a", "segmentation/c")):
+        file = tmp_path / name / "checkpoints" / "last.ckpt"
+        file.parent.mkdir(parents=True)
+        file.touch()
+        os.utime(file, (1000 - age, 1000 - age))
+    for folder in (tmp_path / "detection", tmp_path):
+        newest = re.escape(f"The newest run in it is {tmp_path}/detection/b; give that one.")
+        with pytest.raises(FileNotFoundError, match=newest):
+            load_model(folder)
+        with pytest.raises(FileNotFoundError, match=newest):
+            read_pretrained(folder)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.999])
