@@ -10,6 +10,7 @@ import torch
 
 from mnv2dense.backbones.blocks import Bottleneck, Padding, Shortcut
 from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
+from mnv2dense.models.finite import check_finite
 from mnv2dense.pretrained.contents import Pretrained
 from mnv2dense.pretrained.reading import read_pretrained
 
@@ -57,7 +58,7 @@ def mobilenet_v2(
         std: override.
 
     Raises:
-        ValueError: weights of another width or shape, or not a MobileNetV2.
+        ValueError: weights of another width or shape, not a MobileNetV2, or with NaN or infinity in them.
         FileNotFoundError: no such weights.
     """
     shape: dict[str, Any] = {
@@ -99,6 +100,10 @@ def mobilenet_v2(
             f"{list(wanted[unfit[0]].shape)} in the model; its tensors and its config do not belong together."
         )
     model = MobileNetV2(output_stride=output_stride, features=features, **options)
+    try:
+        check_finite(model, pretrained.backbone)
+    except ValueError as error:
+        raise ValueError(f"{weights}: {error}") from error
     model.load_state_dict({name: pretrained.backbone[name] for name in wanted})
     return model
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mnv2dense.models.class_predictors import bring
 from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.models.finite import check_finite
 from mnv2dense.models.restore import check_saveable, model_from, packages_of, restore_model
 from mnv2dense.pretrained import Pretrained, read_pretrained
 from mnv2dense.pretrained.checkpoint_file import ENTRY, FORMAT, CheckpointError, find_checkpoint, read_checkpoint
@@ -135,7 +136,8 @@ def load_weights(model: DenseModel, path: str | Path) -> Loaded:
 
     Raises:
         FileNotFoundError: nothing there, here or on the hub.
-        CheckpointError: not one tensor fits, or the weights belong to another padding or normalisation.
+        CheckpointError: not one tensor fits, one has NaN or infinity, or the weights belong to another padding or
+            normalisation.
         ValueError: weights of another project that are damaged.
     """
     file, content = _read(path)
@@ -150,6 +152,10 @@ def load_weights(model: DenseModel, path: str | Path) -> Loaded:
     fitting = {name: tensor for name, tensor in tensors.items() if name in own and own[name].shape == tensor.shape}
     if not fitting:
         raise CheckpointError(f"{file}: none of its tensors fits this model; is it of another width?")
+    try:
+        check_finite(model, fitting)
+    except ValueError as error:
+        raise CheckpointError(f"{file}: {error}") from error
     source = partial(_model_of, file, content, packages=packages_of(model.config))
     brought = bring(model, fitting, _described(content, model), source)
     model.load_state_dict(brought.tensors, strict=False)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mnv2dense.models.dense_model import DenseModel, build_model
+from mnv2dense.models.finite import check_finite
 from mnv2dense.pretrained import Pretrained
 from mnv2dense.utils.renamed import address_now
 
@@ -46,7 +47,7 @@ def restore_model(
 
     Raises:
         ValueError: what :func:`build_model` raises, a class or option that a file may not name, or tensors that are not
-            the model's.
+            the model's or hold NaN or infinity.
     """
     try:
         if _check_named(config, packages):
@@ -55,6 +56,7 @@ def restore_model(
             model = build_model(config, packages=packages, factories=False)
         wanted = model.state_dict()
         _check_tensors(wanted, tensors, surplus=surplus)
+        check_finite(model, tensors)
         model.load_state_dict({name: tensors[name] for name in wanted})
     except (RuntimeError, TypeError, KeyError, AttributeError, IndexError, OverflowError) as error:
         # Plain values of any type can stand in a file, where a constructor expects its own.

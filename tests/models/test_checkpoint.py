@@ -180,6 +180,33 @@ def test_numbers_of_another_kind_are_no_weights(model: DenseModel, tmp_path: Pat
         load_model(tmp_path / "other.ckpt")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("backbone.stem.0.weight", float("nan")),
+        ("backbone.stem.1.running_var", float("inf")),
+        ("head.class_predictors.0.1.bias", -float("inf")),
+    ],
+)
+def test_weights_that_are_no_numbers_are_refused_wherever_they_are_loaded(
+    model: DenseModel, tmp_path: Path, name: str, value: float
+) -> None:
+    entry = model_entry(model, {key: tensor.clone() for key, tensor in model.state_dict().items()})
+    entry["weights"][name].flatten()[1] = value
+    torch.save({"mnv2dense": entry}, tmp_path / "diverged.ckpt")
+    said = rf"diverged\.ckpt: 1 tensors hold NaN or infinity, first '{name}' with 1 of \d+ numbers\. Get the file again"
+    with pytest.raises(CheckpointError, match=said):
+        load_model(tmp_path / "diverged.ckpt")
+    other = tiny_model(class_names=["cat", "dog", "owl"], seed=1)
+    before = {key: tensor.clone() for key, tensor in other.state_dict().items()}
+    with pytest.raises(CheckpointError, match=said):
+        load_weights(other, tmp_path / "diverged.ckpt")
+    assert all(torch.equal(tensor, before[key]) for key, tensor in other.state_dict().items())
+    if name.startswith("backbone."):
+        with pytest.raises(ValueError, match=said.replace("backbone.", "")):
+            mobilenet_v2(weights=tmp_path / "diverged.ckpt")
+
+
 def test_another_number_of_classes_takes_all_but_the_class_predictors(saved: Path, model: DenseModel) -> None:
     other = tiny_model(5, seed=1)
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
