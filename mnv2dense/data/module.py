@@ -217,6 +217,19 @@ class DataModule(pl.LightningDataModule):
             return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
         return {"rank": 0, "world_size": 1}
 
+    @property
+    def train_size(self) -> tuple[int, int]:
+        """(height, width) of the batches that are learnt from, pixels: ``size``, or what the augmentation frames."""
+        return self._frame(self.augment)[0]
+
+    def _frame(self, augment: Augment | None) -> tuple[tuple[int, int], ResizeMode]:
+        """The size that images are brought to, and how."""
+        if isinstance(augment, FramingAugment) and augment.chooses_frame:
+            # What was framed is taken whole: cropping it again would show less than was chosen. Masks may be learnt
+            # from crops smaller than the images that are scored.
+            return augment.size or self.size, "squash"
+        return self.size, self.resize
+
     def _loader(
         self,
         dataset: Dataset,
@@ -226,11 +239,7 @@ class DataModule(pl.LightningDataModule):
         drop_last: bool,
         scored: bool = False,
     ) -> DataLoader[Batch]:
-        size, mode = self.size, self.resize
-        if isinstance(augment, FramingAugment) and augment.chooses_frame:
-            # What was framed is taken whole: cropping it again would show less than was chosen. Masks may be learnt
-            # from crops smaller than the images that are scored.
-            size, mode = augment.size or size, "squash"
+        size, mode = self._frame(augment)
         images = _Images(dataset, augment, size, mode, self.seed, scored=scored)
         workers = self._num_workers
         if workers is None:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mnv2dense.data.augment import ClassificationAugment, SegmentationAugment
+from mnv2dense.data.module import DataModule
 from mnv2dense.models.architectures import mobilenet_v2_classifier
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.training.batch_statistics import check_statistics
@@ -16,7 +18,7 @@ def test_a_map_of_one_cell_in_batches_of_one_image_is_told_with_both_ways_out() 
     model = classifier(32)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(ValueError, match=r"1 image of 32x32 .*data.batch_size=2.*model.size=\[64,64\]"):
-        check_statistics(model, 1)
+        check_statistics(model, 1, model.size)
     assert all(module.training for module in model.modules())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -27,8 +29,21 @@ def test_torch_itself_refuses_just_that_batch() -> None:
 
 
 def test_more_images_more_cells_or_norms_that_are_held_are_fine() -> None:
-    check_statistics(classifier(32), 2)
-    check_statistics(classifier(64), 1)
+    check_statistics(classifier(32), 2, (32, 32))
+    check_statistics(classifier(64), 1, (64, 64))
     held = classifier(32)
     held.backbone.eval()
-    check_statistics(held, 1)
+    check_statistics(held, 1, (32, 32))
+
+
+def test_crops_of_an_augmentation_count_as_they_come() -> None:
+    class Unread:
+        class_names = ("thing",)
+
+    augment = SegmentationAugment(size=[32, 32])
+    data = DataModule(train=Unread(), val=None, augment=augment, size=(64, 64))  # type: ignore[arg-type]
+    assert data.train_size == (32, 32)
+    with pytest.raises(ValueError, match=r"1 image of 32x32 .* or a larger input, such as augment\.size=\[64,64\]"):
+        check_statistics(classifier(64), 1, data.train_size)
+    whole = DataModule(train=Unread(), val=None, augment=ClassificationAugment(), size=(64, 64))  # type: ignore[arg-type]
+    assert whole.train_size == (64, 64)
