@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from mnv2dense.metrics.watched import names_of, watched
 from mnv2dense.types import Batch
+
+_log = logging.getLogger(__name__)
 
 
 @final
@@ -150,7 +153,9 @@ class ProgressLines(pl.callbacks.ProgressBar):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The epoch's line."""
         if self._enabled and self._batches:
-            self._print(f"{_epoch(trainer)}  {self._figures(trainer, scores=self._validated)}")
+            line = f"{_epoch(trainer)}  {self._figures(trainer, scores=self._validated)}"
+            self._print(line)
+            _log.debug("%s", line)  # for the run's own log; the console has it
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the bar away; the lines stay."""

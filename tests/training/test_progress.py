@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 from pathlib import Path
 
@@ -26,8 +27,10 @@ def printed(folder: Path, *, terminal: bool, width: int = 40, **options: float) 
     return out.getvalue()
 
 
-def test_a_log_gets_one_whole_line_per_epoch(tmp_path: Path) -> None:
+def test_a_log_gets_one_whole_line_per_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="mnv2dense")
     lines = printed(tmp_path, terminal=False).splitlines()
+    assert [record.getMessage() for record in caplog.records if record.name.endswith(".progress")] == lines
     assert len(lines) == 2
     figures = r"loss \d+\.\d{4}  val/AP -\d+\.\d{4}  lr \S+  \d+\.\d images/s  \d+:\d\d left"
     assert re.fullmatch(rf"epoch 1/2  {figures}", lines[0])
