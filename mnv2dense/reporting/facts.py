@@ -24,6 +24,7 @@ from mnv2dense.protocols import BoxDataset, Dataset, Metric, Model
 from mnv2dense.reporting.data_name import data_name
 from mnv2dense.reporting.limits import Curves, limits_of
 from mnv2dense.reporting.run_config import trained_config
+from mnv2dense.reporting.unfinished import epochs_done
 from mnv2dense.reporting.usage import Usage, shown_command, usage_of
 from mnv2dense.runtimes.formats import megabytes_of
 
@@ -75,6 +76,7 @@ class RunFacts:
         data: rows (what, value).
         data_name: of the data that was scored on.
         trained_on: of the data that the run learnt from; empty where it only scored.
+        unfinished: how far the training of what was scored is, where it has not come to its end: "12 of 60 epochs".
         drawn_data: whether its images are the embedded shapes.
         scores: the metric's headlines, in its order.
         score_of_classes: what :attr:`classes` are scored by; empty where the metric does not say.
@@ -112,6 +114,7 @@ class RunFacts:
     license: str
     began_with: str = ""
     trained_on: str = ""
+    unfinished: str = ""
 
 
 def facts_of(
@@ -144,6 +147,8 @@ def facts_of(
     score_of_classes, counted, classes = _classes(metric, scores, datamodule.val)
     began_with = config.get("init_from") or (config.get("backbone") or {}).get("weights")
     trained = "trainer" in config
+    done = None if trained else epochs_done(checkpoint)
+    unfinished = "" if done is None else f"{done[0]} of {done[1]} epochs"
     return RunFacts(
         task=model.task,
         trained=trained,
@@ -179,11 +184,13 @@ def facts_of(
                 classes=classes,
                 curves=curves or {},
                 drawn=drawn,
+                unfinished=unfinished,
                 falls=score_of_classes in getattr(metric, "lower_is_better", ()),
             )
         ),
         license=_license(config, checkpoint, began_with, drawn=drawn),
         began_with=_with_license(began_with) if trained and began_with else "",
+        unfinished=unfinished,
     )
 
 

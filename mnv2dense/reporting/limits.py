@@ -37,6 +37,7 @@ def limits_of(
     classes: Sequence[ClassScore],
     curves: Curves,
     drawn: bool,
+    unfinished: str = "",
     falls: bool = False,
 ) -> list[str]:
     """Sentences, each read off the data, the curves or the scores; the gravest first.
@@ -51,9 +52,15 @@ def limits_of(
         classes: with their scores and counts.
         curves: of the training; empty where it is not known.
         drawn: whether the images are the embedded shapes.
+        unfinished: "12 of 60 epochs" of a training that did not come to its end.
         falls: whether less of ``score`` is better; which class is weak is then not said, as nobody knows its scale.
     """
     said = []
+    if unfinished:
+        said.append(
+            f"Its training did not come to its end, {unfinished} were done: going on would help, with resume= of "
+            "tools/train.py and the run's folder."
+        )
     if drawn:
         said.append("The images are drawn shapes: the scores tell nothing about photographs.")
     if datamodule.train is not None:
