@@ -15,6 +15,8 @@ def without_text(data: bytes) -> bytes | None:
     kept, place, removed = [_PNG], len(_PNG), False
     while place + 12 <= len(data):
         length, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
+        if not kind.isalpha():  # damaged from here on
+            break
         chunk = data[place : place + 12 + length]
         place += 12 + length
         # XMP may hold the orientation.

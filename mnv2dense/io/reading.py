@@ -5,12 +5,10 @@ Data sets, the predictor and the tools all read here, so that an image looks the
 
 from __future__ import annotations
 
-import contextlib
 import io
 import logging
 import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -18,13 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.io.file_heads import foreign_kind, tiff_kind, without_text
+from mnv2dense.io.memory import MAX_BYTES, MAX_PIXELS, in_turn, too_much
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
-
-MAX_PIXELS = 178_956_970
-"""Largest image read by default: 512 MiB as RGB; the size at which Pillow, too, refuses."""
 
 IMAGE_SUFFIXES = (
     *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff"),
@@ -42,9 +38,6 @@ _COMPANIONS = frozenset(
 
 # Images are converted in bands of about so many pixels, so that intermediate copies stay small.
 _BAND_PIXELS = 2**20
-
-# Of images above this only one is decoded at a time: threads that read ahead must not multiply the memory.
-_LARGE_PIXELS = 2**25
 
 _NEXT_STEP = "Fetch the file again or remove it; a data set leaves such images out with bad_images='skip'."
 
@@ -84,7 +77,15 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
         ImageError: the content is empty, truncated, too large or no image.
         OSError: the file is missing or may not be read.
     """
-    return decode_image(Path(path).read_bytes(), name=path, max_pixels=max_pixels)
+    with Path(path).open("rb") as file:
+        if os.fstat(file.fileno()).st_size <= MAX_BYTES:
+            return decode_image(file.read(), name=path, max_pixels=max_pixels)
+        try:
+            return _decoded(file, None, path, max_pixels)
+        except ImageError:
+            raise
+        except Exception as error:
+            raise _damaged(path, error) from error
 
 
 def decode_image(
@@ -92,18 +93,32 @@ def decode_image(
 ) -> npt.NDArray[np.uint8]:
     """Decode the bytes of an image file; ``name`` stands in messages. See :func:`read_image`."""
     try:
-        with _open(io.BytesIO(data), name, max_pixels) as image, in_turn(image.size):
-            upright = _UPRIGHT.get(_orientation(image))
-            picture = _decode_plain_jpeg(image, data)
-            if picture is None:
-                picture = _to_rgb(image, name)
+        return _decoded(io.BytesIO(data), data, name, max_pixels)
     except ImageError:
         raise
     except Exception as error:  # decoders answer a broken file with whatever exception they fell over
         if (bare := without_text(data)) is not None:
             return decode_image(bare, name=name, max_pixels=max_pixels)
-        raise ImageError(f"{name}: damaged or truncated image ({error}). {_NEXT_STEP}") from error
-    return picture if upright is None else np.ascontiguousarray(upright(picture))
+        raise _damaged(name, error) from error
+
+
+def _decoded(
+    file: IO[bytes], data: bytes | None, name: str | os.PathLike[str], max_pixels: int
+) -> npt.NDArray[np.uint8]:
+    """The pixels of an open file; ``data`` is all of it, where that is at hand."""
+    with _open(file, name, max_pixels) as image, in_turn(image):
+        upright = _UPRIGHT.get(_orientation(image))
+        pixels = None if data is None else _decode_by_opencv(image, data)
+        if pixels is None:
+            pixels = _to_rgb(image, name)
+        if upright is None:
+            return pixels
+        image.close()  # what it holds is not needed beside the copy that turning makes
+        return np.ascontiguousarray(upright(pixels))
+
+
+def _damaged(name: str | os.PathLike[str], error: Exception) -> ImageError:
+    return ImageError(f"{name}: damaged or truncated image ({error}). {_NEXT_STEP}")
 
 
 def from_pillow(image: Image) -> npt.NDArray[np.uint8]:
@@ -132,7 +147,7 @@ def image_size(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
             raise
         except Exception as error:
             file.seek(0)
-            bare, reason = without_text(file.read()), error
+            bare, reason = without_text(file.read(MAX_BYTES)), error
     try:
         if bare is not None:
             return _header_size(io.BytesIO(bare), path, max_pixels)
@@ -269,37 +284,12 @@ def _open(file: IO[bytes], name: str | os.PathLike[str], max_pixels: int) -> Ima
         known = "JPEG, PNG, WebP, GIF, BMP, TIFF or PPM"
         raise ImageError(f"{name}: {kind}, not {known}; it begins with {head!r}. {_NEXT_STEP}")
     image = reader(file)
-    width, height = image.size
-    if width * height > max_pixels:
+    if excess := too_much(image, max_pixels):
         raise ImageError(
-            f"{name}: {width}x{height} is {width * height / 1e6:.0f} megapixels, more than the "
-            f"{max_pixels / 1e6:.0f} allowed. If the image is genuine, scale it down or read it with "
-            f"max_pixels={width * height}; a header like this may also be an attack on memory."
+            f"{name}: {excess.said}. If the image is genuine, scale it down or read it with max_pixels="
+            f"{excess.max_pixels}; a header like this may also be an attack on memory."
         )
     return image
-
-
-@contextlib.contextmanager
-def in_turn(size: tuple[int, int]) -> Iterator[None]:
-    """Wait until no other large image is decoded in this process, if this (width, height) is one."""
-    if size[0] * size[1] <= _LARGE_PIXELS:
-        yield
-        return
-    with _large:
-        yield
-
-
-_large = threading.Lock()
-
-
-def _renew_lock() -> None:
-    """In a process that was forked while a thread of its parent decoded a large image."""
-    global _large
-    _large = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def by_bands(image: Image, convert: Callable[[Image], npt.NDArray[Any]]) -> npt.NDArray[Any]:
@@ -330,16 +320,23 @@ def _orientation(image: Image) -> int:
     return orientation if orientation in _UPRIGHT else 1
 
 
-def _decode_plain_jpeg(image: ImageFile, data: bytes) -> npt.NDArray[np.uint8] | None:
-    """What nearly every image is, by OpenCV: three times as fast as Pillow. None for anything else."""
+def _decode_by_opencv(image: ImageFile, data: bytes) -> npt.NDArray[np.uint8] | None:
+    """What nearly every image is: plain JPEG, three times as fast as by Pillow, and WebP, in half the memory.
+
+    None for anything else, and for what OpenCV does not take.
+    """
     # OpenCV fills the missing part of a truncated JPEG with gray; Pillow refuses. A whole file ends in EOI.
-    if image.format != "JPEG" or image.mode not in ("RGB", "L") or not data.endswith(b"\xff\xd9"):
+    is_jpeg = image.format == "JPEG" and image.mode in ("RGB", "L") and data.endswith(b"\xff\xd9")
+    if not is_jpeg and (image.format != "WEBP" or getattr(image, "is_animated", True)):
         return None
     import cv2
 
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    colours = cv2.IMREAD_COLOR if is_jpeg else cv2.IMREAD_UNCHANGED
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), colours | cv2.IMREAD_IGNORE_ORIENTATION)
     if decoded is None:
         return None
+    if decoded.shape[2] == 4:
+        return _bgra_on_white(np.asarray(decoded, np.uint8))
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
 
 
@@ -355,7 +352,9 @@ def _to_rgb(image: Image, name: str | os.PathLike[str]) -> npt.NDArray[np.uint8]
             "Convert the file to 8 or 16 bits."
         )
     see_through = image.has_transparency_data and not _lacks_alpha(image)
-    return by_bands(image, _on_white if see_through else lambda part: np.array(part.convert("RGB")))
+    if see_through:
+        return by_bands(image, lambda part: _on_white(np.asarray(part.convert("RGBA"))))
+    return by_bands(image, lambda part: np.array(part.convert("RGB")))
 
 
 def _lacks_alpha(image: Image) -> bool:
@@ -368,7 +367,16 @@ def _from_16_bits(image: Image) -> npt.NDArray[np.uint8]:
     return np.repeat(gray.astype(np.uint8)[..., None], 3, axis=2)
 
 
-def _on_white(image: Image) -> npt.NDArray[np.uint8]:
-    rgba = np.asarray(image.convert("RGBA")).astype(np.uint16)
+def _on_white(rgba: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    rgba = rgba.astype(np.uint16)
     alpha = rgba[..., 3:]
     return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def _bgra_on_white(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """As OpenCV gives them, a band of rows at a time."""
+    whole = np.empty((*image.shape[:2], 3), np.uint8)
+    rows = max(1, _BAND_PIXELS // image.shape[1])
+    for top in range(0, len(image), rows):
+        whole[top : top + rows] = _on_white(image[top : top + rows, :, [2, 1, 0, 3]])
+    return whole

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, final
 
 import numpy as np
 
-from mnv2dense.io.reading import MAX_PIXELS
+from mnv2dense.io.memory import MAX_PIXELS
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageOps, PngImagePlugin
+from PIL.JpegImagePlugin import JpegImageFile
 
 from mnv2dense.data.datasets.image_list import missing_images, unreadable_images
+from mnv2dense.io.file_heads import without_text
+from mnv2dense.io.memory import decoding_bytes
 from mnv2dense.io.reading import ImageError, decode_image, from_pillow, image_size, list_images, read_image
 
 
@@ -83,7 +86,7 @@ def test_a_damaged_exif_block_does_not_stop_the_image() -> None:
 def test_a_truncated_file_is_refused_by_name(form: str, kept: float, tmp_path: Path) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
     data = encoded(noise, form)
-    path = tmp_path / "half a picture.jpg"
+    path = tmp_path / "half an image.jpg"
     path.write_bytes(data[: int(len(data) * kept)])
     with pytest.raises(ImageError, match=r"half an image\.jpg: damaged or truncated.*Fetch the file again"):
         read_image(path)
@@ -301,23 +304,97 @@ def test_a_large_transparent_image_takes_little_more_memory_than_its_pixels() ->
     assert peak < 5 * pixels.size  # the result and a band's copies; it was more than ten times the result
 
 
-def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mnv2dense.io.reading._LARGE_PIXELS", 10)
+@pytest.mark.parametrize(("room", "most"), [(1, 1), (2, 2), (3, 3)])
+def test_threads_decode_no_more_at_once_than_there_is_room_for(
+    room: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # RGB of 24x16: 7 bytes a pixel and 8 a row, of the 9 that are allowed for each pixel.
+    monkeypatch.setattr("mnv2dense.io.memory.MAX_PIXELS", 24 * 16 * room)
     at_once: list[int] = []
     running: list[int] = []
 
     def slow(image: Image.Image, name: object) -> np.ndarray[Any, Any]:
         running.append(1)
-        time.sleep(0.01)
+        time.sleep(0.02)
         at_once.append(len(running))
         running.pop()
         return np.zeros((16, 24, 3), np.uint8)
 
     monkeypatch.setattr("mnv2dense.io.reading._to_rgb", slow)
     data = encoded(corners(), "PNG")
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(decode_image, [data] * 8))
-    assert at_once == [1] * 8
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(decode_image, [data] * 12))
+    assert max(at_once) == most
+
+
+def test_a_column_of_pixels_is_refused_by_what_its_rows_take(tmp_path: Path) -> None:
+    """170 megapixels of a bit each, in 330 kB; Pillow keeps 8 bytes a row, so that it took 2 GB."""
+    (tmp_path / "thin.png").write_bytes(png_header(1, 170_000_000))
+    with pytest.raises(
+        ImageError, match=r"thin\.png: 1x170000000 takes 2.5 GB to decode \(PNG of RGB\), more than the 1.6"
+    ):
+        read_image(tmp_path / "thin.png")
+
+
+@pytest.mark.parametrize(
+    ("mode", "options", "a_pixel"),
+    [
+        ("RGB", {}, 6),
+        ("L", {}, 6),
+        ("RGB", {"progressive": True}, 6),  # colours at half the resolution both ways
+        ("RGB", {"progressive": True, "subsampling": 0}, 9),
+        ("CMYK", {}, 7),
+        ("CMYK", {"progressive": True}, 12),
+    ],
+)
+def test_the_coefficients_of_a_progressive_jpeg_count(mode: str, options: dict[str, Any], a_pixel: int) -> None:
+    data = encoded(Image.new(mode, (64, 32)), "JPEG", **options)
+    assert decoding_bytes(JpegImageFile(io.BytesIO(data))) == 32 * (8 + 64 * a_pixel)
+    needed = -(-32 * (8 + 64 * a_pixel) // 9)
+    if needed > 64 * 32:
+        with pytest.raises(ImageError, match=rf"decode \((a progressive )?JPEG of {mode}\).*max_pixels={needed};"):
+            decode_image(data, max_pixels=64 * 32)
+    decode_image(data, max_pixels=max(64 * 32, needed))
+
+
+@pytest.mark.parametrize("options", [{"quality": 30}, {"lossless": True}])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_webp_is_read_as_pillow_reads_it_without_its_three_canvases(
+    mode: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (50, 31, 4), np.uint8)
+    image = Image.fromarray(noise).resize((93, 150)).convert(mode)
+    data = encoded(image, "WEBP", **options)
+    whole = decode_image(data)
+    assert (whole == from_pillow(Image.open(io.BytesIO(data)))).all()
+    monkeypatch.setattr("mnv2dense.io.reading._BAND_PIXELS", 200)
+    assert (decode_image(data) == whole).all()
+    monkeypatch.setattr("mnv2dense.io.reading._to_rgb", None)  # Pillow has no part in it
+    assert (decode_image(data) == whole).all()
+
+
+def test_a_film_in_webp_gives_its_first_image() -> None:
+    frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "blue")]
+    data = encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
+    assert (decode_image(data) == (255, 0, 0)).all()
+
+
+def test_a_file_too_large_to_be_held_is_decoded_as_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corners().save(tmp_path / "image.png")
+    expected = read_image(tmp_path / "image.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "image.png").read_bytes()[:60])
+    (tmp_path / "page.png").write_bytes(b"<html>")
+    monkeypatch.setattr("mnv2dense.io.reading.MAX_BYTES", 5)
+    monkeypatch.setattr("mnv2dense.io.reading.decode_image", None)
+    assert (read_image(tmp_path / "image.png") == expected).all()
+    with pytest.raises(ImageError, match=r"cut\.png: damaged or truncated image"):
+        read_image(tmp_path / "cut.png")
+    with pytest.raises(ImageError, match=r"page\.png: a web page"):
+        read_image(tmp_path / "page.png")
+
+
+def test_a_png_of_zeros_is_not_taken_for_millions_of_chunks() -> None:
+    assert without_text(b"\x89PNG\r\n\x1a\n" + bytes(2**26)) is None  # it took half a minute
 
 
 def test_windows_and_netpbm_suffixes_are_images_and_what_a_mac_adds_is_not(

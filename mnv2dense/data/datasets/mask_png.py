@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from mnv2dense.data.datasets.label_values import class_names
 from mnv2dense.io.file_heads import without_text
-from mnv2dense.io.reading import MAX_PIXELS, ImageError, by_bands, in_turn
+from mnv2dense.io.memory import MAX_BYTES, MAX_PIXELS, in_turn, too_much
+from mnv2dense.io.reading import ImageError, by_bands
 from mnv2dense.types import IGNORE_INDEX
 from mnv2dense.types.class_lists import Palette
 
@@ -126,7 +127,7 @@ def read_png_values(
             raise
         except Exception as error:  # decoders answer a broken file with whatever exception they fell over
             file.seek(0)
-            bare, reason = without_text(file.read()), error
+            bare, reason = without_text(file.read(MAX_BYTES)), error
     try:
         if bare is not None:
             return _values(path, io.BytesIO(bare), head, max_pixels, colors_of_palette=colors_of_palette)
@@ -158,13 +159,9 @@ def _values(
 
     # Pillow's reader itself: Image.open has a limit of its own, which only warns at first.
     with PngImagePlugin.PngImageFile(file) as image:
-        width, height = image.size
-        if width * height > max_pixels:
-            raise ImageError(
-                f"{path}: {width}x{height} is {width * height / 1e6:.0f} megapixels, more than the "
-                f"{max_pixels / 1e6:.0f} that a mask may have. Scale image and mask down."
-            )
-        with in_turn(image.size):
+        if excess := too_much(image, max_pixels):
+            raise ImageError(f"{path}: {excess.said}. Scale image and mask down.")
+        with in_turn(image):
             image.load()
             return by_bands(image, convert)
 
