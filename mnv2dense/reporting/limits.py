@@ -55,7 +55,7 @@ def limits_of(
         unfinished: "12 of 60 epochs" of a training that did not come to its end.
         falls: whether less of ``score`` is better; which class is weak is then not said, as nobody knows its scale.
     """
-    said = []
+    said = [] if falls else _of_all_classes(score, classes)
     if unfinished:
         said.append(
             f"Its training did not come to its end, {unfinished} were done: going on would help, with resume= of "
@@ -160,6 +160,11 @@ def _of_classes(score: str, counted: str, classes: Sequence[ClassScore], *, fall
                 f"It is weak on {listed([row.name for row in weak])}: {score} below half of the average; more images "
                 "of them would help, or a look at their labels."
             )
-        if mean < _HARDLY_WORKS:
-            said.append(f"It hardly works: {score} of the classes is {mean:.3f} on average.")
     return said
+
+
+def _of_all_classes(score: str, classes: Sequence[ClassScore]) -> list[str]:
+    """The gravest that there is to say, where it is so."""
+    values = [row.value for row in classes if row.value is not None]
+    mean = sum(values) / len(values) if values else 1.0
+    return [f"It hardly works: {score} of the classes is {mean:.3f} on average."] if mean < _HARDLY_WORKS else []

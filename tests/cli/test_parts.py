@@ -34,7 +34,15 @@ def test_one_predictor_draws_all_of_a_runs_images_and_each_is_read_once(monkeypa
     monkeypatch.setattr(Predictor, "__init__", counted)
     monkeypatch.setattr(box_table, "read_image", noted)
     outcome = command(
-        *("evaluate", "checkpoint=tiny.ckpt", "data=shapes", "data.train_images=2", "data.val_images=2", "num_workers=0", "run_dir=out")
+        *(
+            "evaluate",
+            "checkpoint=tiny.ckpt",
+            "data=shapes",
+            "data.train_images=2",
+            "data.val_images=2",
+            "num_workers=0",
+            "run_dir=out",
+        )
     )
     assert outcome.code == 0, outcome.err
     assert len(made) == 1
