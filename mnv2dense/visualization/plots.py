@@ -23,6 +23,9 @@ def plot_curves(
 ) -> Path:
     """Losses on the left, scores on the right, over epochs; the best epoch of each score is marked.
 
+    Scores up to 1 share an axis. One in another unit, such as an error in pixels, has its own: beside it the others
+    would be a line at the bottom.
+
     Args:
         history: name -> (epoch, value) in order of epochs. Names that contain "loss" are losses; values that
             are not finite are left out.
@@ -34,21 +37,23 @@ def plot_curves(
     }
     losses = {name: points for name, points in finite.items() if points and "loss" in name.lower()}
     scores = {name: points for name, points in finite.items() if points and "loss" not in name.lower()}
-    panels = [panel for panel in ((losses, "Loss"), (scores, "Score")) if panel[0]]
+    panels = [("Loss", losses), *_by_unit(scores)]
+    panels = [panel for panel in panels if panel[1]]
     figure, axes = _figure(max(1, len(panels)))
-    for axis, (curves, title) in zip(axes, panels, strict=False):
+    for axis, (title, curves) in zip(axes, panels, strict=False):
         _style(axis, title=title, x="epoch", y="")
         for k, (name, points) in enumerate(curves.items()):
             epochs, values = zip(*points, strict=True)
             color = _hex(k)
             label = f"{_plain(name)}, last {values[-1]:.3g}"
-            if title == "Score":
+            if curves is not losses:
                 best = (min if name in lower_is_better else max)(range(len(values)), key=values.__getitem__)
-                label = f"{_plain(name)}, best {values[best]:.3f} at epoch {epochs[best]}"
+                shown = f"{values[best]:.3f}" if title == _SHARES else f"{values[best]:.4g}"
+                label = f"{_plain(name)}, best {shown} at epoch {epochs[best]}"
                 axis.plot(epochs[best], values[best], "o", color=color, markersize=7, zorder=3)
             marker = "." if len(points) == 1 else ""  # a line needs two points to be seen
             axis.plot(epochs, values, color=color, linewidth=1.8, marker=marker, label=label)
-        if title == "Score":
+        if title == _SHARES:
             axis.set_ylim(bottom=0)
         axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False, fontsize=9)
@@ -56,6 +61,16 @@ def plot_curves(
         axes[0].set_axis_off()
         axes[0].text(0.5, 0.5, "no values yet", ha="center", color=FAINT_INK, transform=axes[0].transAxes)
     return _save(figure, path)
+
+
+_SHARES = "Score"
+
+
+def _by_unit(scores: Mapping[str, Sequence[tuple[int, float]]]) -> list[tuple[str, dict[str, Any]]]:
+    """Title and scores of each axis: one for all shares, which 1 is the most of, and one for each other score."""
+    shares = {name: points for name, points in scores.items() if all(abs(value) <= 1 for _, value in points)}
+    others = [(_plain(name.removeprefix("val/")), {name: scores[name]}) for name in scores if name not in shares]
+    return [(_SHARES, shares), *others]
 
 
 def plot_precision_recall(

@@ -4,12 +4,13 @@ import errno
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from mnv2dense.visualization import plots
 from mnv2dense.visualization.draw import class_color
 from mnv2dense.visualization.plots import plot_confusion, plot_curves, plot_precision_recall
 
@@ -30,6 +31,31 @@ def test_curves_fill_two_panels_and_survive_nan_and_a_single_epoch(tmp_path: Pat
         assert image.size == (1488, 576)
     assert {class_color(0), class_color(1)} <= colors_in(path)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_score_in_another_unit_has_an_axis_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[str, list[str]]] = []
+
+    def look(figure: Any, path: str | Path) -> Path:  # noqa: ANN401 - matplotlib's
+        for axis in figure.axes:
+            drawn.append((axis.get_title(loc="left"), [text.get_text() for text in axis.get_legend().get_texts()]))
+        return Path(path)
+
+    monkeypatch.setattr(plots, "_save", look)
+    history = {
+        "train/loss": [(1, 3.0)],
+        "val/AP": [(1, 0.25), (2, 0.5)],
+        "val/count_error": [(1, 0.75), (2, 12.5)],
+        "val/AP50": [(2, 1.0)],
+        "val/wrong": [(1, 0.25), (2, 0.5)],
+    }
+    plot_curves(history, tmp_path / "curves.png", lower_is_better=["val/count_error", "val/wrong"])
+    ap, ap50, wrong = "best 0.500 at epoch 2", "best 1.000 at epoch 2", "best 0.250 at epoch 1"
+    assert drawn == [
+        ("Loss", ["train/loss, last 3"]),
+        ("Score", [f"val/AP, {ap}", f"val/AP50, {ap50}", f"val/wrong, {wrong}"]),
+        ("count_error", ["val/count_error, best 0.75 at epoch 1"]),
+    ]
 
 
 @pytest.mark.parametrize("history", [{}, {"loss": []}, {"val/AP": [(0, float("nan"))]}])
