@@ -86,10 +86,12 @@ def draw_detections(
 def draw_classes(image: Pixels, classes: Classification, *, limit: int = 3, show_scores: bool = True) -> Pixels:
     """The likeliest classes as tags in the top left corner, one under the other.
 
+    After the first, classes whose score would read 0.00 are left out.
+
     Args:
         image: uint8 [H, W, 3], RGB; left as it is.
         classes: of the whole image, likeliest first.
-        limit: how many to write.
+        limit: how many to write at most.
         show_scores: whether tags end in the score; off for ground truth.
 
     Returns:
@@ -102,7 +104,10 @@ def draw_classes(image: Pixels, classes: Classification, *, limit: int = 3, show
     letters = math.sqrt(canvas.width * canvas.height) / 24
     shown = classes.top(limit).to("cpu")
     top = 0
-    for name, label, score in zip(shown.names, shown.labels.tolist(), shown.scores.tolist(), strict=True):
+    rows = zip(shown.names, shown.labels.tolist(), shown.scores.tolist(), strict=True)
+    for place, (name, label, score) in enumerate(rows):
+        if place > 0 and show_scores and f"{score:.2f}" == "0.00":
+            break
         text = f"{printable(name)} {score:.2f}" if show_scores else printable(name)
         tag = fitting_tag(pen, text, letters)
         if tag is not None and top + tag.height <= canvas.height:

@@ -191,6 +191,16 @@ def test_classes_stand_one_under_the_other_likeliest_first() -> None:
     assert not rows[3].size  # three are enough
 
 
+@pytest.mark.parametrize(
+    ("scores", "written"), [((0.99, 0.006, 0.004), [0, 1]), ((0.004, 0.003, 0.002), [0]), ((0.5, 0.5, 0.0), [0, 1])]
+)
+def test_a_class_that_would_read_nought_is_left_out_but_for_the_first(
+    scores: tuple[float, ...], written: list[int]
+) -> None:
+    drawn = draw_classes(plain(200, 300), classes(*scores))
+    assert [k for k in range(3) if pixels_of(drawn, class_color(k)).any()] == written
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (20, 20)])
 def test_classes_on_tiny_images_leave_out_what_does_not_fit(size: tuple[int, int]) -> None:
     assert draw_classes(plain(*size), classes(0.9, 0.1)).shape == (*size, 3)
