@@ -38,6 +38,19 @@ def test_help_is_of_the_choices_that_stand_beside_it() -> None:
     assert "head=deeplab_v3" in said
 
 
+def test_options_are_explained_one_by_one() -> None:
+    said = plain(command("predict", "--help").out)
+    assert (
+        "looks at the whole alone. tile_overlap=0.25 The share of a tile that the next one shows too. batch_size"
+        in said
+    )
+    assert "opacity=0.55 Of masks: how strongly their colours cover the image, 0 to 1. legend=true Of masks:" in said
+    said = plain(command("train", "task=detection", "data=voc", "--help").out)
+    assert "monitor_mode=null Whether more or less of it is better" in said
+    assert "data.bad_images=error error stops where an image is missing or damaged; skip decodes all once" in said
+    assert "trainer.fast_dev_run=false true or a number of batches: only those" in said
+
+
 def test_what_two_commands_share_is_explained_in_both() -> None:
     for name in ("evaluate", "predict"):
         said = plain(command(name, "--help").out)
