@@ -192,8 +192,10 @@ class PredictionWriter:
                 outcome.done += 1
                 self._advance()
 
-            behind = stack.enter_context(WriteBehind(write))
-            ahead = stack.enter_context(closing(read_ahead(items, newest=is_live)))
+            behind = stack.enter_context(WriteBehind(write, bytes_of=lambda work: work[0].pixels.nbytes))
+            ahead = stack.enter_context(
+                closing(read_ahead(items, newest=is_live, bytes_of=lambda item: item.pixels.nbytes))
+            )
             try:
                 with interrupt.work():
                     for work in self._predicted(ahead):

@@ -36,6 +36,9 @@ else:
 BATCH_SIZE = 8
 """Images that run together unless asked otherwise."""
 
+# Large images run fewer at a time: eight of the largest would take 4 GB.
+_BYTES_OF_BATCH = 2**29
+
 
 class _Options(TypedDict, total=False):
     """What a predictor takes for models of any task."""
@@ -212,7 +215,7 @@ class Predictor(Generic[Result]):
         while problem is None:
             batch: list[_Prepared] = []
             try:
-                while len(batch) < batch_size:
+                while len(batch) < batch_size and sum(one.bytes_held for one in batch) < _BYTES_OF_BATCH:
                     batch.append(self._prepare(next(images)))
             except Exception as error:  # StopIteration, or what the next image has wrong with it
                 problem = error
@@ -273,6 +276,11 @@ class _Prepared(NamedTuple):
     size: tuple[int, int]
     image: Tensor
     fit: Fit | None
+
+    @property
+    def bytes_held(self) -> int:
+        """Of the image in either form; of a path there is nothing."""
+        return self.image.nbytes + int(getattr(self.given, "nbytes", 0))
 
 
 def _windows(tiles: Tiles, model: Model, test_time: TTA | None) -> TTA:

@@ -253,7 +253,7 @@ class ImageSegmentation(ImageResult, Segmentation):
 
     def _pixels_of_classes(self) -> list[tuple[int, int]]:
         """(label, pixels) of the classes that are there, by label."""
-        counts = torch.bincount(self.labels.flatten().long(), minlength=len(self.class_names)).tolist()
+        counts = torch.bincount(self.labels.flatten(), minlength=len(self.class_names)).tolist()
         return [(label, count) for label, count in enumerate(counts) if count]
 
 

@@ -173,12 +173,12 @@ class _Samples(NamedTuple):
         return _Samples(*(part.to(device) for part in self))
 
 
-# Rows of pixels at a time: 21 classes of a 12-megapixel image at once would be a gigabyte.
-_ROWS = 128
+# Pixels at a time, down and across: 21 classes of a 12-megapixel image at once would be a gigabyte.
+_ROWS, _COLUMNS = 128, 8192
 
 
 def _label_map(logits: Tensor, vertical: _Samples, horizontal: _Samples) -> Tensor:
-    """Bilinear upsampling and argmax together, a band of rows at a time.
+    """Bilinear upsampling and argmax together, a tile of pixels at a time.
 
     Args:
         logits: float32 [K, h, w].
@@ -188,13 +188,16 @@ def _label_map(logits: Tensor, vertical: _Samples, horizontal: _Samples) -> Tens
     Returns:
         uint8 [H, W].
     """
-    wide = torch.lerp(logits[..., horizontal.low], logits[..., horizontal.high], horizontal.share)
-    bands = []
-    for start in range(0, len(vertical.low), _ROWS):
-        low, high, share = (part[start : start + _ROWS] for part in vertical)
-        band = torch.lerp(wide[:, low], wide[:, high], share[:, None])
-        bands.append(band.argmax(dim=0).to(torch.uint8))
-    return torch.cat(bands)
+    height, width = len(vertical.low), len(horizontal.low)
+    labels = torch.empty(height, width, dtype=torch.uint8, device=logits.device)
+    for left in range(0, width, _COLUMNS):
+        low, high, share = (part[left : left + _COLUMNS] for part in horizontal)
+        wide = torch.lerp(logits[..., low], logits[..., high], share)
+        for top in range(0, height, _ROWS):
+            low, high, share = (part[top : top + _ROWS] for part in vertical)
+            tile = torch.lerp(wide[:, low], wide[:, high], share[:, None])
+            labels[top : top + _ROWS, left : left + _COLUMNS] = tile.argmax(dim=0)
+    return labels
 
 
 def _nearest(pixels: int, scale: float, offset: float, input_pixels: int) -> Tensor:

@@ -279,7 +279,7 @@ class Segmentation:
 
     def _counts(self) -> list[tuple[int, int]]:
         """(label, pixels) of the classes that are there, largest first."""
-        counts = self.labels.flatten().long().bincount(minlength=len(self.class_names))
+        counts = self.labels.flatten().bincount(minlength=len(self.class_names))
         order = counts.argsort(descending=True).tolist()
         return [(label, int(counts[label])) for label in order if counts[label]]
 

@@ -18,23 +18,55 @@ T = TypeVar("T")
 _DEPTH = 4
 """Items that wait; more would only take memory."""
 
+_BYTES = 2**28
+"""That they hold together before the last of them; four photos of 22 megapixels."""
+
 # How long a thread sleeps before it asks whether it is still needed, seconds; and how long the work's end waits for one
 # that sits in a read that nothing may ever answer.
 _PATIENCE = 0.1
 _FAREWELL = 2.0
 
 
-def read_ahead(items: Iterable[T], *, newest: bool = False) -> Generator[T]:
+class _Waiting(Queue[T]):
+    """A queue that is full with so many items, or when they hold :data:`_BYTES`."""
+
+    def __init__(self, depth: int, bytes_of: Callable[[T], int]) -> None:
+        self._bytes_of = bytes_of
+        self._bytes = 0
+        super().__init__(depth)
+
+    def _put(self, item: T) -> None:
+        super()._put(item)
+        self._bytes += self._bytes_of(item)
+
+    def _get(self) -> T:
+        item = super()._get()
+        self._bytes -= self._bytes_of(item)
+        return item
+
+    def _qsize(self) -> int:
+        count = super()._qsize()
+        return max(count, self.maxsize) if count and self._bytes >= _BYTES else count
+
+
+def _nothing(_: object) -> int:
+    return 0
+
+
+def read_ahead(items: Iterable[T], *, newest: bool = False, bytes_of: Callable[[T], int] = _nothing) -> Generator[T]:
     """The same items in the same order, taken in a thread while the last one is worked on.
 
     Args:
         items: taken, and closed if it is a generator, in that thread.
         newest: never fall behind: of items that came during the work the last alone is given. For cameras.
+        bytes_of: what an item holds; fewer large ones wait.
 
     Raises:
         Exception: what ``items`` raises, after those that came before.
     """
-    waiting: Queue[tuple[bool, Any]] = Queue(1 if newest else _DEPTH)
+    waiting: Queue[tuple[bool, Any]] = _Waiting(
+        1 if newest else _DEPTH, lambda entry: bytes_of(entry[1]) if entry[0] else 0
+    )
     stopped = threading.Event()
 
     def put(entry: tuple[bool, Any]) -> None:
@@ -88,11 +120,12 @@ class WriteBehind(Generic[T]):
 
     Args:
         write: what it raises, the next :meth:`put` or the context's end raises; later items are dropped.
+        bytes_of: what an item holds; fewer large ones wait.
     """
 
-    def __init__(self, write: Callable[[T], None]) -> None:
+    def __init__(self, write: Callable[[T], None], *, bytes_of: Callable[[T], int] = _nothing) -> None:
         self._write = write
-        self._waiting: Queue[T | _End] = Queue(_DEPTH)
+        self._waiting: Queue[T | _End] = _Waiting(_DEPTH, lambda item: 0 if isinstance(item, _End) else bytes_of(item))
         self._problem: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="write behind", daemon=True)
 

@@ -26,6 +26,10 @@ MASK_OPACITY = 0.55
 """Strong enough to tell colours apart, weak enough to see what lies under them."""
 
 
+# What blending makes of pixels on the way takes forty times their memory.
+_BAND_PIXELS = 2**20
+
+
 def check_opacity(opacity: float) -> None:
     """Raise a ValueError unless ``opacity`` is a number from 0 to 1."""
     if isinstance(opacity, bool) or not isinstance(opacity, int | float) or not 0 <= opacity <= 1:
@@ -72,8 +76,11 @@ def draw_masks(
     for label, name in enumerate(masks.class_names):
         colors[label] = mask_color(masks, label, palette=palette)
         weights[label] = 0.0 if name == "background" else opacity
-    weight = weights[labels][..., None]
-    blended = np.asarray(image * (1 - weight) + colors[labels] * weight + 0.5, np.uint8)
+    blended, rows = np.empty(image.shape, np.uint8), max(1, _BAND_PIXELS // image.shape[1])
+    for top in range(0, len(image), rows):
+        band = labels[top : top + rows]
+        weight = weights[band][..., None]
+        blended[top : top + rows] = image[top : top + rows] * (1 - weight) + colors[band] * weight + 0.5
     if outline:
         edge = np.zeros(labels.shape, np.bool_)
         edge[:, 1:] = labels[:, 1:] != labels[:, :-1]
@@ -153,7 +160,7 @@ def _cut(pen: ImageDraw.ImageDraw, name: str, letters: float) -> tuple[str, Tag 
 def _with_legend(image: Pixels, masks: Segmentation, palette: PaletteChoice) -> Pixels:
     from PIL import Image, ImageDraw
 
-    counts = np.bincount(masks.labels.cpu().numpy().ravel(), minlength=256)
+    counts = masks.labels.cpu().flatten().bincount(minlength=256).numpy()  # numpy's makes 64 bits of every value
     counts[IGNORE_INDEX] = 0
     largest = [int(label) for label in np.argsort(-counts, kind="stable") if counts[label] > 0]
     named = [label for label in largest if masks.class_names[label] != "background"][:_LEGEND_ROWS]

@@ -223,6 +223,22 @@ def test_a_generator_is_asked_for_one_batch_at_a_time(predictor: Predictor) -> N
     assert taken == 4
 
 
+def test_of_large_images_fewer_run_together(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.zeros((100, 100, 3), np.uint8)
+    monkeypatch.setattr("mnv2dense.inference.predictor._BYTES_OF_BATCH", 2 * image.nbytes)
+    taken: list[int] = []
+
+    def images() -> Iterator[np.ndarray[Any, Any]]:
+        for number in range(8):
+            taken.append(number)
+            yield image
+
+    results = predictor.stream(images(), batch_size=8)
+    next(results)
+    assert len(taken) < 4
+    assert len(list(results)) == 7
+
+
 def test_a_stream_keeps_no_image_that_is_done(predictor: Predictor) -> None:
     alive: list[weakref.ref[Any]] = []
 

@@ -143,3 +143,31 @@ def _wait_until(is_so: object) -> None:
     while not is_so():
         assert time.monotonic() < end, "waited ten seconds"
         time.sleep(0.001)
+
+
+def test_of_large_items_fewer_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mnv2dense.utils.prefetch._BYTES", 100)
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(1000):
+            taken.append(number)
+            yield number
+
+    ahead = read_ahead(items(), bytes_of=lambda number: 60)
+    assert next(ahead) == 0
+    _wait_until(lambda: len(taken) == 4)  # one given, two that wait, one in the hand
+    time.sleep(0.05)
+    assert len(taken) == 4
+    assert next(ahead) == 1
+    _wait_until(lambda: len(taken) == 5)
+    ahead.close()
+
+
+def test_an_item_larger_than_what_may_wait_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mnv2dense.utils.prefetch._BYTES", 1)
+    written: list[int] = []
+    with WriteBehind(written.append, bytes_of=lambda number: 1000) as behind:
+        for number in range(20):
+            behind.put(number)
+    assert written == list(range(20))

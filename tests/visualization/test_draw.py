@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -238,6 +239,24 @@ def test_classes_are_blended_into_the_image_and_the_background_is_left_clear() -
     assert (drawn[:, 40:] == GRAY).all()  # what is ignored is nobody's
     framed = draw_masks(plain(20, 60), masks("019"), legend=False)
     assert (framed[:, 20] == 255).all()
+
+
+def test_a_large_image_is_blended_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = masks("0129", "2019", "1111")
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    whole = draw_masks(image, labels)
+    monkeypatch.setattr("mnv2dense.visualization.masks._BAND_PIXELS", 7 * 80)
+    assert (draw_masks(image, labels) == whole).all()
+
+
+def test_drawing_masks_takes_little_more_memory_than_the_image() -> None:
+    labels = torch.zeros(2048, 2048, dtype=torch.uint8)
+    image = np.zeros((2048, 2048, 3), np.uint8)
+    tracemalloc.start()
+    draw_masks(image, Segmentation(labels, ("background", "cat"), None), legend=False)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * labels.numel()  # it took 40 bytes a pixel
 
 
 def test_the_data_sets_own_colours_are_taken() -> None:

@@ -26,6 +26,9 @@ from mnv2dense.types import IGNORE_INDEX
 # A segment's id is R + 256 G + 256 * 256 B of its colour; 0 is no segment.
 _DIGITS = np.array([1, 256, 65536], np.int32)
 
+# Pixels looked at together: what numpy makes of them on the way takes twenty times their memory.
+_CHUNK = 2**20
+
 
 @final
 class PanopticMasks(MaskTable[Path]):
@@ -128,16 +131,19 @@ class _PanopticReader:
                 f"{path}: a gray or palette PNG, but segments are numbered by colours. Fetch COCO's panoptic PNGs; for "
                 "masks of class numbers use data=mask_folder."
             )
-        numbers = values.astype(np.int32) @ _DIGITS
         ids, labels = self._segments[path]
-        places = np.searchsorted(ids, numbers).clip(max=len(ids) - 1)
-        if (stray := ids[places] != numbers).any():
-            row, column = (int(i) for i in np.argwhere(stray)[0])
-            raise ValueError(
-                f"{path}: segment {numbers[row, column]} at pixel ({row}, {column}) is not in the json's "
-                "'segments_info' for this image. Json and PNGs must be of the same release."
-            )
-        return np.asarray(labels[places])
+        mask, rows = np.empty(values.shape[:2], np.uint8), max(1, _CHUNK // values.shape[1])
+        for top in range(0, len(values), rows):
+            numbers = values[top : top + rows].astype(np.int32) @ _DIGITS
+            places = np.searchsorted(ids, numbers).clip(max=len(ids) - 1)
+            if (stray := ids[places] != numbers).any():
+                row, column = np.unravel_index(int(stray.argmax()), stray.shape)
+                raise ValueError(
+                    f"{path}: segment {numbers[row, column]} at pixel ({top + row}, {column}) is not in the json's "
+                    "'segments_info' for this image. Json and PNGs must be of the same release."
+                )
+            mask[top : top + rows] = labels[places]
+        return mask
 
 
 def _sorted_segments(

@@ -243,17 +243,20 @@ def _advice(value: int, options: frozenset[str]) -> str:
 def _from_colors(path: Path, image: npt.NDArray[np.integer], colors: Mapping[tuple[int, int, int], int]) -> Mask:
     if image.ndim == 2:
         raise ValueError(f"{path}: colors= is given, but this mask is not coloured; remove it.")
-    labels, is_known = np.zeros(image.shape[:2], np.uint8), np.zeros(image.shape[:2], np.bool_)
-    for color, label in colors.items():
-        same = (image[..., 0] == color[0]) & (image[..., 1] == color[1]) & (image[..., 2] == color[2])
-        labels[same] = label
-        is_known |= same
-    if not is_known.all():
-        row, column = (int(i) for i in np.argwhere(~is_known)[0])
-        raise ValueError(
-            f"{path}: the colour {image[row, column].tolist()} at pixel ({row}, {column}) belongs to no class; "
-            "add it to colors=, with 255 if it is to be ignored."
-        )
+    labels, rows = np.zeros(image.shape[:2], np.uint8), max(1, _CHUNK // image.shape[1])
+    for top in range(0, len(image), rows):
+        part = image[top : top + rows]
+        is_known = np.zeros(part.shape[:2], np.bool_)
+        for color, label in colors.items():
+            same = (part[..., 0] == color[0]) & (part[..., 1] == color[1]) & (part[..., 2] == color[2])
+            labels[top : top + rows][same] = label
+            is_known |= same
+        if not is_known.all():
+            row, column = np.unravel_index(int(is_known.argmin()), is_known.shape)
+            raise ValueError(
+                f"{path}: the colour {part[row, column].tolist()} at pixel ({top + row}, {column}) belongs to no "
+                "class; add it to colors=, with 255 if it is to be ignored."
+            )
     return labels
 
 

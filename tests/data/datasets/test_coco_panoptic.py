@@ -63,6 +63,20 @@ def test_a_segment_that_the_json_does_not_know_is_named(tmp_path: Path) -> None:
         data.mask_of(9)
 
 
+def test_rows_are_looked_at_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = PanopticMasks(root=data_set(tmp_path), split="val")
+    path = tmp_path / "annotations" / "panoptic_val" / "a.png"
+    image = np.repeat(np.asarray(Image.open(path)), 4, axis=0)
+    image[2:, 0] = (5, 0, 0)
+    Image.fromarray(image).save(path)
+    monkeypatch.setattr("mnv2dense.data.datasets.coco_panoptic._CHUNK", 3 * len(IDS))
+    assert data.mask_of(9).tolist() == [[255, 0, 2, 255, 1]] * 2 + [[0, 0, 2, 255, 1]] * 2
+    image[3, 4] = (7, 0, 0)
+    Image.fromarray(image).save(path)
+    with pytest.raises(ValueError, match=r"segment 7 at pixel \(3, 4\)"):
+        data.mask_of(9)
+
+
 def test_a_mask_without_colours_is_refused(tmp_path: Path) -> None:
     data = PanopticMasks(root=data_set(tmp_path), split="val")
     Image.fromarray(np.zeros((1, len(IDS)), np.uint8)).save(tmp_path / "annotations" / "panoptic_val" / "a.png")

@@ -168,3 +168,27 @@ def test_a_large_mask_takes_little_more_memory_than_its_classes(tmp_path: Path) 
     assert counts[:2].tolist() == [pixels.size - 50_000, 50_000]
     assert mask[20, 149_999:150_001].tolist() == [0, 1]
     assert peak < 6 * pixels.size  # numpy's indices and counts alone were 8 bytes a pixel each
+
+
+def test_coloured_masks_are_looked_at_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = MaskRules(class_count=2, colors={(1, 2, 3): 1, (0, 0, 0): 255})
+    image = np.zeros((5, 4, 3), np.uint8)
+    image[3, 2] = (1, 2, 3)
+    whole = read_mask(save(tmp_path / "m.png", image), rules)
+    monkeypatch.setattr("mnv2dense.data.datasets.mask_png._CHUNK", 9)  # two rows
+    assert (read_mask(tmp_path / "m.png", rules) == whole).all()
+    assert whole[3].tolist() == [255, 255, 1, 255]
+    image[3, 3] = (9, 9, 9)
+    with pytest.raises(ValueError, match=r"the colour \[9, 9, 9\] at pixel \(3, 3\) belongs to no class"):
+        read_mask(save(tmp_path / "m.png", image), rules)
+
+
+def test_a_mask_of_unknown_colours_takes_little_memory_to_be_refused(tmp_path: Path) -> None:
+    """16 bytes a pixel went to the places of all unknown pixels, of which the first is named."""
+    path = save(tmp_path / "m.png", np.full((2048, 2048, 3), 7))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"the colour \[7, 7, 7\] at pixel \(0, 0\)"):
+        read_mask(path, MaskRules(class_count=2, colors={(0, 0, 0): 0}))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * 2048 * 2048
