@@ -72,14 +72,18 @@ def _no_such_choice(error: MissingConfigException) -> str:
 def _no_such_key(key: str, config_folder: str, config_name: str, arguments: Sequence[str]) -> str:
     """The nearest keys of the config that the other arguments give."""
     others = [a for a in arguments if not a.startswith("-") and not a.startswith((f"{key}=", f"{key}@"))]
-    config = _compose(config_folder, config_name, others)
-    folders = (path for path in Path(config_folder).iterdir() if path.is_dir())
-    groups = [folder.name for folder in folders if not folder.name.startswith("_")]
-    known = [*_keys(config), *groups]
+    known = known_options(config_folder, config_name, others)
     parent = key.rpartition(".")[0]
     beside = [name.removeprefix(f"{parent}.") for name in known if parent and name.rpartition(".")[0] == parent]
     listed = f" {parent} has {', '.join(sorted(set(beside)))}." if beside else ""
     return f"{key}: there is no such option{did_you_mean(key, known)}{listed}"
+
+
+def known_options(config_folder: str, config_name: str, arguments: Sequence[str]) -> list[str]:
+    """Every key of the config that these arguments give, and every group."""
+    folders = (path for path in Path(config_folder).iterdir() if path.is_dir())
+    groups = [folder.name for folder in folders if not folder.name.startswith("_")]
+    return [*_keys(_compose(config_folder, config_name, arguments)), *groups]
 
 
 def _text_for_a_number(config_folder: str, config_name: str, arguments: Sequence[str]) -> str | None:

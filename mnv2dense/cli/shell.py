@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import mnv2dense
+from mnv2dense.cli.dashes import with_dashes
 from mnv2dense.cli.data_options import in_options, of_data
 from mnv2dense.cli.user_errors import is_users, message_of
 from mnv2dense.cli.words import word_now, words_for_hydra
@@ -103,6 +104,9 @@ def _run(name: str, job: Callable[[DictConfig], None]) -> None:
     # Hydra prints its own errors and exits unless this is set; then they come through, to be explained.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     folder = str(conf_folder())
+    if (said := with_dashes(typed, config_folder=folder, config_name=name)) is not None:
+        _complain(said)
+        sys.exit(2)
     words = words_for_hydra([_today(word) for word in typed], command=name)
     try:
         if any(word in ("-h", "--help") for word in words):

@@ -8,6 +8,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from mnv2dense.cli.dashes import with_dashes
 from mnv2dense.cli.parts import built
 from mnv2dense.cli.shell import conf_folder
 from mnv2dense.cli.words import as_typed, words_for_hydra
@@ -107,3 +108,29 @@ def test_an_interpolation_that_cannot_be_is_explained_without_a_second_error(pla
     assert outcome.code == 2
     assert outcome.err.startswith("error: Interpolation key 'y' not found")
     assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "said"),
+    [
+        ("train", "--data voc", "--data voc: options are written without dashes, data=voc."),
+        ("train", "task=detection --epochs 5", "--epochs 5: options are written without dashes, trainer.max_epochs=5."),
+        ("train", "--batch-size=8 data=voc", "--batch-size=8: options are written without dashes, data.batch_size=8."),
+        ("train", "--experiment ssdlite_voc", "without dashes, experiment=ssdlite_voc."),
+        ("train", "--compile seed=1", "--compile: options are written without dashes, compile=..."),
+        ("predict", "--treshold 0.3 --help", "--treshold 0.3: options are written without dashes, threshold=0.3."),
+        ("train", "-d voc", "-d voc: options are written without dashes, as key=value; --help lists them."),
+    ],
+)
+def test_options_with_dashes_are_answered_in_one_line_with_the_way_to_write_them(
+    name: str, typed: str, said: str, place: None
+) -> None:
+    outcome = command(name, *typed.split())
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("typed", ["--cfg job", "-c job", "--multi seed=1", "-cjob --resolve", "seed=-1", "--", "-m"])
+def test_flags_of_hydra_are_left_to_it(typed: str) -> None:
+    assert with_dashes(typed.split(), config_folder=str(conf_folder()), config_name="train") is None
