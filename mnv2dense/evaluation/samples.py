@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 
 from mnv2dense.inference.predictor import Predictor
@@ -83,7 +84,22 @@ def draw_images(
         sample = dataset[index]
         truth, found = _truth_of(sample, predictor.model), predictor(sample.image)
         panels = draw_truth_beside(sample.image, truth, found, threshold=threshold, legend=False, palette=palette)
-        yield DrawnImage(sample.path, panels, classes_of(truth, found))
+        yield DrawnImage(sample.path, _shown(panels), classes_of(truth, found))
+
+
+# Of the panels of one image: a JPEG of several has 65,500 pixels a side at most, and a screen far less.
+_LONGEST_SIDE = 4096
+
+
+def _shown(panels: Pixels) -> Pixels:
+    """No larger than anybody looks at."""
+    from PIL import Image
+
+    if max(panels.shape[:2]) <= _LONGEST_SIDE:
+        return panels
+    small = Image.fromarray(panels)
+    small.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    return np.asarray(small, np.uint8)
 
 
 def masks_of(model: Model) -> Segmentation:

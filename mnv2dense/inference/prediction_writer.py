@@ -22,7 +22,7 @@ from mnv2dense.io.video import Frame, VideoError, VideoWriter
 from mnv2dense.types import Segmentation
 from mnv2dense.utils.prefetch import WriteBehind, read_ahead
 from mnv2dense.utils.signals import OneInterrupt
-from mnv2dense.visualization.draw import save_image
+from mnv2dense.visualization.draw import LONGEST_SIDE, save_image
 from mnv2dense.visualization.masks import MASK_OPACITY, save_labels
 from mnv2dense.visualization.palettes import PaletteChoice
 from mnv2dense.visualization.results import draw_result
@@ -90,7 +90,7 @@ class PredictionWriter:
         self._advance = advance
 
     def images(self, entries: Iterable[str | Path], *, folder: Path | None = None) -> Outcome:
-        """Draw each image as ``<name>.jpg``, its labels as ``labels/<name>.png``.
+        """Draw each image as ``<name>.jpg``, or .png where it is too long for that, labels as ``labels/<name>.png``.
 
         A second image of the same name becomes ``<name>_2``. Those that cannot be read are told in the outcome, and
         the others are done all the same.
@@ -115,7 +115,8 @@ class PredictionWriter:
                 yield _Item(pixels, names.free(_stem(entry)), {"file_name": name})
 
         def draw(item: _Item, drawn: npt.NDArray[np.uint8]) -> None:
-            save_image(drawn, self._folder / f"{item.stem}.jpg")
+            suffix = ".jpg" if max(drawn.shape[:2]) <= LONGEST_SIDE["JPEG"] else ".png"
+            save_image(drawn, self._folder / f"{item.stem}{suffix}")
 
         self._run(read(), draw, outcome)
         return outcome

@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -143,11 +143,15 @@ def contact_sheet(images: Sequence[Pixels], *, columns: int = 2, gap: int = 12) 
     return sheet
 
 
+LONGEST_SIDE: Final = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535}
+"""Of an image in these formats, pixels."""
+
+
 def save_image(image: Pixels, path: str | Path) -> Path:
     """Write uint8 [H, W, 3] in the format of the path's suffix, whole or not at all; its folder is made.
 
     Raises:
-        ValueError: not an image, or a suffix that no image format has.
+        ValueError: not an image, a suffix that no image format has, or a side that the format cannot hold.
         OSError: the file cannot be written; what was there still is, and nothing lies beside it.
     """
     from PIL import Image
@@ -157,6 +161,11 @@ def save_image(image: Pixels, path: str | Path) -> Path:
     kind = Image.registered_extensions().get(path.suffix.lower())
     if kind not in Image.SAVE:
         raise ValueError(f"{path}: the suffix names the format, as in {path.stem or 'result'}.jpg or .png.")
+    if max(made.size) > (longest := LONGEST_SIDE.get(kind, max(made.size))):
+        raise ValueError(
+            f"{path}: {made.width}x{made.height} pixels, but a side of a {kind} has {longest:,} at most; save it as "
+            f"{path.stem}.png, or smaller."
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, sync=False) as file:
         made.save(file, format=kind, quality=92)

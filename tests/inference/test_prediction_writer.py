@@ -122,3 +122,13 @@ def test_names_that_no_file_can_have_cost_no_image_and_a_failing_address_only_it
         "a_b.jpg", "y" * 180 + ".jpg", "_.jpg", "\u00e9\ufffd.jpg", "image.jpg", "x" * 180 + ".jpg"
     }  # fmt: skip
     assert len(json.loads(Path("out/predictions.json").read_text(encoding="utf-8"))["images"]) == 6
+
+
+def test_an_image_too_long_for_a_jpeg_is_drawn_as_png_and_the_rest_as_ever() -> None:
+    Image.new("RGB", (80, 60), GRAY).save("a.png")
+    Image.new("RGB", (65_501, 2), GRAY).save("b.png")
+    Path("out").mkdir()
+    writer = PredictionWriter(Predictor(tiny_model(3, size=(64, 64)), device="cpu"), Path("out"), outputs=["drawn"])
+    outcome = writer.images(["b.png", "a.png"])
+    assert (outcome.done, outcome.failed) == (2, {})
+    assert {path.name for path in Path("out").iterdir()} == {"a.jpg", "b.png"}

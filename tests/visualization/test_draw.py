@@ -348,6 +348,16 @@ def test_a_suffix_of_no_format_that_can_be_written_is_named(name: str, tmp_path:
         save_image(plain(4, 6), tmp_path / name)
 
 
+@pytest.mark.parametrize(("name", "longest"), [("out.jpg", "65,500"), ("out.webp", "16,383"), ("out.gif", "65,535")])
+def test_an_image_too_long_for_its_format_is_named_with_one_that_takes_it(
+    name: str, longest: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=rf"{name}: 65536x1 pixels, .* has {longest} at most; save it as out\.png"):
+        save_image(plain(1, 65_536), tmp_path / name)
+    save_image(plain(1, 65_536), tmp_path / "out.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
+
+
 AWKWARD_NAMES = [
     "\ud800",
     "a\nb",
