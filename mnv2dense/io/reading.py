@@ -39,7 +39,7 @@ _COMPANIONS = frozenset(
 # Images are converted in bands of about so many pixels, so that intermediate copies stay small.
 _BAND_PIXELS = 2**20
 
-_NEXT_STEP = "Fetch the file again or remove it; a data set leaves such images out with bad_images='skip'."
+_NEXT_STEP = "Fetch the file again or remove it."
 
 # EXIF 2.32, tag 274: what turns the stored rows and columns into the upright image.
 _UPRIGHT: dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]] = {

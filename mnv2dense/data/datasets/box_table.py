@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mnv2dense.data.datasets.image_list import read_listed, size_of_listed
 from mnv2dense.data.datasets.image_table import ImageTable
-from mnv2dense.io.reading import image_size, read_image
 from mnv2dense.types import IGNORE_LABEL, Sample
 
 # Annotators round and overshoot; what sticks out by less than a pixel is clipped without a word.
@@ -83,7 +83,7 @@ class BoxTable(ImageTable):
             source=source, class_names=class_names, image_ids=image_ids, paths=paths, skipped_images=skipped_images
         )
         self.category_ids = list(category_ids)
-        self._sizes = [size or image_size(path) for size, path in zip(sizes, paths, strict=True)]
+        self._sizes = [size or size_of_listed(path) for size, path in zip(sizes, paths, strict=True)]
 
         objects = objects.rows(np.argsort(objects.images, kind="stable"))
         corners = np.concatenate([objects.boxes[:, :2], objects.boxes[:, :2] + objects.boxes[:, 2:]], axis=1)
@@ -119,7 +119,7 @@ class BoxTable(ImageTable):
         path, recorded = self.paths[index], self._sizes[index]
         rows = slice(self._starts[index], self._starts[index + 1])
         boxes = self._boxes[rows].copy()
-        image = read_image(path)
+        image = read_listed(path)
         if image.shape[:2] != recorded:
             height, width = self._upright_size(index, (image.shape[0], image.shape[1]), boxes)
             np.clip(boxes, 0, np.array([width, height, width, height], np.float32), out=boxes)
@@ -166,7 +166,7 @@ class BoxTable(ImageTable):
         """Which boxes stick out, bool [T]; the sizes of their images are checked first."""
         frames = np.array(self._sizes, np.float64).reshape(-1, 2)[objects.images]
         for image in np.unique(objects.images[_sticks_out(corners, frames)]).tolist():
-            size = image_size(self.paths[image])
+            size = size_of_listed(self.paths[image])
             if size != self._sizes[image]:
                 rows = objects.images == image
                 self._sizes[image] = self._upright_size(image, size, corners[rows])

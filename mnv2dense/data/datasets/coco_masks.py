@@ -13,10 +13,9 @@ import numpy.typing as npt
 
 from mnv2dense.data.datasets.coco_json import CocoInstances, classes_of_categories, read_instances, recorded_size
 from mnv2dense.data.datasets.coco_rle import check_rle, decoded_runs, has_outline, paint_runs
-from mnv2dense.data.datasets.image_list import BadImages, usable_images
+from mnv2dense.data.datasets.image_list import BadImages, size_of_listed, usable_images
 from mnv2dense.data.datasets.mask_png import Mask, checked_class_names, checked_palette
 from mnv2dense.data.datasets.mask_table import MaskTable
-from mnv2dense.io.reading import image_size
 from mnv2dense.types import IGNORE_INDEX
 
 _log = logging.getLogger(__name__)
@@ -176,7 +175,7 @@ def _upright_size(content: CocoInstances, index: int) -> tuple[int, int]:
     A size recorded before EXIF rotation is not another: outlines are drawn on what a browser shows, upright.
     """
     path, recorded = content.paths[index], recorded_size(content.images[index])
-    size = image_size(path)
+    size = size_of_listed(path)
     if recorded is not None and recorded not in (size, size[::-1]):
         raise ValueError(
             f"{path}: the image is {size[1]}x{size[0]}, but {content.file} describes one of "

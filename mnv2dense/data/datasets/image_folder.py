@@ -9,9 +9,9 @@ from typing import final
 import numpy as np
 
 from mnv2dense.data.datasets import label_values
-from mnv2dense.data.datasets.image_list import BadImages, check_limit, usable_images
+from mnv2dense.data.datasets.image_list import BadImages, check_limit, read_listed, usable_images
 from mnv2dense.data.datasets.image_table import ImageTable
-from mnv2dense.io.reading import find_images, is_macos, read_image, report_left_out
+from mnv2dense.io.reading import find_images, is_macos, report_left_out
 from mnv2dense.types import Sample
 from mnv2dense.utils.spread import evenly
 
@@ -99,4 +99,4 @@ class ImageFolder(ImageTable):
         index = self._place(index)
         path, image_id = self.paths[index], self.image_ids[index]
         labels = np.array([self._labels[index]], np.int64)
-        return Sample(read_image(path), boxes=None, labels=labels, mask=None, image_id=image_id, path=path)
+        return Sample(read_listed(path), boxes=None, labels=labels, mask=None, image_id=image_id, path=path)

@@ -9,8 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, cast
 
+import numpy as np
+import numpy.typing as npt
+
 from mnv2dense.data.datasets.label_values import is_int
-from mnv2dense.io.reading import ImageError, read_image
+from mnv2dense.io.reading import ImageError, image_size, read_image
 from mnv2dense.utils.cores import usable_cores
 
 _log = logging.getLogger(__name__)
@@ -53,6 +56,25 @@ def usable_images(source: str | Path, paths: Sequence[Path], *, bad_images: BadI
         reasons = _first(f"{path.name} ({reason})" for path, reason in bad.items())
         _log.warning("%s: skipped %d of %d images: %s", source, len(bad), len(paths), reasons)
     return usable
+
+
+def read_listed(path: Path) -> npt.NDArray[np.uint8]:
+    """An image of a data set, as :func:`read_image` gives it; of a bad one is told what leaves such images out."""
+    try:
+        return read_image(path)
+    except ImageError as error:
+        raise ImageError(f"{error} {_LEFT_OUT}") from error
+
+
+def size_of_listed(path: Path) -> tuple[int, int]:
+    """Its (height, width), as :func:`image_size` gives it; with the same advice."""
+    try:
+        return image_size(path)
+    except ImageError as error:
+        raise ImageError(f"{error} {_LEFT_OUT}") from error
+
+
+_LEFT_OUT = "bad_images='skip' leaves such images out."
 
 
 def check_limit(limit: object) -> None:

@@ -10,10 +10,10 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from mnv2dense.data.datasets.image_list import BadImages, missing_images, usable_images
+from mnv2dense.data.datasets.image_list import BadImages, missing_images, read_listed, size_of_listed, usable_images
 from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.data.datasets.mask_png import Mask, count_values
-from mnv2dense.io.reading import ImageError, image_size, read_image
+from mnv2dense.io.reading import ImageError
 from mnv2dense.types import Sample
 from mnv2dense.types.class_lists import Palette
 from mnv2dense.utils.cores import usable_cores
@@ -80,7 +80,7 @@ class MaskTable(ImageTable, Generic[Source]):
     def __getitem__(self, index: int) -> Sample:
         index = self._place(index)
         path = self.paths[index]
-        image, mask = read_image(path), self._read(self._masks[index])
+        image, mask = read_listed(path), self._read(self._masks[index])
         self._compare(index, mask, (image.shape[0], image.shape[1]))
         return Sample(image, boxes=None, labels=None, mask=mask, image_id=self.image_ids[index], path=path)
 
@@ -117,7 +117,7 @@ class MaskTable(ImageTable, Generic[Source]):
         """The labels of one mask, or what is wrong with it."""
         try:
             mask = self._read(self._masks[index])
-            self._compare(index, mask, image_size(self.paths[index]))
+            self._compare(index, mask, size_of_listed(self.paths[index]))
         except (ValueError, OSError) as error:
             return error
         return frozenset(np.flatnonzero(count_values(mask)).tolist())  # many times faster than np.unique

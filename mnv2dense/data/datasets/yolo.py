@@ -10,10 +10,9 @@ import numpy as np
 
 from mnv2dense.data.datasets import label_values
 from mnv2dense.data.datasets.box_table import BoxTable, Objects
-from mnv2dense.data.datasets.image_list import BadImages, ids_from_stems, usable_images
+from mnv2dense.data.datasets.image_list import BadImages, ids_from_stems, size_of_listed, usable_images
 from mnv2dense.data.datasets.yolo_files import class_names_of, find_files, read_config, report_unmatched
 from mnv2dense.data.datasets.yolo_lines import boxes_of, read_lines
-from mnv2dense.io.reading import image_size
 
 
 @final
@@ -64,7 +63,7 @@ class YoloDetection(BoxTable):
         paths = found.images
         usable = usable_images(found.source, paths, bad_images=bad_images, limit=limit)
         image_ids = ids_from_stems(paths)
-        sizes = [image_size(paths[i]) for i in usable]
+        sizes = [size_of_listed(paths[i]) for i in usable]
         files = [found.labels[i] for i in usable]
         if not any(file.is_file() for file in files):
             raise ValueError(

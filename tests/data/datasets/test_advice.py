@@ -13,8 +13,9 @@ from PIL import Image
 
 from mnv2dense.cli.data_options import in_options
 from mnv2dense.cli.shell import conf_folder
-from mnv2dense.data.datasets import Ade20kMasks, CityscapesMasks, MaskFolder, VocMasks
+from mnv2dense.data.datasets import Ade20kMasks, CityscapesMasks, ImageFolder, MaskFolder, VocMasks, YoloDetection
 from mnv2dense.data.datasets.mask_table import MaskTable
+from mnv2dense.io.reading import ImageError, read_image
 
 CODED = np.full((8, 8, 3), (192, 128, 128), np.uint8)
 UNKNOWN = np.full((8, 8), 222, np.uint8)
@@ -92,6 +93,25 @@ def test_a_mask_that_cannot_be_read_is_advised_by_options_that_there_are(
     assert advice, caught.value
     for chosen, option in advice:
         assert option in options_of(chosen), f"{option}, which data={chosen} lacks: {caught.value}"
+
+
+def test_only_data_sets_advise_to_skip_a_damaged_image(tmp_path: Path) -> None:
+    file = tmp_path / "train" / "cat" / "a.jpg"
+    save(file, np.zeros((64, 64, 3), np.uint8))
+    file.write_bytes(file.read_bytes()[:-200])
+    with pytest.raises(ImageError, match=r"a\.jpg: damaged or truncated .* Fetch the file again or remove it\.$"):
+        read_image(file)
+    data = ImageFolder(root=tmp_path, split="train")
+    with pytest.raises(ImageError, match=r"Fetch the file again or remove it\. bad_images='skip' leaves") as caught:
+        data[0]
+    assert advised(str(caught.value), "image_folder") == [("image_folder", "bad_images")]
+    (tmp_path / "data.yaml").write_text("names: [cat]")
+    (tmp_path / "images" / "train").mkdir(parents=True)
+    (tmp_path / "images" / "train" / "a.jpg").touch()
+    (tmp_path / "labels" / "train").mkdir(parents=True)
+    (tmp_path / "labels" / "train" / "a.txt").write_text("0 0.5 0.5 0.1 0.1")
+    with pytest.raises(ImageError, match=r"empty file .* bad_images='skip' leaves such images out\.$"):
+        YoloDetection(root=tmp_path, split="train")
 
 
 # A module's own choice, where it has one: what is written in it may be advised to nobody else.
