@@ -10,7 +10,7 @@ from hydra.errors import InstantiationException
 
 from mnv2dense import save_model
 from mnv2dense.cli.parts import built
-from mnv2dense.data.datasets import box_table
+from mnv2dense.data.datasets import image_list
 from mnv2dense.data.shapes.drawing import SHAPE_CLASSES
 from mnv2dense.inference.predictor import Predictor
 from tests.helpers.tiny import command, tiny_model
@@ -20,7 +20,7 @@ from tests.helpers.tiny import command, tiny_model
 def test_one_predictor_draws_all_of_a_runs_images_and_each_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
     read: list[Path] = []
-    make, read_image = Predictor.__init__, box_table.read_image
+    make, read_image = Predictor.__init__, image_list.read_image
 
     def counted(self: Predictor, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
         made.append(self)
@@ -32,7 +32,7 @@ def test_one_predictor_draws_all_of_a_runs_images_and_each_is_read_once(monkeypa
 
     save_model(tiny_model(6, size=(64, 64), class_names=SHAPE_CLASSES), "tiny.ckpt")
     monkeypatch.setattr(Predictor, "__init__", counted)
-    monkeypatch.setattr(box_table, "read_image", noted)
+    monkeypatch.setattr(image_list, "read_image", noted)
     outcome = command(
         *(
             "evaluate",
