@@ -22,7 +22,7 @@ import yaml
 from mnv2dense.pretrained.checkpoint_file import BEST, LAST, find_checkpoint
 from mnv2dense.utils.cores import usable_cores
 from mnv2dense.utils.distributed import is_first_process
-from mnv2dense.utils.files import atomic_write
+from mnv2dense.utils.files import atomic_write, remove_leftovers
 
 _log = logging.getLogger(__name__)
 
@@ -117,6 +117,11 @@ class RunFolder:
     def write_metrics(self, metrics: Mapping[str, Any], name: str = "metrics.json") -> None:
         """``metrics.json``: sorted keys; a number that does not exist (NaN) becomes null, as JSON demands."""
         self._write(name, _json(dict(metrics)))
+
+    def clear(self) -> None:
+        """Delete what a run that was killed as it wrote left beside its files; checkpoints have their own."""
+        if self._writes:
+            remove_leftovers(self.path)
 
     def keep(self, name: str) -> None:
         """Move what is there under ``name`` aside, to the first free of ``name_1``, ``name_2``, ..."""

@@ -178,6 +178,7 @@ def train(
     ckpt_path = None if resume is None else check_resume(str(resume), task, data, options)
     if goes_on_here:
         _write_down(folder, config, seed)
+    folder.clear()
     folder.keep("csv")  # of the run that is resumed here; the logger would begin its file anew
     chosen = list(_usual_callbacks(seen) if callbacks is None else callbacks)
     if callbacks is None and not options.get("enable_progress_bar", True):

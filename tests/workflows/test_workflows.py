@@ -30,6 +30,8 @@ def data() -> DataModule:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> TrainingRun:
     folder = tmp_path_factory.mktemp("workflows")
+    (folder / "run").mkdir()
+    (folder / "run" / ".metrics.json.4711.new").write_text("{")  # of one that was killed in its scoring
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MNV2DENSE_CACHE", str(cache))
         batches = data()
@@ -64,6 +66,10 @@ def test_training_gives_the_best_checkpoint_with_its_scores(run: TrainingRun) ->
     assert all(torch.equal(a, b) for a, b in zip(run.model.parameters(), again.parameters(), strict=True))
     for name in ("config.yaml", "environment.json", "report.html", "samples.jpg", "curves.png", "MODEL_CARD.md"):
         assert (run.folder / name).is_file(), name
+
+
+def test_what_a_killed_run_left_half_written_in_the_folder_goes_away(run: TrainingRun) -> None:
+    assert [path.name for path in run.folder.rglob("*.new")] == []
 
 
 def test_the_last_epoch_is_validated_whatever_the_interval(run: TrainingRun) -> None:
