@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
+from numbers import Integral
 from pathlib import Path
 from typing import Any, final
 
@@ -207,9 +208,7 @@ def build_model(
         if key not in config:
             raise ValueError(f"The model's config lacks {key!r}; it has {', '.join(config) or 'nothing'}.")
     size = _sides(config["size"])
-    unnamed = [name for name in config["class_names"] if not isinstance(name, str)]
-    if unnamed:
-        raise ValueError(f"class_names has {unnamed[0]!r:.60}, which is no text; put names in quotes.")
+    _check_names(config["class_names"], config.get("category_ids"))
     head = dict(config["head"])
     features = head.pop("features", None)
     if not features:
@@ -251,11 +250,36 @@ _LONGEST_SIDE = 16384
 
 def _sides(size: Any) -> tuple[int, int]:  # noqa: ANN401 - whatever a config has
     try:
-        height, width = (int(side) for side in size)
+        height, width = size
+        sides = int(height), int(width)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"model.size={size!r} must be [height, width], pixels.") from error
-    if min(height, width) < 32:
-        raise ValueError(f"model.size={[height, width]}: both sides must be at least 32 pixels, one cell of stride 32.")
-    if max(height, width) > _LONGEST_SIDE:
-        raise ValueError(f"model.size={[height, width]}: both sides must be at most {_LONGEST_SIDE} pixels.")
-    return height, width
+        raise ValueError(f"model.size={_short(size)} must be [height, width], pixels.") from error
+    if sides != (height, width):  # half a pixel, or digits as text
+        raise ValueError(f"model.size={_short(size)} must be [height, width], whole pixels.")
+    if min(sides) < 32:
+        raise ValueError(f"model.size={_short(size)}: both sides must be at least 32 pixels, one cell of stride 32.")
+    if max(sides) > _LONGEST_SIDE:
+        raise ValueError(f"model.size={_short(size)}: both sides must be at most {_LONGEST_SIDE} pixels.")
+    return sides
+
+
+def _check_names(names: Any, category_ids: Any) -> None:  # noqa: ANN401
+    """What a config calls its classes, which a file of anybody's may have."""
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise ValueError(f"class_names={_short(names)} is no list of class names, as in [cat, dog].")
+    unnamed = [name for name in names if not isinstance(name, str)]
+    if unnamed:
+        raise ValueError(f"class_names has {_short(unnamed[0])}, which is no text; put names in quotes.")
+    strange = [
+        number
+        for number in category_ids or ()
+        if not isinstance(number, Integral) or isinstance(number, bool) or abs(number) >= 2**63
+    ]
+    if strange:
+        raise ValueError(f"category_ids has {_short(strange[0])}; they are whole numbers of at most 64 bits.")
+
+
+def _short(value: object) -> str:
+    """The beginning of a value, which may be long where a file has it."""
+    shown = repr(list(value) if isinstance(value, tuple) else value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."

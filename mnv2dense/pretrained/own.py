@@ -70,7 +70,7 @@ def from_tensors(tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str], 
     try:
         entry = json.loads(metadata[ENTRY])
         version, config = entry["format"], dict(entry["config"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: its entry {ENTRY!r} cannot be read ({error}); get the file again.") from error
     if version != FORMAT:
         raise CheckpointError(f"{path} has format {version}, this version reads {FORMAT}: update mnv2dense.")

@@ -110,6 +110,8 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{path}: its values are nested too deep to be meant; copy the folder again.") from error
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON ({error}); copy the folder again.") from error
     if not isinstance(content, dict):

@@ -46,6 +46,14 @@ def atomic_write(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
         _sync_folder(path.parent)
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no file can have, as one that is too long, has none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete the new files that a process which was killed in :func:`atomic_write` left in a folder.
 

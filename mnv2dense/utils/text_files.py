@@ -51,6 +51,8 @@ def decode_text(data: bytes, path: Path) -> str:
 
 def likely_encoding(data: bytes) -> str:
     """A guess, for messages."""
+    if data.startswith((b"\x1f\x8b", b"PK\x03\x04")):
+        return "an archive, which is to be unpacked first"
     even, odd = data[0::2].count(0), data[1::2].count(0)
     if even + odd:
         wide = "UTF-16 without its mark" if max(even, odd) > len(data) / 8 else "no text at all"
@@ -96,7 +98,7 @@ def read_yaml(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
         repeated = None if node is None else _repeated_key(node)
         content = None if node is None or count > MAX_NODES else yaml.load(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not valid yaml ({error}).") from error
+        raise ValueError(f"{path}: not valid yaml ({_problem(error)}).") from error
     except RecursionError as error:
         raise ValueError(f"{path}: its values are nested too deep to be meant. Write it anew.") from error
     except (ValueError, OverflowError) as error:  # what looks like a date and is none, or a number without end
@@ -109,6 +111,15 @@ def read_yaml(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
     if repeated is not None:
         raise ValueError(f"{path}: {repeated} is there twice in one mapping, so that one of them would be lost.")
     return content
+
+
+def _problem(error: Exception) -> str:
+    """What YAML found, in one line with its place; itself it draws the place below."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    said = [part for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part]
+    return f"line {mark.line + 1}: {' '.join(said)}"
 
 
 def _repeated_key(root: Any) -> str | None:  # noqa: ANN401

@@ -9,6 +9,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from mnv2dense.pretrained import named, read_pretrained
+from mnv2dense.pretrained.checkpoint_file import CheckpointError
 
 
 def test_a_missing_file_is_named_with_what_is_accepted() -> None:
@@ -29,11 +30,20 @@ def test_a_folder_of_something_else_is_named(tmp_path: Path) -> None:
         read_pretrained(tmp_path)
 
 
-@pytest.mark.parametrize(("content", "message"), [("{", "not valid JSON"), ("[1]", "holds a list")])
+@pytest.mark.parametrize(
+    ("content", "message"), [("{", "not valid JSON"), ("[1]", "holds a list"), ("[" * 100_000, "nested too deep")]
+)
 def test_a_broken_config_is_named(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(ValueError, match=rf"config.json .*{message}"):
+    with pytest.raises(ValueError, match=rf"config.json:? .*{message}"):
         read_pretrained(tmp_path)
+
+
+def test_an_entry_that_is_nested_without_end_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "m.safetensors"
+    save_file({"stem.0.weight": torch.zeros(1)}, file, metadata={"mnv2dense": "[" * 100_000})
+    with pytest.raises(CheckpointError, match=r"m\.safetensors: its entry 'mnv2dense' cannot be read"):
+        read_pretrained(file)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "labels.txt", "weights"])

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
 
-from mnv2dense.utils.text_files import read_text, read_yaml
+from mnv2dense.utils.text_files import decode_text, read_text, read_yaml
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
@@ -41,5 +42,12 @@ def test_plain_values_are_read_and_aliases_that_stay_small(tmp_path: Path) -> No
 @pytest.mark.parametrize("text", ["a: !!python/name:os.system", "a: !own 3", "a: [", "{a: b", "\t- a", "a: \x01"])
 def test_what_is_no_plain_yaml_is_refused_by_name(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(text)
-    with pytest.raises(ValueError, match=r"a\.yaml: not valid yaml"):
+    with pytest.raises(ValueError, match=r"a\.yaml: not valid yaml .*") as caught:
         read_yaml(tmp_path / "a.yaml")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [gzip.compress(b"{}"), b"PK\x03\x04" + bytes(30)])
+def test_an_archive_is_called_one(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"it looks like an archive, which is to be unpacked first"):
+        decode_text(data, Path("a.json"))

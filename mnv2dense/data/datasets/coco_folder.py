@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from mnv2dense.data.datasets.image_list import for_split
+from mnv2dense.utils.files import is_file
 
 _BESIDE_IMAGES: Final = "{split}/_annotations.coco.json"  # Roboflow's
 
@@ -51,7 +52,7 @@ def image_folder(
     usual = [root / split, root / "images" / split]
     if annotations is not None and example is not None:
         around = [annotations.parent, *usual, root / "images", root]
-        found = next((folder for folder in around if (folder / example).is_file()), None)
+        found = next((folder for folder in around if is_file(folder / example)), None)
         if found is not None:
             return found
     return next((folder for folder in usual if folder.is_dir()), usual[0])

@@ -104,7 +104,7 @@ def classes_of_categories(
 def load_json(file: Path) -> dict[str, list[dict[str, Any]]]:
     """The json, with its three lists of objects."""
     try:
-        content = json.loads(file.read_bytes())
+        content = json.loads(file.read_bytes(), object_pairs_hook=_with_each_key_once)
     except RecursionError as error:
         raise ValueError(f"{file}: its values are nested too deep to be meant. Export it again.") from error
     except UnicodeDecodeError as error:
@@ -122,6 +122,15 @@ def load_json(file: Path) -> dict[str, list[dict[str, Any]]]:
                 "the lists images, annotations and categories; one without annotations cannot train or score."
             )
     return content  # type: ignore[no-any-return]  # checked above
+
+
+def _with_each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; Python's reader takes the last of two lists of images, say, without a word."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice!r:.60} is there twice in one object, so that one of them would be lost")
+    return found
 
 
 def checked_images(file: Path, images: list[dict[str, Any]]) -> list[dict[str, Any]]:

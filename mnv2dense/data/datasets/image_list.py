@@ -15,6 +15,7 @@ import numpy.typing as npt
 from mnv2dense.data.datasets.label_values import is_int
 from mnv2dense.io.reading import ImageError, image_size, read_image
 from mnv2dense.utils.cores import usable_cores
+from mnv2dense.utils.files import is_file
 
 _log = logging.getLogger(__name__)
 
@@ -102,11 +103,20 @@ def missing_images(paths: Iterable[Path]) -> list[Path]:
     missing = []
     for path in paths:
         if path.parent not in listings:
-            listings[path.parent] = set(os.listdir(path.parent)) if path.parent.is_dir() else set()  # noqa: PTH208
+            listings[path.parent] = _files_in(path.parent)
         # The second look serves file systems that spell accents or case their own way.
-        if path.name not in listings[path.parent] and not path.is_file():
+        if path.name not in listings[path.parent] and not is_file(path):
             missing.append(path)
     return missing
+
+
+def _files_in(folder: Path) -> set[str]:
+    """Names of what is no folder there, nor a link to one or to nothing; none where there is no such folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+    except OSError:
+        return set()
 
 
 def unreadable_images(paths: Iterable[Path]) -> dict[Path, str]:
@@ -128,5 +138,5 @@ def unreadable_images(paths: Iterable[Path]) -> dict[Path, str]:
 
 def _first(items: Iterable[object], count: int = 5) -> str:
     """The first few of many, for a message."""
-    listed = [str(item) for item in items]
+    listed = [f"{item!s:.300}" for item in items]
     return ", ".join(listed[:count]) + (f", ... ({len(listed)} in all)" if len(listed) > count else "")

@@ -192,7 +192,7 @@ def _side(annotation: ElementTree.Element, side: str) -> int:
     except ValueError:
         number = math.nan
     if not number.is_integer():
-        raise ValueError(f"<{side}>{text}</{side}> in <size> is no number of pixels; correct it, or write 0")
+        raise ValueError(f"<{side}>{text:.40}</{side}> in <size> is no number of pixels; correct it, or write 0")
     return int(number)
 
 
@@ -206,7 +206,7 @@ def _object(element: ElementTree.Element) -> tuple[str, bool, tuple[float, float
         except ValueError:
             number = math.nan
         if not abs(number) <= label_values.LARGEST_COORDINATE:  # NaN compares false
-            raise ValueError(f"<{tag}>{text}</{tag}> of a {name!r} is no place in an image; correct or remove it")
+            raise ValueError(f"<{tag}>{text:.40}</{tag}> of a {name!r} is no place in an image; correct or remove it")
         corners.append(number)
     x1, y1, x2, y2 = corners
     _said(element, "truncated", name)  # nothing goes by it, but a word that nobody understands is a slip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -152,7 +153,7 @@ def _named(root: Path, split: str, config: YoloConfig) -> list[Path] | None:
     found = [_first_there(bases, entry) for entry in entries]
     if all(found):
         return [path for path in found if path is not None]
-    lost = ", ".join(entry for entry, path in zip(entries, found, strict=True) if path is None)
+    lost = ", ".join(f"{entry:.300}" for entry, path in zip(entries, found, strict=True) if path is None)
     if any(found):
         raise FileNotFoundError(f"{config.file}: {key} names {lost}, which is not there (looked from {bases[0]}).")
     # Many were written for the machine that they were made on.
@@ -163,7 +164,9 @@ def _named(root: Path, split: str, config: YoloConfig) -> list[Path] | None:
 def _first_there(bases: Sequence[Path], entry: str) -> Path | None:
     """The entry from one of the bases; ``../train`` is also looked for as ``train``, as Roboflow writes it."""
     tried = [base / name for base in bases for name in (entry, entry.removeprefix("../"))]
-    return next((path for path in tried if path.is_dir() or (path.is_file() and path.suffix == ".txt")), None)
+    with suppress(OSError):  # a name that no file can have
+        return next((path for path in tried if path.is_dir() or (path.is_file() and path.suffix == ".txt")), None)
+    return None
 
 
 def _listed(file: Path, root: Path) -> list[Path]:

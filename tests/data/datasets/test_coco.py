@@ -402,6 +402,29 @@ def test_nesting_without_end_and_other_encodings_are_named(tmp_path: Path) -> No
         CocoDetection(root=tmp_path)
 
 
+def test_a_key_that_is_there_twice_loses_nothing_without_a_word(tmp_path: Path) -> None:
+    """Of two lists of images, as of files that were joined by hand, the last would be taken alone."""
+    file = write(tmp_path, []) / "annotations" / "instances_train2017.json"
+    file.write_text('{"images": [], ' + file.read_text()[1:])
+    with pytest.raises(ValueError, match=r"instances_train2017.json: not valid json \(the key 'images' is there twice"):
+        CocoDetection(root=tmp_path)
+
+
+def test_a_folder_and_a_name_that_no_file_can_have_are_missing_images(tmp_path: Path) -> None:
+    """Training began with these, and ended with its first batch, or in the system's words for a long name."""
+    write(tmp_path, [])
+    file, folder = tmp_path / "annotations" / "instances_train2017.json", tmp_path / "train2017"
+    (folder / "below.jpg").mkdir()
+    (folder / "link.jpg").symlink_to("nowhere")
+    content = json.loads(file.read_text())
+    for name in (".", "below.jpg", "link.jpg", "x" * 5000):
+        content["images"][0]["file_name"] = name
+        file.write_text(json.dumps(content))
+        with pytest.raises(FileNotFoundError, match=r"instances_train2017.json: 1 of \d images are missing") as caught:
+            CocoDetection(root=tmp_path)
+        assert len(str(caught.value)) < 1000
+
+
 def beside_images(root: Path, split: str, class_name: str = "cat") -> None:
     """Roboflow's layout: two images, 7 and 9, and their json in one folder."""
     write(root, [annotation()], categories=[{"id": 3, "name": class_name}])

@@ -124,6 +124,8 @@ def test_an_unknown_split_lists_those_there_are(tmp_path: Path) -> None:
         (f"<annotation>{voc_object(corners=('nan', 1, 2, 3))}</annotation>", "<xmin>nan</xmin> of a 'cat'"),
         (f"<annotation>{voc_object(corners=(1, 1, 'inf', 3))}</annotation>", "<xmax>inf</xmax> of a 'cat'"),
         (f"<annotation>{voc_object(corners=(1, 1, 9, 1e9))}</annotation>", "no place in an image"),
+        (f"<annotation>{voc_object(corners=('9' * 5000, 1, 9, 9))}</annotation>", r"<xmin>9{40}</xmin> of a 'cat'"),
+        (f"<annotation><size><width>{'x' * 5000}</width></size></annotation>", "<width>x{40}</width> in <size>"),
         ("<annotation><size><width>wide</width></size></annotation>", r"000005\.xml: <width>wide</width> in <size>"),
         ('<?xml version="1.0" encoding="klingon"?><annotation/>', r"000005\.xml: declares the encoding 'klingon'"),
         ("<a>" * 100_000, r"000005\.xml: not valid xml|nested too deep"),

@@ -133,6 +133,7 @@ def test_names_come_from_classes_txt_or_the_argument(tmp_path: Path) -> None:
         ("names: [2021-13-45]", "holds what cannot be read .month must be in 1..12.; put texts in quotes"),
         ("names: [" + "9" * 5000 + "]", "holds what cannot be read .*4300 digits"),
         ("names: {0: cat, 1: dog, 1: owl}", r"the key '1' \(line 1\) is there twice in one mapping"),
+        ("names: [cat]\n---\nnames: [dog]", r"not valid yaml \(line 2: .*but found another document\)\.$"),
         ("nc: 80\nnames: [cat, dog]", "nc is 80, but 'names' lists 2 classes"),
     ],
 )
@@ -141,6 +142,13 @@ def test_a_bad_yaml_is_refused_naming_it(text: str, message: str, tmp_path: Path
     (tmp_path / "data.yaml").write_text(text)
     with pytest.raises(ValueError, match=rf"data\.yaml: .*{message}"):
         YoloDetection(root=tmp_path)
+
+
+def test_a_folder_by_a_name_that_none_can_have_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, {"a": "0 0.5 0.5 1 1"})
+    (tmp_path / "data.yaml").write_text(f"names: [cat, dog]\ntrain: {'x' * 5000}")
+    assert len(YoloDetection(root=tmp_path)) == 1
+    assert f"data.yaml: train names {'x' * 300}, which is not there" in caplog.text
 
 
 def test_both_layouts_are_found_and_val_may_be_called_valid(tmp_path: Path) -> None:
