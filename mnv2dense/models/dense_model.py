@@ -270,13 +270,13 @@ def _check_names(names: Any, category_ids: Any) -> None:  # noqa: ANN401
     unnamed = [name for name in names if not isinstance(name, str)]
     if unnamed:
         raise ValueError(f"class_names has {_short(unnamed[0])}, which is no text; put names in quotes.")
-    strange = [
-        number
-        for number in category_ids or ()
-        if not isinstance(number, Integral) or isinstance(number, bool) or abs(number) >= 2**63
-    ]
+    strange = [number for number in category_ids or () if not _is_id(number)]
     if strange:
         raise ValueError(f"category_ids has {_short(strange[0])}; they are whole numbers of at most 64 bits.")
+
+
+def _is_id(value: Any) -> bool:  # noqa: ANN401
+    return not isinstance(value, bool) and isinstance(value, Integral) and abs(int(value)) < 2**63
 
 
 def _short(value: object) -> str:
