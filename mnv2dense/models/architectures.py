@@ -19,7 +19,7 @@ from mnv2dense.types.class_lists import VOC_MASK_CLASSES, voc_palette
 
 
 def ssdlite320_mobilenet_v2(
-    num_classes: int = 80,
+    num_classes: int | None = None,
     *,
     class_names: Sequence[str] | None = None,
     width_mult: float = 1.0,
@@ -31,7 +31,7 @@ def ssdlite320_mobilenet_v2(
     """MobileNetV2 + SSDLite as the paper has it: 4,337,013 parameters and 0.789B multiply-adds at 80 classes.
 
     Args:
-        num_classes: K, without background.
+        num_classes: K, without background; as many as ``class_names``, or 80.
         class_names: K names; "0", "1", ... if left out.
         width_mult: of the backbone.
         size: (height, width) of the input, pixels.
@@ -42,9 +42,7 @@ def ssdlite320_mobilenet_v2(
     Raises:
         ValueError: ``class_names`` are not ``num_classes`` names, or an option is off.
     """
-    names = tuple(class_names) if class_names is not None else tuple(str(k) for k in range(num_classes))
-    if len(names) != num_classes:
-        raise ValueError(f"num_classes={num_classes}, but class_names has {len(names)} names; make them agree.")
+    names = _names(num_classes, class_names, usual=80)
     backbone = mobilenet_v2(
         width_mult=width_mult, features=("stride16_expanded", "last_conv"), weights=weights_backbone
     )
@@ -86,10 +84,9 @@ def mobilenet_v2_classifier(
             weights, "ClassifierHead", num_classes, class_names, size=size, resize=resize,
             form={"width_mult": width_mult}, head=head,
         )  # fmt: skip
-    count = num_classes or (len(class_names) if class_names is not None else 1000)
-    names = tuple(class_names) if class_names is not None else class_names_of(count)
-    if len(names) != count:
-        raise ValueError(f"num_classes={num_classes}, but class_names has {len(names)} names; make them agree.")
+    names = _names(num_classes, class_names, usual=1000)
+    if class_names is None:
+        names = class_names_of(len(names))
     backbone = mobilenet_v2(width_mult=width_mult, features=("last_conv",), weights=weights_backbone)
     shape = size or (224, 224)
     new = ClassifierHead(backbone.feature_info, size=shape, class_names=names, **head)
@@ -137,11 +134,10 @@ def deeplabv3_mobilenet_v2(
             weights, "DeepLabV3Head", num_classes, class_names, size=size, resize=resize, output_stride=output_stride,
             form={"aspp": aspp, "decoder": decoder, "width_mult": width_mult}, head=head,
         )  # fmt: skip
-    count = num_classes or (len(class_names) if class_names is not None else 21)
-    voc = class_names is None and count == len(VOC_MASK_CLASSES)
-    names = tuple(class_names or (VOC_MASK_CLASSES if voc else (str(label) for label in range(count))))
-    if len(names) != count:
-        raise ValueError(f"num_classes={num_classes}, but class_names has {len(names)} names; make them agree.")
+    names = _names(num_classes, class_names, usual=21)
+    voc = class_names is None and len(names) == len(VOC_MASK_CLASSES)
+    if voc:
+        names = VOC_MASK_CLASSES
     features = ("stride4", "last_bottleneck") if decoder else ("last_bottleneck",)
     backbone = mobilenet_v2(
         width_mult=width_mult, output_stride=output_stride or 16, features=features, weights=weights_backbone
@@ -150,6 +146,16 @@ def deeplabv3_mobilenet_v2(
     options = {"palette": voc_palette() if voc else None, "aspp": aspp, **head}
     built = DeepLabV3Head(backbone.feature_info, size=shape, class_names=names, **options)
     return DenseModel(backbone, built, size=shape, resize=resize or "squash")
+
+
+def _names(num_classes: int | None, class_names: Sequence[str] | None, *, usual: int) -> tuple[str, ...]:
+    """K names: those that are given, of which a single word is one, else "0", "1", ..., ``usual`` of them."""
+    if class_names is None:
+        return tuple(str(label) for label in range(usual if num_classes is None else num_classes))
+    names = (class_names,) if isinstance(class_names, str) else tuple(class_names)
+    if num_classes not in (None, len(names)):
+        raise ValueError(f"num_classes={num_classes}, but class_names has {len(names)} names; make them agree.")
+    return names
 
 
 def _whole(

@@ -9,6 +9,7 @@ from mnv2dense.utils.suggest import did_you_mean
 
 if TYPE_CHECKING:  # what a config alone shows is told before torch is loaded
     from mnv2dense.data.module import DataModule
+    from mnv2dense.models.dense_model import DenseModel
     from mnv2dense.protocols import Metric
 
 
@@ -21,6 +22,31 @@ def check_length(trainer: Mapping[str, Any]) -> None:
     epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps", -1)
     if isinstance(epochs, int) and epochs < 1 and steps < 1:
         raise ValueError(f"trainer.max_epochs={epochs}: train for at least 1 epoch; schedules span the whole run.")
+
+
+def check_fit(model: DenseModel, datamodule: DataModule) -> None:
+    """A model learns under its own names, and at the size at which it will be used.
+
+    Raises:
+        ValueError: the data has other classes or another order, or gives images of another size or resized otherwise.
+            Labels are numbers: it would all train without a word, and answer with the wrong names and places.
+    """
+    if (theirs := tuple(datamodule.class_names)) != (ours := model.class_names):
+        at = next((k for k, (one, other) in enumerate(zip(ours, theirs, strict=False)) if one != other), None)
+        where = "" if at is None else f"; label {at} is {ours[at]!r} in the model and {theirs[at]!r} in the data"
+        raise ValueError(
+            f"The model has {len(ours)} classes and the data {len(theirs)}{where}. Make the model with "
+            "class_names=data.class_names."
+        )
+    for option, own, given in (
+        ("size", tuple(model.size), tuple(datamodule.size)),
+        ("resize", model.resize, datamodule.resize),
+    ):
+        if own != given:
+            raise ValueError(
+                f"The data has {option}={given!r}, but the model {option}={own!r}, which is how it is used after "
+                f"training: give the data {option}=model.{option}."
+            )
 
 
 def check_batches(trainer: Mapping[str, Any], datamodule: DataModule) -> None:

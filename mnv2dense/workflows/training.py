@@ -31,7 +31,7 @@ from mnv2dense.training.history import History
 from mnv2dense.training.last_epoch import ValidateLastEpoch
 from mnv2dense.training.loggers import forgiving
 from mnv2dense.training.nan_guard import NaNGuard
-from mnv2dense.training.preflight import check_batches, check_length, check_monitor, check_precision
+from mnv2dense.training.preflight import check_batches, check_fit, check_length, check_monitor, check_precision
 from mnv2dense.training.progress import ProgressLines
 from mnv2dense.training.rebuild import check_rebuilds
 from mnv2dense.training.schedules import Cosine
@@ -108,7 +108,7 @@ def train(
 
     Args:
         model: with the classes of the data.
-        data: with training and validation data; set up here.
+        data: with training and validation data, of the model's size and way of resizing; set up here.
         run_dir: where the run is kept; None makes ``runs/<task>/<time>``. A :class:`RunFolder` has its environment in
             it already, and its config where ``config`` is None.
         max_epochs: length of the run, over which the schedule spans.
@@ -161,6 +161,7 @@ def train(
     if seed is not None:
         pl.seed_everything(seed, workers=True, verbose=False)
     data.setup("fit")
+    check_fit(model, data)
     packages = packages_of(model.config) if packages is None else list(packages)
     check_rebuilds(model, packages=packages)
     check_monitor(seen.monitor, metric, data, curves=curves or ())

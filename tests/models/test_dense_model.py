@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,11 @@ from torch import nn
 
 from mnv2dense import mobilenet_v2
 from mnv2dense.losses import MultiBoxLoss
-from mnv2dense.models.architectures import ssdlite320_mobilenet_v2
+from mnv2dense.models.architectures import (
+    deeplabv3_mobilenet_v2,
+    mobilenet_v2_classifier,
+    ssdlite320_mobilenet_v2,
+)
 from mnv2dense.models.dense_model import DenseModel, build_model
 from tests.helpers.tiny import batch_of, random_images, tiny_model
 
@@ -286,3 +291,13 @@ def test_a_head_without_a_task_is_told_what_every_head_has() -> None:
     backbone = tiny_model().backbone
     with pytest.raises(ValueError, match=r"head: Taskless has no task; every head has task, class_names, config, sel"):
         DenseModel(backbone, Taskless(), size=(96, 96))
+
+
+@pytest.mark.parametrize("make", [ssdlite320_mobilenet_v2, deeplabv3_mobilenet_v2, mobilenet_v2_classifier])
+def test_names_alone_say_how_many_classes_there_are_and_a_word_is_one(make: Callable[..., DenseModel]) -> None:
+    options: dict[str, Any] = {"width_mult": 0.35, "size": (64, 64)}
+    assert make(class_names=("cat", "dog"), **options).class_names == ("cat", "dog")
+    assert make(class_names="cat", **options).class_names == ("cat",)
+    assert make(3, **options).class_names == ("0", "1", "2")
+    with pytest.raises(ValueError, match=r"num_classes=3, but class_names has 2 names; make them agree"):
+        make(3, class_names=("cat", "dog"), **options)

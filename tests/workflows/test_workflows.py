@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 
 from mnv2dense import DataModule, Predictor, benchmark, evaluate, load_model, predict, ssdlite320_mobilenet_v2, train
 from mnv2dense.data.shapes import Shapes
+from mnv2dense.data.shapes.drawing import SHAPE_CLASSES
 from mnv2dense.workflows import TrainingRun
 from tests.helpers.tiny import tiny_model
 
@@ -21,10 +23,9 @@ def shapes(split: str) -> Shapes:
     return Shapes(split=split, train_images=8, val_images=4, image_size=64)
 
 
-def data() -> DataModule:
-    return DataModule(
-        train=shapes("train"), val=shapes("val"), size=SIZE, batch_size=4, max_boxes=8, num_workers=0, pin_memory=False
-    )
+def data(**options: Any) -> DataModule:  # noqa: ANN401
+    usual = {"size": SIZE, "batch_size": 4, "max_boxes": 8, "num_workers": 0, "pin_memory": False}
+    return DataModule(train=shapes("train"), val=shapes("val"), **usual | options)
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,25 @@ def test_a_run_is_not_overwritten_and_a_length_is_needed(run: TrainingRun) -> No
         train(model, data(), max_epochs=0, run_dir="other", accelerator="cpu")
 
 
+@pytest.mark.parametrize(
+    ("model", "data_options", "said"),
+    [
+        ({"class_names": SHAPE_CLASSES[::-1]}, {}, r"label 0 is '\w+' in the model and 'circle' in the"),
+        ({}, {}, r"The model has 6 classes and the data 6; label 0 is '0' in the model and 'circle' in the data"),
+        ({"num_classes": 3}, {}, r"The model has 3 classes and the data 6.* class_names=data\.class_names"),
+        ({"class_names": SHAPE_CLASSES}, {"size": (96, 64)}, r"size=\(96, 64\), but .* size=\(64, 64\)"),
+        ({"class_names": SHAPE_CLASSES}, {"resize": "letterbox"}, "resize='letterbox', but .*='squash'"),
+    ],
+)
+def test_a_model_that_does_not_fit_the_data_is_refused_before_training(
+    model: dict[str, Any], data_options: dict[str, Any], said: str
+) -> None:
+    """Labels are numbers: it all trained, and the checkpoint called circles by another class's name."""
+    options: dict[str, Any] = {"num_classes": 6, "size": SIZE, "width_mult": 0.35, **model}
+    with pytest.raises(ValueError, match=said):
+        train(ssdlite320_mobilenet_v2(**options), data(**data_options), max_epochs=1, accelerator="cpu")
+
+
 def test_evaluating_a_run_gives_its_scores_again_and_writes_only_where_asked(run: TrainingRun) -> None:
     found = evaluate(run.folder, shapes("val"), num_workers=0, batch_size=4, device="cpu")
     assert found.scores == run.scores
@@ -134,7 +154,8 @@ def test_a_loss_that_counts_in_the_data_is_made_when_all_else_is_checked() -> No
     def made() -> nn.Module:
         raise RuntimeError("counting")
 
+    model = ssdlite320_mobilenet_v2(class_names=SHAPE_CLASSES, size=SIZE, width_mult=0.35)
     with pytest.raises(ValueError, match=r"monitor=AP49: there is no such score; did you mean monitor=AP\?"):
-        train(tiny_model(6, size=SIZE), data(), loss=made, monitor="AP49", run_dir="other", accelerator="cpu")
+        train(model, data(), loss=made, monitor="AP49", run_dir="other", accelerator="cpu")
     with pytest.raises(RuntimeError, match="counting"):
-        train(tiny_model(6, size=SIZE), data(), loss=made, run_dir="another", accelerator="cpu")
+        train(model, data(), loss=made, run_dir="another", accelerator="cpu")
