@@ -200,7 +200,7 @@ class DataModule(pl.LightningDataModule):
         for split, dataset in (("train", self.train), ("val", self.val)):
             if dataset is None:
                 continue
-            counts[f"{split}_pictures"] = len(dataset)
+            counts[f"{split}_images"] = len(dataset)
             if isinstance(dataset, BoxDataset):
                 counts[f"{split}_boxes"] = sum(dataset.box_counts)
                 counts[f"{split}_ignored_regions"] = dataset.ignored_count

@@ -292,7 +292,7 @@ def test_training_images_are_found_by_their_ids() -> None:
 def test_it_describes_its_data_in_numbers() -> None:
     assert data(10, None).describe() == {
         "classes": 2,
-        "train_pictures": 10,
+        "train_images": 10,
         "train_boxes": 2,
         "train_ignored_regions": 1,
     }
