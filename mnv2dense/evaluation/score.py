@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import shlex
@@ -154,14 +153,23 @@ def check_classes(model: Model, datamodule: DataModule) -> None:
     way_on = "Score on data with the classes that the model was trained for, in their order."
     same = sorted(datamodule.class_names) == sorted(model.class_names)
     if same and getattr(datamodule.val, "labels_name_classes", False):
-        names = ",".join(
-            name if re.fullmatch(r"[A-Za-z][\w -]*", name) else json.dumps(name) for name in model.class_names
-        )
+        names = ",".join(_written(name) for name in model.class_names)
         way_on = f"They are the same in another order: set {shlex.quote(f'data.class_names=[{names}]')}, the model's."
     raise ValueError(
         f"The model knows {len(model.class_names)} classes ({_some(model.class_names)}), the data has "
         f"{len(datamodule.class_names)} ({_some(datamodule.class_names)}). {way_on}"
     )
+
+
+def _written(name: str) -> str:
+    """A class name as Hydra's command line gives it back: in quotes, unless it is plain words."""
+    if re.fullmatch(r"[A-Za-z]\w*([ -]\w+)*", name, re.ASCII) and name.lower() not in _VALUES:
+        return name
+    # Within quotes a backslash stands for itself, but before a quote, and at the end.
+    return '"' + re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + ('\\"' if found[2] else ""), name) + '"'
+
+
+_VALUES = ("null", "true", "false", "nan", "inf")  # Hydra's, where they stand without quotes
 
 
 def _some(names: Sequence[str]) -> str:

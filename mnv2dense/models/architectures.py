@@ -175,6 +175,8 @@ def _whole(
     if pretrained.model is None or not pretrained.model["head"]["_target_"].endswith(f".{head_class}"):
         raise ValueError(f"{weights}: these weights have no {head_class}; give them as weights_backbone.")
     own = pretrained.model["class_names"]
+    if isinstance(class_names, str):
+        class_names = (class_names,)
     if num_classes not in (None, len(own)) or (class_names is not None and len(class_names) != len(own)):
         raise ValueError(
             f"{weights}: a model of {len(own)} classes; for another number give the file as weights_backbone."

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
 from mnv2dense.data.datasets import ImageFolder
@@ -151,6 +153,36 @@ def test_the_same_classes_in_another_order_are_refused_with_the_option_that_orde
     assert """set 'data.class_names=["sign, red",cat]', the model's.""" in str(refused.value)
     ordered = ImageFolder(root=tmp_path, split="val", class_names=model.class_names)
     check_classes(model, DataModule(train=None, val=ordered, size=(4, 4)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "traffic light",
+        "café",
+        "猫",
+        "null",
+        "True",
+        "nan",
+        'a "b"',
+        "a\\b",
+        'a\\"b',
+        "end\\",
+        "a ",
+        "3d",
+        "x,y",
+        "it's",
+    ],
+)
+def test_classes_of_any_name_come_back_from_the_command_line_that_orders_them(name: str) -> None:
+    model: Any = SimpleNamespace(class_names=(name, "cat"))
+    module: Any = SimpleNamespace(class_names=("cat", name), val=SimpleNamespace(labels_name_classes=True))
+    with pytest.raises(ValueError, match="in another order: set ") as refused:
+        check_classes(model, module)
+    (word,) = shlex.split(str(refused.value).partition("another order: set ")[2].removesuffix(", the model's."))
+    (override,) = OverridesParser.create().parse_overrides([word])
+    given: Any = override.value()
+    assert tuple(getattr(each, "text", each) for each in given) == model.class_names
 
 
 def test_numbers_are_not_renamed_to_fit_a_model() -> None:

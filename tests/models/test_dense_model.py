@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from mnv2dense import mobilenet_v2
+from mnv2dense import mobilenet_v2, save_model
 from mnv2dense.losses import MultiBoxLoss
 from mnv2dense.models.architectures import (
     deeplabv3_mobilenet_v2,
@@ -301,3 +301,11 @@ def test_names_alone_say_how_many_classes_there_are_and_a_word_is_one(make: Call
     assert make(3, **options).class_names == ("0", "1", "2")
     with pytest.raises(ValueError, match=r"num_classes=3, but class_names has 2 names; make them agree"):
         make(3, class_names=("cat", "dog"), **options)
+
+
+def test_a_word_is_one_class_of_weights_as_well(tmp_path: Path) -> None:
+    for count in (1, 3):
+        save_model(mobilenet_v2_classifier(count, width_mult=0.35, size=(64, 64)), tmp_path / f"{count}.ckpt")
+    assert mobilenet_v2_classifier(class_names="cat", weights=tmp_path / "1.ckpt").class_names == ("cat",)
+    with pytest.raises(ValueError, match=r"3\.ckpt: a model of 3 classes; for another number"):
+        mobilenet_v2_classifier(class_names="cat", weights=tmp_path / "3.ckpt")
