@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from mnv2dense.data.datasets import label_values
 from mnv2dense.io.reading import list_images
+from mnv2dense.utils.files import is_file
 from mnv2dense.utils.text_files import read_text, read_yaml
 
 _log = logging.getLogger(__name__)
@@ -164,9 +165,13 @@ def _named(root: Path, split: str, config: YoloConfig) -> list[Path] | None:
 def _first_there(bases: Sequence[Path], entry: str) -> Path | None:
     """The entry from one of the bases; ``../train`` is also looked for as ``train``, as Roboflow writes it."""
     tried = [base / name for base in bases for name in (entry, entry.removeprefix("../"))]
-    with suppress(OSError):  # a name that no file can have
-        return next((path for path in tried if path.is_dir() or (path.is_file() and path.suffix == ".txt")), None)
-    return None
+    return next((path for path in tried if _is_folder_or_list(path)), None)
+
+
+def _is_folder_or_list(path: Path) -> bool:
+    with suppress(OSError):  # a name that no file can have, or a folder of somebody else
+        return path.is_dir() or (path.is_file() and path.suffix == ".txt")
+    return False
 
 
 def _listed(file: Path, root: Path) -> list[Path]:
@@ -175,7 +180,7 @@ def _listed(file: Path, root: Path) -> list[Path]:
     paths = []
     for name in names:
         beside, below = file.parent / name, root / name
-        paths.append(beside if name.startswith("./") or not below.is_file() else below)
+        paths.append(beside if name.startswith("./") or not is_file(below) else below)
     twice = sorted({str(path) for path in paths if paths.count(path) > 1}) if len(set(paths)) < len(paths) else []
     if twice:
         raise ValueError(f"{file}: listed more than once: {', '.join(twice[:5])}. Remove the repeats.")

@@ -151,6 +151,21 @@ def test_a_folder_by_a_name_that_none_can_have_is_not_there(tmp_path: Path, capl
     assert f"data.yaml: train names {'x' * 300}, which is not there" in caplog.text
 
 
+def test_a_base_that_cannot_be_looked_into_does_not_hide_the_folder_beside_the_yaml(tmp_path: Path) -> None:
+    """As of the machine that it was made on."""
+    write(tmp_path, {"a": "0 0.5 0.5 1 1"}, images="street/images", folder="street/labels")
+    (tmp_path / "data.yaml").write_text(f"names: [cat, dog]\npath: /{'x' * 5000}\ntrain: street/images")
+    assert YoloDetection(root=tmp_path).paths == [tmp_path / "street" / "images" / "a.jpg"]
+
+
+def test_a_list_with_a_name_that_no_file_can_have_misses_an_image(tmp_path: Path) -> None:
+    write(tmp_path, {"a": "0 0.5 0.5 1 1"})
+    (tmp_path / "train.txt").write_text(f"images/train/a.jpg\nimages/train/{'x' * 5000}.jpg\n")
+    (tmp_path / "data.yaml").write_text("names: [cat, dog]\ntrain: train.txt")
+    with pytest.raises(FileNotFoundError, match=r"1 of 2 images are missing: x{300}"):
+        YoloDetection(root=tmp_path)
+
+
 def test_both_layouts_are_found_and_val_may_be_called_valid(tmp_path: Path) -> None:
     write(tmp_path, {"a": ""}, images="train/images", folder="train/labels")
     write(tmp_path, {"b": ""}, images="valid/images", folder="valid/labels")
