@@ -40,19 +40,22 @@ def decode_text(data: bytes, path: Path) -> str:
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path}: not {encoding.upper().removesuffix('-SIG')} text (byte {data[error.start]:#04x} at "
-            f"{error.start}); it looks like {likely_encoding(data)}. Save it as UTF-8."
+            f"{error.start}); {looks_like(data)}"
         ) from error
     if "\0" in text:
-        raise ValueError(
-            f"{path}: not UTF-8 text (it holds zero bytes); it looks like {likely_encoding(data)}. Save it as UTF-8."
-        )
+        raise ValueError(f"{path}: not UTF-8 text (it holds zero bytes); {looks_like(data)}")
     return text
+
+
+def looks_like(data: bytes) -> str:
+    """What bytes that are no UTF-8 may be, and what to do with them: the end of a message."""
+    if data.startswith((b"\x1f\x8b", b"PK\x03\x04")):
+        return "it looks like an archive. Unpack it first."
+    return f"it looks like {likely_encoding(data)}. Save it as UTF-8."
 
 
 def likely_encoding(data: bytes) -> str:
     """A guess, for messages."""
-    if data.startswith((b"\x1f\x8b", b"PK\x03\x04")):
-        return "an archive, which is to be unpacked first"
     even, odd = data[0::2].count(0), data[1::2].count(0)
     if even + odd:
         wide = "UTF-16 without its mark" if max(even, odd) > len(data) / 8 else "no text at all"

@@ -49,5 +49,5 @@ def test_what_is_no_plain_yaml_is_refused_by_name(text: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("data", [gzip.compress(b"{}"), b"PK\x03\x04" + bytes(30)])
 def test_an_archive_is_called_one(data: bytes) -> None:
-    with pytest.raises(ValueError, match=r"it looks like an archive, which is to be unpacked first"):
+    with pytest.raises(ValueError, match=r"a\.json: .*; it looks like an archive\. Unpack it first\.$"):
         decode_text(data, Path("a.json"))

@@ -24,7 +24,7 @@ from mnv2dense.data.datasets.label_values import (
     is_true,
     is_within,
 )
-from mnv2dense.utils.text_files import likely_encoding
+from mnv2dense.utils.text_files import looks_like
 
 
 class CocoInstances(NamedTuple):
@@ -108,9 +108,7 @@ def load_json(file: Path) -> dict[str, list[dict[str, Any]]]:
     except RecursionError as error:
         raise ValueError(f"{file}: its values are nested too deep to be meant. Export it again.") from error
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{file}: not UTF-8 text; it looks like {likely_encoding(file.read_bytes())}. Save it as UTF-8."
-        ) from error
+        raise ValueError(f"{file}: not UTF-8 text; {looks_like(file.read_bytes())}") from error
     except ValueError as error:  # JSONDecodeError; or a number of thousands of digits
         raise ValueError(f"{file}: not valid json ({error}). Fetch or export it again.") from error
     for key in ("images", "annotations", "categories"):
