@@ -12,7 +12,7 @@ from mnv2dense.cli.foreign_parts import leave_out_options_of_ours
 from mnv2dense.cli.parts import built, check_checkpoint, plain_config, size_of
 from mnv2dense.cli.shell import run_command
 from mnv2dense.reporting.run_folder import RunFolder, refuse_another_run
-from mnv2dense.training.preflight import check_length, check_precision
+from mnv2dense.training.preflight import check_length, check_precision, check_seed
 from mnv2dense.visualization.palettes import check_palette
 
 log = logging.getLogger(__name__)
@@ -32,8 +32,7 @@ def _train(config: DictConfig) -> None:
     check_precision(plain["trainer"].get("precision"))
     if config.compile and config.callbacks.get("quantization_aware"):
         raise ValueError("compile=true: torch cannot compile torchao's fake quantisation; leave compile out.")
-    if not isinstance(config.seed, int):
-        raise ValueError(f"seed={config.seed}: give a whole number, so that the run can be repeated.")
+    check_seed(config.seed)
     size_of(plain["model"]["size"])
     for key in ("resume", "init_from"):
         if config[key]:

@@ -76,8 +76,11 @@ class DataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         for name, value in (("batch_size", batch_size), ("max_boxes", max_boxes), ("size", min(size))):
+            _check_whole(name, value)
             if value < 1:
                 raise ValueError(f"{name} is {value}, but must be at least 1.")
+        for name, value in (("num_workers", num_workers or 0), ("seed", seed)):
+            _check_whole(name, value)
         for name, number in (
             ("num_workers", num_workers or 0),
             ("seed", seed),
@@ -322,6 +325,11 @@ def _start_worker(_: int) -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     if hasattr(signal, "alarm"):
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_SECONDS))
+
+
+def _check_whole(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{name} is {value}, but must be a whole number.")
 
 
 def _made(source: Dataset | Callable[[], Dataset] | None) -> Dataset | None:

@@ -17,11 +17,24 @@ def check_length(trainer: Mapping[str, Any]) -> None:
     """A schedule spans the run, so the run has to have a length.
 
     Raises:
-        ValueError: neither ``max_epochs`` nor ``max_steps`` of the trainer's options says one.
+        ValueError: neither ``max_epochs`` nor ``max_steps`` of the trainer's options says one, or not in whole numbers.
     """
     epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps", -1)
+    for key, count in (("max_epochs", epochs), ("max_steps", steps)):
+        if isinstance(count, bool) or not isinstance(count, int | None):
+            raise ValueError(f"trainer.{key}={count}: a whole number is needed, as in trainer.{key}=50.")
     if isinstance(epochs, int) and epochs < 1 and steps < 1:
         raise ValueError(f"trainer.max_epochs={epochs}: train for at least 1 epoch; schedules span the whole run.")
+
+
+def check_seed(seed: object) -> None:
+    """What numpy takes, too; anything else could not be repeated.
+
+    Raises:
+        ValueError: no whole number of 32 bits.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed={seed}: give a whole number from 0 to {2**32 - 1}, so that the run can be repeated.")
 
 
 def check_fit(model: DenseModel, datamodule: DataModule) -> None:

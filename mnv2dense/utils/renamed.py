@@ -104,6 +104,8 @@ def takes_old_keywords(init: Callable[Parameters, None]) -> Callable[Parameters,
     @functools.wraps(init)
     def renamed(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
         for old in old_keys.keys() & kwargs.keys():
+            if old_keys[old] in kwargs:
+                raise TypeError(f"{old}= is {old_keys[old]}= now, and both are given; drop {old}=.")
             note = f"{old}= is {old_keys[old]}= now; the old name works until version 0.3."
             warnings.warn(note, DeprecationWarning, stacklevel=2)
             kwargs[old_keys[old]] = kwargs.pop(old)

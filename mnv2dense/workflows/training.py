@@ -31,7 +31,14 @@ from mnv2dense.training.history import History
 from mnv2dense.training.last_epoch import ValidateLastEpoch
 from mnv2dense.training.loggers import forgiving
 from mnv2dense.training.nan_guard import NaNGuard
-from mnv2dense.training.preflight import check_batches, check_fit, check_length, check_monitor, check_precision
+from mnv2dense.training.preflight import (
+    check_batches,
+    check_fit,
+    check_length,
+    check_monitor,
+    check_precision,
+    check_seed,
+)
 from mnv2dense.training.progress import ProgressLines
 from mnv2dense.training.rebuild import check_rebuilds
 from mnv2dense.training.schedules import Cosine
@@ -145,6 +152,8 @@ def train(
     """
     options = {"max_epochs": max_epochs, "check_val_every_n_epoch": 1, "gradient_clip_val": 10.0, **trainer}
     check_length(options)
+    if seed is not None:
+        check_seed(seed)
     check_precision(options.get("precision"))
     check_palette(palette)
     metric = metric or metric_of(model)

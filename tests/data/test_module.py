@@ -417,3 +417,12 @@ def test_classes_that_no_training_image_shows_are_told(caplog: pytest.LogCapture
     module.setup("fit")  # as Lightning does, after the command; told once all the same
     told = "data.train: no image shows an object of dog: the model will not find any."
     assert [record.message for record in caplog.records] == [told]
+
+
+@pytest.mark.parametrize(
+    "options", [{"batch_size": 4.5}, {"batch_size": True}, {"max_boxes": 2.5}, {"num_workers": 1.5}, {"seed": 0.5}]
+)
+def test_a_count_in_parts_is_refused_before_torch_meets_it(options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(ValueError, match=f"^{name} is {options[name]}, but must be a whole number"):
+        data(**options)

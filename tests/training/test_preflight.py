@@ -9,7 +9,7 @@ import pytest
 from mnv2dense.data.module import DataModule
 from mnv2dense.metrics import Accuracy, CocoMeanAP, MeanIoU
 from mnv2dense.protocols import Dataset, Metric
-from mnv2dense.training.preflight import check_batches, check_monitor, check_precision
+from mnv2dense.training.preflight import check_batches, check_length, check_monitor, check_precision, check_seed
 from mnv2dense.types import Sample
 
 
@@ -137,3 +137,19 @@ def test_shares_and_numbers_that_leave_batches_pass() -> None:
     data = DataModule(train=Two(), val=Two(), batch_size=4)
     for limits in ({}, {"limit_train_batches": 1.0}, {"limit_train_batches": 1, "limit_val_batches": 0}):
         check_batches(limits, data)
+
+
+@pytest.mark.parametrize("options", [{"max_epochs": 1.5}, {"max_epochs": True}, {"max_epochs": -1, "max_steps": 9.5}])
+def test_a_length_in_parts_is_refused_before_lightning_asserts_that_it_is_whole(options: dict[str, object]) -> None:
+    with pytest.raises(
+        ValueError, match=r"trainer\.max_(epochs|steps)=.*: a whole number is needed, as in trainer.max_"
+    ):
+        check_length(options)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, True, "0"])
+def test_a_seed_that_no_generator_takes_is_refused(seed: object) -> None:
+    with pytest.raises(ValueError, match=rf"seed={seed}: give a whole number from 0 to 4294967295"):
+        check_seed(seed)
+    check_seed(0)
+    check_seed(2**32 - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -181,7 +182,7 @@ def _listed(file: Path, root: Path) -> list[Path]:
     for name in names:
         beside, below = file.parent / name, root / name
         paths.append(beside if name.startswith("./") or not is_file(below) else below)
-    twice = sorted({str(path) for path in paths if paths.count(path) > 1}) if len(set(paths)) < len(paths) else []
+    twice = sorted(str(path) for path, count in Counter(paths).items() if count > 1)
     if twice:
         raise ValueError(f"{file}: listed more than once: {', '.join(twice[:5])}. Remove the repeats.")
     return paths

@@ -125,5 +125,7 @@ def test_keywords_of_version_0_1_still_work_with_a_note(root: Path) -> None:
     with pytest.warns(DeprecationWarning, match=r"bad_pictures= is bad_images= now; .* until version 0.3"):
         data = ImageFolder(root=root, bad_pictures="skip")  # type: ignore[call-arg]
     assert data.skipped_images == 1
+    with pytest.raises(TypeError, match=r"both are given; drop bad_pictures="):
+        ImageFolder(root=root, bad_pictures="skip", bad_images="error")  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="worse_pictures"):
         ImageFolder(root=root, worse_pictures="skip")  # type: ignore[call-arg]

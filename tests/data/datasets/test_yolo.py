@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -254,6 +255,18 @@ def test_the_yaml_says_where_the_images_of_a_split_are(entry: str, tmp_path: Pat
     data = YoloDetection(root=tmp_path)
     assert [path.name for path in data.paths] == ["b.jpg"]
     assert data[0].labels.tolist() == [0 if "txt" in entry else 1]
+
+
+def test_a_long_list_with_one_line_twice_is_refused_at_once(tmp_path: Path) -> None:
+    """Every path used to be counted in all of them: an hour for a hundred thousand."""
+    write(tmp_path, {"a": "0 0.5 0.5 1 1"})
+    names = [f"images/train/{number}.jpg" for number in range(20_000)]
+    (tmp_path / "train.txt").write_text("\n".join([*names, names[7], "x" * 5000]))
+    (tmp_path / "data.yaml").write_text("train: train.txt\nnames: [cat, dog]\n")
+    began = time.process_time()
+    with pytest.raises(ValueError, match=r"train\.txt: listed more than once: .*/images/train/7\.jpg\. Remove"):
+        YoloDetection(root=tmp_path)
+    assert time.process_time() - began < 10
 
 
 def test_folders_of_a_list_count_together_and_a_place_of_another_machine_is_said(
