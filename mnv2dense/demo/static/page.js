@@ -79,7 +79,7 @@ async function analyse(source, name) {
 }
 
 function messageOf(error, name) {
-  if (error.unreadable) return `${name} is no picture that this browser can read. JPEG, PNG, WebP, GIF and BMP will do.`;
+  if (error.unreadable) return `${name} is no image that this browser can read. JPEG, PNG, WebP, GIF and BMP will do.`;
   return `${name} could not be analysed: ${error.message}.`;
 }
 
