@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import signal
 import sys
 import warnings
@@ -224,6 +225,15 @@ class DataModule(pl.LightningDataModule):
     def train_size(self) -> tuple[int, int]:
         """(height, width) of the batches that are learnt from, pixels: ``size``, or what the augmentation frames."""
         return self._frame(self.augment)[0]
+
+    @property
+    def smallest_batch(self) -> int:
+        """Images in the smallest batch that is learnt from, on each process."""
+        share = math.ceil(len(_present(self.train, "train")) / self._place()["world_size"])
+        rest = share % self.batch_size
+        if share < self.batch_size or (rest and not self._drop_last):
+            return rest
+        return self.batch_size
 
     def _frame(self, augment: Augment | None) -> tuple[tuple[int, int], ResizeMode]:
         """The size that images are brought to, and how."""

@@ -89,8 +89,7 @@ class Task(pl.LightningModule):
     def on_train_start(self) -> None:
         """Here, where callbacks have put the norms that shall not learn into evaluation mode."""
         datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        images = min(datamodule.batch_size, len(datamodule.train))
-        check_statistics(self.model, images, datamodule.train_size)
+        check_statistics(self.model, datamodule.smallest_batch, datamodule.train_size)
 
     def on_validation_start(self) -> None:
         """Bind the metric to the truth it scores against, and forget older results."""

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -426,3 +427,16 @@ def test_a_count_in_parts_is_refused_before_torch_meets_it(options: dict[str, An
     (name,) = options
     with pytest.raises(ValueError, match=f"^{name} is {options[name]}, but must be a whole number"):
         data(**options)
+
+
+@pytest.mark.parametrize(
+    ("images", "drop_last", "processes", "smallest"),
+    [(8, True, 1, 4), (9, True, 1, 4), (9, False, 1, 1), (3, True, 1, 3), (5, True, 3, 2), (3, False, 3, 1)],
+)
+def test_the_smallest_batch_is_the_last_where_it_is_kept_or_the_only_one(
+    images: int, drop_last: bool, processes: int, smallest: int
+) -> None:
+    module = data(images, batch_size=4, drop_last=drop_last)
+    module.trainer = SimpleNamespace(global_rank=0, world_size=processes, num_devices=1)  # type: ignore[assignment]
+    assert module.smallest_batch == smallest
+    assert min(len(batch.images) for batch in module.train_dataloader()) == smallest
