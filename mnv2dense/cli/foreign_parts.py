@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf, open_dict
+
+from mnv2dense.utils.missing_packages import no_such_package
+
+
+def check_foreign_parts(config: DictConfig) -> None:
+    """Refuse what can be told of parts of other packages before a run has a folder or data.
+
+    Raises:
+        ValueError: a package that Python does not find, or a head for another task.
+    """
+    for part in ("backbone", "head", "loss", "augment", "metric"):
+        if not (target := _foreign_target(config, part)):
+            continue
+        package = target.partition(".")[0]
+        if package.isidentifier() and importlib.util.find_spec(package) is None:
+            raise ValueError(f"{part}._target_={target!r} does not exist: {no_such_package(package)}")
+        meant = _task_of(target) if part == "head" else None
+        if meant is not None and meant != config.task:
+            raise ValueError(
+                f"head._target_={target!r} is for task={meant}, and this is task={config.task}. Choose task={meant}, "
+                "or another head."
+            )
 
 
 def leave_out_options_of_ours(config: DictConfig, arguments: Sequence[str]) -> list[str]:
@@ -26,11 +49,9 @@ def leave_out_options_of_ours(config: DictConfig, arguments: Sequence[str]) -> l
     notes = []
     typed = {argument.partition("=")[0].lstrip("+~") for argument in arguments}
     for part in ("backbone", "head", "loss", "augment"):
-        options = config.get(part)
-        target = "" if not isinstance(options, DictConfig) else str(OmegaConf.select(options, "_target_") or "")
-        if not target or target.startswith("mnv2dense."):
+        if not (target := _foreign_target(config, part)):
             continue
-        taken = _taken_by(target)
+        options, taken = config[part], _taken_by(target)
         strange = [] if taken is None else [str(key) for key in options if key not in taken and key != "_target_"]
         dropped = [key for key in strange if key in _options_of_ours(part) and f"{part}.{key}" not in typed]
         with open_dict(config):
@@ -39,6 +60,22 @@ def leave_out_options_of_ours(config: DictConfig, arguments: Sequence[str]) -> l
         if dropped:
             notes.append(f"{part}: left out what {target} does not take, set for ours: {', '.join(dropped)}")
     return notes
+
+
+def _foreign_target(config: DictConfig, part: str) -> str:
+    """The ``_target_`` of a part of another package; empty where it is ours, or none."""
+    options = config.get(part)
+    target = "" if not isinstance(options, DictConfig) else str(OmegaConf.select(options, "_target_") or "")
+    return "" if target.startswith("mnv2dense.") else target
+
+
+def _task_of(target: str) -> str | None:
+    """The task that a head says it is for; None where it says none, or is not there, which is told later."""
+    try:
+        task = getattr(get_object(target), "task", None)
+    except Exception:  # whatever importing it runs into; building it says so
+        return None
+    return task if isinstance(task, str) else None
 
 
 def _taken_by(target: str) -> set[str] | None:

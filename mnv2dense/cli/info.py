@@ -7,7 +7,7 @@ import logging
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from mnv2dense.cli.foreign_parts import leave_out_options_of_ours
+from mnv2dense.cli.foreign_parts import check_foreign_parts, leave_out_options_of_ours
 from mnv2dense.cli.parts import check_checkpoint, packages_of
 from mnv2dense.cli.shell import console, run_command
 
@@ -51,6 +51,7 @@ def _info(config: DictConfig) -> None:
         sides = sides if config.size else list(model.size)
         title = str(config.checkpoint)
     else:
+        check_foreign_parts(config)
         for note in leave_out_options_of_ours(config, HydraConfig.get().overrides.task):
             log.info("%s", note)
         parts = {key: OmegaConf.to_container(config[key], resolve=True) for key in ("backbone", "head")}

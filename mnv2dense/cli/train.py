@@ -8,7 +8,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from mnv2dense.cli.foreign_parts import leave_out_options_of_ours
+from mnv2dense.cli.foreign_parts import check_foreign_parts, leave_out_options_of_ours
 from mnv2dense.cli.parts import built, check_checkpoint, plain_config, size_of
 from mnv2dense.cli.shell import run_command
 from mnv2dense.reporting.run_folder import RunFolder, refuse_another_run
@@ -24,6 +24,7 @@ def train() -> None:
 
 
 def _train(config: DictConfig) -> None:
+    check_foreign_parts(config)
     left_out = leave_out_options_of_ours(config, HydraConfig.get().overrides.task)
     plain = plain_config(config)
     _check_preset()

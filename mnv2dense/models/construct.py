@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from mnv2dense.models.backbone import mobilenet_v2
+from mnv2dense.utils.missing_packages import no_such_package
 from mnv2dense.utils.renamed import address_now
 
 OWN = "mnv2dense"
@@ -81,10 +82,7 @@ def _located(target: str, part: str, packages: Sequence[str], *, factories: bool
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name == package:
-            raise ValueError(
-                f"{said} does not exist: Python finds no package {package!r}. Install it (pip install -e its folder), "
-                f"or run with PYTHONPATH=DIR, where DIR is the folder that holds {package}/."
-            ) from error
+            raise ValueError(f"{said} does not exist: {no_such_package(package)}") from error
         raise ValueError(f"{said} does not exist ({error}).") from error
     except ImportError as error:
         raise ValueError(f"{said} cannot be imported ({error}).") from error
