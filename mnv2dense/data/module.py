@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import logging
 import math
+import os
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.sharedctypes import RawValue
+from multiprocessing.util import Finalize
+from numbers import Integral
 from pathlib import Path
 from typing import Literal, cast, final
 
@@ -91,13 +96,13 @@ class DataModule(pl.LightningDataModule):
                 raise ValueError(f"{name} is {number}, but must not be negative.")
         if resize not in RESIZE_MODES:
             raise ValueError(f"resize is {resize!r}; choose one of {', '.join(RESIZE_MODES)}.")
-        self.size = (size[0], size[1])
+        self.size = (int(size[0]), int(size[1]))
         self.resize = resize
-        self.batch_size = batch_size
-        self.max_boxes = max_boxes
-        self.seed = seed
+        self.batch_size = int(batch_size)
+        self.max_boxes = int(max_boxes)
+        self.seed = int(seed)
         self.augment = augment
-        self._num_workers = num_workers
+        self._num_workers = None if num_workers is None else int(num_workers)
         self._pin_memory = pin_memory
         self._drop_last = drop_last
         self._timeout_seconds = timeout_seconds
@@ -268,7 +273,7 @@ class DataModule(pl.LightningDataModule):
             pin_memory=pin_memory,
             drop_last=drop_last,
             timeout=self._timeout_seconds if workers > 0 else 0,
-            worker_init_fn=_start_worker,
+            worker_init_fn=functools.partial(_start_worker, ending=_ending(os.getpid())),
             multiprocessing_context=self._start_method if workers > 0 else None,
             persistent_workers=workers > 0,
             # Workers' base seed comes from here, not from the global generator, whose state a resumed run restores.
@@ -306,7 +311,7 @@ class _Images(torch.utils.data.Dataset[Item]):
         self.augment = augment
         self.size = size
         self.mode = mode
-        self.seed = seed
+        self.seed = int(seed)
         self.scored = scored
 
     def __getitem__(self, draw: Draw) -> Item:
@@ -316,15 +321,20 @@ class _Images(torch.utils.data.Dataset[Item]):
         return prepare(sample, self.size, self.mode, scored=self.scored)
 
 
-# Long enough for the main process to finish a batch and save, short enough for whoever waits for the end.
-_GRACE_SECONDS = 10
+@functools.cache
+def _ending(process: int) -> ctypes.c_bool:
+    """Whether this process, of that id, is about to end: memory that its workers see, set before they are terminated."""
+    ending = RawValue(ctypes.c_bool, False)
+    Finalize(None, setattr, (ending, "value", True), exitpriority=0)
+    return ending
 
 
-def _start_worker(_: int) -> None:
+def _start_worker(_: int, *, ending: ctypes.c_bool) -> None:
     """One thread a worker, and a deaf ear for signals that the main process gets too.
 
-    Ctrl-C and a scheduler's SIGTERM go to all processes of a job. A worker that died of one at once would break the
-    batch that the main process still wants to finish before it saves; one that never did would keep it from ending.
+    Ctrl-C and a scheduler's SIGTERM go to all processes of a job. A worker that died of one would break the batch that
+    the main process still wants to finish, however long that takes, before it saves. At its own end the main process
+    terminates the workers that are left by the same SIGTERM; they must give in then.
     """
     import cv2
 
@@ -333,12 +343,11 @@ def _start_worker(_: int) -> None:
     for name in ("SIGINT", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    if hasattr(signal, "alarm"):
-        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_SECONDS))
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if ending.value else None)
 
 
 def _check_whole(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise ValueError(f"{name} is {value}, but must be a whole number.")
 
 

@@ -378,6 +378,27 @@ def test_a_process_ends_although_an_error_keeps_its_loader_alive(tmp_path: Path)
     assert "ValueError: in the middle" in ended.stderr
 
 
+def test_a_worker_outlives_the_signals_of_its_job_for_as_long_as_a_batch_takes(tmp_path: Path) -> None:
+    """``timeout`` and schedulers send SIGTERM to every process of a job; the main one then finishes its batch."""
+    ended = run_script(
+        tmp_path,
+        "import os, signal, time\n"
+        "from tests.data.test_module import Squares\n"
+        "from mnv2dense.data.module import DataModule\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "os.setsid()\n"
+        "data = DataModule(train=Squares(80), val=None, size=(32, 32), batch_size=2, num_workers=2)\n"
+        "batches = iter(data.train_dataloader())\n"
+        "next(batches)\n"
+        "os.killpg(0, signal.SIGTERM)\n"
+        "os.killpg(0, signal.SIGINT)\n"
+        "time.sleep(12)\n"  # a long batch
+        "print(1 + sum(1 for _ in batches))\n",
+    )
+    assert (ended.returncode, ended.stdout) == (0, "40\n"), ended.stderr
+
+
 def run_script(folder: Path, lines: str) -> subprocess.CompletedProcess[str]:
     script = folder / "script.py"
     script.write_text(lines, encoding="utf-8")
@@ -427,6 +448,13 @@ def test_a_count_in_parts_is_refused_before_torch_meets_it(options: dict[str, An
     (name,) = options
     with pytest.raises(ValueError, match=f"^{name} is {options[name]}, but must be a whole number"):
         data(**options)
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
+    numpys = data(batch_size=np.int64(4), seed=np.int64(5))
+    ints = data(batch_size=4, seed=5)
+    for ours, theirs in zip(numpys.train_dataloader(), ints.train_dataloader(), strict=True):
+        assert torch.equal(ours.images, theirs.images)
 
 
 @pytest.mark.parametrize(

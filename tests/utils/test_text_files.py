@@ -47,7 +47,7 @@ def test_what_is_no_plain_yaml_is_refused_by_name(text: str, tmp_path: Path) -> 
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("data", [gzip.compress(b"{}"), b"PK\x03\x04" + bytes(30)])
+@pytest.mark.parametrize("data", [gzip.compress(b"{}"), b"PK\x03\x04" + bytes(30)], ids=["gzip", "zip"])
 def test_an_archive_is_called_one(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"a\.json: .*; it looks like an archive\. Unpack it first\.$"):
         decode_text(data, Path("a.json"))
