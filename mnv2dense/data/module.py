@@ -323,7 +323,7 @@ class _Images(torch.utils.data.Dataset[Item]):
 
 @functools.cache
 def _ending(process: int) -> ctypes.c_bool:
-    """Whether this process, of that id, is about to end: memory that its workers see, set before they are terminated."""
+    """Whether this process, of that id, is about to end: seen by its workers, and set before they are terminated."""
     ending = RawValue(ctypes.c_bool, False)
     Finalize(None, setattr, (ending, "value", True), exitpriority=0)
     return ending
