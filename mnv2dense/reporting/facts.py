@@ -18,6 +18,7 @@ from mnv2dense.metrics.accuracy import Accuracy
 from mnv2dense.metrics.image_ranking import ImageRanking
 from mnv2dense.metrics.mean_iou import MeanIoU
 from mnv2dense.metrics.metric_group import MetricGroup
+from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.pretrained.checkpoint_file import find_checkpoint
 from mnv2dense.pretrained.named import license_of
 from mnv2dense.protocols import BoxDataset, Dataset, Metric, Model
@@ -27,6 +28,7 @@ from mnv2dense.reporting.run_config import trained_config
 from mnv2dense.reporting.unfinished import epochs_done
 from mnv2dense.reporting.usage import Usage, shown_command, usage_of
 from mnv2dense.runtimes.formats import megabytes_of
+from mnv2dense.training.batch_statistics import slow_statistics
 
 # Images that the package draws itself.
 _DRAWN = (Shapes, ShapeCrops, ShapeMasks)
@@ -185,6 +187,7 @@ def facts_of(
                 curves=curves or {},
                 drawn=drawn,
                 unfinished=unfinished,
+                statistics=_statistics(config, model, datamodule, curves or {}) if trained else "",
                 falls=score_of_classes in getattr(metric, "lower_is_better", ()),
             )
         ),
@@ -192,6 +195,16 @@ def facts_of(
         began_with=_with_license(began_with) if trained and began_with else "",
         unfinished=unfinished,
     )
+
+
+def _statistics(config: Mapping[str, Any], model: Model, datamodule: DataModule, curves: Curves) -> str:
+    """What is to be said of running statistics; nothing where norms may have been held on purpose."""
+    callbacks = config.get("callbacks") or {}
+    frozen = any(str((callback or {}).get("_target_", "")).endswith("Freeze") for callback in callbacks.values())
+    if frozen or not isinstance(model, DenseModel):
+        return ""
+    epochs = max((points[-1][0] for points in curves.values() if points), default=0)
+    return slow_statistics(model, epochs * max(1, len(datamodule.train or ()) // datamodule.batch_size))
 
 
 def _license(config: Mapping[str, Any], checkpoint: str, began_with: str | None, *, drawn: bool) -> str:

@@ -38,6 +38,7 @@ def limits_of(
     curves: Curves,
     drawn: bool,
     unfinished: str = "",
+    statistics: str = "",
     falls: bool = False,
 ) -> list[str]:
     """Sentences, each read off the data, the curves or the scores; the gravest first.
@@ -53,6 +54,7 @@ def limits_of(
         curves: of the training; empty where it is not known.
         drawn: whether the images are the embedded shapes.
         unfinished: "12 of 60 epochs" of a training that did not come to its end.
+        statistics: what is to be said of batch norms' running statistics.
         falls: whether less of ``score`` is better; which class is weak is then not said, as nobody knows its scale.
     """
     said = [] if falls else _of_all_classes(score, classes)
@@ -61,6 +63,8 @@ def limits_of(
             f"Its training did not come to its end, {unfinished} were done: going on would help, with resume= of "
             "tools/train.py and the run's folder."
         )
+    if statistics:
+        said.append(statistics)
     if drawn:
         said.append("The images are drawn shapes: the scores tell nothing about photographs.")
     if datamodule.train is not None:

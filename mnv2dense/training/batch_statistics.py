@@ -1,4 +1,4 @@
-"""Whether every batch norm that learns has something to measure, asked before the first step."""
+"""Whether batch norms that learn have something to measure, and the time to; asked before the first step."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from mnv2dense.models.dense_model import DenseModel
+
+# Of what running statistics began with, at a run's end: less does no harm that one can measure.
+_SHARE_LEFT = 0.1
+
+# What torch takes of each batch. A run that is too short for this one is short of more than statistics.
+_USUAL_MOMENTUM = 0.1
 
 
 def check_statistics(model: DenseModel, images: int, size: tuple[int, int]) -> None:
@@ -49,3 +55,38 @@ def check_statistics(model: DenseModel, images: int, size: tuple[int, int]) -> N
             "which has no variance. Give batches of 2 images or more (data.batch_size=2), or a larger input, such as "
             f"{larger}=[{2 * height},{2 * width}]."
         )
+
+
+def slow_statistics(model: DenseModel, batches: int) -> str:
+    """Whether running statistics will still be those that training began with when it ends; nothing if they will not.
+
+    With momentum m a share of ``(1 - m) ** batches`` is left of the first ones. In training norms measure each batch,
+    so that the loss shows nothing of it; scored and used is the model with the running ones.
+
+    Args:
+        model: in the mode that it trains in, where norms that are held in eval mode do not follow, on purpose; or in
+            eval mode as a whole, of a run whose norms all learnt.
+        batches: of the whole run, in one process.
+    """
+    if (1 - _USUAL_MOMENTUM) ** batches > _SHARE_LEFT:
+        return ""
+    slowest = {part: _slowest(model.get_submodule(part), training=model.training) for part in ("backbone", "head")}
+    slow = {part: momentum for part, momentum in slowest.items() if (1 - momentum) ** batches > _SHARE_LEFT}
+    if not slow:
+        return ""
+    momentum = min(slow.values())
+    # Parts from outside need not have the option.
+    own = [f"{part}.norm_momentum={_USUAL_MOMENTUM}" for part in slow if "norm_momentum" in model.config[part]]
+    advice = f" To have them follow: {' '.join(own)}." if own else ""
+    return (
+        f"Batch norms of the {' and the '.join(slow)} take a share of {momentum:g} of each batch into their running "
+        f"statistics, with which the model is scored and used: after the {batches:,} batches of this run "
+        f"{(1 - momentum) ** batches:.0%} of what they begin with is left.{advice}"
+    )
+
+
+def _slowest(part: nn.Module, *, training: bool) -> float:
+    """The lowest momentum of its norms that learn; 1 where there are none, or all measure a plain average."""
+    norms = (norm for norm in part.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm))
+    learning = (norm.momentum for norm in norms if norm.training or not training)
+    return min((momentum for momentum in learning if momentum is not None), default=1.0)

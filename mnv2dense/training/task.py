@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, final
 
@@ -16,7 +17,7 @@ from mnv2dense.models.checkpoint import model_entry
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.pretrained.checkpoint_file import ENTRY
 from mnv2dense.protocols import Loss, Metric
-from mnv2dense.training.batch_statistics import check_statistics
+from mnv2dense.training.batch_statistics import check_statistics, slow_statistics
 from mnv2dense.training.resuming import RUN, check_trained, run_entry, say_processes, span_anew, steps_in_all
 from mnv2dense.types import Batch
 
@@ -90,6 +91,13 @@ class Task(pl.LightningModule):
         """Here, where callbacks have put the norms that shall not learn into evaluation mode."""
         datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         check_statistics(self.model, datamodule.smallest_batch, datamodule.train_size)
+        if slow := slow_statistics(self.model, self._batches_in_all()):
+            log.info("%s", slow)
+
+    def _batches_in_all(self) -> int:
+        trainer = self.trainer
+        batches = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
+        return 0 if trainer.fast_dev_run or math.isinf(batches) else int(batches)  # type: ignore[attr-defined]
 
     def on_validation_start(self) -> None:
         """Bind the metric to the truth it scores against, and forget older results."""

@@ -17,8 +17,9 @@ from mnv2dense.metrics import Accuracy
 from mnv2dense.metrics.image_ranking import ImageRanking
 from mnv2dense.models.architectures import mobilenet_v2_classifier
 from mnv2dense.models.checkpoint import model_entry
+from mnv2dense.models.dense_model import build_model
 from mnv2dense.protocols import Dataset
-from mnv2dense.reporting.facts import RunFacts, _cost_rows, facts_of
+from mnv2dense.reporting.facts import RunFacts, _cost_rows, _statistics, facts_of
 from mnv2dense.reporting.report import write_report
 from mnv2dense.reporting.run_folder import RunFolder
 from mnv2dense.reporting.unfinished import epochs_done
@@ -119,3 +120,14 @@ def test_of_a_model_alone_nobody_knows_how_far_it_came(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").touch()
     (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"damaged")
     assert epochs_done(tmp_path) is None
+
+
+def test_statistics_that_never_arrived_in_a_short_run_are_among_its_limits() -> None:
+    config = mobilenet_v2_classifier(2, width_mult=0.35, size=(32, 32)).config
+    model = build_model(config | {"backbone": config["backbone"] | {"norm_momentum": 0.003}}).eval()
+    data: Any = SimpleNamespace(train=range(80), batch_size=8)
+    curves = {"train/loss": [(epoch, 1.0) for epoch in range(1, 11)]}
+    said = _statistics({"callbacks": {"ema": None}}, model, data, curves)
+    assert "after the 100 batches of this run 74% of what they begin with is left" in said
+    held = {"callbacks": {"freeze": {"_target_": "mnv2dense.training.Freeze"}}}
+    assert _statistics(held, model, data, curves) == ""

@@ -6,8 +6,8 @@ import torch
 from mnv2dense.data.augment import ClassificationAugment, SegmentationAugment
 from mnv2dense.data.module import DataModule
 from mnv2dense.models.architectures import mobilenet_v2_classifier
-from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.training.batch_statistics import check_statistics
+from mnv2dense.models.dense_model import DenseModel, build_model
+from mnv2dense.training.batch_statistics import check_statistics, slow_statistics
 
 
 def classifier(side: int) -> DenseModel:
@@ -47,3 +47,25 @@ def test_crops_of_an_augmentation_count_as_they_come() -> None:
         check_statistics(classifier(64), 1, data.train_size)
     whole = DataModule(train=Unread(), val=None, augment=ClassificationAugment(), size=(64, 64))  # type: ignore[arg-type]
     assert whole.train_size == (64, 64)
+
+
+def test_running_statistics_that_never_arrive_are_told_with_the_share_that_is_left() -> None:
+    config = classifier(32).config
+    model = build_model(config | {"backbone": config["backbone"] | {"norm_momentum": 0.003}}).train()
+    said = slow_statistics(model, 100)
+    assert "of the backbone take a share of 0.003 of each batch" in said
+    assert "after the 100 batches of this run 74% of what they begin with is left" in said  # 0.997 ** 100
+    assert said.endswith("backbone.norm_momentum=0.1.")
+    assert slow_statistics(model, 770) == ""  # 0.997 ** 770 = 0.099
+    assert slow_statistics(classifier(32), 22) == ""
+    assert slow_statistics(model, 21) == ""  # too short for any momentum
+    model.backbone.eval()
+    assert slow_statistics(model, 100) == ""
+
+
+def test_the_share_left_is_what_torch_leaves() -> None:
+    norm = torch.nn.BatchNorm2d(1, momentum=0.003)
+    norm.running_mean = torch.ones(1)
+    for _ in range(100):
+        norm(torch.zeros(2, 1, 2, 2))
+    assert norm.running_mean.item() == pytest.approx(0.997**100, rel=1e-5)
