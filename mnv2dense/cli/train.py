@@ -46,11 +46,12 @@ def _train(config: DictConfig) -> None:
     if not folder.holds_a_run:  # of one that is resumed here, once its options are found to fit
         folder.write_config(plain)
     log.info("run folder: %s", folder.path)
-    train, val = built(config.data.train), built(config.data.val)
+    with folder.gone_if_nothing_begins():
+        train, val = built(config.data.train), built(config.data.val)
 
-    from mnv2dense.cli.train_job import run  # with torch and Lightning: what is wrong above is told before
+        from mnv2dense.cli.train_job import run  # with torch and Lightning: what is wrong above is told before
 
-    run(config, plain, folder, train=train, val=val)
+        run(config, plain, folder, train=train, val=val)
 
 
 def _check_preset() -> None:

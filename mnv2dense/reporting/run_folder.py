@@ -11,8 +11,8 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, final
@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 # How the processes that Lightning starts for more GPUs learn which folder the first one made.
 _VARIABLE = "MNV2DENSE_RUN_FOLDER"
+
+_LOG = "run.log"
 
 _PACKAGES = (
     "mnv2dense",
@@ -63,6 +65,8 @@ class RunFolder:
         """
         self.path = Path(path)
         self._writes = is_first_process()
+        self._is_kept = True
+        self._log: logging.Handler | None = None
         if not self._writes:
             return
         try:
@@ -97,7 +101,9 @@ class RunFolder:
             except FileExistsError:  # another run began in the same second
                 continue
             os.environ[_VARIABLE] = str(parent / name)
-            return cls(parent / name)
+            folder = cls(parent / name)
+            folder._is_kept = False
+            return folder
         raise FileExistsError(f"{parent}: a thousand runs began at {stem}; set run_dir=")
 
     @property
@@ -118,6 +124,33 @@ class RunFolder:
         """``metrics.json``: sorted keys; a number that does not exist (NaN) becomes null, as JSON demands."""
         self._write(name, _json(dict(metrics)))
 
+    def begin(self) -> None:
+        """Everything is checked and the run begins: whatever comes, the folder stays."""
+        self._is_kept = True
+
+    @contextmanager
+    def gone_if_nothing_begins(self) -> Iterator[None]:
+        """Remove the folder again if an error comes before :meth:`begin`, and this made it, under a name of its own."""
+        try:
+            yield
+        except Exception:
+            if not self._is_kept:
+                self._remove()
+            raise
+
+    def _remove(self) -> None:
+        own = {"config.yaml", "environment.json", _LOG}
+        if not own.issuperset(path.name for path in self.path.iterdir()):
+            return
+        if self._log is not None:  # Windows removes no file that is open
+            logging.getLogger().removeHandler(self._log)
+            self._log.close()
+        with suppress(OSError):  # what cannot be removed does no harm
+            for name in own:
+                (self.path / name).unlink(missing_ok=True)
+            self.path.rmdir()
+            _log.info("%s is removed: nothing was begun.", self.path)
+
     def clear(self) -> None:
         """Delete what a run that was killed as it wrote left beside its files; checkpoints have their own."""
         if self._writes:
@@ -130,7 +163,7 @@ class RunFolder:
             free = (self.path / f"{name}_{number}" for number in itertools.count(1))
             old.rename(next(path for path in free if not path.exists()))
 
-    def log_to_file(self, name: str = "run.log") -> logging.Handler | None:
+    def log_to_file(self, name: str = _LOG) -> logging.Handler | None:
         """Append what is logged from now on to ``run.log``: INFO and up, or less from loggers set to say more.
 
         Returns:
@@ -140,6 +173,7 @@ class RunFolder:
             return None
         handler = _RunLog(self.path / name, encoding="utf-8", errors="backslashreplace")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        self._log = handler
         root = logging.getLogger()
         root.addHandler(handler)
         if root.level > logging.INFO:  # its default, WARNING, would keep the run's own notes from the file

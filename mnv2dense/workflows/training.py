@@ -185,6 +185,7 @@ def train(
         channels_last=channels_last,
         compile=compile,
     )
+    task.new_optimizer()  # what it does not take is told before anything is announced
     ckpt_path = None if resume is None else check_resume(str(resume), task, data, options)
     if goes_on_here:
         _write_down(folder, config, seed)
@@ -211,6 +212,7 @@ def train(
     )
     if lightning.is_global_zero:
         log_config(lightning.loggers, folder.path)
+    folder.begin()
     if announce is not None:
         announce()
     try:

@@ -111,6 +111,7 @@ def test_a_wrong_option_gets_one_message_with_the_fix(arguments: list[str], expe
     own = {argument.partition("=")[0] for argument in arguments}
     tiny = [] if "data" in own else [option for option in TINY if option.partition("=")[0] not in own]
     assert expected in refused(command("train", *tiny, *arguments))
+    assert not any(Path("runs").glob("*/*"))  # nothing that looks like a run
 
 
 def test_a_run_dir_that_is_a_file_is_refused(tmp_path: Path) -> None:

@@ -204,3 +204,28 @@ def test_a_run_goes_on_in_no_folder_of_another_one(tmp_path: Path) -> None:
     for resume in (taken.path, taken.path / "checkpoints" / "last.ckpt"):
         refuse_another_run(taken, resume=resume)
     refuse_another_run(RunFolder(tmp_path / "new"), resume=other)
+
+
+def test_a_folder_in_which_nothing_began_is_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = RunFolder.create(None, task="detection", root=tmp_path)
+    folder.log_to_file()
+    folder.write_config({})
+    folder.write_environment()
+    with caplog.at_level("INFO"), pytest.raises(ValueError, match="monitor"), folder.gone_if_nothing_begins():
+        raise ValueError("monitor=AP5")
+    assert list((tmp_path / "detection").iterdir()) == []
+    assert caplog.messages == [f"{folder.path} is removed: nothing was begun."]
+
+
+@pytest.mark.parametrize("reason", ["it was begun", "somebody named it", "there is more in it"])
+def test_a_folder_stays_where(reason: str, tmp_path: Path) -> None:
+    mine = tmp_path / "mine" if reason == "somebody named it" else None
+    folder = RunFolder.create(mine, task="detection", root=tmp_path)
+    folder.write_config({})
+    if reason == "it was begun":
+        folder.begin()
+    elif reason == "there is more in it":
+        (folder.path / "labels").mkdir()
+    with pytest.raises(ValueError, match="in the middle"), folder.gone_if_nothing_begins():
+        raise ValueError("in the middle")
+    assert (folder.path / "config.yaml").is_file()
