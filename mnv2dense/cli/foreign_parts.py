@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mnv2dense.utils.missing_packages import no_such_package
+
+# Parts whose options tasks, presets and experiments set.
+_FITTED = ("backbone", "head", "loss", "augment")
 
 
 def check_foreign_parts(config: DictConfig) -> None:
@@ -33,6 +36,32 @@ def check_foreign_parts(config: DictConfig) -> None:
             )
 
 
+def keep_own_options(config: DictConfig, without_preset: Callable[[], DictConfig]) -> list[str]:
+    """Give foreign parts the options of their own files back where a preset, which was written for ours, set others.
+
+    Args:
+        config: is changed.
+        without_preset: composes the same config without its preset; asked only where there is a foreign part.
+
+    Returns:
+        What was given back, one line for each part.
+    """
+    foreign = [part for part in _FITTED if _foreign_target(config, part)]
+    if not foreign:
+        return []
+    notes, plain = [], without_preset()
+    for part in foreign:
+        own = OmegaConf.to_container(plain[part], resolve=False)
+        now = OmegaConf.to_container(config[part], resolve=False)
+        assert isinstance(own, dict)
+        assert isinstance(now, dict)
+        for key in (changed := [key for key in own if now.get(key) != own[key]]):
+            config[part][key] = own[key]
+        if changed:
+            notes.append(f"{part}: {', '.join(map(str, changed))} as in its own file; the preset sets others for ours")
+    return notes
+
+
 def leave_out_options_of_ours(config: DictConfig, arguments: Sequence[str]) -> list[str]:
     """Take from foreign parts the options that a task, preset or experiment sets for ours and that they do not have.
 
@@ -48,7 +77,7 @@ def leave_out_options_of_ours(config: DictConfig, arguments: Sequence[str]) -> l
     """
     notes = []
     typed = {argument.partition("=")[0].lstrip("+~") for argument in arguments}
-    for part in ("backbone", "head", "loss", "augment"):
+    for part in _FITTED:
         if not (target := _foreign_target(config, part)):
             continue
         options, taken = config[part], _taken_by(target)

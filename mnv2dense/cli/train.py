@@ -6,9 +6,10 @@ import logging
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from mnv2dense.cli.foreign_parts import check_foreign_parts, leave_out_options_of_ours
+from mnv2dense.cli.foreign_parts import check_foreign_parts, keep_own_options, leave_out_options_of_ours
 from mnv2dense.cli.parts import built, check_checkpoint, plain_config, size_of
 from mnv2dense.cli.shell import run_command
 from mnv2dense.reporting.run_folder import RunFolder, refuse_another_run
@@ -25,7 +26,8 @@ def train() -> None:
 
 def _train(config: DictConfig) -> None:
     check_foreign_parts(config)
-    left_out = leave_out_options_of_ours(config, HydraConfig.get().overrides.task)
+    notes = keep_own_options(config, _without_preset)
+    notes += leave_out_options_of_ours(config, HydraConfig.get().overrides.task)
     plain = plain_config(config)
     _check_preset()
     check_length(plain["trainer"])
@@ -41,7 +43,7 @@ def _train(config: DictConfig) -> None:
     folder = RunFolder.create(config.run_dir, task=config.task)
     refuse_another_run(folder, resume=config.resume or None)
     folder.log_to_file()
-    for note in left_out:
+    for note in notes:
         log.info("%s", note)
     if not folder.holds_a_run:  # of one that is resumed here, once its options are found to fit
         folder.write_config(plain)
@@ -52,6 +54,14 @@ def _train(config: DictConfig) -> None:
         from mnv2dense.cli.train_job import run  # with torch and Lightning: what is wrong above is told before
 
         run(config, plain, folder, train=train, val=val)
+
+
+def _without_preset() -> DictConfig:
+    """The same config without the preset that comes with task and data; with one that was asked for, as it is."""
+    typed = list(HydraConfig.get().overrides.task)
+    # Given again, an option counts where it stands last; a choice that is not there is passed over.
+    words = typed if any(word.startswith("preset=") for word in typed) else [*typed, "preset=none"]
+    return GlobalHydra.instance().config_loader().load_configuration("train", words, run_mode=RunMode.RUN)
 
 
 def _check_preset() -> None:

@@ -8,7 +8,7 @@ import types
 import pytest
 from omegaconf import OmegaConf
 
-from mnv2dense.cli.foreign_parts import check_foreign_parts
+from mnv2dense.cli.foreign_parts import check_foreign_parts, keep_own_options
 
 
 class BoxHead:
@@ -47,3 +47,31 @@ def test_our_own_parts_and_none_at_all_are_not_looked_at() -> None:
 def test_what_a_head_does_not_say_is_told_later() -> None:
     head = {"_target_": "my_own_parts.Nothing"}
     check_foreign_parts(OmegaConf.create({"task": "segmentation", "head": head}))
+
+
+def test_a_preset_for_our_parts_does_not_change_what_a_foreign_ones_own_file_says() -> None:
+    target = {"_target_": "my_own_parts.BoxHead"}
+    ours = {"_target_": "mnv2dense.models.mobilenet_v2"}
+    plain = {
+        "head": {**target, "features": ["stride8"], "width": "${size}", "channels": 64},
+        "backbone": ours,
+        "size": 3,
+    }
+    preset = {"head": {"features": ["stride4"], "width": 9, "depth": 2}, "backbone": {"width_mult": 0.35}}
+    config = OmegaConf.create(plain)
+    config.merge_with(preset)
+    notes = keep_own_options(config, lambda: OmegaConf.create(plain))
+    assert notes == ["head: features, width as in its own file; the preset sets others for ours"]
+    assert OmegaConf.to_container(config["head"], resolve=True) == {
+        **target,
+        "features": ["stride8"],
+        "width": 3,
+        "channels": 64,
+        "depth": 2,
+    }
+    assert config["backbone"]["width_mult"] == 0.35
+
+
+def test_without_foreign_parts_nothing_is_composed_again() -> None:
+    config = OmegaConf.create({"head": {"_target_": "mnv2dense.heads.SSDLiteHead"}})
+    assert keep_own_options(config, lambda: pytest.fail("composed")) == []

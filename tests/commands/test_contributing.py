@@ -91,6 +91,8 @@ def test_the_head_trains_and_is_scored_as_ours_are(folder: Path) -> None:
     run(documented("head=sum_of_maps"), *SHORT, "backbone.width_mult=0.35", "backbone.weights=null")
     model = mnv2dense.load_model("my_masks_run", packages=["mnv2dense", "my_parts"])
     assert type(model.head).__name__ == "SumOfMaps"
+    own = yaml.safe_load(Path("my_conf/head/sum_of_maps.yaml").read_text())
+    assert {key: model.config["head"][key] for key in own} == own  # and not the preset's, which is for our head
     picture = torch.randint(0, 256, (48, 80, 3), dtype=torch.uint8).numpy()
     assert mnv2dense.Predictor(model, device="cpu")(picture).labels.shape == (48, 80)
 
