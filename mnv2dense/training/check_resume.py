@@ -12,6 +12,8 @@ from mnv2dense.pretrained.checkpoint_file import BEST, ENTRY, LAST, find_checkpo
 from mnv2dense.training.resuming import RUN, name_of, place_of
 from mnv2dense.utils.distributed import is_first_process
 from mnv2dense.utils.listed import listed
+from mnv2dense.utils.renamed import config_now
+from mnv2dense.utils.text_files import read_yaml
 
 if TYPE_CHECKING:
     from mnv2dense.data.module import DataModule
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def check_resume(path: str, task: Task, data: DataModule, trainer: Mapping[str, Any]) -> Path:
+def check_resume(
+    path: str, task: Task, data: DataModule, trainer: Mapping[str, Any], *, config: Mapping[str, Any] | None = None
+) -> Path:
     """The checkpoint to go on from; what is otherwise than in its run is refused or said.
 
     Args:
@@ -29,6 +33,7 @@ def check_resume(path: str, task: Task, data: DataModule, trainer: Mapping[str, 
         task: of the new run.
         data: set up.
         trainer: options of Lightning's.
+        config: of the new run, where there is one; tells what a model was begun with.
 
     Raises:
         FileNotFoundError: nothing there.
@@ -40,17 +45,19 @@ def check_resume(path: str, task: Task, data: DataModule, trainer: Mapping[str, 
     checkpoint = read_checkpoint(file)
     if "optimizer_states" not in checkpoint:
         raise ValueError(f"resume={path}: {file.name} is a model alone, not a run to go on with; use init_from={path}.")
-    config = file.parent.parent / "config.yaml"
+    kept = file.parent.parent / "config.yaml"
     begin_anew = f"or begin a new one with init_from={path}"
-    said_there = f" ({config} has them)" if config.is_file() else ""
+    said_there = f" ({kept} has them)" if kept.is_file() else ""
     ways_on = f"Give the options of that run{said_there}, {begin_anew}."
     if differing := _other_classes(checkpoint, task.model):
         raise ValueError(
             f"resume={path}: {differing} Give the data of that run, {begin_anew}, which takes classes by name."
         )
-    for differing in (_other_model(checkpoint, task.model), _other_optimizer(checkpoint, task)):
-        if differing:
-            raise ValueError(f"resume={path}: {differing} {ways_on}")
+    if differing := _other_model(checkpoint, task.model):
+        behind = _begun_otherwise(checkpoint[ENTRY]["config"], _read(kept), config or {})
+        raise ValueError(f"resume={path}: {behind}{differing} {ways_on}")
+    if differing := _other_optimizer(checkpoint, task):
+        raise ValueError(f"resume={path}: {differing} {ways_on}")
     if differing := _other_schedule(checkpoint, task, trainer.get("max_epochs")):
         raise ValueError(f"resume={path}: {differing} {ways_on}")
     said = [*_what_is_left(path, checkpoint, trainer), *_changes(checkpoint, task.model, data, trainer)]
@@ -80,9 +87,6 @@ def _other_model(checkpoint: Mapping[str, Any], model: DenseModel) -> str:
         {name: tensor.shape for name, tensor in weights.items()}
         for weights in (model.state_dict(), checkpoint[ENTRY]["weights"])
     )
-    if differing := sum(own.get(name) != found.get(name) for name in own.keys() | found.keys()):
-        return f"its model is another one, {differing} of its tensors differ in name or shape."
-    # Padding, say, which weights belong to: those load into any, and what was learnt would be wrong without a word.
     options = [
         f"{part}.{key}={value}, not {here[key]}"
         for part in ("backbone", "head")
@@ -90,7 +94,44 @@ def _other_model(checkpoint: Mapping[str, Any], model: DenseModel) -> str:
         for key, value in there.items()
         if key in here and key not in _AFTER_THE_NETWORK and not _same(value, here[key])
     ]
-    return f"its model has {' and '.join(options)}." if options else ""
+    has = f"has {' and '.join(options)}" if options else ""
+    if differing := sum(own.get(name) != found.get(name) for name in own.keys() | found.keys()):
+        more = f": it {has}" if has else ""
+        return f"its model is another one, {differing} of its tensors differ in name or shape{more}."
+    # Padding, say, which weights belong to: those load into any, and what was learnt would be wrong without a word.
+    return f"its model {has}." if has else ""
+
+
+def _begun_otherwise(model: Mapping[str, Any], there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """How a message begins where models differ by what they were made from, which no model tells: weights, say.
+
+    Args:
+        model: the config of the run's model; what it has was compared.
+        there: the config of the run, as far as it is known.
+        here: that of the new one.
+    """
+    said = []
+    for part in ("backbone", "head"):
+        before, now = (config.get(part) or {} for config in (there, here))
+        for key in before:
+            if key not in model[part] and key in now and not _same(before[key], now[key]):
+                said.append(_otherwise(f"{part}.{key}", before[key], now[key]))
+    return f"it was started {' and '.join(said)}, and so " if said else ""
+
+
+def _otherwise(key: str, before: object, now: object) -> str:
+    if before is None:
+        return f"without {key}={now}"
+    return f"with {key}={before}, " + ("which is not given here" if now is None else f"not {now}")
+
+
+def _read(kept: Path) -> Mapping[str, Any]:
+    """The config in a run's folder; nothing where it is not there or cannot be read."""
+    try:
+        content = config_now(read_yaml(kept))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 # Addresses may be those of version 0.1; the others choose among answers, or colour them.

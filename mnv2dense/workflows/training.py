@@ -186,7 +186,7 @@ def train(
         compile=compile,
     )
     task.new_optimizer()  # what it does not take is told before anything is announced
-    ckpt_path = None if resume is None else check_resume(str(resume), task, data, options)
+    ckpt_path = None if resume is None else check_resume(str(resume), task, data, options, config=config)
     if goes_on_here:
         _write_down(folder, config, seed)
     folder.clear()

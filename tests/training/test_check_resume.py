@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -98,11 +99,18 @@ def checkpoint_of(
     return content
 
 
-def asked(folder: Path, content: dict[str, Any], now: Task, to: DataModule | None = None, **trainer: object) -> Path:
+def asked(
+    folder: Path,
+    content: dict[str, Any],
+    now: Task,
+    to: DataModule | None = None,
+    config: dict[str, Any] | None = None,
+    **trainer: object,
+) -> Path:
     """What resuming from it says."""
     (folder / "checkpoints").mkdir(exist_ok=True)
     torch.save(content, folder / "checkpoints" / "last.ckpt")
-    return check_resume(str(folder), now, to or data(), {**EPOCHS, **trainer})
+    return check_resume(str(folder), now, to or data(), {**EPOCHS, **trainer}, config=config)
 
 
 @pytest.mark.parametrize("of_version_01", [False, True])
@@ -173,6 +181,37 @@ def test_a_model_of_the_same_tensors_and_other_options_is_another_one(
 ) -> None:
     with pytest.raises(ValueError, match=said):
         asked(tmp_path, checkpoint_of(task()), task(**options))
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "said"),
+    [
+        (
+            "mobilenet_v2_1.0_224",
+            None,
+            r"it was started with backbone\.weights=mobilenet_v2_1\.0_224, which is not given here, and so its model "
+            r"has backbone\.padding=tf, not torch\. Give the options of that run",
+        ),
+        ("a.h5", "b.pth", r"it was started with backbone\.weights=a\.h5, not b\.pth, and so its model has"),
+        (None, "b.pth", r"it was started without backbone\.weights=b\.pth, and so its model has"),
+        ("a.h5", "a.h5", r"its model has backbone\.padding=tf, not torch\."),
+    ],
+)
+def test_weights_that_were_forgotten_are_named_before_what_they_brought(
+    tmp_path: Path, there: str | None, here: str | None, said: str
+) -> None:
+    def config(weights: str | None) -> dict[str, Any]:
+        return {"backbone": {"weights": weights, "padding": None}, "head": {"features": ["stride8"]}}
+
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config(there)))
+    with pytest.raises(ValueError, match=rf"^resume={tmp_path}: {said}"):
+        asked(tmp_path, checkpoint_of(task(padding="tf")), task(), config=config(here))
+
+
+def test_a_model_of_other_tensors_is_told_by_the_options_that_make_it_another(tmp_path: Path) -> None:
+    said = r"another one, \d+ of its tensors differ in name or shape: it has backbone\.expansion=6, not 3\. Give"
+    with pytest.raises(ValueError, match=said):
+        asked(tmp_path, checkpoint_of(task()), task(expansion=3))
 
 
 def flat(*, total_steps: int) -> Callable[[int], float]:
