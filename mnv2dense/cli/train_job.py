@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from mnv2dense.cli.parts import built, data_module, packages_of, plain_config, scoring_bar, show_scores, size_of
@@ -19,6 +22,7 @@ from mnv2dense.models.checkpoint import load_weights
 from mnv2dense.models.dense_model import DenseModel, build_model
 from mnv2dense.protocols import Augment, Dataset, MaskDataset
 from mnv2dense.reporting.run_folder import RunFolder
+from mnv2dense.reporting.usage import ways_on
 from mnv2dense.utils.distributed import is_first_process
 from mnv2dense.workflows.training import describe
 from mnv2dense.workflows.training import train as train_model
@@ -70,7 +74,7 @@ def run(
     config.monitor, config.monitor_mode, config.curves = seen.monitor, seen.mode, list(seen.curves)
     plain = plain_config(config)  # with what the callbacks go by
     options = built(config.trainer, _target_="builtins.dict", _convert_="all")
-    with scoring_bar() as progress:
+    with scoring_bar() as progress, _ways_on(folder, plain):
         done = train_model(
             model,
             datamodule,
@@ -104,6 +108,27 @@ def run(
     show_scores(
         folder.path, done.scores, done.metric, done.model, datamodule.val, title=f"best of {done.epochs} epochs"
     )
+
+
+@contextmanager
+def _ways_on(folder: RunFolder, plain: Mapping[str, Any]) -> Iterator[None]:
+    """Where the run is told to stop, the commands that go on with it and that score what there is."""
+    try:
+        yield
+    except SystemExit:
+        if is_first_process() and folder.holds_a_run:
+            goes_on, scores = ways_on(plain, _command(), str(folder.path))
+            log.warning("To go on:\n  %s\nTo score what is there:\n  %s", goes_on, scores)
+        raise
+
+
+def _command() -> list[str]:
+    """As it was typed; of one run of several, with its own options alone."""
+    hydra = HydraConfig.get()
+    if hydra.mode != RunMode.MULTIRUN:
+        return [sys.executable, *sys.argv]
+    own = [word for word in hydra.overrides.task if word.partition("=")[0].lstrip("+") != "run_dir"]
+    return [sys.executable, sys.argv[0], *own]
 
 
 def _announce(config: DictConfig, model: DenseModel, datamodule: DataModule) -> None:

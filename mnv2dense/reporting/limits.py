@@ -61,7 +61,7 @@ def limits_of(
     if unfinished:
         said.append(
             f"Its training did not come to its end, {unfinished} were done: going on would help, with resume= of "
-            "tools/train.py and the run's folder."
+            "tools/train.py and the run's folder beside the run's own options."
         )
     if statistics:
         said.append(statistics)

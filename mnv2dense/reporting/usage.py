@@ -39,8 +39,7 @@ def usage_of(
     """
     tool = _tool_of(environment["command"])
     packages = _packages_of(config)
-    foreign = [f"packages=[{','.join(packages)}]"] if len(packages) > 1 else []
-    model = [override("checkpoint", checkpoint), *map(shlex.quote, foreign)]
+    model = _model_of(config, checkpoint)
     trained = "trainer" in config
     lines = [
         [tool("predict"), *model, override("source", image)],
@@ -59,7 +58,7 @@ def usage_of(
     if not trained:
         shown = [line for line in shown if line[0] != tool("evaluate")]
     loading = json.dumps(checkpoint, ensure_ascii=False)
-    if foreign:
+    if len(packages) > 1:
         loading = f"mnv2dense.load_model({loading}, packages={packages})"
     threshold = f", threshold={SHOWN_SCORE}" if task == "detection" else ""
     answer = {
@@ -72,6 +71,21 @@ def usage_of(
         f"found = predictor({json.dumps(image, ensure_ascii=False)})\n{answer}"
     )
     return Usage(tuple(" ".join(line) for line in shown), script)
+
+
+def ways_on(config: Mapping[str, Any], command: Sequence[str], folder: str) -> tuple[str, str]:
+    """The commands that go on with a run that was stopped, and that score what there is of it.
+
+    Args:
+        config: of the run.
+        command: that started it, as in its environment.json; its options are all given again, as ``resume=`` takes
+            none from the run.
+        folder: of the run.
+    """
+    start, program, *words = command
+    kept = [word for word in words if word.partition("=")[0].lstrip("+") != "resume"]
+    goes_on = f"{shown_command([start, program, *kept])} {override('resume', folder)}"
+    return goes_on, " ".join([_tool_of(command)("evaluate"), *_model_of(config, folder)])
 
 
 def shown_command(command: Sequence[str]) -> str:
@@ -105,6 +119,13 @@ def _tool_of(command: Sequence[str]) -> Any:  # noqa: ANN401 - name -> words
     if program.suffix != ".py":
         return lambda name: f"mnv2dense-{name}"
     return lambda name: f"python {shlex.quote(str(program.with_name(f'{name}.py')))}"
+
+
+def _model_of(config: Mapping[str, Any], checkpoint: str) -> list[str]:
+    """The words that name a model, and the packages that it is made of."""
+    packages = _packages_of(config)
+    foreign = [f"packages=[{','.join(packages)}]"] if len(packages) > 1 else []
+    return [override("checkpoint", checkpoint), *map(shlex.quote, foreign)]
 
 
 def _packages_of(config: Mapping[str, Any]) -> list[str]:

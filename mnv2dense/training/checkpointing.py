@@ -340,12 +340,8 @@ class BestAndLast(pl.callbacks.Checkpoint):
         received = self.signals.received if self.signals is not None else None
         reason = received or signal.SIGTERM  # none here: another process was told
         if trainer.is_global_zero:
-            _log.warning(
-                "Stopped by %s; go on with resume=%s, or score what is there with tools/evaluate.py checkpoint=%s",
-                reason.name,
-                self.last_path,
-                self._folder(),
-            )
+            saved = f"; resume={self.last_path} goes on from here" if self.last_path.exists() else ""
+            _log.warning("Stopped by %s%s", reason.name, saved)
         raise SystemExit(128 + reason)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from mnv2dense.reporting.usage import override, shown_command, usage_of
+from mnv2dense.reporting.usage import override, shown_command, usage_of, ways_on
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,17 @@ def test_a_model_of_other_packages_is_loaded_with_their_names() -> None:
     usage = usage_of(config, {"command": ["python", "tools/train.py"]}, "run", "detection", "a.jpg")
     assert all("'packages=[mnv2dense,mine]'" in line for line in usage.shell)
     assert "load_model(\"run\", packages=['mnv2dense', 'mine'])" in usage.python
+
+
+def test_a_run_goes_on_with_all_its_options_given_again() -> None:
+    typed = ["task=detection", "data=coco", "data.root=my data", "model.size=[320,320]", "resume=runs/old"]
+    goes_on, scores = ways_on({"trainer": {}}, ["/usr/bin/python3", "tools/train.py", *typed], "runs/new")
+    assert goes_on == (
+        "python tools/train.py task=detection data=coco 'data.root=my data' 'model.size=[320,320]' resume=runs/new"
+    )
+    assert scores == "python tools/evaluate.py checkpoint=runs/new"
+    own = {"trainer": {}, "head": {"_target_": "mine.Head"}}
+    assert ways_on(own, ["python", "/x/bin/mnv2dense-train", "data=voc"], "my runs/1") == (
+        f"mnv2dense-train data=voc {override('resume', 'my runs/1')}",
+        f"mnv2dense-evaluate {override('checkpoint', 'my runs/1')} 'packages=[mnv2dense,mine]'",
+    )

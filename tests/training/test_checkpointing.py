@@ -104,7 +104,7 @@ def test_ctrl_c_and_slurms_warning_end_the_run_like_sigterm(
         run(tmp_path, Once("on_train_batch_start", epoch=1, batch=1, send=sent))
     assert stopped.value.code == code
     last = tmp_path / "checkpoints/last.ckpt"
-    assert f"Stopped by {sent.name}; go on with resume={last}, or score what is there" in caplog.text
+    assert f"Stopped by {sent.name}; resume={last} goes on from here" in caplog.text
     run(tmp_path, resume=last)
     assert_same_run(whole, tmp_path)
 
