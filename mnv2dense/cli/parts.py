@@ -90,13 +90,13 @@ def check_checkpoint(path: object) -> None:
     """
     from mnv2dense.pretrained.checkpoint_file import find_checkpoint
     from mnv2dense.pretrained.named import check_spelling, is_path
-    from mnv2dense.runtimes.formats import is_exported
+    from mnv2dense.runtimes.formats import is_exported, no_such_file
 
     given = str(path)
     if not is_path(given) or Path(given).exists():
         return
     if is_exported(given):
-        raise FileNotFoundError(f"{given}: no such file (looked at {Path(given).absolute()}).")
+        raise FileNotFoundError(no_such_file(given))
     check_spelling(given)
     find_checkpoint(given)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mnv2dense.utils.suggest import did_you_mean_path
 from mnv2dense.utils.torch_files import TorchFileError, UnsafeFileError, load_plain
 
 ENTRY = "mnv2dense"
@@ -32,11 +33,12 @@ def find_checkpoint(path: str | Path, *, names: Sequence[str] = (BEST, LAST)) ->
     if (found := _checkpoint_at(path, names)) is not None:
         return found
     what = "holds no checkpoints/best.ckpt or checkpoints/last.ckpt" if path.is_dir() else "does not exist"
-    run = newest_run_in(path)
-    way_on = f"The newest run in it is {run}; give that one."
-    if run is None:
-        way_on = "Give a run folder such as runs/detection/2025-01-31_12-00-00, or a .ckpt file."
-    raise FileNotFoundError(f"{str(path)!r} {what} (looked at {path.absolute()}). {way_on}")
+    way_on = " Give a run folder such as runs/detection/2025-01-31_12-00-00, or a .ckpt file."
+    if (run := newest_run_in(path)) is not None:
+        way_on = f" The newest run in it is {run}; give that one."
+    elif not path.exists():
+        way_on = did_you_mean_path(path, is_own_checkpoint) or way_on
+    raise FileNotFoundError(f"{str(path)!r} {what} (looked at {path.absolute()}).{way_on}")
 
 
 def _checkpoint_at(path: Path, names: Sequence[str] = (BEST, LAST)) -> Path | None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mnv2dense.ops.postprocess import BoxSelection, PixelSelection, Selection
 from mnv2dense.ops.resize import ResizeMode
-from mnv2dense.runtimes.formats import files_of, format_of, is_exported, runnable_suffixes, runtime_module
+from mnv2dense.runtimes.formats import files_of, format_of, is_exported, no_such_file, runnable_suffixes, runtime_module
 from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Metadata, Outputs
 from mnv2dense.types import Infos, PixelLogits, ScoredBoxes
 
@@ -64,7 +64,7 @@ class ExportedModel:
     def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
         path = Path(path)
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file.")
+            raise FileNotFoundError(no_such_file(path))
         name = format_of(path)
         if name is None or not is_exported(path):
             raise ValueError(f"{path}: not an exported file; they end in {', '.join(runnable_suffixes())}.")

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from mnv2dense.utils.suggest import did_you_mean_path
+
 
 class Format(NamedTuple):
     """Files of one runtime.
@@ -55,6 +57,12 @@ def is_exported(path: str | Path) -> bool:
     """Whether the name is that of an exported file which runs here."""
     name = format_of(path)
     return name is not None and FORMATS[name].runs_here
+
+
+def no_such_file(path: str | Path) -> str:
+    """What to tell whoever gave an exported file that is not there."""
+    meant = did_you_mean_path(Path(path), is_exported)
+    return f"{path}: no such file (looked at {Path(path).absolute()}).{meant}"
 
 
 def runnable_suffixes() -> list[str]:

@@ -67,6 +67,16 @@ def test_a_path_that_is_not_there_says_where_was_looked(tmp_path: Path, monkeypa
         load_model(tmp_path)
 
 
+def test_of_a_misspelt_run_the_nearest_beside_it_is_named(tmp_path: Path) -> None:
+    for name in ("2026-11-29_07-32-38", "2026-11-29_07-32-99"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "2026-11-29_07-32-38" / "checkpoints").mkdir()
+    (tmp_path / "2026-11-29_07-32-38" / "checkpoints" / "best.ckpt").touch()
+    said = rf"-39' does not exist \(looked at .*\)\. Did you mean {tmp_path}/2026-11-29_07-32-38\?$"
+    with pytest.raises(FileNotFoundError, match=said):
+        find_checkpoint(tmp_path / "2026-11-29_07-32-39")
+
+
 def test_of_a_folder_of_runs_the_newest_is_named(tmp_path: Path) -> None:
     for age, name in enumerate(("detection/b", "detection/a", "segmentation/c")):
         file = tmp_path / name / "checkpoints" / "last.ckpt"
