@@ -134,7 +134,7 @@ def test_a_mistake_gets_one_message_with_the_fix(arguments: list[str], expected:
 
 
 def test_imagenet_weights_learn_a_folder_of_crops_in_a_few_epochs(shared: Path) -> None:
-    wanted = {"cat": 24, "car": 24, "person": 24, "bird": 24}
+    wanted = {"cat": 20, "car": 20, "person": 20, "bird": 20}
     for split, share in (("train", 1.0), ("val", 0.5)):
         data = VocDetection(root=shared / "data" / "VOCdevkit", split=split)
         left = {name: int(count * share) for name, count in wanted.items()}
@@ -148,7 +148,7 @@ def test_imagenet_weights_learn_a_folder_of_crops_in_a_few_epochs(shared: Path) 
                     Image.fromarray(sample.image[box[1] : box[3], box[0] : box[2]]).save(path)
     weights = shared / "weights" / "mobilenet_v2_1.0_224"
     outcome = command("train", "experiment=finetune_classifier", "data.root=crops", f"backbone.weights={weights}",
-                      "model.size=[128,128]", "trainer.max_epochs=4", "trainer.check_val_every_n_epoch=4",
+                      "model.size=[96,96]", "trainer.max_epochs=4", "trainer.check_val_every_n_epoch=4",
                       "trainer.accelerator=cpu", "data.num_workers=0", "data.batch_size=16", "run_dir=run")  # fmt: skip
     assert outcome.code == 0, outcome.err
     assert metrics(Path("run"))["top1"] > 0.75  # a quarter would be chance

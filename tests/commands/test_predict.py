@@ -293,7 +293,7 @@ def _process(*options: str | Path, source: str | Path, out: str) -> subprocess.P
 
 def _peak_mb(detector: Path, count: int) -> float:
     out = f"out{count}"
-    process = _process(f"checkpoint={detector}", source=film(f"clip{count}.mp4", count, size=(256, 256)), out=out)
+    process = _process(f"checkpoint={detector}", source=film(f"clip{count}.mp4", count, size=(512, 512)), out=out)
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
     assert len(json.loads(Path(out, "predictions.json").read_text())["images"]) == count
@@ -302,8 +302,8 @@ def _peak_mb(detector: Path, count: int) -> float:
 
 @pytest.mark.timeout(300)
 def test_ten_times_the_frames_take_no_more_memory(detector: Path) -> None:
-    # 360 frames more are 71 MB.
-    assert _peak_mb(detector, 400) - _peak_mb(detector, 40) < 50
+    # 90 frames more are 71 MB.
+    assert _peak_mb(detector, 100) - _peak_mb(detector, 10) < 50
 
 
 def _wait_for(path: str, process: subprocess.Popen[str]) -> None:
