@@ -40,7 +40,10 @@ def _names(models: Any) -> tuple[list[str], list[float | None]]:  # noqa: ANN401
     names, scores = [], []
     for model in map(str, models):
         # A path may have an @ of its own.
-        name, _, score = ("", "", model) if Path(model).exists() else model.rpartition("@")
+        is_there = Path(model).exists()
+        if "," in model and not is_there:
+            raise ValueError(f"models={model}: no such file. Several stand in brackets, as in 'models=[{model}]'.")
+        name, _, score = ("", "", model) if is_there else model.rpartition("@")
         try:
             scores.append(float(score) if name else None)
         except ValueError as error:

@@ -17,8 +17,17 @@ _TEXTS: Final = frozenset(
     }
 )
 
-# Of these, what is typed is a list of such.
+# Of these, what is typed is a list of such; without brackets, a list of one.
 _LISTS: Final = frozenset({"models"})
+
+# Lists of names, in Hydra's own grammar; a name alone is a list of one.
+_LISTS_OF_NAMES: Final = frozenset(
+    {
+        *("packages", "outputs", "curves", "keep_float", "head.features"),
+        *("callbacks.history.scores", "callbacks.progress.scores", "callbacks.quantization_aware.keep_float"),
+    }
+)
+_NAME = re.compile(r"(?!auto:)[^\[\](){},$]+")  # auto:4 is how many, of keep_float
 
 # For Hydra the left one would choose a whole group of configs; here it is a word to compare with the checkpoint's.
 _OWN_MEANING: Final[Mapping[str, Mapping[str, str]]] = {"evaluate": {"task": "expected_task"}}
@@ -57,6 +66,8 @@ def words_for_hydra(words: Sequence[str], *, command: str) -> list[str]:
             pass
         elif bare in _LISTS and value.startswith("[") and value.endswith("]"):
             value = f"[{','.join(quoted(part.strip()) for part in _parts(value[1:-1]))}]"
+        elif bare in _LISTS or (bare in _LISTS_OF_NAMES and _NAME.fullmatch(value)):
+            value = value if value in ("", "null") else f"[{quoted(value)}]"
         elif bare in _TEXTS or (bare.startswith("data.") and bare.rpartition(".")[2] in _TEXTS):
             value = quoted(value)
         made.append(f"{key}{equals}{value}")

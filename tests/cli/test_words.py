@@ -69,6 +69,32 @@ def test_lists_of_paths_are_lists() -> None:
     assert config.run_dir == "1"
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_one_path_alone_is_a_list_of_one_as_it_was_typed(name: str) -> None:
+    for typed in (f"pics/{name}", f"{name}.onnx"):
+        (word,) = words_for_hydra([f"models={typed}"], command="benchmark")
+        assert OmegaConf.to_container(_read(word), resolve=True) == [typed]
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("packages=mine", ["mine"]),
+        ("outputs=json", ["json"]),
+        ("outputs=[json,csv]", ["json", "csv"]),
+        ("+curves=AP", ["AP"]),
+        ("keep_float=backbone.stem", ["backbone.stem"]),
+        ("keep_float=auto:4", "auto:4"),
+        ("head.features=last_conv", ["last_conv"]),
+        ("curves=null", None),
+        ("models=null", None),
+    ],
+)
+def test_one_name_alone_is_a_list_of_one(typed: str, read: object) -> None:
+    (word,) = words_for_hydra([typed], command="train")
+    assert _read(word) == read
+
+
 def test_nothing_null_flags_and_quoted_words_stay() -> None:
     words = [
         "checkpoint=null",
