@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -16,8 +18,10 @@ from hydra.errors import (
     OverrideParseException,
 )
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, MissingMandatoryValue, OmegaConfBaseException
 
+from mnv2dense.cli.run_data import words_of_data
+from mnv2dense.reporting.usage import override
 from mnv2dense.utils.suggest import did_you_mean
 
 
@@ -41,6 +45,10 @@ def explain(error: Exception, *, config_folder: str, config_name: str, arguments
     if isinstance(error, MissingMandatoryValue):
         key = str(error.full_key)
         return f"{key} is needed: add {key}=... to the command line."
+    if isinstance(error, ConfigCompositionException | ConfigAttributeError):
+        said = _group_that_is_not_named(config_folder, config_name, arguments)
+        if said is not None:
+            return said
     found = re.search(r"Could not override '([^']+)'", str(error))
     if isinstance(error, ConfigCompositionException) and found is not None:
         return _no_such_key(found[1].split("@")[0], config_folder, config_name, arguments)
@@ -67,6 +75,52 @@ def _no_such_choice(error: MissingConfigException) -> str:
         return f"{group}={choice}: there is no such choice."
     meant = did_you_mean(choice, choices, before=f"{group}=")
     return f"{group}={choice}: there is no such choice{meant} Choose from {', '.join(choices)}."
+
+
+def _group_that_is_not_named(config_folder: str, config_name: str, arguments: Sequence[str]) -> str | None:
+    """Of an option of a group that else is the checkpoint's run's own: what to name, with that run's values."""
+    given = {argument.partition("=")[0].lstrip("+"): argument for argument in arguments}
+    usual = _compose(config_folder, config_name, [])
+    key = next((key for key in given if "." in key and _is_unnamed(key, given, usual, config_folder)), None)
+    if key is None:
+        return None
+    group = key.partition(".")[0]
+    own = " ".join(_typed(argument) for name, argument in given.items() if name.startswith(f"{group}."))
+    asked = f"{_typed(given[key])}: options of {group} need {group}= beside them"
+    said = f"{asked}; without it the run's own is taken as it is."
+    named = _words_of_run(given, config_folder) if group == "data" else []
+    if not named:
+        choices = sorted(file.stem for file in (Path(config_folder) / group).glob("[!_]*.yaml"))
+        return f"{said} Give {group}=... {own}, of {', '.join(choices)}."
+    others = [word for word in named if shlex.split(word)[0].partition("=")[0] not in given]
+    known = known_options(config_folder, config_name, [word for words in others for word in shlex.split(words)])
+    if key not in known:
+        options = [name for name in known if name.startswith(f"{group}.")]
+        return f"{key}: the run has {named[0]}, and there is no such option of it{did_you_mean(key, options)}"
+    return f"{said} Give {' '.join([*others, own])}."
+
+
+def _is_unnamed(key: str, given: Mapping[str, str], usual: DictConfig, config_folder: str) -> bool:
+    group = key.partition(".")[0]
+    return group not in given and group not in usual and (Path(config_folder) / group).is_dir()
+
+
+def _words_of_run(given: Mapping[str, str], config_folder: str) -> list[str]:
+    if "checkpoint" not in given:
+        return []
+    return words_of_data(str(_value_of(given["checkpoint"])), config_folder=config_folder)
+
+
+def _typed(argument: str) -> str:
+    """A word in Hydra's grammar, for a shell, with as few quotes as may be."""
+    value = _value_of(argument)
+    key = argument.partition("=")[0].lstrip("+")
+    return override(key, value) if isinstance(value, str) else shlex.quote(argument.lstrip("+"))
+
+
+def _value_of(argument: str) -> object:
+    value: object = OverridesParser.create().parse_override(argument).value()
+    return value
 
 
 def _no_such_key(key: str, config_folder: str, config_name: str, arguments: Sequence[str]) -> str:
