@@ -74,7 +74,7 @@ def transformers_scores(shared: Path, count: int) -> tuple[float, float]:
 @pytest.mark.timeout(3600)
 @pytest.mark.needs("transformers")
 def test_evaluate_reports_what_transformers_model_gets(shared: Path) -> None:
-    count = 102  # all of them
+    count = 40  # as in docs/segmentation.md
     outcome = command(
         *("evaluate", "task=segmentation", f"checkpoint={shared / WEIGHTS}", "run_dir=scores", "device=cpu"),
         *("data=coco_voc_masks", f"data.root={shared / 'data/coco_mini'}", f"data.limit={count}", "num_workers=0"),
@@ -84,5 +84,5 @@ def test_evaluate_reports_what_transformers_model_gets(shared: Path) -> None:
     mean_iou, pixel_accuracy = transformers_scores(shared, count)
     assert scores["mIoU"] == pytest.approx(mean_iou, abs=0.002)
     assert scores["pixel_accuracy"] == pytest.approx(pixel_accuracy, abs=0.002)
-    assert scores["mIoU"] == pytest.approx(0.433, abs=0.002)
-    assert scores["pixel_accuracy"] == pytest.approx(0.873, abs=0.002)
+    assert scores["mIoU"] == pytest.approx(0.439, abs=0.002)
+    assert scores["pixel_accuracy"] == pytest.approx(0.891, abs=0.002)

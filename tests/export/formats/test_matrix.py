@@ -101,9 +101,10 @@ def saturates() -> bool:
 CELLS = [(task, exporter) for task in ("classification", "detection", "segmentation") for exporter in NEEDED]
 
 
-@pytest.mark.parametrize(("task", "exporter"), [cell for cell in CELLS if cell[0] != "detection"])
+# The others' own files compare a segmenter's numbers, and all four a classifier's; a detector's are compared below.
+@pytest.mark.parametrize(("task", "exporter"), [("segmentation", "executorch")])
 def test_at_fp32_a_file_gives_the_models_numbers(tasks: dict[str, Task], task: str, exporter: str) -> None:
-    report = exported(tasks[task], exporter, "fp32", f"parity_images={min(8, tasks[task].judging)}")
+    report = exported(tasks[task], exporter, "fp32", f"parity_images={tasks[task].judging}")
     for difference in report["parity"]["differences"]:
         assert difference["relative"] < 1e-4, difference
     assert report["parity"]["agreement"] > 0.999
@@ -146,7 +147,8 @@ def test_at_int8_a_file_is_small_and_answers_alike(tasks: dict[str, Task], task:
     assert report["parity"]["counted"] >= 50  # classes, pixels or boxes: enough to tell
 
 
-@pytest.mark.parametrize("exporter", NEEDED)
+# One of them: what a file holds beside its weights is the narrow detector's, too, whose sizes are judged above.
+@pytest.mark.parametrize("exporter", ["litert"])
 def test_a_detector_of_80_classes_is_small_at_int8(exporter: str, tmp_path: Path) -> None:
     for package in NEEDED[exporter]:
         pytest.importorskip(package)
