@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mnv2dense.backbones.blocks import Bottleneck, ConvNormAct, InvertedResidual, Padding, Shortcut
 from mnv2dense.backbones.layout import FEATURE_NAMES, layout
 from mnv2dense.types import FeatureInfo
+from mnv2dense.utils.numbers import is_number
 
 
 @final
@@ -177,7 +178,7 @@ class MobileNetV2(nn.Module):
 
 def _check_numbers(**options: float) -> None:
     for name, value in options.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if not is_number(value):
             raise ValueError(f"{name}={value!r} must be a number.")
     width_mult, depth_mult, expansion = options["width_mult"], options["depth_mult"], options["expansion"]
     # The upper ends keep a slip, or a file from somewhere, from filling the memory.

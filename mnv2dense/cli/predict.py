@@ -13,6 +13,7 @@ from omegaconf import DictConfig, ListConfig
 from mnv2dense.cli.parts import check_checkpoint, model_of, plain_config, viewing_of
 from mnv2dense.cli.shell import console, run_command
 from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
+from mnv2dense.utils.numbers import is_number, is_whole
 
 if TYPE_CHECKING:
     from mnv2dense.inference.predictor import Predictor
@@ -78,10 +79,10 @@ def _check(config: DictConfig) -> None:
     check_palette(config.palette)
     if not isinstance(config.legend, bool):
         raise ValueError(f"legend={config.legend}: true or false is needed.")
-    if isinstance(config.batch_size, bool) or not isinstance(config.batch_size, int) or config.batch_size < 1:
+    if not is_whole(config.batch_size) or config.batch_size < 1:
         raise ValueError(f"batch_size={config.batch_size}: a whole number of at least 1 is needed.")
     threshold = config.threshold
-    if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, int | float)):
+    if threshold is not None and not is_number(threshold):
         raise ValueError(f"threshold={threshold}: a number is needed; {SHOWN_SCORE} is a good start.")
 
 

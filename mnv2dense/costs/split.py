@@ -15,6 +15,7 @@ from mnv2dense.costs.split_blocks import SplitBlock, SplitStart
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.models.fuse import fold_batch_norms
 from mnv2dense.types import FeatureInfo
+from mnv2dense.utils.numbers import is_whole
 
 Groups = int | Literal["auto"]
 """How many groups every block is cut into; "auto" cuts only where memory would be more than wanted."""
@@ -53,7 +54,7 @@ def split_inference(
         ValueError: ``t`` or ``slack`` out of range, no size, or a backbone that cannot be cut: of another class, cut
             already, or with shortcuts between expansions.
     """
-    if t != "auto" and (isinstance(t, bool) or not isinstance(t, int) or t < 1):
+    if t != "auto" and (not is_whole(t) or t < 1):
         raise ValueError(f"t={t!r}: a whole number of groups, 1 or more, or 'auto'; 2 to 5 is what the paper advises.")
     if slack <= 0:
         raise ValueError(f"slack={slack} must be positive: a block cannot run without any group of its channels.")

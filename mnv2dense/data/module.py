@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.sharedctypes import RawValue
 from multiprocessing.util import Finalize
-from numbers import Integral
 from pathlib import Path
 from typing import Literal, cast, final
 
@@ -30,6 +29,7 @@ from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
 from mnv2dense.protocols import Augment, BoxDataset, Dataset, FramingAugment
 from mnv2dense.types import Batch
 from mnv2dense.utils.cores import usable_cores
+from mnv2dense.utils.numbers import is_whole
 
 _log = logging.getLogger(__name__)
 
@@ -347,7 +347,7 @@ def _start_worker(_: int, *, ending: ctypes.c_bool) -> None:
 
 
 def _check_whole(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral):
+    if not is_whole(value):
         raise ValueError(f"{name} is {value}, but must be a whole number.")
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 from mnv2dense.export.tasks import TASKS
 from mnv2dense.runtimes.formats import FORMATS, exporter_module, format_of
 from mnv2dense.runtimes.metadata import PRECISIONS, Precision
+from mnv2dense.utils.numbers import is_number, is_whole
 from mnv2dense.utils.suggest import did_you_mean
 from mnv2dense.utils.untyped import Untyped
 
@@ -179,9 +180,9 @@ def _check_selection(selection: Mapping[str, object]) -> None:
             meant = did_you_mean(name, _SELECTION, before="selection.")
             raise ValueError(f"selection.{name}: there is no such option{meant} It has {', '.join(_SELECTION)}.")
         if name == "limit":
-            if type(value) is not int or value < 1:
+            if not is_whole(value) or value < 1:
                 raise ValueError(f"selection.limit={value}: a number of boxes, at least 1.")
-        elif not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
+        elif not is_number(value) or not 0 <= value <= 1:
             raise ValueError(f"selection.{name}={value}: a number from 0 to 1.")
 
 

@@ -17,6 +17,7 @@ from mnv2dense.ops.resize import PAD_VALUE, Fit, infos, resize
 from mnv2dense.ops.windows import window_starts
 from mnv2dense.protocols import Model
 from mnv2dense.types import PixelLogits, Segmentation
+from mnv2dense.utils.numbers import is_number
 
 View = Literal["model", "letterbox", "whole", "windows"]
 """``model`` resizes as the model was trained to see images; ``letterbox`` into the same input, without distortion;
@@ -61,14 +62,14 @@ class TTA:
         if not isinstance(given, list | tuple) or not given:
             raise ValueError(f"test_time.scales={given!r} must be a list of factors, as in [0.5,1.0,1.5].")
         for scale in given:
-            if not _is_number(scale) or not LOWEST_SCALE <= scale <= HIGHEST_SCALE:
+            if not is_number(scale) or not LOWEST_SCALE <= scale <= HIGHEST_SCALE:
                 raise ValueError(
                     f"test_time.scales has {scale!r}: factors are {LOWEST_SCALE} to {HIGHEST_SCALE}; the paper's are "
                     f"{', '.join(map(str, PAPER_SCALES))}."
                 )
         if not isinstance(self.flip, bool):
             raise ValueError(f"test_time.flip={self.flip!r} must be true or false.")
-        if not _is_number(self.overlap) or not 0 <= self.overlap <= _LARGEST_OVERLAP:
+        if not is_number(self.overlap) or not 0 <= self.overlap <= _LARGEST_OVERLAP:
             raise ValueError(
                 f"test_time.overlap={self.overlap!r} must be 0 to {_LARGEST_OVERLAP}, a share of a window; 0.25 is a "
                 "good start."
@@ -284,7 +285,3 @@ def _positions(cells: int, onto: _Side, of: _Side, corners: bool) -> Tensor:
     there = (pixel - onto.offset) / onto.scale * of.scale + of.offset
     share = (there - 0.5) / max(1, of.pixels - 1) if corners else there / of.pixels
     return share * 2 - 1
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

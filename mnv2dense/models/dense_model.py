@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
-from numbers import Integral
 from pathlib import Path
 from typing import Any, final
 
@@ -18,6 +17,7 @@ from mnv2dense.ops.postprocess import Selection
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
 from mnv2dense.types import FeatureInfo, Infos
 from mnv2dense.utils.device import device_of
+from mnv2dense.utils.numbers import is_whole
 
 # Of our own heads, as papers write them; another head goes by its class.
 _HEADS = {"SSDLiteHead": "SSDLite", "DeepLabV3Head": "DeepLabv3", "ClassifierHead": "classifier"}
@@ -276,7 +276,7 @@ def _check_names(names: Any, category_ids: Any) -> None:  # noqa: ANN401
 
 
 def _is_id(value: Any) -> bool:  # noqa: ANN401
-    return not isinstance(value, bool) and isinstance(value, Integral) and abs(int(value)) < 2**63
+    return is_whole(value) and abs(int(value)) < 2**63
 
 
 def _short(value: object) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
+
+from mnv2dense.utils.numbers import is_number
 
 LONGEST_SIDE = 16384
 """Pixels; a model of ours takes no larger images."""
@@ -28,7 +30,7 @@ class Entries:
     def number(self, key: str, default: float, *, low: float = -math.inf, high: float = math.inf) -> float:
         """A finite number from ``low`` to ``high``, both included."""
         value = self.content.get(key, default)
-        if not _is_number(value) or not low <= value <= high:
+        if not _is_finite(value) or not low <= value <= high:
             ends = "" if math.isinf(low) else f" from {low} to {high}" if not math.isinf(high) else f", {low} or more"
             raise self.error(key, f"a number{ends}")
         return float(value)
@@ -36,7 +38,7 @@ class Entries:
     def whole(self, key: str, default: int, *, low: int, high: int) -> int:
         """A whole number from ``low`` to ``high``, both included."""
         value = self.content.get(key, default)
-        if not _is_number(value) or value != int(value) or not low <= value <= high:
+        if not _is_finite(value) or value != int(value) or not low <= value <= high:
             raise self.error(key, f"a whole number from {low} to {high}")
         return int(value)
 
@@ -52,7 +54,7 @@ class Entries:
         value = self.content.get(key)
         if value is None:
             return default
-        if not isinstance(value, (list, tuple)) or len(value) != 3 or not all(map(_is_number, value)):
+        if not isinstance(value, (list, tuple)) or len(value) != 3 or not all(map(_is_finite, value)):
             raise self.error(key, "three numbers, one for each of R, G and B")
         if positive and min(value) <= 0:
             raise self.error(key, "three numbers above 0: pixels are divided by them")
@@ -63,7 +65,7 @@ class Entries:
         if isinstance(value, Mapping):
             value = (value.get("height"), value.get("width"))
         pair = value if isinstance(value, (list, tuple)) else (value, value)
-        if len(pair) != 2 or not all(_is_number(side) and 1 <= side <= LONGEST_SIDE for side in pair):
+        if len(pair) != 2 or not all(_is_finite(side) and 1 <= side <= LONGEST_SIDE for side in pair):
             raise self.error(key, f"(height, width) or one side, pixels, at most {LONGEST_SIDE}")
         return int(pair[0]), int(pair[1])
 
@@ -79,5 +81,5 @@ class Entries:
         return ValueError(f"its {self._file} has {key}={self.content.get(key)!r}, which must be {rule}.")
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def _is_finite(value: object) -> TypeGuard[float]:
+    return is_number(value) and math.isfinite(value)

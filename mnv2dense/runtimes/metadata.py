@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, get_args
 
+from mnv2dense.utils.numbers import is_number
+
 if TYPE_CHECKING:  # precisions and suffixes are wanted before torch is loaded
     from mnv2dense.ops.postprocess import Selection
     from mnv2dense.ops.resize import ResizeMode
@@ -210,7 +212,7 @@ def _is_color(value: Any) -> bool:  # noqa: ANN401 - whatever json holds
 
 
 def _is_share(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    return is_number(value) and 0 <= value <= 1
 
 
 def _shown(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mnv2dense.utils.numbers import is_number, is_whole
 from mnv2dense.utils.suggest import did_you_mean
 
 if TYPE_CHECKING:  # what a config alone shows is told before torch is loaded
@@ -21,7 +22,7 @@ def check_length(trainer: Mapping[str, Any]) -> None:
     """
     epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps", -1)
     for key, count in (("max_epochs", epochs), ("max_steps", steps)):
-        if isinstance(count, bool) or not isinstance(count, int | None):
+        if count is not None and not is_whole(count):
             raise ValueError(f"trainer.{key}={count}: a whole number is needed, as in trainer.{key}=50.")
     if isinstance(epochs, int) and epochs < 1 and steps < 1:
         raise ValueError(f"trainer.max_epochs={epochs}: train for at least 1 epoch; schedules span the whole run.")
@@ -33,7 +34,7 @@ def check_seed(seed: object) -> None:
     Raises:
         ValueError: no whole number of 32 bits.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+    if not is_whole(seed) or not 0 <= seed < 2**32:
         raise ValueError(f"seed={seed}: give a whole number from 0 to {2**32 - 1}, so that the run can be repeated.")
 
 
@@ -72,7 +73,7 @@ def check_batches(trainer: Mapping[str, Any], datamodule: DataModule) -> None:
     """
     for key, dataset in (("limit_train_batches", datamodule.train), ("limit_val_batches", datamodule.val)):
         limit, images = trainer.get(key), len(dataset or ())
-        if limit is None or isinstance(limit, bool) or not isinstance(limit, int | float) or not images:
+        if not is_number(limit) or not images:
             continue
         if limit == 0 and key == "limit_train_batches":
             raise ValueError(f"trainer.{key}=0: nothing would be learnt from; leave it out, or give 1 or more.")

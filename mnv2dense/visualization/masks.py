@@ -10,6 +10,7 @@ import numpy as np
 
 from mnv2dense.types import IGNORE_INDEX, Segmentation
 from mnv2dense.utils.files import atomic_write
+from mnv2dense.utils.numbers import is_number
 from mnv2dense.visualization.draw import checked_image
 from mnv2dense.visualization.palettes import check_palette, legend_of, mask_color
 from mnv2dense.visualization.text import Tag, fitting_tag, paint_tag, printable
@@ -32,7 +33,7 @@ _BAND_PIXELS = 2**20
 
 def check_opacity(opacity: float) -> None:
     """Raise a ValueError unless ``opacity`` is a number from 0 to 1."""
-    if isinstance(opacity, bool) or not isinstance(opacity, int | float) or not 0 <= opacity <= 1:
+    if not is_number(opacity) or not 0 <= opacity <= 1:
         raise ValueError(
             f"opacity={opacity}: a number from 0 (outlines alone) to 1 (plain colours) is needed; "
             f"{MASK_OPACITY} is a good start."

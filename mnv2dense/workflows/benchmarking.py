@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mnv2dense.evaluation.benchmark_worker import BenchmarkWorker
 from mnv2dense.io.reading import list_images
+from mnv2dense.utils.numbers import is_whole
 from mnv2dense.visualization.draw import save_image
 
 
@@ -71,7 +72,7 @@ def benchmark(
         ValueError: a number below 1, or a model that is named twice.
     """
     for key, value in (("threads", threads), ("rounds", rounds), ("runs", runs), ("batch", batch)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if not is_whole(value) or value < 1:
             raise ValueError(f"{key}={value}: a whole number of at least 1 is needed.")
     names = [str(model) for model in models]
     if not names:

@@ -16,6 +16,7 @@ from mnv2dense.inference.prediction_writer import Outcome, PredictionWriter
 from mnv2dense.inference.predictor import BATCH_SIZE, Predictor
 from mnv2dense.io.sources import CameraSource, ImageSource, Source, VideoSource, source_of
 from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
+from mnv2dense.utils.numbers import is_whole
 from mnv2dense.visualization.masks import MASK_OPACITY, check_opacity
 from mnv2dense.visualization.palettes import PaletteChoice, check_palette
 
@@ -107,7 +108,7 @@ def predict(
     """
     check_opacity(opacity)
     check_palette(palette)
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+    if not is_whole(batch_size) or batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: a whole number of at least 1 is needed.")
     opened = source if isinstance(source, OpenSource) else open_source(source)
     meant = opened.source

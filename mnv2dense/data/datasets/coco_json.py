@@ -20,10 +20,10 @@ from mnv2dense.data.datasets.label_values import (
     LARGEST_ID,
     class_name,
     is_id,
-    is_int,
     is_true,
     is_within,
 )
+from mnv2dense.utils.numbers import is_whole
 from mnv2dense.utils.text_files import looks_like
 
 
@@ -145,7 +145,7 @@ def checked_images(file: Path, images: list[dict[str, Any]]) -> list[dict[str, A
                 f"{image!r:.200}"
             )
         size = recorded_size(image)
-        if size is not None and not all(is_int(side) and 0 < side <= LARGEST_COORDINATE for side in size):
+        if size is not None and not all(is_whole(side) and 0 < side <= LARGEST_COORDINATE for side in size):
             raise ValueError(
                 f"{file}: image {image['id']} ({image['file_name']}) has width {image['width']!r} and "
                 f"height {image['height']!r}; give positive integers, or neither: then the image is asked."
@@ -185,7 +185,7 @@ def _objects(
 ) -> Objects:
     """The checked columns of all annotations."""
     for position, row in enumerate(annotations):
-        if not all(is_int(row.get(key)) for key in ("id", "image_id", "category_id")) or abs(row["id"]) > LARGEST_ID:
+        if not all(is_whole(row.get(key)) for key in ("id", "image_id", "category_id")) or abs(row["id"]) > LARGEST_ID:
             raise ValueError(
                 f"{file}: annotations[{position}] needs integer 'id', 'image_id', 'category_id' (64 bits at most): "
                 f"{row!r:.200}"

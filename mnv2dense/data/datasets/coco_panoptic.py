@@ -18,10 +18,11 @@ from mnv2dense.data.datasets.coco_json import (
     refuse_duplicates,
 )
 from mnv2dense.data.datasets.image_list import BadImages, for_split
-from mnv2dense.data.datasets.label_values import is_int, is_true
+from mnv2dense.data.datasets.label_values import is_true
 from mnv2dense.data.datasets.mask_png import Mask, checked_class_names, checked_palette, read_png_values
 from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.types import IGNORE_INDEX
+from mnv2dense.utils.numbers import is_whole
 
 # A segment's id is R + 256 G + 256 * 256 B of its colour; 0 is no segment.
 _DIGITS = np.array([1, 256, 65536], np.int32)
@@ -165,12 +166,12 @@ def _checked_rows(
                 f"{file}: annotations[{position}] has no 'file_name' or no 'segments_info' ({row!r:.200}). For an "
                 "'instances' json use data=coco_masks."
             )
-        if not is_int(row.get("image_id")) or row["image_id"] not in images:
+        if not is_whole(row.get("image_id")) or row["image_id"] not in images:
             raise ValueError(f"{file}: annotations[{position}] has image_id {row.get('image_id')!r}, not in 'images'.")
         for segment in row["segments_info"]:
-            if not isinstance(segment, dict) or not is_int(segment.get("id")) or not 0 < segment["id"] < 256**3:
+            if not isinstance(segment, dict) or not is_whole(segment.get("id")) or not 0 < segment["id"] < 256**3:
                 raise ValueError(f"{file}: {row['file_name']} has a segment without a valid id: {segment!r:.200}.")
-            if not is_int(segment.get("category_id")) or segment["category_id"] not in label_of:
+            if not is_whole(segment.get("category_id")) or segment["category_id"] not in label_of:
                 raise ValueError(
                     f"{file}: segment {segment['id']} of {row['file_name']} has category_id "
                     f"{segment.get('category_id')!r}, which 'categories' does not list."

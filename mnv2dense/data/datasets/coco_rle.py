@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.data.datasets.label_values import LARGEST_COORDINATE, is_int, is_within
+from mnv2dense.data.datasets.label_values import LARGEST_COORDINATE, is_within
+from mnv2dense.utils.numbers import is_whole
 
 
 def check_polygons(file: Path, annotations: list[dict[str, Any]]) -> None:
@@ -67,7 +68,7 @@ def check_rle(file: Path, row: dict[str, Any], image_size: tuple[int, int] | Non
     size: Any = rle.get("size")
     counts: Any = rle.get("counts")
     problem = None
-    if not isinstance(size, list) or len(size) != 2 or not all(is_int(side) and side > 0 for side in size):
+    if not isinstance(size, list) or len(size) != 2 or not all(is_whole(side) and side > 0 for side in size):
         problem = f"size {size!r:.80} is not [height, width]"
     elif image_size not in (None, tuple(size)):
         problem = f"its size {size} is not the image's {list(image_size)} (height, width)"
@@ -75,7 +76,7 @@ def check_rle(file: Path, row: dict[str, Any], image_size: tuple[int, int] | Non
         runs = decoded_runs(counts)
         if runs is None or min(runs, default=0) < 0 or sum(runs) != math.prod(size):
             problem = f"its compressed runs do not fill {size[0]}x{size[1]} pixels"
-    elif not isinstance(counts, list) or not all(is_int(run) and run >= 0 for run in counts):
+    elif not isinstance(counts, list) or not all(is_whole(run) and run >= 0 for run in counts):
         problem = "its counts are neither a string nor a list of run lengths"
     elif sum(counts) != math.prod(size):
         problem = f"its runs add up to {sum(counts)}, not to {size[0]}x{size[1]} = {math.prod(size)} pixels"

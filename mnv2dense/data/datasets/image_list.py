@@ -7,15 +7,15 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.data.datasets.label_values import is_int
 from mnv2dense.io.reading import ImageError, image_size, read_image
 from mnv2dense.utils.cores import usable_cores
 from mnv2dense.utils.files import is_file
+from mnv2dense.utils.numbers import is_whole
 
 _log = logging.getLogger(__name__)
 
@@ -80,9 +80,9 @@ _LEFT_OUT = "bad_images='skip' leaves such images out."
 
 def check_limit(limit: object) -> None:
     """Raise a ValueError unless this is how many images to take at most: 1 or more, or None for all."""
-    if limit is None or (is_int(limit) and cast(int, limit) >= 1):
+    if limit is None or (is_whole(limit) and limit >= 1):
         return
-    if is_int(limit):
+    if is_whole(limit):
         raise ValueError(f"limit={limit} leaves no image; give 1 or more, or None for all.")
     raise ValueError(f"limit={limit!r}: a whole number of images is needed, or None for all.")
 

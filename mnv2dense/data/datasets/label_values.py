@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from mnv2dense.utils.numbers import is_number, is_whole
+
 # No image that fits a JPEG has a side above 65,535: a coordinate beyond this is a slip of the writer.
 LARGEST_COORDINATE = 1e5
 
@@ -31,14 +33,9 @@ def is_true(value: Any) -> bool:  # noqa: ANN401 - whatever a file holds
     raise ValueError(f"{value!r:.80} is neither yes (1, true, yes) nor no (0, false, no, none, unspecified or nothing)")
 
 
-def is_int(value: Any) -> bool:  # noqa: ANN401
-    """An integer that is no bool."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def is_id(value: Any) -> bool:  # noqa: ANN401
     """An integer of at most 64 bits."""
-    return is_int(value) and -LARGEST_ID <= value <= LARGEST_ID
+    return is_whole(value) and -LARGEST_ID <= value <= LARGEST_ID
 
 
 def number(text: str) -> float:
@@ -57,7 +54,7 @@ def number(text: str) -> float:
 
 def is_within(value: Any, limit: float) -> bool:  # noqa: ANN401
     """A number of at most this magnitude; NaN is not, nor is a truth value."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= limit
+    return is_number(value) and abs(value) <= limit
 
 
 def class_name(value: Any) -> str:  # noqa: ANN401

@@ -13,6 +13,7 @@ from mnv2dense.data.datasets.mask_png import MaskRules, checked_class_names, che
 from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.io.reading import list_images
 from mnv2dense.types import IGNORE_INDEX
+from mnv2dense.utils.numbers import is_whole
 
 _log = logging.getLogger(__name__)
 
@@ -135,7 +136,7 @@ def _colors(given: Sequence[Sequence[int]]) -> dict[tuple[int, int, int], int]:
 
 
 def _whole(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not is_whole(value):
         raise TypeError(f"{value!r} is no whole number")
     return value
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from mnv2dense.data.datasets import label_values
 from mnv2dense.io.reading import list_images
 from mnv2dense.utils.files import is_file
+from mnv2dense.utils.numbers import is_whole
 from mnv2dense.utils.text_files import read_text, read_yaml
 
 _log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class YoloConfig(NamedTuple):
         shape = self.content.get("kpt_shape")
         if shape is None:
             return None
-        if not isinstance(shape, list) or len(shape) != 2 or not all(label_values.is_int(n) and n > 0 for n in shape):
+        if not isinstance(shape, list) or len(shape) != 2 or not all(is_whole(n) and n > 0 for n in shape):
             raise ValueError(f"{self.file}: kpt_shape is {shape!r:.80}; give [points, values of each], as in [17, 3].")
         return shape[0], shape[1]
 
@@ -88,7 +89,7 @@ def class_names_of(root: Path, config: YoloConfig) -> tuple[str, ...]:
     if config.file is not None:
         names = config.content.get("names")
         if isinstance(names, dict):
-            if set(names) != set(range(len(names))) or not all(label_values.is_int(key) for key in names):
+            if set(names) != set(range(len(names))) or not all(is_whole(key) for key in names):
                 raise ValueError(
                     f"{config.file}: the keys of 'names' are {list(names)[:10]}, not 0, 1, 2, ... Write 0: name, "
                     "1: name, without quotes around the numbers, or a list."
