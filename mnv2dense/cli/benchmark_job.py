@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from mnv2dense.cli.shell import console
 from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
 from mnv2dense.visualization.plots import plot_tradeoff
 from mnv2dense.workflows.benchmarking import BenchmarkRow, benchmark, draw_test_image
+
+log = logging.getLogger(__name__)
 
 
 def run(config: DictConfig, names: Sequence[str], scores: Sequence[float | None]) -> None:
@@ -32,8 +36,16 @@ def run(config: DictConfig, names: Sequence[str], scores: Sequence[float | None]
     folder.log_to_file()
     folder.write_config(plain)
     folder.write_environment()
+    log.info("loading %s", _models(len(names)))
     with Progress(console=console(), transient=True) as bar:
         job = bar.add_task("timing")
+        # Not logged: only what goes through the bar's console leaves the bar whole.
+        say_time = time_left(len(names), lambda line: bar.console.print(line, highlight=False))
+
+        def told(done: int, total: int) -> None:
+            bar.update(job, completed=done, total=total)
+            say_time(done, total)
+
         rows = benchmark(
             dict(zip(names, scores, strict=True)),
             image=config.image or draw_test_image(folder.path),
@@ -42,7 +54,7 @@ def run(config: DictConfig, names: Sequence[str], scores: Sequence[float | None]
             runs=config.runs,
             batch=config.batch,
             packages=plain["packages"],
-            progress=lambda done, total: bar.update(job, completed=done, total=total),
+            progress=told,
         )
     (folder.path / "benchmark.json").write_text(json.dumps([asdict(row) for row in rows], indent=2))
     (folder.path / "benchmark.md").write_text(markdown(rows, threads=config.threads, batch=config.batch))
@@ -51,6 +63,36 @@ def run(config: DictConfig, names: Sequence[str], scores: Sequence[float | None]
     )
     console().print(_table(rows, config.threads, config.batch))
     print(folder.path)
+
+
+def time_left(models: int, say: Callable[[str], None]) -> Callable[[int, int], None]:
+    """What is told (done, in all) of turns, and says once, when everyone had one, how long the others will take.
+
+    The very first turn is left out, which comes after the loading.
+
+    Args:
+        models: so many take turns.
+        say: takes the line.
+    """
+    begun = 0.0
+
+    def told(done: int, total: int) -> None:
+        nonlocal begun
+        if done == 1:
+            begun = time.monotonic()
+        elif done == models + 1:
+            seconds = (time.monotonic() - begun) / models * (total - done)
+            say(f"timing {_models(models)} in turns, about {_duration(seconds)}")
+
+    return told
+
+
+def _models(count: int) -> str:
+    return f"{count} model{'s' if count > 1 else ''}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def _cells(row: BenchmarkRow) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,8 @@ from mnv2dense.reporting.run_config import trained_config, trusted_part
 from mnv2dense.reporting.run_folder import RunFolder
 from mnv2dense.visualization.palettes import check_palette
 
+log = logging.getLogger(__name__)
+
 
 def evaluate() -> None:
     """``mnv2dense-evaluate`` and tools/evaluate.py."""
@@ -34,6 +37,7 @@ def _evaluate(config: DictConfig) -> None:
     check_needed(config)
     check_palette(config.palette)
     check_checkpoint(config.checkpoint)
+    log.info("loading %s", config.checkpoint)
 
     # Only now, with torch: what is wrong above is told at once.
     from mnv2dense.evaluation.score import check_classes

@@ -38,6 +38,7 @@ def _predict(config: DictConfig) -> None:
     check_checkpoint(config.checkpoint)
     source = source_of(str(config.source), open_standard_input=_standard_input)
     outputs = _outputs(config.outputs, is_images=isinstance(source, ImageSource))
+    log.info("loading %s", config.checkpoint)
 
     # Only now, with torch: what is wrong above is told at once.
     from mnv2dense.cli.progress import progress_of
@@ -52,6 +53,9 @@ def _predict(config: DictConfig) -> None:
     if isinstance(source, CameraSource):
         console().print("Ctrl-C ends the recording.")
     unit = "images" if isinstance(source, ImageSource) else "frames"
+    log.info(
+        "predicting %s on %s", unit if opened.count is None else f"{opened.count:,} {unit}", predictor.model.device
+    )
     with progress_of(unit) as bar:
         job = bar.add_task(unit, total=opened.count)
         done = predict_source(

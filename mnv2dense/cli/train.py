@@ -49,6 +49,7 @@ def _train(config: DictConfig) -> None:
         folder.write_config(plain)
     log.info("run folder: %s", folder.path)
     with folder.gone_if_nothing_begins():
+        log.info("reading the data and building the model")
         train, val = built(config.data.train), built(config.data.val)
 
         from mnv2dense.cli.train_job import run  # with torch and Lightning: what is wrong above is told before

@@ -60,6 +60,8 @@ def score_and_report(
     if isinstance(model, nn.Module):
         model = model.to(memory_format=torch.channels_last)
     ranking = ImageRanking()
+    if is_first_process():
+        log.info("scoring %s images on %s", f"{len(data.val or ()):,}", model.device)
     scores = score(model, data, metric, test_time=test_time, ranking=ranking, advance=counted(progress, data))
     if is_first_process():
         assert data.val is not None

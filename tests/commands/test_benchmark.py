@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mnv2dense.cli.benchmark import _names
-from mnv2dense.cli.benchmark_job import _short_names, markdown
+from mnv2dense.cli.benchmark_job import _short_names, markdown, time_left
 from mnv2dense.evaluation.benchmark_worker import BenchmarkWorker
 from mnv2dense.workflows import BenchmarkRow
 from tests.helpers.tiny import command
@@ -53,6 +53,15 @@ def test_a_slip_is_answered_in_a_line(word: str, said: str) -> None:
     assert outcome.code == 2
     assert said in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_how_long_it_takes_is_said_once_when_everyone_had_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    told = time_left(2, said.append)
+    for turn in range(1, 41):
+        monkeypatch.setattr("time.monotonic", lambda now=100 + 3.0 * turn: now)
+        told(turn, 40)
+        assert said == (["timing 2 models in turns, about 2 min"] if turn >= 3 else [])
 
 
 def test_a_path_may_have_the_sign_that_a_score_follows() -> None:

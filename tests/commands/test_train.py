@@ -196,7 +196,9 @@ def test_a_run_leaves_all_that_its_folder_promises(trained: tuple[Path, Outcome]
         assert np.asarray(Image.open(run / image).convert("L")).std() > 1
     assert yaml.safe_load((run / "config.yaml").read_text())["backbone"]["width_mult"] == 0.35
     assert json.loads((run / "environment.json").read_text())["seed"] == 0
-    assert "16 train images" in (run / "run.log").read_text()
+    log = (run / "run.log").read_text()
+    for said in ("reading the data and building the model", "16 train images", "scoring 8 images on cpu"):
+        assert said in log
     assert "train/loss" in (run / "csv" / "metrics.csv").read_text().splitlines()[0]
     assert list((run / "tensorboard").glob("events.out.tfevents.*"))
 
@@ -206,10 +208,13 @@ def test_the_first_word_is_of_the_quick_default_and_its_opposite(trained: tuple[
     assert "preset=full trains the paper's model, width 1.0 at its own size" in log
 
 
-def test_evaluating_a_run_gives_the_scores_it_ended_with(trained: tuple[Path, Outcome]) -> None:
+def test_evaluating_a_run_gives_the_scores_it_ended_with(
+    trained: tuple[Path, Outcome], caplog: pytest.LogCaptureFixture
+) -> None:
     run, _ = trained
     outcome = command("evaluate", f"checkpoint={run}", "device=cpu", "run_dir=evaluated")
     assert outcome.code == 0, outcome.err
+    assert caplog.text.index(f"loading {run}\n") < caplog.text.index("scoring 8 images on cpu\n")
     assert outcome.out.rstrip().splitlines()[-1] == "evaluated"
     assert metrics(Path("evaluated")) == metrics(run)
     assert Path("evaluated/samples.jpg").is_file()
@@ -225,7 +230,9 @@ def test_the_same_data_named_anew_gives_the_same_scores(trained: tuple[Path, Out
     assert metrics(Path("evaluated")) == metrics(run)
 
 
-def test_predictions_of_a_folder_go_on_past_a_broken_image(trained: tuple[Path, Outcome]) -> None:
+def test_predictions_of_a_folder_go_on_past_a_broken_image(
+    trained: tuple[Path, Outcome], caplog: pytest.LogCaptureFixture
+) -> None:
     source = Path("photos")
     source.mkdir()
     for number, size in enumerate([(80, 60), (50, 90)]):
@@ -236,6 +243,7 @@ def test_predictions_of_a_folder_go_on_past_a_broken_image(trained: tuple[Path, 
     assert outcome.code == 2
     assert "Traceback" not in outcome.err
     assert "1 of 3 images could not be read:\nphotos/broken.jpg: damaged" in outcome.err
+    assert "predicting 3 images on cpu\n" in caplog.text
     assert outcome.out.rstrip().splitlines()[-1] == "predicted"
     assert {path.name for path in Path("predicted").glob("*.jpg")} == {"photo0.jpg", "photo1.jpg"}
 
