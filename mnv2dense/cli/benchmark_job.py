@@ -10,13 +10,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 from omegaconf import DictConfig
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from mnv2dense.cli.parts import plain_config
 from mnv2dense.cli.shell import console
 from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
 from mnv2dense.visualization.plots import plot_tradeoff
+from mnv2dense.visualization.text import printable
 from mnv2dense.workflows.benchmarking import BenchmarkRow, benchmark, draw_test_image
 
 log = logging.getLogger(__name__)
@@ -61,7 +67,7 @@ def run(config: DictConfig, names: Sequence[str], scores: Sequence[float | None]
     plot_tradeoff(
         [(row.name, row.milliseconds, row.megabytes, row.score) for row in rows], folder.path / "tradeoff.png"
     )
-    console().print(_table(rows, config.threads, config.batch))
+    console().print(table(rows, threads=config.threads, batch=config.batch))
     print(folder.path)
 
 
@@ -95,40 +101,60 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-def _cells(row: BenchmarkRow) -> list[str]:
-    def shown(value: float | None, digits: int) -> str:
-        return "-" if value is None else f"{value:.{digits}f}"
+def _columns(rows: Sequence[BenchmarkRow], batch: int) -> list[tuple[str, list[str]]]:
+    """Heading and cells of each column, without those that have no value at all."""
 
-    return [
-        row.kind,
-        shown(row.megabytes, 1),
-        shown(row.milliseconds, 1),
-        shown(row.from_file_milliseconds, 1),
-        shown(row.images_per_second, 1),
-        shown(row.peak_megabytes, 0),
-        shown(row.score, 3),
+    def shown(values: Sequence[float | None], digits: int) -> list[str]:
+        return ["-" if value is None else f"{value:.{digits}f}" for value in values]
+
+    columns = [
+        ("model", _short_names([row.name for row in rows])),
+        ("runtime", [row.kind for row in rows]),
+        ("MB", shown([row.megabytes for row in rows], 1)),
+        ("ms", shown([row.milliseconds for row in rows], 1)),
+        ("ms from\nfile", shown([row.from_file_milliseconds for row in rows], 1)),
+        (f"images/s,\nbatch {batch}", shown([row.images_per_second for row in rows], 1)),
+        ("peak\nMB", shown([row.peak_megabytes for row in rows], 0)),
+        ("score", shown([row.score for row in rows], 3)),
     ]
+    return [(heading, cells) for heading, cells in columns if set(cells) != {"-"}]
 
 
-def _headings(batch: int) -> list[str]:
-    return ["model", "runtime", "MB", "ms", "ms from file", f"images/s, batch {batch}", "peak MB", "score"]
-
-
-def _table(rows: Sequence[BenchmarkRow], threads: int, batch: int) -> Table:
-    made = Table(title=f"batch 1, {threads} threads, medians", title_justify="left")
-    for heading in _headings(batch):
-        made.add_column(heading, justify="left" if heading in ("model", "runtime") else "right", overflow="fold")
-    for name, row in zip(_short_names([row.name for row in rows]), rows, strict=True):
-        made.add_row(name, *_cells(row))
+def table(rows: Sequence[BenchmarkRow], *, threads: int, batch: int) -> Table:
+    """For the terminal: each name in one line; where it has no room, its middle is left out."""
+    title = f"batch 1, {threads} threads, medians"
+    made = Table(title=title, title_justify="left", box=box.SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
+    columns = _columns(rows, batch)
+    for heading, _ in columns:
+        numbers = heading not in ("model", "runtime")
+        made.add_column(heading, justify="right" if numbers else "left", no_wrap=numbers)
+    for name, *cells in zip(*(cells for _, cells in columns), strict=True):
+        made.add_row(_InOneLine(name), *map(Text, cells))
     return made
+
+
+class _InOneLine:
+    """A name whose middle gives way: beginning and end tell names apart."""
+
+    def __init__(self, name: str) -> None:
+        self._name = printable(name)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(1, max(1, cell_len(self._name))).clamp(max_width=options.max_width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        name, room = self._name, options.max_width
+        if cell_len(name) > room:
+            end = (room - 1) // 2
+            name = f"{name[: room - 1 - end]}…{name[len(name) - end :]}"
+        yield Text(name, no_wrap=True, overflow="crop")
 
 
 def markdown(rows: Sequence[BenchmarkRow], *, threads: int, batch: int) -> str:
     """The table for a page of documentation."""
-    lines = [_headings(batch), ["---"] * 8]
-    names = _short_names([row.name for row in rows])
-    lines += [[name, *_cells(row)] for name, row in zip(names, rows, strict=True)]
-    return f"Medians, batch 1, {threads} threads.\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    columns = [[heading.replace("\n", " "), "---", *cells] for heading, cells in _columns(rows, batch)]
+    lines = "".join(f"| {' | '.join(line)} |\n" for line in zip(*columns, strict=True))
+    return f"Medians, batch 1, {threads} threads.\n\n{lines}"
 
 
 def _short_names(names: Sequence[str]) -> list[str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from mnv2dense.cli.benchmark import _names
-from mnv2dense.cli.benchmark_job import _short_names, markdown, time_left
+from mnv2dense.cli.benchmark_job import _short_names, markdown, table, time_left
 from mnv2dense.evaluation.benchmark_worker import BenchmarkWorker
 from mnv2dense.workflows import BenchmarkRow
 from tests.helpers.tiny import command
@@ -78,7 +80,28 @@ def test_a_process_that_dies_is_reported_not_waited_for(tmp_path: Path) -> None:
 
 def test_the_page_names_files_without_their_folders() -> None:
     row = BenchmarkRow("runs/a/model.onnx", "onnx, int8", 2.3, 10.0, None, 99.0, 120.0, 0.7)
-    assert "| model.onnx | onnx, int8 | 2.3 | 10.0 | - | 99.0 | 120 | 0.700 |" in markdown([row], threads=2, batch=8)
+    assert "| model.onnx | onnx, int8 | 2.3 | 10.0 | 99.0 | 120 | 0.700 |" in markdown([row], threads=2, batch=8)
+
+
+LONG = "torchvision:ssdlite320_mobilenet_v3_large"
+
+
+@pytest.mark.parametrize(
+    ("width", "names"),
+    [(120, [LONG, "2026-11-29_07-32-38"]), (80, ["torchvision:s…net_v3_large", "2026-11-29_07-32-38"])],
+)
+def test_the_terminal_shows_a_model_a_line_and_no_column_without_values(width: int, names: list[str]) -> None:
+    rows = [
+        BenchmarkRow(LONG, "torch, fp32", None, 1000.0, 1100.0, 2.0, 400.0, None),
+        BenchmarkRow("runs/detection/2026-11-29_07-32-38", "onnxruntime, fp32", None, 10.0, 11.0, 99.0, 120.0, None),
+    ]
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    console.print(table(rows, threads=2, batch=8))
+    *_, first, second = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line.split()[0] for line in (first, second)] == names
+    assert first.split()[1:] == ["torch,", "fp32", "1000.0", "1100.0", "2.0", "400"]
+    page = markdown(rows, threads=2, batch=8)
+    assert "| model | runtime | ms | ms from file | images/s, batch 8 | peak MB |\n" in page
 
 
 def test_names_are_as_short_as_tells_them_apart() -> None:
