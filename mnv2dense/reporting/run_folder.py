@@ -173,6 +173,7 @@ class RunFolder:
             return None
         handler = _RunLog(self.path / name, encoding="utf-8", errors="backslashreplace")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handler.addFilter(_is_no_advert)
         self._log = handler
         root = logging.getLogger()
         root.addHandler(handler)
@@ -214,6 +215,11 @@ class _RunLog(logging.FileHandler):
         with suppress(OSError):  # it tries once more
             self.close()
         _log.warning("%s: not written any more (%s)", self.baseFilename, error.strerror)
+
+
+def _is_no_advert(record: logging.LogRecord) -> bool:
+    """Lightning recommends its own services in each run."""
+    return not (str(record.name).startswith(("pytorch_lightning", "lightning")) and "Tip: " in str(record.msg))
 
 
 def refuse_a_run(folder: RunFolder, next_step: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from mnv2dense.reporting import run_folder
 from mnv2dense.reporting.run_folder import RunFolder, refuse_another_run
@@ -116,11 +117,16 @@ def test_what_is_logged_is_in_the_log_file(tmp_path: Path) -> None:
     assert handler is not None
     try:
         logging.getLogger("mnv2dense.somewhere").info("epoch %d done", 3)
+        rank_zero_info("💡 Tip: For seamless cloud logging, try installing litlogger")
+        rank_zero_info("GPU available: False")
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
         handler.close()
-    assert "INFO mnv2dense.somewhere: epoch 3 done" in (tmp_path / "run.log").read_text()
+    log = (tmp_path / "run.log").read_text()
+    assert "INFO mnv2dense.somewhere: epoch 3 done" in log
+    assert "GPU available: False" in log
+    assert "seamless" not in log  # Lightning's advert
 
 
 def test_other_processes_take_the_first_ones_folder_and_write_nothing(
