@@ -50,25 +50,28 @@ class Summary:
         self.empty += not names
 
     def lines(self, unit: str = "images", *, threshold: float | None = None) -> list[str]:
-        """For people.
+        """For people; none of no images, of which the reasons are told elsewhere.
 
         Args:
             unit: "images" or "frames".
             threshold: lowest score that counted; None where none was set.
         """
+        if not self.images:
+            return []
         at = "" if threshold is None else f" of score {threshold:g} or more"
-        nothing = f"nothing in {_counted(self.empty, unit)}"
-        head = {
-            "detection": f"{_counted(self.images, unit)}, {_counted(self.objects.total(), 'objects')}{at}; {nothing}",
-            "classification": f"{_counted(self.images, unit)} by their likeliest class{at}; {nothing}",
-            "segmentation": f"{_counted(self.images, unit)}; {nothing}" + (" but background" if self.empty else ""),
+        but = " but background" if self.task == "segmentation" else ""
+        nothing = f"; nothing in {_counted(self.empty, unit)}{but}" if self.empty else ""
+        what = {
+            "detection": f", {_counted(self.objects.total(), 'objects')}{at}",
+            "classification": f" by their likeliest class{at}",
+            "segmentation": "",
         }[self.task]
         order = self.objects if self.task == "detection" else self.shown
         ranked = sorted(order, key=lambda name: (-order[name], name))
         rows = [f"  {name}: {self._said(name, unit)}" for name in ranked[:_LISTED_CLASSES]]
         if len(ranked) > _LISTED_CLASSES:
             rows.append(f"  and {len(ranked) - _LISTED_CLASSES} more classes")
-        return [head, *rows]
+        return [f"{_counted(self.images, unit)}{what}{nothing}", *rows]
 
     def _said(self, name: str, unit: str) -> str:
         where = _counted(self.shown[name], unit)

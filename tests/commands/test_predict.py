@@ -77,7 +77,7 @@ def test_a_video_of_300_frames_comes_out_with_300_frames_and_its_rate(
     assert outcome.code == 0, outcome.err
     assert outcome.out.rstrip().splitlines()[-1] == "out"
     objects = len(predictions()["annotations"])
-    assert f"300 frames, {objects} objects of score 0.05 or more; nothing in 0 frames" in caplog.text
+    assert f"300 frames, {objects} objects of score 0.05 or more\n" in caplog.text
     drawn = VideoReader(Path("out/clip.mp4"))
     assert (drawn.count, drawn.rate) == (300, RATE)
     frames = list(drawn)

@@ -64,6 +64,11 @@ def test_of_many_classes_the_most_frequent_ten_are_listed() -> None:
         count = 12 - label
         summary.add(Detections(torch.zeros(count, 4), torch.ones(count), torch.full((count,), label), names))
     lines = summary.lines()
-    assert lines[0] == "12 images, 78 objects; nothing in 0 images"
+    assert lines[0] == "12 images, 78 objects"
     assert lines[1] == "  class 00: 12 in 1 image"
     assert (len(lines), lines[-1]) == (12, "  and 2 more classes")
+
+
+def test_of_no_images_nothing_is_said() -> None:
+    for task in ("detection", "classification", "segmentation"):
+        assert Summary(task).lines(threshold=0.4) == []
