@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mnv2dense.protocols import BoxDataset
+from mnv2dense.reporting.run_config import trained_config
 from mnv2dense.utils.listed import listed
 
 if TYPE_CHECKING:
@@ -98,12 +99,13 @@ def _of_training(config: Mapping[str, Any], datamodule: DataModule, curves: Curv
         said.append(
             "It was scored on the images that it learnt from: the scores show memory, not skill; score it on others."
         )
+    since = _since(config)
     if len(datamodule.train) < _FEW_TO_LEARN_FROM:
         began_with = config.get("init_from") or (config.get("backbone") or {}).get("weights")
         weights = (
             "" if began_with or drawn else ", and a backbone that has seen others (backbone.weights=, docs/weights.md)"
         )
-        said.append(f"It learnt from only {len(datamodule.train):,} images: more would help{weights}.")
+        said.append(f"It learnt from only {len(datamodule.train):,} images{since}: more would help{weights}.")
     if isinstance(datamodule.train, BoxDataset):
         rare = [
             name
@@ -111,7 +113,8 @@ def _of_training(config: Mapping[str, Any], datamodule: DataModule, curves: Curv
             if 0 < count < _FEW_OF_A_CLASS
         ]
         if rare:
-            said.append(f"It learnt {listed(rare)} from fewer than {_FEW_OF_A_CLASS} objects: more of them would help.")
+            few = f"fewer than {_FEW_OF_A_CLASS} objects{since}"
+            said.append(f"It learnt {listed(rare)} from {few}: more of them would help.")
     monitor = str(config.get("monitor"))
     epochs = max((points[-1][0] for points in curves.values() if points), default=0)
     if rising := _still_rising(monitor, str(config.get("monitor_mode")), curves):
@@ -127,6 +130,18 @@ def _of_training(config: Mapping[str, Any], datamodule: DataModule, curves: Curv
     return said
 
 
+def _since(config: Mapping[str, Any]) -> str:
+    """Which epochs learnt from these images: not those before a resume with others."""
+    if not config.get("resume"):
+        return ""
+    try:
+        before = trained_config(str(config["resume"])) or config
+    except (FileNotFoundError, ValueError):  # it is gone, or nobody can read it
+        return ""
+    there, here = ((each.get("data") or {}).get("train") for each in (before, config))
+    return "" if there == here else " since it was resumed with other data"
+
+
 def _still_rising(monitor: str, mode: str, curves: Curves) -> str:
     """What the score did at the end, where its last value is its best, and by more than noise; else nothing."""
     values = [value for _, value in curves.get(f"val/{monitor}", ())][-3:]
@@ -134,11 +149,13 @@ def _still_rising(monitor: str, mode: str, curves: Curves) -> str:
         return ""
     falls = mode == "min" or (mode != "max" and monitor == "loss")
     better, last = [-value if falls else value for value in values], values[-1]
-    if better[-1] < max(better) or better[-1] - better[-2] <= _STILL_RISING * abs(last):
+    shown = [f"{value:.3f}" for value in values]
+    risen = better[-1] - better[-2] > _STILL_RISING * abs(last) and shown[-1] != shown[-2]  # as far as digits are told
+    if better[-1] < max(better) or not risen:
         return ""
-    shown = ", ".join(f"{value:.3f}" for value in values)
     name = "The validation loss" if monitor == "loss" else monitor
-    return f"{name} was still {'falling' if falls else 'rising'} when training ended ({shown} at the last validations)"
+    way, at_last = "falling" if falls else "rising", ", ".join(shown)
+    return f"{name} was still {way} when training ended ({at_last} at the last validations)"
 
 
 def _of_classes(score: str, counted: str, classes: Sequence[ClassScore], *, falls: bool) -> list[str]:

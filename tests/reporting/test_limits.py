@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from mnv2dense.reporting.data_name import data_name
 from mnv2dense.reporting.facts import ClassScore
@@ -70,7 +71,7 @@ def test_a_score_that_still_rises_asks_for_more_epochs() -> None:
     assert "trainer.max_epochs=32" in text
 
 
-@pytest.mark.parametrize("values", [(0.1, 0.4, 0.39), (0.1, 0.4, 0.401), (0.4,)])
+@pytest.mark.parametrize("values", [(0.1, 0.4, 0.39), (0.1, 0.4, 0.401), (0.4,), (0.0008, 0.0011)])
 def test_one_that_has_settled_or_fallen_does_not(values: tuple[float, ...]) -> None:
     assert "still" not in said(curves=curve(*values))
 
@@ -88,6 +89,18 @@ def test_few_epochs_few_images_and_few_objects_say_what_would_help() -> None:
     assert "only 2 epochs: longer training would help, as with trainer.max_epochs=20" in text
     assert "only 30 images: more would help, and a backbone that has seen others (backbone.weights=" in text
     assert "It learnt cat from fewer than 20 objects: more of them would help." in text
+
+
+def test_images_are_said_to_be_those_since_a_resume_where_others_came_before(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    config = {"monitor": "AP", "resume": str(tmp_path), "data": {"train": {"root": "a", "limit": 30}}}
+    for limit, since in ((30, ""), (None, " since it was resumed with other data")):
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump({"data": {"train": {"root": "a", "limit": limit}}}))
+        text = said(Module(Images(30, boxes=(3, 500))), config=config)
+        assert f"It learnt from only 30 images{since}: more would help" in text
+        assert f"It learnt cat from fewer than 20 objects{since}: more of them" in text
+    assert "only 30 images: more" in said(Module(Images(30)), config={**config, "resume": str(tmp_path / "gone")})
 
 
 def test_small_inputs_and_small_objects_ask_for_a_larger_one() -> None:
