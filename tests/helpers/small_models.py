@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
 from mnv2dense.heads.classifier import ClassifierHead
 from mnv2dense.heads.deeplab_v3 import DeepLabV3Head
+from mnv2dense.heads.ssdlite import SSDLiteHead
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.ops.resize import Fit, infos
 from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.types import Infos
-from tests.helpers.tiny import random_images, tiny_model
+from tests.helpers.tiny import random_images
 
 SIZE = (64, 64)
 
@@ -36,14 +39,19 @@ def segmenter() -> DenseModel:
     return _seen(DenseModel(backbone, head, size=SIZE))
 
 
-def detector() -> DenseModel:
+def detector(**options: Any) -> DenseModel:  # noqa: ANN401 - of the head
     """Of three classes at 96x96, its scores spread so that neither thresholds nor the best few hang on rounding."""
-    model = tiny_model()
+    torch.manual_seed(0)
+    backbone = MobileNetV2(width_mult=0.35, features=("stride4", "stride8"))
+    names = ("ant", "bee", "cat")
+    head = SSDLiteHead(
+        backbone.feature_info, size=(96, 96), class_names=names, extra_channels=(32, 32, 32, 32), **options
+    )
     with torch.no_grad():
-        for name, parameter in model.head.named_parameters():
+        for name, parameter in head.named_parameters():
             if "class" in name and parameter.ndim == 4 and parameter.shape[-1] == 1:
                 parameter *= 20
-    return model
+    return _seen(DenseModel(backbone, head, size=(96, 96)))
 
 
 def calibration(size: tuple[int, int] = SIZE, count: int = 4) -> list[Tensor]:
