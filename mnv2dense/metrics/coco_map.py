@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, final
 import numpy as np
 import torch
 
+from mnv2dense.metrics.best_threshold import BestThreshold, best_threshold
 from mnv2dense.metrics.image_f1 import image_f1
 from mnv2dense.protocols import BoxDataset
 from mnv2dense.utils.distributed import gathered_by_id, on_first_process
@@ -107,7 +108,10 @@ class CocoMeanAP:
         "ARl": "recall, large objects",
     }
     curves: ClassVar[tuple[str, ...]] = ("AP", "AP50", "AP75")
-    image_meaning: ClassVar[str] = "F1 of the boxes, where each counts by its score squared and a hit also by its IoU"
+    image_meaning: ClassVar[str] = (
+        "F1 of the boxes: 1 where every object is found and nothing else, near 0 where nothing is right. A box counts "
+        "by its score squared, and one that is right also by its IoU"
+    )
 
     def __init__(self, *, backend: Backend = "faster_coco_eval") -> None:
         if backend not in _BACKENDS:
@@ -201,6 +205,13 @@ class CocoMeanAP:
     def image_score(self, image_id: int) -> ImageScore | None:
         """How well the boxes of one image went, see :func:`mnv2dense.metrics.image_f1.image_f1`."""
         return image_f1(self._results[image_id], self._objects[image_id])
+
+    def best_threshold(self) -> BestThreshold | None:
+        """Where F1 is best, see :func:`mnv2dense.metrics.best_threshold.best_threshold`; after :meth:`compute`."""
+        self._require_truth()
+        nothing = np.zeros((0, 6), np.float32)
+        images = ((self._results.get(image_id, nothing), truth) for image_id, truth in self._objects.items())
+        return best_threshold(images, len(self._names))
 
     def compute(self) -> dict[str, float]:
         """Scores over the results of all processes; every process must call it, all get the same values.

@@ -45,8 +45,8 @@ def image_f1(found: npt.NDArray[np.float32], truth: Sequence[Mapping[str, Any]])
     labels = {int(label) for label in found[:, 5]} | {row["category_id"] for row in truth}
     for label in sorted(labels):
         own = [row for row in truth if row["category_id"] == label]
-        free = _corners([row["bbox"] for row in own if not row["iscrowd"]])
-        ignored = _corners([row["bbox"] for row in own if row["iscrowd"]])
+        free = corners([row["bbox"] for row in own if not row["iscrowd"]])
+        ignored = corners([row["bbox"] for row in own if row["iscrowd"]])
         objects += len(free)
         for row in found[found[:, 5] == label, None]:
             box, weight = row[:, :4], float(row[0, 4]) ** 2
@@ -64,7 +64,7 @@ def image_f1(found: npt.NDArray[np.float32], truth: Sequence[Mapping[str, Any]])
     return ImageScore((2 * right + _SOFTENING) / (counted + objects + _SOFTENING), objects + shown)
 
 
-def _corners(boxes: list[list[float]]) -> Boxes:
+def corners(boxes: list[list[float]]) -> Boxes:
     """COCO's x, y, width, height -> x1, y1, x2, y2."""
     table = np.asarray(boxes, np.float64).reshape(-1, 4)
     return np.concatenate([table[:, :2], table[:, :2] + table[:, 2:]], axis=1)

@@ -15,6 +15,8 @@ from mnv2dense.costs.complexity import complexity
 from mnv2dense.data.module import DataModule
 from mnv2dense.data.shapes import ShapeCrops, ShapeMasks, Shapes
 from mnv2dense.metrics.accuracy import Accuracy
+from mnv2dense.metrics.best_threshold import BestThreshold
+from mnv2dense.metrics.coco_map import CocoMeanAP
 from mnv2dense.metrics.image_ranking import ImageRanking
 from mnv2dense.metrics.mean_iou import MeanIoU
 from mnv2dense.metrics.metric_group import MetricGroup
@@ -79,6 +81,7 @@ class RunFacts:
         data_name: of the data that was scored on.
         trained_on: of the data that the run learnt from; empty where it only scored.
         unfinished: how far the training of what was scored is, where it has not come to its end: "12 of 60 epochs".
+        best_threshold: of a detector's scores; None where nothing is right, and of others.
         drawn_data: whether its images are the embedded shapes.
         scores: the metric's headlines, in its order.
         score_of_classes: what :attr:`classes` are scored by; empty where the metric does not say.
@@ -117,6 +120,7 @@ class RunFacts:
     began_with: str = ""
     trained_on: str = ""
     unfinished: str = ""
+    best_threshold: BestThreshold | None = None
 
 
 def facts_of(
@@ -128,6 +132,7 @@ def facts_of(
     scores: Mapping[str, float],
     ranking: ImageRanking,
     curves: Curves | None = None,
+    anchor_bound: float | None = None,
 ) -> RunFacts:
     """Gather them, from a run folder that has config.yaml and environment.json, and from what was just scored.
 
@@ -139,6 +144,7 @@ def facts_of(
         scores: what that gave.
         ranking: of the images that were scored.
         curves: of the training, where it is known.
+        anchor_bound: the highest recall that a detector's anchors allow at IoU 0.5, where there are any.
     """
     assert datamodule.val is not None
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
@@ -158,7 +164,7 @@ def facts_of(
         name=model.name,
         size=model.size,
         class_names=model.class_names,
-        data=tuple(_data_rows(source, datamodule)),
+        data=(*_data_rows(source, datamodule), *_bound_rows(anchor_bound)),
         data_name=data_name(source, type(datamodule.val)),
         trained_on=_trained_on(config, datamodule),
         drawn_data=drawn,
@@ -194,6 +200,7 @@ def facts_of(
         license=_license(config, checkpoint, began_with, drawn=drawn),
         began_with=_with_license(began_with) if trained and began_with else "",
         unfinished=unfinished,
+        best_threshold=_best_threshold(metric),
     )
 
 
@@ -238,6 +245,16 @@ def _data_rows(source: Mapping[str, Any], datamodule: DataModule) -> list[tuple[
     rows = [("source", str(source.get("_target_", type(datamodule.val).__name__)))]
     rows += [(key, str(source[key])) for key in ("root", "year", "split", "limit") if source.get(key) is not None]
     return rows + [(key.replace("_", " "), f"{count:,}") for key, count in datamodule.describe().items()]
+
+
+def _bound_rows(anchor_bound: float | None) -> list[tuple[str, str]]:
+    said = "of the val boxes can have an anchor of their own at IoU 0.5: no recall gets far past it"
+    return [] if anchor_bound is None else [("anchor bound", f"{100 * anchor_bound:.1f}% {said}")]
+
+
+def _best_threshold(metric: Metric) -> BestThreshold | None:
+    metric = metric.first if isinstance(metric, MetricGroup) else metric
+    return metric.best_threshold() if isinstance(metric, CocoMeanAP) else None
 
 
 def _cost_rows(model: Model, checkpoint: str) -> list[tuple[str, str]]:

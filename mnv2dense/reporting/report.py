@@ -26,7 +26,11 @@ _MOST_CARD_CLASSES = 40
 
 _PLOTS = {
     "curves.png": ("Training", "Losses and scores over the epochs."),
-    "precision_recall.png": ("Precision and recall", "Precision over recall, of all classes and of each."),
+    "precision_recall.png": (
+        "Precision and recall",
+        "Of all classes and of each: how many of the boxes are right (precision) where so many of the objects are "
+        "found (recall). The threshold falls from left to right.",
+    ),
     "confusion.png": ("Confusion", "What each class was taken for, as a share of the true class."),
 }
 
@@ -62,7 +66,7 @@ def write_report(
     )
     templates.filters |= {"score": _score, "cell": _cell, "percent": lambda value: f"{100 * (value or 0):.1f}%"}
     shown = [(kind, _inlined(images)) for kind, images in (("Worst", worst), ("Best", best))]
-    plots = _plots(folder)
+    plots = _plots(folder, facts)
     content = {
         "facts": facts,
         "pictures": [group for group in shown if group[1]],
@@ -78,13 +82,18 @@ def write_report(
             file.write(templates.get_template(name).render(content).encode(errors="backslashreplace"))
 
 
-def _plots(folder: Path) -> list[tuple[str, str, str]]:
+def _plots(folder: Path, facts: RunFacts) -> list[tuple[str, str, str]]:
     """File, title and text of each plot that a run folder has."""
-    found = [(name, *about) for name, about in _PLOTS.items() if (folder / name).is_file()]
-    if not (folder / "csv").is_dir():  # it is a logger's, and a run may have another or none
-        return found
-    more = " The numbers are in the folder csv."
-    return [(name, title, text + more if name == "curves.png" else text) for name, title, text in found]
+    more = {}
+    if (folder / "csv").is_dir():  # it is a logger's, and a run may have another or none
+        more["curves.png"] = " The numbers are in the folder csv."
+    if facts.best_threshold is not None:
+        threshold, f1 = facts.best_threshold
+        more["precision_recall.png"] = (
+            f" Both together (F1, at IoU 0.5) are best at threshold={threshold:.2f}, where F1 is {f1:.3f}."
+        )
+    found = [(name, title, text) for name, (title, text) in _PLOTS.items() if (folder / name).is_file()]
+    return [(name, title, text + more.get(name, "")) for name, title, text in found]
 
 
 def _front_matter(facts: RunFacts) -> dict[str, Any]:

@@ -226,4 +226,8 @@ def test_an_evaluation_has_both_too(tmp_path: Path) -> None:
     assert "shapes, scored on drawn shapes val" in " ".join(page.text.split())
     assert front_matter(tmp_path / "scores")["license"] == "apache-2.0"  # as the shipped weights say
     assert "It learnt from" not in page.text
+    card = (tmp_path / "scores" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    for text in (page.text, card):
+        assert re.search(r"\d+\.\d% of the val boxes can have an anchor of their own at IoU 0\.5", text)
+        assert re.search(r"\(F1, at IoU 0\.5\) are best at threshold=0\.\d\d, where F1 is 0\.\d{3}\.", text)
     run_lines(tmp_path / "scores" / "MODEL_CARD.md", "predict")
