@@ -11,14 +11,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 HERE = Path(__file__).parent
 MATRIX = "test_matrix.py"
 FILES = sorted(path.name for path in (HERE / "formats").glob("test_*.py") if path.name != MATRIX)
-SLOW_FILES = [name for name in FILES if "mark.slow" in (HERE / "formats" / name).read_text(encoding="utf-8")]
 
 # Without these, a process is not even begun.
 NEEDED = {
@@ -31,21 +29,12 @@ NEEDED = {
 }
 
 
-def files(names: list[str]) -> list[Any]:
-    return [pytest.param(name, id=name, marks=pytest.mark.needs(*NEEDED[name])) for name in names]
-
-
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", files(FILES))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, id=name, marks=pytest.mark.needs(*NEEDED[name])) for name in FILES]
+)
 def test_exporters(name: str) -> None:
-    run_apart(name, "not slow")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", files(SLOW_FILES))
-def test_exporters_slowly(name: str) -> None:
-    run_apart(name, "slow")
+    run_apart(name)
 
 
 # In parts, which several processes share among them.
@@ -53,12 +42,12 @@ def test_exporters_slowly(name: str) -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("exporter", ["onnx", "openvino", "executorch", "litert"])
 def test_every_task_in_a_runtime(exporter: str) -> None:
-    run_apart(MATRIX, "", exporter)
+    run_apart(MATRIX, exporter)
 
 
-def run_apart(name: str, marks: str, keywords: str = "") -> None:
+def run_apart(name: str, keywords: str = "") -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-m", marks, "-k", keywords, str(HERE / "formats" / name)],
+        [sys.executable, "-m", "pytest", "-m", "", "-k", keywords, str(HERE / "formats" / name)],
         cwd=HERE.parents[1],
         env={key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")},
         capture_output=True,

@@ -17,12 +17,11 @@ from mnv2dense.heads.classifier import ClassifierHead
 from mnv2dense.heads.deeplab_v3 import DeepLabV3Head
 from mnv2dense.models.backbone import mobilenet_v2
 from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.ops.resize import fit, infos
 from mnv2dense.runtimes import executorch as runtime
 from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.runtimes.metadata import Precision
 from tests.helpers import small_models
-from tests.helpers.tiny import SIZE, random_images, tiny_model
+from tests.helpers.tiny import random_images
 
 pytest.importorskip("executorch", reason='pip install -e ".[executorch]"')
 
@@ -96,18 +95,13 @@ def test_ranges_are_of_what_relu6_lets_through(folder: Path) -> None:
     assert (answer - expected).square().mean().sqrt() < 0.2 * expected.std()
 
 
-def test_suppression_inside_the_file_selects_what_the_model_selects(folder: Path) -> None:
-    model = tiny_model(candidates=50, limit=5)
-    for predictor in model.head.class_predictors:  # type: ignore[union-attr]
-        predictor[-1].weight.data *= 30  # scores far apart, so that their order is certain
-    path = _write(ExportGraph(model, decided=True), folder / "detector.pte", "fp32")
-    images = random_images(2)
-    about = infos([1, 2], [(480, 640), (96, 96)], [fit(480, 640, SIZE), fit(96, 96, SIZE)])
-    for expected, answer in zip(model.predict(images, about), ExportedModel(path).predict(images, about), strict=True):
-        assert len(expected.boxes) == 5
-        assert answer.labels.tolist() == expected.labels.tolist()
-        torch.testing.assert_close(answer.scores, expected.scores, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(answer.boxes, expected.boxes, rtol=1e-4, atol=1e-2)
+@torch.no_grad()
+def test_fp32_logits_of_a_map_are_the_models_own(folder: Path) -> None:
+    graph = _graph(DeepLabV3Head)
+    images = random_images(2, (64, 64), seed=1)
+    (expected,) = graph(images)
+    answer = _answers(_write(graph, folder / "segmenter.pte", "fp32"), images)
+    torch.testing.assert_close(answer, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_description_says_what_runs_outside_the_delegate(classifier: Path) -> None:
@@ -119,7 +113,7 @@ def test_the_description_says_what_runs_outside_the_delegate(classifier: Path) -
     assert not any("convolution" in name for name in outside)
 
 
-@pytest.mark.slow  # its loop of suppression takes a minute to lower
+# At float32 test_matrix.py compares what is selected.
 @torch.no_grad()
 def test_boxes_are_suppressed_inside_an_int8_file_too(folder: Path) -> None:
     model = small_models.detector()

@@ -16,7 +16,6 @@ from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.runtimes.metadata import Precision
 from tests.helpers.small_models import (
     SIZE,
-    assert_same_boxes,
     calibration,
     classifier,
     detector,
@@ -117,13 +116,7 @@ def test_logits_and_label_maps_of_a_segmenter(tmp_path: Path) -> None:
             assert relative(ours, theirs) < 1e-4
 
 
-@torch.no_grad()
-def test_boxes_selected_inside_are_those_that_eager_selection_finds(tmp_path: Path) -> None:
-    model = detector()
-    exported = written(ExportGraph(model, decided=True), tmp_path / "model.tflite")
-    assert_same_boxes(model, exported, random_images(3, model.size))
-
-
+# Those that are selected inside: test_matrix.py.
 @torch.no_grad()
 def test_int8_boxes_are_placed_in_float(tmp_path: Path) -> None:
     graph = ExportGraph(detector())

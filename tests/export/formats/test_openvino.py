@@ -80,11 +80,10 @@ def test_logits_and_label_maps_are_the_models(tmp_path: Path) -> None:
     assert (ours == theirs).float().mean() > 0.999
 
 
-@pytest.mark.parametrize("decided", [False, True])
-def test_boxes_are_those_that_the_model_selects(decided: bool, tmp_path: Path) -> None:
+def test_boxes_are_the_models_and_selected_outside(tmp_path: Path) -> None:
     model = detector()
-    exported = written(ExportGraph(model, decided=decided), tmp_path / "model.xml")
-    assert exported.description.outputs == ("selected_boxes" if decided else "boxes")
+    exported = written(ExportGraph(model), tmp_path / "model.xml")
+    assert exported.description.outputs == "boxes"  # inside: test_matrix.py
     assert_same_boxes(model, exported, random_images(2, model.size))
 
 
