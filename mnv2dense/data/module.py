@@ -22,6 +22,7 @@ import torch.utils.data
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from mnv2dense.data.check_sample import check_sample
 from mnv2dense.data.collate import Item, collate, prepare
 from mnv2dense.data.sampler import Draw, EpochSampler, seed_of
 from mnv2dense.data.split_checks import disagreement, lack_of, shared_images, unseen_classes
@@ -313,11 +314,14 @@ class _Images(torch.utils.data.Dataset[Item]):
         self.mode = mode
         self.seed = int(seed)
         self.scored = scored
+        self.classes = len(dataset.class_names)
 
     def __getitem__(self, draw: Draw) -> Item:
         sample = self.dataset[draw.image]
+        check_sample(sample, self.classes, of=self.dataset)
         if self.augment is not None:
             sample = self.augment(sample, seed_of(self.seed, draw))
+            check_sample(sample, self.classes, of=self.augment)
         return prepare(sample, self.size, self.mode, scored=self.scored)
 
 
