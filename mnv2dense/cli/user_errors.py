@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dis
 import re
 from pathlib import Path
 
+from mnv2dense.utils.errors import refused_by
+
 _PACKAGE = "mnv2dense"
-_RAISE = dis.opmap["RAISE_VARARGS"]
 
 # How torch hands on what a loader's worker raised: the worker's own trace, as text.
 _WORKERS_TRACE = "Original Traceback"
@@ -18,14 +18,16 @@ def is_users(error: BaseException) -> bool:
 
     What the system says of files, Python of packages that are not there, and Lightning of its options, is. A
     ``ValueError`` is if this package raised it on purpose: then its message names the value, the rule and the next
-    step. One out of torch or numpy, or out of a slip of ours such as ``int("")``, would only leave the user guessing
-    where it came from.
+    step. What a part's own package refuses while the part is built, ``models.construct`` raises on. One out of torch or
+    numpy, or out of a slip of ours such as ``int("")``, would only leave the user guessing where it came from.
     """
     if isinstance(error, OSError | ImportError) or _is_lightnings(error):
         return True
     if not isinstance(error, ValueError):
         return False
-    return _was_raised_by_a_worker_of_ours(str(error)) if _WORKERS_TRACE in str(error) else _was_raised_by_us(error)
+    if _WORKERS_TRACE in str(error):
+        return _was_raised_by_a_worker_of_ours(str(error))
+    return refused_by(error) == _PACKAGE
 
 
 def _is_lightnings(error: BaseException) -> bool:
@@ -38,16 +40,6 @@ def message_of(error: BaseException) -> str:
     """Its message; of a loader's worker, the last line of the trace that comes with it."""
     said = str(error)
     return said.strip().splitlines()[-1].partition(": ")[2] if _WORKERS_TRACE in said else said
-
-
-def _was_raised_by_us(error: ValueError) -> bool:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None or str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0] != _PACKAGE:
-        return False
-    # What C code raises, as most of torch and numpy does, has no frame of its own: there the instruction is a call.
-    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == _RAISE
 
 
 def _was_raised_by_a_worker_of_ours(trace: str) -> bool:

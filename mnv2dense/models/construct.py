@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from mnv2dense.models.backbone import mobilenet_v2
+from mnv2dense.utils.errors import refused_by
 from mnv2dense.utils.missing_packages import no_such_package
 from mnv2dense.utils.renamed import address_now
 
@@ -58,8 +59,11 @@ def construct(
             raise
         raise ValueError(f"{part}: {error}. Look at the options of {target}.") from error
     except ValueError as error:
-        # Constructors call their options as Python does. Not raised anew: the trace tells whose mistake it is.
-        error.args = (f"{part}: {error}",)
+        # Constructors call their options as Python does.
+        said = f"{part}: {error}"
+        if not _is_ours(target) and refused_by(error) == target.partition(".")[0]:
+            raise ValueError(said) from error  # its package's answer to these options, and so the user's to mend
+        error.args = (said,)  # not raised anew: the trace tells whose mistake it is
         raise
     if not isinstance(built, nn.Module):
         raise ValueError(f"{part}._target_={target!r} gave a {type(built).__name__}, which is not a torch module.")

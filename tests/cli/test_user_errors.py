@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from mnv2dense.cli.user_errors import is_users, message_of
 from mnv2dense.models.checkpoint import load_model
+from mnv2dense.models.dense_model import build_model
 from mnv2dense.ops.anchors import anchors_per_cell
 from mnv2dense.ops.boxes import decode
 
@@ -96,3 +98,26 @@ def test_what_the_system_and_python_say_is_the_users_and_a_bug_is_not() -> None:
     assert is_users(raised(open, "nowhere"))
     assert is_users(raised(importlib.import_module, "no_such_package"))
     assert not is_users(raised(lambda: {}["key"]))
+
+
+class Picky(nn.Module):
+    """A backbone of another package, which is this one, with an answer to each of its options."""
+
+    def __init__(self, *, features: tuple[str, ...], width: str) -> None:
+        super().__init__()
+        if width == "odd":
+            raise ValueError("width=odd: choose even.")
+        nn.Conv2d(3, int(width), 1, groups=3)  # text of int's, or of torch's
+
+
+@pytest.mark.parametrize(("width", "users"), [("odd", True), ("wide", False), ("4", False)])
+def test_what_a_part_of_others_refuses_while_it_is_built_is_the_users_and_its_slips_are_not(
+    width: str, users: bool
+) -> None:
+    backbone = {"_target_": f"{__name__}.Picky", "width": width}
+    config = {"size": [64, 64], "class_names": ["cat"], "backbone": backbone, "head": {"features": ["deep"]}}
+    error = raised(lambda: build_model(config, packages=["tests"]))
+    assert isinstance(error, ValueError)
+    assert is_users(error) == users
+    if users:
+        assert message_of(error) == "backbone: width=odd: choose even."
