@@ -131,7 +131,7 @@ class Sweep:
         return sorted(made, key=lambda row: row.number)
 
     def finish(self) -> str | None:
-        """Write table.csv, show the table and the folder, and say which runs failed.
+        """Write table.csv, show the table and the folder, and say which runs failed and how many never began.
 
         Returns:
             One line for the user where some did.
@@ -144,10 +144,13 @@ class Sweep:
         from mnv2dense.cli.shell import console
 
         _write_table(rows, self.folder / "table.csv")
-        console().print(_table(rows, self.folder))
+        asked = _asked_for(self.folder / "multirun.yaml") or len(rows)
+        console().print(_table(rows, self.folder, asked=asked))
         failed = [row for row in rows if row.failed]
         for row in failed:
             print(f"{row.folder.name} failed: {row.failed}")
+        if (left := asked - len(rows)) > 0:  # the sweep was stopped
+            print(f"{left} of {asked} runs never began.")
         print(self.folder)
         if not failed:
             return None
@@ -204,6 +207,28 @@ def _parsed(words: Iterable[str]) -> list[Override]:
     )
 
 
+def _asked_for(kept: Path) -> int | None:
+    """The runs of a sweep, by the config that all began with; None where another sweeper than Hydra's chooses."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import ValueType
+
+    if not kept.is_file():
+        return None
+    hydra: Any = read_yaml(kept)["hydra"]
+    sweeper = hydra["sweeper"]
+    if not str(sweeper["_target_"]).endswith(".BasicSweeper"):
+        return None
+    words = [*(f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()), *hydra["overrides"]["task"]]
+    overrides = OverridesParser.create().parse_overrides(words)
+    if any(
+        each.value_type == ValueType.GLOB_CHOICE_SWEEP for each in overrides
+    ):  # it would look into the folders of conf/
+        return None
+    batches = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    return sum(len(batch) for batch in batches)
+
+
 def _key(override: Override) -> str:
     return override.get_key_element().lstrip("+~")
 
@@ -255,12 +280,13 @@ def _write_table(rows: Sequence[Row], path: Path) -> None:
             table.writerow([row.folder.name, *(row.changed.get(key, "") for key in keys), *values, row.failed])
 
 
-def _table(rows: Sequence[Row], folder: Path) -> Table:
+def _table(rows: Sequence[Row], folder: Path, *, asked: int) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     keys, scores = _columns(rows)
-    made = Table(title=f"{len(rows)} runs", title_justify="left", caption=f"also in {folder / 'table.csv'}")
+    title = f"{len(rows)} runs" if len(rows) >= asked else f"{len(rows)} of {asked} runs"
+    made = Table(title=title, title_justify="left", caption=f"also in {folder / 'table.csv'}")
     made.caption_justify = "left"
     for key in keys or ["run"]:
         made.add_column(key)

@@ -89,6 +89,7 @@ def run(
             monitor_mode=seen.mode,
             curves=asked,
             callbacks=[built(entry) for entry in config.callbacks.values() if entry is not None],
+            usual_callbacks=False,  # the config has them
             loggers=[built(entry, save_dir=str(folder.path)) for entry in config.logger.values() if entry is not None],
             log_artifacts=config.log_artifacts,
             palette=config.palette,

@@ -54,7 +54,7 @@ class DataModule(pl.LightningDataModule):
         num_workers: loader processes per process; None takes the cores of this machine divided by the
             processes on it, 8 at most; 0 loads in the main process.
         max_boxes: M. Of an image with more objects the largest are kept, and the log says so.
-        seed: of order and augmentation.
+        seed: of order and augmentation; None takes that of :func:`mnv2dense.train`, and 0 where nobody trains.
         pin_memory: page-locked batches, for a faster copy to a GPU; None does it where there is a GPU.
         drop_last: leave out an epoch's last incomplete batch, unless it is the only one.
         timeout_seconds: how long a worker may take for one batch before the run stops; 0 waits for ever.
@@ -75,7 +75,7 @@ class DataModule(pl.LightningDataModule):
         batch_size: int = 32,
         num_workers: int | None = None,
         max_boxes: int = 100,
-        seed: int = 0,
+        seed: int | None = None,
         pin_memory: bool | None = None,
         drop_last: bool = True,
         timeout_seconds: float = 300.0,
@@ -86,11 +86,11 @@ class DataModule(pl.LightningDataModule):
             _check_whole(name, value)
             if value < 1:
                 raise ValueError(f"{name} is {value}, but must be at least 1.")
-        for name, value in (("num_workers", num_workers or 0), ("seed", seed)):
+        for name, value in (("num_workers", num_workers or 0), ("seed", seed or 0)):
             _check_whole(name, value)
         for name, number in (
             ("num_workers", num_workers or 0),
-            ("seed", seed),
+            ("seed", seed or 0),
             ("timeout_seconds", timeout_seconds),
         ):
             if number < 0:
@@ -101,7 +101,8 @@ class DataModule(pl.LightningDataModule):
         self.resize = resize
         self.batch_size = int(batch_size)
         self.max_boxes = int(max_boxes)
-        self.seed = int(seed)
+        self.seed = int(seed or 0)
+        self._has_own_seed = seed is not None
         self.augment = augment
         self._num_workers = None if num_workers is None else int(num_workers)
         self._pin_memory = pin_memory
@@ -170,6 +171,11 @@ class DataModule(pl.LightningDataModule):
         if (told := shared_images(self.train, self.val)) is not None:
             _log.warning("data.val: %s.", told)
         self._checked = True
+
+    def seed_by(self, seed: int) -> None:
+        """Order and augmentation by the seed of a run, for the loaders made from here on; a seed of its own stays."""
+        if not self._has_own_seed:
+            self.seed = int(seed)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Augmented batches in a new order every epoch; the same number of them on every process."""

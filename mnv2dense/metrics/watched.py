@@ -9,6 +9,9 @@ from mnv2dense.protocols import Dataset, Metric, NamesScores
 
 Mode = Literal["min", "max"]
 
+CANNOT_TELL = -1.0
+"""A score of which the data cannot tell; the loss has no such value."""
+
 _MOST_CURVES = 3
 _MEMBERS = ("headlines", "bind", "reset", "update", "compute", "write")
 

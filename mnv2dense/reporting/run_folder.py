@@ -65,11 +65,12 @@ class RunFolder:
         """
         self.path = Path(path)
         self._writes = is_first_process()
-        self._is_kept = True
+        self._is_kept = True  # unless it is made here
         self._log: logging.Handler | None = None
         if not self._writes:
             return
         try:
+            self._is_kept = self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
             probe = self.path / f".writable.{os.getpid()}"
             probe.unlink(missing_ok=True)
@@ -130,7 +131,7 @@ class RunFolder:
 
     @contextmanager
     def gone_if_nothing_begins(self) -> Iterator[None]:
-        """Remove the folder again if an error comes before :meth:`begin`, and this made it, under a name of its own."""
+        """Remove the folder again if an error comes before :meth:`begin`, and this made it, whoever named it."""
         try:
             yield
         except Exception:
@@ -145,6 +146,7 @@ class RunFolder:
         if self._log is not None:  # Windows removes no file that is open
             logging.getLogger().removeHandler(self._log)
             self._log.close()
+        self._is_kept = True  # of what comes under its name from here on
         with suppress(OSError):  # what cannot be removed does no harm
             for name in own:
                 (self.path / name).unlink(missing_ok=True)

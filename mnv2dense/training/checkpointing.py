@@ -25,6 +25,7 @@ from typing import Any, Literal, NoReturn, final
 
 import pytorch_lightning as pl
 
+from mnv2dense.metrics.watched import CANNOT_TELL
 from mnv2dense.pretrained.checkpoint_file import BEST, LAST
 from mnv2dense.training import random_state
 from mnv2dense.utils.files import atomic_write, remove_leftovers
@@ -47,7 +48,8 @@ class BestAndLast(pl.callbacks.Checkpoint):
     several processes finish their validation first.
 
     Args:
-        monitor: logged name that decides which is best; looked at after epochs with validation.
+        monitor: logged name that decides which is best; looked at after epochs with validation. -1, "cannot tell", is
+            the best only as long as there is nothing else.
         mode: "max" if more is better, "min" if less is.
         every_n_epochs: how often ``last.ckpt`` is written at an epoch's end; the final epoch's always is.
         every_n_batches: write it within epochs too, for epochs of hours; never between two optimiser steps.
@@ -307,10 +309,15 @@ class BestAndLast(pl.callbacks.Checkpoint):
             )
         score = float(trainer.callback_metrics[self.monitor])
         best = None if self._lost_best(trainer) else self.best_score
-        if math.isnan(score) or (best is not None and not (score > best if self.mode == "max" else score < best)):
+        if math.isnan(score) or (best is not None and not self._is_better(score, best)):
             return False
         self.best_score, self.best_epoch = score, trainer.current_epoch
         return True
+
+    def _is_better(self, score: float, best: float) -> bool:
+        if CANNOT_TELL in (score, best) and self.monitor != "val/loss":  # which would be the lowest error of all
+            return score != CANNOT_TELL
+        return score > best if self.mode == "max" else score < best
 
     def _lost_best(self, trainer: pl.Trainer) -> bool:
         """Whether the best so far was moved or deleted: the next one is kept in its place, or there would be none."""

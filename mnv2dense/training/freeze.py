@@ -15,7 +15,8 @@ class Freeze(pl.Callback):
     Frozen layers get no gradient, and their batch norms neither learn nor follow the batches' statistics.
 
     Args:
-        backbone: True freezes all of it, a number the stem and that many blocks, False nothing.
+        backbone: True freezes all of it, a number the stem and that many blocks, False nothing. A number takes a
+            backbone with ``stem`` and ``blocks``.
         batch_norm: every batch norm of the backbone keeps its statistics, also in layers that learn: for
             batches too small to measure a mean. Scale and shift still learn where the layer does.
     """
@@ -53,21 +54,27 @@ def freeze(backbone: nn.Module, upto: bool | int) -> list[nn.Module]:
     """Turn gradients off in a backbone or its first layers, and return the modules concerned.
 
     Args:
-        backbone: has ``stem`` and a list ``blocks``.
+        backbone: any; to count in, it has ``stem`` and a list ``blocks``.
         upto: True for all of it, a number for the stem and that many blocks, False for nothing.
 
     Raises:
-        ValueError: there are not so many blocks.
+        ValueError: there are not so many blocks, or nothing to count.
     """
     if upto is False:
         return []
     if upto is True:
         frozen = [backbone]
     else:
-        blocks = list(backbone.get_submodule("blocks").children())
+        stem, counted = (getattr(backbone, name, None) for name in ("stem", "blocks"))
+        if not isinstance(stem, nn.Module) or not isinstance(counted, nn.Module):
+            raise ValueError(
+                f"freeze: backbone={upto}: a number counts the layers of stem and blocks, and "
+                f"{type(backbone).__name__} does not have both; backbone=true freezes all of it."
+            )
+        blocks = list(counted.children())
         if upto > len(blocks):
             raise ValueError(f"backbone={upto}: this backbone has {len(blocks)} blocks; give at most that, or true")
-        frozen = [backbone.get_submodule("stem"), *blocks[:upto]]
+        frozen = [stem, *blocks[:upto]]
     for module in frozen:
         module.requires_grad_(False)
     return frozen

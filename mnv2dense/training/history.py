@@ -11,7 +11,7 @@ from typing import Any, final
 import pytorch_lightning as pl
 import torch
 
-from mnv2dense.metrics.watched import names_of
+from mnv2dense.metrics.watched import CANNOT_TELL, names_of
 from mnv2dense.visualization.plots import plot_curves
 
 # Among the names of curves in a checkpoint that was written within an epoch: the losses of its batches so far.
@@ -26,7 +26,7 @@ class History(pl.Callback):
         scores: those validation scores that go on the plot, without ``val/``.
 
     Attributes:
-        points: name -> [(epoch, value)], epochs counted from 1.
+        points: name -> [(epoch, value)], epochs counted from 1; of scores, those that the data could tell.
     """
 
     def __init__(self, *, scores: Sequence[str]) -> None:
@@ -56,8 +56,7 @@ class History(pl.Callback):
         self._losses, self._losses_before = [], None
         if self._validated:  # Lightning keeps the last scores; an epoch without validation has none of its own
             for name, value in trainer.callback_metrics.items():
-                score = name.removeprefix("val/")
-                if score != name and ("/" not in score or score in self.scores):  # not those of all classes
+                if self._is_kept(name) and (name == "val/loss" or float(value) != CANNOT_TELL):
                     self._add(name, epoch, float(value))
         self._validated = False
 
@@ -86,6 +85,11 @@ class History(pl.Callback):
         for name, points in state_dict.items():
             if name != _UNFINISHED:
                 self.points[name] = [(int(epoch), float(value)) for epoch, value in points]
+
+    def _is_kept(self, name: str) -> bool:
+        """Of validation, but not the scores of all classes."""
+        score = name.removeprefix("val/")
+        return score != name and ("/" not in score or score in self.scores)
 
     def _losses_of_epoch(self) -> torch.Tensor | None:
         """The loss of every batch so far, in order; None where there was none."""

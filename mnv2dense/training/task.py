@@ -35,7 +35,7 @@ class Task(pl.LightningModule):
 
     Args:
         model: what is trained.
-        loss: (raw, batch) -> named terms; minimised is their sum.
+        loss: (raw, batch) -> named terms; minimised is their sum. Parameters of its own learn as the head's do.
         metric: scores validation results; its data set is bound when validation starts.
         optimizer: parameter groups -> optimizer. Its learning rate is that of the whole effective batch (batch size
             x processes x accumulated batches) and is never rescaled behind the user's back.
@@ -172,17 +172,23 @@ class Task(pl.LightningModule):
         checkpoint[RUN] = run_entry(self.trainer)
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
-        """Decayed and not decayed, of backbone and head. Norms and biases are not decayed: it would only fight them."""
+        """Decayed and not decayed, of backbone and head. Norms and biases are not decayed: it would only fight them.
+
+        What a loss learns, as weights of its terms or centres of classes, comes after the head's own.
+        """
+        learning = [self.model, *([self.loss] if isinstance(self.loss, nn.Module) else [])]
         backbone = {id(p) for p in self.model.backbone.parameters()}
         plain = {
             id(p)
-            for module in self.model.modules()
+            for part in learning
+            for module in part.modules()
             for name, p in module.named_parameters(recurse=False)
             if isinstance(module, _NORMS) or name == "bias"
         }
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        if not trained:
+        if not any(p.requires_grad for p in self.model.parameters()):
             raise ValueError("Every parameter is frozen; there is nothing to train. Freeze less.")
+        # One that the loss shares with the model is there once.
+        trained = list(dict.fromkeys(p for part in learning for p in part.parameters() if p.requires_grad))
         groups: list[dict[str, Any]] = []
         for in_backbone in (True, False):
             for decayed in (True, False):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +20,7 @@ from mnv2dense.metrics.image_ranking import ImageRanking, RankedImage
 from mnv2dense.reporting.facts import facts_of
 from mnv2dense.reporting.report import write_report
 from mnv2dense.utils.distributed import is_first_process
+from mnv2dense.utils.signals import OneInterrupt
 from mnv2dense.visualization.palettes import PaletteChoice, legend_of
 
 if TYPE_CHECKING:
@@ -85,6 +89,32 @@ def score_and_report(
         legend = legend_of(masks_of(model), shown, palette=palette)
         write_report(folder.path, facts, worst=worst, best=best, legend=legend)
     return scores
+
+
+@contextmanager
+def stopped_in_words(folder: Path) -> Iterator[None]:
+    """Ctrl-C or SIGTERM while a run that is trained gets its scores: said with what is there, exit code 130 or 143.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        SystemExit: one came.
+    """
+    with OneInterrupt() as interrupt:
+        try:
+            with interrupt.work():
+                yield
+        except KeyboardInterrupt:
+            received = interrupt.received or signal.SIGINT
+            if is_first_process():
+                log.warning(
+                    "Stopped by %s in the scoring: training is done, and resume=%s with the same length scores and "
+                    "reports it.",
+                    received.name,
+                    folder,
+                )
+            raise SystemExit(128 + received) from None
 
 
 def counted(progress: Callable[[int, int], None] | None, data: DataModule) -> Callable[[int], None]:

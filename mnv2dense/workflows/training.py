@@ -45,7 +45,7 @@ from mnv2dense.training.schedules import Cosine
 from mnv2dense.training.task import Task
 from mnv2dense.visualization.palettes import check_palette
 from mnv2dense.workflows.run_loggers import log_config, log_outcome
-from mnv2dense.workflows.scoring import score_and_report
+from mnv2dense.workflows.scoring import score_and_report, stopped_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -98,6 +98,7 @@ def train(
     monitor_mode: Literal["min", "max"] | None = None,
     curves: Sequence[str] | None = None,
     callbacks: Sequence[pl.Callback] | None = None,
+    usual_callbacks: bool | None = None,
     loggers: Sequence[Logger] = (),
     log_artifacts: bool = False,
     palette: PaletteChoice = "auto",
@@ -129,13 +130,17 @@ def train(
         monitor: the score that chooses the best checkpoint, or "loss"; None is as the metric says: AP, mIoU or top1.
         monitor_mode: whether more or less of it is better; None is as the metric says, and "min" for the loss.
         curves: the scores of the epochs' lines and of curves.png; None is as the metric says.
-        callbacks: None takes those of conf/callbacks/default.yaml: average of the weights, checkpoints, curves,
-            progress, and the guard against losses that are not finite.
+        callbacks: of yours.
+        usual_callbacks: whether those of conf/callbacks/default.yaml come beside yours, but for a class that is among
+            yours: average of the weights, checkpoints, curves, progress, and the guard against losses that are not
+            finite. None adds them unless a :class:`~mnv2dense.training.BestAndLast` is among yours, which tells that
+            the list is whole; without one and without them nothing is left to be scored.
         loggers: Lightning's; they get the config, the curves and the final scores.
         log_artifacts: give them samples.jpg and the path of the best checkpoint, too.
         palette: of masks in samples and report, see :data:`mnv2dense.visualization.palettes.PaletteChoice`.
         resume: a run folder or checkpoint file to go on from, optimizer, schedule, epoch and all.
-        seed: of everything random but the model's weights, which are drawn; None leaves the generators as they are.
+        seed: of everything random but the model's weights, which are drawn: also of the images' order and augmentation,
+            unless ``data`` was made with a seed of its own. None leaves generators and data as they are.
         channels_last: keep weights and activations in NHWC memory.
         compile: put model and loss through torch.compile, as one graph.
         packages: whose classes the model's config may name when the best checkpoint is loaded; None takes those that
@@ -165,77 +170,82 @@ def train(
         refuse_another_run(folder, resume=resume)
         config = config or _known(model, seen=seen, seed=seed, options=options)
     goes_on_here = folder.holds_a_run  # then its files tell what to resume with, until these options are found to fit
-    if not goes_on_here:
-        _write_down(folder, config, seed)
-    if seed is not None:
-        pl.seed_everything(seed, workers=True, verbose=False)
-    data.setup("fit")
-    check_fit(model, data)
-    packages = packages_of(model.config) if packages is None else list(packages)
-    check_rebuilds(model, packages=packages)
-    check_monitor(seen.monitor, metric, data, curves=curves or ())
-    check_batches(options, data)
-    task = Task(
-        model=model,
-        loss=_loss_of(model) if loss is None else _made(loss),
-        metric=metric,
-        optimizer=optimizer or partial(torch.optim.AdamW, lr=0.001, weight_decay=0.05),
-        schedule=schedule or Cosine,
-        backbone_lr_factor=backbone_lr_factor,
-        channels_last=channels_last,
-        compile=compile,
-    )
-    task.new_optimizer()  # what it does not take is told before anything is announced
-    ckpt_path = None if resume is None else check_resume(str(resume), task, data, options, config=config)
-    if goes_on_here:
-        _write_down(folder, config, seed)
-    folder.clear()
-    folder.keep("csv")  # of the run that is resumed here; the logger would begin its file anew
-    chosen = list(_usual_callbacks(seen) if callbacks is None else callbacks)
-    if callbacks is None and not options.get("enable_progress_bar", True):
-        chosen = [each for each in chosen if not isinstance(each, ProgressLines)]
-    with _refusals_of_lightning(ValueError, TypeError, MisconfigurationException):
-        lightning = pl.Trainer(
-            callbacks=[*chosen, ValidateLastEpoch()],
-            logger=[forgiving(each) for each in loggers],
-            plugins=[AtomicCheckpointIO()],
-            default_root_dir=str(folder.path),
-            use_distributed_sampler=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            **options,
+    with folder.gone_if_nothing_begins():
+        if not goes_on_here:
+            _write_down(folder, config, seed)
+        if seed is not None:
+            pl.seed_everything(seed, workers=True, verbose=False)
+            data.seed_by(seed)
+        data.setup("fit")
+        check_fit(model, data)
+        packages = packages_of(model.config) if packages is None else list(packages)
+        check_rebuilds(model, packages=packages)
+        check_monitor(seen.monitor, metric, data, curves=curves or ())
+        check_batches(options, data)
+        task = Task(
+            model=model,
+            loss=_loss_of(model) if loss is None else _made(loss),
+            metric=metric,
+            optimizer=optimizer or partial(torch.optim.AdamW, lr=0.001, weight_decay=0.05),
+            schedule=schedule or Cosine,
+            backbone_lr_factor=backbone_lr_factor,
+            channels_last=channels_last,
+            compile=compile,
         )
-    # Only now the number of processes is known; a short epoch would else leave no point on the curves.
-    steps = len(data.train or ()) // (data.batch_size * lightning.world_size)
-    lightning.log_every_n_steps = max(  # type: ignore[attr-defined]  # Lightning sets it out of sight of mypy
-        1, min(options.get("log_every_n_steps", 10), steps)
-    )
-    if lightning.is_global_zero:
-        log_config(lightning.loggers, folder.path)
-    folder.begin()
-    if announce is not None:
-        announce()
+        task.new_optimizer()  # what it does not take is told before anything is announced
+        ckpt_path = None if resume is None else check_resume(str(resume), task, data, options, config=config)
+        if goes_on_here:
+            _write_down(folder, config, seed)
+        folder.clear()
+        folder.keep("csv")  # of the run that is resumed here; the logger would begin its file anew
+        chosen = _beside_usual(
+            callbacks or (), seen, wanted=usual_callbacks, lines=bool(options.get("enable_progress_bar", True))
+        )
+        with _refusals_of_lightning(ValueError, TypeError, MisconfigurationException):
+            lightning = pl.Trainer(
+                callbacks=[*chosen, ValidateLastEpoch()],
+                logger=[forgiving(each) for each in loggers],
+                plugins=[AtomicCheckpointIO()],
+                default_root_dir=str(folder.path),
+                use_distributed_sampler=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                **options,
+            )
+        # Only now the number of processes is known; a short epoch would else leave no point on the curves.
+        steps = len(data.train or ()) // (data.batch_size * lightning.world_size)
+        lightning.log_every_n_steps = max(  # type: ignore[attr-defined]  # Lightning sets it out of sight of mypy
+            1, min(options.get("log_every_n_steps", 10), steps)
+        )
+        if lightning.is_global_zero:
+            log_config(lightning.loggers, folder.path)
+        folder.begin()
+        if announce is not None:
+            announce()
     try:
         with _refusals_of_lightning(MisconfigurationException):
             lightning.fit(task, datamodule=data, ckpt_path=None if ckpt_path is None else str(ckpt_path))
     except SystemExit:  # told to stop
         _plot_curves(chosen, folder, lightning, seen)
         raise
-    points = _plot_curves(chosen, folder, lightning, seen)
     if options.get("fast_dev_run"):
+        _plot_curves(chosen, folder, lightning, seen)
         log.info("trainer.fast_dev_run: the parts work together; nothing was kept to be scored")
         return TrainingRun(folder.path, {}, None, None, lightning.current_epoch, metric)
-    # The other processes of a torchrun do not know the first one's folder; and Lightning has moved the task to the CPU.
-    kept = find_checkpoint(folder.path) if lightning.is_global_zero else folder.path
-    best = load_model(
-        lightning.strategy.broadcast(kept),
-        device=lightning.strategy.root_device,
-        packages=packages,
-    )
-    scores = score_and_report(folder, best, data, metric, progress=progress, curves=points, palette=palette)
-    if lightning.is_global_zero:
-        step = lightning.global_step
-        log_outcome(lightning.loggers, folder.path, scores, kept, step=step, artifacts=log_artifacts)
+    with stopped_in_words(folder.path):
+        points = _plot_curves(chosen, folder, lightning, seen)
+        # The other processes of a torchrun do not know the first one's folder; and Lightning has moved the task to the
+        # CPU.
+        kept = find_checkpoint(folder.path) if lightning.is_global_zero else folder.path
+        best = load_model(
+            lightning.strategy.broadcast(kept),
+            device=lightning.strategy.root_device,
+            packages=packages,
+        )
+        scores = score_and_report(folder, best, data, metric, progress=progress, curves=points, palette=palette)
+        if lightning.is_global_zero:
+            step = lightning.global_step
+            log_outcome(lightning.loggers, folder.path, scores, kept, step=step, artifacts=log_artifacts)
     return TrainingRun(folder.path, scores, kept, best, lightning.current_epoch, metric)
 
 
@@ -303,14 +313,23 @@ def _loss_of(model: DenseModel) -> Loss:
     return losses[model.task]()
 
 
-def _usual_callbacks(seen: Watched) -> list[pl.Callback]:
-    return [
+def _beside_usual(own: Sequence[pl.Callback], seen: Watched, *, wanted: bool | None, lines: bool) -> list[pl.Callback]:
+    """The usual callbacks, where they are wanted, and the user's own instead of those of the same class."""
+    if wanted is None:
+        wanted = not any(isinstance(each, BestAndLast) for each in own)
+    usual = [
         EMA(),
         BestAndLast(monitor=f"val/{seen.monitor}", mode=seen.mode),
         History(scores=seen.curves),
-        ProgressLines(scores=seen.curves),
+        *([ProgressLines(scores=seen.curves)] if lines else []),
         NaNGuard(),
     ]
+    # Lightning takes one bar, whoever's.
+    kinds = [pl.callbacks.ProgressBar if isinstance(each, ProgressLines) else type(each) for each in usual]
+    lacking = [
+        each for each, kind in zip(usual, kinds, strict=True) if not any(isinstance(other, kind) for other in own)
+    ]
+    return [*(lacking if wanted else []), *own]
 
 
 def _known(model: DenseModel, *, seen: Watched, seed: int | None, options: Mapping[str, Any]) -> dict[str, Any]:

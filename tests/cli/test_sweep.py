@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 import mnv2dense.cli.sweep as sweep_module
 from mnv2dense.cli.sweep import Sweep, note_failure, run_name, words_of_process
@@ -69,6 +70,37 @@ def test_runs_of_the_same_name_have_folders_of_their_own_and_their_order(
         (1, {"seed": "0"}, ""),
         (2, {"seed": "0"}, "no room"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "params", "sweeper", "said"),
+    [
+        (["seed=0,1", "optimizer.lr=1,2", "data=voc"], None, "BasicSweeper", "2 of 4 runs never began.\n"),
+        (["experiment=ablation"], {"seed": "range(5)"}, "BasicSweeper", "3 of 5 runs never began.\n"),
+        (["seed=0,1"], None, "BasicSweeper", ""),
+        (["seed=0,1,2"], None, "OptunaSweeper", ""),  # nobody knows how many it would try
+        (["seed=0,1,2", "data=glob(*)"], None, "BasicSweeper", ""),
+    ],
+)
+def test_a_sweep_that_was_stopped_says_how_many_runs_never_began(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    params: dict[str, str] | None,
+    sweeper: str,
+    said: str,
+) -> None:
+    monkeypatch.setenv("MNV2DENSE_RUN_OF_SWEEP", "")
+    sweep = Sweep(tmp_path, [])
+    for number in (1, 2):
+        sweep.begin(number, [f"seed={number}"])
+    kept = {"sweeper": {"_target_": f"plugins.{sweeper}", "params": params}, "overrides": {"task": words}}
+    (tmp_path / "multirun.yaml").write_text(yaml.safe_dump({"hydra": kept}))
+    assert sweep.finish() is None
+    out = capsys.readouterr().out
+    assert ("2 of " in out) == bool(said)
+    assert out.endswith(f"{said}{tmp_path}\n")
 
 
 def test_another_process_of_a_run_has_the_words_of_that_run_alone(

@@ -101,6 +101,19 @@ def test_training_batches_have_the_promised_shapes() -> None:
     assert batch.boxes.max() <= 16
 
 
+def test_a_runs_seed_is_that_of_order_and_augmentation_unless_the_data_has_one() -> None:
+    def first(seed: int | None, run: int | None) -> Batch:
+        module = data(seed=seed)
+        if run is not None:
+            module.seed_by(run)
+        return next(iter(module.train_dataloader()))
+
+    assert equal(first(None, None), first(0, None))
+    assert equal(first(None, 1), first(1, None))
+    assert not equal(first(None, 1), first(None, 0))
+    assert equal(first(0, 1), first(0, None))
+
+
 def test_validation_sees_every_image_once_unaugmented_and_in_order() -> None:
     module = data()
     loader = module.val_dataloader()

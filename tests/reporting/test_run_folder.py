@@ -223,9 +223,19 @@ def test_a_folder_in_which_nothing_began_is_removed(tmp_path: Path, caplog: pyte
     assert caplog.messages == [f"{folder.path} is removed: nothing was begun."]
 
 
-@pytest.mark.parametrize("reason", ["it was begun", "somebody named it", "there is more in it"])
+def test_a_folder_that_was_named_and_made_for_nothing_is_removed_once(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "mine", task="detection")
+    folder.write_config({})
+    with pytest.raises(ValueError, match="monitor"), folder.gone_if_nothing_begins(), folder.gone_if_nothing_begins():
+        raise ValueError("monitor=AP5")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("reason", ["it was begun", "it was there before", "there is more in it"])
 def test_a_folder_stays_where(reason: str, tmp_path: Path) -> None:
-    mine = tmp_path / "mine" if reason == "somebody named it" else None
+    mine = tmp_path / "mine" if reason == "it was there before" else None
+    if mine is not None:
+        mine.mkdir()
     folder = RunFolder.create(mine, task="detection", root=tmp_path)
     folder.write_config({})
     if reason == "it was begun":

@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import SimpleNamespace
+from typing import Any, BinaryIO, Literal
 
 import pytest
 import pytorch_lightning as pl
@@ -293,6 +294,25 @@ def test_less_may_be_better(tmp_path: Path) -> None:
     saving = BestAndLast(monitor="val/loss", mode="min")
     toy_trainer(tmp_path, saving).fit(Scored(), datamodule=ToyData())
     assert saving.best_epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode", "scores", "best"),
+    [
+        ("val/AP", "min", [-1, 5, 2, -1], 2),  # -1 is "cannot tell", not the lowest error
+        ("val/AP", "max", [-1, -3, -1, -5], 1),
+        ("val/AP", "min", [-1, -1, -1, -1], 0),
+        ("val/loss", "min", [5, -1, 2, 3], 1),
+    ],
+)
+def test_a_score_that_cannot_be_told_is_the_best_only_where_there_is_no_other(
+    monitor: str, mode: Literal["min", "max"], scores: list[float], best: int
+) -> None:
+    saving = BestAndLast(monitor=monitor, mode=mode)
+    for epoch, score in enumerate(scores):
+        trainer: Any = SimpleNamespace(callback_metrics={monitor: score}, current_epoch=epoch, fast_dev_run=True)
+        saving._is_best(trainer)
+    assert saving.best_epoch == best
 
 
 def test_another_score_finds_its_own_best_in_a_run_that_goes_on(

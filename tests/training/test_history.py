@@ -54,6 +54,14 @@ def test_a_score_that_is_not_a_number_leaves_a_gap() -> None:
     assert "val/AP" not in history.points
 
 
+def test_a_score_that_cannot_be_told_leaves_a_gap_and_a_loss_of_that_value_does_not() -> None:
+    history = History(scores=["count_error"])
+    for epoch, error in enumerate([-1.0, 3.0]):
+        epoch_of(history, trainer(epoch, {"val/count_error": error, "val/loss": -1.0}), [1.0], validated=True)
+    assert history.points["val/count_error"] == [(2, 3.0)]
+    assert history.points["val/loss"] == [(1, -1.0), (2, -1.0)]
+
+
 def test_the_loss_of_an_epoch_that_was_interrupted_is_that_of_all_its_batches() -> None:
     def batches(history: History, losses: list[float]) -> None:
         for k, loss in enumerate(losses):

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
 
 from mnv2dense import DataModule, Predictor, benchmark, evaluate, load_model, predict, ssdlite320_mobilenet_v2, train
 from mnv2dense.data.shapes import Shapes
 from mnv2dense.data.shapes.drawing import SHAPE_CLASSES
+from mnv2dense.metrics.watched import Watched
+from mnv2dense.training import EMA, BestAndLast
 from mnv2dense.workflows import TrainingRun
+from mnv2dense.workflows.training import _beside_usual
 from tests.helpers.tiny import tiny_model
 
 SIZE = (64, 64)
@@ -26,6 +30,13 @@ def shapes(split: str) -> Shapes:
 def data(**options: Any) -> DataModule:  # noqa: ANN401
     usual = {"size": SIZE, "batch_size": 4, "max_boxes": 8, "num_workers": 0, "pin_memory": False}
     return DataModule(train=shapes("train"), val=shapes("val"), **usual | options)
+
+
+class Mine(pl.Callback):
+    """Only there."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"there": True}
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +57,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> TrainingRun:
             run_dir=folder / "run",
             accelerator="cpu",
             check_val_every_n_epoch=2,
+            callbacks=[Mine()],
             enable_progress_bar=False,
         )
 
@@ -77,6 +89,41 @@ def test_the_last_epoch_is_validated_whatever_the_interval(run: TrainingRun) -> 
     last = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)
     history = next(state for name, state in last["callbacks"].items() if name.startswith("History"))
     assert [epoch for epoch, _ in history["val/AP"]] == [2, 3]
+
+
+def test_callbacks_of_ones_own_come_beside_the_usual_ones(run: TrainingRun) -> None:
+    last = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert {name.partition("{")[0] for name in last["callbacks"]} == {"EMA", "BestAndLast", "History", "Mine"}
+    assert "raw_state_dict" in last  # averaged weights beside the trained ones
+
+
+@pytest.mark.parametrize(
+    ("own", "wanted", "names"),
+    [
+        ([], None, ["EMA", "BestAndLast", "History", "ProgressLines", "NaNGuard"]),
+        ([EMA(decay=0.5)], None, ["BestAndLast", "History", "ProgressLines", "NaNGuard", "EMA"]),
+        ([BestAndLast()], None, ["BestAndLast"]),
+        ([BestAndLast()], True, ["EMA", "History", "ProgressLines", "NaNGuard", "BestAndLast"]),
+        ([Mine()], False, ["Mine"]),
+        # Lightning takes one bar.
+        ([pl.callbacks.TQDMProgressBar()], None, ["EMA", "BestAndLast", "History", "NaNGuard", "TQDMProgressBar"]),
+    ],
+)
+def test_the_usual_callbacks_are_left_out_where_the_list_is_whole_or_has_their_class(
+    own: list[pl.Callback], wanted: bool | None, names: list[str]
+) -> None:
+    chosen = _beside_usual(own, Watched("AP", "max", ("AP",), frozenset()), wanted=wanted, lines=True)
+    assert [type(each).__name__ for each in chosen] == names
+
+
+def test_a_run_that_is_refused_leaves_no_folder_and_gave_its_seed_to_the_data() -> None:
+    model = ssdlite320_mobilenet_v2(class_names=SHAPE_CLASSES, size=SIZE, width_mult=0.35)
+    for own, seed in ((None, 3), (5, 5)):
+        batches = data(seed=own)
+        with pytest.raises(ValueError, match="monitor=AP49"):
+            train(model, batches, monitor="AP49", seed=3, run_dir="other", accelerator="cpu")
+        assert batches.seed == seed
+        assert not Path("other").exists()
 
 
 def test_a_run_is_not_overwritten_and_a_length_is_needed(run: TrainingRun) -> None:
