@@ -1,0 +1,55 @@
+"""Whether an augmentation follows its seed, asked before a run that promises to be repeatable."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mnv2dense.data.check_sample import check_sample
+from mnv2dense.data.sampler import Draw, seed_of
+from mnv2dense.training import random_state
+
+if TYPE_CHECKING:
+    from mnv2dense.data.module import DataModule
+    from mnv2dense.types import Sample
+
+# What is done to every second image goes unseen once in 256 runs.
+_TRIES = 8
+
+
+def check_augment(data: DataModule) -> None:
+    """Augment the first training image twice by each of a few seeds, by an augmentation of another package.
+
+    The global generators of random numbers are left as they are.
+
+    Raises:
+        ValueError: the two differ, so that no run could be repeated, or resumed as it would have gone on; or the
+            augmented sample is none.
+    """
+    augment, dataset = data.augment, data.train
+    if augment is None or not dataset or type(augment).__module__.partition(".")[0] == "mnv2dense":
+        return
+    generators = random_state.capture()
+    try:
+        for epoch in range(_TRIES):
+            seed = seed_of(data.seed, Draw(epoch, 0))
+            first, second = (augment(dataset[0], seed) for _ in range(2))
+            check_sample(first, len(data.class_names), of=augment)
+            if (part := _difference(first, second)) is not None:
+                name = getattr(augment, "__qualname__", type(augment).__qualname__)
+                raise ValueError(
+                    f"augment: {name} gave two samples of other {part} for one image and seed={seed}, so no run could "
+                    "be repeated or resumed. Draw from np.random.default_rng(seed), not from a global generator or one "
+                    "that is kept, and change a copy of the sample."
+                )
+    finally:
+        random_state.restore(generators)
+
+
+def _difference(one: Sample, other: Sample) -> str | None:
+    """The first field of samples whose arrays are not the same."""
+    for part in ("image", "boxes", "labels", "mask"):
+        if not np.array_equal(getattr(one, part), getattr(other, part)):
+            return part
+    return None
