@@ -22,8 +22,9 @@ from .models.architectures import deeplabv3_mobilenet_v2, mobilenet_v2_classifie
 from .models.backbone import mobilenet_v2
 from .models.checkpoint import load_model, save_model
 from .models.convert import save_safetensors, to_huggingface, to_torchvision
-from .models.dense_model import DenseModel, Normalize, build_model
+from .models.dense_model import DenseModel, build_model
 from .models.hub import from_pretrained, push_to_hub, save_pretrained
+from .models.normalize import Normalize
 from .protocols import Model
 from .runtimes.exported_model import ExportedModel
 from .types import Batch, Box, Classification, Detections, FeatureInfo, Infos, Region, Sample, ScoredClass, Segmentation

@@ -4,9 +4,10 @@ from mnv2dense.models.architectures import deeplabv3_mobilenet_v2, mobilenet_v2_
 from mnv2dense.models.backbone import mobilenet_v2
 from mnv2dense.models.checkpoint import load_model, load_weights, save_model
 from mnv2dense.models.convert import save_safetensors, to_huggingface, to_torchvision
-from mnv2dense.models.dense_model import DenseModel, Normalize, build_model
+from mnv2dense.models.dense_model import DenseModel, build_model
 from mnv2dense.models.fuse import fold_batch_norms
 from mnv2dense.models.hub import from_pretrained, push_to_hub, save_pretrained
+from mnv2dense.models.normalize import Normalize
 
 __all__ = [
     "DenseModel",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mnv2dense.models.construct import construct
 from mnv2dense.models.fuse import fold_batch_norms
+from mnv2dense.models.normalize import Normalize
 from mnv2dense.ops.postprocess import Selection
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
 from mnv2dense.types import FeatureInfo, Infos
@@ -21,24 +22,6 @@ from mnv2dense.utils.numbers import is_whole
 
 # Of our own heads, as papers write them; another head goes by its class.
 _HEADS = {"SSDLiteHead": "SSDLite", "DeepLabV3Head": "DeepLabv3", "ClassifierHead": "classifier"}
-
-
-@final
-class Normalize(nn.Module):
-    """uint8 images -> what a backbone's weights expect: (pixel / 255 - mean) / std, as one product and one sum."""
-
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        spread, centre = torch.tensor(std).view(1, 3, 1, 1), torch.tensor(mean).view(1, 3, 1, 1)
-        self.scale: Tensor
-        self.shift: Tensor
-        # Not in checkpoints: they follow from the backbone's config.
-        self.register_buffer("scale", 1 / (255 * spread), persistent=False)
-        self.register_buffer("shift", -centre / spread, persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """uint8 [B, 3, H, W], RGB -> float [B, 3, H, W] of the module's own precision."""
-        return images.to(self.scale.dtype) * self.scale + self.shift
 
 
 @final

@@ -24,6 +24,7 @@ from mnv2dense.models.restore import packages_of
 from mnv2dense.pretrained.checkpoint_file import find_checkpoint
 from mnv2dense.reporting.run_folder import RunFolder, refuse_another_run
 from mnv2dense.training.check_augment import check_augment
+from mnv2dense.training.check_parts import check_parts
 from mnv2dense.training.check_resume import check_resume
 from mnv2dense.training.checkpoint_io import AtomicCheckpointIO
 from mnv2dense.training.checkpointing import BestAndLast
@@ -180,6 +181,7 @@ def train(
         data.setup("fit")
         check_fit(model, data)
         packages = packages_of(model.config) if packages is None else list(packages)
+        check_parts(model)
         check_rebuilds(model, packages=packages)
         check_augment(data)
         check_monitor(seen.monitor, metric, data, curves=curves or ())

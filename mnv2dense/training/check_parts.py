@@ -1,0 +1,95 @@
+"""Whether parts of other packages do what they say, asked once before they are trained."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.training import random_state
+from mnv2dense.types import FeatureInfo
+
+_log = logging.getLogger(__name__)
+
+
+def check_parts(model: DenseModel) -> None:
+    """Run a model once, if its backbone or head is of another package, and look at what comes out of these.
+
+    The model and the global generators of random numbers are left as they are.
+
+    Args:
+        model: anywhere.
+
+    Raises:
+        ValueError: features of other channels or strides than ``feature_info`` says, or boxes or scores that are none.
+    """
+    foreign = [part for part in (model.backbone, model.head) if not type(part).__module__.startswith("mnv2dense.")]
+    if not foreign:
+        return
+    generators = random_state.capture()
+    try:
+        tried = copy.deepcopy(model).eval()
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randint(0, 256, (1, 3, *model.size), dtype=torch.uint8, generator=generator)
+        with torch.no_grad():
+            features = tried.backbone(tried.normalize(images.to(tried.device)))
+            if model.backbone in foreign:
+                _check_features(features, tried)
+            if model.head in foreign and model.task == "detection":
+                _check_boxes(tried.decode(tried.head(features, model.size)), tried)
+    finally:
+        random_state.restore(generators)
+
+
+def _check_features(features: dict[str, Tensor], model: DenseModel) -> None:
+    told: dict[str, FeatureInfo] = model.backbone.feature_info  # type: ignore[assignment]
+    said = f"backbone: {type(model.backbone).__name__}"
+    for name, (channels, stride) in told.items():
+        if name not in features:
+            raise ValueError(f"{said} does not return {name!r}, which is in its feature_info; return all that are.")
+        given = list(features[name].shape[1:])
+        whole, cut = ([rounded(side / stride) for side in model.size] for rounded in (math.ceil, math.floor))
+        # Padded layers round up, others down.
+        fits = all(least <= side <= most for least, side, most in zip(cut, given[1:], whole, strict=True))
+        if given[0] != channels or not fits:
+            raise ValueError(
+                f"{said} returns {name!r} of {given[0]} channels and {_by(given[1:])} cells for an input of "
+                f"{_by(model.size)}, but its feature_info says {channels} channels and stride {stride}, which is "
+                f"{_by(whole)} cells; correct feature_info."
+            )
+
+
+def _check_boxes(decoded: Any, model: DenseModel) -> None:  # noqa: ANN401 - whatever the head gives
+    said = f"head: decode of {type(model.head).__name__}"
+    boxes, scores = (getattr(decoded, name, None) for name in ("boxes", "scores"))
+    if not isinstance(boxes, Tensor) or not isinstance(scores, Tensor):
+        return  # of a head that selects by itself, from whatever it decodes
+    wanted = [*boxes.shape[:2], len(model.class_names)]
+    if list(scores.shape) != wanted or list(boxes.shape[2:]) != [4]:
+        raise ValueError(
+            f"{said} gives boxes {list(boxes.shape)} and scores {list(scores.shape)}; they are [B, A, 4] and "
+            f"[B, A, K], here of K = {len(model.class_names)} classes, without a background."
+        )
+    lowest, highest = float(scores.min()), float(scores.max())
+    if lowest < -_ROUNDING or highest > 1 + _ROUNDING:
+        raise ValueError(
+            f"{said} gives scores of {lowest:.3g} to {highest:.3g}; they are 0..1, as sigmoid or softmax makes them."
+        )
+    if min(model.size) >= 32 and float(boxes.abs().max()) <= 1.5:
+        _log.warning(
+            "%s gives boxes that all lie within 0..%.2g, for an input of %s pixels; they are xyxy in pixels of the "
+            "input, not shares of it.",
+            *(said, float(boxes.max()), _by(model.size)),
+        )
+
+
+_ROUNDING = 1e-3
+
+
+def _by(sides: tuple[int, ...] | list[int]) -> str:
+    return " x ".join(map(str, sides))
