@@ -31,13 +31,28 @@ def run_blocks(blocks: list[str], folder: Path) -> str:
     return done.stdout
 
 
-@NEEDS
-@pytest.mark.slow
-def test_the_page_on_python_runs_as_one_program(tmp_path: Path) -> None:
+def blocks_of_the_page() -> list[str]:
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 6
-    said = run_blocks(blocks, tmp_path)
+    return blocks
+
+
+@pytest.mark.needs("mypy")
+@pytest.mark.slow
+def test_the_page_on_python_has_the_types_that_the_package_promises(tmp_path: Path) -> None:
+    program = tmp_path / "page.py"
+    program.write_text("\n".join(blocks_of_the_page()), encoding="utf-8")
+    # With the package's own settings, whose cache a check of the whole has filled.
+    mypy = [sys.executable, "-m", "mypy", "--strict", str(program)]
+    done = subprocess.run(mypy, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@NEEDS
+@pytest.mark.slow
+def test_the_page_on_python_runs_as_one_program(tmp_path: Path) -> None:
+    said = run_blocks(blocks_of_the_page(), tmp_path)
     assert "runs/first" in said
     assert (tmp_path / "runs" / "first" / "report.html").is_file()
     assert (tmp_path / "detector.onnx").is_file()
