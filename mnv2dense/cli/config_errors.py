@@ -95,8 +95,10 @@ def _group_that_is_not_named(config_folder: str, config_name: str, arguments: Se
     others = [word for word in named if shlex.split(word)[0].partition("=")[0] not in given]
     known = known_options(config_folder, config_name, [word for words in others for word in shlex.split(words)])
     if key not in known:
-        options = [name for name in known if name.startswith(f"{group}.")]
-        return f"{key}: the run has {named[0]}, and there is no such option of it{did_you_mean(key, options)}"
+        beside = [name for name in known if name.count(".") == 1 and name.startswith(f"{group}.")]
+        options = [name for name in beside if not any(other.startswith(f"{name}.") for other in known)]
+        meant = did_you_mean(key, options)
+        return f"{key}: the run has {named[0]}, which has no such option{meant} It has {', '.join(options)}."
     return f"{said} Give {' '.join([*others, own])}."
 
 

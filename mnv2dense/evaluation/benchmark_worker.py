@@ -213,7 +213,8 @@ class BenchmarkWorker:
             raise ValueError(f"{self.name}: its process ended (exit code {self._process.exitcode}).") from error
         if isinstance(answer, Exception):
             self.close()
-            raise ValueError(f"{self.name}: {answer}") from answer
+            named = str(answer).startswith(f"{self.name}:")
+            raise ValueError(str(answer) if named else f"{self.name}: {answer}") from answer
         return answer
 
 

@@ -65,7 +65,7 @@ def test_the_data_of_a_run_are_named_as_one_would_type_them(
         (["+data.limit=16", "data.root=there"], "error: data.limit=16: options of data need data= beside"),
         (
             ["data.limt=16"],
-            "the run has data=voc, and there is no such option of it; did you mean data.limit?",
+            "data.limt: the run has data=voc, which has no such option; did you mean data.limit? It has data.",
         ),
         (["data.limit=1", "data.root=over there"], f"data=voc data.limit=1 {override('data.root', 'over there')}.\n"),
         (["metric.ignored=1"], "the run's own is taken as it is. Give metric=... metric.ignored=1, of accuracy, "),

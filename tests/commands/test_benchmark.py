@@ -42,7 +42,7 @@ def test_models_and_peers_end_in_one_table() -> None:
         ("models=[]", "models is empty"),
         ("models=[shapes,shapes]", "twice"),
         ("models=[shapes@fast]", "a number"),
-        ("models=nothing.onnx", "nothing.onnx: no such file"),
+        ("models=nothing.onnx", "error: nothing.onnx: no such file"),
         (
             "models=a.onnx,b.xml",
             "models=a.onnx,b.xml: no such file. Several stand in brackets, as in 'models=[a.onnx,b",
