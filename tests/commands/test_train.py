@@ -162,9 +162,12 @@ def test_the_other_commands_explain_themselves_too(
     assert expected in refused(command(name, *filled))
 
 
-def test_a_stack_trace_is_kept_in_the_log() -> None:
-    refused(command("train", *TINY, "model.size=[16,16]", "run_dir=run"))
+def test_a_stack_trace_is_kept_in_the_log_of_a_folder_that_was_there_and_a_new_one_goes() -> None:
+    Path("run").mkdir()
+    for name in ("run", "new"):
+        refused(command("train", *TINY, "model.size=[16,16]", f"run_dir={name}"))
     assert "Traceback" in Path("run/run.log").read_text()
+    assert not Path("new").exists()
 
 
 def test_a_score_on_data_of_other_classes_is_refused(trained: tuple[Path, Outcome], tmp_path: Path) -> None:
