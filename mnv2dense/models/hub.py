@@ -168,7 +168,8 @@ def _hub_model_class() -> Any:  # noqa: ANN401 - a class that exists only where 
 
 def _model_card(model: DenseModel, repo_id: str, license: str | None) -> str:
     """README.md: what the hub sorts by, in YAML, and how to load the model."""
-    head = type(model.head).__name__
+    backbone, head = type(model.backbone).__name__, type(model.head).__name__
+    tags = ["mnv2dense", *(["mobilenetv2"] if backbone == "MobileNetV2" else []), "model_hub_mixin"]
     task = HUB_TASKS.get(model.task)
     about = {"license": license, "library_name": "mnv2dense", "pipeline_tag": task}
     lines = [f"{key}: {value}" for key, value in about.items() if value]
@@ -180,12 +181,12 @@ def _model_card(model: DenseModel, repo_id: str, license: str | None) -> str:
             "---",
             *lines,
             "tags:",
-            *(f"- {tag}" for tag in ("mnv2dense", "mobilenetv2", "model_hub_mixin")),
+            *(f"- {tag}" for tag in tags),
             "---",
             "",
             f"# {repo_id.rpartition('/')[2]}",
             "",
-            f"MobileNetV2 with {head}: {parameters:,} parameters, input of {height} by {width} pixels (height, width),",
+            f"{backbone} with {head}: {parameters:,} parameters, input of {height} by {width} pixels (height, width),",
             f"{len(model.class_names)} classes: {shown}.",
             "",
             "```python",

@@ -107,7 +107,8 @@ def _front_matter(facts: RunFacts) -> dict[str, Any]:
     made: dict[str, Any] = {"license": facts.license, "library_name": "mnv2dense"}
     if task:
         made["pipeline_tag"] = task
-    made["tags"] = ["mnv2dense", "mobilenetv2", "pytorch", facts.task]
+    is_ours = facts.name.partition(" ")[0] == "MobileNetV2"  # a name begins with the backbone
+    made["tags"] = ["mnv2dense", *(["mobilenetv2"] if is_ours else []), "pytorch", facts.task]
     made["metrics"] = list(dict.fromkeys(_METRICS[score.name] for score in scores if score.name in _METRICS))
     if task and results:
         result = {

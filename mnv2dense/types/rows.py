@@ -19,8 +19,10 @@ def row_at(index: SupportsIndex, count: int) -> int:
     """A whole number, negative ones from the end, if it is that of one of ``count`` rows.
 
     Raises:
-        IndexError: it is not.
+        IndexError: it is not, or a name.
     """
+    if isinstance(index, str):
+        raise IndexError(_no_name(index, "a whole number"))
     row = operator.index(index)
     if not -count <= row < count:
         raise IndexError(f"index {row}: there are {count} here.")
@@ -36,6 +38,8 @@ def rows_at(index: int | Rows, count: int) -> int | slice | Tensor:
     import torch
     from torch import Tensor
 
+    if isinstance(index, str):
+        raise IndexError(_no_name(index, f"a whole number, a slice, a mask [{count}] of bool or whole numbers [n]"))
     if isinstance(index, slice):
         # Torch knows no step backwards.
         return index if (index.step or 1) > 0 else torch.tensor(range(*index.indices(count)), dtype=torch.long)
@@ -57,3 +61,10 @@ def rows_at(index: int | Rows, count: int) -> int | slice | Tensor:
     if len(rows) and not -count <= int(rows.min()) <= int(rows.max()) < count:
         raise IndexError(f"indices {int(rows.min())} to {int(rows.max())}: there are {count} here.")
     return rows.long()
+
+
+def _no_name(index: str, kinds: str) -> str:
+    return (
+        f"index {index!r}: a result takes {kinds}; those of a class are "
+        f"[one for one in found if one.name == {index!r}]."
+    )

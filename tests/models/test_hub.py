@@ -17,6 +17,7 @@ from mnv2dense.pretrained import read_pretrained
 from mnv2dense.pretrained.checkpoint_file import CheckpointError
 from tests.helpers.fake_hub import TOKEN, FakeHub, serving_hub
 from tests.helpers.tiny import random_images, tiny_model
+from tests.training.test_rebuild import model_on
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +68,19 @@ def test_the_model_card_says_what_the_hub_sorts_by_and_how_to_load(model: DenseM
     _, about, text = card.split("---\n")
     assert "license: apache-2.0\nlibrary_name: mnv2dense\npipeline_tag: object-detection\n" in about
     assert "- mobilenetv2\n" in about
+    assert "MobileNetV2 with SSDLiteHead: " in text
     assert "3 classes: cat, dog, owl." in text
     assert 'mnv2dense.from_pretrained("me/pets")' in text
     classifier = mobilenet_v2_classifier(2, width_mult=0.35)
     card = (save_pretrained(classifier, tmp_path / "b") / "README.md").read_text()
     assert "license" not in card  # nobody said one
     assert "pipeline_tag: image-classification" in card
+
+
+def test_the_model_card_of_another_backbone_calls_it_by_its_name(tmp_path: Path) -> None:
+    card = (save_pretrained(model_on("OneMap"), tmp_path) / "README.md").read_text()
+    assert "tags:\n- mnv2dense\n- model_hub_mixin\n" in card
+    assert "OneMap with ClassifierHead: " in card
 
 
 def test_the_model_card_is_what_the_hub_reads(model: DenseModel, tmp_path: Path) -> None:

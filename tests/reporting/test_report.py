@@ -131,9 +131,15 @@ def test_the_front_matter_says_what_the_hub_asks_for(tmp_path: Path) -> None:
     assert content["license"] == "unknown"
     assert content["pipeline_tag"] == "object-detection"
     assert content["library_name"] == "mnv2dense"
+    assert content["tags"] == ["mnv2dense", "mobilenetv2", "pytorch", "detection"]
     assert content["metrics"] == ["mean_average_precision"]
     (result,) = content["model-index"][0]["results"]
     assert result["metrics"] == [{"type": "mean_average_precision", "name": "AP", "value": 0.25}]
+
+
+def test_a_model_on_another_backbone_is_not_sorted_with_mobilenets(tmp_path: Path) -> None:
+    write_report(tmp_path, facts(name="ToyNet SSDLite"))
+    assert front_matter(tmp_path)["tags"] == ["mnv2dense", "pytorch", "detection"]
 
 
 def test_the_hub_understands_the_front_matter(tmp_path: Path) -> None:

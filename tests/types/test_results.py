@@ -81,6 +81,15 @@ def test_an_index_that_means_nothing_here_is_refused(index: Any, message: str) -
             whole[index]
 
 
+def test_a_name_is_no_index_and_the_way_to_a_class_is_told() -> None:
+    way = r"those of a class are \[one for one in found if one\.name == 'cat'\]"
+    for whole in (boxes(0.75, 0.5, 0.25), classes()):
+        with pytest.raises(IndexError, match=r"index 'cat': a result takes a whole number, a slice, a mask .*" + way):
+            whole["cat"]  # type: ignore[call-overload]
+    with pytest.raises(IndexError, match="index 'cat': a result takes a whole number; " + way):
+        Segmentation(torch.zeros(2, 2, dtype=torch.uint8), NAMES)["cat"]  # type: ignore[index]
+
+
 def test_merged_boxes_are_all_there_best_first_and_equal_scores_in_their_order() -> None:
     one, other = boxes(0.75, 0.25), boxes(0.5, 0.25, 0.125)
     both = Detections.merge([one, other])
