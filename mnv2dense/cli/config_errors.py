@@ -42,6 +42,8 @@ def explain(error: Exception, *, config_folder: str, config_name: str, arguments
         )
     if isinstance(error, MissingConfigException):
         return _no_such_choice(error)
+    if "Config group override must be a string or a list" in str(error):
+        return _no_group(arguments)
     if isinstance(error, MissingMandatoryValue):
         key = str(error.full_key)
         return f"{key} is needed: add {key}=... to the command line."
@@ -64,6 +66,15 @@ def plainly(error: Exception) -> str | None:
     """What Hydra, OmegaConf or a constructor said, on one line; None of any other error."""
     cause = error.__cause__ if isinstance(error, InstantiationException) else error
     return " ".join(str(cause or error).split()) if isinstance(error, HydraException | OmegaConfBaseException) else None
+
+
+def _no_group(arguments: Sequence[str]) -> str:
+    """Hydra takes null for a group that is null in the defaults alone."""
+    words = [word for word in arguments if word.lower().endswith(("=null", "=")) and "." not in word.partition("=")[0]]
+    word = words[0] if words else "a group=null"
+    group = word.partition("=")[0]
+    none = " To have none, write ~preset." if group == "preset" else ""
+    return f"{word}: there is no such choice; name one.{none}"
 
 
 def _no_such_choice(error: MissingConfigException) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
 from mnv2dense.utils.missing_packages import no_such_package
 
@@ -55,7 +55,7 @@ def keep_own_options(config: DictConfig, without_preset: Callable[[], DictConfig
         now = OmegaConf.to_container(config[part], resolve=False)
         assert isinstance(own, dict)
         assert isinstance(now, dict)
-        for key in (changed := [key for key in own if now.get(key) != own[key]]):
+        for key in (changed := [key for key in own if own[key] != MISSING and now.get(key) != own[key]]):
             config[part][key] = own[key]
         if changed:
             notes.append(f"{part}: {', '.join(map(str, changed))} as in its own file; the preset sets others for ours")

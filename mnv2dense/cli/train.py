@@ -61,13 +61,15 @@ def _without_preset() -> DictConfig:
     """The same config without the preset that comes with task and data; with one that was asked for, as it is."""
     typed = list(HydraConfig.get().overrides.task)
     # Given again, an option counts where it stands last; a choice that is not there is passed over.
-    words = typed if any(word.startswith("preset=") for word in typed) else [*typed, "preset=none"]
+    words = typed if any(word.startswith(("preset=", "~preset")) for word in typed) else [*typed, "preset=none"]
     return GlobalHydra.instance().config_loader().load_configuration("train", words, run_mode=RunMode.RUN)
 
 
 def _check_preset() -> None:
     """An optional group takes any name without a word; only a data set's own preset may be missing."""
     chosen = HydraConfig.get().runtime.choices
+    if "preset" not in chosen:  # ~preset
+        return
     presets = GlobalHydra.instance().config_loader().get_group_options("preset")
     if chosen["preset"] not in (f"{chosen['task']}_{chosen['data']}", *presets):
         raise ValueError(f"preset={chosen['preset']}: there is no such choice. Choose from {', '.join(presets)}.")

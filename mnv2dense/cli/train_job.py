@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -129,7 +129,18 @@ def _command() -> list[str]:
     if hydra.mode != RunMode.MULTIRUN:
         return [sys.executable, *sys.argv]
     own = [word for word in hydra.overrides.task if word.partition("=")[0].lstrip("+") != "run_dir"]
-    return [sys.executable, sys.argv[0], *own]
+    return [sys.executable, sys.argv[0], *_flags(sys.argv[1:]), *own]
+
+
+def _flags(typed: Sequence[str]) -> list[str]:
+    """What is no option of a config, ``--config-dir DIR`` above all, but for what asks for several runs."""
+    flags, words = [], iter(typed)
+    for word in words:
+        if word.startswith("-") and word not in ("-m", "--multirun"):
+            flags.append(word)
+            if word in ("--config-dir", "-cd"):
+                flags += [next(words, "")]
+    return flags
 
 
 def _announce(config: DictConfig, model: DenseModel, datamodule: DataModule) -> None:

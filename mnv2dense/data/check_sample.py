@@ -65,7 +65,8 @@ def _fault_of_boxes(boxes: npt.NDArray[Any], height: int, width: int) -> str | N
 
 
 def _fault_of_labels(labels: npt.NDArray[Any], classes: int, *, whole_image: bool) -> str | None:
-    if labels.ndim != 1 or labels.dtype.kind not in "iu" or (whole_image and len(labels) != 1):
+    typed = labels.dtype.kind in "iu" or labels.shape == (0,)  # an empty list becomes an array of floats
+    if labels.ndim != 1 or not typed or (whole_image and len(labels) != 1):
         count = "1" if whole_image else "N"
         return f"labels of {labels.dtype} {list(labels.shape)}; they are int64 [{count}]."
     allowed = None if whole_image else IGNORE_LABEL

@@ -30,7 +30,7 @@ from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
 from mnv2dense.protocols import Augment, BoxDataset, Dataset, FramingAugment
 from mnv2dense.types import Batch
 from mnv2dense.utils.cores import usable_cores
-from mnv2dense.utils.numbers import is_whole
+from mnv2dense.utils.numbers import whole
 
 _log = logging.getLogger(__name__)
 
@@ -333,7 +333,7 @@ class _Images(torch.utils.data.Dataset[Item]):
 
 @functools.cache
 def _ending(process: int) -> ctypes.c_bool:
-    """Whether this process, of that id, is about to end: seen by its workers, and set before they are terminated."""
+    """Whether this process, of that id, ends: seen by its workers, and set before multiprocessing terminates them."""
     ending = RawValue(ctypes.c_bool, False)
     Finalize(None, setattr, (ending, "value", True), exitpriority=0)
     return ending
@@ -344,7 +344,7 @@ def _start_worker(_: int, *, ending: ctypes.c_bool) -> None:
 
     Ctrl-C and a scheduler's SIGTERM go to all processes of a job. A worker that died of one would break the batch that
     the main process still wants to finish, however long that takes, before it saves. At its own end the main process
-    terminates the workers that are left by the same SIGTERM; they must give in then.
+    terminates the workers that are left by the same SIGTERM; they must give in then, and where it is gone.
     """
     import cv2
 
@@ -353,11 +353,12 @@ def _start_worker(_: int, *, ending: ctypes.c_bool) -> None:
     for name in ("SIGINT", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if ending.value else None)
+    parent = os.getppid()
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if ending.value or os.getppid() != parent else None)
 
 
 def _check_whole(name: str, value: object) -> None:
-    if not is_whole(value):
+    if whole(value) is None:
         raise ValueError(f"{name} is {value}, but must be a whole number.")
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from mnv2dense.ops.boxes import pairwise_coverage, pairwise_iou
 from mnv2dense.ops.windows import Window, window_starts
 from mnv2dense.types import Detections
+from mnv2dense.utils.numbers import is_number, is_whole
 
 _SMALLEST = 32
 _LARGEST_OVERLAP = 0.9
@@ -43,13 +44,9 @@ class Tiles:
     whole: bool = True
 
     def __post_init__(self) -> None:
-        if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < _SMALLEST:
+        if not is_whole(self.size) or self.size < _SMALLEST:
             raise ValueError(f"tile={self.size}: a side of at least {_SMALLEST} pixels is needed, as in tile=640.")
-        if (
-            isinstance(self.overlap, bool)
-            or not isinstance(self.overlap, int | float)
-            or not 0 <= self.overlap <= _LARGEST_OVERLAP
-        ):
+        if not is_number(self.overlap) or not 0 <= self.overlap <= _LARGEST_OVERLAP:
             raise ValueError(
                 f"tile_overlap={self.overlap}: a share of a tile from 0 to {_LARGEST_OVERLAP} is needed; 0.25 is a "
                 "good start."

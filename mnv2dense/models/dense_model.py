@@ -18,7 +18,7 @@ from mnv2dense.ops.postprocess import Selection
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
 from mnv2dense.types import FeatureInfo, Infos
 from mnv2dense.utils.device import device_of
-from mnv2dense.utils.numbers import is_whole
+from mnv2dense.utils.numbers import whole
 
 # Of our own heads, as papers write them; another head goes by its class.
 _HEADS = {"SSDLiteHead": "SSDLite", "DeepLabV3Head": "DeepLabv3", "ClassifierHead": "classifier"}
@@ -259,7 +259,8 @@ def _check_names(names: Any, category_ids: Any) -> None:  # noqa: ANN401
 
 
 def _is_id(value: Any) -> bool:  # noqa: ANN401
-    return is_whole(value) and abs(int(value)) < 2**63
+    number = whole(value)
+    return number is not None and abs(number) < 2**63
 
 
 def _short(value: object) -> str:

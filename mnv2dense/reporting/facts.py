@@ -193,7 +193,7 @@ def facts_of(
                 curves=curves or {},
                 drawn=drawn,
                 unfinished=unfinished,
-                statistics=_statistics(config, model, datamodule, curves or {}) if trained else "",
+                statistics=_statistics(config, model) if trained else "",
                 falls=score_of_classes in getattr(metric, "lower_is_better", ()),
             )
         ),
@@ -204,14 +204,15 @@ def facts_of(
     )
 
 
-def _statistics(config: Mapping[str, Any], model: Model, datamodule: DataModule, curves: Curves) -> str:
+def _statistics(config: Mapping[str, Any], model: Model) -> str:
     """What is to be said of running statistics; nothing where norms may have been held on purpose."""
     callbacks = config.get("callbacks") or {}
     frozen = any(str((callback or {}).get("_target_", "")).endswith("Freeze") for callback in callbacks.values())
     if frozen or not isinstance(model, DenseModel):
         return ""
-    epochs = max((points[-1][0] for points in curves.values() if points), default=0)
-    return slow_statistics(model, epochs * max(1, len(datamodule.train or ()) // datamodule.batch_size))
+    # Each norm counts what it measured: of one process, resumed or not, and up to this checkpoint.
+    counts = (norm.num_batches_tracked for norm in model.modules() if isinstance(norm, nn.BatchNorm2d))
+    return slow_statistics(model, max((int(count) for count in counts if count is not None), default=0))
 
 
 def _license(config: Mapping[str, Any], checkpoint: str, began_with: str | None, *, drawn: bool) -> str:

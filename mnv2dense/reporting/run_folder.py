@@ -131,17 +131,17 @@ class RunFolder:
 
     @contextmanager
     def gone_if_nothing_begins(self) -> Iterator[None]:
-        """Remove the folder again if an error comes before :meth:`begin`, and this made it, whoever named it."""
+        """Remove the folder again if something ends this before :meth:`begin`, and this made it, whoever named it."""
         try:
             yield
-        except Exception:
+        except BaseException:  # Ctrl-C while data are read, too
             if not self._is_kept:
                 self._remove()
             raise
 
     def _remove(self) -> None:
         own = {"config.yaml", "environment.json", _LOG}
-        if not own.issuperset(path.name for path in self.path.iterdir()):
+        if not self.path.is_dir() or not own.issuperset(path.name for path in self.path.iterdir()):
             return
         if self._log is not None:  # Windows removes no file that is open
             logging.getLogger().removeHandler(self._log)

@@ -88,5 +88,5 @@ def slow_statistics(model: DenseModel, batches: int) -> str:
 def _slowest(part: nn.Module, *, training: bool) -> float:
     """The lowest momentum of its norms that learn; 1 where there are none, or all measure a plain average."""
     norms = (norm for norm in part.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm))
-    learning = (norm.momentum for norm in norms if norm.training or not training)
+    learning = (norm.momentum for norm in norms if norm.running_mean is not None and (norm.training or not training))
     return min((momentum for momentum in learning if momentum is not None), default=1.0)

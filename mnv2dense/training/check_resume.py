@@ -54,6 +54,7 @@ def check_resume(
             f"resume={path}: {differing} Give the data of that run, {begin_anew}, which takes classes by name."
         )
     if differing := _other_model(checkpoint, task.model):
+        # What it was begun with may be why; a file that has only moved is not.
         behind = _begun_otherwise(checkpoint[ENTRY]["config"], _read(kept), config or {})
         raise ValueError(f"resume={path}: {behind}{differing} {ways_on}")
     if differing := _other_optimizer(checkpoint, task):
@@ -92,7 +93,7 @@ def _other_model(checkpoint: Mapping[str, Any], model: DenseModel) -> str:
         for part in ("backbone", "head")
         for there, here in [(checkpoint[ENTRY]["config"][part], model.config[part])]
         for key, value in there.items()
-        if key in here and key not in _AFTER_THE_NETWORK and not _same(value, here[key])
+        if key in here and key not in _MAY_DIFFER and not _same(value, here[key])
     ]
     has = f"has {' and '.join(options)}" if options else ""
     if differing := sum(own.get(name) != found.get(name) for name in own.keys() | found.keys()):
@@ -112,11 +113,13 @@ def _begun_otherwise(model: Mapping[str, Any], there: Mapping[str, Any], here: M
     """
     said = []
     for part in ("backbone", "head"):
-        before, now = (config.get(part) or {} for config in (there, here))
+        before, now = (config.get(part) for config in (there, here))
+        if not isinstance(before, Mapping) or not isinstance(now, Mapping):
+            continue
         for key in before:
             if key not in model[part] and key in now and not _same(before[key], now[key]):
                 said.append(_otherwise(f"{part}.{key}", before[key], now[key]))
-    return f"it was started {' and '.join(said)}, and so " if said else ""
+    return f"it was started {' and '.join(said)}; " if said else ""
 
 
 def _otherwise(key: str, before: object, now: object) -> str:
@@ -134,8 +137,9 @@ def _read(kept: Path) -> Mapping[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-# Addresses may be those of version 0.1; the others choose among answers, or colour them.
-_AFTER_THE_NETWORK = {"_target_", "score_threshold", "nms_threshold", "candidates", "limit", "palette"}
+# Addresses may be those of version 0.1; the others choose among answers or colour them, or say how fast running
+# statistics follow, which a run may learn on the way that it should change.
+_MAY_DIFFER = {"_target_", "score_threshold", "nms_threshold", "candidates", "limit", "palette", "norm_momentum"}
 
 
 def _other_optimizer(checkpoint: Mapping[str, Any], task: Task) -> str:

@@ -53,7 +53,7 @@ def test_a_preset_for_our_parts_does_not_change_what_a_foreign_ones_own_file_say
     target = {"_target_": "my_own_parts.BoxHead"}
     ours = {"_target_": "mnv2dense.models.mobilenet_v2"}
     plain = {
-        "head": {**target, "features": ["stride8"], "width": "${size}", "channels": 64},
+        "head": {**target, "features": ["stride8"], "width": "${size}", "channels": 64, "depth": "???"},
         "backbone": ours,
         "size": 3,
     }

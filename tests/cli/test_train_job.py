@@ -14,15 +14,18 @@ from hydra.types import RunMode
 from mnv2dense.cli.train_job import _ways_on
 from mnv2dense.reporting.run_folder import RunFolder
 
-TYPED = ["tools/train.py", "data=coco", "data.root=my data", "seed=1,2", "run_dir=sweep", "resume=old"]
+TYPED = [
+    *("tools/train.py", "--config-dir", "my conf", "data=coco", "data.root=my data", "seed=1,2"),
+    *("run_dir=sweep", "resume=old", "-m"),
+]
 
 
 @pytest.mark.parametrize(
     ("mode", "options"),
     [
-        (RunMode.RUN, "data=coco 'data.root=my data' seed=1,2 run_dir=sweep"),
+        (RunMode.RUN, "--config-dir 'my conf' data=coco 'data.root=my data' seed=1,2 run_dir=sweep -m"),
         # Of one run of several, in Hydra's words, which it takes too.
-        (RunMode.MULTIRUN, "data=coco 'data.root='\"'\"'my data'\"'\"'' seed=2"),
+        (RunMode.MULTIRUN, "--config-dir 'my conf' data=coco 'data.root='\"'\"'my data'\"'\"'' seed=2"),
     ],
 )
 def test_a_run_that_is_told_to_stop_says_the_command_that_goes_on(

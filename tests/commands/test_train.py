@@ -74,6 +74,8 @@ def refused(outcome: Outcome) -> str:
             "preset=ful: there is no such choice. Choose from classification_shapes, detection_shapes, full, ",
         ),
         (["experiment=nothing"], "experiment=nothing: there is no such choice"),
+        (["preset=null"], "preset=null: there is no such choice; name one. To have none, write ~preset."),
+        (["~preset", "trainer.max_epochs=0"], "trainer.max_epochs=0: train for at least 1 epoch"),
         (["trainer.max_epoch=3"], "did you mean trainer.max_epochs? trainer has "),
         (["max_epochs=3"], "did you mean trainer.max_epochs?"),
         (["optimizer.learning_rate=3"], "optimizer has "),

@@ -412,10 +412,10 @@ def test_a_worker_outlives_the_signals_of_its_job_for_as_long_as_a_batch_takes(t
         "os.setpgrp()\n"
         "data = DataModule(train=NoAlarms(40), val=None, size=(32, 32), batch_size=2, num_workers=2)\n"
         "batches = iter(data.train_dataloader())\n"
-        "next(batches)\n"
+        "next(batches), next(batches)\n"  # one of each worker: both have begun
         "os.killpg(0, signal.SIGTERM)\n"
         "os.killpg(0, signal.SIGINT)\n"
-        "print(1 + sum(1 for _ in batches))\n",
+        "print(2 + sum(1 for _ in batches))\n",
     )
     assert (ended.returncode, ended.stdout) == (0, "20\n"), ended.stderr
 

@@ -189,11 +189,11 @@ def test_a_model_of_the_same_tensors_and_other_options_is_another_one(
         (
             "mobilenet_v2_1.0_224",
             None,
-            r"it was started with backbone\.weights=mobilenet_v2_1\.0_224, which is not given here, and so its model "
+            r"it was started with backbone\.weights=mobilenet_v2_1\.0_224, which is not given here; its model "
             r"has backbone\.padding=tf, not torch\. Give the options of that run",
         ),
-        ("a.h5", "b.pth", r"it was started with backbone\.weights=a\.h5, not b\.pth, and so its model has"),
-        (None, "b.pth", r"it was started without backbone\.weights=b\.pth, and so its model has"),
+        ("a.h5", "b.pth", r"it was started with backbone\.weights=a\.h5, not b\.pth; its model has"),
+        (None, "b.pth", r"it was started without backbone\.weights=b\.pth; its model has"),
         ("a.h5", "a.h5", r"its model has backbone\.padding=tf, not torch\."),
     ],
 )
