@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -60,8 +61,11 @@ def _train(config: DictConfig) -> None:
 def _without_preset() -> DictConfig:
     """The same config without the preset that comes with task and data; with one that was asked for, as it is."""
     typed = list(HydraConfig.get().overrides.task)
-    # Given again, an option counts where it stands last; a choice that is not there is passed over.
-    words = typed if any(word.startswith(("preset=", "~preset")) for word in typed) else [*typed, "preset=none"]
+    if any(word.startswith(("preset=", "~preset")) for word in typed):
+        words = typed
+    else:
+        # An option may be there by the preset alone, and is added then. A choice that is not there is passed over.
+        words = [*(f"++{word}" if re.match(r"\w+(\.\w+)+=", word) else word for word in typed), "preset=none"]
     return GlobalHydra.instance().config_loader().load_configuration("train", words, run_mode=RunMode.RUN)
 
 
