@@ -24,7 +24,7 @@ def check_sample(sample: Sample, classes: int, *, of: object) -> None:
     """
     fault = _fault_of(sample, classes)
     if fault is not None:
-        giver = getattr(of, "__qualname__", type(of).__qualname__)  # a function has a name of its own
+        giver = getattr(of, "__name__", type(of).__name__)  # a function has a name of its own
         raise ValueError(f"{giver} gave image {sample.image_id} ({sample.path}) {fault}")
 
 

@@ -37,7 +37,7 @@ def check_augment(data: DataModule) -> None:
             first, second = (augment(dataset[0], seed) for _ in range(2))
             check_sample(first, len(data.class_names), of=augment)
             if (part := _difference(first, second)) is not None:
-                name = getattr(augment, "__qualname__", type(augment).__qualname__)
+                name = getattr(augment, "__name__", type(augment).__name__)
                 raise ValueError(
                     f"augment: {name} gave two samples of other {part} for one image and seed={seed}, so no run could "
                     "be repeated or resumed. Draw from np.random.default_rng(seed), not from a global generator or one "
