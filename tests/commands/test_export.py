@@ -120,7 +120,7 @@ def report(folder: str | Path) -> dict[str, Any]:
         (
             "classification",
             ["keep_float=stem"],
-            "keep_float=stem: give a list, as in keep_float=[backbone.stem]",
+            "keep_float=stem: the model has no such module; did you mean backbone.stem",
         ),
         ("classification", ["keep_float=[backbone.stm]"], "keep_float=backbone.stm: the model has no such module; did"),
         ("classification", ["keep_float=auto:0"], "keep_float=auto:0: give a list"),

@@ -198,6 +198,8 @@ def test_a_list_on_standard_input(
     assert outcome.code == 2
     assert "1 of 3 images could not be read:" in outcome.err
     assert [record.message for record in caplog.records if record.name == "mnv2dense.cli.predict"] == [
+        f"loading {detector}",
+        "predicting images on cpu",
         "2 images, 0 objects of score 0.4 or more; nothing in 2 images",
         "1 could not be read",
     ]
@@ -251,7 +253,7 @@ def test_tiles_find_in_a_large_image_what_is_small(detector: Path) -> None:
         (["tile=8"], "tile=8: a side of at least 32 pixels"),
         (["tile=64", "tile_overlap=2"], "tile_overlap=2: a share of a tile"),
         (["outputs=[drawn,xml]"], "outputs=['drawn', 'xml']: a list of some of drawn, labels, json, csv is needed"),
-        (["outputs=json"], "outputs=json: a list of some of drawn, labels, json, csv"),
+        (["outputs=xml"], "outputs=['xml']: a list of some of drawn, labels, json, csv is needed"),
         (["outputs=[]"], "outputs=[]: a list of some of"),
         (["batch_size=0"], "batch_size=0: a whole number of at least 1"),
         (["batch_size=many"], "batch_size=many: a number is needed"),
