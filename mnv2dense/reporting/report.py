@@ -16,6 +16,7 @@ import yaml
 from mnv2dense.models.hub import HUB_TASKS
 from mnv2dense.reporting.facts import ClassScore, RunFacts
 from mnv2dense.utils.files import atomic_write
+from mnv2dense.utils.listed import listed
 
 if TYPE_CHECKING:
     from mnv2dense.visualization.draw import Pixels
@@ -86,7 +87,9 @@ def _plots(folder: Path, facts: RunFacts) -> list[tuple[str, str, str]]:
     """File, title and text of each plot that a run folder has."""
     more = {}
     if (folder / "csv").is_dir():  # it is a logger's, and a run may have another or none
-        more["curves.png"] = " The numbers are in the folder csv."
+        before = sorted(path.name for path in folder.glob("csv_*"))  # of a run that was resumed in its own folder
+        since = f", those from before it was resumed in {listed(before)}" if before else ""
+        more["curves.png"] = f" The numbers are in the folder csv{since}."
     if facts.best_threshold is not None:
         threshold, f1 = facts.best_threshold
         more["precision_recall.png"] = (

@@ -112,6 +112,15 @@ def test_the_curves_numbers_are_told_of_where_a_logger_wrote_them(has_numbers: b
     assert ("folder csv" in text) == has_numbers
 
 
+def test_the_numbers_from_before_a_resume_are_told_of(tmp_path: Path) -> None:
+    (tmp_path / "curves.png").write_bytes(b"a plot")
+    for name in ("csv", "csv_1", "csv_2"):
+        (tmp_path / name).mkdir()
+    write_report(tmp_path, facts())
+    text = Page(tmp_path / "report.html").text
+    assert "in the folder csv, those from before it was resumed in csv_1, csv_2." in text
+
+
 def test_the_heaviest_images_make_a_light_page(tmp_path: Path) -> None:
     from PIL import Image
 
