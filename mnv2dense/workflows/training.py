@@ -205,6 +205,11 @@ def train(
         chosen = _beside_usual(
             callbacks or (), seen, wanted=usual_callbacks, lines=bool(options.get("enable_progress_bar", True))
         )
+        if not options.get("fast_dev_run") and not any(isinstance(each, BestAndLast) for each in chosen):
+            raise ValueError(
+                "callbacks: none of them keeps a checkpoint, so at the end there would be nothing to score; leave "
+                "callbacks.checkpoints in (mnv2dense.training.BestAndLast)."
+            )
         with _refusals_of_lightning(ValueError, TypeError, MisconfigurationException):
             lightning = pl.Trainer(
                 callbacks=[*chosen, ValidateLastEpoch()],

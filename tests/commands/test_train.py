@@ -74,6 +74,10 @@ def refused(outcome: Outcome) -> str:
             "preset=ful: there is no such choice. Choose from classification_shapes, detection_shapes, full, ",
         ),
         (["experiment=nothing"], "experiment=nothing: there is no such choice"),
+        (
+            ["callbacks.checkpoints=null"],
+            "callbacks: none of them keeps a checkpoint, so at the end there would be nothing",
+        ),
         (["preset=null"], "preset=null: there is no such choice; name one. To have none, write ~preset."),
         (["~preset", "trainer.max_epochs=0"], "trainer.max_epochs=0: train for at least 1 epoch"),
         (["trainer.max_epoch=3"], "did you mean trainer.max_epochs? trainer has "),
