@@ -221,9 +221,8 @@ def _asked_for(kept: Path) -> int | None:
         return None
     words = [*(f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()), *hydra["overrides"]["task"]]
     overrides = OverridesParser.create().parse_overrides(words)
-    if any(
-        each.value_type == ValueType.GLOB_CHOICE_SWEEP for each in overrides
-    ):  # it would look into the folders of conf/
+    # A glob would look into the folders of conf/.
+    if any(each.value_type == ValueType.GLOB_CHOICE_SWEEP for each in overrides):
         return None
     batches = BasicSweeper.split_arguments(overrides, max_batch_size=None)
     return sum(len(batch) for batch in batches)

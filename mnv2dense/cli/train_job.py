@@ -138,7 +138,7 @@ def _flags(typed: Sequence[str]) -> list[str]:
     for word in words:
         if word.startswith("-") and word not in ("-m", "--multirun"):
             flags.append(word)
-            if word in ("--config-dir", "-cd"):
+            if word in ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"):
                 flags += [next(words, "")]
     return flags
 

@@ -30,6 +30,10 @@ def check_sample(sample: Sample, classes: int, *, of: object) -> None:
 
 def _fault_of(sample: Sample, classes: int) -> str | None:
     image, boxes, labels, mask = sample.image, sample.boxes, sample.labels, sample.mask
+    given: dict[str, object] = {"image": image, "boxes": boxes, "labels": labels, "mask": mask}
+    for name, value in given.items():
+        if not isinstance(value, np.ndarray | None):
+            return f"with {name} as {type(value).__name__}; they are numpy arrays."
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         return f"as {image.dtype} {list(image.shape)}; images are uint8 [height, width, 3], RGB."
     height, width = image.shape[:2]

@@ -249,8 +249,10 @@ def _data_rows(source: Mapping[str, Any], datamodule: DataModule) -> list[tuple[
 
 
 def _bound_rows(anchor_bound: float | None) -> list[tuple[str, str]]:
-    said = "of the val boxes can have an anchor of their own at IoU 0.5: no recall gets far past it"
-    return [] if anchor_bound is None else [("anchor bound", f"{100 * anchor_bound:.1f}% {said}")]
+    if anchor_bound is None:
+        return []
+    share = f"{100 * anchor_bound:.1f}% of the boxes in up to 500 val images"
+    return [("anchor bound", f"{share} can have an anchor of their own at IoU 0.5: no recall gets far past it")]
 
 
 def _best_threshold(metric: Metric) -> BestThreshold | None:

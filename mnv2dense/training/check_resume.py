@@ -257,6 +257,10 @@ def _changes(
         )
     if config.get("resize", model.resize) != model.resize:
         yield f"model.resize={model.resize}, {config['resize']} before: objects have another shape from here on."
+    for part in ("backbone", "head"):
+        before, now = (each[part].get("norm_momentum") for each in (config, model.config))
+        if before is not None and not _same(before, now):
+            yield f"{part}.norm_momentum={now}, {before} before: running statistics follow the batches at another pace."
     accumulated = trainer.get("accumulate_grad_batches", 1)
     for key, value, effect in (
         ("data.batch_size", data.batch_size, "optimizer.lr stays as it was for the old one"),

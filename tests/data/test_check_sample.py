@@ -34,6 +34,7 @@ class Rotate90:
         {},
         {"boxes": np.zeros((0, 4), np.float32), "labels": np.zeros(0, np.int64)},
         {"boxes": np.zeros(0, np.float32), "labels": np.zeros(0, np.int64)},
+        {"boxes": np.zeros((0, 4), np.float32), "labels": np.array([])},  # of an empty list: floats
         {"boxes": None, "labels": np.array([1])},
         {"boxes": None, "labels": None, "mask": np.array([[0, 1] * 10, [255] * 20] * 5, np.uint8)},
         {"boxes": None, "labels": None},
@@ -56,6 +57,7 @@ def test_what_keeps_its_promises_passes(changes: dict[str, Any]) -> None:
         (boxes([21, 0, 25, 5]), r"the box \[21, 0, 25, 5\], which lies outside of it; leave it and its label out"),
         (boxes([0, -9, 5, -1]), r"the box \[0, -9, 5, -1\], which lies outside of it"),
         ({"labels": np.array([0, 2])}, r"the label 2; of 2 classes they are 0\.\.1, or -2 for a region to ignore"),
+        ({"labels": [0, 1]}, r"with labels as list; they are numpy arrays"),
         ({"labels": np.array([0, -1])}, r"the label -1; "),
         ({"labels": np.array([0.0, 1.0])}, r"labels of float64 \[2\]; they are int64 \[N\]"),
         ({"boxes": None, "labels": np.array([-2])}, r"the label -2; of 2 classes they are 0\.\.1\.$"),

@@ -310,6 +310,14 @@ def test_what_changed_is_said_with_what_that_does(
     assert re.search(said, record.getMessage())
 
 
+def test_another_momentum_of_batch_norms_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    now = task()
+    now.model.config["backbone"]["norm_momentum"] = 0.003
+    asked(tmp_path, checkpoint_of(task()), now)
+    (record,) = caplog.records
+    assert re.search(r"backbone\.norm_momentum=0\.003, 0\.1 before: running statistics follow", record.getMessage())
+
+
 def test_several_processes_say_it_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
