@@ -143,6 +143,8 @@ def _no_such_key(key: str, config_folder: str, config_name: str, arguments: Sequ
     parent = key.rpartition(".")[0]
     beside = [name.removeprefix(f"{parent}.") for name in known if parent and name.rpartition(".")[0] == parent]
     listed = f" {parent} has {', '.join(sorted(set(beside)))}." if beside else ""
+    if key in known:  # a group of conf/, and this command has nothing to do with it
+        return f"{key}: there is no such option of {config_name}; conf/{key} is for others, as tools/train.py."
     return f"{key}: there is no such option{did_you_mean(key, known)}{listed}"
 
 

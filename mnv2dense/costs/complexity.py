@@ -43,7 +43,7 @@ class Complexity(NamedTuple):
 
     Attributes:
         parameters: trainable or not, buffers left out.
-        multiply_adds: of convolutions and matrix products, the paper's MAdds; half of what others call FLOPs.
+        multiply_adds: of convolutions and matrix products, the paper's MAdds.
         peak_activation_bytes: the most memory that activations take at once as :class:`mnv2dense.Predictor` runs the
             model: batch norms folded, forward and decode, eager. Weights do not count, nor does the input image,
             which belongs to the caller; its normalised copy does.
@@ -56,6 +56,11 @@ class Complexity(NamedTuple):
     peak_activation_bytes: int
     norm_parameters: int
     layers: tuple[Layer, ...]
+
+    @property
+    def gflops(self) -> float:
+        """Billions of operations as papers of YOLO, NanoDet and PicoDet print them: two for each multiply-add."""
+        return 2 * self.multiply_adds / 1e9
 
 
 def complexity(model: nn.Module, size: tuple[int, int], *, dtype: torch.dtype = torch.float32) -> Complexity:

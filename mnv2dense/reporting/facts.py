@@ -266,7 +266,7 @@ def _cost_rows(model: Model, checkpoint: str) -> list[tuple[str, str]]:
     costs = complexity(model, model.size)
     rows = [
         ("parameters", f"{costs.parameters:,}"),
-        ("multiply-adds of an image", f"{costs.multiply_adds / 1e6:,.0f} million"),
+        ("multiply-adds of an image", f"{costs.multiply_adds / 1e6:,.0f} million ({costs.gflops:.2f} GFLOPs)"),
         ("activations at most", f"{costs.peak_activation_bytes / 1e6:.1f} MB"),
         ("weights as float32", f"{4 * costs.parameters / 1e6:.1f} MB"),
     ]

@@ -300,7 +300,7 @@ def describe(model: DenseModel, data: DataModule) -> tuple[str, str]:
     height, width = model.size
     return counts, (
         f"{type(model.head).__name__} at {height}x{width}: {costs.parameters / 1e6:.2f}M parameters, "
-        f"{costs.multiply_adds / 1e9:.3f}B multiply-adds"
+        f"{costs.multiply_adds / 1e9:.3f}B multiply-adds ({costs.gflops:.2f} GFLOPs)"
     )
 
 

@@ -68,6 +68,7 @@ def test_a_checkpoint_is_shown_at_its_own_size(tmp_path: Path) -> None:
     costs = complexity(model, SIZE)
     assert f"{costs.parameters:,}" in outcome.out
     assert f"{costs.multiply_adds / 1e6:,.2f}" in outcome.out
+    assert f"{2 * costs.multiply_adds / 1e9:.2f} GFLOPs" in " ".join(outcome.out.split())
     assert "96x96" in "".join(outcome.out.split())
 
 
@@ -82,6 +83,10 @@ def test_a_checkpoint_is_shown_at_its_own_size(tmp_path: Path) -> None:
         ("dtype=int8", "dtype=int8: choose one of float32, float16, bfloat16"),
         ("depth=0", "depth=0: the parts of a layer's name that a row goes by, 1 or more"),
         ("sise=3", "sise: there is no such option; did you mean size?"),
+        (
+            "preset=full",
+            "preset: there is no such option of info; conf/preset is for others, as tools/train.py",
+        ),
         ("task=detektion", "did you mean task=detection?"),
         ("backbone.width_mult=0", "width_mult=0 must be positive"),
         ("checkpoint=nowhere", "'nowhere' does not exist"),
