@@ -120,6 +120,9 @@ class Head(Protocol):
             the names of those it reads, and every option of the constructor but ``size`` and ``class_names``.
         selection: (decoded, infos) -> one typed result per image, in its original pixels; an exported file carries
             it along by its ``config``. A head whose decisions take more has a method ``select(decoded, infos)`` too.
+
+    A head may also have ``title``, which names it in a model's name (else its class does), and of a detector
+    ``any_size = True``, where nothing in it is laid for one input size, so that it can be exported for others.
     """
 
     task: str
@@ -159,6 +162,15 @@ class Loss(Protocol):
 
     def __call__(self, raw: Any, batch: Batch) -> dict[str, Tensor]:  # noqa: ANN401
         """Raw predictions and truth -> named scalar terms; their sum is what is minimised."""
+        ...
+
+
+@runtime_checkable
+class FollowsEpochs(Loss, Protocol):
+    """A loss that changes in the course of a run."""
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Called before each epoch of training, with its number from 0; of a resumed run, too."""
         ...
 
 

@@ -8,6 +8,7 @@ from mnv2dense.losses.lovasz import LovaszSoftmax
 from mnv2dense.losses.multibox import MultiBoxLoss
 from mnv2dense.losses.ohem import OhemCrossEntropy
 from mnv2dense.losses.pixel_cross_entropy import PixelCrossEntropy
+from mnv2dense.losses.task_aligned import TaskAlignedLoss
 
 __all__ = [
     "CrossEntropyLoss",
@@ -18,4 +19,5 @@ __all__ = [
     "OhemCrossEntropy",
     "PixelCrossEntropy",
     "SigmoidFocalLoss",
+    "TaskAlignedLoss",
 ]

@@ -7,6 +7,7 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
+from mnv2dense.protocols import FollowsEpochs
 from mnv2dense.types import Batch
 
 
@@ -19,7 +20,7 @@ class LossSum(nn.Module):
         weights: name -> factor, 0 or more; 1 for a loss that it does not name.
 
     Attributes:
-        scores: what the head's logits must be, as the losses have it: "softmax" or "sigmoid"; None where none says so.
+        scores: what the head's logits must be, as the losses have it: "softmax", say; None where none says so.
 
     Raises:
         ValueError: no loss, one that is no module, losses for different scores, a factor for none of them, or a factor
@@ -45,6 +46,12 @@ class LossSum(nn.Module):
         self.scores = _common_scores(terms)
         self.terms = nn.ModuleDict(dict(terms))
         self.weights = {name: float(weights.get(name, 1.0)) for name in terms}
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Pass it on; see :class:`mnv2dense.protocols.FollowsEpochs`."""
+        for loss in self.terms.values():
+            if isinstance(loss, FollowsEpochs):
+                loss.begin_epoch(epoch)
 
     def forward(self, raw: Any, batch: Batch) -> dict[str, Tensor]:  # noqa: ANN401 - whatever the losses take
         """Every loss's terms times its factor: ``<name>`` for a loss of one term, else ``<name>/<term>``."""

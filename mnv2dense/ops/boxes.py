@@ -70,6 +70,24 @@ def pairwise_iou(first: Tensor, second: Tensor) -> Tensor:
     return shared / union.clamp(min=torch.finfo(union.dtype).tiny)
 
 
+def generalized_iou(first: Tensor, second: Tensor) -> Tensor:
+    """GIoU of boxes one by one (Rezatofighi et al. 2019, algorithm 1): [..., 4] and [..., 4] -> [...], -1..1.
+
+    The IoU, less the share of their common hull that neither fills: it has a gradient where the boxes do not meet.
+    """
+    left, top, right, bottom = first.unbind(-1)
+    other_left, other_top, other_right, other_bottom = second.unbind(-1)
+    width = torch.minimum(right, other_right) - torch.maximum(left, other_left)
+    height = torch.minimum(bottom, other_bottom) - torch.maximum(top, other_top)
+    shared = width.clamp(min=0) * height.clamp(min=0)
+    smallest = torch.finfo(shared.dtype).tiny
+    union = (area(first) + area(second) - shared).clamp(min=smallest)
+    hull_width = torch.maximum(right, other_right) - torch.minimum(left, other_left)
+    hull_height = torch.maximum(bottom, other_bottom) - torch.minimum(top, other_top)
+    hull = (hull_width.clamp(min=0) * hull_height.clamp(min=0)).clamp(min=smallest)
+    return shared / union - (hull - union).clamp(min=0) / hull
+
+
 def pairwise_coverage(first: Tensor, second: Tensor) -> Tensor:
     """How much of each second box lies inside each first: [..., N, 4], [..., M, 4] -> [..., N, M], 0..1.
 

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from mnv2dense.models.checkpoint import model_entry
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.pretrained.checkpoint_file import ENTRY
-from mnv2dense.protocols import Loss, Metric
+from mnv2dense.protocols import FollowsEpochs, Loss, Metric
 from mnv2dense.training.batch_statistics import check_statistics, slow_statistics
 from mnv2dense.training.resuming import RUN, check_trained, run_entry, say_processes, span_anew, steps_in_all
 from mnv2dense.types import Batch
@@ -93,6 +93,11 @@ class Task(pl.LightningModule):
         check_statistics(self.model, datamodule.smallest_batch, datamodule.train_size)
         if slow := slow_statistics(self.model, self._batches_in_all()):
             log.info("%s", slow)
+
+    def on_train_epoch_start(self) -> None:
+        """Tell the loss, if it wants to know."""
+        if isinstance(self.loss, FollowsEpochs):
+            self.loss.begin_epoch(self.current_epoch)
 
     def _batches_in_all(self) -> int:
         trainer = self.trainer
@@ -207,8 +212,16 @@ def _check_scores(model: DenseModel, loss: Loss) -> None:
     """A background column more or less would train without a word, every class one column off."""
     given, wanted = getattr(model.head, "scores", None), getattr(loss, "scores", None)
     if given is not None and wanted is not None and given != wanted:
-        fitting = "loss=multibox" if given == "softmax" else "loss=focal"
+        is_option = {given, wanted} <= _OPTIONS
+        has = f"head.scores={given}" if given in _OPTIONS else f"{type(model.head).__name__} gives {given} scores"
+        ways = [f"head.scores={wanted}" if is_option else _HEADS.get(wanted, ""), _LOSSES.get(given, "")]
         raise ValueError(
-            f"head.scores={given}, but {type(loss).__name__} is for {wanted} scores. "
-            f"Choose head.scores={wanted}, or {fitting}."
+            f"{has}, but {type(loss).__name__} is for {wanted} scores. "
+            f"Choose {', or '.join(filter(None, ways)) or 'a loss that fits the head'}."
         )
+
+
+# Kinds of scores between which an option of one head chooses, the heads and the losses of every kind.
+_OPTIONS = {"softmax", "sigmoid"}
+_HEADS = {"softmax": "head=ssdlite", "sigmoid": "head=ssdlite head.scores=sigmoid", "quality": "head=points"}
+_LOSSES = {"softmax": "loss=multibox", "sigmoid": "loss=focal", "quality": "loss=task_aligned"}

@@ -1,7 +1,7 @@
 """What travels between data, model, loss, metric and image.
 
 Shape letters, used in every docstring: **B** images, **H W** pixels, **M** ground-truth boxes (padded),
-**A** anchors, **K** classes, **C** channels, **N** boxes of one image.
+**A** anchors, **P** points, **K** classes, **C** channels, **N** boxes of one image.
 
 Boxes are xyxy, absolute pixels of the tensor they live with, float32, origin top-left, within
 [0, W] x [0, H]. Labels are 0..K-1. COCO's xywh and category ids, and VOC's 1-based corners, exist only in
@@ -10,7 +10,7 @@ the file that reads or writes that format.
 
 from mnv2dense.types.batches import Batch, Infos, PackedMask, Sample
 from mnv2dense.types.labels import IGNORE_INDEX, IGNORE_LABEL, PADDING_LABEL, SHOWN_SCORE
-from mnv2dense.types.predictions import BoxPredictions, FeatureInfo, PixelLogits, ScoredBoxes
+from mnv2dense.types.predictions import BoxPredictions, FeatureInfo, PixelLogits, PointPredictions, ScoredBoxes
 from mnv2dense.types.results import Box, Classification, Detections, Region, ScoredClass, Segmentation
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Infos",
     "PackedMask",
     "PixelLogits",
+    "PointPredictions",
     "Region",
     "Sample",
     "ScoredBoxes",

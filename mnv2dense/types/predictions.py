@@ -29,6 +29,26 @@ class BoxPredictions(NamedTuple):
     anchors: Tensor
 
 
+class PointPredictions(NamedTuple):
+    """What a head without anchors says of every point of its maps, before any decision; P points of L levels.
+
+    Attributes:
+        distances: [B, P, 4], from the point to the left, top, right and bottom side of its box, in strides of its
+        level;
+            below 0 where the side lies on the point's other side.
+        logits: [B, P, K], a sigmoid for each class, no background.
+        points: [P, 2], (x, y) of the middle of each cell in pixels of the model's input, the finest level first.
+        strides: [P], pixels between neighbours on the point's level.
+        counts: how many points each level has, L numbers that add up to P.
+    """
+
+    distances: Tensor
+    logits: Tensor
+    points: Tensor
+    strides: Tensor
+    counts: tuple[int, ...]
+
+
 class ScoredBoxes(NamedTuple):
     """Decoded predictions: fixed shape, no threshold and no NMS yet; what an exported file gives.
 
