@@ -5,6 +5,7 @@ from .data.module import DataModule
 from .export.gate import export_model
 from .heads.classifier import ClassifierHead
 from .heads.deeplab_v3 import DeepLabV3Head
+from .heads.points import PointHead
 from .heads.ssdlite import SSDLiteHead
 from .inference.predictor import Predictor
 from .inference.results import ImageClassification, ImageDetections, ImageSegmentation
@@ -18,7 +19,13 @@ from .losses.lovasz import LovaszSoftmax
 from .losses.multibox import MultiBoxLoss
 from .losses.ohem import OhemCrossEntropy
 from .losses.pixel_cross_entropy import PixelCrossEntropy
-from .models.architectures import deeplabv3_mobilenet_v2, mobilenet_v2_classifier, ssdlite320_mobilenet_v2
+from .losses.task_aligned import TaskAlignedLoss
+from .models.architectures import (
+    deeplabv3_mobilenet_v2,
+    mobilenet_v2_classifier,
+    points320_mobilenet_v2,
+    ssdlite320_mobilenet_v2,
+)
 from .models.backbone import mobilenet_v2
 from .models.checkpoint import load_model, save_model
 from .models.convert import save_safetensors, to_huggingface, to_torchvision
@@ -61,6 +68,7 @@ __all__ = [
     "Normalize",
     "OhemCrossEntropy",
     "PixelCrossEntropy",
+    "PointHead",
     "Predictor",
     "Region",
     "SSDLiteHead",
@@ -68,6 +76,7 @@ __all__ = [
     "ScoredClass",
     "Segmentation",
     "SigmoidFocalLoss",
+    "TaskAlignedLoss",
     "Tiles",
     "benchmark",
     "build_model",
@@ -80,6 +89,7 @@ __all__ = [
     "memory_bound",
     "mobilenet_v2",
     "mobilenet_v2_classifier",
+    "points320_mobilenet_v2",
     "predict",
     "push_to_hub",
     "save_model",

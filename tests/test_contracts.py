@@ -61,6 +61,7 @@ def test_validation_predictor_and_raw_predictions_give_the_same_detections(shape
 FEATURES = {
     "ClassifierHead": ("last_conv",),
     "DeepLabV3Head": ("stride4", "last_bottleneck"),
+    "PointHead": ("stride8", "stride16", "last_bottleneck"),
     "SSDLiteHead": ("stride16_expanded", "last_conv"),
 }
 

@@ -83,12 +83,23 @@ def complexity(model: nn.Module, size: tuple[int, int], *, dtype: torch.dtype = 
         costs = _observe(model, size, dtype)
     # Folding gave the convolutions biases and took the batch norms away: parameters are the model's own. Those of a
     # layer that runs twice are counted where it runs first.
-    own = {layer.name: _parameters(model.get_submodule(layer.name)) for layer in costs.layers}
+    sources = [_source(model, layer.name) for layer in costs.layers]
+    own = {name: _parameters(model.get_submodule(name)) for name in sources}
     return costs._replace(
         parameters=_parameters(model),
         norm_parameters=sum(_parameters(m) for m in model.modules() if isinstance(m, nn.BatchNorm2d)),
-        layers=tuple(layer._replace(parameters=own.pop(layer.name, 0)) for layer in costs.layers),
+        layers=tuple(
+            layer._replace(parameters=own.pop(name, 0)) for layer, name in zip(costs.layers, sources, strict=True)
+        ),
     )
+
+
+def _source(model: nn.Module, name: str) -> str:
+    """The module of a layer's name, or the one around it that it was copied from: folding takes shared layers apart."""
+    known = dict(model.named_modules(remove_duplicate=False))
+    while name not in known:
+        name = name.rpartition(".")[0]
+    return name
 
 
 # Up to this, to run an image is quicker than to import torch's compiler, which the meta device needs.

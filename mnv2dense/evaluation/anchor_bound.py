@@ -6,7 +6,6 @@ from collections import defaultdict
 
 import torch
 
-from mnv2dense.heads.ssdlite import SSDLiteHead
 from mnv2dense.ops.boxes import xywh_to_xyxy
 from mnv2dense.ops.matching import anchor_recall
 from mnv2dense.ops.resize import boxes_to_input, fit
@@ -20,12 +19,14 @@ def anchor_bound(model: Model, dataset: Dataset, *, limit: int = 500) -> float |
     Where small objects crowd, no training gets far past it; so it stands beside the score. Crowds are left out.
 
     Args:
-        model: a detector; None comes back for a head without anchors, and for a file, which does not tell them.
+        model: a detector; None comes back for a head without ``anchors`` ([A, 4], xyxy in pixels of its input), and for
+            a file, which does not tell them.
         dataset: whose truth is asked.
         limit: at most so many, evenly spread, are looked at.
     """
     head = getattr(model, "head", None)
-    if not isinstance(head, SSDLiteHead) or not isinstance(dataset, BoxDataset):
+    anchors = getattr(head, "anchors", None)
+    if not isinstance(anchors, torch.Tensor) or not isinstance(dataset, BoxDataset):
         return None
     truth = dataset.coco_ground_truth()
     boxes_of: dict[int, list[list[float]]] = defaultdict(list)
@@ -42,6 +43,6 @@ def anchor_bound(model: Model, dataset: Dataset, *, limit: int = 500) -> float |
             torch.tensor([placed.scale_x, placed.scale_y]),
             torch.tensor([placed.offset_x, placed.offset_y]),
         )
-        met += len(boxes) * anchor_recall(head.anchors.cpu(), boxes)
+        met += len(boxes) * anchor_recall(anchors.cpu(), boxes)
         total += len(boxes)
     return met / total if total else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import compress
 from typing import Any, final
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.export.tasks import COUNTED_SCORE, TASKS
 from mnv2dense.quantization.int8 import input_ranges, simulated_int8
-from mnv2dense.types import BoxPredictions, PixelLogits, ScoredBoxes
+from mnv2dense.types import PixelLogits, ScoredBoxes
 
 # How many of the worst layers are kept in float, to see what that brings.
 _KEPT = (1, 2, 4, 8, 16)
@@ -156,7 +157,9 @@ class _Answer:
 def _answer(graph: ExportGraph, image: Tensor) -> _Answer:
     raw = graph.model(image)
     decoded = graph.model.decode(raw, (image.shape[-2], image.shape[-1]))
-    tensors = (raw.deltas, raw.logits) if isinstance(raw, BoxPredictions) else (raw,)
+    # Of a tuple, what is said of the image: anchors and points are the same for all.
+    is_said = [isinstance(part, Tensor) and part.ndim > 2 for part in raw] if isinstance(raw, tuple) else []
+    tensors = tuple(compress(raw, is_said)) if is_said else (raw,)
     if isinstance(decoded, ScoredBoxes):
         best, classes = decoded.scores.max(dim=-1)
         return _Answer(tensors, classes.masked_fill(best < COUNTED_SCORE, -1))

@@ -29,6 +29,7 @@ class ClassifierHead(nn.Module):
     """
 
     task = "classification"
+    title = "classifier"
 
     def __init__(
         self,

@@ -45,6 +45,7 @@ class DeepLabV3Head(nn.Module):
     """
 
     task = "segmentation"
+    title = "DeepLabv3"
 
     def __init__(
         self,

@@ -48,6 +48,7 @@ class SSDLiteHead(nn.Module):
     """
 
     task = "detection"
+    title = "SSDLite"
 
     def __init__(
         self,

@@ -1,6 +1,11 @@
 """The model: built, fused, saved, restored, converted, on the hub."""
 
-from mnv2dense.models.architectures import deeplabv3_mobilenet_v2, mobilenet_v2_classifier, ssdlite320_mobilenet_v2
+from mnv2dense.models.architectures import (
+    deeplabv3_mobilenet_v2,
+    mobilenet_v2_classifier,
+    points320_mobilenet_v2,
+    ssdlite320_mobilenet_v2,
+)
 from mnv2dense.models.backbone import mobilenet_v2
 from mnv2dense.models.checkpoint import load_model, load_weights, save_model
 from mnv2dense.models.convert import save_safetensors, to_huggingface, to_torchvision
@@ -20,6 +25,7 @@ __all__ = [
     "load_weights",
     "mobilenet_v2",
     "mobilenet_v2_classifier",
+    "points320_mobilenet_v2",
     "push_to_hub",
     "save_model",
     "save_pretrained",

@@ -8,6 +8,7 @@ from typing import Any
 
 from mnv2dense.heads.classifier import ClassifierHead
 from mnv2dense.heads.deeplab_v3 import DeepLabV3Head
+from mnv2dense.heads.points import PointHead
 from mnv2dense.heads.ssdlite import SSDLiteHead
 from mnv2dense.models.backbone import mobilenet_v2
 from mnv2dense.models.dense_model import DenseModel
@@ -47,6 +48,38 @@ def ssdlite320_mobilenet_v2(
         width_mult=width_mult, features=("stride16_expanded", "last_conv"), weights=weights_backbone
     )
     built = SSDLiteHead(backbone.feature_info, size=size, class_names=names, **head)
+    return DenseModel(backbone, built, size=size, resize=resize)
+
+
+def points320_mobilenet_v2(
+    num_classes: int | None = None,
+    *,
+    class_names: Sequence[str] | None = None,
+    width_mult: float = 1.0,
+    size: tuple[int, int] = (320, 320),
+    resize: ResizeMode = "squash",
+    weights_backbone: str | Path | None = None,
+    **head: Any,  # noqa: ANN401 - the head checks its own options
+) -> DenseModel:
+    """MobileNetV2 + a head without anchors on strides 8 to 64: 2,147,796 parameters, 0.783B multiply-adds, 80 classes.
+
+    Args:
+        num_classes: K; as many as ``class_names``, or 80.
+        class_names: K names; "0", "1", ... if left out.
+        width_mult: of the backbone.
+        size: (height, width) of the input, pixels.
+        resize: how images get there.
+        weights_backbone: pretrained backbone, see :func:`mnv2dense.mobilenet_v2`.
+        **head: options of :class:`mnv2dense.heads.PointHead`, such as ``channels=64``.
+
+    Raises:
+        ValueError: ``class_names`` are not ``num_classes`` names, or an option is off.
+    """
+    names = _names(num_classes, class_names, usual=80)
+    backbone = mobilenet_v2(
+        width_mult=width_mult, features=("stride8", "stride16", "last_bottleneck"), weights=weights_backbone
+    )
+    built = PointHead(backbone.feature_info, size=size, class_names=names, **head)
     return DenseModel(backbone, built, size=size, resize=resize)
 
 

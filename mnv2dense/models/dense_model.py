@@ -20,9 +20,6 @@ from mnv2dense.types import FeatureInfo, Infos
 from mnv2dense.utils.device import device_of
 from mnv2dense.utils.numbers import whole
 
-# Of our own heads, as papers write them; another head goes by its class.
-_HEADS = {"SSDLiteHead": "SSDLite", "DeepLabV3Head": "DeepLabv3", "ClassifierHead": "classifier"}
-
 
 @final
 class DenseModel(nn.Module):
@@ -88,9 +85,9 @@ class DenseModel(nn.Module):
     @property
     def name(self) -> str:
         """Backbone, width and head in a few words."""
-        backbone, head = type(self.backbone).__name__, type(self.head).__name__
+        backbone, head = type(self.backbone).__name__, getattr(self.head, "title", type(self.head).__name__)
         width = self.config["backbone"].get("width_mult")
-        return f"{backbone}{'' if width is None else f' {float(width):g}'} {_HEADS.get(head, head)}"
+        return f"{backbone}{'' if width is None else f' {float(width):g}'} {head}"
 
     @property
     def selection(self) -> Selection:

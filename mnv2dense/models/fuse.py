@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -10,13 +10,23 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
+@runtime_checkable
+class _Shares(Protocol):
+    def unshare(self) -> None:
+        """A copy of the shared layers for each batch norm, in ``nn.Sequential``, with the same results."""
+
+
 def fold_batch_norms(model: _Module) -> _Module:
     """Fold every batch norm that follows a convolution into it, in place; the model must be in eval mode.
 
     In eval mode a batch norm is a product and a sum per channel, so the convolution's own weight and bias can take
     them over: results change by rounding alone. Pairs are looked for inside ``nn.Sequential``, where what follows
-    what is certain. Folding again changes nothing.
+    what is certain. A module with a method ``unshare()`` is asked for such pairs first: of convolutions that several
+    batch norms share, as :class:`mnv2dense.heads.level_conv.LevelConv` is. Folding again changes nothing.
     """
+    for module in list(model.modules()):
+        if isinstance(module, _Shares):
+            module.unshare()
     for module in model.modules():
         if not isinstance(module, nn.Sequential):
             continue

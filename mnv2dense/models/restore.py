@@ -22,6 +22,7 @@ _NAMED_BY_FILES = (
     "mnv2dense.backbones.MobileNetV2",
     "mnv2dense.heads.ClassifierHead",
     "mnv2dense.heads.DeepLabV3Head",
+    "mnv2dense.heads.PointHead",
     "mnv2dense.heads.SSDLiteHead",
 )
 

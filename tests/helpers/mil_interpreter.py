@@ -95,6 +95,11 @@ def _upsample(x: Tensor, scale_factor_height: float, scale_factor_width: float, 
     return F.interpolate(x, size, mode="bilinear", align_corners=bool(align_corners))
 
 
+def _nearest(x: Tensor, scale_factor_height: float, scale_factor_width: float) -> Tensor:
+    size = (round(x.shape[2] * float(scale_factor_height)), round(x.shape[3] * float(scale_factor_width)))
+    return F.interpolate(x, size, mode="nearest")
+
+
 def _dequantize(quantized_data: Tensor, zero_point: Tensor, scale: Tensor, axis: Any) -> Tensor:
     shape = [1] * quantized_data.ndim
     shape[int(axis)] = -1
@@ -148,6 +153,7 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "relu": torch.relu,
     "reshape": lambda x, shape: x.reshape(_numbers(shape)),
     "select": lambda cond, a, b: torch.where(cond, a, b),
+    "sigmoid": torch.sigmoid,
     "slice_by_index": _slice,
     "softmax": lambda x, axis: x.softmax(int(axis)),
     "split": lambda x, split_sizes, axis: x.split(_numbers(split_sizes), int(axis)),
@@ -158,4 +164,5 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "topk": _top,
     "transpose": lambda x, perm: x.permute(_numbers(perm)),
     "upsample_bilinear": _upsample,
+    "upsample_nearest_neighbor": _nearest,
 }

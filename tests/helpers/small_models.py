@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
 from mnv2dense.heads.classifier import ClassifierHead
 from mnv2dense.heads.deeplab_v3 import DeepLabV3Head
+from mnv2dense.heads.points import PointHead
 from mnv2dense.heads.ssdlite import SSDLiteHead
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.ops.resize import Fit, infos
@@ -51,6 +52,18 @@ def detector(**options: Any) -> DenseModel:  # noqa: ANN401 - of the head
         for name, parameter in head.named_parameters():
             if "class" in name and parameter.ndim == 4 and parameter.shape[-1] == 1:
                 parameter *= 20
+    return _seen(DenseModel(backbone, head, size=(96, 96)))
+
+
+def point_detector() -> DenseModel:
+    """Without anchors, on three levels that share their convolutions, its scores spread as :func:`detector`'s are."""
+    torch.manual_seed(0)
+    backbone = MobileNetV2(width_mult=0.35, features=("stride4", "stride8"))
+    names = ("ant", "bee", "cat")
+    head = PointHead(backbone.feature_info, size=(96, 96), class_names=names, channels=16, tower_layers=1)
+    with torch.no_grad():
+        for predictor in (head.class_predictor, head.box_predictor):
+            predictor.conv.weight *= 50  # type: ignore[union-attr]
     return _seen(DenseModel(backbone, head, size=(96, 96)))
 
 

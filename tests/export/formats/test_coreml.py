@@ -23,6 +23,7 @@ from mnv2dense.runtimes.metadata import Precision
 
 pytest.importorskip("coremltools", reason='pip install -e ".[coreml]"')
 from tests.helpers.mil_interpreter import run_package
+from tests.helpers.small_models import point_detector
 from tests.helpers.tiny import random_images
 
 
@@ -130,6 +131,14 @@ def test_a_detector_gives_all_boxes_and_places_them_in_float32(tmp_path: Path) -
     for expected, answer in zip(graph(images), run_package(tmp_path / "model.mlpackage", images), strict=True):
         assert answer.dtype == torch.float32  # and not float16, as Core ML's tools prefer
         assert _relative(expected, answer) < 0.02
+
+
+@torch.no_grad()
+def test_a_head_without_anchors_gives_all_boxes(tmp_path: Path) -> None:
+    graph = _written(point_detector(), tmp_path / "model.mlpackage", "fp32")
+    images = random_images(1, graph.size)
+    for expected, answer in zip(graph(images), run_package(tmp_path / "model.mlpackage", images), strict=True):
+        assert _relative(expected, answer) < 1e-5
 
 
 def test_what_does_not_agree_with_itself_is_refused(tmp_path: Path) -> None:

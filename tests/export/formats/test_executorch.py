@@ -129,6 +129,17 @@ def test_boxes_are_suppressed_inside_an_int8_file_too(folder: Path) -> None:
     assert scores[0, 0] > graph.model.head.selection.config["score_threshold"]
 
 
+@torch.no_grad()
+def test_levels_that_share_convolutions_have_ranges_of_their_own_at_int8(folder: Path) -> None:
+    """One bias for all of them would have the scale of one level's input, and XNNPACK would not load the file."""
+    model = small_models.point_detector()
+    graph, path = ExportGraph(model), folder / "points.pte"
+    images = small_models.calibration(model.size)
+    export(graph, path, description=graph.describe("int8"), calibration=images)
+    for ours, theirs in zip(graph(images[0]), ExportedModel(path).run(images[0]), strict=True):
+        assert small_models.relative(ours, theirs) < 0.15
+
+
 def test_a_batch_of_two_is_refused_by_the_runtime_itself(classifier: Path) -> None:
     with pytest.raises(ValueError, match=r"\[2, 3, 64, 64\].* takes uint8 \[1, 3, 64, 64\]"):
         runtime.load(classifier)(random_images(2, (64, 64)).numpy())

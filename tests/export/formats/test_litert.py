@@ -19,6 +19,7 @@ from tests.helpers.small_models import (
     calibration,
     classifier,
     detector,
+    point_detector,
     relative,
     segmenter,
 )
@@ -124,6 +125,15 @@ def test_int8_boxes_are_placed_in_float(tmp_path: Path) -> None:
     exported = written(graph, tmp_path / "model.tflite", "int8")
     for ours, theirs in zip(graph(images), exported.run(images), strict=True):
         assert relative(ours, theirs) < 0.2
+
+
+@torch.no_grad()
+def test_a_head_without_anchors_is_near_at_int8(tmp_path: Path) -> None:
+    graph = ExportGraph(point_detector())
+    images = random_images(2, graph.size)
+    exported = written(graph, tmp_path / "model.tflite", "int8")
+    for ours, theirs in zip(graph(images), exported.run(images), strict=True):
+        assert relative(ours, theirs) < 0.15
 
 
 def test_wrong_wishes_are_named(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from tests.helpers.small_models import (
     classifier,
     detector,
     original,
+    point_detector,
     relative,
     segmenter,
 )
@@ -127,6 +128,19 @@ def test_fixed_shape_suppression_selects_what_the_model_selects(tmp_path: Path) 
     exported = written(ExportGraph(model, decided=True), tmp_path / "model.onnx")
     assert exported.description.outputs == "selected_boxes"
     assert_same_boxes(model, exported, random_images(2, (96, 96)))
+
+
+def test_a_head_without_anchors_is_the_models_at_a_size_of_its_own_and_near_at_int8(tmp_path: Path) -> None:
+    model = point_detector()
+    graph = ExportGraph(model, size=(64, 128))
+    images = random_images(2, (64, 128))
+    exported = written(graph, tmp_path / "model.onnx")
+    for ours, theirs in zip(graph(images), exported.run(images), strict=True):
+        assert relative(ours, theirs) < 1e-4
+    graph, images = ExportGraph(model), random_images(2, model.size)
+    exported = written(graph, tmp_path / "small.onnx", "int8", calibration=calibration(model.size))
+    for ours, theirs in zip(graph(images), exported.run(images), strict=True):
+        assert relative(ours, theirs) < 0.15
 
 
 def test_the_suppressing_node_selects_what_the_model_selects(tmp_path: Path) -> None:

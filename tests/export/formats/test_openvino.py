@@ -21,6 +21,7 @@ from tests.helpers.small_models import (
     calibration,
     classifier,
     detector,
+    point_detector,
     relative,
     segmenter,
 )
@@ -84,6 +85,12 @@ def test_boxes_are_the_models_and_selected_outside(tmp_path: Path) -> None:
     model = detector()
     exported = written(ExportGraph(model), tmp_path / "model.xml")
     assert exported.description.outputs == "boxes"  # inside: test_matrix.py
+    assert_same_boxes(model, exported, random_images(2, model.size))
+
+
+def test_a_head_without_anchors_gives_the_models_boxes(tmp_path: Path) -> None:
+    model = point_detector()
+    exported = written(ExportGraph(model), tmp_path / "model.xml")
     assert_same_boxes(model, exported, random_images(2, model.size))
 
 
