@@ -8,7 +8,7 @@ import types
 import pytest
 from omegaconf import OmegaConf
 
-from mnv2dense.cli.foreign_parts import check_foreign_parts, keep_own_options
+from mnv2dense.cli.foreign_parts import check_foreign_parts, keep_own_options, leave_out_options_of_ours
 
 
 class BoxHead:
@@ -47,6 +47,14 @@ def test_our_own_parts_and_none_at_all_are_not_looked_at() -> None:
 def test_what_a_head_does_not_say_is_told_later() -> None:
     head = {"_target_": "my_own_parts.Nothing"}
     check_foreign_parts(OmegaConf.create({"task": "segmentation", "head": head}))
+
+
+def test_another_head_of_ours_is_spared_what_a_preset_sets_for_the_usual_one_but_nothing_that_was_typed() -> None:
+    head = {"_target_": "mnv2dense.heads.PointHead", "channels": 64, "first_map_anchors": 6, "scores": "sigmoid"}
+    config = OmegaConf.create({"task": "detection", "head": head})
+    notes = leave_out_options_of_ours(config, ["head=points", "+head.scores=sigmoid"])
+    assert notes == ["head: left out what mnv2dense.heads.PointHead does not take, set for others: first_map_anchors"]
+    assert config.head == {"_target_": "mnv2dense.heads.PointHead", "channels": 64, "scores": "sigmoid"}
 
 
 def test_a_preset_for_our_parts_does_not_change_what_a_foreign_ones_own_file_says() -> None:

@@ -105,6 +105,11 @@ def refused(outcome: Outcome) -> str:
         (["model.resize=stretch"], "choose one of squash, letterbox, crop"),
         (["head.scores=sigmoid"], "MultiBoxLoss is for softmax scores. Choose head.scores=softmax, or loss=focal"),
         (["loss=focal", "head.scores=softmax"], "Choose head.scores=sigmoid, or loss=multibox"),
+        (
+            ["head=points"],
+            "PointHead gives quality scores, but MultiBoxLoss is for softmax scores. Choose ",
+        ),
+        (["loss=task_aligned"], "TaskAlignedLoss is for quality scores. Choose head=points, or loss=multibox"),
         (["monitor=AP_50"], "monitor=AP_50: there is no such score; did you mean monitor=AP50? Choose from loss, AP, "),
         (["backbone.weights=nowhere"], "weights='nowhere': no such file or folder (looked at "),
         (["backbone._target_=os.system"], "backbone._target_='os.system' is refused"),
