@@ -34,8 +34,7 @@ class PointPredictions(NamedTuple):
 
     Attributes:
         distances: [B, P, 4], from the point to the left, top, right and bottom side of its box, in strides of its
-        level;
-            below 0 where the side lies on the point's other side.
+            level; below 0 where the side lies on the point's other side.
         logits: [B, P, K], a sigmoid for each class, no background.
         points: [P, 2], (x, y) of the middle of each cell in pixels of the model's input, the finest level first.
         strides: [P], pixels between neighbours on the point's level.
