@@ -54,6 +54,8 @@ def main() -> None:
     parser.add_argument("--only-table", action="store_true", help="run nothing")
     parser.add_argument("--extra", nargs="*", default=[], help="more words for every command")
     arguments = parser.parse_args()
+    if arguments.data == "voc" and arguments.root is None:
+        parser.error("--data voc needs --root, the folder VOCdevkit")
     length = f"{arguments.data}-{arguments.epochs}"
     for seed in arguments.seeds:
         for name in arguments.heads:
@@ -64,7 +66,7 @@ def main() -> None:
 
 
 def run(name: str, seed: int, folder: Path, arguments: argparse.Namespace) -> None:
-    """Train one candidate; its output goes into the folder's own log."""
+    """Train one candidate, or go on where it was stopped."""
     words = [
         f"task=detection data={arguments.data} trainer.max_epochs={arguments.epochs} seed={seed}",
         "" if arguments.data == "shapes" else f"experiment=ssdlite_voc data.root={arguments.root.absolute()}",
@@ -72,6 +74,8 @@ def run(name: str, seed: int, folder: Path, arguments: argparse.Namespace) -> No
     ]
     own = [word.format(third=max(1, arguments.epochs // 3)) for word in CANDIDATES[name]]
     command = [sys.executable, "tools/train.py", *" ".join(words).split(), *own, *arguments.extra, f"run_dir={folder}"]
+    if (folder / "checkpoints" / "last.ckpt").exists():
+        command.append(f"resume={folder}")
     print(name, seed, flush=True)
     path = f"{HERE}:{HERE.parent}"
     subprocess.run(["env", f"PYTHONPATH={path}", *command], cwd=HERE.parent, check=True)

@@ -121,8 +121,9 @@ class Head(Protocol):
         selection: (decoded, infos) -> one typed result per image, in its original pixels; an exported file carries
             it along by its ``config``. A head whose decisions take more has a method ``select(decoded, infos)`` too.
 
-    A head may also have ``title``, which names it in a model's name (else its class does), and of a detector
-    ``any_size = True``, where nothing in it is laid for one input size, so that it can be exported for others.
+    A head may also have ``title``, which names it in a model's name (else its class does); of a detector ``anchors``,
+    [A, 4], xyxy in pixels of its input, by which a report tells what recall they allow; and ``lay(size)``, which makes
+    it ready for inputs of another (height, width), so that it can be exported for them.
     """
 
     task: str
@@ -170,7 +171,7 @@ class FollowsEpochs(Loss, Protocol):
     """A loss that changes in the course of a run."""
 
     def begin_epoch(self, epoch: int) -> None:
-        """Called before each epoch of training, with its number from 0; of a resumed run, too."""
+        """Called with an epoch's number, from 0, before it and where a run goes on inside it; maybe twice."""
         ...
 
 

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from mnv2dense import MobileNetV2, MultiBoxLoss, SigmoidFocalLoss, heads, losses, metrics
+from mnv2dense import (
+    DenseModel,
+    MobileNetV2,
+    MultiBoxLoss,
+    SigmoidFocalLoss,
+    TaskAlignedLoss,
+    heads,
+    losses,
+    metrics,
+    points320_mobilenet_v2,
+)
 from mnv2dense.data import datasets
 from mnv2dense.data import shapes as data_shapes
 from mnv2dense.data.datasets import CocoDetection, CocoMasks, ImageFolder
@@ -146,9 +158,19 @@ def assert_has(thing: object, protocol: type) -> None:
     assert {name for name in wanted if not hasattr(thing, name)} == set()
 
 
-@pytest.mark.parametrize(("scores", "loss"), [("softmax", MultiBoxLoss()), ("sigmoid", SigmoidFocalLoss())])
-def test_every_loss_of_boxes_gives_scalars_that_reach_the_whole_backbone(scores: str, loss: Loss) -> None:
-    model = tiny_model(scores=scores).train()
+@pytest.mark.parametrize(
+    ("build", "loss"),
+    [
+        (partial(tiny_model, scores="softmax"), MultiBoxLoss()),
+        (partial(tiny_model, scores="sigmoid"), SigmoidFocalLoss()),
+        (partial(points320_mobilenet_v2, 3, width_mult=0.35, size=(96, 96)), TaskAlignedLoss()),
+    ],
+    ids=["softmax", "sigmoid", "quality"],
+)
+def test_every_loss_of_boxes_gives_scalars_that_reach_the_whole_backbone(
+    build: Callable[[], DenseModel], loss: Loss
+) -> None:
+    model = build().train()
     batch = batch_of(random_images(2), [[[10.0, 12.0, 60.0, 70.0]], [[30.0, 20.0, 90.0, 90.0]]], [[0], [2]])
     terms = loss(model(batch.images), batch)
     assert all(term.ndim == 0 and term.isfinite() for term in terms.values())

@@ -26,7 +26,9 @@ def anchor_bound(model: Model, dataset: Dataset, *, limit: int = 500) -> float |
     """
     head = getattr(model, "head", None)
     anchors = getattr(head, "anchors", None)
-    if not isinstance(anchors, torch.Tensor) or not isinstance(dataset, BoxDataset):
+    if not isinstance(anchors, torch.Tensor) or anchors.ndim != 2 or anchors.shape[1] != 4:
+        return None
+    if not isinstance(dataset, BoxDataset):
         return None
     truth = dataset.coco_ground_truth()
     boxes_of: dict[int, list[list[float]]] = defaultdict(list)

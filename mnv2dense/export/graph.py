@@ -34,8 +34,8 @@ class ExportGraph(nn.Module):
     Args:
         model: of any task.
         decided: whether decisions are made inside: boxes after NMS, the class of every pixel. A classifier makes none.
-        size: (height, width) of the input, pixels; the model's own if left out. A detector with anchors has
-            them for its own; a head that has none says ``any_size = True``.
+        size: (height, width) of the input, pixels; the model's own if left out. SSDLite's anchors are
+            for its own; a head with a method ``lay(size)`` is asked to be ready for another.
         selection: of a detector, what of its :class:`mnv2dense.ops.postprocess.BoxSelection` shall be otherwise, such
             as ``score_threshold`` and ``limit``.
 
@@ -62,7 +62,10 @@ class ExportGraph(nn.Module):
         task = TASKS[model.task]
         if decided and task.decided is None:
             raise ValueError(f"a model for {model.task} decides nothing: leave nms and labels out.")
-        if model.task == "detection" and self.size != model.size and not getattr(model.head, "any_size", False):
+        lay = getattr(self.model.head, "lay", None)
+        if self.size != model.size and callable(lay):
+            lay(self.size)  # here, so that what it lays are constants of the graph
+        elif model.task == "detection" and self.size != model.size:
             raise ValueError(
                 f"size={list(self.size)}: this detector's anchors are laid for {list(model.size)}; "
                 "train one of that size."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -201,7 +202,9 @@ def _finished(model: DenseModel, image: Tensor) -> list[tuple[str, Tensor]]:
     finally:
         for handle in handles:
             handle.remove()
-    return finished
+    # What levels share runs once for each, and is no place in the network; its copies in the graph are.
+    runs = Counter(name for name, _ in finished)
+    return [(name, output) for name, output in finished if runs[name] == 1]
 
 
 @torch.no_grad()

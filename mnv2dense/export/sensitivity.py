@@ -159,7 +159,7 @@ def _answer(graph: ExportGraph, image: Tensor) -> _Answer:
     decoded = graph.model.decode(raw, (image.shape[-2], image.shape[-1]))
     # Of a tuple, what is said of the image: anchors and points are the same for all.
     is_said = [isinstance(part, Tensor) and part.ndim > 2 for part in raw] if isinstance(raw, tuple) else []
-    tensors = tuple(compress(raw, is_said)) if is_said else (raw,)
+    tensors = tuple(compress(raw, is_said)) if any(is_said) else (raw,)
     if isinstance(decoded, ScoredBoxes):
         best, classes = decoded.scores.max(dim=-1)
         return _Answer(tensors, classes.masked_fill(best < COUNTED_SCORE, -1))

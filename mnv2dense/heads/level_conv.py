@@ -15,8 +15,7 @@ class LevelConv(nn.Module):
     """Convolution without bias, a batch norm for each level, ReLU6.
 
     Levels see objects of the same size in their own cells, so one convolution serves them all; but their activations
-    are spread differently, and one batch norm for all would fit none (RetinaNet's and FCOS's shared heads leave it out;
-    EfficientDet, section 5.1, and NAS-FPN keep one for each level).
+    are spread differently, and one batch norm for all would fit none.
 
     Args:
         in_channels: channels in.

@@ -46,7 +46,6 @@ class PointHead(nn.Module):
 
     Attributes:
         title: in a model's name.
-        any_size: True: it can be exported for images of another size than it was trained on.
         scores: "quality": sigmoids that say how good the box is; a loss that names its own is compared with it.
 
     Raises:
@@ -55,7 +54,6 @@ class PointHead(nn.Module):
 
     task = "detection"
     title = "points"
-    any_size = True
     scores: Literal["quality"] = "quality"
 
     def __init__(
@@ -92,7 +90,6 @@ class PointHead(nn.Module):
         }
         self.class_names = tuple(class_names)
         self.selection = BoxSelection(self.class_names, score_threshold, nms_threshold, candidates, limit)
-        self._size = (int(size[0]), int(size[1]))
 
         norm: dict[str, Any] = {"norm_eps": norm_eps, "norm_momentum": norm_momentum}
         self.neck = PathAggregation(features, channels=channels, **norm)
@@ -102,13 +99,19 @@ class PointHead(nn.Module):
         self.class_predictor = LevelPredictor(channels, len(class_names), levels=levels)
         self.box_predictor = LevelPredictor(channels, 4, levels=levels)
         self._reset_parameters()
-        sizes = [(math.ceil(self._size[0] / s), math.ceil(self._size[1] / s)) for s in self.neck.strides]
-        points, strides = lay_points(sizes, self.neck.strides)
         self.points: Tensor
         self.strides: Tensor
+        self.lay(size)
+
+    def lay(self, size: tuple[int, int]) -> None:
+        """Lay the points for inputs of ``size`` (height, width), instead of those that they were laid for."""
+        self._size = (int(size[0]), int(size[1]))
+        sizes = [(math.ceil(self._size[0] / s), math.ceil(self._size[1] / s)) for s in self.neck.strides]
+        points, strides = lay_points(sizes, self.neck.strides)
         # Not in checkpoints: they follow from the config, and another input size must be able to load the weights.
-        self.register_buffer("points", points, persistent=False)
-        self.register_buffer("strides", strides, persistent=False)
+        device = next(self.parameters()).device
+        self.register_buffer("points", points.to(device), persistent=False)
+        self.register_buffer("strides", strides.to(device), persistent=False)
 
     def forward(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> PointPredictions:
         """Raw predictions for images of ``size`` (height, width)."""

@@ -14,8 +14,8 @@ from mnv2dense.ops.points import boxes_at
 from mnv2dense.types import IGNORE_LABEL, Batch, PointPredictions
 
 Classification = Literal["varifocal", "quality_focal", "cross_entropy"]
-"""How scores are compared with the wanted quality q: VarifocalNet's loss (Zhang et al. 2021, section 3.3), which weighs
-objects by q and background by 0.75 * score ** 2; Generalized Focal Loss's (Li et al. 2020, section 3.3), which weighs
+"""How scores are compared with the wanted quality q: VarifocalNet's loss (Zhang et al. 2021, section 4.2), which weighs
+objects by q and background by 0.75 * score ** 2; Generalized Focal Loss's (Li et al. 2020), which weighs
 both by (q - score) ** 2; or binary cross-entropy as it is."""
 
 _VARIFOCAL_ALPHA = 0.75
@@ -32,7 +32,7 @@ class TaskAlignedLoss(nn.Module):
 
     Args:
         classification: see :data:`Classification`.
-        candidates: points of each truth at most.
+        candidates: points of each truth, and what ties with the last of them.
         alpha: how much the score counts for the alignment.
         beta: how much the IoU counts.
         static_epochs: epochs at the beginning in which points are matched by their places alone, with
@@ -65,8 +65,8 @@ class TaskAlignedLoss(nn.Module):
             raise ValueError(f"classification={classification!r} must be one of {', '.join(get_args(Classification))}.")
         if candidates < 1:
             raise ValueError(f"candidates={candidates}: a truth needs at least one point; 13 is usual.")
-        if alpha < 0 or beta < 0:
-            raise ValueError(f"alpha is {alpha} and beta {beta}: neither can be below 0; TOOD has 1 and 6.")
+        if alpha < 0 or beta <= 0:
+            raise ValueError(f"alpha is {alpha} and beta {beta}: 0 or more, and above 0; TOOD has 1 and 6.")
         if static_epochs < 0:
             raise ValueError(f"static_epochs={static_epochs}: it counts epochs; 0 has none.")
         self.classification: Classification = classification
@@ -127,7 +127,7 @@ class TaskAlignedLoss(nn.Module):
         wanted = torch.where(is_class, targets.quality.unsqueeze(-1), 0.0)
         surprise = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
         if self.classification == "varifocal":
-            background = _VARIFOCAL_ALPHA * logits.detach().sigmoid() ** _FOCUS
+            background = _VARIFOCAL_ALPHA * logits.sigmoid() ** _FOCUS
             surprise = surprise * torch.where(is_class, wanted, background)
         elif self.classification == "quality_focal":
             surprise = surprise * (wanted - logits.sigmoid()).abs() ** _FOCUS

@@ -67,7 +67,7 @@ def match_task_aligned(scene: Scene, *, candidates: int = 13, alpha: float = 1.0
 
     Args:
         scene: truth and predictions.
-        candidates: points of each truth at most.
+        candidates: points of each truth, and what ties with the last of them.
         alpha: how much the score counts.
         beta: how much the IoU counts.
     """
@@ -90,7 +90,7 @@ def match_task_aligned(scene: Scene, *, candidates: int = 13, alpha: float = 1.0
 
 @torch.no_grad()
 def match_by_statistics(scene: Scene, *, per_level: int = 9) -> PointTargets:
-    """Points near a truth's middle answer for it, whatever the model says (ATSS, Zhang et al. 2020, section 3.2).
+    """Points near a truth's middle answer for it, whatever the model says (ATSS, Zhang et al. 2020, section 4.1).
 
     Of each level the ``per_level`` points nearest to the middle of a truth are looked at, each with a square of 8
     strides around it. Of those that lie in the truth, those answer whose square's IoU with it is at least the mean plus
@@ -100,7 +100,7 @@ def match_by_statistics(scene: Scene, *, per_level: int = 9) -> PointTargets:
 
     Args:
         scene: truth and predictions.
-        per_level: points looked at on each level at most.
+        per_level: points looked at on each level, and those as far away as the last of them.
     """
     if scene.boxes.shape[1] == 0:
         return _nothing(scene)

@@ -93,6 +93,7 @@ class Task(pl.LightningModule):
         check_statistics(self.model, datamodule.smallest_batch, datamodule.train_size)
         if slow := slow_statistics(self.model, self._batches_in_all()):
             log.info("%s", slow)
+        self.on_train_epoch_start()  # which Lightning leaves out where a run goes on inside an epoch
 
     def on_train_epoch_start(self) -> None:
         """Tell the loss, if it wants to know."""

@@ -17,7 +17,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from mnv2dense.costs.complexity import complexity
 from mnv2dense.evaluation.score import metric_of
-from mnv2dense.losses import CrossEntropyLoss, MultiBoxLoss, PixelCrossEntropy
+from mnv2dense.losses import CrossEntropyLoss, MultiBoxLoss, PixelCrossEntropy, SigmoidFocalLoss, TaskAlignedLoss
 from mnv2dense.metrics.watched import Watched, watched
 from mnv2dense.models.checkpoint import load_model
 from mnv2dense.models.restore import packages_of
@@ -319,7 +319,8 @@ def _loss_of(model: DenseModel) -> Loss:
     }
     if model.task not in losses:
         raise ValueError(f"a model for {model.task!r} has no usual loss: give loss=.")
-    return losses[model.task]()
+    by_scores: dict[object, Callable[[], Loss]] = {"sigmoid": SigmoidFocalLoss, "quality": TaskAlignedLoss}
+    return by_scores.get(getattr(model.head, "scores", None), losses[model.task])()
 
 
 def _beside_usual(own: Sequence[pl.Callback], seen: Watched, *, wanted: bool | None, lines: bool) -> list[pl.Callback]:

@@ -116,6 +116,7 @@ COMPOSED: dict[str, str] = {
     "precision=int8 sensitivity=true": "minutes; tests/export/test_sensitivity.py",
     "checkpoint=RUN-int8": "the run of the command above; tests/training/test_quantization_aware.py",
     "checkpoint=RUN test_time.view=whole test_time.flip=true output_stride=8": "minutes; tests/inference/test_tta.py",
+    "head=points": "tests/commands/test_points.py trains, resumes, scores and uses a small one",
     "data=coco_voc_masks": "minutes; tests/commands/test_coco_voc_score.py measures this figure",
 }
 """Only composed: a part of the command, and why."""

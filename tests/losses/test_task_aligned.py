@@ -163,7 +163,7 @@ def test_model_and_loss_compile_into_one_graph_that_gives_the_eager_loss_and_gra
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("classification", "focal"), ("candidates", 0), ("alpha", -1.0), ("beta", -2.0), ("static_epochs", -3)],
+    [("classification", "focal"), ("candidates", 0), ("alpha", -1.0), ("beta", 0), ("static_epochs", -3)],
 )
 def test_an_impossible_option_is_named(option: str, value: object) -> None:
     with pytest.raises(ValueError, match=str(value)):

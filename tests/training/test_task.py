@@ -39,6 +39,22 @@ def test_a_loss_adds_nothing_to_the_checkpoint() -> None:
     assert {name.partition(".")[0] for name in made.state_dict()} == {"model"}
 
 
+class Following(nn.Module):
+    """Notes the epochs that it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = MultiBoxLoss()
+        self.told: list[int] = []
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.told.append(epoch)
+
+    def forward(self, raw: Any, batch: Batch) -> dict[str, Tensor]:  # noqa: ANN401
+        terms: dict[str, Tensor] = self.inner(raw, batch)
+        return terms
+
+
 class Uncertain(nn.Module):
     """Terms weighted by what is learnt about them (Kendall et al. 2018)."""
 
@@ -100,3 +116,35 @@ def test_what_a_loss_learns_goes_on_where_a_run_stopped(tmp_path: Path) -> None:
     assert whole.log_variance.abs().min() > 0.01  # it learnt
     resumed = fitted(tmp_path / "resumed", tmp_path / "whole" / "first.ckpt")
     assert torch.equal(whole.log_variance, resumed.log_variance)
+
+
+class KeepMiddle(pl.Callback):
+    """Copies the checkpoint of the first batch of the second epoch."""
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        if (trainer.current_epoch, batch_idx) == (1, 0):
+            folder = Path(trainer.default_root_dir)
+            shutil.copy(folder / "checkpoints" / "last.ckpt", folder / "middle.ckpt")
+
+
+def test_a_loss_is_told_its_epoch_also_where_a_run_goes_on_inside_one(tmp_path: Path) -> None:
+    def told(folder: Path, ckpt_path: Path | None = None) -> list[int]:
+        following = Following()
+        made = Task(
+            model=tiny_model(6, size=(64, 64)).train(),
+            loss=LossSum(terms={"boxes": following}),
+            metric=CocoMeanAP(),
+            optimizer=partial(torch.optim.SGD, lr=0.1),
+        )
+        drawn = [Shapes(split=split, train_images=8, val_images=2, image_size=64) for split in ("train", "val")]
+        data = DataModule(train=drawn[0], val=drawn[1], size=(64, 64), batch_size=4, max_boxes=8, num_workers=0)
+        trainer = toy_trainer(
+            folder, BestAndLast(every_n_batches=1), KeepMiddle(), max_epochs=2, num_sanity_val_steps=0
+        )
+        trainer.fit(made, datamodule=data, ckpt_path=ckpt_path)
+        return list(dict.fromkeys(following.told))
+
+    assert told(tmp_path / "whole") == [0, 1]
+    assert told(tmp_path / "resumed", tmp_path / "whole" / "middle.ckpt") == [1]
