@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -83,7 +83,8 @@ def complexity(model: nn.Module, size: tuple[int, int], *, dtype: torch.dtype = 
         costs = _observe(model, size, dtype)
     # Folding gave the convolutions biases and took the batch norms away: parameters are the model's own. Those of a
     # layer that runs twice are counted where it runs first.
-    sources = [_source(model, layer.name) for layer in costs.layers]
+    known = {name for name, _ in model.named_modules(remove_duplicate=False)}
+    sources = [_source(known, layer.name) for layer in costs.layers]
     own = {name: _parameters(model.get_submodule(name)) for name in sources}
     return costs._replace(
         parameters=_parameters(model),
@@ -94,9 +95,8 @@ def complexity(model: nn.Module, size: tuple[int, int], *, dtype: torch.dtype = 
     )
 
 
-def _source(model: nn.Module, name: str) -> str:
+def _source(known: Set[str], name: str) -> str:
     """The module of a layer's name, or the one around it that it was copied from: folding takes shared layers apart."""
-    known = dict(model.named_modules(remove_duplicate=False))
     while name not in known:
         name = name.rpartition(".")[0]
     return name

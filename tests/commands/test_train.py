@@ -107,7 +107,7 @@ def refused(outcome: Outcome) -> str:
         (["loss=focal", "head.scores=softmax"], "Choose head.scores=sigmoid, or loss=multibox"),
         (
             ["head=points"],
-            "PointHead gives quality scores, but MultiBoxLoss is for softmax scores. Choose ",
+            "PointHead gives quality scores, but MultiBoxLoss is for softmax scores. Choose head=ssdlite, or ",
         ),
         (["loss=task_aligned"], "TaskAlignedLoss is for quality scores. Choose head=points, or loss=multibox"),
         (["monitor=AP_50"], "monitor=AP_50: there is no such score; did you mean monitor=AP50? Choose from loss, AP, "),
