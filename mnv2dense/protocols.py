@@ -228,6 +228,15 @@ class BoxDataset(Dataset, Protocol):
 
 
 @runtime_checkable
+class ShowsClasses(Dataset, Protocol):
+    """A data set that knows what its images show without reading them, so that rare classes can be drawn more often."""
+
+    def labels_of(self, index: int) -> Sequence[int]:
+        """Labels of the classes that the image at ``index`` shows; one may be there for each object."""
+        ...
+
+
+@runtime_checkable
 class MaskDataset(Dataset, Protocol):
     """A data set of masks, on which mIoU can be scored.
 

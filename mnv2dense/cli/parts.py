@@ -180,6 +180,9 @@ def data_module(
         max_boxes=options.max_boxes,
         seed=seed,
         pin_memory=options.pin_memory,
+        # Not of data that is only scored; and an own choice of conf/data need not have them.
+        repeat_threshold=options.get("repeat_threshold") if train is not None else None,
+        train_sizes=options.get("train_sizes") or () if train is not None else (),
     )
 
 

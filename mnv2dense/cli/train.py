@@ -37,6 +37,10 @@ def _train(config: DictConfig) -> None:
     if config.compile and config.callbacks.get("quantization_aware"):
         raise ValueError("compile=true: torch cannot compile torchao's fake quantisation; leave compile out.")
     check_seed(config.seed)
+    if config.recipe not in ("auto", None):
+        raise ValueError(
+            f"recipe={config.recipe}: auto chooses by the data what was not typed; null leaves all as in conf/."
+        )
     size_of(plain["model"]["size"])
     for key in ("resume", "init_from"):
         if config[key]:
@@ -55,7 +59,7 @@ def _train(config: DictConfig) -> None:
 
         from mnv2dense.cli.train_job import run  # with torch and Lightning: what is wrong above is told before
 
-        run(config, plain, folder, train=train, val=val)
+        run(config, folder, train=train, val=val)
 
 
 def _without_preset() -> DictConfig:

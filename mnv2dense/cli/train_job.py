@@ -14,6 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from mnv2dense.cli.parts import built, data_module, packages_of, plain_config, scoring_bar, show_scores, size_of
+from mnv2dense.cli.recipe import fit_config
 from mnv2dense.data.class_weights import class_weights
 from mnv2dense.data.module import DataModule
 from mnv2dense.evaluation.score import metric_of
@@ -30,14 +31,11 @@ from mnv2dense.workflows.training import train as train_model
 log = logging.getLogger(__name__)
 
 
-def run(
-    config: DictConfig, plain: Mapping[str, Any], folder: RunFolder, *, train: Dataset, val: Dataset | None
-) -> None:
+def run(config: DictConfig, folder: RunFolder, *, train: Dataset, val: Dataset | None) -> None:
     """Train what conf/train.yaml describes, and score it.
 
     Args:
-        config: of the command.
-        plain: the same, resolved.
+        config: of the command; what it leaves open is filled in.
         folder: of the run, with its config in it.
         train: to learn from.
         val: to score on.
@@ -46,7 +44,9 @@ def run(
         ValueError: parts that do not fit each other.
     """
     pl.seed_everything(config.seed, workers=True, verbose=False)
-
+    for line in fit_config(config, train):
+        log.info("%s", line)
+    plain = plain_config(config)
     datamodule = data_module(
         config.data,
         train=train,

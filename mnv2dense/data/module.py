@@ -16,6 +16,8 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Literal, cast, final
 
+import numpy as np
+import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 import torch.utils.data
@@ -24,6 +26,7 @@ from torch.utils.data import DataLoader
 
 from mnv2dense.data.check_sample import check_sample
 from mnv2dense.data.collate import Item, collate, prepare
+from mnv2dense.data.rare_classes import repeats_of
 from mnv2dense.data.sampler import Draw, EpochSampler, seed_of
 from mnv2dense.data.split_checks import disagreement, lack_of, shared_images, unseen_classes
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
@@ -59,6 +62,10 @@ class DataModule(pl.LightningDataModule):
         drop_last: leave out an epoch's last incomplete batch, unless it is the only one.
         timeout_seconds: how long a worker may take for one batch before the run stops; 0 waits for ever.
         start_method: how workers start; None forks on Linux, and is Python's default elsewhere.
+        repeat_threshold: images of classes that less than this share of the training images show are drawn more often,
+            see :func:`mnv2dense.data.rare_classes.repeat_factors`; None draws each image once an epoch.
+        train_sizes: (height, width) of training batches, pixels, of which each batch has one, the same on all
+            processes ("multi-scale training"); empty has all of ``size``. Validation keeps ``size``.
 
     Raises:
         ValueError: for a size, mode, batch size or other number outside its range.
@@ -80,6 +87,8 @@ class DataModule(pl.LightningDataModule):
         drop_last: bool = True,
         timeout_seconds: float = 300.0,
         start_method: Literal["fork", "forkserver", "spawn"] | None = None,
+        repeat_threshold: float | None = None,
+        train_sizes: Sequence[tuple[int, int]] = (),
     ) -> None:
         super().__init__()
         for name, value in (("batch_size", batch_size), ("max_boxes", max_boxes), ("size", min(size))):
@@ -98,6 +107,8 @@ class DataModule(pl.LightningDataModule):
         if resize not in RESIZE_MODES:
             raise ValueError(f"resize is {resize!r}; choose one of {', '.join(RESIZE_MODES)}.")
         self.size = (int(size[0]), int(size[1]))
+        self.train_sizes = tuple(_checked_size(each) for each in train_sizes)
+        self.repeat_threshold = repeat_threshold
         self.resize = resize
         self.batch_size = int(batch_size)
         self.max_boxes = int(max_boxes)
@@ -180,7 +191,18 @@ class DataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Augmented batches in a new order every epoch; the same number of them on every process."""
         dataset = _present(self.train, "train")
-        sampler = EpochSampler(length=len(dataset), shuffle=True, equal_shares=True, seed=self.seed, **self._place())
+        rank, world_size = self._place()
+        sampler = EpochSampler(
+            length=len(dataset),
+            shuffle=True,
+            equal_shares=True,
+            seed=self.seed,
+            repeats=self._repeats,
+            sizes=self.train_sizes,
+            batch_size=self.batch_size,
+            rank=rank,
+            world_size=world_size,
+        )
         self._train_sampler = sampler
         self.resume_at(*self._start)
         # One image in a data set must still give one batch.
@@ -191,7 +213,10 @@ class DataModule(pl.LightningDataModule):
         """Every image once, in the data set's order, unaugmented; no loader where there is no data set."""
         if self.val is None:
             return []
-        sampler = EpochSampler(length=len(self.val), shuffle=False, equal_shares=False, **self._place())
+        rank, world_size = self._place()
+        sampler = EpochSampler(
+            length=len(self.val), shuffle=False, equal_shares=False, rank=rank, world_size=world_size
+        )
         return self._loader(self.val, sampler, None, drop_last=False, scored=True)
 
     def resume_at(self, epoch: int, batches_done: int) -> None:
@@ -227,21 +252,35 @@ class DataModule(pl.LightningDataModule):
         dataset = _present(self.train, "train")
         return [dataset.path_of(int(image_id)) for image_id in image_ids]
 
-    def _place(self) -> dict[str, int]:
-        """This process among those that share an epoch."""
-        if self.trainer is not None:
-            return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
-        return {"rank": 0, "world_size": 1}
+    def _place(self) -> tuple[int, int]:
+        """This process among those that share an epoch, and how many they are."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     @property
     def train_size(self) -> tuple[int, int]:
-        """(height, width) of the batches that are learnt from, pixels: ``size``, or what the augmentation frames."""
-        return self._frame(self.augment)[0]
+        """(height, width) of the smallest batches that are learnt from, pixels.
+
+        Of ``train_sizes`` the one of least area; else ``size``, or what the augmentation frames.
+        """
+        return min(self.train_sizes, key=math.prod, default=self._frame(self.augment)[0])
+
+    @property
+    def epoch_length(self) -> int:
+        """Images that an epoch of training draws, on all processes together."""
+        repeats = self._repeats
+        return len(_present(self.train, "train")) if repeats is None else round(float(repeats.sum()))
+
+    @functools.cached_property
+    def _repeats(self) -> npt.NDArray[np.float64] | None:
+        """How often each training image is drawn in an epoch; None where all are drawn once."""
+        if self.repeat_threshold is None:
+            return None
+        return repeats_of(_present(self.train, "train"), self.repeat_threshold)
 
     @property
     def smallest_batch(self) -> int:
         """Images in the smallest batch that is learnt from, on each process."""
-        share = math.ceil(len(_present(self.train, "train")) / self._place()["world_size"])
+        share = math.ceil(self.epoch_length / self._place()[1])
         rest = share % self.batch_size
         if share < self.batch_size or (rest and not self._drop_last):
             return rest
@@ -328,7 +367,7 @@ class _Images(torch.utils.data.Dataset[Item]):
         if self.augment is not None:
             sample = self.augment(sample, seed_of(self.seed, draw))
             check_sample(sample, self.classes, of=self.augment)
-        return prepare(sample, self.size, self.mode, scored=self.scored)
+        return prepare(sample, draw.size or self.size, self.mode, scored=self.scored)
 
 
 @functools.cache
@@ -360,6 +399,15 @@ def _start_worker(_: int, *, ending: ctypes.c_bool) -> None:
 def _check_whole(name: str, value: object) -> None:
     if whole(value) is None:
         raise ValueError(f"{name} is {value}, but must be a whole number.")
+
+
+def _checked_size(size: object) -> tuple[int, int]:
+    sides = list(size) if isinstance(size, Sequence) and not isinstance(size, str) else []
+    if len(sides) != 2 or any((number := whole(side)) is None or number < 1 for side in sides):
+        raise ValueError(
+            f"train_sizes: {size} is no size; each is [height, width] in pixels, as in [[256,256],[320,320]]."
+        )
+    return int(sides[0]), int(sides[1])
 
 
 def _made(source: Dataset | Callable[[], Dataset] | None) -> Dataset | None:

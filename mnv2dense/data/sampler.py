@@ -6,10 +6,11 @@ Decided by seed, epoch and rank alone, so that a run can be repeated, and resume
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, final
 
 import numpy as np
+import numpy.typing as npt
 from torch.utils.data import Sampler
 
 
@@ -19,15 +20,20 @@ class Draw(NamedTuple):
     Attributes:
         epoch: 0, 1, ...
         image: its index in the data set.
+        again: how often the epoch had it before: another view of the same image.
+        size: (height, width) of the batch that it is drawn for, pixels; None where all batches have the model's.
     """
 
     epoch: int
     image: int
+    again: int = 0
+    size: tuple[int, int] | None = None
 
 
 def seed_of(seed: int, draw: Draw) -> int:
     """The seed of one draw's random stream: independent of batch, worker and process; 0..2**32 - 1."""
-    return int(np.random.SeedSequence((seed, draw.epoch, draw.image)).generate_state(1)[0])
+    entropy = (seed, draw.epoch, draw.image, *((draw.again,) if draw.again else ()))
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
 
 @final
@@ -47,9 +53,15 @@ class EpochSampler(Sampler[Draw]):
         seed: of the order.
         rank: this process, 0..world_size - 1.
         world_size: processes that share the epoch.
+        repeats: how many times each image is drawn in an epoch, on the average; None draws each once. All epochs have
+            the same length, the rounded sum, and an image's factor is rounded up in as many of them as its fraction
+            says (systematic sampling).
+        sizes: (height, width) of batches, pixels: each batch has one of them, the same on all processes. Empty leaves
+            them to the model.
+        batch_size: draws of a process that are one batch; asked only for the sake of ``sizes``.
 
     Raises:
-        ValueError: for an empty data set, or a rank outside the world.
+        ValueError: for an empty data set, a rank outside the world, or as many factors as the data set has no images.
     """
 
     def __init__(
@@ -61,12 +73,20 @@ class EpochSampler(Sampler[Draw]):
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        repeats: npt.NDArray[np.float64] | None = None,
+        sizes: Sequence[tuple[int, int]] = (),
+        batch_size: int = 1,
     ) -> None:
         if length < 1:
             raise ValueError("the data set has no images; check the folder and the split it was read from.")
         if not 0 <= rank < world_size:
             raise ValueError(f"rank is {rank}, but must lie in 0..{world_size - 1} for {world_size} processes.")
-        self.length = length
+        if repeats is not None and len(repeats) != length:
+            raise ValueError(f"repeats has {len(repeats)} factors for {length} images; each image has one.")
+        self.draws = length if repeats is None else round(float(repeats.sum()))
+        self.repeats = repeats
+        self.sizes = tuple(sizes)
+        self.batch_size = batch_size
         self.shuffle = shuffle
         self.equal_shares = equal_shares
         self.seed = seed
@@ -97,17 +117,44 @@ class EpochSampler(Sampler[Draw]):
     def __len__(self) -> int:
         """Draws of a whole epoch, also when resumed in its middle: Lightning counts from its start."""
         if self.equal_shares:
-            return math.ceil(self.length / self.world_size)
-        return max(1, len(range(self.rank, self.length, self.world_size)))
+            return math.ceil(self.draws / self.world_size)
+        return max(1, len(range(self.rank, self.draws, self.world_size)))
 
     def __iter__(self) -> Iterator[Draw]:
-        order = np.arange(self.length)
+        images, again = self._drawn()
+        order = np.arange(self.draws)
         if self.shuffle:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
+            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.draws)
         # np.resize repeats the order from its beginning until every share is filled.
-        share = np.resize(order, max(self.length, self.rank + 1))[self.rank :: self.world_size]
+        share = np.resize(order, max(self.draws, self.rank + 1))[self.rank :: self.world_size]
         if self.equal_shares:
             share = np.resize(order, len(self) * self.world_size)[self.rank :: self.world_size]
         epoch_to_resume, draws_done = self._start
-        for image in share[draws_done if self.epoch == epoch_to_resume else 0 :].tolist():
-            yield Draw(self.epoch, image)
+        start = draws_done if self.epoch == epoch_to_resume else 0
+        sizes = self._sizes()
+        for place, draw in enumerate(share[start:].tolist(), start):
+            size = sizes[place // self.batch_size] if sizes else None
+            yield Draw(self.epoch, int(images[draw]), int(again[draw]), size)
+
+    def _drawn(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Which images the epoch has, and how often it had each before."""
+        if self.repeats is None:
+            return np.arange(self.draws), np.zeros(self.draws, np.int64)
+        ends = np.cumsum(self.repeats) * (self.draws / self.repeats.sum())
+        offset = np.random.default_rng((self.seed, self.epoch, _REPEATS)).random()
+        # Rounding must not let the last place of all lie behind the last image.
+        places = np.minimum(np.arange(self.draws) + offset, np.nextafter(ends[-1], 0))
+        images = np.searchsorted(ends, places, side="right")
+        return images, np.arange(self.draws) - np.searchsorted(images, images)
+
+    def _sizes(self) -> list[tuple[int, int]]:
+        """Of the epoch's batches."""
+        if not self.sizes:
+            return []
+        batches = math.ceil(len(self) / self.batch_size)
+        chosen = np.random.default_rng((self.seed, self.epoch, _SIZES)).integers(len(self.sizes), size=batches)
+        return [self.sizes[place] for place in chosen.tolist()]
+
+
+# Streams of random numbers beside that of the order.
+_REPEATS, _SIZES = 1, 2

@@ -16,13 +16,14 @@ _SHARE_LEFT = 0.1
 _USUAL_MOMENTUM = 0.1
 
 
-def check_statistics(model: DenseModel, images: int, size: tuple[int, int]) -> None:
+def check_statistics(model: DenseModel, images: int, size: tuple[int, int], *, option: str = "augment.size") -> None:
     """Batch norm that learns has no variance to measure where a map of one cell meets a batch of one image.
 
     Args:
         model: in the mode that it trains in; norms that are held in eval mode measure nothing.
         images: in a batch of one process.
         size: (height, width) of the images, pixels.
+        option: that sets it, where it is not the model's own size.
 
     Raises:
         ValueError: there is such a batch norm, which torch would refuse within the first step.
@@ -49,7 +50,7 @@ def check_statistics(model: DenseModel, images: int, size: tuple[int, int]) -> N
                 module.training = mode
     if single:
         height, width = size
-        larger = "model.size" if size == model.size else "augment.size"
+        larger = "model.size" if size == model.size else option
         raise ValueError(
             f"A batch of 1 image of {height}x{width} pixels leaves the batch norm {single[0]} one value per channel, "
             "which has no variance. Give batches of 2 images or more (data.batch_size=2), or a larger input, such as "

@@ -219,7 +219,8 @@ def _other_schedule(checkpoint: Mapping[str, Any], task: Task, max_epochs: objec
 def _most_steps(checkpoint: Mapping[str, Any]) -> int:
     """Optimiser steps that the run was to have at most, for schedules that do not say."""
     run = checkpoint.get(RUN, {})
-    epochs, images, batch_size = (int(run.get(key) or 0) for key in ("max_epochs", "images", "batch_size"))
+    images = int(run.get("epoch_length") or run.get("images") or 0)
+    epochs, batch_size = (int(run.get(key) or 0) for key in ("max_epochs", "batch_size"))
     return max(1, int(checkpoint["global_step"]), epochs * images // max(1, batch_size))
 
 
@@ -270,12 +271,26 @@ def _changes(
         before = run.get(key.rpartition(".")[2])
         if before is not None and before != value:
             yield f"{key}={value}, {before} before: {effect}. {_NOT_EXACT}"
+    # Runs of versions that had neither are compared as if they had been without.
+    if (before := run.get("repeat_threshold")) != (now := data.repeat_threshold):
+        yield (
+            f"data.repeat_threshold={_null(now)}, {_null(before)} before: an epoch has {data.epoch_length:,} images "
+            f"from here on. {_NOT_EXACT}"
+        )
+    if (before := [tuple(size) for size in run.get("train_sizes", ())]) != list(data.train_sizes):
+        now, was = ("".join(_sides(size) for size in sizes) or "none" for sizes in (data.train_sizes, before))
+        yield f"data.train_sizes: {now}, {was} before: batches have other sizes from here on. {_NOT_EXACT}"
     images, before = len(data.train or ()), run.get("images")
     if before and images != before:
         yield f"{images:,} images to learn from, {before:,} before: an epoch is another one from here on. {_NOT_EXACT}"
 
 
 _NOT_EXACT = "The run is not to the bit what it would have been."
+
+
+def _null(value: object) -> object:
+    """As it is typed."""
+    return "null" if value is None else value
 
 
 def _sides(size: Sequence[int]) -> str:

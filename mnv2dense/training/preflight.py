@@ -72,9 +72,10 @@ def check_batches(trainer: Mapping[str, Any], datamodule: DataModule) -> None:
         ValueError: ``limit_train_batches`` or ``limit_val_batches`` of the trainer's options leaves none.
     """
     for key, dataset in (("limit_train_batches", datamodule.train), ("limit_val_batches", datamodule.val)):
-        limit, images = trainer.get(key), len(dataset or ())
-        if not is_number(limit) or not images:
+        limit = trainer.get(key)
+        if not is_number(limit) or not dataset:
             continue
+        images = datamodule.epoch_length if key == "limit_train_batches" else len(dataset)
         if limit == 0 and key == "limit_train_batches":
             raise ValueError(f"trainer.{key}=0: nothing would be learnt from; leave it out, or give 1 or more.")
         # An epoch's last batch is left out of training where it is incomplete, and scored in validation.

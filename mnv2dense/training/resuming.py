@@ -34,6 +34,9 @@ def run_entry(trainer: pl.Trainer) -> dict[str, Any]:
         "batch_size": getattr(data, "batch_size", None),
         "processes": trainer.world_size,
         "images": len(getattr(data, "train", None) or ()),
+        "epoch_length": getattr(data, "epoch_length", None),
+        "repeat_threshold": getattr(data, "repeat_threshold", None),
+        "train_sizes": [list(size) for size in getattr(data, "train_sizes", ())],
         "seed": getattr(data, "seed", None),
     }
 

@@ -90,7 +90,8 @@ class Task(pl.LightningModule):
     def on_train_start(self) -> None:
         """Here, where callbacks have put the norms that shall not learn into evaluation mode."""
         datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        check_statistics(self.model, datamodule.smallest_batch, datamodule.train_size)
+        option = "data.train_sizes" if datamodule.train_sizes else "augment.size"
+        check_statistics(self.model, datamodule.smallest_batch, datamodule.train_size, option=option)
         if slow := slow_statistics(self.model, self._batches_in_all()):
             log.info("%s", slow)
         self.on_train_epoch_start()  # which Lightning leaves out where a run goes on inside an epoch

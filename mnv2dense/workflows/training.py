@@ -222,7 +222,7 @@ def train(
                 **options,
             )
         # Only now the number of processes is known; a short epoch would else leave no point on the curves.
-        steps = len(data.train or ()) // (data.batch_size * lightning.world_size)
+        steps = data.epoch_length // (data.batch_size * lightning.world_size)
         lightning.log_every_n_steps = max(  # type: ignore[attr-defined]  # Lightning sets it out of sight of mypy
             1, min(options.get("log_every_n_steps", 10), steps)
         )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from mnv2dense.data.sampler import Draw, EpochSampler, seed_of
@@ -74,3 +75,54 @@ def test_impossible_samplers_say_why() -> None:
         EpochSampler(length=4, shuffle=False, equal_shares=True, rank=2, world_size=2)
     with pytest.raises(ValueError, match="after 5 images of epoch 1: this process has 4"):
         EpochSampler(length=4, shuffle=False, equal_shares=True).start_at(1, 5)
+
+
+def test_images_with_factors_are_drawn_that_often_on_the_average_and_epochs_are_of_one_length() -> None:
+    repeats = np.array([1.0, 2.5, 1.2, 1.0, 3.3])
+    sampler = EpochSampler(length=5, shuffle=True, equal_shares=True, repeats=repeats)
+    counts = []
+    for epoch in range(400):
+        sampler.set_epoch(epoch)
+        drawn = drawn_images(sampler)
+        assert len(drawn) == len(sampler) == 9
+        counts.append(np.bincount(drawn, minlength=5))
+    assert (np.min(counts, axis=0) >= np.floor(repeats)).all()
+    assert (np.max(counts, axis=0) <= np.ceil(repeats)).all()
+    np.testing.assert_allclose(np.mean(counts, axis=0), repeats, atol=0.1)
+
+
+def test_an_image_that_is_drawn_again_is_another_view_of_it() -> None:
+    sampler = EpochSampler(length=2, shuffle=True, equal_shares=True, repeats=np.array([1.0, 3.0]))
+    draws = list(sampler)
+    assert sorted((draw.image, draw.again) for draw in draws) == [(0, 0), (1, 0), (1, 1), (1, 2)]
+    assert len({seed_of(0, draw) for draw in draws}) == 4
+    assert seed_of(7, Draw(3, 5)) == seed_of(7, Draw(3, 5, again=0))
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_every_batch_has_one_size_the_same_on_all_processes_and_after_resuming(world_size: int) -> None:
+    sizes = [(64, 64), (96, 96), (128, 64)]
+
+    def made(rank: int) -> EpochSampler:
+        place = {"rank": rank, "world_size": world_size}
+        return EpochSampler(length=61, shuffle=True, equal_shares=True, sizes=sizes, batch_size=4, **place)
+
+    samplers = [made(rank) for rank in range(world_size)]
+    batches = []
+    for sampler in samplers:
+        chosen = [draw.size for draw in sampler]
+        batches.append([chosen[start : start + 4] for start in range(0, len(chosen), 4)])
+        assert all(len(set(batch)) == 1 for batch in batches[-1])
+    assert all(each == batches[0] for each in batches)
+    assert {batch[0] for batch in batches[0]} == set(sizes)
+
+    resumed = made(0)
+    resumed.start_at(0, 12)
+    assert list(resumed) == list(samplers[0])[12:]
+    samplers[0].set_epoch(1)
+    assert [draw.size for draw in samplers[0]] != [size for batch in batches[0] for size in batch]
+
+
+def test_as_many_factors_as_images() -> None:
+    with pytest.raises(ValueError, match="repeats has 2 factors for 3 images"):
+        EpochSampler(length=3, shuffle=True, equal_shares=True, repeats=np.ones(2))

@@ -114,6 +114,12 @@ class BoxTable(ImageTable):
         """How many regions to ignore there are."""
         return int(self._objects.ignored.sum())
 
+    def labels_of(self, index: int) -> list[int]:
+        """Labels of the objects of the image at ``index``, without the ignored."""
+        index = self._place(index)
+        rows = slice(self._starts[index], self._starts[index + 1])
+        return self._objects.labels[rows][~self._objects.ignored[rows]].tolist()  # type: ignore[no-any-return]
+
     def __getitem__(self, index: int) -> Sample:
         index = self._place(index)
         path, recorded = self.paths[index], self._sizes[index]

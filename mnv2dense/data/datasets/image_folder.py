@@ -95,6 +95,10 @@ class ImageFolder(ImageTable):
         )
         self._labels = [labels[chosen[i]] for i in usable]
 
+    def labels_of(self, index: int) -> list[int]:
+        """The label of the image at ``index``."""
+        return [self._labels[self._place(index)]]
+
     def __getitem__(self, index: int) -> Sample:
         index = self._place(index)
         path, image_id = self.paths[index], self.image_ids[index]
