@@ -6,7 +6,6 @@ That float32 classes and masks are the model's numbers is for each runtime's own
 from __future__ import annotations
 
 import json
-import platform
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from mnv2dense.export.calibration import drawn_images, model_inputs
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.runtimes.formats import FORMATS
 from tests.export.formats.test_documented import check_documented_lines
+from tests.helpers.cpu import saturates
 from tests.helpers.tiny import command
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("place")]
@@ -93,12 +93,6 @@ def exported(task: Task, exporter: str, precision: str, *options: str) -> dict[s
 # Photographs of VOC show an ImageNet classifier much that is none of its classes, so its first two are often near each
 # other. Of 100, 85 agree with OpenVINO 2026.4 and NNCF 3.4, by this code as by version 0.1's.
 TOLERANCE = {"classification": ("tolerance.agreement=0.8",)}
-
-
-def saturates() -> bool:
-    """Whether this is an x86 CPU without VNNI, where ONNX Runtime adds products of int8 in 16 bits (docs/export.md)."""
-    cpu = Path("/proc/cpuinfo")
-    return platform.machine() in ("x86_64", "AMD64") and cpu.is_file() and "vnni" not in cpu.read_text()
 
 
 CELLS = [(task, exporter) for task in ("classification", "detection", "segmentation") for exporter in NEEDED]
