@@ -280,6 +280,19 @@ class FramingAugment(Augment, Protocol):
         ...
 
 
+@runtime_checkable
+class MixingAugment(Augment, Protocol):
+    """An augmentation that makes one image of several, as mosaics do, before it changes that."""
+
+    def partners(self, seed: int, images: int) -> Sequence[int]:
+        """Which of a data set's ``images`` a sample is mixed with; none where it stays alone."""
+        ...
+
+    def mix(self, sample: Sample, others: Sequence[Sample], seed: int) -> Sample:
+        """The sample and its partners as one, under the sample's id; none of them is changed."""
+        ...
+
+
 class Metric(Protocol):
     """Scores results against a data set; every image counts once, on any number of processes.
 

@@ -30,8 +30,8 @@ from mnv2dense.data.rare_classes import repeats_of
 from mnv2dense.data.sampler import Draw, EpochSampler, seed_of
 from mnv2dense.data.split_checks import disagreement, lack_of, shared_images, unseen_classes
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
-from mnv2dense.protocols import Augment, BoxDataset, Dataset, FramingAugment
-from mnv2dense.types import Batch
+from mnv2dense.protocols import Augment, BoxDataset, Dataset, FramingAugment, MixingAugment
+from mnv2dense.types import Batch, Sample
 from mnv2dense.utils.cores import usable_cores
 from mnv2dense.utils.numbers import whole
 
@@ -360,12 +360,20 @@ class _Images(torch.utils.data.Dataset[Item]):
         self.seed = int(seed)
         self.scored = scored
         self.classes = len(dataset.class_names)
+        self.mixes = augment if isinstance(augment, MixingAugment) else None
+
+    def _read(self, image: int) -> Sample:
+        sample = self.dataset[image]
+        check_sample(sample, self.classes, of=self.dataset)
+        return sample
 
     def __getitem__(self, draw: Draw) -> Item:
-        sample = self.dataset[draw.image]
-        check_sample(sample, self.classes, of=self.dataset)
+        sample = self._read(draw.image)
         if self.augment is not None:
-            sample = self.augment(sample, seed_of(self.seed, draw))
+            seed = seed_of(self.seed, draw)
+            if self.mixes is not None and (partners := self.mixes.partners(seed, len(self.dataset))):
+                sample = self.mixes.mix(sample, [self._read(image) for image in partners], seed)
+            sample = self.augment(sample, seed)
             check_sample(sample, self.classes, of=self.augment)
         return prepare(sample, draw.size or self.size, self.mode, scored=self.scored)
 

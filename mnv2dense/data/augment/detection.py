@@ -1,8 +1,9 @@
 """Augmentation of detection samples.
 
 The recipe is the SSD paper's (section 2.2 and 3.6): photometric distortion, zoom-out, crops with a minimum
-overlap, mirror. albumentations brings the frame (boxes, masks, probabilities, any further transform); the
-zoom-out and the crop are transforms of our own, because its crops know nothing of a minimum overlap.
+overlap, mirror; before it, where asked for, images are mixed (:mod:`mnv2dense.data.augment.mixing`). albumentations
+brings the frame (boxes, masks, probabilities, any further transform); the zoom-out and the crop are transforms of our
+own, because its crops know nothing of a minimum overlap.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.data.augment.colour import Photometric
+from mnv2dense.data.augment.mixing import Mixing
 from mnv2dense.data.augment.windows import Boxes, View, crop_window, zoom_out_window
 from mnv2dense.ops.windows import Window
 from mnv2dense.types import IGNORE_LABEL, Sample
@@ -41,6 +43,9 @@ class DetectionAugment:
         minimum_overlaps: smallest IoU of the crop with the object it overlaps most; 1 is the whole image.
         flip_probability: of mirroring left and right.
         min_box_side: boxes with a smaller side, in pixels of the augmented image, are dropped.
+        mosaic_probability: of setting four images beside each other; see :class:`Mixing`, also for the next two.
+        copy_paste_probability: of pasting objects of another image.
+        mixup_probability: of blending with another image.
         extra: further albumentations transforms, applied last.
     """
 
@@ -59,12 +64,16 @@ class DetectionAugment:
         minimum_overlaps: Sequence[float] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0),
         flip_probability: float = 0.5,
         min_box_side: float = 1.0,
+        mosaic_probability: float = 0.0,
+        copy_paste_probability: float = 0.0,
+        mixup_probability: float = 0.0,
         extra: Sequence[A.BasicTransform] = (),
     ) -> None:
         if max_zoom_out < 1:
             raise ValueError(f"max_zoom_out is {max_zoom_out}, but a canvas is at least the image: use 1 or more.")
         if not minimum_overlaps or not all(0 <= overlap <= 1 for overlap in minimum_overlaps):
             raise ValueError(f"minimum_overlaps is {list(minimum_overlaps)}, but needs values in 0..1.")
+        self._mixing = Mixing(mosaic=mosaic_probability, copy_paste=copy_paste_probability, mixup=mixup_probability)
         self._transforms = A.Compose(
             [
                 Photometric(photometric_probability, brightness, contrast, saturation, hue_degrees),
@@ -88,6 +97,14 @@ class DetectionAugment:
                 check_each_transform=False,
             ),
         )
+
+    def partners(self, seed: int, images: int) -> list[int]:
+        """Which of ``images`` a sample is mixed with; see :class:`mnv2dense.protocols.MixingAugment`."""
+        return self._mixing.partners(seed, images)
+
+    def mix(self, sample: Sample, others: Sequence[Sample], seed: int) -> Sample:
+        """The sample mixed with those, as it is augmented then."""
+        return self._mixing.mix(sample, others, seed)
 
     def __call__(self, sample: Sample, seed: int) -> Sample:
         """Augment one sample.
