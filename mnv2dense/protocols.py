@@ -67,6 +67,16 @@ class Model(Protocol):
         """uint8 [B, 3, H, W] on :attr:`device` -> one typed result per image, in its original pixels."""
         ...
 
+    def decoded(self, images: Tensor) -> Any:  # noqa: ANN401 - what the task decodes
+        """uint8 [B, 3, H, W] on :attr:`device` -> what is said of them before any decision.
+
+        ``ScoredBoxes``, ``PixelLogits``, or probabilities [B, K].
+
+        Raises:
+            ValueError: a file that decides inside.
+        """
+        ...
+
     def for_inference(self, device: str | torch.device = "auto", *, copy: bool = True) -> Model:
         """The model as it predicts fastest, on a device; "auto" takes the best that it can run on.
 

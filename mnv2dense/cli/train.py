@@ -42,9 +42,11 @@ def _train(config: DictConfig) -> None:
             f"recipe={config.recipe}: auto chooses by the data what was not typed; null leaves all as in conf/."
         )
     size_of(plain["model"]["size"])
-    for key in ("resume", "init_from"):
-        if config[key]:
-            check_checkpoint(config[key])
+    for given in (config.resume, config.init_from, config.teacher.model):
+        if given:
+            check_checkpoint(given)
+    if config.compile and config.teacher.model:
+        raise ValueError("compile=true: a teacher does not become part of the graph; leave compile out.")
     folder = RunFolder.create(config.run_dir, task=config.task)
     refuse_another_run(folder, resume=config.resume or None)
     folder.log_to_file()

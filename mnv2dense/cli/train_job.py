@@ -18,12 +18,14 @@ from mnv2dense.cli.recipe import fit_config
 from mnv2dense.data.class_weights import class_weights
 from mnv2dense.data.module import DataModule
 from mnv2dense.evaluation.score import metric_of
+from mnv2dense.inference.open_model import open_model
 from mnv2dense.metrics.watched import watched
 from mnv2dense.models.checkpoint import load_weights
 from mnv2dense.models.dense_model import DenseModel, build_model
-from mnv2dense.protocols import Augment, Dataset, MaskDataset
+from mnv2dense.protocols import Augment, BoxDataset, Dataset, Loss, MaskDataset
 from mnv2dense.reporting.run_folder import RunFolder
 from mnv2dense.reporting.usage import ways_on
+from mnv2dense.training.teacher import TaughtLoss, unlabelled_classes
 from mnv2dense.utils.distributed import is_first_process
 from mnv2dense.workflows.training import describe
 from mnv2dense.workflows.training import train as train_model
@@ -80,7 +82,9 @@ def run(config: DictConfig, folder: RunFolder, *, train: Dataset, val: Dataset |
             datamodule,
             run_dir=folder,
             # Made when all else is checked: class weights are counted in all masks, which takes minutes.
-            loss=lambda: built(_with_class_weights(plain["loss"], datamodule), "loss"),
+            loss=lambda: _taught(
+                built(_with_class_weights(plain["loss"], datamodule), "loss"), config.teacher, model, datamodule
+            ),
             metric=metric,
             optimizer=built(config.optimizer),
             schedule=built(config.schedule),
@@ -169,6 +173,20 @@ def _with_palette(head: Mapping[str, Any], datamodule: DataModule) -> dict[str, 
     if "palette" not in head or head["palette"] is not None or palette is None:
         return dict(head)
     return {**head, "palette": [list(color) for color in palette]}
+
+
+def _taught(loss: Loss, options: DictConfig, model: DenseModel, datamodule: DataModule) -> Loss:
+    """The same loss, or the same under a teacher."""
+    if not options.model:
+        return loss
+    teacher = open_model(options.model)
+    train = datamodule.train
+    unseen = unlabelled_classes(train.class_names, train.box_counts) if isinstance(train, BoxDataset) else []
+    left = [name for name in unseen if name in teacher.class_names]
+    log.info("teacher.model=%s: %s", options.model, teacher.name)
+    if left:
+        log.info("teacher: the data labels no %s, so what the teacher sees of them is no background", ", ".join(left))
+    return TaughtLoss(loss, model, teacher, weight=options.weight, temperature=options.temperature, unlabelled=left)
 
 
 def _with_class_weights(loss: Any, datamodule: DataModule) -> Any:  # noqa: ANN401 - a node of a config

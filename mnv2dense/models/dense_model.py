@@ -120,9 +120,18 @@ class DenseModel(nn.Module):
         Raises:
             RuntimeError: the model is in training mode, where predicting would change its batch-norm statistics.
         """
+        return self.select(self.decoded(images), infos)
+
+    @torch.no_grad()
+    def decoded(self, images: Tensor) -> Any:  # noqa: ANN401
+        """uint8 [B, 3, H, W] -> what the head decodes of them, before any decision.
+
+        Raises:
+            RuntimeError: the model is in training mode, where answering would change its batch-norm statistics.
+        """
         if self.training:
             raise RuntimeError("predict() needs the model in eval mode: call model.eval() first.")
-        return self.results(self(images), infos, (images.shape[-2], images.shape[-1]))
+        return self.decode(self(images), (images.shape[-2], images.shape[-1]))
 
     def for_inference(self, device: str | torch.device = "auto", *, copy: bool = True) -> DenseModel:
         """In eval mode, batch norms folded into the convolutions before them, channels last, on a device.

@@ -129,6 +129,25 @@ class ExportedModel:
         size = (int(images.shape[-2]), int(images.shape[-1]))
         return results_of(self.description.outputs, self.run(images), self.selection, infos, size)
 
+    def decoded(self, images: Tensor) -> Any:  # noqa: ANN401 - what the task decodes
+        """uint8 [B, 3, H, W] -> ``ScoredBoxes``, ``PixelLogits``, or probabilities [B, K]; on the CPU.
+
+        Raises:
+            ValueError: the file decides inside.
+        """
+        form = self.description.outputs
+        if form not in ("boxes", "logits", "scores"):
+            raise ValueError(
+                f"{self.path}: it decides inside and tells no more than its decisions; export it without "
+                f"{'labels=true' if self.task == 'segmentation' else 'nms=true'}."
+            )
+        tensors = self.run(images.cpu())
+        if form == "boxes":
+            return ScoredBoxes(*tensors)
+        return (
+            PixelLogits(tensors[0], (int(images.shape[-2]), int(images.shape[-1]))) if form == "logits" else tensors[0]
+        )
+
 
 @final
 class _TorchThreads:

@@ -7,6 +7,7 @@ from .progress import ProgressLines
 from .quantization_aware import QuantizationAware
 from .schedules import Constant, Cosine, Exponential, Poly, Step
 from .task import Task
+from .teacher import TaughtLoss
 
 __all__ = [
     "EMA",
@@ -22,4 +23,5 @@ __all__ = [
     "QuantizationAware",
     "Step",
     "Task",
+    "TaughtLoss",
 ]
