@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from mnv2dense.data.augment import DetectionAugment
 from mnv2dense.data.module import DataModule
 from mnv2dense.training.checkpointing import BestAndLast
 from mnv2dense.training.ema import EMA
@@ -38,25 +41,39 @@ class Images:
             path=Path(f"{index}.jpg"),
         )
 
+    def labels_of(self, index: int) -> list[int]:
+        return [0] if index < 3 else []
+
     def path_of(self, image_id: int) -> Path:
         return Path(f"{image_id}.jpg")
 
 
-def run(folder: Path, *extra: Once, workers: int, resume: Path | None = None) -> None:
-    data = DataModule(train=Images(), val=Images(), size=(8, 8), batch_size=3, num_workers=workers)
+PLAIN: dict[str, Any] = {}
+# Everything that goes by a draw's place in its epoch.
+VARIED: dict[str, Any] = {
+    "repeat_threshold": 0.6,
+    "train_sizes": ((8, 8), (12, 8), (16, 16)),
+    "augment": DetectionAugment(mosaic_probability=0.5, copy_paste_probability=0.5, mixup_probability=0.5),
+}
+
+
+def run(
+    folder: Path, *extra: Once, workers: int, resume: Path | None = None, options: Mapping[str, Any] = PLAIN
+) -> None:
+    data = DataModule(train=Images(), val=Images(), size=(8, 8), batch_size=3, num_workers=workers, **options)
     task = ToyTask()
     trainer = toy_trainer(folder, EMA(decay=0.9), BestAndLast(), *extra, use_distributed_sampler=False)
     torch.manual_seed(5)
     trainer.fit(task, datamodule=data, ckpt_path=resume)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_resuming_within_an_epoch_changes_nothing(tmp_path: Path, workers: int) -> None:
-    run(tmp_path / "whole", workers=workers)
+@pytest.mark.parametrize(("workers", "options"), [(0, PLAIN), (1, PLAIN), (1, VARIED)])
+def test_resuming_within_an_epoch_changes_nothing(tmp_path: Path, workers: int, options: Mapping[str, Any]) -> None:
+    run(tmp_path / "whole", workers=workers, options=options)
     told = Once("on_train_batch_start", epoch=1, batch=1, send=signal.SIGTERM)
     with pytest.raises(SystemExit):
-        run(tmp_path / "cut", told, workers=workers)
-    run(tmp_path / "cut", workers=workers, resume=tmp_path / "cut/checkpoints/last.ckpt")
+        run(tmp_path / "cut", told, workers=workers, options=options)
+    run(tmp_path / "cut", workers=workers, resume=tmp_path / "cut/checkpoints/last.ckpt", options=options)
     whole, cut = (
         torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
         for name in ("whole", "cut")
