@@ -78,7 +78,8 @@ def _facts(config: DictConfig, train: Dataset, *, epochs: int | None) -> Facts:
         task=config.task,
         images=images,
         batch=config.data.batch_size * config.trainer.accumulate_grad_batches * processes,
-        pretrained=bool(config.backbone.get("weights") or config.init_from),
+        # A whole model to begin with has a head that knows something, too.
+        pretrained=bool(config.backbone.get("weights")) and not config.init_from,
         epochs=epochs,
         object_sides=object_sides(train),
     )

@@ -105,6 +105,7 @@ COMPOSED: dict[str, str] = {
     "tools/demo.py": "serves until Ctrl-C; tests/commands/test_demo.py and test_demo_browser.py drive it",
     "trainer.devices=": "wants several GPUs; tests/commands/test_two_processes.py trains with two processes",
     "data=voc_masks": "no real masks to test on; tests/data/datasets/test_voc_masks.py reads its layout",
+    "data.root=new_labels": "labels of new classes alone; tests/commands/test_teacher.py trains under a teacher",
     "data.root=roboflow": "an export of others; tests/data/datasets/test_coco.py reads its layout",
     "data=cityscapes": "its data may not be handed on; tests/data/datasets/test_cityscapes.py reads its layout",
     "source=webcam:0": "wants a camera; tests/commands/test_predict.py gives it one",
