@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mnv2dense.data.rare_classes import repeats_of
+from mnv2dense.data.sampler import epoch_draws
 from mnv2dense.protocols import Dataset
 from mnv2dense.reporting.run_config import trained_config
-from mnv2dense.training.recipe import Choice, Facts, object_sides, recipe_for
+from mnv2dense.training.recipe import OPTIONS, Choice, Facts, object_sides, recipe_for
 
-# Who chooses one of these groups has decided all of its options; who chooses another head, say, has not.
+# Who chooses one of these groups has decided all of its options, also where they are the usual ones.
 _WHOLE = ("optimizer", "schedule", "augment")
 
 # Of an optimiser of another kind the rate is another one.
@@ -42,19 +45,22 @@ def fit_config(config: DictConfig, train: Dataset) -> list[str]:
     """
     if config.recipe is None or _says_how_to_train():
         return []
-    typed = {word.partition("=")[0].lstrip("+~") for word in HydraConfig.get().overrides.task}
-    before = trained_config(config.resume) if config.resume else None
-    facts = _facts(config, train, epochs=config.trainer.max_epochs if "trainer.max_epochs" in typed else None)
-    made = [choice for choice in recipe_for(facts) if _is_open(choice, config, typed)]
-    if before is not None:
-        made = [
-            Choice(each.option, value, "") for each in made if (value := _value(before, each.option)) is not _ABSENT
-        ]
+    if not config.resume:
+        facts = _facts(config, train)
+        beginning = f"for {facts.images:,} images in batches of {facts.batch}"
+        wanted = recipe_for(facts)
+    elif (before := trained_config(config.resume)) is not None:
+        beginning = "as its run began"
+        values = {option: _value(before, option) for option in OPTIONS}
+        wanted = tuple(Choice(option, value, "") for option, value in values.items() if value is not _ABSENT)
+    else:  # a checkpoint by itself: nobody knows what its run began with
+        return []
+    usual = _usual(config.task)
+    made = [choice for choice in wanted if _is_open(choice.option, config, usual)]
     for choice in made:
         OmegaConf.update(config, choice.option, choice.value, merge=False)
     if not made:
         return []
-    beginning = f"for {facts.images:,} images in batches of {facts.batch}" if before is None else "as its run began"
     words = [_word(choice) for choice in made]
     wide = max(map(len, words))
     return [
@@ -70,41 +76,72 @@ def _says_how_to_train() -> bool:
     return bool(chosen.get("experiment")) or chosen.get("preset") in presets
 
 
-def _facts(config: DictConfig, train: Dataset, *, epochs: int | None) -> Facts:
-    threshold = config.data.get("repeat_threshold")
-    images = len(train) if threshold is None else round(float(repeats_of(train, threshold).sum()))
-    processes = _devices(config.trainer) * int(config.trainer.num_nodes)
+def _usual(task: str) -> DictConfig:
+    """The config of a task as it is when nobody chooses anything."""
+    words = [f"task={task}", "preset=none"]
+    return GlobalHydra.instance().config_loader().load_configuration("train", words, run_mode=RunMode.RUN)
+
+
+def _typed() -> set[str]:
+    """Options and groups that the command line sets."""
+    return {word.partition("=")[0].lstrip("+~") for word in HydraConfig.get().overrides.task}
+
+
+def _facts(config: DictConfig, train: Dataset) -> Facts:
+    trainer, data, typed = config.trainer, config.data, _typed()
+    threshold = data.get("repeat_threshold")
+    images = len(train) if threshold is None else epoch_draws(repeats_of(train, threshold))
+    accumulated = int(trainer.get("accumulate_grad_batches") or 1)
+    batch = data.batch_size * _devices(trainer) * int(trainer.get("num_nodes") or 1)
+    limit = trainer.get("limit_train_batches")
+    if isinstance(limit, float):
+        images = max(1, min(images, round(limit * images)))
+    elif isinstance(limit, int) and limit > 0:
+        images = min(images, limit * batch)
+    epochs = trainer.get("max_epochs") if "trainer.max_epochs" in typed else None
+    if (steps := trainer.get("max_steps") or -1) > 0:
+        most = math.ceil(steps / max(1, images // (batch * accumulated)))
+        epochs = most if epochs is None or epochs < 1 else min(epochs, most)
     return Facts(
         task=config.task,
         images=images,
-        batch=config.data.batch_size * config.trainer.accumulate_grad_batches * processes,
+        batch=batch * accumulated,
         # A whole model to begin with has a head that knows something, too.
         pretrained=bool(config.backbone.get("weights")) and not config.init_from,
         epochs=epochs,
+        batches_of_step=accumulated,
         object_sides=object_sides(train),
     )
 
 
 def _devices(trainer: DictConfig) -> int:
     """How many the trainer will take, as far as its options say."""
-    devices = trainer.devices
+    devices = trainer.get("devices", "auto")
     if isinstance(devices, int) and devices > 0:
         return devices
     if OmegaConf.is_list(devices):
         return max(1, len(devices))
-    there = torch.cuda.device_count() if trainer.accelerator in ("auto", "gpu", "cuda") else 0
+    there = torch.cuda.device_count() if trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda") else 0
     return max(1, there)
 
 
-def _is_open(choice: Choice, config: DictConfig, typed: Collection[str]) -> bool:
-    """Whether the config has the option, and nobody has decided it."""
-    group, _, rest = choice.option.partition(".")
-    parent = OmegaConf.select(config, choice.option.rpartition(".")[0]) if rest else config
-    if not isinstance(parent, DictConfig) or choice.option.rpartition(".")[2] not in parent:
+def _is_open(option: str, config: DictConfig, usual: DictConfig) -> bool:
+    """Whether the config has an option, and nobody has decided it: neither a word nor a file of somebody's own."""
+    typed, group = _typed(), option.partition(".")[0]
+    if option in typed or (group in _WHOLE and group in typed):
         return False
-    if choice.option == "optimizer.lr" and config.optimizer.get("_target_") != _ADAMW:
+    now, before = (OmegaConf.select(each, option, default=_ABSENT) for each in (config, usual))
+    if now is _ABSENT or now != before:
         return False
-    return choice.option not in typed and not (group in _WHOLE and group in typed)
+    if option == "optimizer.lr":
+        return bool(config.optimizer.get("_target_") == _ADAMW)
+    if option == "model.size":  # a model that knows something knows it at its own size
+        return not (config.init_from or config.teacher.model or config.data.get("train_sizes"))
+    if option == "trainer.max_epochs":
+        return (config.trainer.get("max_steps") or -1) < 1
+    if option == "trainer.check_val_every_n_epoch":  # what counts validations counts epochs as they are
+        return config.trainer.get("val_check_interval") is None and not config.callbacks.get("early_stopping")
+    return True
 
 
 def _value(before: Mapping[str, Any], option: str) -> Any:  # noqa: ANN401 - a config's

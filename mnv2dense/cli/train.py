@@ -42,6 +42,8 @@ def _train(config: DictConfig) -> None:
             f"recipe={config.recipe}: auto chooses by the data what was not typed; null leaves all as in conf/."
         )
     size_of(plain["model"]["size"])
+    if not isinstance(config.teacher, DictConfig):
+        raise ValueError(f"teacher={config.teacher}: its options are set one by one, as in teacher.model=RUN.")
     for given in (config.resume, config.init_from, config.teacher.model):
         if given:
             check_checkpoint(given)

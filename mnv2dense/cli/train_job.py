@@ -22,10 +22,10 @@ from mnv2dense.inference.open_model import open_model
 from mnv2dense.metrics.watched import watched
 from mnv2dense.models.checkpoint import load_weights
 from mnv2dense.models.dense_model import DenseModel, build_model
-from mnv2dense.protocols import Augment, BoxDataset, Dataset, Loss, MaskDataset
+from mnv2dense.protocols import Augment, BoxDataset, Dataset, Loss, MaskDataset, Model
 from mnv2dense.reporting.run_folder import RunFolder
 from mnv2dense.reporting.usage import ways_on
-from mnv2dense.training.teacher import TaughtLoss, unlabelled_classes
+from mnv2dense.training.teacher import TaughtLoss, check_teacher, unlabelled_classes
 from mnv2dense.utils.distributed import is_first_process
 from mnv2dense.workflows.training import describe
 from mnv2dense.workflows.training import train as train_model
@@ -70,6 +70,7 @@ def run(config: DictConfig, folder: RunFolder, *, train: Dataset, val: Dataset |
         loaded = load_weights(model, config.init_from)
         counts = f"{len(loaded.taken)} tensors taken, {len(loaded.left)} left"
         log.info("init_from=%s: %s", config.init_from, "; ".join(filter(None, (counts, loaded.classes))))
+    teacher = _teacher(config, model, packages=packages_of(plain))
     metric = built(config.metric) or metric_of(model)
     asked = plain["curves"]
     seen = watched(metric, monitor=config.monitor, mode=config.monitor_mode, curves=asked)
@@ -83,7 +84,7 @@ def run(config: DictConfig, folder: RunFolder, *, train: Dataset, val: Dataset |
             run_dir=folder,
             # Made when all else is checked: class weights are counted in all masks, which takes minutes.
             loss=lambda: _taught(
-                built(_with_class_weights(plain["loss"], datamodule), "loss"), config.teacher, model, datamodule
+                built(_with_class_weights(plain["loss"], datamodule), "loss"), teacher, config, model, datamodule
             ),
             metric=metric,
             optimizer=built(config.optimizer),
@@ -175,15 +176,25 @@ def _with_palette(head: Mapping[str, Any], datamodule: DataModule) -> dict[str, 
     return {**head, "palette": [list(color) for color in palette]}
 
 
-def _taught(loss: Loss, options: DictConfig, model: DenseModel, datamodule: DataModule) -> Loss:
-    """The same loss, or the same under a teacher."""
+def _teacher(config: DictConfig, model: DenseModel, *, packages: Sequence[str]) -> Model | None:
+    """What is to be learnt from, on the CPU until the first batch; None where nobody teaches."""
+    options = config.teacher
     if not options.model:
+        return None
+    teacher = open_model(options.model, device="cpu", packages=packages)
+    sizes = [(int(height), int(width)) for height, width in config.data.get("train_sizes") or ()]
+    check_teacher(model, teacher, weight=options.weight, temperature=options.temperature, sizes=sizes)
+    log.info("teacher.model=%s: %s", options.model, teacher.name)
+    return teacher
+
+
+def _taught(loss: Loss, teacher: Model | None, config: DictConfig, model: DenseModel, datamodule: DataModule) -> Loss:
+    """The same loss, or the same under a teacher."""
+    if teacher is None:
         return loss
-    teacher = open_model(options.model)
-    train = datamodule.train
+    train, options = datamodule.train, config.teacher
     unseen = unlabelled_classes(train.class_names, train.box_counts) if isinstance(train, BoxDataset) else []
     left = [name for name in unseen if name in teacher.class_names]
-    log.info("teacher.model=%s: %s", options.model, teacher.name)
     if left:
         log.info("teacher: the data labels no %s, so what the teacher sees of them is no background", ", ".join(left))
     return TaughtLoss(loss, model, teacher, weight=options.weight, temperature=options.temperature, unlabelled=left)

@@ -26,8 +26,8 @@ from torch.utils.data import DataLoader
 
 from mnv2dense.data.check_sample import check_sample
 from mnv2dense.data.collate import Item, collate, prepare
-from mnv2dense.data.rare_classes import repeats_of
-from mnv2dense.data.sampler import Draw, EpochSampler, seed_of
+from mnv2dense.data.rare_classes import check_threshold, repeats_of
+from mnv2dense.data.sampler import Draw, EpochSampler, epoch_draws, seed_of
 from mnv2dense.data.split_checks import disagreement, lack_of, shared_images, unseen_classes
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
 from mnv2dense.protocols import Augment, BoxDataset, Dataset, FramingAugment, MixingAugment
@@ -107,7 +107,9 @@ class DataModule(pl.LightningDataModule):
         if resize not in RESIZE_MODES:
             raise ValueError(f"resize is {resize!r}; choose one of {', '.join(RESIZE_MODES)}.")
         self.size = (int(size[0]), int(size[1]))
-        self.train_sizes = tuple(_checked_size(each) for each in train_sizes)
+        self.train_sizes = _checked_sizes(train_sizes)
+        if repeat_threshold is not None:
+            check_threshold(repeat_threshold)
         self.repeat_threshold = repeat_threshold
         self.resize = resize
         self.batch_size = int(batch_size)
@@ -268,7 +270,7 @@ class DataModule(pl.LightningDataModule):
     def epoch_length(self) -> int:
         """Images that an epoch of training draws, on all processes together."""
         repeats = self._repeats
-        return len(_present(self.train, "train")) if repeats is None else round(float(repeats.sum()))
+        return len(_present(self.train, "train")) if repeats is None else epoch_draws(repeats)
 
     @functools.cached_property
     def _repeats(self) -> npt.NDArray[np.float64] | None:
@@ -407,6 +409,12 @@ def _start_worker(_: int, *, ending: ctypes.c_bool) -> None:
 def _check_whole(name: str, value: object) -> None:
     if whole(value) is None:
         raise ValueError(f"{name} is {value}, but must be a whole number.")
+
+
+def _checked_sizes(sizes: object) -> tuple[tuple[int, int], ...]:
+    if not isinstance(sizes, Sequence) or isinstance(sizes, str):
+        raise ValueError(f"train_sizes={sizes}: give a list of sizes, as in [[256,256],[320,320]].")
+    return tuple(_checked_size(each) for each in sizes)
 
 
 def _checked_size(size: object) -> tuple[int, int]:

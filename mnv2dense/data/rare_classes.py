@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.protocols import Dataset, ShowsClasses
+from mnv2dense.utils.numbers import is_number
 
 
 def repeat_factors(labels: Sequence[Sequence[int]], *, threshold: float) -> npt.NDArray[np.float64]:
@@ -26,16 +27,25 @@ def repeat_factors(labels: Sequence[Sequence[int]], *, threshold: float) -> npt.
     Raises:
         ValueError: a threshold outside 0..1.
     """
-    if not 0 <= threshold <= 1:
-        raise ValueError(
-            f"repeat_threshold={threshold}: a share of the images between 0 and 1; classes that fewer show are drawn "
-            "more often. LVIS has 0.001 for 100,000 images; for hundreds, try 0.1."
-        )
+    check_threshold(threshold)
     shown = [np.unique(np.asarray(each, np.int64)) for each in labels]
     counts = np.bincount(np.concatenate([*shown, np.empty(0, np.int64)]))
     with np.errstate(divide="ignore"):
         of_class = np.maximum(1.0, np.sqrt(threshold * len(shown) / counts))
     return np.array([of_class[each].max(initial=1.0) for each in shown], np.float64)
+
+
+def check_threshold(threshold: object) -> None:
+    """Refuse what is no share.
+
+    Raises:
+        ValueError: it is no number, or outside 0..1.
+    """
+    if not is_number(threshold) or not 0 <= threshold <= 1:
+        raise ValueError(
+            f"repeat_threshold={threshold}: a share of the images between 0 and 1; classes that fewer show are drawn "
+            "more often. LVIS has 0.001 for 100,000 images; for hundreds, try 0.1."
+        )
 
 
 def repeats_of(dataset: Dataset, threshold: float) -> npt.NDArray[np.float64]:

@@ -36,6 +36,11 @@ def seed_of(seed: int, draw: Draw) -> int:
     return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
 
+def epoch_draws(repeats: npt.NDArray[np.float64]) -> int:
+    """Draws of an epoch in which each image has such a factor: their sum, rounded up."""
+    return math.ceil(round(float(repeats.sum()), 6))  # a sum of 9.000000000000002 is one of 9
+
+
 @final
 class EpochSampler(Sampler[Draw]):
     """Draws a process' share of every epoch, and can begin in the middle of one.
@@ -54,8 +59,8 @@ class EpochSampler(Sampler[Draw]):
         rank: this process, 0..world_size - 1.
         world_size: processes that share the epoch.
         repeats: how many times each image is drawn in an epoch, on the average; None draws each once. All epochs have
-            the same length, the rounded sum, and an image's factor is rounded up in as many of them as its fraction
-            says (systematic sampling).
+            the same length, the sum rounded up, and an image's factor is rounded up in as many of them as its
+            fraction says (systematic sampling).
         sizes: (height, width) of batches, pixels: each batch has one of them, the same on all processes. Empty leaves
             them to the model.
         batch_size: draws of a process that are one batch; asked only for the sake of ``sizes``.
@@ -83,7 +88,7 @@ class EpochSampler(Sampler[Draw]):
             raise ValueError(f"rank is {rank}, but must lie in 0..{world_size - 1} for {world_size} processes.")
         if repeats is not None and len(repeats) != length:
             raise ValueError(f"repeats has {len(repeats)} factors for {length} images; each image has one.")
-        self.draws = length if repeats is None else round(float(repeats.sum()))
+        self.draws = length if repeats is None else epoch_draws(repeats)
         self.repeats = repeats
         self.sizes = tuple(sizes)
         self.batch_size = batch_size

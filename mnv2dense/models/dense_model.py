@@ -120,6 +120,7 @@ class DenseModel(nn.Module):
         Raises:
             RuntimeError: the model is in training mode, where predicting would change its batch-norm statistics.
         """
+        self._refuse_training("predict")
         return self.select(self.decoded(images), infos)
 
     @torch.no_grad()
@@ -129,9 +130,12 @@ class DenseModel(nn.Module):
         Raises:
             RuntimeError: the model is in training mode, where answering would change its batch-norm statistics.
         """
-        if self.training:
-            raise RuntimeError("predict() needs the model in eval mode: call model.eval() first.")
+        self._refuse_training("decoded")
         return self.decode(self(images), (images.shape[-2], images.shape[-1]))
+
+    def _refuse_training(self, method: str) -> None:
+        if self.training:
+            raise RuntimeError(f"{method}() needs the model in eval mode: call model.eval() first.")
 
     def for_inference(self, device: str | torch.device = "auto", *, copy: bool = True) -> DenseModel:
         """In eval mode, batch norms folded into the convolutions before them, channels last, on a device.

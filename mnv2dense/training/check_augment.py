@@ -8,10 +8,12 @@ import numpy as np
 
 from mnv2dense.data.check_sample import check_sample
 from mnv2dense.data.sampler import Draw, seed_of
+from mnv2dense.protocols import MixingAugment
 from mnv2dense.training import random_state
 
 if TYPE_CHECKING:
     from mnv2dense.data.module import DataModule
+    from mnv2dense.protocols import Augment, Dataset
     from mnv2dense.types import Sample
 
 # What is done to every second image goes unseen once in 256 runs.
@@ -34,7 +36,7 @@ def check_augment(data: DataModule) -> None:
     try:
         for epoch in range(_TRIES):
             seed = seed_of(data.seed, Draw(epoch, 0))
-            first, second = (augment(dataset[0], seed) for _ in range(2))
+            first, second = (_view(augment, dataset, seed) for _ in range(2))
             check_sample(first, len(data.class_names), of=augment)
             if (part := _difference(first, second)) is not None:
                 name = getattr(augment, "__name__", type(augment).__name__)
@@ -45,6 +47,14 @@ def check_augment(data: DataModule) -> None:
                 )
     finally:
         random_state.restore(generators)
+
+
+def _view(augment: Augment, dataset: Dataset, seed: int) -> Sample:
+    """Of the first image, mixed with others where the augmentation does that."""
+    sample = dataset[0]
+    if isinstance(augment, MixingAugment) and (partners := augment.partners(seed, len(dataset))):
+        sample = augment.mix(sample, [dataset[partner] for partner in partners], seed)
+    return augment(sample, seed)
 
 
 def _difference(one: Sample, other: Sample) -> str | None:

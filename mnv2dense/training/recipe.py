@@ -14,9 +14,9 @@ import numpy as np
 
 from mnv2dense.protocols import BoxDataset, Dataset
 
-# Images that a fine-tuned model has seen when its scores stop to rise, views of the same one counted each.
+# Of few images each is seen more often than conf/trainer has it, views of the same one counted each.
 _IMAGES_SEEN = 36_000
-_FEWEST_EPOCHS, _MOST_EPOCHS = 30, 200
+_FEWEST_EPOCHS, _MOST_EPOCHS = 60, 200
 _VALIDATIONS = 20
 
 # The averaged weights look back over this share of the run; conf/callbacks has 5,000 steps, which is the most.
@@ -55,6 +55,7 @@ class Facts:
         batch: images of an optimiser step, on all processes together.
         pretrained: the backbone begins with weights.
         epochs: of the run, where somebody has said; else None.
+        batches_of_step: in each process; batch norms follow every one of them.
         object_sides: the root of each object's share of its image's area, 0..1; empty where there are no boxes.
     """
 
@@ -63,6 +64,7 @@ class Facts:
     batch: int
     pretrained: bool
     epochs: int | None = None
+    batches_of_step: int = 1
     object_sides: Sequence[float] = ()
 
 
@@ -73,6 +75,21 @@ class Choice:
     option: str
     value: object
     why: str
+
+
+# All that a recipe may set; a run that goes on takes these as it began with them.
+OPTIONS = (
+    "trainer.max_epochs",
+    "trainer.check_val_every_n_epoch",
+    "callbacks.ema.decay",
+    "backbone.norm_momentum",
+    "head.norm_momentum",
+    "schedule.warmup",
+    "optimizer.lr",
+    "backbone_lr_factor",
+    "augment.zoom_out_probability",
+    "model.size",
+)
 
 
 def recipe_for(facts: Facts) -> tuple[Choice, ...]:
@@ -91,7 +108,7 @@ def recipe_for(facts: Facts) -> tuple[Choice, ...]:
         epochs = min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, math.ceil(_IMAGES_SEEN / facts.images)))
         seen = epochs * facts.images
         choices.append(Choice("trainer.max_epochs", epochs, f"{seen:,} images seen, views of the same one included"))
-    steps = epochs * steps_of_epoch
+    steps = max(1, epochs) * steps_of_epoch
     every = max(1, epochs // _VALIDATIONS)
     choices.append(Choice("trainer.check_val_every_n_epoch", every, f"about {math.ceil(epochs / every)} validations"))
     window = max(1.0, _AVERAGED * steps)
@@ -99,7 +116,7 @@ def recipe_for(facts: Facts) -> tuple[Choice, ...]:
     choices.append(
         Choice("callbacks.ema.decay", decay, f"weights averaged over about {1 / (1 - decay):,.0f} steps of {steps:,}")
     )
-    momentum = float(f"{min(_MOST_MOMENTUM, max(_LEAST_MOMENTUM, _MEMORIES / steps)):.2g}")
+    momentum = float(f"{min(_MOST_MOMENTUM, max(_LEAST_MOMENTUM, _MEMORIES / (steps * facts.batches_of_step))):.2g}")
     said = f"running statistics follow within {1 / momentum:,.0f} batches"
     choices += [Choice(f"{part}.norm_momentum", momentum, said) for part in ("backbone", "head")]
     warmup = float(f"{min(_LONGEST_WARMUP, max(_USUAL_WARMUP, _WARMUP_STEPS / steps)):.2g}")

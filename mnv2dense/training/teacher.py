@@ -15,15 +15,17 @@ from mnv2dense.ops.boxes import generalized_iou
 from mnv2dense.ops.postprocess import BoxSelection
 from mnv2dense.protocols import FollowsEpochs, Loss, Model
 from mnv2dense.types import IGNORE_LABEL, PADDING_LABEL, Batch, Infos, PixelLogits, ScoredBoxes
+from mnv2dense.utils.numbers import is_number
 
-# From this score on, what the teacher sees of a class that the data does not label is no background.
-_SEEN = 0.3
+# From this score on, what the teacher sees of a class that the data does not label is no background. A weak teacher is
+# not surer of most of what it knows, and what it only imagines is followed as it is.
+_SEEN = 0.1
 
 # Of such objects in an image.
-_MOST_SEEN = 50
+_MOST_SEEN = 100
 
-# Probabilities are not taken to be surer than this.
-_SUREST = 1e-6
+# Of a float32, so that logarithms are finite; a probability comes no nearer to 1 than the other.
+_LEAST, _GAP = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).eps
 
 
 @final
@@ -36,8 +38,8 @@ class TaughtLoss(nn.Module):
     every anchor or point by binary cross-entropy weighed by the squared difference, and its box by GIoU weighed by its
     score; both need the same head. The teacher sees what the student sees, augmented as it is.
 
-    What the teacher sees of classes that the data does not label is neither learnt nor unlearnt from the truth: it is a
-    region to ignore, where the teacher alone is followed.
+    What a detector that teaches sees of classes that the data does not label is neither learnt nor unlearnt from the
+    truth: it is a region to ignore, where the teacher alone is followed.
 
     Args:
         loss: of the truth.
@@ -62,23 +64,15 @@ class TaughtLoss(nn.Module):
         unlabelled: Collection[str] = (),
     ) -> None:
         super().__init__()
-        if weight < 0 or temperature <= 0:
-            raise ValueError(f"teacher: weight is {weight} and temperature {temperature}: 0 or more, and above 0.")
-        if teacher.task != student.task:
-            raise ValueError(f"teacher: it is for {teacher.task}, and the student for {student.task}.")
+        check_teacher(student, teacher, weight=weight, temperature=temperature)
         known = [name for name in student.class_names if name in teacher.class_names]
-        if not known:
-            raise ValueError(
-                f"teacher: it knows {_names(teacher.class_names)}, and none of {_names(student.class_names)}; classes "
-                "go by their names."
-            )
         self.loss = loss
         self.scores = getattr(loss, "scores", None)
         self.weight = weight
         self.temperature = temperature
         self._ours = [student.class_names.index(name) for name in known]
         self._theirs = [teacher.class_names.index(name) for name in known]
-        self._unlabelled = {teacher.class_names.index(name) for name in known if name in unlabelled}
+        self._unlabelled = [teacher.class_names.index(name) for name in known if name in unlabelled]
         # In a tuple, out of sight of torch: neither is a part of the loss, to be trained or saved with it.
         self._models = (student, teacher)
         self._ready: tuple[Model, torch.device] | None = None
@@ -103,6 +97,8 @@ class TaughtLoss(nn.Module):
             batch = self._with_unlabelled(batch, theirs)
         student, _ = self._models
         ours = student.decode(raw, (batch.images.shape[-2], batch.images.shape[-1]))
+        if isinstance(ours, Tensor):  # probabilities; of logits the gradient does not end where one is sure
+            ours = raw[:, getattr(student.head, "class_offset", 0) :]
         return {**self.loss(raw, batch), "teacher": self.weight * self._distance(ours, theirs)}
 
     def _teacher(self, device: torch.device) -> Model:
@@ -121,9 +117,8 @@ class TaughtLoss(nn.Module):
             if logits.shape[-2:] != ours.logits.shape[-2:]:
                 logits = F.interpolate(logits, ours.logits.shape[-2:], mode="bilinear", align_corners=False)
             return self._of_logits(ours.logits[:, self._ours], logits[:, self._theirs])
-        # Probabilities; the softmax of their logarithms is that of the logits they are of.
-        logits, known = (each.clamp(min=_SUREST).log() for each in (ours[:, self._ours], theirs[:, self._theirs]))
-        return self._of_logits(logits, known)
+        # The softmax of the logarithms of probabilities is that of the logits they are of.
+        return self._of_logits(ours[:, self._ours], theirs[:, self._theirs].float().clamp(min=_LEAST).log())
 
     def _of_logits(self, ours: Tensor, theirs: Tensor) -> Tensor:
         """Mean divergence over images, and pixels if there are any: [B, K, ...] -> scalar."""
@@ -137,7 +132,7 @@ class TaughtLoss(nn.Module):
                 f"teacher: it says something of {theirs.boxes.shape[1]:,} boxes in an image, the student of "
                 f"{ours.boxes.shape[1]:,}: boxes are compared one by one, so both need the same head and size."
             )
-        said = ours.scores.float()[..., self._ours].clamp(_SUREST, 1 - _SUREST)
+        said = ours.scores.float()[..., self._ours].clamp(_LEAST, 1 - _GAP)
         wanted = theirs.scores.float()[..., self._theirs]
         surprise = -(wanted * said.log() + (1 - wanted) * (1 - said).log())
         objectness = wanted.amax(dim=-1)
@@ -150,14 +145,52 @@ class TaughtLoss(nn.Module):
         assert batch.labels is not None
         selection = self._models[1].selection
         assert isinstance(selection, BoxSelection)
-        found = replace(selection, score_threshold=_SEEN, limit=_MOST_SEEN)(theirs, _as_they_are(batch.images))
+        names = tuple(selection.class_names[label] for label in self._unlabelled)
+        selection = replace(selection, class_names=names, score_threshold=_SEEN, limit=_MOST_SEEN)
+        found = selection(theirs._replace(scores=theirs.scores[..., self._unlabelled]), _as_they_are(batch.images))
         regions = batch.boxes.new_zeros(len(found), _MOST_SEEN, 4)
         labels = batch.labels.new_full((len(found), _MOST_SEEN), PADDING_LABEL)
         for image, each in enumerate(found):
-            ours = [place for place, label in enumerate(each.labels.tolist()) if label in self._unlabelled]
-            regions[image, : len(ours)] = each.boxes[ours]
-            labels[image, : len(ours)] = IGNORE_LABEL
+            regions[image, : len(each)] = each.boxes
+            labels[image, : len(each)] = IGNORE_LABEL
         return batch._replace(boxes=torch.cat((batch.boxes, regions), 1), labels=torch.cat((batch.labels, labels), 1))
+
+
+def check_teacher(
+    student: DenseModel,
+    teacher: Model,
+    *,
+    weight: object = 1.0,
+    temperature: object = 1.0,
+    sizes: Sequence[tuple[int, int]] = (),
+) -> None:
+    """Whether a model can teach another; told before anything is read or counted.
+
+    Args:
+        student: what is trained.
+        teacher: what is learnt from.
+        weight: of the term.
+        temperature: of classes and pixels.
+        sizes: (height, width) of training batches, pixels; empty where they are the student's own.
+
+    Raises:
+        ValueError: another task, no class in common, a file of another input size, or an option outside its values.
+    """
+    if not is_number(weight) or not is_number(temperature) or weight < 0 or temperature <= 0:
+        raise ValueError(f"teacher: weight is {weight} and temperature {temperature}: 0 or more, and above 0.")
+    if teacher.task != student.task:
+        raise ValueError(f"teacher: it is for {teacher.task}, and the student for {student.task}.")
+    if not set(student.class_names) & set(teacher.class_names):
+        raise ValueError(
+            f"teacher: it knows {_names(teacher.class_names)}, and none of {_names(student.class_names)}; classes "
+            "go by their names."
+        )
+    other = [size for size in (sizes or [student.size]) if tuple(size) != tuple(teacher.size)]
+    if other and not isinstance(teacher, nn.Module):
+        raise ValueError(
+            f"teacher: the file takes images of {_sides(teacher.size)}, and the student learns from "
+            f"{_sides(other[0])}: train at the file's size, or give its checkpoint."
+        )
 
 
 def unlabelled_classes(class_names: Sequence[str], counts: Sequence[int]) -> list[str]:
@@ -181,6 +214,10 @@ def _moved(decoded: Any, device: torch.device) -> Any:  # noqa: ANN401 - what th
     if isinstance(decoded, Tensor):
         return decoded.to(device)
     return type(decoded)(*(each.to(device) if isinstance(each, Tensor) else each for each in decoded))
+
+
+def _sides(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def _names(names: Sequence[str] | Mapping[str, Any]) -> str:

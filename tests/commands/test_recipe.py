@@ -97,6 +97,54 @@ def test_rare_classes_and_sizes_of_batches_are_options(drawn: Path, caplog: pyte
     found = re.search(r"recipe=auto: for (\d+) images", said)
     assert found is not None
     assert int(found[1]) > 16  # some are drawn twice
-    outcome = command("train", "task=detection", "data=coco", f"data.root={drawn}", "data.train_sizes=[320,416]")
-    assert outcome.code == 2
-    assert "data.train_sizes: 320 is no size; each is [height, width] in pixels" in outcome.err
+    splits = ("data.train_split=train", "data.val_split=val")
+    for word, complaint in (
+        ("data.train_sizes=[320,416]", "data.train_sizes: 320 is no size; each is [height, width] in pixels"),
+        ("data.train_sizes=320", "data.train_sizes=320: give a list of sizes"),
+        ("data.repeat_threshold=abc", "data.repeat_threshold=abc: a share of the images between 0 and 1"),
+    ):
+        outcome = command("train", "task=detection", "data=coco", f"data.root={drawn}", *splits, word)
+        assert outcome.code == 2
+        assert complaint in outcome.err
+        assert "Traceback" not in outcome.err
+
+
+def chosen(drawn: Path, caplog: pytest.LogCaptureFixture, *words: str) -> set[str]:
+    """The options that a recipe would set, with a look whether all works together."""
+    caplog.clear()
+    splits = ("data.train_split=train", "data.val_split=val", "data.batch_size=8", "data.num_workers=0")
+    small = ("trainer.accelerator=cpu", "backbone.width_mult=0.35", "trainer.fast_dev_run=true", "run_dir=run")
+    outcome = command("train", *words, "task=detection", "data=coco", f"data.root={drawn}", *splits, *small)
+    assert outcome.code == 0, outcome.err
+    return set(re.findall(r"^INFO .*?  ([a-z_.]+)=\S+ {2,}\S", caplog.text, re.MULTILINE))
+
+
+def test_what_a_file_of_ones_own_says_stays(drawn: Path, caplog: pytest.LogCaptureFixture) -> None:
+    own = Path("own/trainer/short.yaml")
+    own.parent.mkdir(parents=True)
+    own.write_text("_target_: pytorch_lightning.Trainer\nmax_epochs: 7\naccelerator: cpu\nfast_dev_run: false\n")
+    usual = chosen(drawn, caplog, "model.size=[64,64]")
+    assert {"trainer.max_epochs", "callbacks.ema.decay", "head.norm_momentum", "optimizer.lr"} <= usual
+    short = chosen(drawn, caplog, "model.size=[64,64]", "--config-dir=own", "trainer=short")
+    assert "trainer.max_epochs" not in short
+    assert "callbacks.ema.decay" in short
+
+
+@pytest.mark.parametrize(
+    ("words", "closed"),
+    [
+        (["trainer.max_steps=40"], "trainer.max_epochs"),
+        (["trainer.max_epochs=-1", "trainer.max_steps=40"], "trainer.max_epochs"),
+        (["trainer.val_check_interval=0.5"], "trainer.check_val_every_n_epoch"),
+        (["callbacks=early_stopping"], "trainer.check_val_every_n_epoch"),
+        (["data.train_sizes=[[64,64],[96,96]]"], "model.size"),
+        (["teacher.model=shapes", "backbone.width_mult=0.35", "head.first_map_anchors=6"], "model.size"),
+        (["optimizer=sgd"], "optimizer.lr"),
+    ],
+)
+def test_words_that_go_with_a_choice_close_it(
+    drawn: Path, caplog: pytest.LogCaptureFixture, words: list[str], closed: str
+) -> None:
+    made = chosen(drawn, caplog, *words)
+    assert closed not in made
+    assert "head.norm_momentum" in made

@@ -37,6 +37,7 @@ def test_a_run_under_a_teacher_says_so_and_shows_how_far_it_is_from_it(caplog: p
     ("options", "complaint"),
     [
         (["teacher.model=nowhere/run"], "nowhere/run"),
+        (["teacher=RUN"], "teacher=RUN: its options are set one by one, as in teacher.model=RUN."),
         (["teacher.model=shapes", "compile=true"], "compile=true: a teacher does not become part of the graph"),
         (["teacher.model=shapes", "model.size=[96,96]", "teacher.weight=-1"], "teacher: weight is -1"),
     ],

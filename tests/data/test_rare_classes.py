@@ -21,10 +21,10 @@ def test_factors_are_those_of_the_paper() -> None:
     assert (repeat_factors([[], []], threshold=0.5) == 1).all()
 
 
-@pytest.mark.parametrize("threshold", [-0.1, 1.5])
+@pytest.mark.parametrize("threshold", [-0.1, 1.5, "abc", True])
 def test_thresholds_are_shares(threshold: float) -> None:
     with pytest.raises(ValueError, match=rf"repeat_threshold={threshold}: a share of the images between 0 and 1"):
-        repeat_factors([[0]], threshold=threshold)
+        DataModule(train=Boxes(), val=None, repeat_threshold=threshold)
 
 
 class Boxes:
@@ -95,3 +95,5 @@ def test_data_sets_of_boxes_tell(cache: Path) -> None:
 def test_sizes_are_pairs_of_pixels(size: object) -> None:
     with pytest.raises(ValueError, match=r"train_sizes: .* is no size; each is \[height, width\]"):
         DataModule(train=Boxes(), val=None, train_sizes=[size])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match=r"train_sizes=320: give a list of sizes, as in \[\[256,256\]"):
+        DataModule(train=Boxes(), val=None, train_sizes=320)  # type: ignore[arg-type]

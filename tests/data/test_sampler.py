@@ -86,9 +86,16 @@ def test_images_with_factors_are_drawn_that_often_on_the_average_and_epochs_are_
         drawn = drawn_images(sampler)
         assert len(drawn) == len(sampler) == 9
         counts.append(np.bincount(drawn, minlength=5))
-    assert (np.min(counts, axis=0) >= np.floor(repeats)).all()
+    assert (np.min(counts, axis=0) >= np.floor(repeats)).all()  # of factors of 1 or more, each image is there
     assert (np.max(counts, axis=0) <= np.ceil(repeats)).all()
     np.testing.assert_allclose(np.mean(counts, axis=0), repeats, atol=0.1)
+
+
+def test_no_image_is_left_out_of_an_epoch() -> None:
+    sampler = EpochSampler(length=10, shuffle=True, equal_shares=True, repeats=np.array([1.0] * 9 + [1.4]))
+    for epoch in range(50):
+        sampler.set_epoch(epoch)
+        assert set(drawn_images(sampler)) == set(range(10))
 
 
 def test_an_image_that_is_drawn_again_is_another_view_of_it() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mnv2dense.data.shapes import ShapeCrops, Shapes
-from mnv2dense.training.recipe import Facts, object_sides, recipe_for
+from mnv2dense.training.recipe import OPTIONS, Facts, object_sides, recipe_for
 
 FACTS = Facts("detection", images=800, batch=16, pretrained=True)
 
@@ -18,11 +18,11 @@ def chosen(facts: Facts) -> dict[str, object]:
 
 def test_hundreds_of_images_get_a_short_run_and_statistics_that_follow_it() -> None:
     assert chosen(FACTS) == {
-        "trainer.max_epochs": 45,  # 36,000 images seen
-        "trainer.check_val_every_n_epoch": 2,
-        "callbacks.ema.decay": 0.9956,  # over 225 of 2,250 steps
-        "backbone.norm_momentum": 0.016,
-        "head.norm_momentum": 0.016,
+        "trainer.max_epochs": 60,
+        "trainer.check_val_every_n_epoch": 3,
+        "callbacks.ema.decay": 0.9967,  # over 300 of 3,000 steps
+        "backbone.norm_momentum": 0.012,
+        "head.norm_momentum": 0.012,
         "schedule.warmup": 0.05,
         "backbone_lr_factor": 0.3,
         "augment.zoom_out_probability": 0.2,
@@ -31,7 +31,7 @@ def test_hundreds_of_images_get_a_short_run_and_statistics_that_follow_it() -> N
 
 def test_a_hundred_thousand_images_get_what_conf_has_for_them() -> None:
     many = chosen(replace(FACTS, images=118_000))
-    assert many["trainer.max_epochs"] == 30
+    assert many["trainer.max_epochs"] == 60
     assert many["callbacks.ema.decay"] == 0.9998
     assert many["backbone.norm_momentum"] == 0.003
     assert "augment.zoom_out_probability" not in many
@@ -54,6 +54,17 @@ def test_all_follows_the_length_that_somebody_has_said() -> None:
     assert short["callbacks.ema.decay"] == 0.95  # over 20 of 200 steps
     assert short["backbone.norm_momentum"] == 0.1
     assert short["schedule.warmup"] == 0.2
+
+
+def test_batch_norms_follow_every_batch_of_a_step() -> None:
+    accumulated = chosen(replace(FACTS, batch=64, batches_of_step=4))
+    assert accumulated["backbone.norm_momentum"] == 0.013  # 720 steps of 4 batches
+    assert accumulated["schedule.warmup"] == 0.14  # of 720 steps
+
+
+def test_all_that_is_ever_chosen_is_listed() -> None:
+    facts = replace(FACTS, batch=32, object_sides=[0.1])
+    assert set(chosen(facts)) == set(OPTIONS)
 
 
 def test_the_rate_goes_by_the_root_of_the_batch_and_the_backbones_by_what_it_knows() -> None:

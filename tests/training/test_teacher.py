@@ -16,7 +16,7 @@ from mnv2dense.losses import CrossEntropyLoss, MultiBoxLoss, PixelCrossEntropy, 
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.protocols import Loss
 from mnv2dense.training import TaughtLoss
-from mnv2dense.training.teacher import unlabelled_classes
+from mnv2dense.training.teacher import check_teacher, unlabelled_classes
 from mnv2dense.types import IGNORE_LABEL, PADDING_LABEL, Batch, Infos
 from tests.helpers.small_models import classifier, detector, point_detector, segmenter
 from tests.helpers.tiny import random_images
@@ -111,6 +111,20 @@ def test_the_divergence_is_hintons_over_the_classes_that_both_know() -> None:
     torch.testing.assert_close(term, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_who_is_sure_is_followed_and_corrected() -> None:
+    teacher, batch = classifier(), batch_for(classifier())
+    student = deepcopy(teacher)
+    with torch.no_grad():
+        teacher.head.classifier.weight *= 60
+    sure = teacher(batch.images).detach()
+    assert float((sure.max(dim=1).values - sure.min(dim=1).values).min()) > 20
+    taught = TaughtLoss(CrossEntropyLoss(), student, teacher, temperature=2.0)
+    raw = (-sure).requires_grad_()  # as sure of the contrary
+    taught(raw, batch)["teacher"].backward()  # type: ignore[no-untyped-call]
+    wanted, said = ((each / 2).softmax(dim=1) for each in (sure, raw.detach()))
+    torch.testing.assert_close(raw.grad, 2 * (said - wanted) / len(raw), rtol=1e-3, atol=1e-5)
+
+
 def test_scores_and_validation_see_the_truth_alone() -> None:
     student, batch = point_detector(), batch_for(point_detector())
     taught = TaughtLoss(TaskAlignedLoss(), student, deepcopy(student)).eval()
@@ -158,12 +172,12 @@ def test_what_the_teacher_sees_of_unlabelled_classes_is_ignored_and_not_backgrou
     assert more.labels is not None
     assert torch.equal(more.boxes[:, :1], plain.boxes)
     assert set(more.labels[:, 1:].unique().tolist()) <= {IGNORE_LABEL, PADDING_LABEL}
-    selection = replace(teacher.selection, score_threshold=0.3, limit=50)  # type: ignore[type-var]
-    for image, found in enumerate(selection(teacher.decoded(batch.images), batch.infos)):  # type: ignore[operator,arg-type]
-        others = found.boxes[found.labels > 0]
+    decoded = teacher.decoded(batch.images)
+    selection = replace(teacher.selection, class_names=("bee", "cat"), score_threshold=0.1, limit=100)  # type: ignore[type-var]
+    for image, found in enumerate(selection(decoded._replace(scores=decoded.scores[..., 1:]), batch.infos)):  # type: ignore[operator,arg-type]
         ignored = more.boxes[image, 1:][more.labels[image, 1:] == IGNORE_LABEL]
-        assert len(others) > 0
-        torch.testing.assert_close(ignored, others)
+        assert len(found) > 0
+        torch.testing.assert_close(ignored, found.boxes)
 
 
 def test_only_what_counts_nothing_is_unlabelled() -> None:
@@ -179,6 +193,8 @@ def test_teachers_that_cannot_teach_are_refused() -> None:
         TaughtLoss(CrossEntropyLoss(), classifier(), stranger)
     with pytest.raises(ValueError, match=r"weight is -1 and temperature 1\.0: 0 or more, and above 0"):
         TaughtLoss(CrossEntropyLoss(), classifier(), classifier(), weight=-1)
+    with pytest.raises(ValueError, match="teacher: weight is None and temperature 1"):
+        TaughtLoss(CrossEntropyLoss(), classifier(), classifier(), weight=None)  # type: ignore[arg-type]
     student, batch = point_detector(), batch_for(point_detector())
     taught = TaughtLoss(TaskAlignedLoss(), student, detector())
     with pytest.raises(ValueError, match=r"it says something of .* boxes in an image, the student of .*same head"):
@@ -198,6 +214,8 @@ def test_an_exported_file_teaches_as_its_checkpoint_does(kind: str, tmp_path: Pa
     student = far_from(teacher)
     graph = ExportGraph(teacher)
     file = ExportedModel(export(graph, tmp_path / "teacher.onnx", description=graph.describe("fp32")))
+    with pytest.raises(ValueError, match=r"the file takes images of \d+x\d+, and the student learns from 128x64"):
+        check_teacher(student, file, sizes=[teacher.size, (128, 64)])
     raw = student(batch.images)
     live, exported = (TaughtLoss(loss(), student, each)(raw, batch)["teacher"] for each in (teacher, file))
     torch.testing.assert_close(live, exported, rtol=1e-3, atol=1e-5)

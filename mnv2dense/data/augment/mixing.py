@@ -20,6 +20,9 @@ _PASTED = 3
 # Of an object less than this may be left to be seen once others lie over it; then it is one no more.
 _VISIBLE = 0.3
 
+# Side of a box, pixels.
+_LEAST_SIDE = 0.01
+
 # Mixup's shares for detection (Zhang et al. 2019, section 3.1): both images are mostly there.
 _BETA = 1.5
 
@@ -74,7 +77,7 @@ class Mixing:
             sample = _paste(sample, left.pop(), rng)
         if mixup:
             sample = _blend(sample, left.pop(), rng)
-        return sample
+        return _without_slivers(sample)
 
     def _ways(self, seed: int) -> tuple[tuple[bool, ...], np.random.Generator]:
         """Which of them this seed has, and the stream that is left."""
@@ -169,8 +172,16 @@ def _seen_in(sample: Sample, window: npt.NDArray[np.float32]) -> tuple[npt.NDArr
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     inside = ((centres >= window[:2]) & (centres < window[2:])).all(axis=1)
     clipped = np.concatenate((np.maximum(boxes[:, :2], window[:2]), np.minimum(boxes[:, 2:], window[2:])), axis=1)
-    kept = (clipped[:, 2:] > clipped[:, :2]).all(axis=1) & (inside | (labels == IGNORE_LABEL))
+    kept = (clipped[:, 2:] - clipped[:, :2] > _LEAST_SIDE).all(axis=1) & (inside | (labels == IGNORE_LABEL))
     return clipped[kept], labels[kept]
+
+
+def _without_slivers(sample: Sample) -> Sample:
+    """Scaled down, a box may become thinner than what float32 can tell from nothing."""
+    assert sample.boxes is not None
+    assert sample.labels is not None
+    kept = (sample.boxes[:, 2:] - sample.boxes[:, :2] > _LEAST_SIDE).all(axis=1)
+    return sample._replace(boxes=sample.boxes[kept], labels=sample.labels[kept])
 
 
 def _hidden(boxes: npt.NDArray[np.float32], window: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -124,6 +124,15 @@ def test_images_of_a_pixel_are_mixed_too(size: tuple[int, int]) -> None:
         check_sample(result, 100, of=mixing)
 
 
+def test_boxes_of_less_than_a_hair_are_left_out() -> None:
+    mixing = Mixing(mosaic=1.0, copy_paste=1.0, mixup=1.0)
+    for seed in range(40):
+        thin = [sample(k)._replace(boxes=np.array([[30, 20, 30.0001, 40], [3, 3, 9, 9]], np.float32)) for k in range(6)]
+        result = mixing.mix(thin[5], thin[:5], seed)
+        check_sample(result, 100, of=mixing)
+        DetectionAugment(crop_probability=0)(result, seed)
+
+
 @pytest.mark.parametrize("name", ["mosaic", "copy_paste", "mixup"])
 def test_probabilities_are_shares(name: str) -> None:
     with pytest.raises(ValueError, match=rf"{name}_probability is 1\.5, but must lie in 0\.\.1"):
