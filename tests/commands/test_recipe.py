@@ -125,7 +125,7 @@ def test_what_a_file_of_ones_own_says_stays(drawn: Path, caplog: pytest.LogCaptu
     own.write_text("_target_: pytorch_lightning.Trainer\nmax_epochs: 7\naccelerator: cpu\nfast_dev_run: false\n")
     usual = chosen(drawn, caplog, "model.size=[64,64]")
     assert {"trainer.max_epochs", "callbacks.ema.decay", "head.norm_momentum", "optimizer.lr"} <= usual
-    short = chosen(drawn, caplog, "model.size=[64,64]", "--config-dir=own", "trainer=short")
+    short = chosen(drawn, caplog, "--config-dir=own", "trainer=short", "model.size=[64,64]")
     assert "trainer.max_epochs" not in short
     assert "callbacks.ema.decay" in short
 
