@@ -48,9 +48,15 @@ class Images:
     def __getitem__(self, index: int) -> Sample:
         raise AssertionError("no image is needed")
 
+    def labels_of(self, index: int) -> list[int]:
+        return [1] if index == 0 else [0]
 
-def data(count: int = 20, *, batch_size: int = 4, seed: int = 0) -> DataModule:
-    return DataModule(train=Images(count), val=None, batch_size=batch_size, seed=seed)  # type: ignore[arg-type]
+    def path_of(self, image_id: int) -> Path:
+        return Path(f"{image_id}.jpg")
+
+
+def data(count: int = 20, *, batch_size: int = 4, seed: int = 0, **options: Any) -> DataModule:  # noqa: ANN401
+    return DataModule(train=Images(count), val=None, batch_size=batch_size, seed=seed, **options)  # type: ignore[arg-type]
 
 
 def task(
@@ -95,7 +101,8 @@ def checkpoint_of(
     content["optimizer_states"] = [optimizer.state_dict()]
     if not of_version_01:
         known = {"optimizer": type(optimizer).__name__, "max_epochs": 10, "accumulate_grad_batches": 1}
-        content[RUN] = {**known, "batch_size": 4, "images": 20, "seed": 0, **record}
+        drawn = {"images": 20, "epoch_length": 20, "repeat_threshold": None, "train_sizes": []}
+        content[RUN] = {**known, **drawn, "batch_size": 4, "seed": 0, **record}
     return content
 
 
@@ -297,6 +304,18 @@ def test_a_length_behind_the_run_is_refused(tmp_path: Path) -> None:
     [
         (data(batch_size=2), task(), {}, "data.batch_size=2, 4 before: optimizer.lr stays as it was"),
         (data(30), task(), {}, "30 images to learn from, 20 before"),
+        (
+            data(repeat_threshold=0.9),
+            task(),
+            {},
+            "data.repeat_threshold=0.9, null before: an epoch has 24 images from here on. The run is not to the bit",
+        ),
+        (
+            data(train_sizes=[[64, 64], [96, 64]]),
+            task(),
+            {},
+            r"data\.train_sizes: \[64,64\]\[96,64\], none before: batches have other sizes from here on",
+        ),
         (data(seed=1), task(), {}, "seed=1, 0 before"),
         (data(), task(size=(96, 64)), {}, r"model\.size=\[96,64\], \[64,64\] before: .* the best score so far is of"),
         (data(), task(), {"accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches=2, 1 before"),
