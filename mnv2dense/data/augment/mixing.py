@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mnv2dense.data.augment.windows import centres_inside
 from mnv2dense.types import IGNORE_LABEL, Sample
 
 # Where the four images of a mosaic meet, as shares of its sides.
@@ -20,7 +21,7 @@ _PASTED = 3
 # Of an object less than this may be left to be seen once others lie over it; then it is one no more.
 _VISIBLE = 0.3
 
-# Side of a box, pixels.
+# A box with a thinner side is left out, pixels.
 _LEAST_SIDE = 0.01
 
 # Mixup's shares for detection (Zhang et al. 2019, section 3.1): both images are mostly there.
@@ -169,8 +170,7 @@ def _seen_in(sample: Sample, window: npt.NDArray[np.float32]) -> tuple[npt.NDArr
     assert sample.boxes is not None
     assert sample.labels is not None
     boxes, labels = sample.boxes, sample.labels
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    inside = ((centres >= window[:2]) & (centres < window[2:])).all(axis=1)
+    inside = centres_inside(window[None], boxes)[0]
     clipped = np.concatenate((np.maximum(boxes[:, :2], window[:2]), np.minimum(boxes[:, 2:], window[2:])), axis=1)
     kept = (clipped[:, 2:] - clipped[:, :2] > _LEAST_SIDE).all(axis=1) & (inside | (labels == IGNORE_LABEL))
     return clipped[kept], labels[kept]

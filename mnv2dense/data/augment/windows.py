@@ -59,7 +59,7 @@ def crop_window(canvas: Window, objects: Boxes, minimum_overlaps: Sequence[float
     return canvas
 
 
-def centres_inside(windows: npt.NDArray[np.integer[Any]], boxes: Boxes) -> npt.NDArray[np.bool_]:
+def centres_inside(windows: npt.NDArray[np.number[Any]], boxes: Boxes) -> npt.NDArray[np.bool_]:
     """Whether each box' centre lies in each window: [T, 4] and [N, 4], both xyxy -> [T, N]."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     inside = (windows[:, None, :2] <= centres) & (centres < windows[:, None, 2:])
