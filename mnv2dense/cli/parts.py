@@ -152,6 +152,7 @@ def data_module(
     resize: ResizeMode,
     seed: int = 0,
     augment: Augment | None = None,
+    digests: bool = False,
 ) -> DataModule:
     """Batches of data sets, resized as a model wants them.
 
@@ -163,6 +164,7 @@ def data_module(
         resize: how images get there.
         seed: of the order and the augmentations of training.
         augment: of training.
+        digests: hash training images, for a teacher whose answers are kept.
 
     Raises:
         ValueError: an option outside its values.
@@ -183,6 +185,8 @@ def data_module(
         # Not of data that is only scored; and an own choice of conf/data need not have them.
         repeat_threshold=options.get("repeat_threshold") if train is not None else None,
         train_sizes=options.get("train_sizes") or () if train is not None else (),
+        views=options.get("views") if train is not None else None,
+        digests=digests,
     )
 
 

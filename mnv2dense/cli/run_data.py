@@ -20,7 +20,7 @@ from mnv2dense.reporting.run_config import trained_config
 from mnv2dense.reporting.usage import override
 
 # Of how batches are made: scores do not go by it.
-_OF_BATCHES = ("batch_size", "num_workers", "max_boxes", "pin_memory", "repeat_threshold", "train_sizes")
+_OF_BATCHES = ("batch_size", "num_workers", "max_boxes", "pin_memory", "repeat_threshold", "train_sizes", "views")
 
 
 def words_of_data(checkpoint: str, *, config_folder: str) -> list[str]:

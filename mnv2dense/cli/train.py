@@ -47,6 +47,8 @@ def _train(config: DictConfig) -> None:
     for given in (config.resume, config.init_from, config.teacher.model):
         if given:
             check_checkpoint(given)
+    if config.teacher.get("cache") and not config.teacher.model:
+        raise ValueError(f"teacher.cache={config.teacher.cache}: nobody teaches; say who, as in teacher.model=RUN.")
     if config.compile and config.teacher.model:
         raise ValueError("compile=true: a teacher does not become part of the graph; leave compile out.")
     folder = RunFolder.create(config.run_dir, task=config.task)

@@ -25,6 +25,7 @@ from mnv2dense.models.dense_model import DenseModel, build_model
 from mnv2dense.protocols import Augment, BoxDataset, Dataset, Loss, MaskDataset, Model
 from mnv2dense.reporting.run_folder import RunFolder
 from mnv2dense.reporting.usage import ways_on
+from mnv2dense.training.kept_answers import KeptAnswers
 from mnv2dense.training.teacher import TaughtLoss, check_teacher, unlabelled_classes
 from mnv2dense.utils.distributed import is_first_process
 from mnv2dense.workflows.training import describe
@@ -57,6 +58,7 @@ def run(config: DictConfig, folder: RunFolder, *, train: Dataset, val: Dataset |
         resize=plain["model"]["resize"],
         augment=_augment(config),
         seed=config.seed,
+        digests=bool(config.teacher.model and config.teacher.cache),
     )
     datamodule.setup("fit")
     described = plain["model"] | {
@@ -197,7 +199,26 @@ def _taught(loss: Loss, teacher: Model | None, config: DictConfig, model: DenseM
     left = [name for name in unseen if name in teacher.class_names]
     if left:
         log.info("teacher: the data labels no %s, so what the teacher sees of them is no background", ", ".join(left))
-    return TaughtLoss(loss, model, teacher, weight=options.weight, temperature=options.temperature, unlabelled=left)
+    return TaughtLoss(
+        loss,
+        model,
+        teacher,
+        weight=options.weight,
+        temperature=options.temperature,
+        unlabelled=left,
+        answers=_kept_answers(config, datamodule),
+    )
+
+
+def _kept_answers(config: DictConfig, datamodule: DataModule) -> KeptAnswers | None:
+    """Where the teacher's answers are kept, if anywhere."""
+    if not config.teacher.cache:
+        return None
+    epochs = config.trainer.max_epochs  # -1 has no end
+    known = [each for each in (epochs, datamodule.views) if each is not None and each > 0]
+    if datamodule.views is None and epochs != 1:
+        log.info("data.views=null: no view comes twice, so teacher.cache serves other runs with the same seed alone")
+    return KeptAnswers(config.teacher.cache, views=min(known) * datamodule.epoch_length if known else None)
 
 
 def _with_class_weights(loss: Any, datamodule: DataModule) -> Any:  # noqa: ANN401 - a node of a config

@@ -12,7 +12,8 @@ from mnv2dense.utils.renamed import address_now, option_now
 _TEXTS: Final = frozenset(
     {
         *("checkpoint", "run_dir", "resume", "init_from", "source", "output", "images", "image", "calibration"),
-        *("samples", "build", "runtime", "title", "license", "backbone.weights", "teacher.model"),
+        *("samples", "build", "runtime", "title", "license", "backbone.weights"),
+        *("teacher.model", "teacher.cache"),
         *("root", "train_split", "val_split", "split", "year", "images", "masks", "annotations"),
     }
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ class Item(NamedTuple):
         fit: where the image lies in ``image``.
         path: where it came from, for messages.
         truth: the mask before resizing, where it will be scored.
+        digest: of ``image``, 16 bytes, where somebody will ask for it.
     """
 
     image: Tensor
@@ -42,9 +44,12 @@ class Item(NamedTuple):
     fit: Fit
     path: Path
     truth: PackedMask | None = None
+    digest: bytes | None = None
 
 
-def prepare(sample: Sample, size: tuple[int, int], mode: ResizeMode, *, scored: bool = False) -> Item:
+def prepare(
+    sample: Sample, size: tuple[int, int], mode: ResizeMode, *, scored: bool = False, digest: bool = False
+) -> Item:
     """Resize a sample to the model's input, boxes and mask with it.
 
     Args:
@@ -52,6 +57,7 @@ def prepare(sample: Sample, size: tuple[int, int], mode: ResizeMode, *, scored: 
         size: (height, width) of the input, pixels.
         mode: see :data:`mnv2dense.ops.resize.ResizeMode`.
         scored: keep the mask as it is beside it, so that a metric need not read it again.
+        digest: hash the pixels that the model will get.
     """
     image, fit = resize(_tensor(sample.image).permute(2, 0, 1), size, mode)
     scales, offsets = torch.tensor(fit[:2]), torch.tensor(fit[2:])
@@ -65,6 +71,7 @@ def prepare(sample: Sample, size: tuple[int, int], mode: ResizeMode, *, scored: 
         fit=fit,
         path=sample.path,
         truth=PackedMask(sample.mask) if scored and sample.mask is not None else None,
+        digest=_digest(image) if digest else None,
     )
 
 
@@ -73,6 +80,7 @@ def collate(items: Sequence[Item], *, max_boxes: int) -> Batch:
     boxes, labels = _boxes_and_labels(items, max_boxes)
     masks = [item.mask for item in items if item.mask is not None]
     truths = tuple(item.truth for item in items)
+    digests = tuple(item.digest for item in items if item.digest is not None)
     return Batch(
         images=torch.stack([item.image for item in items]),
         boxes=boxes,
@@ -80,7 +88,15 @@ def collate(items: Sequence[Item], *, max_boxes: int) -> Batch:
         masks=torch.stack(masks) if masks else None,
         infos=infos([item.image_id for item in items], [item.size for item in items], [item.fit for item in items]),
         truths=truths if any(truth is not None for truth in truths) else None,
+        digests=digests or None,
     )
+
+
+def _digest(image: Tensor) -> bytes:
+    """Of the size and of every pixel."""
+    hashed = hashlib.blake2b(repr(tuple(image.shape)).encode(), digest_size=16)
+    hashed.update(np.ascontiguousarray(image.numpy()).data)
+    return hashed.digest()
 
 
 def _boxes_and_labels(items: Sequence[Item], max_boxes: int) -> tuple[Tensor | None, Tensor | None]:

@@ -66,6 +66,9 @@ class DataModule(pl.LightningDataModule):
             see :func:`mnv2dense.data.rare_classes.repeat_factors`; None draws each image once an epoch.
         train_sizes: (height, width) of training batches, pixels, of which each batch has one, the same on all
             processes ("multi-scale training"); empty has all of ``size``. Validation keeps ``size``.
+        views: how many augmented views each training image has, one an epoch; then they come again, in another order.
+            None has a new one in every epoch.
+        digests: hash the pixels of training images, for :class:`mnv2dense.training.KeptAnswers`.
 
     Raises:
         ValueError: for a size, mode, batch size or other number outside its range.
@@ -89,12 +92,18 @@ class DataModule(pl.LightningDataModule):
         start_method: Literal["fork", "forkserver", "spawn"] | None = None,
         repeat_threshold: float | None = None,
         train_sizes: Sequence[tuple[int, int]] = (),
+        views: int | None = None,
+        digests: bool = False,
     ) -> None:
         super().__init__()
         for name, value in (("batch_size", batch_size), ("max_boxes", max_boxes), ("size", min(size))):
             _check_whole(name, value)
             if value < 1:
                 raise ValueError(f"{name} is {value}, but must be at least 1.")
+        if views is not None and (whole(views) is None or views < 1):
+            raise ValueError(
+                f"views={views}: how many views each image has, a whole number from 1 on; null has no end of them."
+            )
         for name, value in (("num_workers", num_workers or 0), ("seed", seed or 0)):
             _check_whole(name, value)
         for name, number in (
@@ -111,6 +120,8 @@ class DataModule(pl.LightningDataModule):
         if repeat_threshold is not None:
             check_threshold(repeat_threshold)
         self.repeat_threshold = repeat_threshold
+        self.views = views
+        self.digests = digests
         self.resize = resize
         self.batch_size = int(batch_size)
         self.max_boxes = int(max_boxes)
@@ -202,6 +213,7 @@ class DataModule(pl.LightningDataModule):
             repeats=self._repeats,
             sizes=self.train_sizes,
             batch_size=self.batch_size,
+            views=self.views,
             rank=rank,
             world_size=world_size,
         )
@@ -209,7 +221,7 @@ class DataModule(pl.LightningDataModule):
         self.resume_at(*self._start)
         # One image in a data set must still give one batch.
         drop_last = self._drop_last and len(sampler) >= self.batch_size
-        return self._loader(dataset, sampler, self.augment, drop_last=drop_last)
+        return self._loader(dataset, sampler, self.augment, drop_last=drop_last, digest=self.digests)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """Every image once, in the data set's order, unaugmented; no loader where there is no data set."""
@@ -304,9 +316,10 @@ class DataModule(pl.LightningDataModule):
         *,
         drop_last: bool,
         scored: bool = False,
+        digest: bool = False,
     ) -> DataLoader[Batch]:
         size, mode = self._frame(augment)
-        images = _Images(dataset, augment, size, mode, self.seed, scored=scored)
+        images = _Images(dataset, augment, size, mode, self.seed, scored=scored, digest=digest)
         workers = self._num_workers
         if workers is None:
             neighbours = 1 if self.trainer is None else self.trainer.num_devices
@@ -354,6 +367,7 @@ class _Images(torch.utils.data.Dataset[Item]):
         seed: int,
         *,
         scored: bool,
+        digest: bool,
     ) -> None:
         self.dataset = dataset
         self.augment = augment
@@ -361,6 +375,7 @@ class _Images(torch.utils.data.Dataset[Item]):
         self.mode = mode
         self.seed = int(seed)
         self.scored = scored
+        self.digest = digest
         self.classes = len(dataset.class_names)
         self.mixes = augment if isinstance(augment, MixingAugment) else None
 
@@ -377,7 +392,8 @@ class _Images(torch.utils.data.Dataset[Item]):
                 sample = self.mixes.mix(sample, [self._read(image) for image in partners], seed)
             sample = self.augment(sample, seed)
             check_sample(sample, self.classes, of=self.augment)
-        return prepare(sample, draw.size or self.size, self.mode, scored=self.scored)
+        size = draw.size or self.size
+        return prepare(sample, size, self.mode, scored=self.scored, digest=self.digest)
 
 
 @functools.cache

@@ -18,7 +18,7 @@ class Draw(NamedTuple):
     """One image of one epoch; the epoch travels along because persistent workers outlive it.
 
     Attributes:
-        epoch: 0, 1, ...
+        epoch: 0, 1, ..., or the first epoch of the same views where an image has only so many.
         image: its index in the data set.
         again: how often the epoch had it before: another view of the same image.
         size: (height, width) of the batch that it is drawn for, pixels; None where all batches have the model's.
@@ -64,6 +64,8 @@ class EpochSampler(Sampler[Draw]):
         sizes: (height, width) of batches, pixels: each batch has one of them, the same on all processes. Empty leaves
             them to the model.
         batch_size: draws of a process that are one batch; asked only for the sake of ``sizes``.
+        views: after how many epochs the draws of an image are the first ones again; None has new ones in each. The
+            order is always new.
 
     Raises:
         ValueError: for an empty data set, a rank outside the world, or as many factors as the data set has no images.
@@ -81,6 +83,7 @@ class EpochSampler(Sampler[Draw]):
         repeats: npt.NDArray[np.float64] | None = None,
         sizes: Sequence[tuple[int, int]] = (),
         batch_size: int = 1,
+        views: int | None = None,
     ) -> None:
         if length < 1:
             raise ValueError("the data set has no images; check the folder and the split it was read from.")
@@ -92,6 +95,7 @@ class EpochSampler(Sampler[Draw]):
         self.repeats = repeats
         self.sizes = tuple(sizes)
         self.batch_size = batch_size
+        self.views = views
         self.shuffle = shuffle
         self.equal_shares = equal_shares
         self.seed = seed
@@ -137,9 +141,10 @@ class EpochSampler(Sampler[Draw]):
         epoch_to_resume, draws_done = self._start
         start = draws_done if self.epoch == epoch_to_resume else 0
         sizes = self._sizes()
+        epoch = self.epoch if self.views is None else self.epoch % self.views
         for place, draw in enumerate(share[start:].tolist(), start):
             size = sizes[place // self.batch_size] if sizes else None
-            yield Draw(self.epoch, int(images[draw]), int(again[draw]), size)
+            yield Draw(epoch, int(images[draw]), int(again[draw]), size)
 
     def _drawn(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Which images the epoch has, and how often it had each before."""

@@ -2,6 +2,7 @@ from .checkpointing import BestAndLast
 from .ema import EMA
 from .freeze import Freeze
 from .history import History
+from .kept_answers import KeptAnswers
 from .nan_guard import NaNGuard
 from .progress import ProgressLines
 from .quantization_aware import QuantizationAware
@@ -17,6 +18,7 @@ __all__ = [
     "Exponential",
     "Freeze",
     "History",
+    "KeptAnswers",
     "NaNGuard",
     "Poly",
     "ProgressLines",

@@ -271,7 +271,7 @@ def _changes(
         before = run.get(key.rpartition(".")[2])
         if before is not None and before != value:
             yield f"{key}={value}, {before} before: {effect}. {_NOT_EXACT}"
-    # Runs of versions that had neither are compared as if they had been without.
+    # Runs of versions that had none of these are compared as if they had been without.
     if (before := run.get("repeat_threshold")) != (now := data.repeat_threshold):
         yield (
             f"data.repeat_threshold={_null(now)}, {_null(before)} before: an epoch has {data.epoch_length:,} images "
@@ -280,6 +280,8 @@ def _changes(
     if (before := [tuple(size) for size in run.get("train_sizes", ())]) != list(data.train_sizes):
         now, was = ("".join(_sides(size) for size in sizes) or "none" for sizes in (data.train_sizes, before))
         yield f"data.train_sizes: {now}, {was} before: batches have other sizes from here on. {_NOT_EXACT}"
+    if (before := run.get("views")) != (now := data.views):
+        yield f"data.views={_null(now)}, {_null(before)} before: images have other views from here on. {_NOT_EXACT}"
     images, before = len(data.train or ()), run.get("images")
     if before and images != before:
         yield f"{images:,} images to learn from, {before:,} before: an epoch is another one from here on. {_NOT_EXACT}"

@@ -37,6 +37,7 @@ def run_entry(trainer: pl.Trainer) -> dict[str, Any]:
         "epoch_length": getattr(data, "epoch_length", None),
         "repeat_threshold": getattr(data, "repeat_threshold", None),
         "train_sizes": [list(size) for size in getattr(data, "train_sizes", ())],
+        "views": getattr(data, "views", None),
         "seed": getattr(data, "seed", None),
     }
 

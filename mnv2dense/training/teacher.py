@@ -14,6 +14,7 @@ from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.ops.boxes import generalized_iou
 from mnv2dense.ops.postprocess import BoxSelection
 from mnv2dense.protocols import FollowsEpochs, Loss, Model
+from mnv2dense.training.kept_answers import KeptAnswers
 from mnv2dense.types import IGNORE_LABEL, PADDING_LABEL, Batch, Infos, PixelLogits, ScoredBoxes
 from mnv2dense.utils.numbers import is_number
 
@@ -48,6 +49,7 @@ class TaughtLoss(nn.Module):
         weight: of the term.
         temperature: T, for classes and pixels.
         unlabelled: names of the teacher's classes that the training data has no objects of.
+        answers: where what the teacher says is kept, and found again; None asks it in every step.
 
     Raises:
         ValueError: another task, no class in common, or an option outside its values.
@@ -62,6 +64,7 @@ class TaughtLoss(nn.Module):
         weight: float = 1.0,
         temperature: float = 1.0,
         unlabelled: Collection[str] = (),
+        answers: KeptAnswers | None = None,
     ) -> None:
         super().__init__()
         check_teacher(student, teacher, weight=weight, temperature=temperature)
@@ -73,6 +76,7 @@ class TaughtLoss(nn.Module):
         self._ours = [student.class_names.index(name) for name in known]
         self._theirs = [teacher.class_names.index(name) for name in known]
         self._unlabelled = [teacher.class_names.index(name) for name in known if name in unlabelled]
+        self._answers = answers
         # In a tuple, out of sight of torch: neither is a part of the loss, to be trained or saved with it.
         self._models = (student, teacher)
         self._ready: tuple[Model, torch.device] | None = None
@@ -86,13 +90,13 @@ class TaughtLoss(nn.Module):
         """The loss' terms, and ``teacher`` while it trains.
 
         Raises:
-            ValueError: the teacher's boxes lie otherwise than the student's, or what the loss raises.
+            ValueError: the teacher's boxes lie otherwise than the student's, images without digests where answers are
+                to be kept, or what the loss raises.
         """
         if not self.training:
             return self.loss(raw, batch)
         with torch.no_grad():
-            theirs = self._teacher(batch.images.device).decoded(batch.images)
-            theirs = _moved(theirs, batch.images.device)
+            theirs = self._said_of(batch)
         if isinstance(theirs, ScoredBoxes) and self._unlabelled:
             batch = self._with_unlabelled(batch, theirs)
         student, _ = self._models
@@ -100,6 +104,21 @@ class TaughtLoss(nn.Module):
         if isinstance(ours, Tensor):  # probabilities; of logits the gradient does not end where one is sure
             ours = raw[:, getattr(student.head, "class_offset", 0) :]
         return {**self.loss(raw, batch), "teacher": self.weight * self._distance(ours, theirs)}
+
+    def _said_of(self, batch: Batch) -> Any:  # noqa: ANN401 - what the task decodes
+        device = batch.images.device
+
+        def say() -> Any:  # noqa: ANN401 - what the task decodes
+            return _moved(self._teacher(device).decoded(batch.images), device)
+
+        if self._answers is None:
+            return say()
+        if batch.digests is None:
+            raise ValueError(
+                "teacher: its answers are kept by the images' digests, and this batch has none: make the "
+                "mnv2dense.DataModule with digests=True."
+            )
+        return self._answers.of(self._models[1], batch.images, batch.digests, say)
 
     def _teacher(self, device: torch.device) -> Model:
         if self._ready is None or self._ready[1] != device:

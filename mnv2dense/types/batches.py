@@ -86,6 +86,7 @@ class Batch(NamedTuple):
         infos: the way back to the original images.
         truths: for scoring, the masks of the images in their own pixels, None where there is none; the field is None
             in training, and where nobody packed them.
+        digests: a hash of each image's pixels, 16 bytes, where a training data module was asked for them.
     """
 
     images: Tensor
@@ -94,3 +95,4 @@ class Batch(NamedTuple):
     masks: Tensor | None
     infos: Infos
     truths: tuple[PackedMask | None, ...] | None = None
+    digests: tuple[bytes, ...] | None = None

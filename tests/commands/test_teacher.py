@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.helpers.made_once import small_run
 from tests.helpers.tiny import TINY, command
@@ -33,12 +35,33 @@ def test_a_run_under_a_teacher_says_so_and_shows_how_far_it_is_from_it(caplog: p
     assert again.code == 0, again.err
 
 
+def test_a_run_with_kept_answers_is_the_run_without_them_to_the_bit(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    teacher = small_run("detection").folder
+    words = (*TINY, "task=detection", f"teacher.model={teacher}", "data.views=1", "trainer.max_epochs=3")
+    for name, more in (("live", ()), ("kept", ("teacher.cache=answers",)), ("again", ("teacher.cache=answers",))):
+        outcome = command("train", *words, *more, f"run_dir={name}")
+        assert outcome.code == 0, outcome.err
+    assert "answers.sqlite grows to 0.0" in caplog.text
+    live, *kept = (
+        torch.load(f"{name}/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for name in ("live", "kept", "again")
+    )
+    for each in kept:
+        assert all(torch.equal(live[name], tensor) for name, tensor in each.items())
+    base = sqlite3.connect("answers/answers.sqlite")
+    assert base.execute("SELECT count(*) FROM answers").fetchone() == (16,)
+    base.close()
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
         (["teacher.model=nowhere/run"], "nowhere/run"),
         (["teacher=RUN"], "teacher=RUN: its options are set one by one, as in teacher.model=RUN."),
         (["teacher.model=shapes", "compile=true"], "compile=true: a teacher does not become part of the graph"),
+        (["teacher.cache=answers"], "teacher.cache=answers: nobody teaches; say who, as in teacher.model=RUN."),
+        (["data.views=0"], "data.views=0: how many views each image has"),
         (["teacher.model=shapes", "model.size=[96,96]", "teacher.weight=-1"], "teacher: weight is -1"),
     ],
 )

@@ -53,6 +53,7 @@ PLAIN: dict[str, Any] = {}
 VARIED: dict[str, Any] = {
     "repeat_threshold": 0.6,
     "train_sizes": ((8, 8), (12, 8), (16, 16)),
+    "views": 1,
     "augment": DetectionAugment(mosaic_probability=0.5, copy_paste_probability=0.5, mixup_probability=0.5),
 }
 

@@ -133,3 +133,14 @@ def test_every_batch_has_one_size_the_same_on_all_processes_and_after_resuming(w
 def test_as_many_factors_as_images() -> None:
     with pytest.raises(ValueError, match="repeats has 2 factors for 3 images"):
         EpochSampler(length=3, shuffle=True, equal_shares=True, repeats=np.ones(2))
+
+
+def test_views_come_again_in_another_order() -> None:
+    sampler = EpochSampler(length=20, shuffle=True, equal_shares=True, views=2)
+    drawn = []
+    for epoch in range(4):
+        sampler.set_epoch(epoch)
+        drawn.append(list(sampler))
+    seeds = [{seed_of(0, draw) for draw in epoch} for epoch in drawn]
+    assert seeds[0] == seeds[2] != seeds[1] == seeds[3]
+    assert drawn[0] != drawn[2]

@@ -101,7 +101,7 @@ def checkpoint_of(
     content["optimizer_states"] = [optimizer.state_dict()]
     if not of_version_01:
         known = {"optimizer": type(optimizer).__name__, "max_epochs": 10, "accumulate_grad_batches": 1}
-        drawn = {"images": 20, "epoch_length": 20, "repeat_threshold": None, "train_sizes": []}
+        drawn = {"images": 20, "epoch_length": 20, "repeat_threshold": None, "train_sizes": [], "views": None}
         content[RUN] = {**known, **drawn, "batch_size": 4, "seed": 0, **record}
     return content
 
@@ -317,6 +317,12 @@ def test_a_length_behind_the_run_is_refused(tmp_path: Path) -> None:
             r"data\.train_sizes: \[64,64\]\[96,64\], none before: batches have other sizes from here on",
         ),
         (data(seed=1), task(), {}, "seed=1, 0 before"),
+        (
+            data(views=2),
+            task(),
+            {},
+            r"data\.views=2, null before: images have other views from here on",
+        ),
         (data(), task(size=(96, 64)), {}, r"model\.size=\[96,64\], \[64,64\] before: .* the best score so far is of"),
         (data(), task(), {"accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches=2, 1 before"),
     ],
