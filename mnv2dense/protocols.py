@@ -247,6 +247,21 @@ class ShowsClasses(Dataset, Protocol):
 
 
 @runtime_checkable
+class JoinedData(Dataset, Protocol):
+    """Data sets under the names of the heads that learn from them; each head is scored on its own.
+
+    Attributes:
+        parts: name of the head -> data set.
+    """
+
+    parts: dict[str, Dataset]
+
+    def id_in(self, name: str, image_id: int) -> int | None:
+        """What a part calls the image with this ``Sample.image_id``; None where it does not have it."""
+        ...
+
+
+@runtime_checkable
 class MaskDataset(Dataset, Protocol):
     """A data set of masks, on which mIoU can be scored.
 

@@ -25,8 +25,9 @@ from mnv2dense import (
 )
 from mnv2dense.data import datasets
 from mnv2dense.data import shapes as data_shapes
-from mnv2dense.data.datasets import CocoDetection, CocoMasks, ImageFolder
+from mnv2dense.data.datasets import CocoDetection, CocoMasks, ImageFolder, JointDataset
 from mnv2dense.data.module import DataModule
+from mnv2dense.data.shapes import ShapesWithMasks
 from mnv2dense.data.shapes.classification import ShapeCrops
 from mnv2dense.data.shapes.detection import draw_shapes
 from mnv2dense.inference.predictor import Predictor
@@ -78,7 +79,11 @@ FEATURES = {
 }
 
 
-@pytest.mark.parametrize("name", heads.__all__)
+def test_every_head_is_tried() -> None:
+    assert {*FEATURES, "JointHead"} == set(heads.__all__)  # which is made of others, see tests/heads/test_joint.py
+
+
+@pytest.mark.parametrize("name", FEATURES)
 def test_every_head_on_the_backbone_keeps_its_protocol(name: str) -> None:
     backbone: Backbone = MobileNetV2(width_mult=0.35, features=FEATURES[name])
     head: Head = getattr(heads, name)(backbone.feature_info, size=(96, 96), class_names=["a", "b"])
@@ -90,7 +95,7 @@ def test_every_head_on_the_backbone_keeps_its_protocol(name: str) -> None:
     assert not head.config.keys() & {"size", "class_names"}
 
 
-@pytest.mark.parametrize("name", heads.__all__)
+@pytest.mark.parametrize("name", FEATURES)
 def test_every_head_says_which_rows_are_of_which_class(name: str) -> None:
     """Told by what they do: with its rows at 0, and a bias far below all others, a class is nowhere."""
     backbone = MobileNetV2(width_mult=0.35, features=FEATURES[name])
@@ -115,7 +120,8 @@ def test_every_head_says_which_rows_are_of_which_class(name: str) -> None:
 
 @pytest.mark.parametrize("name", losses.__all__)
 def test_every_loss_keeps_its_protocol_and_is_a_module_so_that_sums_hold_it(name: str) -> None:
-    options = {"terms": {"dice": losses.DiceLoss()}} if name == "LossSum" else {}
+    several = {"LossSum": "terms", "JointLoss": "parts"}
+    options = {several[name]: {"dice": losses.DiceLoss()}} if name in several else {}
     loss: Loss = getattr(losses, name)(**options)
     assert isinstance(loss, Loss)
     assert isinstance(loss, nn.Module)
@@ -123,20 +129,20 @@ def test_every_loss_keeps_its_protocol_and_is_a_module_so_that_sums_hold_it(name
 
 @pytest.mark.parametrize("name", metrics.__all__)
 def test_every_metric_keeps_its_protocol(name: str) -> None:
-    options = {"parts": {"own": metrics.Accuracy()}} if name == "MetricGroup" else {}
+    options = {"parts": {"own": metrics.Accuracy()}} if name in ("MetricGroup", "JointMetric") else {}
     assert_has(getattr(metrics, name)(**options), Metric)
 
 
 def test_every_format_keeps_the_protocol_of_data_sets() -> None:
     public = [getattr(module, name) for module in (datasets, data_shapes) for name in module.__all__]
     formats = [each for each in public if isinstance(each, type)]
-    assert len(formats) == 13
+    assert len(formats) == 15
     methods = {name for name in vars(Dataset) if callable(getattr(Dataset, name)) and not name.startswith("_")}
     truths = ("coco_ground_truth", "mask_of")
     for dataset in formats:
         assert {name for name in ({*methods, "__len__", "__getitem__"}) if not hasattr(dataset, name)} == set(), dataset
         told = [truth for truth in truths if hasattr(dataset, truth)]
-        assert len(told) == (0 if dataset in (ImageFolder, ShapeCrops) else 1), dataset
+        assert len(told) == (0 if dataset in (ImageFolder, ShapeCrops, JointDataset, ShapesWithMasks) else 1), dataset
 
 
 def test_data_sets_keep_the_protocols_of_their_truth(shapes: Path) -> None:

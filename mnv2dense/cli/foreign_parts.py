@@ -78,15 +78,16 @@ def leave_out_options_of_ours(config: DictConfig, arguments: Sequence[str]) -> l
     """
     notes = []
     typed = {argument.partition("=")[0].lstrip("+~") for argument in arguments}
-    for part in _FITTED:
-        options = config.get(part)
+    chosen = {argument.partition("@")[2] for argument in typed if "@" in argument}
+    for part in (*_FITTED, *_joined(config)):
+        options = OmegaConf.select(config, part)
         target = "" if not isinstance(options, DictConfig) else str(OmegaConf.select(options, "_target_") or "")
         # Ours as a task comes with them fit; and looking would load torch, for which no slip has to wait.
-        if not target or (target.startswith("mnv2dense.") and part not in typed):
+        if not target or (target.startswith("mnv2dense.") and part not in typed | chosen):
             continue
-        taken = _taken_by(target)
+        taken, kind = _taken_by(target), part.partition(".")[0]
         strange = [] if taken is None else [str(key) for key in options if key not in taken and key != "_target_"]
-        dropped = [key for key in strange if key in _options_of_ours(part) and f"{part}.{key}" not in typed]
+        dropped = [key for key in strange if key in _options_of_ours(kind) and f"{part}.{key}" not in typed]
         with open_dict(config):
             for key in dropped:
                 del options[key]
@@ -94,6 +95,14 @@ def leave_out_options_of_ours(config: DictConfig, arguments: Sequence[str]) -> l
             others = "others" if target.startswith("mnv2dense.") else "ours"
             notes.append(f"{part}: left out what {target} does not take, set for {others}: {', '.join(dropped)}")
     return notes
+
+
+def _joined(config: DictConfig) -> list[str]:
+    """The addresses of several heads and of their losses."""
+    parts = {kind: OmegaConf.select(config, f"{kind}.parts") for kind in ("head", "loss")}
+    return [
+        f"{kind}.parts.{name}" for kind, own in parts.items() if isinstance(own, DictConfig) for name in map(str, own)
+    ]
 
 
 def _foreign_target(config: DictConfig, part: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -21,6 +23,20 @@ def info() -> None:
     run_command("info", _info)
 
 
+# COCO's boxes, VOC's masks; a classifier has ImageNet's.
+_USUAL = {"detection": 80, "segmentation": 21}
+
+
+def _names_of_parts(parts: Mapping[str, Mapping[str, Any]], classes: int | None) -> list[str]:
+    """Numbers for names, as many for each head as were asked for, or as are usual for its task."""
+    from hydra.utils import get_object
+
+    from mnv2dense.ops.joint import joint_names
+
+    counts = {name: classes or _USUAL.get(get_object(part["_target_"]).task, 1000) for name, part in parts.items()}
+    return list(joint_names({name: [str(label) for label in range(count)] for name, count in counts.items()}))
+
+
 def _info(config: DictConfig) -> None:
     if config.dtype not in _DTYPES:
         raise ValueError(f"dtype={config.dtype}: choose one of {', '.join(_DTYPES)}.")
@@ -32,7 +48,7 @@ def _info(config: DictConfig) -> None:
         )
     classes = config.classes
     if classes is None:
-        classes = {"detection": 80, "segmentation": 21}.get(config.task, 1000)
+        classes = _USUAL.get(config.task, 1000)
     if not isinstance(classes, int) or classes < 1:
         raise ValueError(f"classes={classes}: a whole number, 1 or more.")
     if config.checkpoint is not None:
@@ -44,7 +60,7 @@ def _info(config: DictConfig) -> None:
     from mnv2dense.costs.complexity import complexity
     from mnv2dense.costs.table import cost_table
     from mnv2dense.models.checkpoint import load_model
-    from mnv2dense.models.dense_model import build_model
+    from mnv2dense.models.dense_model import build_model, parts_of
 
     if config.checkpoint is not None:
         model = load_model(config.checkpoint, packages=config.packages)
@@ -56,8 +72,10 @@ def _info(config: DictConfig) -> None:
             log.info("%s", note)
         parts = {key: OmegaConf.to_container(config[key], resolve=True) for key in ("backbone", "head")}
         names = [str(label) for label in range(classes)]
+        if joined := parts_of(parts["head"]):
+            names = _names_of_parts(joined, config.classes)
         model = build_model({"size": sides, "class_names": names, **parts}, packages=packages_of(parts))
-        title = f"{config.task}, {classes} classes"
+        title = f"{config.task}, {len(names)} classes"
     size = (int(sides[0]), int(sides[1]))
     costs = complexity(model, size, dtype=getattr(torch, config.dtype))
     console().print(cost_table(costs, title=f"{title}, {size[0]}x{size[1]}, {config.dtype}", depth=config.depth))

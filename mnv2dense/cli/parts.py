@@ -79,7 +79,9 @@ def leaves(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 def packages_of(plain: Mapping[str, Any]) -> list[str]:
     """A config that the user wrote may name classes of any package; one out of a checkpoint may not."""
-    return [str(plain[part].get("_target_", "")).partition(".")[0] for part in ("backbone", "head")]
+    joined = plain["head"].get("parts")
+    parts = [plain["backbone"], plain["head"], *(joined.values() if isinstance(joined, Mapping) else ())]
+    return [str(part.get("_target_", "")).partition(".")[0] for part in parts if isinstance(part, Mapping)]
 
 
 def check_checkpoint(path: object) -> None:

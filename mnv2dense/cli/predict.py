@@ -104,7 +104,7 @@ def _predictor(config: DictConfig) -> Predictor:
             f"threshold={threshold} is of scores: of masks every pixel has its likeliest class, and none has a score; "
             "leave threshold out."
         )
-    if threshold is None and model.task == "detection":
+    if threshold is None and model.task in ("detection", "joint"):
         threshold = SHOWN_SCORE  # of a classifier the likeliest classes are shown, whatever their scores
     return Predictor(model, threshold=threshold, device=model.device, test_time=test_time, tiles=tiles)
 

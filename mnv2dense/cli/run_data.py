@@ -45,6 +45,8 @@ def words_of_data(checkpoint: str, *, config_folder: str) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError, HydraException, OmegaConfBaseException, yaml.YAMLError):
         return []
     options = [_word(f"data.{key}", data[key]) for key in usual if key in data and _is_other(key, data[key], usual)]
+    parts = data.get("parts") or {}
+    options += [shlex.quote(f"data.parts.{name}=[{','.join(map(str, words))}]") for name, words in parts.items()]
     return [f"data={choice}", *filter(None, options)]
 
 

@@ -11,6 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from mnv2dense.cli.foreign_parts import check_foreign_parts, keep_own_options, leave_out_options_of_ours
+from mnv2dense.cli.joint_data import spell_out_parts
 from mnv2dense.cli.parts import built, check_checkpoint, plain_config, size_of
 from mnv2dense.cli.shell import run_command
 from mnv2dense.reporting.run_folder import RunFolder, refuse_another_run
@@ -29,6 +30,7 @@ def _train(config: DictConfig) -> None:
     check_foreign_parts(config)
     notes = keep_own_options(config, _without_preset)
     notes += leave_out_options_of_ours(config, HydraConfig.get().overrides.task)
+    spell_out_parts(config)
     plain = plain_config(config)
     _check_preset()
     check_length(plain["trainer"])

@@ -21,6 +21,9 @@ _TEXTS: Final = frozenset(
 # Of these, what is typed is a list of such; without brackets, a list of one.
 _LISTS: Final = frozenset({"models"})
 
+# Data of the heads, by their names: choices and options as on a command line.
+_ANY_NAME: Final = "data.parts."
+
 # Lists of names, in Hydra's own grammar; a name alone is a list of one.
 _LISTS_OF_NAMES: Final = frozenset(
     {
@@ -65,13 +68,15 @@ def words_for_hydra(words: Sequence[str], *, command: str) -> list[str]:
             key = own[bare]
         elif several and _SWEEP.search(value):
             pass
-        elif bare in _LISTS and value.startswith("[") and value.endswith("]"):
+        elif (bare in _LISTS or bare.startswith(_ANY_NAME)) and value.startswith("[") and value.endswith("]"):
             value = f"[{','.join(quoted(part.strip()) for part in _parts(value[1:-1]))}]"
         elif bare in _LISTS or (bare in _LISTS_OF_NAMES and _NAME.fullmatch(value)):
             value = value if value in ("", "null") else f"[{quoted(value)}]"
         elif bare in _TEXTS or (bare.startswith("data.") and bare.rpartition(".")[2] in _TEXTS):
             value = quoted(value)
-        made.append(f"{key}{equals}{value}")
+        # Any name of a head may stand there, which Hydra has to be told.
+        added = "+" if bare.startswith(_ANY_NAME) and bare == key else ""
+        made.append(f"{added}{key}{equals}{value}")
     return made
 
 

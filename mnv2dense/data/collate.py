@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mnv2dense.data.joint import ItemTruth, together
+from mnv2dense.data.padding import padded
 from mnv2dense.ops.resize import Fit, ResizeMode, boxes_to_input, infos, resize, resize_mask
-from mnv2dense.types import IGNORE_LABEL, PADDING_LABEL, Batch, PackedMask, Sample
-
-_log = logging.getLogger(__name__)
+from mnv2dense.types import Batch, PackedMask, Sample
 
 
 class Item(NamedTuple):
@@ -33,6 +32,7 @@ class Item(NamedTuple):
         path: where it came from, for messages.
         truth: the mask before resizing, where it will be scored.
         digest: of ``image``, 16 bytes, where somebody will ask for it.
+        parts: the truth under the names of several heads; None where there is one.
     """
 
     image: Tensor
@@ -45,6 +45,7 @@ class Item(NamedTuple):
     path: Path
     truth: PackedMask | None = None
     digest: bytes | None = None
+    parts: dict[str, ItemTruth] | None = None
 
 
 def prepare(
@@ -77,6 +78,8 @@ def prepare(
 
 def collate(items: Sequence[Item], *, max_boxes: int) -> Batch:
     """Stack B items of one size, their boxes padded to M = ``max_boxes``; of more, the largest are kept."""
+    if items[0].parts is not None:
+        return _joint(items, max_boxes)
     boxes, labels = _boxes_and_labels(items, max_boxes)
     masks = [item.mask for item in items if item.mask is not None]
     truths = tuple(item.truth for item in items)
@@ -92,6 +95,23 @@ def collate(items: Sequence[Item], *, max_boxes: int) -> Batch:
     )
 
 
+def _joint(items: Sequence[Item], max_boxes: int) -> Batch:
+    """A batch whose truth stands under the names of the heads."""
+    images = torch.stack([item.image for item in items])
+    size = (images.shape[-2], images.shape[-1])
+    digests = tuple(item.digest for item in items if item.digest is not None)
+    parts = [item.parts for item in items if item.parts is not None]
+    return Batch(
+        images=images,
+        boxes=None,
+        labels=None,
+        masks=None,
+        infos=infos([item.image_id for item in items], [item.size for item in items], [item.fit for item in items]),
+        digests=digests or None,
+        parts=together(parts, size, [item.path for item in items], max_boxes=max_boxes),
+    )
+
+
 def _digest(image: Tensor) -> bytes:
     """Of the size and of every pixel."""
     hashed = hashlib.blake2b(repr(tuple(image.shape)).encode(), digest_size=16)
@@ -104,42 +124,7 @@ def _boxes_and_labels(items: Sequence[Item], max_boxes: int) -> tuple[Tensor | N
     if items[0].boxes is None:
         whole = [item.labels for item in items if item.labels is not None]
         return None, torch.stack(whole) if whole else None
-    boxes = torch.zeros(len(items), max_boxes, 4)
-    labels = torch.full((len(items), max_boxes), PADDING_LABEL)
-    for row, item in enumerate(items):
-        assert item.boxes is not None
-        assert item.labels is not None
-        kept = _largest(item.boxes, item.labels, max_boxes, item.path)
-        boxes[row, : len(kept)] = item.boxes[kept]
-        labels[row, : len(kept)] = item.labels[kept]
-    return boxes, labels
-
-
-def _largest(boxes: Tensor, labels: Tensor, max_boxes: int, path: Path) -> Tensor:
-    """Indices of the boxes to keep, [N] or fewer, in their own order; objects before regions to ignore."""
-    if len(labels) <= max_boxes:
-        return torch.arange(len(labels))
-    _report_crowded_image(path, len(labels), max_boxes)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
-    areas[labels == IGNORE_LABEL] *= -1
-    return areas.argsort(descending=True, stable=True)[:max_boxes].sort().values
-
-
-def _report_crowded_image(path: Path, count: int, max_boxes: int) -> None:
-    global _crowded_image_reported
-    if not _crowded_image_reported:
-        _crowded_image_reported = True
-        _log.warning(
-            "%s has %d boxes, more than max_boxes=%d: the largest are kept, here and in any other such "
-            "image. Raise max_boxes= to keep all.",
-            path,
-            count,
-            max_boxes,
-        )
-
-
-# Once per process: a data set of crowds would fill the log.
-_crowded_image_reported = False
+    return padded([(item.boxes, item.labels, item.path) for item in items], max_boxes)
 
 
 def _tensor(array: npt.NDArray[Any]) -> Tensor:

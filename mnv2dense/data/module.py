@@ -26,9 +26,11 @@ from torch.utils.data import DataLoader
 
 from mnv2dense.data.check_sample import check_sample
 from mnv2dense.data.collate import Item, collate, prepare
+from mnv2dense.data.datasets.joint import JointDataset
+from mnv2dense.data.joint import parted
 from mnv2dense.data.rare_classes import check_threshold, repeats_of
 from mnv2dense.data.sampler import Draw, EpochSampler, epoch_draws, seed_of
-from mnv2dense.data.split_checks import disagreement, lack_of, shared_images, unseen_classes
+from mnv2dense.data.split_checks import disagreement, lack_of, parts_of, shared_images, unseen_classes
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
 from mnv2dense.protocols import Augment, BoxDataset, Dataset, FramingAugment, MixingAugment
 from mnv2dense.types import Batch, Sample
@@ -169,7 +171,7 @@ class DataModule(pl.LightningDataModule):
     def category_ids(self) -> tuple[int, ...]:
         """What each label is called in the data set's own numbering; labels + 1 where it has none."""
         dataset = self.train or self.val
-        if isinstance(dataset, BoxDataset):
+        if isinstance(dataset, BoxDataset | JointDataset):
             return tuple(dataset.category_ids)
         return tuple(range(1, len(self.class_names) + 1))
 
@@ -183,15 +185,20 @@ class DataModule(pl.LightningDataModule):
         if self._checked:  # a command, training and Lightning ask one after the other, and notes are made once
             return
         for name, dataset in (("train", self.train), ("val", self.val)):
-            if (lack := lack_of(dataset)) is None:
-                continue
-            if name == "train":
-                raise ValueError(
-                    f"data.train: {lack}, so there is nothing to learn. Look at the annotations and at the split."
+            for part, own in parts_of(dataset).items():
+                if (lack := lack_of(own)) is None:
+                    continue
+                if name == "train":
+                    raise ValueError(
+                        f"data.train{part}: {lack}, so there is nothing to learn. Look at the annotations and at the "
+                        "split."
+                    )
+                _log.warning(
+                    "data.val%s: %s, so there is nothing to score: -1 stands for what cannot be told.", part, lack
                 )
-            _log.warning("data.val: %s, so there is nothing to score: -1 stands for what cannot be told.", lack)
-        if (told := unseen_classes(self.train)) is not None:
-            _log.warning("data.train: %s.", told)
+        for part, own in parts_of(self.train).items():
+            if (told := unseen_classes(own)) is not None:
+                _log.warning("data.train%s: %s.", part, told)
         if (told := shared_images(self.train, self.val)) is not None:
             _log.warning("data.val: %s.", told)
         self._checked = True
@@ -256,6 +263,8 @@ class DataModule(pl.LightningDataModule):
             if dataset is None:
                 continue
             counts[f"{split}_images"] = len(dataset)
+            if isinstance(dataset, JointDataset):
+                counts |= {f"{split}_images_with_{name}": dataset.images_of(name) for name in dataset.parts}
             if isinstance(dataset, BoxDataset):
                 counts[f"{split}_boxes"] = sum(dataset.box_counts)
                 counts[f"{split}_ignored_regions"] = dataset.ignored_count
@@ -287,9 +296,12 @@ class DataModule(pl.LightningDataModule):
     @functools.cached_property
     def _repeats(self) -> npt.NDArray[np.float64] | None:
         """How often each training image is drawn in an epoch; None where all are drawn once."""
+        train = _present(self.train, "train")
+        by_part = train.repeats if isinstance(train, JointDataset) else None
         if self.repeat_threshold is None:
-            return None
-        return repeats_of(_present(self.train, "train"), self.repeat_threshold)
+            return by_part
+        by_class = repeats_of(train, self.repeat_threshold)
+        return by_class if by_part is None else by_class * by_part
 
     @property
     def smallest_batch(self) -> int:
@@ -378,6 +390,7 @@ class _Images(torch.utils.data.Dataset[Item]):
         self.digest = digest
         self.classes = len(dataset.class_names)
         self.mixes = augment if isinstance(augment, MixingAugment) else None
+        self.kinds = dataset.kinds if isinstance(dataset, JointDataset) else None
 
     def _read(self, image: int) -> Sample:
         sample = self.dataset[image]
@@ -386,14 +399,27 @@ class _Images(torch.utils.data.Dataset[Item]):
 
     def __getitem__(self, draw: Draw) -> Item:
         sample = self._read(draw.image)
+        known = sample.known
         if self.augment is not None:
             seed = seed_of(self.seed, draw)
             if self.mixes is not None and (partners := self.mixes.partners(seed, len(self.dataset))):
-                sample = self.mixes.mix(sample, [self._read(image) for image in partners], seed)
+                others = [self._read(image) for image in partners]
+                known = _known_of_all([sample, *others])
+                sample = self.mixes.mix(sample, others, seed)
             sample = self.augment(sample, seed)
             check_sample(sample, self.classes, of=self.augment)
         size = draw.size or self.size
-        return prepare(sample, size, self.mode, scored=self.scored, digest=self.digest)
+        item = prepare(sample, size, self.mode, scored=self.scored, digest=self.digest)
+        if self.kinds is None:
+            return item
+        truth = {"boxes": item.boxes, "labels": item.labels, "mask": item.mask}
+        return item._replace(parts=parted(self.kinds, known, **truth, truth=item.truth))
+
+
+def _known_of_all(samples: Sequence[Sample]) -> frozenset[str] | None:
+    """What is known of all of them."""
+    known = [sample.known for sample in samples if sample.known is not None]
+    return frozenset.intersection(*known) if known else None
 
 
 @functools.cache

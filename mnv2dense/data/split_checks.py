@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from mnv2dense.data.datasets.image_table import ImageTable
+from mnv2dense.data.datasets.joint import JointDataset
 from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.protocols import BoxDataset, Dataset
 from mnv2dense.types import IGNORE_INDEX
+
+
+def parts_of(dataset: Dataset | None) -> dict[str, Dataset | None]:
+    """A data set, or those that are joined in it: how a message goes on, as in ".parts.boxes" -> data set."""
+    if isinstance(dataset, JointDataset):
+        return {f".parts.{name}": part for name, part in dataset.parts.items()}
+    return {"": dataset}
 
 
 def lack_of(dataset: Dataset | None) -> str | None:

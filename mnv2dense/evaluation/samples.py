@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
+from mnv2dense.data.datasets.joint import JointDataset
 from mnv2dense.inference.predictor import Predictor
+from mnv2dense.ops.joint import JointSelection
+from mnv2dense.ops.postprocess import PixelSelection
 from mnv2dense.protocols import Dataset, Metric, Model
 from mnv2dense.reporting.run_folder import RunFolder
-from mnv2dense.types import IGNORE_LABEL, SHOWN_SCORE, Classification, Detections, Sample, Segmentation
+from mnv2dense.types import IGNORE_LABEL, SHOWN_SCORE, Classification, Detections, JointResult, Sample, Segmentation
 from mnv2dense.utils.spread import evenly
 from mnv2dense.visualization.draw import contact_sheet, save_image
 from mnv2dense.visualization.palettes import PaletteChoice
@@ -20,6 +23,9 @@ from mnv2dense.visualization.results import classes_of, draw_truth_beside, with_
 
 if TYPE_CHECKING:
     from mnv2dense.visualization.draw import Pixels
+
+    Plain = Detections | Classification | Segmentation
+    Result = Plain | JointResult
 
 
 def report(
@@ -82,7 +88,7 @@ def draw_images(
     """Of these images of a data set, one after the other, predictions beside the truth, without a legend."""
     for index in indices:
         sample = dataset[index]
-        truth, found = _truth_of(sample, predictor.model), predictor(sample.image)
+        truth, found = _truth_of(sample, dataset, predictor.model), predictor(sample.image)
         panels = draw_truth_beside(sample.image, truth, found, threshold=threshold, legend=False, palette=palette)
         yield DrawnImage(sample.path, _shown(panels), classes_of(truth, found))
 
@@ -103,16 +109,36 @@ def _shown(panels: Pixels) -> Pixels:
 
 
 def masks_of(model: Model) -> Segmentation:
-    """An empty mask of the model's classes in its colours, to take a legend from."""
-    own = getattr(model.selection, "palette", None)
-    return Segmentation(torch.zeros(1, 1, dtype=torch.uint8), model.class_names, own)
+    """An empty mask of the model's classes in its colours, to take a legend from; of joint heads, of that for masks."""
+    if isinstance(model.selection, JointSelection):
+        masks = [each for each in model.selection.parts.values() if isinstance(each, PixelSelection)]
+        own, names = (masks[0].palette, masks[0].class_names) if masks else (None, model.class_names)
+        return Segmentation(torch.zeros(1, 1, dtype=torch.uint8), names, own)
+    palette = getattr(model.selection, "palette", None)
+    return Segmentation(torch.zeros(1, 1, dtype=torch.uint8), model.class_names, palette)
 
 
-def _truth_of(sample: Sample, model: Model) -> Detections | Classification | Segmentation:
-    class_names = model.class_names
+def _truth_of(sample: Sample, dataset: Dataset, model: Model) -> Result:
+    if isinstance(dataset, JointDataset):
+        return JointResult({name: _truth_of_part(sample, dataset, name, model) for name in dataset.parts})
+    return _truth(sample, model.class_names, masks_of(model).palette)
+
+
+def _truth_of_part(sample: Sample, dataset: JointDataset, name: str, model: Model) -> Plain:
+    kind, names = dataset.kinds[name], dataset.parts[name].class_names
+    if kind.task == "segmentation":
+        return _truth(sample._replace(boxes=None, labels=None), names, masks_of(model).palette)
+    assert sample.boxes is not None
+    assert sample.labels is not None
+    chosen = (sample.labels >= kind.labels.start) & (sample.labels < kind.labels.stop)
+    boxes, labels = sample.boxes[chosen], sample.labels[chosen] - kind.labels.start
+    return _truth(sample._replace(boxes=boxes, labels=labels, mask=None), names, None)
+
+
+def _truth(sample: Sample, class_names: tuple[str, ...], palette: tuple[tuple[int, int, int], ...] | None) -> Plain:
     if sample.mask is not None:
         # In the colours of the predictions beside it.
-        return Segmentation(torch.from_numpy(sample.mask), class_names, masks_of(model).palette)
+        return Segmentation(torch.from_numpy(sample.mask), class_names, palette)
     assert sample.labels is not None
     labels = torch.from_numpy(sample.labels)
     if sample.boxes is None:

@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import IO, Any, Self, TextIO, final
 
 from mnv2dense.inference.results import ImageDetections
-from mnv2dense.types import Classification, Detections, Segmentation
+from mnv2dense.types import Classification, Detections, JointResult, Segmentation
 from mnv2dense.utils.files import atomic_write
 
-Result = Detections | Classification | Segmentation
+Result = Detections | Classification | Segmentation | JointResult
 Row = dict[str, Any]
 
 # The rest of a thousand classes is noise.
@@ -26,6 +26,7 @@ _COLUMNS = {
     "detection": ("label", "name", "score", "left", "top", "right", "bottom"),
     "classification": ("label", "name", "score"),
     "segmentation": ("label", "name", "share"),
+    "joint": ("label", "name", "score", "left", "top", "right", "bottom", "share"),
 }
 
 
@@ -35,14 +36,15 @@ class PredictionFiles:
 
     The json of a detector is a COCO ``instances`` file with a ``score`` in each annotation; category ids are those of
     the data that the model was trained on. That of a classifier lists the likeliest classes of each image, that of
-    masks the share of each class. The csv has a line for each box or class.
+    masks the share of each class. The csv has a line for each box or class. Of several heads the json has what each
+    would have, shares under the head's name; the csv names a class as "boxes/car".
 
     Rows go to files at once, so that memory does not grow with them. A context: at its end, whatever it ends by, both
     files are whole.
 
     Args:
         folder: exists.
-        task: "detection", "classification" or "segmentation".
+        task: "detection", "classification", "segmentation" or "joint".
         class_names: of the model.
         category_ids: what each label is called in the data set's own json.
         json, csv: which of the files to write.
@@ -63,7 +65,7 @@ class PredictionFiles:
             {"id": number, "name": name} for number, name in zip(category_ids, class_names, strict=True)
         ]
         self._images = _Rows(folder) if json else None
-        self._annotations = _Rows(folder) if json and task == "detection" else None
+        self._annotations = _Rows(folder) if json and task in ("detection", "joint") else None
         self._table = _open_table(folder / "predictions.csv") if csv else None
         if self._table is not None:
             self._lines = csv_module.writer(self._table, lineterminator="\n")
@@ -78,8 +80,8 @@ class PredictionFiles:
         """
         if self._images is not None:
             self._images.add(image | _of_image(found))
-        if self._annotations is not None and isinstance(found, ImageDetections):
-            for entry in found.to_coco(image["id"]):
+        if self._annotations is not None:
+            for entry in _entries(found, image["id"]):
                 width, height = entry["bbox"][2:]
                 whole = {"id": self._annotations.count + 1, **entry, "area": round(width * height, 2), "iscrowd": 0}
                 self._annotations.add(whole)
@@ -138,8 +140,17 @@ def _open_table(path: Path) -> TextIO:
     return path.open("w", encoding="utf-8", errors=_UNSPEAKABLE, newline="")
 
 
+def _entries(found: Result, image_id: int) -> list[Row]:
+    """Of boxes, those of several heads too, as COCO has them."""
+    parts = found.parts.values() if isinstance(found, JointResult) else [found]
+    return [entry for part in parts if isinstance(part, ImageDetections) for entry in part.to_coco(image_id)]
+
+
 def _of_image(found: Result) -> Row:
     """What the json says of an image itself; boxes have a place of their own."""
+    if isinstance(found, JointResult):
+        said = {name: _of_image(part) for name, part in found.parts.items()}
+        return {name: row for name, row in said.items() if row}
     if isinstance(found, Classification):
         best = found.top(_LISTED_CLASSES)
         return {"classes": [{"name": one.name, "label": one.label, "score": round(one.score, 5)} for one in best]}
@@ -149,9 +160,24 @@ def _of_image(found: Result) -> Row:
 
 
 def _lines(found: Result) -> list[list[Any]]:
+    if isinstance(found, JointResult):
+        return _lines_of_parts(found)
     if isinstance(found, Classification):
         return [[one.label, one.name, round(one.score, 5)] for one in found.top(_LISTED_CLASSES)]
     if isinstance(found, Segmentation):
         numbers = {name: label for label, name in enumerate(found.class_names)}
         return [[numbers[name], name, round(share, 5)] for name, share in found.shares().items()]
     return [[box.label, box.name, round(box.score, 5), *(round(edge, 2) for edge in box.xyxy)] for box in found]
+
+
+def _lines_of_parts(found: JointResult) -> list[list[Any]]:
+    """Labels and names as in the model's one list of classes; what a head does not say is empty."""
+    lines, start = [], 0
+    for name, part in found.parts.items():
+        for label, own, *rest in _lines(part):
+            columns = (
+                ["", "", "", "", "", *rest] if isinstance(part, Segmentation) else [*rest, *[""] * (6 - len(rest))]
+            )
+            lines.append([label + start, f"{name}/{own}", *columns])
+        start += len(part.class_names)
+    return lines

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import final
 
-from mnv2dense.types import Classification, Detections, Segmentation
+from mnv2dense.types import Classification, Detections, JointResult, Segmentation
 
 # More classes would scroll away what was said before.
 _LISTED_CLASSES = 10
@@ -18,7 +18,7 @@ class Summary:
     """Counts over all images of a source, or the frames of a video.
 
     Attributes:
-        task: "detection", "classification" or "segmentation".
+        task: "detection", "classification", "segmentation" or "joint".
         images: how many were looked at.
         empty: those in which nothing was found; of masks, nothing but background.
         objects: class -> boxes.
@@ -33,21 +33,28 @@ class Summary:
     shown: Counter[str] = field(default_factory=Counter)
     shares: dict[str, float] = field(default_factory=dict)
 
-    def add(self, found: Detections | Classification | Segmentation) -> None:
+    def add(self, found: Detections | Classification | Segmentation | JointResult) -> None:
         """Count one image's result."""
         self.images += 1
-        if isinstance(found, Segmentation):
-            shares = {name: share for name, share in found.shares().items() if name != "background"}
-            for name, share in shares.items():
-                self.shares[name] = self.shares.get(name, 0.0) + share
-            names = list(shares)
-        elif isinstance(found, Detections):
-            names = found.names
-            self.objects.update(names)
+        if isinstance(found, JointResult):
+            names = [name for part, own in found.parts.items() for name in self._named(own, f"{part}/")]
         else:
-            names = found.names[:1]
+            names = self._named(found, "")
         self.shown.update(set(names))
         self.empty += not names
+
+    def _named(self, found: Detections | Classification | Segmentation, before: str) -> list[str]:
+        """The classes that are there, a box's as often as there are boxes; ``before`` stands before each name."""
+        if isinstance(found, Segmentation):
+            shares = {before + name: share for name, share in found.shares().items() if name != "background"}
+            for name, share in shares.items():
+                self.shares[name] = self.shares.get(name, 0.0) + share
+            return list(shares)
+        names = [before + name for name in found.names]
+        if isinstance(found, Detections):
+            self.objects.update(names)
+            return names
+        return names[:1]
 
     def lines(self, unit: str = "images", *, threshold: float | None = None) -> list[str]:
         """For people; none of no images, of which the reasons are told elsewhere.
@@ -59,12 +66,13 @@ class Summary:
         if not self.images:
             return []
         at = "" if threshold is None else f" of score {threshold:g} or more"
-        but = " but background" if self.task == "segmentation" else ""
+        but = " but background" if self.task in ("segmentation", "joint") else ""
         nothing = f"; nothing in {_counted(self.empty, unit)}{but}" if self.empty else ""
         what = {
             "detection": f", {_counted(self.objects.total(), 'objects')}{at}",
             "classification": f" by their likeliest class{at}",
             "segmentation": "",
+            "joint": f", {_counted(self.objects.total(), 'objects')}{at}",
         }[self.task]
         order = self.objects if self.task == "detection" else self.shown
         ranked = sorted(order, key=lambda name: (-order[name], name))
@@ -75,9 +83,9 @@ class Summary:
 
     def _said(self, name: str, unit: str) -> str:
         where = _counted(self.shown[name], unit)
-        if self.task == "detection":
+        if name in self.objects:
             return f"{self.objects[name]} in {where}"
-        if self.task == "segmentation":
+        if name in self.shares:
             return f"in {where}, {_percent(self.shares[name] / self.shown[name])} of the {unit[:-1]} on average"
         return where
 

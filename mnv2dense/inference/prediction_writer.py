@@ -19,7 +19,7 @@ from mnv2dense.inference.prediction_summary import Summary
 from mnv2dense.inference.predictor import BATCH_SIZE, Predictor
 from mnv2dense.io.inputs import is_address, pixels_of
 from mnv2dense.io.video import Frame, VideoError, VideoWriter
-from mnv2dense.types import Segmentation
+from mnv2dense.types import JointResult, Segmentation
 from mnv2dense.utils.prefetch import WriteBehind, read_ahead
 from mnv2dense.utils.signals import OneInterrupt
 from mnv2dense.visualization.draw import LONGEST_SIDE, save_image
@@ -185,8 +185,8 @@ class PredictionWriter:
                         item.pixels, found, opacity=self._opacity, legend=self._legend, palette=self._palette
                     )
                     draw(item, drawn)
-                if "labels" in self._outputs and isinstance(found, Segmentation):
-                    save_labels(found, self._folder / "labels" / f"{item.stem}.png")
+                for masks in _masks_of(found) if "labels" in self._outputs else ():
+                    save_labels(masks, self._folder / "labels" / f"{item.stem}.png")
                 height, width = item.pixels.shape[:2]
                 files.add({"id": outcome.done + 1, **item.place, "height": height, "width": width}, found)
                 outcome.summary.add(found)
@@ -214,6 +214,11 @@ class PredictionWriter:
 
         for found in self._predictor.stream(pixels(), batch_size=self._batch_size):
             yield waiting.popleft(), found
+
+
+def _masks_of(found: Any) -> list[Segmentation]:  # noqa: ANN401 - any result
+    parts = found.parts.values() if isinstance(found, JointResult) else [found]
+    return [part for part in parts if isinstance(part, Segmentation)]
 
 
 class _Item(NamedTuple):

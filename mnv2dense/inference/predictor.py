@@ -140,6 +140,8 @@ class Predictor(Generic[Result]):
             segmentation_network(model, "test_time")
         if tiles is not None and model.task == "segmentation":
             test_time, tiles = _windows(tiles, model, test_time), None
+        if tiles is not None and model.task == "joint":
+            raise ValueError("tiles: a joint model looks at whole images; leave tiles out.")
         if tiles is not None and model.task != "detection":
             raise ValueError("tiles: a classifier says one thing of the whole image.")
         self.model = model.for_inference(device, copy=not is_own)

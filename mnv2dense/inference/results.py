@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from mnv2dense.io.inputs import pixels_of
-from mnv2dense.types import Classification, Detections, Segmentation
+from mnv2dense.types import Classification, Detections, JointResult, Segmentation
 from mnv2dense.visualization.draw import save_image
 from mnv2dense.visualization.masks import MASK_OPACITY, save_labels
 from mnv2dense.visualization.palettes import PaletteChoice
@@ -257,12 +257,33 @@ class ImageSegmentation(ImageResult, Segmentation):
         return [(label, count) for label, count in enumerate(counts) if count]
 
 
+@final
+@dataclass(frozen=True)
+class ImageJoint(ImageResult, JointResult):
+    """What several heads found in one image: ``found["boxes"]`` is an :class:`ImageDetections`, say."""
+
+    parts: Mapping[str, ImageDetections | ImageClassification | ImageSegmentation]
+
+    def to_dict(self) -> dict[str, Any]:
+        """``parts``: the dictionary of each."""
+        parts = {name: part.to_dict() for name, part in self.parts.items()}
+        return {"task": "joint", **self._height_and_width(), "parts": parts}
+
+    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
+        """The entries of all; boxes have ``bbox``, masks ``segmentation``."""
+        return [entry for part in self.parts.values() for entry in part.to_coco(image_id)]
+
+    def to_supervision(self) -> Any:  # noqa: ANN401
+        """Name -> the object of supervision of each."""
+        return {name: part.to_supervision() for name, part in self.parts.items()}
+
+
 def with_image(
-    found: Detections | Classification | Segmentation,
+    found: Detections | Classification | Segmentation | JointResult,
     given: ImageInput,
     size: tuple[int, int],
     category_ids: Sequence[int],
-) -> ImageDetections | ImageClassification | ImageSegmentation:
+) -> ImageDetections | ImageClassification | ImageSegmentation | ImageJoint:
     """A plain result, and the image that it is of.
 
     Args:
@@ -272,6 +293,13 @@ def with_image(
         category_ids: what each label is called in the data set's own json.
     """
     ids = tuple(category_ids)
+    if isinstance(found, JointResult):
+        parts, start = {}, 0
+        for name, part in found.parts.items():
+            own = ids[start : start + len(part.class_names)]
+            parts[name] = with_image(part, given, size, own)
+            start += len(own)
+        return ImageJoint(parts, given=given, size=size, category_ids=ids)  # type: ignore[arg-type]
     if isinstance(found, Classification):
         return ImageClassification(
             found.scores, found.labels, found.class_names, given=given, size=size, category_ids=ids

@@ -3,6 +3,7 @@
 from mnv2dense.losses.cross_entropy import CrossEntropyLoss
 from mnv2dense.losses.dice import DiceLoss
 from mnv2dense.losses.focal import SigmoidFocalLoss
+from mnv2dense.losses.joint import JointLoss
 from mnv2dense.losses.loss_sum import LossSum
 from mnv2dense.losses.lovasz import LovaszSoftmax
 from mnv2dense.losses.multibox import MultiBoxLoss
@@ -13,6 +14,7 @@ from mnv2dense.losses.task_aligned import TaskAlignedLoss
 __all__ = [
     "CrossEntropyLoss",
     "DiceLoss",
+    "JointLoss",
     "LossSum",
     "LovaszSoftmax",
     "MultiBoxLoss",

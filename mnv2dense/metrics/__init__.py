@@ -2,7 +2,8 @@
 
 from mnv2dense.metrics.accuracy import Accuracy
 from mnv2dense.metrics.coco_map import CocoMeanAP
+from mnv2dense.metrics.joint import JointMetric
 from mnv2dense.metrics.mean_iou import MeanIoU
 from mnv2dense.metrics.metric_group import MetricGroup
 
-__all__ = ["Accuracy", "CocoMeanAP", "MeanIoU", "MetricGroup"]
+__all__ = ["Accuracy", "CocoMeanAP", "JointMetric", "MeanIoU", "MetricGroup"]

@@ -17,6 +17,7 @@ from torch import Tensor
 from mnv2dense.models.class_predictors import bring
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.models.finite import check_finite
+from mnv2dense.models.joint_weights import as_described_there, as_named_there, fitted, part_for
 from mnv2dense.models.restore import check_saveable, model_from, packages_of, restore_model
 from mnv2dense.pretrained import Pretrained, read_pretrained
 from mnv2dense.pretrained.checkpoint_file import ENTRY, FORMAT, CheckpointError, find_checkpoint, read_checkpoint
@@ -126,7 +127,8 @@ def load_weights(model: DenseModel, path: str | Path) -> Loaded:
     """Start a model from another's weights (``init_from=``): tensors by name and shape, class predictors by class.
 
     What predicts a class comes along if the file knows a class of that name, wherever it stands in either list; the
-    predictors of other classes stay as they are. A head that does not say which rows are its classes'
+    predictors of other classes stay as they are. Of several heads each is taken by its name; a model of one head begins
+    the one of its kind among several, or begins with it. A head that does not say which rows are its classes'
     (:class:`mnv2dense.protocols.ClassRows`) is taken where both lists are the same, else only its tensors whose shapes
     do not go by the number of classes.
 
@@ -148,6 +150,10 @@ def load_weights(model: DenseModel, path: str | Path) -> Loaded:
     else:
         backbone, tensors = content["config"].get("backbone", {}), content["weights"]
     _check_preprocessing(file, backbone, model)
+    described = _described(content, model)
+    if (part := part_for(described, model)) is not None:
+        assert described is not None
+        tensors, described = as_named_there(tensors, model, part), as_described_there(described, model, part)
     own = model.state_dict()
     fitting = {name: tensor for name, tensor in tensors.items() if name in own and own[name].shape == tensor.shape}
     if not fitting:
@@ -157,7 +163,7 @@ def load_weights(model: DenseModel, path: str | Path) -> Loaded:
     except ValueError as error:
         raise CheckpointError(f"{file}: {error}") from error
     source = partial(_model_of, file, content, packages=packages_of(model.config))
-    brought = bring(model, fitting, _described(content, model), source)
+    brought = bring(model, fitting, described, source if part is None else lambda: fitted(source(), model, part))
     model.load_state_dict(brought.tensors, strict=False)
     return Loaded(sorted(brought.tensors), sorted(own.keys() - brought.tensors.keys()), brought.kept, brought.said)
 

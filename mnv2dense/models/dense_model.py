@@ -11,14 +11,17 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from mnv2dense.heads.joint import JointHead
 from mnv2dense.models.construct import construct
 from mnv2dense.models.fuse import fold_batch_norms
 from mnv2dense.models.normalize import Normalize
+from mnv2dense.ops.joint import part_names
 from mnv2dense.ops.postprocess import Selection
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
 from mnv2dense.types import FeatureInfo, Infos
 from mnv2dense.utils.device import device_of
 from mnv2dense.utils.numbers import whole
+from mnv2dense.utils.renamed import address_now
 
 
 @final
@@ -41,7 +44,7 @@ class DenseModel(nn.Module):
 
     Attributes:
         class_names: the head's classes.
-        task: the head's, "detection", "segmentation" or "classification".
+        task: the head's, "detection", "segmentation", "classification" or "joint".
         config: plain values from which :func:`build_model` makes the same model, without weights.
     """
 
@@ -59,7 +62,7 @@ class DenseModel(nn.Module):
         _check_part("head", head, ("task", "class_names", "config", "selection"))
         if resize not in RESIZE_MODES:
             raise ValueError(f"resize={resize!r} must be one of {', '.join(RESIZE_MODES)}.")
-        if resize == "crop" and head.task == "detection":
+        if resize == "crop" and head.task in ("detection", "joint"):
             raise ValueError("resize='crop' would cut objects off: choose squash or letterbox for boxes.")
         self.normalize = Normalize(backbone.mean, backbone.std)  # type: ignore[arg-type]
         self.backbone = backbone
@@ -203,7 +206,8 @@ def build_model(
     size = _sides(config["size"])
     _check_names(config["class_names"], config.get("category_ids"))
     head = dict(config["head"])
-    features = head.pop("features", None)
+    parts = parts_of(head)
+    features = _features_of(parts) if parts else head.pop("features", None)
     if not features:
         raise ValueError("head.features is missing: the names of the backbone's features that the head reads.")
     backbone = construct(
@@ -220,14 +224,25 @@ def build_model(
             f"head.features={list(features)}: the backbone {type(backbone).__name__} does not give "
             f"{', '.join(absent)}, {'only ' + ', '.join(given) if given else 'none of them'}; name those that it has."
         )
-    built = construct(
-        head,
-        "head",
-        {name: given[name] for name in features},
-        packages=packages,
-        factories=factories,
-        completed={"size": size, "class_names": tuple(config["class_names"])},
-    )
+
+    def of_head(config: Mapping[str, Any], part: str, names: Sequence[str]) -> nn.Module:
+        reads = config.get("features", features)
+        return construct(
+            {key: value for key, value in config.items() if key != "features"},
+            part,
+            {name: given[name] for name in reads},
+            packages=packages,
+            factories=factories,
+            completed={"size": size, "class_names": tuple(names)},
+        )
+
+    names = tuple(config["class_names"])
+    if parts:
+        built: nn.Module = JointHead(
+            {name: of_head(part, f"head.parts.{name}", part_names(names, name)) for name, part in parts.items()}
+        )
+    else:
+        built = of_head(head, "head", names)
     return DenseModel(
         backbone,
         built,
@@ -235,6 +250,30 @@ def build_model(
         resize=config.get("resize", "squash"),
         category_ids=config.get("category_ids"),
     )
+
+
+def parts_of(head: Any) -> dict[str, Mapping[str, Any]]:  # noqa: ANN401 - whatever a config has
+    """The configs of the heads that are joined, by name; none of a head that stands alone.
+
+    Raises:
+        ValueError: a joint head without a table of heads.
+    """
+    if not isinstance(head, Mapping) or address_now(str(head.get("_target_", ""))) != "mnv2dense.heads.JointHead":
+        return {}
+    parts = head.get("parts")
+    if not isinstance(parts, Mapping) or not parts or not all(isinstance(each, Mapping) for each in parts.values()):
+        raise ValueError("head.parts: a joint head has a table of heads by name, as in head.parts.boxes.")
+    return {str(name): part for name, part in parts.items()}
+
+
+def _features_of(parts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """All that the parts read."""
+    for name, part in parts.items():
+        if not part.get("features"):
+            raise ValueError(
+                f"head.parts.{name}.features is missing: the names of the backbone's features that the head reads."
+            )
+    return list(dict.fromkeys(feature for part in parts.values() for feature in part["features"]))
 
 
 # A detector lays its anchors when it is built, in memory that grows with the image.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from mnv2dense.models.dense_model import DenseModel, build_model
+from mnv2dense.models.dense_model import DenseModel, build_model, parts_of
 from mnv2dense.models.finite import check_finite
 from mnv2dense.pretrained import Pretrained
 from mnv2dense.utils.renamed import address_now
@@ -22,6 +22,7 @@ _NAMED_BY_FILES = (
     "mnv2dense.backbones.MobileNetV2",
     "mnv2dense.heads.ClassifierHead",
     "mnv2dense.heads.DeepLabV3Head",
+    "mnv2dense.heads.JointHead",
     "mnv2dense.heads.PointHead",
     "mnv2dense.heads.SSDLiteHead",
 )
@@ -67,7 +68,8 @@ def restore_model(
 
 def packages_of(config: Mapping[str, Any]) -> list[str]:
     """The packages that the parts of a model's config are of, ours among them."""
-    return sorted({"mnv2dense", *(str(config[part]["_target_"]).partition(".")[0] for part in ("backbone", "head"))})
+    parts = (config["backbone"], config["head"], *parts_of(config["head"]).values())
+    return sorted({"mnv2dense", *(str(part["_target_"]).partition(".")[0] for part in parts)})
 
 
 class _TooLargeError(Exception):
@@ -128,8 +130,9 @@ def _build(config: Mapping[str, Any], tensors: Mapping[str, Tensor], *, surplus:
 def _check_named(config: Mapping[str, Any], packages: Sequence[str]) -> bool:
     """Refuse what a file may not name; whether all that it names is ours."""
     own = True
-    for part in ("backbone", "head"):
-        described = config.get(part, {})
+    named = {part: config.get(part, {}) for part in ("backbone", "head")}
+    named |= {f"head.parts.{name}": part for name, part in parts_of(config.get("head", {})).items()}
+    for part, described in named.items():
         if not isinstance(described, Mapping):
             raise ValueError(f"{part}={described!r} must be a table of options with a _target_.")
         if "weights" in _keys(described):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mnv2dense.ops.boxes import nms
 from mnv2dense.ops.cells import cells_at
+from mnv2dense.ops.joint import JointSelection
 from mnv2dense.ops.resize import boxes_to_original
 from mnv2dense.types import Classification, Detections, Infos, PixelLogits, ScoredBoxes, Segmentation
 
@@ -130,7 +131,7 @@ class ClassSelection:
         return {}
 
 
-Selection = BoxSelection | PixelSelection | ClassSelection
+Selection = BoxSelection | PixelSelection | ClassSelection | JointSelection
 
 
 def selection_of(task: str, class_names: Sequence[str], config: dict[str, Any]) -> Selection:

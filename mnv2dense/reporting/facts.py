@@ -12,12 +12,15 @@ import yaml
 from torch import nn
 
 from mnv2dense.costs.complexity import complexity
+from mnv2dense.data.datasets.joint import JointDataset
 from mnv2dense.data.module import DataModule
 from mnv2dense.data.shapes import ShapeCrops, ShapeMasks, Shapes
+from mnv2dense.data.split_checks import parts_of
 from mnv2dense.metrics.accuracy import Accuracy
 from mnv2dense.metrics.best_threshold import BestThreshold
 from mnv2dense.metrics.coco_map import CocoMeanAP
 from mnv2dense.metrics.image_ranking import ImageRanking
+from mnv2dense.metrics.joint import JointMetric
 from mnv2dense.metrics.mean_iou import MeanIoU
 from mnv2dense.metrics.metric_group import MetricGroup
 from mnv2dense.models.dense_model import DenseModel
@@ -71,7 +74,7 @@ class RunFacts:
     """See the module; plain values, ready to be shown.
 
     Attributes:
-        task: "detection", "segmentation" or "classification".
+        task: "detection", "segmentation", "classification" or "joint".
         trained: whether the run trained the model, or only scored it.
         checkpoint: what commands load: the run folder, or what an evaluation was given.
         name: of the model, in a few words.
@@ -151,7 +154,7 @@ def facts_of(
     environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
     checkpoint = str(config.get("checkpoint") or folder)
     source = (config.get("data") or {}).get("val") or {}
-    drawn = isinstance(datamodule.val, _DRAWN)
+    drawn = all(isinstance(part, _DRAWN) for part in parts_of(datamodule.val).values())
     score_of_classes, counted, classes = _classes(metric, scores, datamodule.val)
     began_with = config.get("init_from") or (config.get("backbone") or {}).get("weights")
     trained = "trainer" in config
@@ -257,6 +260,8 @@ def _bound_rows(anchor_bound: float | None) -> list[tuple[str, str]]:
 
 def _best_threshold(metric: Metric) -> BestThreshold | None:
     metric = metric.first if isinstance(metric, MetricGroup) else metric
+    if isinstance(metric, JointMetric):
+        metric = next((part for part in metric.parts.values() if isinstance(part, CocoMeanAP)), metric)
     return metric.best_threshold() if isinstance(metric, CocoMeanAP) else None
 
 
@@ -279,6 +284,8 @@ def _cost_rows(model: Model, checkpoint: str) -> list[tuple[str, str]]:
 
 def _classes(metric: Metric, scores: Mapping[str, float], dataset: Dataset) -> tuple[str, str, tuple[ClassScore, ...]]:
     """What classes are scored by, what is counted of them, and every one of them."""
+    if isinstance(metric, JointMetric) and isinstance(dataset, JointDataset):
+        return _classes_of_parts(metric, scores, dataset)
     if isinstance(metric, MetricGroup):
         metric = metric.first
     names = tuple(dataset.class_names)
@@ -297,6 +304,19 @@ def _classes(metric: Metric, scores: Mapping[str, float], dataset: Dataset) -> t
     told = (None if value is not None and value < 0 else value for value in values)  # -1 is "cannot tell"
     rows = zip(names, told, counts, strict=True)
     return prefix, counted, tuple(ClassScore(*row) for row in rows)
+
+
+def _classes_of_parts(
+    metric: JointMetric, scores: Mapping[str, float], dataset: JointDataset
+) -> tuple[str, str, tuple[ClassScore, ...]]:
+    """The same of several heads, one after the other; what is counted of each is another thing, and is left out."""
+    kinds, rows = [], []
+    for name, part in metric.parts.items():
+        own = {key.partition("/")[2]: value for key, value in scores.items() if key.partition("/")[0] == name}
+        kind, _, classes = _classes(part, own, dataset.parts[name])
+        kinds.append(kind)
+        rows += [ClassScore(f"{name}/{each.name}", each.value, None) for each in classes]
+    return " or ".join(dict.fromkeys(filter(None, kinds))), "", tuple(rows)
 
 
 def _environment_rows(environment: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ _TRUSTED = (
     "mnv2dense.data.shapes.Shapes",
     "mnv2dense.data.shapes.ShapeCrops",
     "mnv2dense.data.shapes.ShapeMasks",
+    "mnv2dense.data.shapes.ShapesWithMasks",
     "mnv2dense.data.datasets.ImageFolder",
     "mnv2dense.data.datasets.MaskFolder",
     "mnv2dense.data.datasets.CocoMasks",
@@ -24,10 +25,12 @@ _TRUSTED = (
     "mnv2dense.data.datasets.VocMasks",
     "mnv2dense.data.datasets.CityscapesMasks",
     "mnv2dense.data.datasets.Ade20kMasks",
+    "mnv2dense.data.datasets.JointDataset",
     "mnv2dense.metrics.CocoMeanAP",
     "mnv2dense.metrics.Accuracy",
     "mnv2dense.metrics.MeanIoU",
     "mnv2dense.metrics.MetricGroup",
+    "mnv2dense.metrics.JointMetric",
 )
 """What such a config may build. A list and not a prefix: ``mnv2dense.data.collate.np.load`` has the prefix too."""
 

@@ -60,10 +60,11 @@ def usage_of(
     loading = json.dumps(checkpoint, ensure_ascii=False)
     if len(packages) > 1:
         loading = f"mnv2dense.load_model({loading}, packages={packages})"
-    threshold = f", threshold={SHOWN_SCORE}" if task == "detection" else ""
+    threshold = f", threshold={SHOWN_SCORE}" if task in ("detection", "joint") else ""
     answer = {
         "detection": 'for box in found:\n    print(f"{box.name} {box.score:.2f} {box.xyxy}")',
         "segmentation": "print(found.shares())  # and found.labels, the class of every pixel",
+        "joint": 'found.save("found.jpg")\nfor name in found:\n    print(name, found[name])',
     }.get(task, "print(found[0].name, found[0].score)")
     script = (
         "import mnv2dense\n\n"

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mnv2dense.ops.postprocess import BoxSelection, PixelSelection, Selection
+from mnv2dense.ops.postprocess import BoxSelection, ClassSelection, PixelSelection, Selection
 from mnv2dense.ops.resize import ResizeMode
 from mnv2dense.runtimes.formats import files_of, format_of, is_exported, no_such_file, runnable_suffixes, runtime_module
 from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Metadata, Outputs
@@ -200,6 +200,7 @@ def results_of(
         if form == "labels":
             return list(selection.of_label_maps(outputs["labels"], infos))
         return list(selection(PixelLogits(outputs["logits"], size), infos))
+    assert isinstance(selection, ClassSelection)
     return list(selection(outputs["scores"], infos))
 
 

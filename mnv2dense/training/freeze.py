@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import final
+from collections.abc import Sequence
+from typing import cast, final
 
 import pytorch_lightning as pl
 from torch import nn
 
+from mnv2dense.heads.joint import JointHead
+
 
 @final
 class Freeze(pl.Callback):
-    """Keeps the backbone, or its first layers, as they are: for fine-tuning on few images.
+    """Keeps the backbone, its first layers, or some of several heads as they are: for fine-tuning on few images.
 
     Frozen layers get no gradient, and their batch norms neither learn nor follow the batches' statistics.
 
@@ -19,13 +22,16 @@ class Freeze(pl.Callback):
             backbone with ``stem`` and ``blocks``.
         batch_norm: every batch norm of the backbone keeps its statistics, also in layers that learn: for
             batches too small to measure a mean. Scale and shift still learn where the layer does.
+        heads: names of those of several heads that stay as they are. With a frozen backbone their answers stay the
+            same, to the bit.
     """
 
-    def __init__(self, *, backbone: bool | int = True, batch_norm: bool = False) -> None:
+    def __init__(self, *, backbone: bool | int = True, batch_norm: bool = False, heads: Sequence[str] = ()) -> None:
         if not isinstance(backbone, bool) and backbone < 0:
             raise ValueError(f"backbone={backbone}: a number of blocks from 0, true for all or false")
         self.backbone = backbone
         self.batch_norm = batch_norm
+        self.heads = tuple(heads)
         self._fixed_norms: list[nn.Module] = []
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -34,7 +40,8 @@ class Freeze(pl.Callback):
             return
         backbone = pl_module.get_submodule("model.backbone")
         frozen = freeze(backbone, self.backbone)
-        norms = (backbone if self.batch_norm else nn.ModuleList(frozen)).modules()
+        kept = [*frozen, *_frozen_heads(pl_module.get_submodule("model.head"), self.heads)]
+        norms = nn.ModuleList([*kept, *([backbone] if self.batch_norm else [])]).modules()
         self._fixed_norms = [module for module in norms if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -48,6 +55,20 @@ class Freeze(pl.Callback):
     def _fix_norms(self) -> None:
         for norm in self._fixed_norms:
             norm.eval()
+
+
+def _frozen_heads(head: nn.Module, names: Sequence[str]) -> list[nn.Module]:
+    parts = head.parts if isinstance(head, JointHead) else {}
+    for name in names:
+        if name not in parts:
+            there = (
+                f"the heads are {', '.join(parts)}" if parts else f"{type(head).__name__} is one head without a name"
+            )
+            raise ValueError(f"freeze: heads={list(names)}: there is no {name!r}; {there}.")
+    frozen = [cast(nn.Module, parts[name]) for name in names]
+    for module in frozen:
+        module.requires_grad_(False)
+    return frozen
 
 
 def freeze(backbone: nn.Module, upto: bool | int) -> list[nn.Module]:

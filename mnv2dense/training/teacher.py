@@ -18,9 +18,9 @@ from mnv2dense.training.kept_answers import KeptAnswers
 from mnv2dense.types import IGNORE_LABEL, PADDING_LABEL, Batch, Infos, PixelLogits, ScoredBoxes
 from mnv2dense.utils.numbers import is_number
 
-# From this score on, what the teacher sees of a class that the data does not label is no background. A weak teacher is
-# not surer of most of what it knows, and what it only imagines is followed as it is.
-_SEEN = 0.1
+# From these scores on, what the teacher sees of a class that the data does not label is no background, and an object. A
+# weak teacher is not surer of most of what it knows, and what it only imagines is followed as it is.
+_SEEN, _SURE = 0.1, float(__import__("os").environ.get("SURE", "0.5"))
 
 # Of such objects in an image.
 _MOST_SEEN = 100
@@ -76,6 +76,7 @@ class TaughtLoss(nn.Module):
         self._ours = [student.class_names.index(name) for name in known]
         self._theirs = [teacher.class_names.index(name) for name in known]
         self._unlabelled = [teacher.class_names.index(name) for name in known if name in unlabelled]
+        self._ours_unlabelled = [student.class_names.index(name) for name in known if name in unlabelled]
         self._answers = answers
         # In a tuple, out of sight of torch: neither is a part of the loss, to be trained or saved with it.
         self._models = (student, teacher)
@@ -171,7 +172,8 @@ class TaughtLoss(nn.Module):
         labels = batch.labels.new_full((len(found), _MOST_SEEN), PADDING_LABEL)
         for image, each in enumerate(found):
             regions[image, : len(each)] = each.boxes
-            labels[image, : len(each)] = IGNORE_LABEL
+            known = torch.tensor(self._ours_unlabelled, device=each.labels.device)[each.labels]
+            labels[image, : len(each)] = torch.where(each.scores >= _SURE, known, IGNORE_LABEL)
         return batch._replace(boxes=torch.cat((batch.boxes, regions), 1), labels=torch.cat((batch.labels, labels), 1))
 
 

@@ -8,10 +8,18 @@ Boxes are xyxy, absolute pixels of the tensor they live with, float32, origin to
 the file that reads or writes that format.
 """
 
-from mnv2dense.types.batches import Batch, Infos, PackedMask, Sample
+from mnv2dense.types.batches import Batch, Infos, PackedMask, Sample, Truth
 from mnv2dense.types.labels import IGNORE_INDEX, IGNORE_LABEL, PADDING_LABEL, SHOWN_SCORE
 from mnv2dense.types.predictions import BoxPredictions, FeatureInfo, PixelLogits, PointPredictions, ScoredBoxes
-from mnv2dense.types.results import Box, Classification, Detections, Region, ScoredClass, Segmentation
+from mnv2dense.types.results import (
+    Box,
+    Classification,
+    Detections,
+    JointResult,
+    Region,
+    ScoredClass,
+    Segmentation,
+)
 
 __all__ = [
     "IGNORE_INDEX",
@@ -25,6 +33,7 @@ __all__ = [
     "Detections",
     "FeatureInfo",
     "Infos",
+    "JointResult",
     "PackedMask",
     "PixelLogits",
     "PointPredictions",
@@ -33,4 +42,5 @@ __all__ = [
     "ScoredBoxes",
     "ScoredClass",
     "Segmentation",
+    "Truth",
 ]

@@ -25,6 +25,7 @@ class Sample(NamedTuple):
         mask: uint8 [H, W] of classes, 255 ignored; None where the task has no masks.
         image_id: the image's id in its data set's own numbering; unique there.
         path: where the image came from, for messages.
+        known: where several heads learn, the names of those whose truth this is; None is all of them.
     """
 
     image: npt.NDArray[np.uint8]
@@ -33,6 +34,7 @@ class Sample(NamedTuple):
     mask: npt.NDArray[np.uint8] | None
     image_id: int
     path: Path
+    known: frozenset[str] | None = None
 
 
 class Infos(NamedTuple):
@@ -74,6 +76,22 @@ class PackedMask:
         return np.frombuffer(bytearray(zlib.decompress(self._packed)), np.uint8).reshape(self._shape)
 
 
+class Truth(NamedTuple):
+    """What one of several heads learns from or is scored on: as the fields of a :class:`Batch`, labels its own.
+
+    Attributes:
+        boxes: float32 [B, M, 4].
+        labels: int64 [B, M].
+        masks: uint8 [B, H, W].
+        truths: masks in the images' own pixels, for scoring.
+    """
+
+    boxes: Tensor | None
+    labels: Tensor | None
+    masks: Tensor | None
+    truths: tuple[PackedMask | None, ...] | None = None
+
+
 class Batch(NamedTuple):
     """Tensors of fixed shape: the same graph serves every batch. What a task lacks is None.
 
@@ -87,6 +105,7 @@ class Batch(NamedTuple):
         truths: for scoring, the masks of the images in their own pixels, None where there is none; the field is None
             in training, and where nobody packed them.
         digests: a hash of each image's pixels, 16 bytes, where a training data module was asked for them.
+        parts: where several heads learn, the truth of each by its name; boxes, labels, masks and truths are None then.
     """
 
     images: Tensor
@@ -96,3 +115,4 @@ class Batch(NamedTuple):
     infos: Infos
     truths: tuple[PackedMask | None, ...] | None = None
     digests: tuple[bytes, ...] | None = None
+    parts: dict[str, Truth] | None = None

@@ -1,8 +1,8 @@
-"""Results of one image, in its own pixels: boxes, classes, or a mask; and one box, class or region of them."""
+"""Results of one image, in its own pixels: boxes, classes, a mask, or several of these; and one box or region."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Self, overload
 
@@ -285,3 +285,45 @@ class Segmentation:
 
     def _region(self, label: int, count: int) -> Region:
         return Region(self.class_names[label], count / self.labels.numel(), label, self.labels == label)
+
+
+@dataclass(frozen=True)
+class JointResult:
+    """What several heads found in one image: ``found["boxes"]``, ``found["masks"]``, by the names of the heads.
+
+    Attributes:
+        parts: name -> the head's own result.
+    """
+
+    parts: Mapping[str, Detections | Classification | Segmentation]
+
+    def __getitem__(self, name: str) -> Detections | Classification | Segmentation:
+        """The result of a head.
+
+        Raises:
+            KeyError: there is no such head.
+        """
+        if name not in self.parts:
+            raise KeyError(f"no head is called {name!r}; there are {', '.join(self.parts)}.")
+        return self.parts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the heads."""
+        return iter(self.parts)
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def above(self, threshold: float) -> Self:
+        """With the boxes and classes of a score of at least ``threshold``; masks have no scores, and stay."""
+        return replace(
+            self,
+            parts={
+                name: part if isinstance(part, Segmentation) else part.above(threshold)
+                for name, part in self.parts.items()
+            },
+        )
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same with its tensors on ``device``."""
+        return replace(self, parts={name: part.to(device) for name, part in self.parts.items()})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnv2dense.types import IGNORE_INDEX, SHOWN_SCORE, Classification, Detections, Segmentation
+from mnv2dense.types import IGNORE_INDEX, SHOWN_SCORE, Classification, Detections, JointResult, Segmentation
 from mnv2dense.visualization.draw import INK, PAPER, checked_image, contact_sheet, draw_classes, draw_detections
 from mnv2dense.visualization.masks import MASK_OPACITY, draw_masks, legend_strip
 from mnv2dense.visualization.palettes import legend_of
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from mnv2dense.visualization.draw import Pixels
     from mnv2dense.visualization.palettes import PaletteChoice
 
-    Result = Detections | Classification | Segmentation
+    Plain = Detections | Classification | Segmentation
+    Result = Plain | JointResult
 
 
 def draw_result(
@@ -39,11 +40,20 @@ def draw_result(
         legend: whether to name the colours of masks.
         palette: of masks, see :data:`mnv2dense.visualization.palettes.PaletteChoice`.
     """
+    if isinstance(result, JointResult):
+        for part in _masks_first(result):
+            image = draw_result(image, part, threshold=threshold, opacity=opacity, legend=legend, palette=palette)
+        return image
     if isinstance(result, Classification):
         return draw_classes(image, result.above(threshold))
     if isinstance(result, Segmentation):
         return draw_masks(image, result, opacity=opacity, legend=legend, palette=palette)
     return draw_detections(image, result, threshold=threshold)
+
+
+def _masks_first(result: JointResult) -> list[Plain]:
+    """Boxes and tags stay visible on masks."""
+    return sorted(result.parts.values(), key=lambda part: not isinstance(part, Segmentation))
 
 
 def draw_truth_beside(
@@ -75,31 +85,40 @@ def draw_truth_beside(
     factor = max(1, min(math.ceil(320 / min(height, width)), 1280 // max(height, width)))
     large = np.asarray(Image.fromarray(image).resize((width * factor, height * factor)), dtype=np.uint8)
     titles = ("ground truth", "predictions")
-    if isinstance(truth, Classification):
-        panels = (draw_classes(large, truth, show_scores=False), draw_result(large, found))
-    elif isinstance(truth, Segmentation) and isinstance(found, Segmentation):
-        drawn = [
-            draw_masks(large, _enlarged_masks(each, factor), legend=False, palette=palette) for each in (truth, found)
-        ]
-        panels = (drawn[0], drawn[1])
-    else:
-        assert isinstance(truth, Detections)
-        assert isinstance(found, Detections)
-        panels = (
-            draw_detections(large, _enlarged(truth, factor), show_scores=False),
-            draw_detections(large, _enlarged(found, factor), threshold=threshold),
-        )
+    drawn = (
+        _panel(large, truth, factor, threshold=None, palette=palette),
+        _panel(large, found, factor, threshold=threshold, palette=palette),
+    )
+    if any(isinstance(part, Detections) for part in _parts_of(found)):
         titles = ("ground truth", f"predictions (score ≥ {threshold:.2f})")
-    sheet = contact_sheet([_titled(*panel) for panel in zip(panels, titles, strict=True)], columns=2)
-    if not legend or not isinstance(found, Segmentation):
+    sheet = contact_sheet([_titled(*panel) for panel in zip(drawn, titles, strict=True)], columns=2)
+    masks = [part for part in _parts_of(found) if isinstance(part, Segmentation)]
+    if not legend or not masks:
         return sheet
-    return with_legend(sheet, found, classes_of(truth, found), palette=palette)
+    return with_legend(sheet, masks[0], classes_of(truth, found), palette=palette)
+
+
+def _panel(image: Pixels, result: Result, factor: int, *, threshold: float | None, palette: PaletteChoice) -> Pixels:
+    """A result on its image, both so many times as large; without a threshold it is the truth, and has no scores."""
+    for part in _masks_first(result) if isinstance(result, JointResult) else [result]:
+        if isinstance(part, Classification):
+            image = draw_classes(image, part, show_scores=threshold is not None)
+        elif isinstance(part, Segmentation):
+            image = draw_masks(image, _enlarged_masks(part, factor), legend=False, palette=palette)
+        else:
+            shown = 0.0 if threshold is None else threshold
+            image = draw_detections(image, _enlarged(part, factor), threshold=shown, show_scores=threshold is not None)
+    return image
+
+
+def _parts_of(result: Result) -> list[Plain]:
+    return list(result.parts.values()) if isinstance(result, JointResult) else [result]
 
 
 def classes_of(*results: Result) -> set[int]:
     """The classes that masks show; of boxes and whole images none, as they carry their names."""
     shown: set[int] = set()
-    for each in results:
+    for each in (part for result in results for part in _parts_of(result)):
         if isinstance(each, Segmentation):
             shown |= set(each.labels.cpu().flatten().bincount().nonzero().flatten().tolist()) - {IGNORE_INDEX}
     return shown

@@ -17,7 +17,15 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from mnv2dense.costs.complexity import complexity
 from mnv2dense.evaluation.score import metric_of
-from mnv2dense.losses import CrossEntropyLoss, MultiBoxLoss, PixelCrossEntropy, SigmoidFocalLoss, TaskAlignedLoss
+from mnv2dense.heads.joint import JointHead
+from mnv2dense.losses import (
+    CrossEntropyLoss,
+    JointLoss,
+    MultiBoxLoss,
+    PixelCrossEntropy,
+    SigmoidFocalLoss,
+    TaskAlignedLoss,
+)
 from mnv2dense.metrics.watched import Watched, watched
 from mnv2dense.models.checkpoint import load_model
 from mnv2dense.models.restore import packages_of
@@ -57,7 +65,7 @@ if TYPE_CHECKING:
 
     from mnv2dense.data.module import DataModule
     from mnv2dense.models.dense_model import DenseModel
-    from mnv2dense.protocols import Loss, Metric
+    from mnv2dense.protocols import Head, Loss, Metric
     from mnv2dense.visualization.palettes import PaletteChoice
 
 log = logging.getLogger(__name__)
@@ -312,15 +320,23 @@ def _made(loss: Loss | Callable[[], Loss]) -> Loss:
 
 
 def _loss_of(model: DenseModel) -> Loss:
+    if isinstance(model.head, JointHead):
+        parts = {name: _loss_of_head(part) for name, part in model.head.parts.items()}
+        return JointLoss(parts=cast("dict[str, torch.nn.Module]", parts))
+    return _loss_of_head(cast("Head", model.head))
+
+
+def _loss_of_head(head: Head) -> Loss:
     losses: dict[str, Callable[[], Loss]] = {
         "detection": MultiBoxLoss,
         "segmentation": PixelCrossEntropy,
         "classification": CrossEntropyLoss,
     }
-    if model.task not in losses:
-        raise ValueError(f"a model for {model.task!r} has no usual loss: give loss=.")
+    if head.task not in losses:
+        raise ValueError(f"a model for {head.task!r} has no usual loss: give loss=.")
     by_scores: dict[object, Callable[[], Loss]] = {"sigmoid": SigmoidFocalLoss, "quality": TaskAlignedLoss}
-    return by_scores.get(getattr(model.head, "scores", None), losses[model.task])()
+    kind: object = getattr(head, "scores", None)
+    return by_scores.get(kind, losses[head.task])()
 
 
 def _beside_usual(own: Sequence[pl.Callback], seen: Watched, *, wanted: bool | None, lines: bool) -> list[pl.Callback]:

@@ -27,7 +27,7 @@ def classifier() -> DenseModel:
     backbone = MobileNetV2(width_mult=0.35, features=("stride8",))
     head = ClassifierHead(backbone.feature_info, size=SIZE, class_names=("ant", "bee", "cat"))
     nn.init.normal_(head.classifier.weight, std=0.5)
-    return _seen(DenseModel(backbone, head, size=SIZE))
+    return seen(DenseModel(backbone, head, size=SIZE))
 
 
 def segmenter() -> DenseModel:
@@ -37,7 +37,7 @@ def segmenter() -> DenseModel:
     names = ("ground", "tree", "sky", "road")
     head = DeepLabV3Head(backbone.feature_info, size=SIZE, class_names=names, channels=32, align_corners=True)
     nn.init.normal_(head.classifier.weight, std=0.5)
-    return _seen(DenseModel(backbone, head, size=SIZE))
+    return seen(DenseModel(backbone, head, size=SIZE))
 
 
 def detector(**options: Any) -> DenseModel:  # noqa: ANN401 - of the head
@@ -52,7 +52,7 @@ def detector(**options: Any) -> DenseModel:  # noqa: ANN401 - of the head
         for name, parameter in head.named_parameters():
             if "class" in name and parameter.ndim == 4 and parameter.shape[-1] == 1:
                 parameter *= 20
-    return _seen(DenseModel(backbone, head, size=(96, 96)))
+    return seen(DenseModel(backbone, head, size=(96, 96)))
 
 
 def point_detector() -> DenseModel:
@@ -64,7 +64,7 @@ def point_detector() -> DenseModel:
     with torch.no_grad():
         for predictor in (head.class_predictor, head.box_predictor):
             predictor.conv.weight *= 50  # type: ignore[union-attr]
-    return _seen(DenseModel(backbone, head, size=(96, 96)))
+    return seen(DenseModel(backbone, head, size=(96, 96)))
 
 
 def calibration(size: tuple[int, int] = SIZE, count: int = 4) -> list[Tensor]:
@@ -93,7 +93,7 @@ def assert_same_boxes(model: DenseModel, exported: ExportedModel, images: Tensor
         torch.testing.assert_close(ours.boxes, theirs.boxes, rtol=1e-4, atol=1e-2)
 
 
-def _seen(model: DenseModel) -> DenseModel:
+def seen(model: DenseModel) -> DenseModel:
     """In eval mode, with batch norms that have seen something: fresh ones would hide a wrong fold."""
     for name, buffer in model.named_buffers():
         if name.endswith("running_mean"):

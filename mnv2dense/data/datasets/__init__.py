@@ -6,6 +6,7 @@ from mnv2dense.data.datasets.coco import CocoDetection
 from mnv2dense.data.datasets.coco_masks import CocoMasks
 from mnv2dense.data.datasets.coco_panoptic import PanopticMasks
 from mnv2dense.data.datasets.image_folder import ImageFolder
+from mnv2dense.data.datasets.joint import JointDataset
 from mnv2dense.data.datasets.mask_folder import MaskFolder
 from mnv2dense.data.datasets.voc import VocDetection
 from mnv2dense.data.datasets.voc_masks import VocMasks
@@ -17,6 +18,7 @@ __all__ = [
     "CocoDetection",
     "CocoMasks",
     "ImageFolder",
+    "JointDataset",
     "MaskFolder",
     "PanopticMasks",
     "VocDetection",

@@ -1,0 +1,182 @@
+"""Several data sets as one: an image that more than one of them has brings the truth of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from mnv2dense.data.datasets.image_table import ImageTable
+from mnv2dense.ops.joint import joint_names, part_labels
+from mnv2dense.protocols import BoxDataset, Dataset, MaskDataset, ShowsClasses
+from mnv2dense.types import IGNORE_INDEX, IGNORE_LABEL, Sample
+from mnv2dense.utils.numbers import is_number
+
+
+class JointPart(NamedTuple):
+    """What one head learns from.
+
+    Attributes:
+        task: "detection" or "segmentation".
+        labels: where its classes stand in the list of all.
+    """
+
+    task: str
+    labels: range
+
+
+class JointDataset(ImageTable):
+    """Data sets under the names of the heads that learn from them; images are theirs together.
+
+    An image that two of them have, by its path, is one with the truth of both: VOC's boxes and masks, say. One that
+    only one of them has is seen by all heads, and learnt from by that one (``Sample.known``).
+
+    Labels of boxes count through the classes of all parts; those of masks are the part's own.
+
+    Args:
+        parts: name of the head -> a data set of boxes or of masks, whose images have paths.
+        draws: how often an epoch draws each image of a part, above 0, on the average; 1 for a part that it does not
+            name, and the most of its parts for an image of several. None draws all once.
+
+    Attributes:
+        parts: as given.
+        kinds: name -> what the head learns from.
+        category_ids: what each class is called in its own format.
+        palette: the colours of the masks' classes, those of the others black; None where there are none.
+
+    Raises:
+        ValueError: no part, a part of neither boxes nor masks, two of masks, or draws outside their values.
+    """
+
+    def __init__(self, *, parts: Mapping[str, Dataset], draws: Mapping[str, float] | None = None) -> None:
+        if not parts:
+            raise ValueError("data.parts is empty: name at least one data set, as in data.parts.boxes.")
+        self.parts = dict(parts)
+        names = joint_names({name: part.class_names for name, part in self.parts.items()})
+        self.kinds = {name: JointPart(_task_of(name, part), part_labels(names, name)) for name, part in parts.items()}
+        masks = [name for name, kind in self.kinds.items() if kind.task == "segmentation"]
+        if len(masks) > 1:
+            raise ValueError(f"data.parts: {' and '.join(masks)} are both masks, and an image has one mask here.")
+        self._masks = masks[0] if masks else None
+        self.category_ids = [number for part in self.parts.values() for number in _ids_of(part)]
+        # Where each image stands in each of the parts.
+        places: dict[Path, dict[str, int]] = {}
+        for name, part in self.parts.items():
+            for place, path in enumerate(_paths_of(name, part)):
+                places.setdefault(path, {})[name] = place
+        self._places = list(places.values())
+        self.draws = _checked(draws, self.parts)
+        super().__init__(
+            source=" and ".join(str(getattr(part, "source", type(part).__name__)) for part in self.parts.values()),
+            class_names=names,
+            image_ids=range(1, len(places) + 1),
+            paths=list(places),
+        )
+
+    @property
+    def palette(self) -> tuple[tuple[int, int, int], ...] | None:
+        """See above."""
+        own = cast(MaskDataset, self.parts[self._masks]).palette if self._masks else None
+        if own is None or self._masks is None:
+            return None
+        start = self.kinds[self._masks].labels.start
+        return tuple(own[label - start] if label in self.kinds[self._masks].labels else (0, 0, 0)
+                     for label in range(len(self.class_names)))  # fmt: skip
+
+    @property
+    def repeats(self) -> npt.NDArray[np.float64] | None:
+        """How often an epoch draws each image; None draws all once."""
+        if self.draws is None:
+            return None
+        return np.array([max(self.draws[name] for name in places) for places in self._places], np.float64)
+
+    def images_of(self, name: str) -> int:
+        """How many images have the truth of a part."""
+        return sum(name in places for places in self._places)
+
+    def id_in(self, name: str, image_id: int) -> int | None:
+        """What a part calls an image; None where it does not have it."""
+        place = self._places[self.place_of(image_id)].get(name)
+        return None if place is None else int(cast(ImageTable, self.parts[name]).image_ids[place])
+
+    def labels_of(self, index: int) -> list[int]:
+        """Labels of the classes of boxes that the image at ``index`` shows."""
+        places = self._places[self._place(index)]
+        return [
+            label + self.kinds[name].labels.start
+            for name, place in places.items()
+            if self.kinds[name].task == "detection"
+            for label in cast(ShowsClasses, self.parts[name]).labels_of(place)
+        ]
+
+    def __getitem__(self, index: int) -> Sample:
+        index = self._place(index)
+        places = self._places[index]
+        boxes: list[Sample] = []
+        rows: list[npt.NDArray[Any]] = [np.zeros((0, 4), np.float32)]
+        labels: list[npt.NDArray[Any]] = [np.zeros(0, np.int64)]
+        for name, place in places.items():
+            if self.kinds[name].task == "detection":
+                sample = self.parts[name][place]
+                assert sample.boxes is not None
+                assert sample.labels is not None
+                start = self.kinds[name].labels.start
+                boxes.append(sample)
+                rows.append(sample.boxes)
+                labels.append(np.where(sample.labels == IGNORE_LABEL, IGNORE_LABEL, sample.labels + start))
+        has_boxes = any(kind.task == "detection" for kind in self.kinds.values())
+        mask = None
+        if self._masks in places:
+            part = self.parts[self._masks]
+            if boxes:  # the image is read once
+                mask = cast(MaskDataset, part).mask_of(part.image_ids[places[self._masks]])  # type: ignore[attr-defined]
+            else:
+                masked = part[places[self._masks]]
+                boxes, mask = [masked], masked.mask
+        image = boxes[0].image
+        if self._masks is not None and mask is None:
+            mask = np.full(image.shape[:2], IGNORE_INDEX, np.uint8)
+        return Sample(
+            image,
+            boxes=np.concatenate(rows) if has_boxes else None,
+            labels=np.concatenate(labels) if has_boxes else None,
+            mask=mask,
+            image_id=self.image_ids[index],
+            path=self.paths[index],
+            known=frozenset(places),
+        )
+
+
+def _checked(draws: Mapping[str, float] | None, parts: Mapping[str, Dataset]) -> dict[str, float] | None:
+    if draws is None:
+        return None
+    for name, count in draws.items():
+        if name not in parts:
+            raise ValueError(f"data.draws names {name!r}, but the parts are {', '.join(parts)}.")
+        if not is_number(count) or not 0 < count < float("inf"):
+            raise ValueError(f"data.draws.{name}={count}: how often an epoch draws an image, a number above 0.")
+    return {name: float(draws.get(name, 1.0)) for name in parts}
+
+
+def _task_of(name: str, part: Dataset) -> str:
+    for task, kind in (("segmentation", MaskDataset), ("detection", BoxDataset)):
+        if isinstance(part, kind):
+            return task
+    raise ValueError(f"data.parts.{name}: {type(part).__name__} has neither boxes nor masks; those can be joined.")
+
+
+def _paths_of(name: str, part: Dataset) -> list[Path]:
+    if not isinstance(part, ImageTable):
+        raise ValueError(
+            f"data.parts.{name}: {type(part).__name__} does not tell where its images lie; derive it from "
+            "mnv2dense.data.datasets.ImageTable."
+        )
+    return [path.absolute() for path in part.paths]
+
+
+def _ids_of(part: Dataset) -> list[int]:
+    own = getattr(part, "category_ids", None)
+    return list(range(1, len(part.class_names) + 1)) if own is None else [int(number) for number in own]

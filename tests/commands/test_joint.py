@@ -1,0 +1,145 @@
+"""Boxes and masks at once through the commands: trained, scored, resumed, reported, predicting."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from mnv2dense import Predictor, load_model
+from mnv2dense.data.shapes import draw_shapes
+from tests.helpers.tiny import TINY, command
+
+pytestmark = pytest.mark.usefixtures("place")
+
+JOINT = ("task=joint", *TINY, "backbone.weights=null")
+
+SMALL = ("trainer.accelerator=cpu", "trainer.max_epochs=1", "data.batch_size=4", "data.num_workers=0",
+         "backbone.width_mult=0.35", "model.size=[64,64]", "recipe=null")  # fmt: skip
+
+
+def test_it_goes_the_way_that_one_head_goes(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    trained = command("train", *JOINT, "run_dir=run")
+    assert trained.code == 0, trained.err
+    scores = json.loads(Path("run/metrics.json").read_text())
+    assert scores["mean"] == pytest.approx((scores["boxes/AP"] + scores["masks/mIoU"]) / 2)
+    assert {"boxes/AP50", "masks/pixel_accuracy"} <= scores.keys()
+    columns = next(Path("run/csv").rglob("metrics.csv")).read_text().splitlines()[0].split(",")
+    assert {"train/boxes/box", "train/masks/cross_entropy", "val/boxes/AP"} <= set(columns)
+    report = Path("run/report.html").read_text(encoding="utf-8")
+    assert "boxes/circle" in report
+    assert "masks/background" in report
+    assert Path("run/samples.jpg").exists()
+    assert Path("run/boxes/precision_recall.png").exists()
+    assert Path("run/masks/confusion.png").exists()
+
+    resumed = command("train", *JOINT, "trainer.max_epochs=2", "run_dir=run", "resume=run")
+    assert resumed.code == 0, resumed.err
+    assert "epoch 2/2" in resumed.out
+    scored = command("evaluate", "checkpoint=run", "run_dir=scored")
+    assert scored.code == 0, scored.err
+    again = json.loads(Path("scored/metrics.json").read_text())
+    assert again == json.loads(Path("run/metrics.json").read_text())
+
+    image = next(Path("run").glob("samples.jpg"))
+    predicted = command("predict", "checkpoint=run", f"source={image}", "threshold=0.01", "run_dir=found")
+    assert predicted.code == 0, predicted.err
+    assert "  boxes/" in caplog.text
+    assert "  masks/" in caplog.text or "nothing" in caplog.text
+    content = json.loads(Path("found/predictions.json").read_text())
+    assert set(content["images"][0]["masks"]["shares"]) <= {
+        "background",
+        "circle",
+        "square",
+        "triangle",
+        "star",
+        "cross",
+        "ring",
+    }
+    lines = Path("found/predictions.csv").read_text().splitlines()
+    assert lines[0] == "file_name,frame,time,label,name,score,left,top,right,bottom,share"
+    assert any(",masks/background," in line for line in lines)
+    assert Path("found/labels/samples.png").exists()
+
+    found = Predictor("run", threshold=0.0)(image)
+    assert found["masks"].labels.shape == Image.open(image).size[::-1]
+    assert found.to_dict()["parts"]["boxes"]["task"] == "detection"
+    assert {"bbox", "segmentation"} <= {key for entry in found.to_coco(1) for key in entry}
+    assert found.plot().size == Image.open(image).size
+
+
+def test_a_frozen_head_on_a_frozen_backbone_answers_as_before() -> None:
+    first = command("train", *JOINT, "run_dir=run")
+    assert first.code == 0, first.err
+    words = ("callbacks=freeze_backbone", "callbacks.freeze.heads=[boxes]", "init_from=run")
+    second = command("train", *JOINT, *words, "trainer.max_epochs=2", "run_dir=second")
+    assert second.code == 0, second.err
+    before, after = (load_model(each) for each in ("run", "second"))
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    assert torch.equal(before.decoded(images)["boxes"].scores, after.decoded(images)["boxes"].scores)
+    assert torch.equal(before.decoded(images)["boxes"].boxes, after.decoded(images)["boxes"].boxes)
+    assert not torch.equal(before.decoded(images)["masks"].logits, after.decoded(images)["masks"].logits)
+    wrong = command("train", *JOINT, "callbacks=freeze_backbone", "callbacks.freeze.heads=[cars]", "run_dir=third")
+    assert wrong.code == 2
+    assert "there is no 'cars'; the heads are boxes, masks." in wrong.err
+
+
+def test_heads_and_scores_are_chosen_by_their_names() -> None:
+    words = ("head@head.parts.boxes=points", "loss@loss.parts.boxes=task_aligned", "head.parts.boxes.channels=16")
+    trained = command("train", *JOINT, *words, "loss.weights=uncertainty", "monitor=masks/mIoU", "run_dir=run")
+    assert trained.code == 0, trained.err
+    log = Path("run/run.log").read_text(encoding="utf-8")
+    assert "JointHead at 64x64" in log
+    told = command("train", *JOINT, "monitor=AP", "run_dir=second")
+    assert told.code == 2
+    assert "monitor=AP: there is no such score" in told.err
+
+
+def test_two_data_sets_of_ones_own_are_learnt_from_together() -> None:
+    drawn = draw_shapes(Path("drawn"), train=8, val=4, size=64)
+    boxes = f"data.parts.boxes=[coco,root={drawn},train_split=train,val_split=val]"
+    masks = f"data.parts.masks=[coco_masks,root={drawn},train_split=train,val_split=val,limit=3]"
+    words = ("task=joint", "data=joint", boxes, masks, "data.draws={masks: 2}", *SMALL)
+    trained = command("train", *words, "run_dir=run")
+    assert trained.code == 0, trained.err
+    log = Path("run/run.log").read_text(encoding="utf-8")
+    assert "8 train images with boxes, 3 train images with masks" in log
+    scored = command("evaluate", "checkpoint=run", "run_dir=scored")
+    assert scored.code == 0, scored.err
+    again = json.loads(Path("scored/metrics.json").read_text())
+    assert again == json.loads(Path("run/metrics.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ([], "data.parts is empty, and the heads are boxes, masks: give each its data, as in data.parts.boxes=[coco"),
+        (["data.parts.cars=[coco,root=x]"], "data.parts names cars, and the heads are boxes, masks"),
+        (["data.parts.boxes=[coco,x]", "data.parts.masks=[coco_masks]"], "data.parts.boxes: 'x' is no option"),
+        (["data.parts.boxes=coco", "data.parts.masks=[coco_masks]"], "data.parts.boxes=coco: a choice of conf/data"),
+    ],
+)
+def test_parts_that_cannot_be_are_told(words: list[str], complaint: str) -> None:
+    told = command("train", "task=joint", "data=joint", *words, *SMALL, "run_dir=run")
+    assert told.code == 2
+    assert complaint in told.err
+
+
+def test_what_a_joint_model_cannot_do_is_told() -> None:
+    assert command("train", *JOINT, "run_dir=run").code == 0
+    tiled = command("predict", "checkpoint=run", "source=run/samples.jpg", "tile=64", "run_dir=found")
+    assert tiled.code == 2
+    assert "a joint model looks at whole images" in tiled.err
+    mixed = command("train", *JOINT, "augment.mosaic_probability=1.0", "run_dir=second")
+    assert mixed.code != 0
+    assert "Traceback" not in mixed.err
+
+
+def test_info_counts_the_backbone_once() -> None:
+    joint = command("info", "task=joint")
+    assert joint.code == 0, joint.err
+    assert "joint, 101 classes" in joint.out
