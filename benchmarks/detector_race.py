@@ -19,7 +19,10 @@ from statistics import fmean
 
 HERE = Path(__file__).resolve().parent
 
-POINTS = ("head=points", "loss=task_aligned")
+# Each by the learning rates that suit it; SSDLite's are those of its experiment.
+RATES = ("optimizer.lr=0.003", "backbone_lr_factor=0.1")
+POINTS = ("head=points", "loss=task_aligned", *RATES)
+FEATURES = "head.features=[stride8,stride16,stride16_expanded,last_bottleneck,last_conv]"
 PYRAMID = ("head._target_=race_heads.PyramidSSDLite", "head.features=[stride8,stride16,last_bottleneck]")
 
 # Name -> words of the command line; what they do not name is the same for all.
@@ -32,8 +35,9 @@ CANDIDATES: dict[str, tuple[str, ...]] = {
     "points-vfl-static": (*POINTS, "loss.classification=varifocal", "loss.static_epochs={third}"),
     "points-guided": (
         "head._target_=race_heads.GuidedPointHead",
-        "head.features=[stride8,stride16,last_bottleneck]",
+        FEATURES,
         "loss._target_=race_heads.GuidedLoss",
+        *RATES,
     ),
     "points-bce-static": (*POINTS, "loss.classification=cross_entropy", "loss.static_epochs={third}"),
 }

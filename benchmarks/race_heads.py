@@ -20,6 +20,9 @@ from mnv2dense.types import Batch, BoxPredictions, FeatureInfo, PointPredictions
 SCALES = (0.07, 0.18, 0.4, 0.75)
 ANCHORS = 6
 
+# What PointHead reads classes from.
+CLASS_FEATURES = ("stride16_expanded", "last_conv")
+
 
 class PyramidSSDLite(nn.Module):
     """SSDLite's anchors, predictors and softmax on the maps of a path-aggregation neck, the first of stride 8."""
@@ -105,7 +108,7 @@ class GuidedPointHead(nn.Module):
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {"_target_": "race_heads.GuidedPointHead", "features": list(features)}
-        self.main = PointHead(features, size=size, class_names=class_names)
+        self.main = PointHead(features, size=size, class_names=class_names, class_features=CLASS_FEATURES)
         self.class_names, self.selection = self.main.class_names, self.main.selection
         classes, boxes = self.main.class_predictor.conv, self.main.box_predictor.conv
         assert classes is not None
@@ -125,7 +128,7 @@ class GuidedPointHead(nn.Module):
     def forward(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> GuidedPredictions:
         """See :class:`mnv2dense.protocols.Head`."""
         maps = self.main.neck(features)
-        main = self.main.read(maps, size)
+        main = self.main.read(maps, size, features)
         seen = [self.guide(x) for x in maps]
         distances = torch.cat([self.guide_boxes(x).flatten(2).transpose(1, 2) for x in seen], dim=1)
         logits = torch.cat([self.guide_classes(x).flatten(2).transpose(1, 2) for x in seen], dim=1)

@@ -10,6 +10,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from mnv2dense.data.rare_classes import repeats_of
@@ -110,8 +111,17 @@ def _facts(config: DictConfig, train: Dataset) -> Facts:
         pretrained=bool(config.backbone.get("weights")) and not config.init_from,
         epochs=epochs,
         batches_of_step=accumulated,
+        rate_factor=_rate_factor(config),
         object_sides=object_sides(train),
     )
+
+
+def _rate_factor(config: DictConfig) -> float:
+    """What the class of the head says; a head that is not there is told later."""
+    try:
+        return float(getattr(get_object(str(config.head.get("_target_"))), "rate_factor", 1.0))
+    except Exception:  # whatever importing it runs into; building it says so
+        return 1.0
 
 
 def _devices(trainer: DictConfig) -> int:

@@ -20,7 +20,9 @@ class PathAggregation(nn.Module):
 
     Every map becomes ``channels`` wide, one level more is made from the coarsest, and meaning goes down the pyramid,
     then places go up: at each step the map from before is resized, set beside the level's own, mixed by a 1x1 and
-    looked at by a depthwise 5x5. Maps are twice as coarse from one to the next.
+    looked at by a depthwise 5x5, and what comes of it is added to what was there (He et al. 2016). A pretrained
+    feature so reaches the head through one new layer, which a short run can learn; through all of them, without the
+    sums, it took half as many epochs more. Maps are twice as coarse from one to the next.
 
     Args:
         features: the backbone's maps, the finest first.
@@ -68,13 +70,13 @@ class PathAggregation(nn.Module):
     def forward(self, features: Mapping[str, Tensor]) -> list[Tensor]:
         """Name -> map; the maps that come out, [B, C, H / stride, W / stride] of each of :attr:`strides`."""
         maps = [layer(features[name]) for layer, name in zip(self.lateral, self._features, strict=True)]
-        maps.append(self.coarser(maps[-1]))
+        maps.append(self.coarser(maps[-1]) + F.max_pool2d(maps[-1], 3, stride=2, padding=1))
         for step, mix in enumerate(self.downward, start=1):
             level = len(maps) - 1 - step
             wider = F.interpolate(maps[level + 1], size=maps[level].shape[-2:], mode="nearest")
-            maps[level] = mix(torch.cat((maps[level], wider), dim=1))
+            maps[level] = maps[level] + wider + mix(torch.cat((maps[level], wider), dim=1))
         for level, (shrink, mix) in enumerate(zip(self.shrink, self.upward, strict=True), start=1):
-            maps[level] = mix(torch.cat((maps[level], shrink(maps[level - 1])), dim=1))
+            maps[level] = maps[level] + mix(torch.cat((maps[level], shrink(maps[level - 1])), dim=1))
         return maps
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, cast, final
 import torch
 from torch import Tensor, nn
 
+from mnv2dense.backbones.blocks import BatchNorm
 from mnv2dense.heads.level_conv import LevelConv, LevelPredictor
 from mnv2dense.heads.path_aggregation import PathAggregation
 from mnv2dense.ops.boxes import clip
@@ -31,10 +32,16 @@ class PointHead(nn.Module):
     convolutions, shared by all levels with batch norms of their own, look at them. A point says one distance to each
     side of its box in strides, linear, and no distribution over bins: eight bits are enough for it.
 
+    Classes are also read from wider features of the backbone, past neck and tower, by predictors as SSDLite's: what
+    ImageNet taught is a linear layer away there, and is learnt before the neck is.
+
     Args:
-        features: the backbone's maps, the finest first, each of twice the stride of the one before.
+        features: the backbone's maps, the finest first, each of twice the stride of the one before; and those that
+            ``class_features`` names, anywhere between.
         size: (height, width) of the model's input, pixels; points are laid for it.
         class_names: the K classes.
+        class_features: of ``features`` those that the neck does not get and classes are read from; each has the stride
+            of one of the neck's maps. The coarsest also serves the level that the neck makes.
         channels: of neck and towers.
         tower_layers: separable convolutions in each tower.
         score_threshold: :attr:`selection` drops boxes below it.
@@ -46,6 +53,7 @@ class PointHead(nn.Module):
 
     Attributes:
         title: in a model's name.
+        rate_factor: the learning rate that suits it, as a factor of SSDLite's.
         scores: "quality": sigmoids that say how good the box is; a loss that names its own is compared with it.
 
     Raises:
@@ -54,6 +62,7 @@ class PointHead(nn.Module):
 
     task = "detection"
     title = "points"
+    rate_factor = 3.0
     scores: Literal["quality"] = "quality"
 
     def __init__(
@@ -62,8 +71,9 @@ class PointHead(nn.Module):
         *,
         size: tuple[int, int],
         class_names: Sequence[str],
-        channels: int = 96,
-        tower_layers: int = 2,
+        class_features: Sequence[str] = (),
+        channels: int = 88,
+        tower_layers: int = 1,
         score_threshold: float = 0.01,
         nms_threshold: float = 0.6,
         candidates: int = 1000,
@@ -75,10 +85,16 @@ class PointHead(nn.Module):
         if not class_names:
             raise ValueError("class_names is empty: a detector needs at least one class.")
         if tower_layers < 1:
-            raise ValueError(f"tower_layers={tower_layers}: a tower has at least one layer; 2 is usual.")
+            raise ValueError(f"tower_layers={tower_layers}: a tower has at least one layer, as is usual.")
+        if lacking := [name for name in class_features if name not in features]:
+            raise ValueError(
+                f"class_features={list(class_features)}: {lacking[0]} is not among the head's features, "
+                f"{', '.join(features)}; add it there."
+            )
         self.config: dict[str, Any] = {
             "_target_": "mnv2dense.heads.PointHead",
             "features": list(features),
+            "class_features": list(class_features),
             "channels": channels,
             "tower_layers": tower_layers,
             "score_threshold": score_threshold,
@@ -92,12 +108,20 @@ class PointHead(nn.Module):
         self.selection = BoxSelection(self.class_names, score_threshold, nms_threshold, candidates, limit)
 
         norm: dict[str, Any] = {"norm_eps": norm_eps, "norm_momentum": norm_momentum}
-        self.neck = PathAggregation(features, channels=channels, **norm)
+        through_neck = {name: info for name, info in features.items() if name not in class_features}
+        self.neck = PathAggregation(through_neck, channels=channels, **norm)
         levels = len(self.neck.strides)
         self.class_tower = _tower(channels, tower_layers, levels, norm)
         self.box_tower = _tower(channels, tower_layers, levels, norm)
         self.class_predictor = LevelPredictor(channels, len(class_names), levels=levels)
         self.box_predictor = LevelPredictor(channels, 4, levels=levels)
+        self._read_by = _levels_of({name: features[name] for name in class_features}, self.neck.strides)
+        self.class_shortcuts = cast(
+            "Sequence[nn.Sequential]",
+            nn.ModuleList(
+                _shortcut(features[name].channels, len(class_names), stride, norm) for name, _, stride in self._read_by
+            ),
+        )
         self._reset_parameters()
         self.points: Tensor
         self.strides: Tensor
@@ -115,10 +139,14 @@ class PointHead(nn.Module):
 
     def forward(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> PointPredictions:
         """Raw predictions for images of ``size`` (height, width)."""
-        return self.read(self.neck(features), size)
+        return self.read(self.neck(features), size, features)
 
-    def read(self, maps: Sequence[Tensor], size: tuple[int, int]) -> PointPredictions:
-        """The same from the neck's maps."""
+    def read(self, maps: Sequence[Tensor], size: tuple[int, int], features: Mapping[str, Tensor]) -> PointPredictions:
+        """The same from the neck's maps; ``features`` are the backbone's, of which the ``class_features`` are read."""
+        shortcuts = {
+            level: shortcut(features[name])
+            for (name, level, _), shortcut in zip(self._read_by, self.class_shortcuts, strict=True)
+        }
         distances, logits, counts = [], [], []
         for level, x in enumerate(maps):
             of_class = of_box = x
@@ -126,7 +154,8 @@ class PointHead(nn.Module):
                 of_class = layer(of_class, level)
             for layer in self.box_tower:
                 of_box = layer(of_box, level)
-            logits.append(_per_point(self.class_predictor(of_class, level)))
+            said = self.class_predictor(of_class, level)
+            logits.append(_per_point(said + shortcuts[level] if level in shortcuts else said))
             distances.append(_per_point(self.box_predictor(of_box, level)))
             counts.append(x.shape[-2] * x.shape[-1])
         points, strides = self.points, self.strides
@@ -145,7 +174,8 @@ class PointHead(nn.Module):
     def class_rows(self) -> dict[str, list[int]]:
         """A row for each class; see :class:`mnv2dense.protocols.ClassRows`."""
         labels = list(range(len(self.class_names)))
-        return {"class_predictor.conv.weight": labels, "class_predictor.conv.bias": labels}
+        tensors = ["class_predictor.conv", *(f"class_shortcuts.{place}.3" for place in range(len(self._read_by)))]
+        return {f"{tensor}.{kind}": labels for tensor in tensors for kind in ("weight", "bias")}
 
     def _reset_parameters(self) -> None:
         for tower in (self.class_tower, self.box_tower):
@@ -158,6 +188,9 @@ class PointHead(nn.Module):
             assert predictor.conv.bias is not None
             nn.init.normal_(predictor.conv.weight, std=0.01)
             nn.init.constant_(predictor.conv.bias, bias)
+        for shortcut in self.class_shortcuts:
+            nn.init.normal_(cast(nn.Conv2d, shortcut[-1]).weight, std=0.01)
+            nn.init.zeros_(cast(Tensor, cast(nn.Conv2d, shortcut[-1]).bias))
 
 
 def _tower(channels: int, layers: int, levels: int, norm: Mapping[str, Any]) -> Sequence[LevelConv]:
@@ -167,6 +200,33 @@ def _tower(channels: int, layers: int, levels: int, norm: Mapping[str, Any]) -> 
         made.append(LevelConv(channels, channels, levels=levels, **norm))
     # nn.ModuleList forgets what it holds.
     return cast("Sequence[LevelConv]", nn.ModuleList(made))
+
+
+def _levels_of(features: Mapping[str, FeatureInfo], strides: Sequence[int]) -> list[tuple[str, int, int]]:
+    """Which feature classes of which level are read from, and by which stride; ordered by level."""
+    read = []
+    for name, info in features.items():
+        if info.stride not in strides[:-1]:
+            raise ValueError(
+                f"class_features: {name} has stride {info.stride}, and the neck's maps {list(strides[:-1])}; take "
+                "features of their strides."
+            )
+        read.append((name, strides.index(info.stride), 1))
+        if info.stride == strides[-2]:
+            read.append((name, len(strides) - 1, 2))
+    if len({level for _, level, _ in read}) < len(read):
+        raise ValueError(f"class_features={list(features)}: two of them have the same stride; take one for each.")
+    return sorted(read, key=lambda each: each[1])
+
+
+def _shortcut(channels: int, classes: int, stride: int, norm: Mapping[str, Any]) -> nn.Sequential:
+    """Depthwise 3x3 and a linear layer, SSDLite's predictor."""
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 3, stride, padding=1, groups=channels, bias=False),
+        BatchNorm(channels, eps=norm["norm_eps"], momentum=norm["norm_momentum"]),
+        nn.ReLU6(inplace=True),
+        nn.Conv2d(channels, classes, 1),
+    )
 
 
 def _per_point(x: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ def points320_mobilenet_v2(
     weights_backbone: str | Path | None = None,
     **head: Any,  # noqa: ANN401 - the head checks its own options
 ) -> DenseModel:
-    """MobileNetV2 + a head without anchors on strides 8 to 64: 2,147,796 parameters, 0.783B multiply-adds, 80 classes.
+    """MobileNetV2 + a head without anchors on strides 8 to 64: 2,776,564 parameters, 0.787B multiply-adds, 80 classes.
 
     Args:
         num_classes: K; as many as ``class_names``, or 80.
@@ -76,10 +76,10 @@ def points320_mobilenet_v2(
         ValueError: ``class_names`` are not ``num_classes`` names, or an option is off.
     """
     names = _names(num_classes, class_names, usual=80)
-    backbone = mobilenet_v2(
-        width_mult=width_mult, features=("stride8", "stride16", "last_bottleneck"), weights=weights_backbone
-    )
-    built = PointHead(backbone.feature_info, size=size, class_names=names, **head)
+    classes = ("stride16_expanded", "last_conv")
+    features = ("stride8", "stride16", "stride16_expanded", "last_bottleneck", "last_conv")
+    backbone = mobilenet_v2(width_mult=width_mult, features=features, weights=weights_backbone)
+    built = PointHead(backbone.feature_info, size=size, class_names=names, **{"class_features": classes, **head})
     return DenseModel(backbone, built, size=size, resize=resize)
 
 

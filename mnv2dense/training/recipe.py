@@ -56,6 +56,7 @@ class Facts:
         pretrained: the backbone begins with weights.
         epochs: of the run, where somebody has said; else None.
         batches_of_step: in each process; batch norms follow every one of them.
+        rate_factor: how much higher a rate the head wants than SSDLite.
         object_sides: the root of each object's share of its image's area, 0..1; empty where there are no boxes.
     """
 
@@ -65,6 +66,7 @@ class Facts:
     pretrained: bool
     epochs: int | None = None
     batches_of_step: int = 1
+    rate_factor: float = 1.0
     object_sides: Sequence[float] = ()
 
 
@@ -123,13 +125,13 @@ def recipe_for(facts: Facts) -> tuple[Choice, ...]:
     choices.append(
         Choice("schedule.warmup", warmup, f"the whole rate is reached after step {max(1, round(warmup * steps)):,}")
     )
-    if facts.batch != _BATCH:
-        rate = float(f"{_RATE * math.sqrt(facts.batch / _BATCH):.2g}")
-        choices.append(Choice("optimizer.lr", rate, f"{_RATE} times the root of {facts.batch} / {_BATCH} images"))
+    if facts.batch != _BATCH or facts.rate_factor != 1:
+        rate = float(f"{_RATE * facts.rate_factor * math.sqrt(facts.batch / _BATCH):.2g}")
+        own = "" if facts.rate_factor == 1 else f", and {facts.rate_factor:g} times that for this head"
+        choices.append(Choice("optimizer.lr", rate, f"{_RATE} times the root of {facts.batch} / {_BATCH} images{own}"))
     if facts.pretrained:
-        choices.append(
-            Choice("backbone_lr_factor", _BACKBONE_FACTOR, "the backbone knows something, the head does not")
-        )
+        factor = float(f"{_BACKBONE_FACTOR / facts.rate_factor:.2g}")
+        choices.append(Choice("backbone_lr_factor", factor, "the backbone knows something, the head does not"))
     if facts.task == "detection" and epochs * facts.images < _MANY_SEEN:
         choices.append(Choice("augment.zoom_out_probability", _ZOOM_OUT, "small objects are not made smaller so often"))
     if len(facts.object_sides):

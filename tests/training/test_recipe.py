@@ -37,6 +37,12 @@ def test_a_hundred_thousand_images_get_what_conf_has_for_them() -> None:
     assert "augment.zoom_out_probability" not in many
 
 
+def test_a_head_that_wants_another_rate_gets_it_and_the_backbone_keeps_its_own() -> None:
+    own = chosen(replace(FACTS, rate_factor=3.0))
+    assert own["optimizer.lr"] == 0.003
+    assert own["backbone_lr_factor"] == 0.1
+
+
 @pytest.mark.parametrize("images", [1, 7, 40])
 def test_a_handful_of_images_keep_all_within_what_the_parts_take(images: int) -> None:
     few = chosen(replace(FACTS, images=images))
