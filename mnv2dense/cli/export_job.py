@@ -14,8 +14,8 @@ from mnv2dense.cli.export_options import ExportCommand
 from mnv2dense.cli.export_sensitivity import sensitivity_report
 from mnv2dense.cli.parts import plain_config
 from mnv2dense.cli.shell import console
-from mnv2dense.export.gate import RefusedExportError, export_graph
-from mnv2dense.export.parity import ParityError, Tolerance
+from mnv2dense.export.gate import RefusedExportError, export_graph, tolerance_of
+from mnv2dense.export.parity import ParityError
 from mnv2dense.export.report import ExportReport
 from mnv2dense.models.checkpoint import load_model
 from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
@@ -41,7 +41,7 @@ def run(config: DictConfig, command: ExportCommand) -> None:
     graph = asked.graph_of(model)
     config.task = model.task  # data and metrics go by it
     plain = plain_config(config)
-    tolerance = Tolerance.of(asked.precision, model.task, **command.tolerance)
+    tolerance = tolerance_of(model, asked.precision, **command.tolerance)
     data = ExportData(config, graph.model, graph.size)
 
     folder = RunFolder.create(config.run_dir, task="export")

@@ -11,8 +11,7 @@ import torch
 
 from mnv2dense.data.datasets.joint import JointDataset
 from mnv2dense.inference.predictor import Predictor
-from mnv2dense.ops.joint import JointSelection
-from mnv2dense.ops.postprocess import PixelSelection
+from mnv2dense.ops.postprocess import JointSelection, PixelSelection
 from mnv2dense.protocols import Dataset, Metric, Model
 from mnv2dense.reporting.run_folder import RunFolder
 from mnv2dense.types import IGNORE_LABEL, SHOWN_SCORE, Classification, Detections, JointResult, Sample, Segmentation

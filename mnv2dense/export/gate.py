@@ -17,6 +17,7 @@ from mnv2dense.export.options import ExportOptions, check_output, exporter_of
 from mnv2dense.export.parity import ParityError, Tolerance, compare
 from mnv2dense.export.report import ExportReport
 from mnv2dense.export.tasks import COUNTED_SCORE
+from mnv2dense.heads.joint import JointHead
 from mnv2dense.io.inputs import pixels_of
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.runtimes.exported_model import ExportedModel
@@ -178,7 +179,7 @@ def export_graph(
             description=graph.describe(asked.precision, license=asked.license),
             megabytes=megabytes_of(files_of(written)),
             model_megabytes=4e-6 * sum(parameter.numel() for parameter in graph.model.parameters()),
-            tolerance=tolerance or Tolerance.of(asked.precision, graph.model.task),
+            tolerance=tolerance or tolerance_of(graph.model, asked.precision),
             images_from=images_from,
             threads=asked.threads,
         )
@@ -195,6 +196,14 @@ def export_graph(
             report.notes.append(f"{asked.exporter} runs on other systems than this: structure checked, not run.")
         put_in_place(Path(made), path)
     return report
+
+
+def tolerance_of(
+    model: DenseModel, precision: Precision, *, difference: float | None = None, agreement: float | None = None
+) -> Tolerance:
+    """What a file of a model should reach, see :meth:`Tolerance.of`; of several heads, each by its own task."""
+    parts = {name: part.task for name, part in model.head.parts.items()} if isinstance(model.head, JointHead) else {}
+    return Tolerance.of(precision, model.task, difference=difference, agreement=agreement, parts=parts)
 
 
 def put_in_place(made: Path, output: Path) -> None:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import final
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor, nn
 
 from mnv2dense.export.tasks import TASKS
+from mnv2dense.heads.joint import JointHead
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.models.fuse import fold_batch_norms
 from mnv2dense.ops.boxes import fixed_shape_nms
 from mnv2dense.ops.cells import cells_at
-from mnv2dense.ops.postprocess import BoxSelection, PixelSelection, Selection
-from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Metadata, Outputs, Precision
+from mnv2dense.ops.postprocess import BoxSelection, JointSelection, PixelSelection, Selection
+from mnv2dense.runtimes.metadata import Metadata, Outputs, Precision, tensors_of
 
 # Of label maps. The scores of one take 2.8 MB at 513x513 and 21 classes, which a core's cache still holds.
 _STRIPS = 8
@@ -34,6 +35,7 @@ class ExportGraph(nn.Module):
     Args:
         model: of any task.
         decided: whether decisions are made inside: boxes after NMS, the class of every pixel. A classifier makes none.
+            Of several heads, the tasks of those that do.
         size: (height, width) of the input, pixels; the model's own if left out. SSDLite's anchors are
             for its own; a head with a method ``lay(size)`` is asked to be ready for another.
         selection: of a detector, what of its :class:`mnv2dense.ops.postprocess.BoxSelection` shall be otherwise, such
@@ -41,6 +43,7 @@ class ExportGraph(nn.Module):
 
     Attributes:
         outputs: which tensors come out.
+        parts: of several heads, name -> which tensors of each come out; empty of one.
         size: of the input.
 
     Raises:
@@ -52,50 +55,58 @@ class ExportGraph(nn.Module):
         self,
         model: DenseModel,
         *,
-        decided: bool = False,
+        decided: bool | Collection[str] = False,
         size: tuple[int, int] | None = None,
         selection: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.model = fold_batch_norms(copy.deepcopy(model).cpu().float().eval())
         self.size = size or model.size
-        task = TASKS[model.task]
-        if decided and task.decided is None:
-            raise ValueError(f"a model for {model.task} decides nothing: leave nms and labels out.")
-        lay = getattr(self.model.head, "lay", None)
-        if self.size != model.size and callable(lay):
+        self.parts: dict[str, Outputs] = {}
+        heads = {"": self.model.head}
+        if isinstance(self.model.head, JointHead):
+            heads = cast("dict[str, nn.Module]", dict(self.model.head.parts))
+            tasks = decided if not isinstance(decided, bool) else TASKS if decided else ()
+            self.parts = {name: _outputs_of(str(head.task), str(head.task) in tasks) for name, head in heads.items()}
+            self.outputs: Outputs = "joint"
+        else:
+            self.outputs = _outputs_of(model.task, bool(decided))
+        for head in heads.values():
+            self._lay(head, model)
+        if selection:
+            _select_otherwise(heads.values(), selection, task=model.task)
+        self._selection: Selection = self.model.selection
+        if isinstance(self.model.head, JointHead):  # which was made of the heads' own before they were changed
+            self._selection = JointSelection({name: head.selection for name, head in self.model.head.parts.items()})
+
+    def _lay(self, head: nn.Module, model: DenseModel) -> None:
+        """Make a head ready for inputs of another size than the model's."""
+        if self.size == model.size:
+            return
+        lay = getattr(head, "lay", None)
+        if callable(lay):
             lay(self.size)  # here, so that what it lays are constants of the graph
-        elif model.task == "detection" and self.size != model.size:
+        elif head.task == "detection":
             raise ValueError(
                 f"size={list(self.size)}: this detector's anchors are laid for {list(model.size)}; "
                 "train one of that size."
             )
-        self.outputs: Outputs = task.decided if decided and task.decided is not None else task.outputs
-        self._selection: Selection = model.head.selection  # type: ignore[assignment]
-        if selection:
-            if not isinstance(self._selection, BoxSelection):
-                raise ValueError(f"selection={dict(selection)} is of boxes, and this model is for {model.task}.")
-            self._selection = replace(self._selection, **selection)  # type: ignore[arg-type]
-            self.model.head.selection = self._selection  # type: ignore[assignment]
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """uint8 [B, 3, H, W] -> the tensors of ``outputs``."""
         size = (images.shape[-2], images.shape[-1])
         decoded = self.model.decode(self.model(images), size)
-        if isinstance(self._selection, BoxSelection):
-            if self.outputs == "boxes":
-                return decoded.boxes, decoded.scores
-            return fixed_shape_nms(decoded.boxes, decoded.scores, **self._selection.config)
-        if isinstance(self._selection, PixelSelection):
-            if self.outputs == "logits":
-                return (decoded.logits,)
-            return (label_map(decoded.logits, size, align_corners=self._selection.align_corners),)
-        return (decoded,)
+        if not isinstance(self._selection, JointSelection):
+            return _answers(decoded, self.outputs, self._selection, size)
+        answers: list[Tensor] = []
+        for name, outputs in self.parts.items():
+            answers += _answers(decoded[name], outputs, self._selection.parts[name], size)
+        return tuple(answers)
 
     @property
     def output_names(self) -> tuple[str, ...]:
         """Of what :meth:`forward` returns."""
-        return OUTPUT_TENSORS[self.outputs]
+        return tensors_of(self.outputs, self.parts)
 
     def describe(self, precision: Precision, *, license: str = "unknown") -> Metadata:
         """What the file shall say of itself."""
@@ -110,8 +121,43 @@ class ExportGraph(nn.Module):
             category_ids=model.category_ids,
             selection=self._selection.config,
             license=license,
+            parts=self.parts,
             versions={"mnv2dense": _version("mnv2dense"), "torch": torch.__version__},
         )
+
+
+def _outputs_of(task: str, decided: bool) -> Outputs:
+    known = TASKS[task]
+    if decided and known.decided is None:
+        raise ValueError(f"a model for {task} decides nothing: leave nms and labels out.")
+    return known.decided if decided and known.decided is not None else known.outputs
+
+
+def _select_otherwise(heads: Iterable[nn.Module], selection: Mapping[str, float], *, task: str) -> None:
+    """Change what heads of boxes select by."""
+    found = [head for head in heads if isinstance(head.selection, BoxSelection)]
+    if not found:
+        raise ValueError(f"selection={dict(selection)} is of boxes, and this model is for {task}.")
+    for head in found:
+        head.selection = replace(cast(BoxSelection, head.selection), **selection)  # type: ignore[arg-type, assignment]
+
+
+def _answers(
+    decoded: Any,  # noqa: ANN401 - what the task decodes
+    outputs: Outputs,
+    selection: Selection,
+    size: tuple[int, int],
+) -> tuple[Tensor, ...]:
+    """Of one head."""
+    if isinstance(selection, BoxSelection):
+        if outputs == "boxes":
+            return decoded.boxes, decoded.scores
+        return fixed_shape_nms(decoded.boxes, decoded.scores, **selection.config)
+    if isinstance(selection, PixelSelection):
+        if outputs == "logits":
+            return (decoded.logits,)
+        return (label_map(decoded.logits, size, align_corners=selection.align_corners),)
+    return (decoded,)
 
 
 def label_map(logits: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:

@@ -74,7 +74,9 @@ class CutGraph(nn.Module):
     def describe(self, precision: Precision, *, license: str = "unknown") -> Metadata:
         """As the whole graph's file says it, but for what comes out."""
         cut = {**self._description.extra, CUT_AT: self._layer}
-        return replace(self._description, outputs=self.outputs, precision=precision, license=license, extra=cut)
+        return replace(
+            self._description, outputs=self.outputs, precision=precision, license=license, extra=cut, parts={}
+        )
 
 
 class Layer(NamedTuple):

@@ -108,15 +108,32 @@ class ExportOptions:
         from mnv2dense.export.graph import ExportGraph
         from mnv2dense.quantization.int8 import check_names
 
+        tasks = _tasks_of(model)
         for key, value in (("nms", self.nms), ("labels", self.labels)):
-            if value is not False and TASKS[model.task].switch != key:
+            if value is not False and all(TASKS[task].switch != key for task in tasks):
                 own = next(task for task, known in TASKS.items() if known.switch == key)
                 word = str(value).lower()
                 raise ValueError(f"{key}={word} is for {own}, and this model is for {model.task}; leave {key} out.")
-        decided = self.nms is True or self.labels
+        if self.nms == "node" and model.task == "joint":
+            raise ValueError("nms=node is of a file with boxes alone, and this model has several heads; take nms=true.")
+        if self.exporter == "coreml" and model.task == "joint":
+            raise ValueError(
+                "exporter=coreml: Core ML files of several heads are not made yet; take another format, or export "
+                "models of one head."
+            )
+        decided: Any = self.nms is True or self.labels
+        if model.task == "joint":
+            asked = {"nms": self.nms is True, "labels": self.labels}
+            decided = [task for task in tasks if asked.get(TASKS[task].switch or "")]
         graph = ExportGraph(model, decided=decided, size=self.size, selection=self.selection)
         check_names(graph.model, self.keep_float)
         return graph
+
+
+def _tasks_of(model: DenseModel) -> list[str]:
+    """Of its head, or of each of several."""
+    parts: Any = getattr(model.head, "parts", None) if model.task == "joint" else None
+    return [part.task for part in parts.values()] if parts else [model.task]
 
 
 def exporter_of(path: str | Path) -> str:

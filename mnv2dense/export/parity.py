@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, final
 
 import torch
@@ -13,8 +13,9 @@ from torch import Tensor
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.export.tasks import COUNTED_SCORE, TASKS
 from mnv2dense.ops.boxes import pairwise_iou
+from mnv2dense.ops.postprocess import JointSelection, Selection
 from mnv2dense.ops.resize import Fit, infos
-from mnv2dense.runtimes.exported_model import ExportedModel, results_of
+from mnv2dense.runtimes.exported_model import ExportedModel, by_part, results_of
 from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Outputs, Precision
 from mnv2dense.types import Classification, Detections, Segmentation
 
@@ -54,6 +55,7 @@ class Tolerance:
         difference: largest difference of an output tensor, as a share of the range of its values; None asks for finite
             values alone.
         agreement: smallest share of equal answers, 0..1: likeliest classes, pixels, or boxes.
+        parts: of several heads, name -> what is allowed of its answers; empty of one.
 
     Raises:
         ValueError: a difference below 0, or an agreement outside 0..1.
@@ -61,6 +63,7 @@ class Tolerance:
 
     difference: float | None
     agreement: float
+    parts: Mapping[str, Tolerance] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.difference is not None and not self.difference >= 0:
@@ -70,9 +73,29 @@ class Tolerance:
 
     @classmethod
     def of(
-        cls, precision: Precision, task: str, *, difference: float | None = None, agreement: float | None = None
+        cls,
+        precision: Precision,
+        task: str,
+        *,
+        difference: float | None = None,
+        agreement: float | None = None,
+        parts: Mapping[str, str] | None = None,
     ) -> Tolerance:
-        """What a precision should reach on a task, where not said otherwise: of fp32, rounding alone."""
+        """What a precision should reach on a task, where not said otherwise: of fp32, rounding alone.
+
+        Args:
+            precision: of the file.
+            task: of the model.
+            difference: see the class.
+            agreement: likewise; of several heads, of each of them.
+            parts: of several heads, name -> task.
+        """
+        if parts:
+            each = {
+                name: cls.of(precision, own, difference=difference, agreement=agreement) for name, own in parts.items()
+            }
+            least = min(each.values(), key=lambda one: one.agreement)
+            return cls(difference=least.difference, agreement=least.agreement, parts=each)
         if difference is None and precision == "fp32":
             difference = 1e-4
         return cls(difference=difference, agreement=_AGREEMENT[precision][task] if agreement is None else agreement)
@@ -109,6 +132,7 @@ class Parity:
         counted: of how many images, pixels or boxes.
         uncommon_agreement: the same share where the model's answer is another class than its commonest; None where that
             is too seldom to count, and of detectors.
+        parts: of several heads, name -> what was found of its answers; the numbers above are the worst of these.
     """
 
     task: str
@@ -117,15 +141,24 @@ class Parity:
     agreement: float | None
     counted: int
     uncommon_agreement: float | None = None
+    parts: Mapping[str, Parity] = field(default_factory=dict)
 
     def tells(self, tolerance: Tolerance) -> bool:
-        """Whether there was anything to judge the file by."""
+        """Whether there was anything to judge the file by; of several heads, each of them."""
+        if self.parts:
+            return all(part.tells(tolerance.parts.get(name, tolerance)) for name, part in self.parts.items())
         if self.agreement is not None or tolerance.agreement == 0:
             return True
         return tolerance.difference is not None and bool(self.differences)
 
     def failures(self, tolerance: Tolerance) -> list[str]:
         """What is past the tolerance, each in a few words; nothing where the file may be used."""
+        if self.parts:
+            return [
+                f"{name}: {failure}"
+                for name, part in self.parts.items()
+                for failure in part.failures(tolerance.parts.get(name, tolerance))
+            ]
         found = []
         for difference in self.differences:
             if not math.isfinite(difference.largest):
@@ -167,25 +200,73 @@ def compare(graph: ExportGraph, exported: ExportedModel, images: Sequence[Tensor
     """
     if not images:
         raise ValueError("there are no images to compare the file and its model on.")
-    form, task = exported.description.outputs, exported.task
-    selection = exported.description.make_selection()
-    spans = {name: _Span(name) for name in _numbers(form)}
-    agreed = counted = 0
-    classes = _Classes(len(exported.class_names))
+    said, selection = exported.description, exported.description.make_selection()
+    if not isinstance(selection, JointSelection):
+        count = _Comparison(said.outputs, graph.outputs, selection, exported.task)
+        for image in images:
+            count.add(list(graph(image)), exported.run(image), (image.shape[-2], image.shape[-1]))
+        return count.parity(len(images))
+    counts = {
+        name: _Comparison(form, graph.parts[name], selection.parts[name], selection.config["parts"][name]["task"])
+        for name, form in said.parts.items()
+    }
     for image in images:
-        size = (image.shape[-2], image.shape[-1])
+        ours, theirs = by_part(graph.parts, graph(image)), by_part(said.parts, exported.run(image))
+        for name, count in counts.items():
+            count.add(ours[name], theirs[name], (image.shape[-2], image.shape[-1]))
+    return _of_parts({name: count.parity(len(images)) for name, count in counts.items()}, len(images))
+
+
+def _of_parts(parts: Mapping[str, Parity], images: int) -> Parity:
+    """What several heads' answers came to, by the worst of them."""
+    told = [part.agreement for part in parts.values() if part.agreement is not None]
+    uncommon = [part.uncommon_agreement for part in parts.values() if part.uncommon_agreement is not None]
+    differences = [
+        replace(each, name=f"{name} {each.name}") for name, part in parts.items() for each in part.differences
+    ]
+    return Parity(
+        task="joint",
+        images=images,
+        differences=tuple(differences),
+        agreement=min(told, default=None),
+        counted=sum(part.counted for part in parts.values()),
+        uncommon_agreement=min(uncommon, default=None),
+        parts=parts,
+    )
+
+
+class _Comparison:
+    """Of one head's answers, image by image.
+
+    Args:
+        form: what comes out of the file.
+        graph_form: what comes out of the graph.
+        selection: decides.
+        task: of the head.
+    """
+
+    def __init__(self, form: Outputs, graph_form: Outputs, selection: Selection, task: str) -> None:
+        self._form, self._graph_form = form, graph_form
+        self._selection = selection
+        self._task = task
+        self._spans = {name: _Span(name) for name in _numbers(form)}
+        self._agreed = self._counted = 0
+        self._classes = _Classes(len(selection.class_names))
+
+    def add(self, ours: Sequence[Tensor], theirs: Sequence[Tensor], size: tuple[int, int]) -> None:
+        """The tensors of the graph and of the file for one image of (height, width)."""
         # The image is its own original, so that the way back changes nothing.
         back = infos([0], [size], [Fit(1.0, 1.0, 0.0, 0.0)])
-        ours, theirs = list(graph(image)), exported.run(image)
-        (expected,) = results_of(graph.outputs, ours, selection, back, size)
-        (answer,) = results_of(form, theirs, selection, back, size)
+        form, spans = self._form, self._spans
+        (expected,) = results_of(self._graph_form, ours, self._selection, back, size)
+        (answer,) = results_of(form, theirs, self._selection, back, size)
         if form == "selected_boxes":
             for row, column in pairs(expected, answer):
                 spans["boxes"].add(expected.boxes[row], answer.boxes[column])
                 spans["scores"].add(expected.scores[row], answer.scores[column])
         else:
             named = dict(zip(OUTPUT_TENSORS[form], theirs, strict=True))
-            for name, tensor in zip(OUTPUT_TENSORS[graph.outputs], ours, strict=True):
+            for name, tensor in zip(OUTPUT_TENSORS[self._graph_form], ours, strict=True):
                 if name in spans:
                     # ONNX's node for suppression wants classes before anchors.
                     turned = form == "nms_node" and name == "scores"
@@ -193,16 +274,18 @@ def compare(graph: ExportGraph, exported: ExportedModel, images: Sequence[Tensor
         if isinstance(expected, Detections):
             equal, of = _same_boxes(expected, answer)
         else:
-            equal, of = classes.add(_labels(expected), _labels(answer))
-        agreed, counted = agreed + equal, counted + of
-    return Parity(
-        task=task,
-        images=len(images),
-        differences=tuple(span.difference() for span in spans.values() if span.seen),
-        agreement=agreed / counted if counted else None,
-        counted=counted,
-        uncommon_agreement=classes.uncommon_agreement(),
-    )
+            equal, of = self._classes.add(_labels(expected), _labels(answer))
+        self._agreed, self._counted = self._agreed + equal, self._counted + of
+
+    def parity(self, images: int) -> Parity:
+        return Parity(
+            task=self._task,
+            images=images,
+            differences=tuple(span.difference() for span in self._spans.values() if span.seen),
+            agreement=self._agreed / self._counted if self._counted else None,
+            counted=self._counted,
+            uncommon_agreement=self._classes.uncommon_agreement(),
+        )
 
 
 def pairs(first: Detections, second: Detections, *, iou: float = 0.5) -> list[tuple[int, int]]:

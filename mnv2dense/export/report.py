@@ -95,9 +95,10 @@ class ExportReport:
         for difference in parity.differences:
             made.add_row(f"{difference.name}: largest difference", "", f"{difference.largest:.2g}", "")
             made.add_row(f"{difference.name}: share of their range", "", f"{difference.relative:.2g}", allowed)
-        share = "-" if parity.agreement is None else f"{parity.agreement:.1%}"
-        agreeing = f"{TASKS[parity.task].counted} that agree, {parity.images} images"
-        made.add_row(agreeing, "", share, f">= {self.tolerance.agreement:.1%}")
+        for name, part in (parity.parts or {"": parity}).items():
+            share = "-" if part.agreement is None else f"{part.agreement:.1%}"
+            agreeing = f"{name} {TASKS[part.task].counted} that agree, {parity.images} images".lstrip()
+            made.add_row(agreeing, "", share, f">= {self.tolerance.parts.get(name, self.tolerance).agreement:.1%}")
 
 
 def _score(value: float) -> str:

@@ -7,7 +7,8 @@ from typing import Any, cast, final
 
 from torch import Tensor, nn
 
-from mnv2dense.ops.joint import SEPARATOR, JointSelection, joint_names
+from mnv2dense.ops.joint import SEPARATOR, joint_names
+from mnv2dense.ops.postprocess import JointSelection, joined
 from mnv2dense.protocols import ClassRows, Head
 from mnv2dense.types import Infos, JointResult
 
@@ -69,10 +70,11 @@ class JointHead(nn.Module):
 
     def select(self, decoded: Mapping[str, Any], infos: Infos) -> list[JointResult]:
         """What each head decides, by its own ``select`` where it has one."""
-        deciding: dict[str, Any] = {
-            name: getattr(part, "select", None) or part.selection for name, part in self.parts.items()
-        }
-        return JointSelection(deciding)(decoded, infos)
+        found: dict[str, list[Any]] = {}
+        for name, part in self.parts.items():
+            decide: Any = getattr(part, "select", None) or part.selection
+            found[name] = decide(decoded[name], infos)
+        return joined(found)
 
     def class_rows(self) -> dict[str, list[int]]:
         """Those of heads that say them, by the labels of all; see :class:`mnv2dense.protocols.ClassRows`."""

@@ -1,4 +1,4 @@
-"""Several heads on one backbone: which classes are whose, and what they decide together.
+"""Several heads on one backbone: which classes are whose.
 
 A joint model has one list of classes, as every model has: those of each head under its name, "boxes/car" and
 "masks/road". So one list says what a model, its data and its checkpoints know.
@@ -7,10 +7,7 @@ A joint model has one list of classes, as every model has: those of each head un
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from mnv2dense.types import Infos, JointResult
 from mnv2dense.utils.listed import listed
 
 SEPARATOR = "/"
@@ -46,29 +43,3 @@ def part_names(class_names: Sequence[str], part: str) -> tuple[str, ...]:
         ValueError: there are none, or others stand between them.
     """
     return tuple(class_names[label].partition(SEPARATOR)[2] for label in part_labels(class_names, part))
-
-
-@dataclass(frozen=True)
-class JointSelection:
-    """What each head decides, together.
-
-    Attributes:
-        parts: name -> (decoded, infos) -> one result per image.
-    """
-
-    parts: Mapping[str, Any]
-
-    def __call__(self, decoded: Mapping[str, Any], infos: Infos) -> list[JointResult]:
-        """Name -> decoded tensors -> one result per image, in its original pixels."""
-        found = {name: select(decoded[name], infos) for name, select in self.parts.items()}
-        return [JointResult(dict(zip(found, results, strict=True))) for results in zip(*found.values(), strict=True)]
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Those of all parts."""
-        return joint_names({name: part.class_names for name, part in self.parts.items()})
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What each part decides by."""
-        return {"parts": {name: part.config for name, part in self.parts.items()}}

@@ -5,7 +5,7 @@ A head and a file exported from it decide by the same object here, so they canno
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,9 +14,9 @@ from torch import Tensor
 
 from mnv2dense.ops.boxes import nms
 from mnv2dense.ops.cells import cells_at
-from mnv2dense.ops.joint import JointSelection
+from mnv2dense.ops.joint import joint_names, part_names
 from mnv2dense.ops.resize import boxes_to_original
-from mnv2dense.types import Classification, Detections, Infos, PixelLogits, ScoredBoxes, Segmentation
+from mnv2dense.types import Classification, Detections, Infos, JointResult, PixelLogits, ScoredBoxes, Segmentation
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,44 @@ class ClassSelection:
         return {}
 
 
+@dataclass(frozen=True)
+class JointSelection:
+    """What each of several heads decides, together.
+
+    Attributes:
+        parts: name of the head -> its selection.
+    """
+
+    parts: Mapping[str, BoxSelection | PixelSelection | ClassSelection]
+
+    def __call__(self, decoded: Mapping[str, Any], infos: Infos) -> list[JointResult]:
+        """Name -> decoded tensors -> one result per image, in its original pixels."""
+        return joined({name: select(decoded[name], infos) for name, select in self.parts.items()})
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Those of all heads."""
+        return joint_names({name: part.class_names for name, part in self.parts.items()})
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What a file of the model must say of each head, and the task of each."""
+        tasks = {kind: task for task, kind in _KINDS.items()}
+        return {"parts": {name: {"task": tasks[type(part)], **part.config} for name, part in self.parts.items()}}
+
+
+def joined(found: Mapping[str, Sequence[Any]]) -> list[JointResult]:
+    """Name -> one result per image -> one result of all heads per image."""
+    return [JointResult(dict(zip(found, results, strict=True))) for results in zip(*found.values(), strict=True)]
+
+
 Selection = BoxSelection | PixelSelection | ClassSelection | JointSelection
+
+_KINDS: dict[str, type[Any]] = {
+    "detection": BoxSelection,
+    "segmentation": PixelSelection,
+    "classification": ClassSelection,
+}
 
 
 def selection_of(task: str, class_names: Sequence[str], config: dict[str, Any]) -> Selection:
@@ -141,15 +178,16 @@ def selection_of(task: str, class_names: Sequence[str], config: dict[str, Any]) 
         TypeError: options that the task's selection does not take.
         KeyError: an unknown task.
     """
-    kinds: dict[str, type[Any]] = {
-        "detection": BoxSelection,
-        "segmentation": PixelSelection,
-        "classification": ClassSelection,
-    }
+    if task == "joint":
+        parts: dict[str, Any] = {}
+        for name, own in config["parts"].items():
+            kept = {key: value for key, value in own.items() if key != "task"}
+            parts[name] = selection_of(own["task"], part_names(class_names, name), kept)
+        return JointSelection(parts)
     options = dict(config)
     if options.get("palette") is not None:
         options["palette"] = tuple((int(r), int(g), int(b)) for r, g, b in options["palette"])
-    made: Selection = kinds[task](class_names=tuple(class_names), **options)
+    made: Selection = _KINDS[task](class_names=tuple(class_names), **options)
     return made
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from mnv2dense.runtimes.beside import read_beside
-from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Metadata
+from mnv2dense.runtimes.metadata import Metadata
 from mnv2dense.utils.untyped import Untyped
 
 
@@ -87,7 +87,7 @@ def _check_agreement(method: Untyped, description: Metadata) -> None:
     expected = [1, 3, *description.size]
     if shape != expected:
         raise ValueError(f"it takes {shape}, but the json beside it is of a file that takes {expected}")
-    outputs = len(OUTPUT_TENSORS[description.outputs])
+    outputs = len(description.output_tensors)
     if method.num_outputs() != outputs:
         raise ValueError(
             f"it gives {method.num_outputs()} tensors, but the json beside it is of one that gives {outputs}"

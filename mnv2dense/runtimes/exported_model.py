@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mnv2dense.ops.postprocess import BoxSelection, ClassSelection, PixelSelection, Selection
+from mnv2dense.ops.postprocess import BoxSelection, ClassSelection, JointSelection, PixelSelection, Selection, joined
 from mnv2dense.ops.resize import ResizeMode
 from mnv2dense.runtimes.formats import files_of, format_of, is_exported, no_such_file, runnable_suffixes, runtime_module
 from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Metadata, Outputs
@@ -127,26 +127,28 @@ class ExportedModel:
     def predict(self, images: Tensor, infos: Infos) -> list[Any]:
         """uint8 [B, 3, H, W] on the CPU -> one typed result per image, in its original pixels."""
         size = (int(images.shape[-2]), int(images.shape[-1]))
-        return results_of(self.description.outputs, self.run(images), self.selection, infos, size)
+        said = self.description
+        return results_of(said.outputs, self.run(images), self.selection, infos, size, parts=said.parts)
 
     def decoded(self, images: Tensor) -> Any:  # noqa: ANN401 - what the task decodes
         """uint8 [B, 3, H, W] -> ``ScoredBoxes``, ``PixelLogits``, or probabilities [B, K]; on the CPU.
 
+        Of several heads those of each, by its name.
+
         Raises:
             ValueError: the file decides inside.
         """
-        form = self.description.outputs
-        if form not in ("boxes", "logits", "scores"):
+        forms = self.description.parts or {"": self.description.outputs}
+        if decided := [form for form in forms.values() if form not in ("boxes", "logits", "scores")]:
             raise ValueError(
                 f"{self.path}: it decides inside and tells no more than its decisions; export it without "
-                f"{'labels=true' if self.task == 'segmentation' else 'nms=true'}."
+                f"{'labels=true' if 'labels' in decided else 'nms=true'}."
             )
-        tensors = self.run(images.cpu())
-        if form == "boxes":
-            return ScoredBoxes(*tensors)
-        return (
-            PixelLogits(tensors[0], (int(images.shape[-2]), int(images.shape[-1]))) if form == "logits" else tensors[0]
-        )
+        tensors, size = self.run(images.cpu()), (int(images.shape[-2]), int(images.shape[-1]))
+        if not self.description.parts:
+            return _decoded(self.description.outputs, tensors, size)
+        own = by_part(self.description.parts, tensors)
+        return {name: _decoded(form, own[name], size) for name, form in self.description.parts.items()}
 
 
 @final
@@ -178,8 +180,31 @@ def one_torch_thread() -> Iterator[None]:
             torch.set_num_threads(_TorchThreads.before)
 
 
+def by_part(parts: Mapping[str, Outputs], tensors: Sequence[Tensor]) -> dict[str, list[Tensor]]:
+    """A file's outputs by the heads that they are of.
+
+    Args:
+        parts: name of the head -> which outputs it has.
+        tensors: of all, one head after the other.
+    """
+    left = iter(tensors)
+    return {name: [next(left) for _ in OUTPUT_TENSORS[form]] for name, form in parts.items()}
+
+
+def _decoded(form: Outputs, tensors: Sequence[Tensor], size: tuple[int, int]) -> Any:  # noqa: ANN401 - what the task decodes
+    if form == "boxes":
+        return ScoredBoxes(tensors[0], tensors[1])
+    return PixelLogits(tensors[0], size) if form == "logits" else tensors[0]
+
+
 def results_of(
-    form: Outputs, tensors: Sequence[Tensor], selection: Selection, infos: Infos, size: tuple[int, int]
+    form: Outputs,
+    tensors: Sequence[Tensor],
+    selection: Selection,
+    infos: Infos,
+    size: tuple[int, int],
+    *,
+    parts: Mapping[str, Outputs] | None = None,
 ) -> list[Any]:
     """From a file's outputs, or those of the graph that it was made of, to one typed result per image.
 
@@ -189,7 +214,14 @@ def results_of(
         selection: of the same task.
         infos: the way back to the B original images.
         size: (height, width) of the input, pixels.
+        parts: of several heads, name -> which outputs are its.
     """
+    if isinstance(selection, JointSelection):
+        assert parts is not None
+        own = by_part(parts, tensors)
+        return joined(
+            {name: results_of(each, own[name], selection.parts[name], infos, size) for name, each in parts.items()}
+        )
     outputs = dict(zip(OUTPUT_TENSORS[form], tensors, strict=True))
     if isinstance(selection, BoxSelection):
         if form == "boxes":

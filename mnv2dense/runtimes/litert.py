@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.runtimes.beside import read_beside
-from mnv2dense.runtimes.metadata import INPUT, OUTPUT_TENSORS, Metadata
+from mnv2dense.runtimes.metadata import INPUT, Metadata
 from mnv2dense.utils.native_stderr import native_notes_held_back
 from mnv2dense.utils.untyped import Untyped
 
@@ -23,7 +23,7 @@ class LitertRuntime:
     def __init__(self, interpreter: Untyped, description: Metadata) -> None:
         self.description = description
         self._run = interpreter.get_signature_runner()
-        self._outputs = OUTPUT_TENSORS[description.outputs]
+        self._outputs = description.output_tensors
         self._shape = (1, 3, *description.size)
         inputs, outputs = self._run.get_input_details(), self._run.get_output_details()
         if set(inputs) != {INPUT} or set(outputs) != set(self._outputs):

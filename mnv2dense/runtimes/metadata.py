@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # precisions and suffixes are wanted before torch is loaded
     from mnv2dense.ops.postprocess import Selection
     from mnv2dense.ops.resize import ResizeMode
 
-Outputs = Literal["boxes", "selected_boxes", "nms_node", "logits", "labels", "scores"]
+Outputs = Literal["boxes", "selected_boxes", "nms_node", "logits", "labels", "scores", "joint"]
 """What comes out of a file; the tensors of each stand in :data:`OUTPUT_TENSORS`."""
 
 OUTPUT_TENSORS: dict[Outputs, tuple[str, ...]] = {
@@ -23,6 +23,7 @@ OUTPUT_TENSORS: dict[Outputs, tuple[str, ...]] = {
     "logits": ("logits",),
     "labels": ("labels",),
     "scores": ("scores",),
+    "joint": (),
 }
 """Names and order of a file's outputs. B images, A anchors, K classes, H W pixels of the input, N boxes at most.
 
@@ -30,6 +31,7 @@ OUTPUT_TENSORS: dict[Outputs, tuple[str, ...]] = {
 ``selected_boxes``: the same after threshold and NMS: [B, N, 4], [B, N] descending, labels [B, N] with -1 where there is
 no box. ``nms_node``: boxes [B, A, 4], scores [B, K, A], and ONNX's NonMaxSuppression's int64 [n, 3] of image, class
 and anchor. ``logits``: float32 [B, K, h, w]. ``labels``: uint8 [B, H, W]. ``scores``: float32 [B, K].
+``joint``: those of each of several heads, one after the other, named after the head too: boxes_scores, masks_labels.
 """
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -55,6 +57,7 @@ _OUTPUTS_OF: dict[str, tuple[Outputs, ...]] = {
     "detection": ("boxes", "selected_boxes", "nms_node"),
     "segmentation": ("logits", "labels"),
     "classification": ("scores",),
+    "joint": ("joint",),
 }
 
 
@@ -63,7 +66,7 @@ class Metadata:
     """A model as its file describes it. The input is always uint8 RGB [B, 3, H, W], normalised inside.
 
     Attributes:
-        task: "detection", "segmentation" or "classification".
+        task: "detection", "segmentation", "classification" or "joint".
         outputs: which tensors come out.
         precision: of the weights and most of the arithmetic.
         size: (height, width) of the input, pixels.
@@ -74,6 +77,7 @@ class Metadata:
         license: of the weights, as an SPDX expression or a sentence.
         versions: of what made the file.
         extra: notes of an exporter, for people.
+        parts: of several heads, name -> which of its tensors come out.
     """
 
     task: str
@@ -87,10 +91,19 @@ class Metadata:
     license: str = "unknown"
     versions: dict[str, str] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
+    parts: dict[str, Outputs] = field(default_factory=dict)
+
+    @property
+    def output_tensors(self) -> tuple[str, ...]:
+        """Names and order of the file's outputs, see :data:`OUTPUT_TENSORS`."""
+        return tensors_of(self.outputs, self.parts)
 
     def to_json(self) -> str:
         """One json object; :meth:`from_json` reads it."""
-        return json.dumps({"format": _FORMAT, **asdict(self)}, ensure_ascii=False)
+        said = asdict(self)
+        if not self.parts:  # of one head, as files have always said it
+            del said["parts"]
+        return json.dumps({"format": _FORMAT, **said}, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Metadata:
@@ -134,6 +147,7 @@ class Metadata:
             raise ValueError("its description has another number of category_ids than of class_names")
         if made.outputs not in _OUTPUTS_OF[made.task] and CUT_AT not in made.extra:
             raise ValueError(f"its description has outputs={made.outputs!r}, which no model for {made.task} gives")
+        made._check_parts()
         made._check_selection()
         return made
 
@@ -143,23 +157,50 @@ class Metadata:
 
         return selection_of(self.task, self.class_names, self.selection)
 
+    def _check_parts(self) -> None:
+        """Whether each head gives what a head of its task gives.
+
+        Raises:
+            ValueError: one does not.
+        """
+        heads = self.selection["parts"] if self.task == "joint" else {}
+        if CUT_AT not in self.extra and self.parts.keys() != heads.keys():
+            raise ValueError("its description has parts of other heads than its selection")
+        for name, outputs in self.parts.items():
+            if outputs not in _OUTPUTS_OF.get(heads[name]["task"], ()):
+                raise ValueError(f"its description has parts={_shown(self.parts)}, which no such heads give")
+
     def _check_selection(self) -> None:
         """Whether thresholds, counts and colours are such.
 
         Raises:
             ValueError: one is not.
         """
-        kinds: dict[str, Callable[[Any], bool]] = {
-            **dict.fromkeys(("score_threshold", "nms_threshold"), _is_share),
-            **dict.fromkeys(("candidates", "limit"), lambda value: _whole(value) and value > 0),
-            "align_corners": lambda value: isinstance(value, bool),
-            "palette": lambda value: (
-                value is None or (len(value) == len(self.class_names) and all(map(_is_color, value)))
-            ),
-        }
-        for name, value in self.selection.items():
-            if not kinds[name](value):
-                raise ValueError(f"its description has {name}={_shown(value)}, which cannot be")
+        from mnv2dense.ops.postprocess import JointSelection
+
+        made = self.make_selection()
+        parts = made.parts.values() if isinstance(made, JointSelection) else (made,)
+        for part in parts:
+            _check_options(part.config, len(part.class_names))
+
+
+def _check_options(config: Mapping[str, Any], classes: int) -> None:
+    kinds: dict[str, Callable[[Any], bool]] = {
+        **dict.fromkeys(("score_threshold", "nms_threshold"), _is_share),
+        **dict.fromkeys(("candidates", "limit"), lambda value: _whole(value) and value > 0),
+        "align_corners": lambda value: isinstance(value, bool),
+        "palette": lambda value: value is None or (len(value) == classes and all(map(_is_color, value))),
+    }
+    for name, value in config.items():
+        if not kinds[name](value):
+            raise ValueError(f"its description has {name}={_shown(value)}, which cannot be")
+
+
+def tensors_of(outputs: Outputs, parts: Mapping[str, Outputs]) -> tuple[str, ...]:
+    """Names and order of what comes out: of one head, or of ``parts``."""
+    if not parts:
+        return OUTPUT_TENSORS[outputs]
+    return tuple(f"{name}_{tensor}" for name, own in parts.items() for tensor in OUTPUT_TENSORS[own])
 
 
 def _check_values(found: Mapping[str, Any]) -> None:
@@ -204,6 +245,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "license": (_text, "a text"),
     "versions": (lambda value: isinstance(value, dict) and all(map(_text, value.values())), "versions by name"),
     "extra": (lambda value: isinstance(value, dict), "notes by name"),
+    "parts": (lambda value: isinstance(value, dict) and all(map(_text, value.values())), "outputs by the heads' names"),
 }
 
 

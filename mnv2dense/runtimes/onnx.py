@@ -9,7 +9,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.runtimes.metadata import KEY, OUTPUT_TENSORS, Metadata
+from mnv2dense.runtimes.metadata import KEY, Metadata
 from mnv2dense.utils.untyped import Untyped
 
 
@@ -23,7 +23,7 @@ class OnnxRuntime:
         self.description = description
         self._session = session
         self._input: str = session.get_inputs()[0].name
-        self._outputs = list(OUTPUT_TENSORS[description.outputs])
+        self._outputs = list(description.output_tensors)
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> list[npt.NDArray[Any]]:
         """uint8 [B, 3, H, W] -> the outputs in the order of the description."""
@@ -62,7 +62,7 @@ def load(path: Path, *, threads: int | None = None) -> OnnxRuntime:
         raise ValueError(f"{path}: {error}; export it again.") from error
     _check_input(path, session.get_inputs(), description)
     found = [output.name for output in session.get_outputs()]
-    if found != list(OUTPUT_TENSORS[description.outputs]):
+    if found != list(description.output_tensors):
         raise ValueError(
             f"{path}: its outputs are {', '.join(found)}, but its description says {description.outputs}; "
             "export it again."

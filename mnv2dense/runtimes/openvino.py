@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.runtimes.metadata import KEY, OUTPUT_TENSORS, Metadata
+from mnv2dense.runtimes.metadata import KEY, Metadata
 from mnv2dense.utils.untyped import Untyped
 
 
@@ -78,7 +78,7 @@ def load(path: Path, *, threads: int | None = None) -> OpenVinoRuntime:
             "export it again."
         )
     found = [name for output in model.outputs for name in output.names]
-    if found != list(OUTPUT_TENSORS[description.outputs]):
+    if found != list(description.output_tensors):
         raise ValueError(
             f"{path}: its outputs are {', '.join(found)}, but its description says {description.outputs}; "
             "export it again."

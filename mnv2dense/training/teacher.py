@@ -20,7 +20,7 @@ from mnv2dense.utils.numbers import is_number
 
 # From these scores on, what the teacher sees of a class that the data does not label is no background, and an object. A
 # weak teacher is not surer of most of what it knows, and what it only imagines is followed as it is.
-_SEEN, _SURE = 0.1, float(__import__("os").environ.get("SURE", "0.5"))
+_SEEN, _SURE = 0.1, 0.3
 
 # Of such objects in an image.
 _MOST_SEEN = 100
@@ -39,8 +39,8 @@ class TaughtLoss(nn.Module):
     every anchor or point by binary cross-entropy weighed by the squared difference, and its box by GIoU weighed by its
     score; both need the same head. The teacher sees what the student sees, augmented as it is.
 
-    What a detector that teaches sees of classes that the data does not label is neither learnt nor unlearnt from the
-    truth: it is a region to ignore, where the teacher alone is followed.
+    What a detector that teaches sees of classes that the data does not label is no background: where it is sure, an
+    object to be learnt as if it were labelled ("pseudo-label"), else a region to ignore, where it alone is followed.
 
     Args:
         loss: of the truth.
@@ -160,7 +160,7 @@ class TaughtLoss(nn.Module):
         return ((wanted - said).square() * surprise).sum(dim=-1).add(distance).sum() / objectness.sum().clamp(min=1.0)
 
     def _with_unlabelled(self, batch: Batch, theirs: ScoredBoxes) -> Batch:
-        """The same batch, with what the teacher sees of classes without labels as regions to ignore."""
+        """The same batch, with what the teacher sees of classes without labels as objects, or regions to ignore."""
         assert batch.boxes is not None
         assert batch.labels is not None
         selection = self._models[1].selection

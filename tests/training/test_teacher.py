@@ -152,9 +152,10 @@ def test_the_loss_inside_learns_and_hears_of_epochs() -> None:
     assert [name for name, _ in taught.named_parameters()] == ["loss.factor"]
 
 
-def test_what_the_teacher_sees_of_unlabelled_classes_is_ignored_and_not_background() -> None:
+def test_what_the_teacher_sees_of_unlabelled_classes_is_an_object_or_ignored_and_not_background() -> None:
     teacher = detector()
     student, batch = deepcopy(teacher), batch_for(teacher)
+    student.class_names = ("cat", "ant", "bee")  # labels are the student's
     seen: list[Batch] = []
 
     class Spy(nn.Module):
@@ -171,13 +172,16 @@ def test_what_the_teacher_sees_of_unlabelled_classes_is_ignored_and_not_backgrou
     assert more.boxes is not None
     assert more.labels is not None
     assert torch.equal(more.boxes[:, :1], plain.boxes)
-    assert set(more.labels[:, 1:].unique().tolist()) <= {IGNORE_LABEL, PADDING_LABEL}
+    told = {"bee": 2, "cat": 0}
     decoded = teacher.decoded(batch.images)
     selection = replace(teacher.selection, class_names=("bee", "cat"), score_threshold=0.1, limit=100)  # type: ignore[type-var]
     for image, found in enumerate(selection(decoded._replace(scores=decoded.scores[..., 1:]), batch.infos)):  # type: ignore[operator,arg-type]
-        ignored = more.boxes[image, 1:][more.labels[image, 1:] == IGNORE_LABEL]
         assert len(found) > 0
-        torch.testing.assert_close(ignored, found.boxes)
+        labels = [told[box.name] if box.score >= 0.3 else IGNORE_LABEL for box in found]
+        kept = more.labels[image, 1:] != PADDING_LABEL
+        torch.testing.assert_close(more.boxes[image, 1:][kept], found.boxes)
+        assert more.labels[image, 1:][kept].tolist() == labels
+        assert {IGNORE_LABEL} < set(labels)
 
 
 def test_only_what_counts_nothing_is_unlabelled() -> None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from mnv2dense.export.formats.common import Writer, quiet
 from mnv2dense.export.formats.onnx_int8 import quantized
 from mnv2dense.export.graph import ExportGraph
-from mnv2dense.runtimes.metadata import INPUT, KEY, OUTPUT_TENSORS, Metadata
+from mnv2dense.runtimes.metadata import INPUT, KEY, Metadata
 from mnv2dense.utils.files import atomic_write
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def export(
         description = replace(description, extra={**description.extra, "dynamic_size": True})
     form = _Form(graph, half=description.precision == "fp16", classes_first=nms_node)
     with quiet():
-        model = _traced(form, OUTPUT_TENSORS[description.outputs], graph.size, dynamic_size=dynamic_size)
+        model = _traced(form, description.output_tensors, graph.size, dynamic_size=dynamic_size)
         modules = _name_nodes(model)
         if description.precision == "int8":
             assert calibration is not None

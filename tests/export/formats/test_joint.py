@@ -1,0 +1,144 @@
+"""One file of several heads for each runtime: gated head by head, and used as the model is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mnv2dense import Predictor
+from mnv2dense.export import export_model
+from mnv2dense.export.gate import RefusedExportError, tolerance_of
+from mnv2dense.export.graph import ExportGraph
+from mnv2dense.export.options import ExportOptions
+from mnv2dense.export.parity import compare
+from mnv2dense.runtimes import ExportedModel
+from mnv2dense.runtimes.metadata import Metadata
+from tests.helpers.joint import SIZE, joint_model
+from tests.helpers.small_models import calibration, original
+from tests.helpers.tiny import random_images
+
+FILES = {
+    "onnx": "model.onnx",
+    "openvino": "model.xml",
+    "executorch": "model.pte",
+    "litert": "model.tflite",
+}
+NEEDS = {"onnx": "onnxscript", "openvino": "nncf", "executorch": "executorch", "litert": "litert_torch"}
+
+
+def photos(count: int = 4) -> list[Any]:
+    return [image.permute(1, 2, 0).numpy() for image in random_images(count, SIZE, seed=1)]
+
+
+@pytest.mark.parametrize("exporter", FILES)
+@pytest.mark.parametrize("decided", [False, True])
+def test_every_runtime_gives_boxes_and_masks_out_of_one_file(exporter: str, decided: bool, tmp_path: Path) -> None:
+    pytest.importorskip(NEEDS[exporter])
+    model = joint_model()
+    path = tmp_path / FILES[exporter]
+    report = export_model(model, path, images=photos(), nms=decided, labels=decided)
+    assert report.parity is not None
+    assert set(report.parity.parts) == {"boxes", "masks"}
+    assert report.parity.parts["boxes"].counted > 3
+    forms = {"boxes": "selected_boxes", "masks": "labels"} if decided else {"boxes": "boxes", "masks": "logits"}
+    exported = ExportedModel(path)
+    assert exported.description.parts == forms
+    assert exported.class_names == model.class_names
+    images = random_images(2, SIZE, seed=1)
+    for ours, theirs in zip(
+        model.predict(images, original(2, SIZE)), exported.predict(images, original(2, SIZE)), strict=True
+    ):
+        assert len(ours["boxes"]) == len(theirs["boxes"]) > 3
+        torch.testing.assert_close(ours["boxes"].scores, theirs["boxes"].scores, rtol=1e-4, atol=1e-5)  # type: ignore[union-attr]
+        assert (ours["masks"].labels == theirs["masks"].labels).float().mean() > 0.999  # type: ignore[union-attr]
+    found = Predictor(path)(np.zeros((50, 70, 3), np.uint8))
+    assert found["masks"].labels.shape == (50, 70)
+    if not decided:
+        mine, its = model.decoded(images), exported.decoded(images)
+        torch.testing.assert_close(mine["boxes"].scores, its["boxes"].scores, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(mine["masks"].logits, its["masks"].logits, rtol=1e-3, atol=1e-4)
+    else:
+        with pytest.raises(ValueError, match="decides inside and tells no more"):
+            exported.decoded(images)
+
+
+@pytest.mark.parametrize("exporter", FILES)
+def test_int8_is_of_both_heads(exporter: str, tmp_path: Path) -> None:
+    pytest.importorskip(NEEDS[exporter])
+    model = joint_model()
+    path = tmp_path / FILES[exporter]
+    lenient = tolerance_of(model, "int8", agreement=0.0)
+    report = export_model(model, path, precision="int8", calibration=photos(8), tolerance=lenient)
+    assert report.parity is not None
+    for name, least in (("boxes", 0.3), ("masks", 0.6)):  # of random weights
+        agreement = report.parity.parts[name].agreement
+        assert agreement is not None
+        assert agreement > least
+    assert report.megabytes < 0.75 * report.model_megabytes
+
+
+def test_a_head_that_answers_otherwise_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    model = joint_model()
+    graph = ExportGraph(model)
+    path = tmp_path / "model.onnx"
+    export_model(model, path, images=photos())
+    with torch.no_grad():
+        graph.model.head.parts["masks"].classifier.bias[1] += 30  # type: ignore[index, union-attr]
+    parity = compare(graph, ExportedModel(path), calibration(SIZE))
+    failures = parity.failures(tolerance_of(model, "fp32"))
+    assert failures
+    assert all(failure.startswith("masks: ") for failure in failures)
+    assert parity.agreement == parity.parts["masks"].agreement
+    assert parity.parts["boxes"].agreement == 1.0
+
+
+def test_a_file_is_refused_where_one_head_cannot_be_judged(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    model = joint_model()
+    with torch.no_grad():
+        for name, parameter in model.head.parts["boxes"].named_parameters():  # type: ignore[index, union-attr]
+            if "class" in name and parameter.ndim == 4 and parameter.shape[-1] == 1:
+                parameter.zero_()
+    with pytest.raises(RefusedExportError, match="finds no box of score"):
+        export_model(
+            model, tmp_path / "model.onnx", images=photos(), tolerance=tolerance_of(model, "fp32", difference=None)
+        )
+
+
+def test_each_task_is_decided_where_it_is_asked_for() -> None:
+    model = joint_model()
+    graph = ExportOptions(exporter="onnx", labels=True).graph_of(model)
+    assert graph.parts == {"boxes": "boxes", "masks": "labels"}
+    assert graph.output_names == ("boxes_boxes", "boxes_scores", "masks_labels")
+    chosen = ExportGraph(model, decided=["detection"], selection={"limit": 7})
+    assert chosen(random_images(1, SIZE))[0].shape == (1, 7, 4)
+    assert chosen.describe("fp32").selection["parts"]["boxes"]["limit"] == 7
+    assert model.head.parts["boxes"].selection.limit == 100  # type: ignore[index, union-attr]
+    for options, complaint in (
+        ({"nms": "node"}, "this model has several heads; take nms=true"),
+        ({"exporter": "coreml"}, "Core ML files of several heads are not made yet"),
+        ({"size": (64, 64)}, "anchors are laid for"),
+    ):
+        with pytest.raises((ValueError, ImportError), match=complaint):
+            ExportOptions(**{"exporter": "onnx", **options}).graph_of(model)  # type: ignore[arg-type]
+
+
+def test_what_a_file_says_of_its_heads_is_read_back_and_checked() -> None:
+    said = ExportGraph(joint_model()).describe("fp32")
+    back = Metadata.from_json(said.to_json())
+    assert back == said
+    assert back.make_selection().config == said.selection
+    for old, new, complaint in (
+        ('"masks": "logits"', '"masks": "boxes"', "parts"),
+        ('"masks": "logits"', '"roads": "logits"', "parts of other heads"),
+        ('"nms_threshold": 0.6', '"nms_threshold": 6', "nms_threshold=6, which cannot be"),
+        ('"task": "segmentation"', '"task": "drawing"', "incomplete or off"),
+    ):
+        assert old in said.to_json()
+        with pytest.raises(ValueError, match=complaint):
+            Metadata.from_json(said.to_json().replace(old, new))
