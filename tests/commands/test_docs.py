@@ -26,6 +26,7 @@ from PIL import Image
 
 import mnv2dense
 from mnv2dense.cli.shell import conf_folder
+from mnv2dense.cli.words import words_for_hydra
 from mnv2dense.data.shapes.detection import draw_shapes
 from mnv2dense.io.reading import image_size
 from mnv2dense.io.video import Frame, VideoWriter
@@ -117,6 +118,10 @@ COMPOSED: dict[str, str] = {
     "precision=int8 sensitivity=true": "minutes; tests/export/test_sensitivity.py",
     "checkpoint=RUN-int8": "the run of the command above; tests/training/test_quantization_aware.py",
     "checkpoint=RUN test_time.view=whole test_time.flip=true output_stride=8": "minutes; tests/inference/test_tta.py",
+    "predict.py checkpoint=RUN source=photos": "of a joint run; tests/commands/test_joint.py",
+    "evaluate.py checkpoint=RUN": "of a joint run; tests/commands/test_joint.py",
+    "task=joint": "tests/commands/test_joint.py trains, resumes, scores and uses small ones",
+    "exporter=litert precision=int8 nms=true labels=true": "of a joint run; tests/export/formats/test_joint.py",
     "head=points": "tests/commands/test_points.py trains, resumes, scores and uses a small one",
     "data=coco_voc_masks": "minutes; tests/commands/test_coco_voc_score.py measures this figure",
 }
@@ -135,6 +140,7 @@ UNTESTED_PYTHON = {
     "docs/python.md": "tests/workflows/test_documented.py runs all of it",
     PARTS_OF_YOUR_OWN: "tests/commands/test_contributing.py runs all of it",
     "docs/reuse.md": "tests/reuse/test_reuse.py runs all of it",
+    "docs/joint.md": "tests/commands/test_joint.py runs the second, and uses a run as the first does",
     "docs/export.md": "needs the file of an export; tests/export/formats/test_documented.py",
 }
 
@@ -184,7 +190,7 @@ def test_every_command_composes(command: Command) -> None:
         words[words.index("data=CHOICE")] = "data=camvid"
     assert hasattr(importlib.import_module(f"mnv2dense.cli.{command.tool}"), command.tool)
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = compose(command.tool, overrides=words)
+        config = compose(command.tool, overrides=words_for_hydra(words, command=command.tool))
     assert not OmegaConf.missing_keys(config)
     OmegaConf.to_container(config, resolve=True)
 

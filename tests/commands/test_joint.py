@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +14,8 @@ from PIL import Image
 from mnv2dense import Predictor, load_model
 from mnv2dense.data.shapes import draw_shapes
 from tests.helpers.tiny import TINY, command
+
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.usefixtures("place")
 
@@ -111,6 +115,13 @@ def test_two_data_sets_of_ones_own_are_learnt_from_together() -> None:
     assert scored.code == 0, scored.err
     again = json.loads(Path("scored/metrics.json").read_text())
     assert again == json.loads(Path("run/metrics.json").read_text())
+
+
+def test_the_documented_model_is_made_of_heads() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/joint.md").read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(blocks[1], names)
+    assert names["model"].class_names == ("boxes/car", "masks/ground", "masks/road")
 
 
 @pytest.mark.parametrize(
