@@ -31,7 +31,7 @@ def _names_of_parts(parts: Mapping[str, Mapping[str, Any]], classes: int | None)
     """Numbers for names, as many for each head as were asked for, or as are usual for its task."""
     from hydra.utils import get_object
 
-    from mnv2dense.ops.joint import joint_names
+    from mnv2dense.utils.joint_names import joint_names
 
     counts = {name: classes or _USUAL.get(get_object(part["_target_"]).task, 1000) for name, part in parts.items()}
     return list(joint_names({name: [str(label) for label in range(count)] for name, count in counts.items()}))

@@ -7,10 +7,10 @@ from typing import Any, cast, final
 
 from torch import Tensor, nn
 
-from mnv2dense.ops.joint import SEPARATOR, joint_names
 from mnv2dense.ops.postprocess import JointSelection, joined
 from mnv2dense.protocols import ClassRows, Head
 from mnv2dense.types import Infos, JointResult
+from mnv2dense.utils.joint_names import SEPARATOR, joint_names
 
 _TASKS = ("detection", "segmentation")
 

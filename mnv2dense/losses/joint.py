@@ -34,25 +34,23 @@ class JointLoss(nn.Module):
     ) -> None:
         super().__init__()
         if not parts:
-            raise ValueError("loss.parts is empty: name a loss for each head, as in loss.parts.boxes.")
+            raise ValueError('parts is empty: name a loss for each head, as in parts={"boxes": ...}.')
         for name, loss in parts.items():
             if not isinstance(loss, nn.Module):
-                raise ValueError(f"loss.parts.{name} is a {type(loss).__name__}, but must be a torch.nn.Module.")
+                raise ValueError(f"parts.{name} is a {type(loss).__name__}, but must be a torch.nn.Module.")
         self.parts = cast("dict[str, nn.Module]", nn.ModuleDict(dict(parts)))
         self.log_variances: nn.ParameterDict | None = None
         self.weights = dict.fromkeys(parts, 1.0)
         if isinstance(weights, str):
             if weights != "uncertainty":
-                raise ValueError(
-                    f"loss.weights={weights!r}: a factor for each head, or uncertainty, which learns them."
-                )
+                raise ValueError(f"weights={weights!r}: a factor for each head, or uncertainty, which learns them.")
             self.log_variances = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in parts})
             return
         for name, factor in (weights or {}).items():
             if name not in parts:
-                raise ValueError(f"loss.weights names {name!r}, but the heads are {', '.join(parts)}.")
+                raise ValueError(f"weights names {name!r}, but the heads are {', '.join(parts)}.")
             if not 0 <= factor < float("inf"):
-                raise ValueError(f"loss.weights.{name} is {factor}: a factor is finite and not negative.")
+                raise ValueError(f"weights.{name} is {factor}: a factor is finite and not negative.")
             self.weights[name] = float(factor)
 
     def begin_epoch(self, epoch: int) -> None:
@@ -70,8 +68,8 @@ class JointLoss(nn.Module):
         if batch.parts is None or batch.parts.keys() != self.parts.keys() or raw.keys() != self.parts.keys():
             given = "no parts" if batch.parts is None else ", ".join(batch.parts)
             raise ValueError(
-                f"loss: it is for the heads {', '.join(self.parts)}, the model has {', '.join(raw)} and the data "
-                f"{given}. The names of the three go together: data.parts, head.parts and loss.parts."
+                f"it is for the heads {', '.join(self.parts)}, the model has {', '.join(raw)} and the data "
+                f"{given}. The parts of the three have the same names."
             )
         terms = {}
         for name, loss in self.parts.items():

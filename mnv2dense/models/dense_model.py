@@ -15,11 +15,11 @@ from mnv2dense.heads.joint import JointHead
 from mnv2dense.models.construct import construct
 from mnv2dense.models.fuse import fold_batch_norms
 from mnv2dense.models.normalize import Normalize
-from mnv2dense.ops.joint import part_names
 from mnv2dense.ops.postprocess import Selection
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
 from mnv2dense.types import FeatureInfo, Infos
 from mnv2dense.utils.device import device_of
+from mnv2dense.utils.joint_names import part_names
 from mnv2dense.utils.numbers import whole
 from mnv2dense.utils.renamed import address_now
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mnv2dense.heads.joint import JointHead
 from mnv2dense.models.dense_model import DenseModel, parts_of
-from mnv2dense.ops.joint import joint_names, part_names
+from mnv2dense.utils.joint_names import joint_names, part_names
 from mnv2dense.utils.renamed import address_now
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from mnv2dense.ops.boxes import nms
 from mnv2dense.ops.cells import cells_at
-from mnv2dense.ops.joint import joint_names, part_names
 from mnv2dense.ops.resize import boxes_to_original
 from mnv2dense.types import Classification, Detections, Infos, JointResult, PixelLogits, ScoredBoxes, Segmentation
+from mnv2dense.utils.joint_names import joint_names, part_names
 
 
 @dataclass(frozen=True)

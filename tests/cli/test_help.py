@@ -22,7 +22,7 @@ def plain(text: str) -> str:
 
 def test_help_says_what_options_mean_in_the_words_of_the_yaml() -> None:
     said = plain(command("train", "--help").out)
-    assert "task=detection classification, detection, segmentation" in said
+    assert "task=detection classification, detection, joint, segmentation" in said
     assert "run_dir=null Where the run is kept; null makes runs/<task>/<time>/." in said
     # Of a chosen group, and of a file that one is based on.
     assert "trainer.val_check_interval=null" in said

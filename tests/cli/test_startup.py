@@ -87,7 +87,7 @@ def test_the_config_is_shown_without_torch(tmp_path: Path) -> None:
     assert not {*MODELS, *RUNTIMES, *COMPILER, *TRAINING, *SCORING, *OTHERS, "rich"} & loaded
 
 
-@pytest.mark.parametrize("task", ["detection", "segmentation", "classification"])
+@pytest.mark.parametrize("task", ["detection", "segmentation", "classification", "joint"])
 def test_info_loads_torch_and_nothing_of_training(task: str, tmp_path: Path) -> None:
     [(said, loaded)] = _run(tmp_path, ("info", f"task={task}"))
     assert said == ""

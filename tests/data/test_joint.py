@@ -202,15 +202,15 @@ def test_an_epoch_draws_images_of_a_part_as_often_as_it_is_told(shapes: Path) ->
     assert module.epoch_length == 2 * 3 + 4
     drawn = [image_id for batch in module.train_dataloader() for image_id in batch.infos.image_ids.tolist()]
     assert sorted(drawn) == [1, 1, 1, 2, 2, 2, 3, 4, 5, 6]
-    with pytest.raises(ValueError, match=r"data\.draws names 'cars', but the parts are boxes"):
+    with pytest.raises(ValueError, match=r"draws names 'cars', but the parts are boxes"):
         JointDataset(parts={"boxes": boxes}, draws={"cars": 1})
-    with pytest.raises(ValueError, match=r"data\.draws\.boxes=0: how often an epoch draws an image"):
+    with pytest.raises(ValueError, match=r"draws\.boxes=0: how often an epoch draws an image"):
         JointDataset(parts={"boxes": boxes}, draws={"boxes": 0})
 
 
 def test_what_does_not_go_together_is_told(shapes: Path) -> None:
     boxes, masks = CocoDetection(root=shapes, split="val"), CocoMasks(root=shapes, split="val")
-    with pytest.raises(ValueError, match=r"data\.parts is empty"):
+    with pytest.raises(ValueError, match=r"parts is empty"):
         JointDataset(parts={})
     with pytest.raises(ValueError, match="one and two are both masks, and an image has one mask here"):
         JointDataset(parts={"one": masks, "two": masks})
@@ -223,7 +223,7 @@ def test_what_does_not_go_together_is_told(shapes: Path) -> None:
     batch = Batch(torch.zeros(1, 3, 8, 8), None, None, None, None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="for the heads boxes, the model has masks and the data no parts"):
         loss({"masks": None}, batch)
-    with pytest.raises(ValueError, match=r"loss\.weights='auto': a factor for each head, or uncertainty"):
+    with pytest.raises(ValueError, match=r"weights='auto': a factor for each head, or uncertainty"):
         JointLoss(parts={"boxes": MultiBoxLoss()}, weights="auto")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"loss\.weights names 'masks', but the heads are boxes"):
+    with pytest.raises(ValueError, match=r"weights names 'masks', but the heads are boxes"):
         JointLoss(parts={"boxes": MultiBoxLoss()}, weights={"masks": 1.0})

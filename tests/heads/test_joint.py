@@ -14,9 +14,9 @@ from mnv2dense.heads import ClassifierHead, JointHead, PointHead
 from mnv2dense.models.backbone import mobilenet_v2
 from mnv2dense.models.checkpoint import load_weights, save_model
 from mnv2dense.models.dense_model import DenseModel, build_model
-from mnv2dense.ops.joint import joint_names, part_labels, part_names
 from mnv2dense.protocols import ClassRows
 from mnv2dense.types import JointResult
+from mnv2dense.utils.joint_names import joint_names, part_labels, part_names
 from tests.helpers.joint import BOXES, MASKS, SIZE, alone, joint_model
 from tests.helpers.small_models import original
 from tests.helpers.tiny import random_images

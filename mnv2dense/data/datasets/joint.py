@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.data.datasets.image_table import ImageTable
-from mnv2dense.ops.joint import joint_names, part_labels
 from mnv2dense.protocols import BoxDataset, Dataset, MaskDataset, ShowsClasses
 from mnv2dense.types import IGNORE_INDEX, IGNORE_LABEL, Sample
+from mnv2dense.utils.joint_names import joint_names, part_labels
 from mnv2dense.utils.numbers import is_number
 
 
@@ -53,13 +53,13 @@ class JointDataset(ImageTable):
 
     def __init__(self, *, parts: Mapping[str, Dataset], draws: Mapping[str, float] | None = None) -> None:
         if not parts:
-            raise ValueError("data.parts is empty: name at least one data set, as in data.parts.boxes.")
+            raise ValueError('parts is empty: name at least one data set, as in parts={"boxes": ...}.')
         self.parts = dict(parts)
         names = joint_names({name: part.class_names for name, part in self.parts.items()})
         self.kinds = {name: JointPart(_task_of(name, part), part_labels(names, name)) for name, part in parts.items()}
         masks = [name for name, kind in self.kinds.items() if kind.task == "segmentation"]
         if len(masks) > 1:
-            raise ValueError(f"data.parts: {' and '.join(masks)} are both masks, and an image has one mask here.")
+            raise ValueError(f"parts: {' and '.join(masks)} are both masks, and an image has one mask here.")
         self._masks = masks[0] if masks else None
         self.category_ids = [number for part in self.parts.values() for number in _ids_of(part)]
         # Where each image stands in each of the parts.
@@ -155,9 +155,9 @@ def _checked(draws: Mapping[str, float] | None, parts: Mapping[str, Dataset]) ->
         return None
     for name, count in draws.items():
         if name not in parts:
-            raise ValueError(f"data.draws names {name!r}, but the parts are {', '.join(parts)}.")
+            raise ValueError(f"draws names {name!r}, but the parts are {', '.join(parts)}.")
         if not is_number(count) or not 0 < count < float("inf"):
-            raise ValueError(f"data.draws.{name}={count}: how often an epoch draws an image, a number above 0.")
+            raise ValueError(f"draws.{name}={count}: how often an epoch draws an image, a number above 0.")
     return {name: float(draws.get(name, 1.0)) for name in parts}
 
 
@@ -165,13 +165,13 @@ def _task_of(name: str, part: Dataset) -> str:
     for task, kind in (("segmentation", MaskDataset), ("detection", BoxDataset)):
         if isinstance(part, kind):
             return task
-    raise ValueError(f"data.parts.{name}: {type(part).__name__} has neither boxes nor masks; those can be joined.")
+    raise ValueError(f"parts.{name}: {type(part).__name__} has neither boxes nor masks; those can be joined.")
 
 
 def _paths_of(name: str, part: Dataset) -> list[Path]:
     if not isinstance(part, ImageTable):
         raise ValueError(
-            f"data.parts.{name}: {type(part).__name__} does not tell where its images lie; derive it from "
+            f"parts.{name}: {type(part).__name__} does not tell where its images lie; derive it from "
             "mnv2dense.data.datasets.ImageTable."
         )
     return [path.absolute() for path in part.paths]
