@@ -16,12 +16,13 @@ from omegaconf import DictConfig
 from mnv2dense.cli.parts import built, data_module, packages_of, plain_config, scoring_bar, show_scores, size_of
 from mnv2dense.cli.recipe import fit_config
 from mnv2dense.data.class_weights import class_weights
+from mnv2dense.data.datasets.joint import JointDataset
 from mnv2dense.data.module import DataModule
 from mnv2dense.evaluation.score import metric_of
 from mnv2dense.inference.open_model import open_model
 from mnv2dense.metrics.watched import watched
 from mnv2dense.models.checkpoint import load_weights
-from mnv2dense.models.dense_model import DenseModel, build_model
+from mnv2dense.models.dense_model import DenseModel, build_model, parts_of
 from mnv2dense.protocols import Augment, BoxDataset, Dataset, Loss, MaskDataset, Model
 from mnv2dense.reporting.run_folder import RunFolder
 from mnv2dense.reporting.usage import ways_on
@@ -172,7 +173,15 @@ def _announce(config: DictConfig, model: DenseModel, datamodule: DataModule) -> 
 
 def _with_palette(head: Mapping[str, Any], datamodule: DataModule) -> dict[str, Any]:
     """A segmentation head shows its classes as its data does, unless it was told colours of its own."""
-    palette = datamodule.train.palette if isinstance(datamodule.train, MaskDataset) else None
+    train = datamodule.train
+    if parts := parts_of(head):
+        own = train.parts if isinstance(train, JointDataset) else {}
+        return {**head, "parts": {name: _in_colours_of(own.get(name), part) for name, part in parts.items()}}
+    return _in_colours_of(train, head)
+
+
+def _in_colours_of(dataset: Dataset | None, head: Mapping[str, Any]) -> dict[str, Any]:
+    palette = dataset.palette if isinstance(dataset, MaskDataset) else None
     if "palette" not in head or head["palette"] is not None or palette is None:
         return dict(head)
     return {**head, "palette": [list(color) for color in palette]}
@@ -227,9 +236,12 @@ def _with_class_weights(loss: Any, datamodule: DataModule) -> Any:  # noqa: ANN4
         return loss
     made = {key: _with_class_weights(value, datamodule) for key, value in loss.items()}
     if isinstance(made.get("class_weights"), str):
-        if not isinstance(datamodule.train, MaskDataset):
+        train = datamodule.train
+        if isinstance(train, JointDataset):  # of whose parts one at most has masks
+            train = next((part for part in train.parts.values() if isinstance(part, MaskDataset)), train)
+        if not isinstance(train, MaskDataset):
             raise ValueError(f"loss.class_weights={made['class_weights']} is counted in masks, and the data has none.")
-        made["class_weights"] = class_weights(datamodule.train, kind=made["class_weights"])
+        made["class_weights"] = class_weights(train, kind=made["class_weights"])
         log.info("class weights: %s", ", ".join(f"{weight:.2f}" for weight in made["class_weights"]))
     return made
 

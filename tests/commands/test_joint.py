@@ -69,10 +69,12 @@ def test_it_goes_the_way_that_one_head_goes(caplog: pytest.LogCaptureFixture) ->
     assert Path("found/labels/samples.png").exists()
 
     found = Predictor("run", threshold=0.0)(image)
-    assert found["masks"].labels.shape == Image.open(image).size[::-1]
+    with Image.open(image) as opened:
+        width, height = opened.size
+    assert found["masks"].labels.shape == (height, width)
     assert found.to_dict()["parts"]["boxes"]["task"] == "detection"
     assert {"bbox", "segmentation"} <= {key for entry in found.to_coco(1) for key in entry}
-    assert found.plot().size == Image.open(image).size
+    assert found.plot().size == (width, height)
 
 
 def test_a_frozen_head_on_a_frozen_backbone_answers_as_before() -> None:

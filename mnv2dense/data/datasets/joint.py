@@ -45,7 +45,6 @@ class JointDataset(ImageTable):
         parts: as given.
         kinds: name -> what the head learns from.
         category_ids: what each class is called in its own format.
-        palette: the colours of the masks' classes, those of the others black; None where there are none.
 
     Raises:
         ValueError: no part, a part of neither boxes nor masks, two of masks, or draws outside their values.
@@ -75,16 +74,6 @@ class JointDataset(ImageTable):
             image_ids=range(1, len(places) + 1),
             paths=list(places),
         )
-
-    @property
-    def palette(self) -> tuple[tuple[int, int, int], ...] | None:
-        """See above."""
-        own = cast(MaskDataset, self.parts[self._masks]).palette if self._masks else None
-        if own is None or self._masks is None:
-            return None
-        start = self.kinds[self._masks].labels.start
-        return tuple(own[label - start] if label in self.kinds[self._masks].labels else (0, 0, 0)
-                     for label in range(len(self.class_names)))  # fmt: skip
 
     @property
     def repeats(self) -> npt.NDArray[np.float64] | None:
