@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mnv2dense.cli.joint_data import spell_out_parts
 from mnv2dense.cli.parts import (
     built,
     check_checkpoint,
@@ -51,6 +52,7 @@ def _evaluate(config: DictConfig) -> None:
             f"task={config.expected_task}: {config.checkpoint} is for {task}; leave task= out, or set task={task}."
         )
     config.task = task  # data and metrics may go by it
+    spell_out_parts(config, tasks=getattr(model.selection, "tasks", {}))
     plain = plain_config(config)
     trained = trained_config(config.checkpoint)
     data = config.get("data")

@@ -38,6 +38,11 @@ def run(config: DictConfig, command: ExportCommand) -> None:
     """
     asked = command.asked
     model = load_model(config.checkpoint, packages=config.packages)
+    if model.task == "joint" and (config.sensitivity or command.keep_worst):
+        raise ValueError(
+            "sensitivity=true and keep_float=auto:N look at models of one head; name layers that shall stay in float, "
+            "as in keep_float=[backbone.stem]."
+        )
     graph = asked.graph_of(model)
     config.task = model.task  # data and metrics go by it
     plain = plain_config(config)

@@ -118,8 +118,9 @@ def _facts(config: DictConfig, train: Dataset) -> Facts:
 
 def _rate_factor(config: DictConfig) -> float:
     """What the class of the head says; a head that is not there is told later."""
+    heads = [config.head, *(config.head.get("parts") or {}).values()]
     try:
-        return float(getattr(get_object(str(config.head.get("_target_"))), "rate_factor", 1.0))
+        return max(float(getattr(get_object(str(head.get("_target_"))), "rate_factor", 1.0)) for head in heads)
     except Exception:  # whatever importing it runs into; building it says so
         return 1.0
 

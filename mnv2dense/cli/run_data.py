@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -46,7 +47,7 @@ def words_of_data(checkpoint: str, *, config_folder: str) -> list[str]:
         return []
     options = [_word(f"data.{key}", data[key]) for key in usual if key in data and _is_other(key, data[key], usual)]
     parts = data.get("parts") or {}
-    options += [shlex.quote(f"data.parts.{name}=[{','.join(map(str, words))}]") for name, words in parts.items()]
+    options += [shlex.quote(f"data.parts.{name}=[{','.join(map(_as_typed, words))}]") for name, words in parts.items()]
     return [f"data={choice}", *filter(None, options)]
 
 
@@ -59,6 +60,12 @@ def _train_config(config_folder: str, words: Sequence[str]) -> DictConfig:
 
 def _is_other(key: str, value: object, usual: Any) -> bool:  # noqa: ANN401 - a config's
     return key not in _OF_BATCHES and not isinstance(usual[key], dict) and value != usual[key]
+
+
+def _as_typed(word: object) -> str:
+    """Of a list of words: in quotes where it has a comma outside of brackets."""
+    text = str(word)
+    return f'"{text}"' if "," in re.sub(r"\[[^\]]*\]", "", text) else text
 
 
 def _word(key: str, value: object) -> str:

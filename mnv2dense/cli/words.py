@@ -24,10 +24,14 @@ _LISTS: Final = frozenset({"models"})
 # Data of the heads, by their names: choices and options as on a command line.
 _ANY_NAME: Final = "data.parts."
 
+# A number for each head, where there is nothing, or one word, as long as nobody says one.
+_NUMBERS_BY_NAME: Final = ("data.draws.", "loss.weights.")
+
 # Lists of names, in Hydra's own grammar; a name alone is a list of one.
 _LISTS_OF_NAMES: Final = frozenset(
     {
-        *("packages", "outputs", "curves", "keep_float", "head.features"),
+        *("packages", "outputs", "curves", "keep_float", "head.features", "head.class_features"),
+        "callbacks.freeze.heads",
         *("callbacks.history.scores", "callbacks.progress.scores", "callbacks.quantization_aware.keep_float"),
     }
 )
@@ -66,7 +70,7 @@ def words_for_hydra(words: Sequence[str], *, command: str) -> list[str]:
         bare = key.lstrip("+")
         if bare in own:
             key = own[bare]
-        elif several and _SWEEP.search(value):
+        elif bare.startswith(_NUMBERS_BY_NAME) or (several and not bare.startswith(_ANY_NAME) and _SWEEP.search(value)):
             pass
         elif (bare in _LISTS or bare.startswith(_ANY_NAME)) and value.startswith("[") and value.endswith("]"):
             value = f"[{','.join(quoted(part.strip()) for part in _parts(value[1:-1]))}]"
@@ -75,7 +79,7 @@ def words_for_hydra(words: Sequence[str], *, command: str) -> list[str]:
         elif bare in _TEXTS or (bare.startswith("data.") and bare.rpartition(".")[2] in _TEXTS):
             value = quoted(value)
         # Any name of a head may stand there, which Hydra has to be told.
-        added = "+" if bare.startswith(_ANY_NAME) and bare == key else ""
+        added = "++" if bare.startswith((_ANY_NAME, *_NUMBERS_BY_NAME)) and bare == key else ""
         made.append(f"{added}{key}{equals}{value}")
     return made
 
@@ -104,5 +108,5 @@ def as_typed(node: Any) -> Any:  # noqa: ANN401 - a nest of plain values
 
 
 def _parts(listed: str) -> list[str]:
-    """What stands between commas, of which there may be some in quotes."""
-    return re.findall(r"(?:'[^']*'|\"[^\"]*\"|[^,])+", listed)
+    """What stands between commas, of which there may be some in quotes, and in brackets within."""
+    return re.findall(r"(?:'[^']*'|\"[^\"]*\"|\[[^\]]*\]|[^,\[])+", listed)

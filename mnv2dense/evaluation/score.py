@@ -14,14 +14,13 @@ from torch.utils.data import DataLoader
 from mnv2dense.data.collate import collate, prepare
 from mnv2dense.data.module import DataModule
 from mnv2dense.data.sampler import EpochSampler
-from mnv2dense.heads.joint import JointHead
 from mnv2dense.inference.tta import TTA, segment
 from mnv2dense.metrics.accuracy import Accuracy
 from mnv2dense.metrics.coco_map import CocoMeanAP
 from mnv2dense.metrics.image_ranking import ImageRanking, ScoresImages
 from mnv2dense.metrics.joint import JointMetric
 from mnv2dense.metrics.mean_iou import MeanIoU
-from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.ops.postprocess import JointSelection
 from mnv2dense.protocols import Dataset, Metric, Model
 from mnv2dense.types import Batch, Infos
 
@@ -97,8 +96,8 @@ def metric_of(model: Model) -> Metric:
         "classification": Accuracy,
         "segmentation": MeanIoU,
     }
-    if isinstance(model, DenseModel) and isinstance(model.head, JointHead):
-        return JointMetric(parts={name: metrics[part.task]() for name, part in model.head.parts.items()})
+    if isinstance(model.selection, JointSelection):
+        return JointMetric(parts={name: metrics[task]() for name, task in model.selection.tasks.items()})
     return metrics[model.task]()
 
 

@@ -76,8 +76,6 @@ class ExportGraph(nn.Module):
         if selection:
             _select_otherwise(heads.values(), selection, task=model.task)
         self._selection: Selection = self.model.selection
-        if isinstance(self.model.head, JointHead):  # which was made of the heads' own before they were changed
-            self._selection = JointSelection({name: head.selection for name, head in self.model.head.parts.items()})
 
     def _lay(self, head: nn.Module, model: DenseModel) -> None:
         """Make a head ready for inputs of another size than the model's."""

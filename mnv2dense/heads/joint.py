@@ -52,13 +52,17 @@ class JointHead(nn.Module):
         self.parts = cast("dict[str, Head]", nn.ModuleDict(dict(parts)))
         self.title = " + ".join(str(getattr(part, "title", type(part).__name__)) for part in self.parts.values())
         self.class_names = joint_names({name: part.class_names for name, part in self.parts.items()})
-        self.selection = JointSelection({name: part.selection for name, part in self.parts.items()})
         features = dict.fromkeys(name for part in self.parts.values() for name in part.config["features"])
         self.config: dict[str, Any] = {
             "_target_": "mnv2dense.heads.JointHead",
             "features": list(features),
             "parts": {name: part.config for name, part in self.parts.items()},
         }
+
+    @property
+    def selection(self) -> JointSelection:
+        """What each head decides; see :class:`mnv2dense.protocols.Head`."""
+        return JointSelection({name: part.selection for name, part in self.parts.items()})
 
     def forward(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> dict[str, Any]:
         """Raw predictions of each head, by its name, for images of ``size`` (height, width)."""

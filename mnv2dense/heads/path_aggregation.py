@@ -59,7 +59,7 @@ class PathAggregation(nn.Module):
         norm = {"eps": norm_eps, "momentum": norm_momentum}
         steps = len(strides)
         self.lateral = nn.ModuleList(_conv(info.channels, channels, norm) for info in features.values())
-        self.coarser = _separable(channels, norm, stride=2)
+        self.beyond = _separable(channels, norm, stride=2)
         self.downward = nn.ModuleList(_mix(channels, norm) for _ in range(steps))
         self.shrink = nn.ModuleList(_separable(channels, norm, stride=2) for _ in range(steps))
         self.upward = nn.ModuleList(_mix(channels, norm) for _ in range(steps))
@@ -70,7 +70,7 @@ class PathAggregation(nn.Module):
     def forward(self, features: Mapping[str, Tensor]) -> list[Tensor]:
         """Name -> map; the maps that come out, [B, C, H / stride, W / stride] of each of :attr:`strides`."""
         maps = [layer(features[name]) for layer, name in zip(self.lateral, self._features, strict=True)]
-        maps.append(self.coarser(maps[-1]) + F.max_pool2d(maps[-1], 3, stride=2, padding=1))
+        maps.append(self.beyond(maps[-1]) + F.max_pool2d(maps[-1], 3, stride=2, padding=1))
         for step, mix in enumerate(self.downward, start=1):
             level = len(maps) - 1 - step
             wider = F.interpolate(maps[level + 1], size=maps[level].shape[-2:], mode="nearest")

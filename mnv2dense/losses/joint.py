@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mnv2dense.protocols import FollowsEpochs
-from mnv2dense.types import Batch
+from mnv2dense.types import IGNORE_INDEX, IGNORE_LABEL, Batch, Truth
+from mnv2dense.utils.numbers import is_number
 
 
 @final
@@ -46,10 +47,12 @@ class JointLoss(nn.Module):
                 raise ValueError(f"weights={weights!r}: a factor for each head, or uncertainty, which learns them.")
             self.log_variances = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in parts})
             return
+        if weights is not None and not isinstance(weights, Mapping):
+            raise ValueError(f"weights={weights}: a factor for each head, as in {{{next(iter(parts))}: 2.0}}.")
         for name, factor in (weights or {}).items():
             if name not in parts:
                 raise ValueError(f"weights names {name!r}, but the heads are {', '.join(parts)}.")
-            if not 0 <= factor < float("inf"):
+            if not is_number(factor) or not 0 <= factor < float("inf"):
                 raise ValueError(f"weights.{name} is {factor}: a factor is finite and not negative.")
             self.weights[name] = float(factor)
 
@@ -80,7 +83,17 @@ class JointLoss(nn.Module):
             factor: float | Tensor = self.weights[name]
             if self.log_variances is not None:
                 factor = torch.exp(-self.log_variances[name])
-                terms[f"{name}/uncertainty"] = self.log_variances[name].clone()
+                # Where no image has the head's truth there is nothing to be uncertain of.
+                terms[f"{name}/uncertainty"] = self.log_variances[name] * _is_known(truth)
             for term, value in loss(raw[name], own).items():
                 terms[f"{name}/{term}"] = factor * value
         return terms
+
+
+def _is_known(truth: Truth) -> Tensor:
+    """1.0 where any image of the batch says something of a head, else 0.0; without waiting for a GPU."""
+    if truth.masks is not None:
+        return (truth.masks != IGNORE_INDEX).any().float()
+    assert truth.labels is not None
+    # Of an image that is unknown all is one region to ignore; one without objects is known.
+    return (truth.labels[:, :1] != IGNORE_LABEL).any().float()

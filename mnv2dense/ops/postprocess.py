@@ -151,10 +151,15 @@ class JointSelection:
         return joint_names({name: part.class_names for name, part in self.parts.items()})
 
     @property
+    def tasks(self) -> dict[str, str]:
+        """Name of the head -> what it is for."""
+        kinds = {kind: task for task, kind in _KINDS.items()}
+        return {name: kinds[type(part)] for name, part in self.parts.items()}
+
+    @property
     def config(self) -> dict[str, Any]:
         """What a file of the model must say of each head, and the task of each."""
-        tasks = {kind: task for task, kind in _KINDS.items()}
-        return {"parts": {name: {"task": tasks[type(part)], **part.config} for name, part in self.parts.items()}}
+        return {"parts": {name: {"task": self.tasks[name], **part.config} for name, part in self.parts.items()}}
 
 
 def joined(found: Mapping[str, Sequence[Any]]) -> list[JointResult]:

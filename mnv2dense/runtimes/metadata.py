@@ -136,7 +136,7 @@ class Metadata:
                 }
             )
             made.make_selection()
-        except (TypeError, KeyError, ValueError, IndexError) as error:
+        except (TypeError, KeyError, ValueError, IndexError, AttributeError) as error:
             raise ValueError(f"its description is incomplete or off ({type(error).__name__}: {error})") from error
         if made.outputs not in OUTPUT_TENSORS or made.resize not in RESIZE_MODES or made.precision not in PRECISIONS:
             raise ValueError(

@@ -31,6 +31,8 @@ class Freeze(pl.Callback):
             raise ValueError(f"backbone={backbone}: a number of blocks from 0, true for all or false")
         self.backbone = backbone
         self.batch_norm = batch_norm
+        if isinstance(heads, str):
+            raise ValueError(f"heads={heads!r} must be a list of names, as in [{heads}].")
         self.heads = tuple(heads)
         self._fixed_norms: list[nn.Module] = []
 

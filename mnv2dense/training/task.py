@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, final
 
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from mnv2dense.heads.joint import JointHead
+from mnv2dense.losses import JointLoss
 from mnv2dense.models.checkpoint import model_entry
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.pretrained.checkpoint_file import ENTRY
@@ -212,11 +215,24 @@ class Task(pl.LightningModule):
 
 def _check_scores(model: DenseModel, loss: Loss) -> None:
     """A background column more or less would train without a word, every class one column off."""
-    given, wanted = getattr(model.head, "scores", None), getattr(loss, "scores", None)
+    if isinstance(model.head, JointHead) and isinstance(loss, JointLoss):
+        for name in model.head.parts.keys() & loss.parts.keys():
+            _check_pair(model.head.parts[name], loss.parts[name], of=f"parts.{name}.")
+        return
+    _check_pair(model.head, loss)
+
+
+def _check_pair(head: object, loss: object, *, of: str = "") -> None:
+    """Whether a head and its loss speak of the same kind of scores; ``of`` is where both stand among several."""
+    given, wanted = getattr(head, "scores", None), getattr(loss, "scores", None)
     if given is not None and wanted is not None and given != wanted:
         is_option = {given, wanted} <= _OPTIONS
-        has = f"head.scores={given}" if given in _OPTIONS else f"{type(model.head).__name__} gives {given} scores"
-        ways = [f"head.scores={wanted}" if is_option else _HEADS.get(wanted, ""), _LOSSES.get(given, "")]
+        option = f"head.{of}scores"
+        has = f"{option}={given}" if given in _OPTIONS else f"{type(head).__name__} gives {given} scores"
+        ways = [f"{option}={wanted}" if is_option else _HEADS.get(wanted, ""), _LOSSES.get(given, "")]
+        if of:  # as groups of configs are put in a place
+            place = of.removesuffix(".")
+            ways = [re.sub(r"\b(head|loss)=", rf"\1@\1.{place}=", way).replace("head.scores", option) for way in ways]
         raise ValueError(
             f"{has}, but {type(loss).__name__} is for {wanted} scores. "
             f"Choose {', or '.join(filter(None, ways)) or 'a loss that fits the head'}."

@@ -199,6 +199,8 @@ def check_teacher(
     """
     if not is_number(weight) or not is_number(temperature) or weight < 0 or temperature <= 0:
         raise ValueError(f"teacher: weight is {weight} and temperature {temperature}: 0 or more, and above 0.")
+    if "joint" in (teacher.task, student.task):
+        raise ValueError("teacher: models of several heads neither teach nor are taught yet; leave teacher.model out.")
     if teacher.task != student.task:
         raise ValueError(f"teacher: it is for {teacher.task}, and the student for {student.task}.")
     if not set(student.class_names) & set(teacher.class_names):

@@ -160,3 +160,19 @@ def test_options_with_dashes_are_answered_in_one_line_with_the_way_to_write_them
 @pytest.mark.parametrize("typed", ["--cfg job", "-c job", "--multi seed=1", "-cjob --resolve", "seed=-1", "--", "-m"])
 def test_flags_of_hydra_are_left_to_it(typed: str) -> None:
     assert with_dashes(typed.split(), config_folder=str(conf_folder()), config_name="train") is None
+
+
+def test_words_of_parts_hold_lists_and_any_name_of_a_head() -> None:
+    typed = [
+        "data.parts.masks=[mask_folder,root=my roads,class_names=[a,b]]",
+        "data.draws.masks=3",
+        "loss.weights.masks=2",
+    ]
+    made = words_for_hydra(typed, command="train")
+    assert made == [
+        "++data.parts.masks=['mask_folder','root=my roads','class_names=[a,b]']",
+        "++data.draws.masks=3",
+        "++loss.weights.masks=2",
+    ]
+    assert words_for_hydra([typed[0], "--multirun"], command="train")[0] == made[0]
+    assert words_for_hydra(["callbacks.freeze.heads=boxes"], command="train") == ["callbacks.freeze.heads=['boxes']"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -108,15 +109,17 @@ def test_two_data_sets_of_ones_own_are_learnt_from_together() -> None:
     drawn = draw_shapes(Path("drawn"), train=8, val=4, size=64)
     boxes = f"data.parts.boxes=[coco,root={drawn},train_split=train,val_split=val]"
     masks = f"data.parts.masks=[coco_masks,root={drawn},train_split=train,val_split=val,limit=3]"
-    words = ("task=joint", "data=joint", boxes, masks, "data.draws={masks: 2}", *SMALL)
+    words = ("task=joint", "data=joint", boxes, masks, "data.draws.masks=2", "loss.weights.masks=2", *SMALL)
     trained = command("train", *words, "run_dir=run")
     assert trained.code == 0, trained.err
     log = Path("run/run.log").read_text(encoding="utf-8")
     assert "8 train images with boxes, 3 train images with masks" in log
-    scored = command("evaluate", "checkpoint=run", "run_dir=scored")
-    assert scored.code == 0, scored.err
-    again = json.loads(Path("scored/metrics.json").read_text())
-    assert again == json.loads(Path("run/metrics.json").read_text())
+    for named in ((), ("data=joint", boxes, masks)):
+        scored = command("evaluate", "checkpoint=run", *named, "num_workers=0", "run_dir=scored")
+        assert scored.code == 0, scored.err
+        again = json.loads(Path("scored/metrics.json").read_text())
+        assert again == json.loads(Path("run/metrics.json").read_text())
+        shutil.rmtree("scored")
 
 
 def test_the_documented_model_is_made_of_heads() -> None:
@@ -133,6 +136,12 @@ def test_the_documented_model_is_made_of_heads() -> None:
         (["data.parts.cars=[coco,root=x]"], "data.parts names cars, and the heads are boxes, masks"),
         (["data.parts.boxes=[coco,x]", "data.parts.masks=[coco_masks]"], "data.parts.boxes: 'x' is no option"),
         (["data.parts.boxes=coco", "data.parts.masks=[coco_masks]"], "data.parts.boxes=coco: a choice of conf/data"),
+        (["data.parts.boxes=[coco]", "data.parts.masks=[coco_masks]"], "data.parts.boxes: coco lacks data.root"),
+        (["data.parts.boxes=[coco,rot=x]", "data.parts.masks=[coco_masks]"], "data.parts.boxes: Could not override"),
+        (
+            ["data.parts.boxes=[coco,root=x,batch_size=4]", "data.parts.masks=[coco_masks]"],
+            "data.parts.boxes: 'batch_size=4' is of batches, which have images of all parts: data.batch_size=4.",
+        ),
     ],
 )
 def test_parts_that_cannot_be_are_told(words: list[str], complaint: str) -> None:
@@ -146,6 +155,17 @@ def test_what_a_joint_model_cannot_do_is_told() -> None:
     tiled = command("predict", "checkpoint=run", "source=run/samples.jpg", "tile=64", "run_dir=found")
     assert tiled.code == 2
     assert "a joint model looks at whole images" in tiled.err
+    page = command("demo", "checkpoint=run", "build=page")
+    assert page.code == 2
+    assert "has several heads, and the page shows models of one so far" in page.err
+    taught = command("train", *JOINT, "teacher.model=run", "run_dir=second")
+    assert taught.code == 2
+    assert "models of several heads neither teach nor are taught yet" in taught.err
+    looked = command(
+        "export", "checkpoint=run", "exporter=onnx", "precision=int8", "sensitivity=true", "run_dir=exported"
+    )
+    assert looked.code == 2
+    assert "look at models of one head" in looked.err
     mixed = command("train", *JOINT, "augment.mosaic_probability=1.0", "run_dir=second")
     assert mixed.code != 0
     assert "Traceback" not in mixed.err

@@ -13,9 +13,10 @@ from mnv2dense.data.datasets import CocoDetection, CocoMasks, JointDataset
 from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.data.module import DataModule
 from mnv2dense.data.shapes import draw_shapes
-from mnv2dense.losses import JointLoss, MultiBoxLoss, PixelCrossEntropy, TaskAlignedLoss
+from mnv2dense.losses import JointLoss, MultiBoxLoss, PixelCrossEntropy, SigmoidFocalLoss, TaskAlignedLoss
 from mnv2dense.metrics import CocoMeanAP, JointMetric, MeanIoU
 from mnv2dense.models.dense_model import DenseModel, build_model
+from mnv2dense.training import Task
 from mnv2dense.types import IGNORE_INDEX, IGNORE_LABEL, PADDING_LABEL, Batch, Sample
 from tests.helpers.joint import joint_model
 from tests.helpers.small_models import point_detector
@@ -49,7 +50,7 @@ def test_an_image_that_two_have_is_one_with_the_truth_of_both(shapes: Path) -> N
     np.testing.assert_array_equal(alone.mask, masks[5].mask)
     assert alone.boxes is not None
     assert alone.boxes.shape == (0, 4)
-    assert data.path_of(both.image_id) == both.path.absolute()
+    assert data.path_of(both.image_id) == both.path
     assert data.id_in("boxes", alone.image_id) is None
     assert data.id_in("masks", alone.image_id) == masks.image_ids[5]  # type: ignore[attr-defined]
 
@@ -208,6 +209,32 @@ def test_an_epoch_draws_images_of_a_part_as_often_as_it_is_told(shapes: Path) ->
         JointDataset(parts={"boxes": boxes}, draws={"boxes": 0})
 
 
+def test_an_image_is_one_however_its_folder_is_typed(shapes: Path) -> None:
+    (shapes.parent / "linked").symlink_to(shapes, target_is_directory=True)
+    for other in (shapes / ".." / shapes.name, shapes.parent / "linked"):
+        parts = {"boxes": CocoDetection(root=other, split="val"), "masks": CocoMasks(root=shapes, split="val")}
+        data = JointDataset(parts=parts)
+        assert len(data) == 4
+        assert data[0].known == {"boxes", "masks"}
+
+
+def test_labels_of_a_part_are_checked_by_its_own_classes(tmp_path: Path) -> None:
+    part = _OneImage(tmp_path / "a.jpg", "car", [2])
+    data = JointDataset(parts={"cars": part, "signs": _OneImage(tmp_path / "a.jpg", "sign", [1])})
+    with pytest.raises(ValueError, match=r"_OneImage gave image 7 .* the label 2; of 2 classes they are 0\.\.1"):
+        data[0]
+    twice = _OneImage(tmp_path / "a.jpg", "car", [0])
+    twice.paths, twice.image_ids = twice.paths * 2, [7, 8]
+    with pytest.raises(ValueError, match=r"parts\.cars: .*a\.jpg is in it twice"):
+        JointDataset(parts={"cars": twice})
+
+
+def test_a_loss_for_other_scores_is_refused_head_by_head() -> None:
+    parts = {"boxes": SigmoidFocalLoss(), "masks": PixelCrossEntropy()}
+    with pytest.raises(ValueError, match=r"head\.parts\.boxes\.scores=softmax, but SigmoidFocalLoss is for sigmoid"):
+        Task(model=joint_model(), loss=JointLoss(parts=parts), metric=MeanIoU(), optimizer=torch.optim.SGD)
+
+
 def test_what_does_not_go_together_is_told(shapes: Path) -> None:
     boxes, masks = CocoDetection(root=shapes, split="val"), CocoMasks(root=shapes, split="val")
     with pytest.raises(ValueError, match=r"parts is empty"):
@@ -225,5 +252,10 @@ def test_what_does_not_go_together_is_told(shapes: Path) -> None:
         loss({"masks": None}, batch)
     with pytest.raises(ValueError, match=r"weights='auto': a factor for each head, or uncertainty"):
         JointLoss(parts={"boxes": MultiBoxLoss()}, weights="auto")  # type: ignore[arg-type]
+    for odd in (2.0, {"boxes": "2"}):
+        with pytest.raises(ValueError, match=r"weights.*: a factor"):
+            JointLoss(parts={"boxes": MultiBoxLoss()}, weights=odd)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"draws=3: a number for each part, as in \{boxes: 2\.0\}"):
+        JointDataset(parts={"boxes": boxes}, draws=3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"weights names 'masks', but the heads are boxes"):
         JointLoss(parts={"boxes": MultiBoxLoss()}, weights={"masks": 1.0})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from mnv2dense.data.check_sample import check_sample
 from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.protocols import BoxDataset, Dataset, MaskDataset, ShowsClasses
 from mnv2dense.types import IGNORE_INDEX, IGNORE_LABEL, Sample
@@ -44,7 +45,7 @@ class JointDataset(ImageTable):
     Attributes:
         parts: as given.
         kinds: name -> what the head learns from.
-        category_ids: what each class is called in its own format.
+        category_ids: labels + 1. What each class is called in its own format, its part knows.
 
     Raises:
         ValueError: no part, a part of neither boxes nor masks, two of masks, or draws outside their values.
@@ -60,19 +61,26 @@ class JointDataset(ImageTable):
         if len(masks) > 1:
             raise ValueError(f"parts: {' and '.join(masks)} are both masks, and an image has one mask here.")
         self._masks = masks[0] if masks else None
-        self.category_ids = [number for part in self.parts.values() for number in _ids_of(part)]
+        # Those of the parts would mean several classes each.
+        self.category_ids = list(range(1, len(names) + 1))
         # Where each image stands in each of the parts.
         places: dict[Path, dict[str, int]] = {}
+        named: dict[Path, Path] = {}
         for name, part in self.parts.items():
-            for place, path in enumerate(_paths_of(name, part)):
-                places.setdefault(path, {})[name] = place
+            paths = _paths_of(name, part)
+            for place, (path, where) in enumerate(zip(paths, _places_of(paths), strict=True)):
+                own = places.setdefault(where, {})
+                if name in own:
+                    raise ValueError(f"parts.{name}: {path} is in it twice; a part has each image once.")
+                own[name] = place
+                named.setdefault(where, path)
         self._places = list(places.values())
         self.draws = _checked(draws, self.parts)
         super().__init__(
             source=" and ".join(str(getattr(part, "source", type(part).__name__)) for part in self.parts.values()),
             class_names=names,
             image_ids=range(1, len(places) + 1),
-            paths=list(places),
+            paths=list(named.values()),
         )
 
     @property
@@ -110,6 +118,8 @@ class JointDataset(ImageTable):
         for name, place in places.items():
             if self.kinds[name].task == "detection":
                 sample = self.parts[name][place]
+                # Of the part's own classes: a label too high would be another part's.
+                check_sample(sample, len(self.parts[name].class_names), of=self.parts[name])
                 assert sample.boxes is not None
                 assert sample.labels is not None
                 start = self.kinds[name].labels.start
@@ -126,6 +136,9 @@ class JointDataset(ImageTable):
                 masked = part[places[self._masks]]
                 boxes, mask = [masked], masked.mask
         image = boxes[0].image
+        if self._masks is not None and mask is not None:
+            told = Sample(image, None, None, mask, self.image_ids[index], self.paths[index])
+            check_sample(told, len(self.parts[self._masks].class_names), of=self.parts[self._masks])
         if self._masks is not None and mask is None:
             mask = np.full(image.shape[:2], IGNORE_INDEX, np.uint8)
         return Sample(
@@ -142,6 +155,8 @@ class JointDataset(ImageTable):
 def _checked(draws: Mapping[str, float] | None, parts: Mapping[str, Dataset]) -> dict[str, float] | None:
     if draws is None:
         return None
+    if not isinstance(draws, Mapping):
+        raise ValueError(f"draws={draws}: a number for each part, as in {{{next(iter(parts))}: 2.0}}.")
     for name, count in draws.items():
         if name not in parts:
             raise ValueError(f"draws names {name!r}, but the parts are {', '.join(parts)}.")
@@ -163,9 +178,13 @@ def _paths_of(name: str, part: Dataset) -> list[Path]:
             f"parts.{name}: {type(part).__name__} does not tell where its images lie; derive it from "
             "mnv2dense.data.datasets.ImageTable."
         )
-    return [path.absolute() for path in part.paths]
+    return part.paths
 
 
-def _ids_of(part: Dataset) -> list[int]:
-    own = getattr(part, "category_ids", None)
-    return list(range(1, len(part.class_names) + 1)) if own is None else [int(number) for number in own]
+def _places_of(paths: Sequence[Path]) -> list[Path]:
+    """The same files, however their folders were typed or linked."""
+    folders: dict[Path, Path] = {}
+    for path in paths:
+        if path.parent not in folders:
+            folders[path.parent] = path.parent.resolve()
+    return [folders[path.parent] / path.name for path in paths]

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mnv2dense import Predictor
+from mnv2dense.evaluation.score import metric_of
 from mnv2dense.export import export_model
 from mnv2dense.export.gate import RefusedExportError, tolerance_of
 from mnv2dense.export.graph import ExportGraph
@@ -55,6 +56,7 @@ def test_every_runtime_gives_boxes_and_masks_out_of_one_file(exporter: str, deci
         assert len(ours["boxes"]) == len(theirs["boxes"]) > 3
         torch.testing.assert_close(ours["boxes"].scores, theirs["boxes"].scores, rtol=1e-4, atol=1e-5)  # type: ignore[union-attr]
         assert (ours["masks"].labels == theirs["masks"].labels).float().mean() > 0.999  # type: ignore[union-attr]
+    assert metric_of(exported).parts.keys() == {"boxes", "masks"}  # type: ignore[attr-defined]
     found = Predictor(path)(np.zeros((50, 70, 3), np.uint8))
     assert found["masks"].labels.shape == (50, 70)
     if not decided:
