@@ -61,6 +61,8 @@ SEGMENTATION = (
 
 
 def task_of(choice: str) -> list[str]:
+    if "=joint" in choice:
+        return ["task=joint"]
     if choice.startswith(CLASSIFICATION):
         return ["task=classification"]
     return ["task=segmentation"] if choice.startswith(SEGMENTATION) else []
@@ -81,7 +83,7 @@ def test_there_is_a_group_for_every_part() -> None:
 
 @pytest.mark.parametrize("choice", every_choice())
 def test_every_choice_composes_and_its_options_are_those_of_its_class(choice: str) -> None:
-    needed = [] if choice.startswith("data=shapes") else ["data.root=x"]
+    needed = [] if choice.startswith(("data=shapes", "data=joint")) else ["data.root=x"]
     needed += ["data.class_names=[a]"] if choice == "data=mask_folder" else []
     config = composed(*task_of(choice), choice, *needed)
     leave_out_options_of_ours(config, [choice])  # as the commands do: the preset of the shapes sets SSDLite's
@@ -92,9 +94,10 @@ def test_every_choice_composes_and_its_options_are_those_of_its_class(choice: st
         module, _, name = node["_target_"].rpartition(".")
         constructor = getattr(importlib.import_module(module), name)
         options = {key: value for key, value in node.items() if not key.startswith("_")}
-        if path == "head":
+        is_joint = node["_target_"].endswith(".JointHead")  # made of heads, which are completed themselves
+        if path.startswith("head") and not is_joint:
             options.pop("features")  # names; the head gets the maps themselves, positionally
-        completed = dict.fromkeys(COMPLETED.get(path.partition(".")[0], set()))
+        completed = {} if is_joint else dict.fromkeys(COMPLETED.get(path.partition(".")[0], set()))
         assert not options.keys() & completed.keys(), path
         try:
             signature = inspect.signature(constructor)
@@ -103,7 +106,8 @@ def test_every_choice_composes_and_its_options_are_those_of_its_class(choice: st
         signature.bind_partial(**options, **completed)
 
 
-@pytest.mark.parametrize("data", choices("data"))
+# Joint data has neither root nor split: its parts have.
+@pytest.mark.parametrize("data", [name for name in choices("data") if name != "joint"])
 def test_training_and_validation_data_differ_in_their_split_alone_and_say_the_rest_once(data: str) -> None:
     written = (CONF / "data" / f"{data}.yaml").read_text(encoding="utf-8")
     if "train:" in written:
