@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mnv2dense.data import collate as module
+from mnv2dense.data import padding as module
 from mnv2dense.data.collate import collate, prepare
 from mnv2dense.types import IGNORE_LABEL, PADDING_LABEL, Sample
 

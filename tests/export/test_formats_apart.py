@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-MATRIX = "test_matrix.py"
-FILES = sorted(path.name for path in (HERE / "formats").glob("test_*.py") if path.name != MATRIX)
+MATRIX, JOINT = "test_matrix.py", "test_joint.py"
+FILES = sorted(path.name for path in (HERE / "formats").glob("test_*.py") if path.name not in (MATRIX, JOINT))
 
 # Without these, a process is not even begun.
 NEEDED = {
@@ -43,6 +43,13 @@ def test_exporters(name: str) -> None:
 @pytest.mark.parametrize("exporter", ["onnx", "openvino", "executorch", "litert"])
 def test_every_task_in_a_runtime(exporter: str) -> None:
     run_apart(MATRIX, exporter)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("exporter", ["onnx", "openvino", "executorch", "litert"])
+def test_several_heads_in_a_runtime(exporter: str) -> None:
+    run_apart(JOINT, exporter)
 
 
 def run_apart(name: str, keywords: str = "") -> None:

@@ -15,10 +15,8 @@ from mnv2dense.evaluation.score import metric_of
 from mnv2dense.export import export_model
 from mnv2dense.export.gate import RefusedExportError, tolerance_of
 from mnv2dense.export.graph import ExportGraph
-from mnv2dense.export.options import ExportOptions
 from mnv2dense.export.parity import Tolerance, compare
 from mnv2dense.runtimes import ExportedModel
-from mnv2dense.runtimes.metadata import Metadata
 from tests.helpers.joint import SIZE, joint_model
 from tests.helpers.small_models import calibration, original
 from tests.helpers.tiny import random_images
@@ -83,7 +81,7 @@ def test_int8_is_of_both_heads(exporter: str, tmp_path: Path) -> None:
         assert agreement > least
 
 
-def test_a_head_that_answers_otherwise_is_named(tmp_path: Path) -> None:
+def test_onnx_a_head_that_answers_otherwise_is_named(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     model = joint_model()
     graph = ExportGraph(model)
@@ -99,7 +97,7 @@ def test_a_head_that_answers_otherwise_is_named(tmp_path: Path) -> None:
     assert parity.parts["boxes"].agreement == 1.0
 
 
-def test_a_file_is_refused_where_one_head_cannot_be_judged(tmp_path: Path) -> None:
+def test_onnx_a_file_is_refused_where_one_head_cannot_be_judged(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     model = joint_model()
     with torch.no_grad():
@@ -110,37 +108,3 @@ def test_a_file_is_refused_where_one_head_cannot_be_judged(tmp_path: Path) -> No
     tolerance = replace(blind, parts={"boxes": blind, "masks": blind})
     with pytest.raises(RefusedExportError, match="finds no box of score"):
         export_model(model, tmp_path / "model.onnx", images=photos(), tolerance=tolerance)
-
-
-def test_each_task_is_decided_where_it_is_asked_for() -> None:
-    model = joint_model()
-    graph = ExportOptions(exporter="onnx", labels=True).graph_of(model)
-    assert graph.parts == {"boxes": "boxes", "masks": "labels"}
-    assert graph.output_names == ("boxes_boxes", "boxes_scores", "masks_labels")
-    chosen = ExportGraph(model, decided=["detection"], selection={"limit": 7})
-    assert chosen(random_images(1, SIZE))[0].shape == (1, 7, 4)
-    assert chosen.describe("fp32").selection["parts"]["boxes"]["limit"] == 7
-    assert model.head.parts["boxes"].selection.limit == 100  # type: ignore[index, union-attr]
-    for options, complaint in (
-        ({"nms": "node"}, "this model has several heads; take nms=true"),
-        ({"exporter": "coreml"}, "Core ML files of several heads are not made yet"),
-        ({"size": (64, 64)}, "anchors are laid for"),
-    ):
-        with pytest.raises((ValueError, ImportError), match=complaint):
-            ExportOptions(**{"exporter": "onnx", **options}).graph_of(model)  # type: ignore[arg-type]
-
-
-def test_what_a_file_says_of_its_heads_is_read_back_and_checked() -> None:
-    said = ExportGraph(joint_model()).describe("fp32")
-    back = Metadata.from_json(said.to_json())
-    assert back == said
-    assert back.make_selection().config == said.selection
-    for old, new, complaint in (
-        ('"masks": "logits"', '"masks": "boxes"', "parts"),
-        ('"masks": "logits"', '"roads": "logits"', "parts of other heads"),
-        ('"nms_threshold": 0.6', '"nms_threshold": 6', "nms_threshold=6, which cannot be"),
-        ('"task": "segmentation"', '"task": "drawing"', "incomplete or off"),
-    ):
-        assert old in said.to_json()
-        with pytest.raises(ValueError, match=complaint):
-            Metadata.from_json(said.to_json().replace(old, new))
