@@ -68,6 +68,16 @@ def _conv(
     return F.conv2d(padded, weight, bias, _numbers(strides), 0, _numbers(dilations), int(groups))
 
 
+def _max_pool(
+    x: Tensor, kernel_sizes: Any, strides: Any, pad_type: str, pad: Any = None, ceil_mode: Any = False
+) -> Tensor:
+    assert pad_type in ("custom", "valid")
+    assert not bool(ceil_mode)
+    top, bottom, left, right = _numbers(pad) if pad_type == "custom" else (0, 0, 0, 0)
+    padded = F.pad(x, (left, right, top, bottom), value=-torch.inf)
+    return F.max_pool2d(padded, _numbers(kernel_sizes), _numbers(strides))
+
+
 def _batch_norm(x: Tensor, mean: Tensor, variance: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
     return F.batch_norm(x, mean, variance, gamma, beta, False, 0.0, float(epsilon))
 
@@ -144,6 +154,7 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "linear": lambda x, weight, bias=None: F.linear(x, weight, bias),
     "logical_and": lambda x, y: torch.logical_and(x, y),
     "logical_or": lambda x, y: torch.logical_or(x, y),
+    "max_pool": _max_pool,
     "matmul": _matmul,
     "maximum": lambda x, y: torch.maximum(x, y),
     "minimum": lambda x, y: torch.minimum(x, y),
