@@ -70,7 +70,8 @@ class PathAggregation(nn.Module):
     def forward(self, features: Mapping[str, Tensor]) -> list[Tensor]:
         """Name -> map; the maps that come out, [B, C, H / stride, W / stride] of each of :attr:`strides`."""
         maps = [layer(features[name]) for layer, name in zip(self.lateral, self._features, strict=True)]
-        maps.append(self.beyond(maps[-1]) + F.max_pool2d(maps[-1], 3, stride=2, padding=1))
+        # ReLU6 leaves nothing below 0, so zeros around are no largest; LiteRT breaks down over int8 pools that pad.
+        maps.append(self.beyond(maps[-1]) + F.max_pool2d(F.pad(maps[-1], (1, 1, 1, 1)), 3, stride=2))
         for step, mix in enumerate(self.downward, start=1):
             level = len(maps) - 1 - step
             wider = F.interpolate(maps[level + 1], size=maps[level].shape[-2:], mode="nearest")
