@@ -78,6 +78,13 @@ def _max_pool(
     return F.max_pool2d(padded, _numbers(kernel_sizes), _numbers(strides))
 
 
+def _pad(x: Tensor, pad: Any, mode: str = "constant", constant_val: Any = 0.0) -> Tensor:
+    assert mode == "constant"
+    sides = _numbers(pad)  # before and after, of the last dimensions in their order; torch begins with the last
+    pairs = [sides[place : place + 2] for place in range(0, len(sides), 2)]
+    return F.pad(x, [side for pair in reversed(pairs) for side in pair], value=float(constant_val))
+
+
 def _batch_norm(x: Tensor, mean: Tensor, variance: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
     return F.batch_norm(x, mean, variance, gamma, beta, False, 0.0, float(epsilon))
 
@@ -155,6 +162,7 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "logical_and": lambda x, y: torch.logical_and(x, y),
     "logical_or": lambda x, y: torch.logical_or(x, y),
     "max_pool": _max_pool,
+    "pad": _pad,
     "matmul": _matmul,
     "maximum": lambda x, y: torch.maximum(x, y),
     "minimum": lambda x, y: torch.minimum(x, y),
