@@ -11,6 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from mnv2dense.cli.run_data import OF_BATCHES
 from mnv2dense.cli.words import words_for_hydra
 
 
@@ -44,10 +45,6 @@ def spell_out_parts(config: DictConfig, *, tasks: Mapping[str, str] | None = Non
                 config.data[split].parts[name] = own[split]
 
 
-# What the loader is told once for all parts, as conf/data/_loader.yaml has it.
-_OF_BATCHES = (*("batch_size", "num_workers", "max_boxes", "pin_memory", "repeat_threshold", "train_sizes", "views"),)
-
-
 def _composed(name: str, words: object, *, task: str) -> dict[str, Any]:
     """The data of a part by itself, with nothing left to be looked up."""
     if not isinstance(words, ListConfig) or not words or not all(isinstance(word, str) for word in words):
@@ -55,7 +52,7 @@ def _composed(name: str, words: object, *, task: str) -> dict[str, Any]:
     choice, *options = words
     if strange := [option for option in options if "=" not in option]:
         raise ValueError(f"data.parts.{name}: {strange[0]!r} is no option; write them as name=value, as in root=cars.")
-    if taken := [option for option in options if option.partition("=")[0] in _OF_BATCHES]:
+    if taken := [option for option in options if option.partition("=")[0] in OF_BATCHES]:
         raise ValueError(
             f"data.parts.{name}: {taken[0]!r} is of batches, which have images of all parts: data.{taken[0]}."
         )

@@ -20,8 +20,8 @@ from mnv2dense.pretrained.checkpoint_file import find_checkpoint
 from mnv2dense.reporting.run_config import trained_config
 from mnv2dense.reporting.usage import override
 
-# Of how batches are made: scores do not go by it.
-_OF_BATCHES = ("batch_size", "num_workers", "max_boxes", "pin_memory", "repeat_threshold", "train_sizes", "views")
+OF_BATCHES = ("batch_size", "num_workers", "max_boxes", "pin_memory", "repeat_threshold", "train_sizes", "views")
+"""Of how batches are made, in conf/data/_loader.yaml: scores do not go by it, and parts of joint data share it."""
 
 
 def words_of_data(checkpoint: str, *, config_folder: str) -> list[str]:
@@ -59,7 +59,7 @@ def _train_config(config_folder: str, words: Sequence[str]) -> DictConfig:
 
 
 def _is_other(key: str, value: object, usual: Any) -> bool:  # noqa: ANN401 - a config's
-    return key not in _OF_BATCHES and not isinstance(usual[key], dict) and value != usual[key]
+    return key not in OF_BATCHES and not isinstance(usual[key], dict) and value != usual[key]
 
 
 def _as_typed(word: object) -> str:

@@ -17,9 +17,9 @@ from mnv2dense.export.options import ExportOptions, check_output, exporter_of
 from mnv2dense.export.parity import ParityError, Tolerance, compare
 from mnv2dense.export.report import ExportReport
 from mnv2dense.export.tasks import COUNTED_SCORE
-from mnv2dense.heads.joint import JointHead
 from mnv2dense.io.inputs import pixels_of
 from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.ops.postprocess import JointSelection
 from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.runtimes.formats import files_of, is_exported, megabytes_of
 from mnv2dense.runtimes.metadata import Precision
@@ -202,7 +202,7 @@ def tolerance_of(
     model: DenseModel, precision: Precision, *, difference: float | None = None, agreement: float | None = None
 ) -> Tolerance:
     """What a file of a model should reach, see :meth:`Tolerance.of`; of several heads, each by its own task."""
-    parts = {name: part.task for name, part in model.head.parts.items()} if isinstance(model.head, JointHead) else {}
+    parts = model.selection.tasks if isinstance(model.selection, JointSelection) else {}
     return Tolerance.of(precision, model.task, difference=difference, agreement=agreement, parts=parts)
 
 

@@ -132,8 +132,7 @@ class ExportOptions:
 
 def _tasks_of(model: DenseModel) -> list[str]:
     """Of its head, or of each of several."""
-    parts: Any = getattr(model.head, "parts", None) if model.task == "joint" else None
-    return [part.task for part in parts.values()] if parts else [model.task]
+    return list(getattr(model.selection, "tasks", {}).values()) or [model.task]
 
 
 def exporter_of(path: str | Path) -> str:

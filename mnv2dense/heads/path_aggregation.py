@@ -21,8 +21,8 @@ class PathAggregation(nn.Module):
     Every map becomes ``channels`` wide, one level more is made from the coarsest, and meaning goes down the pyramid,
     then places go up: at each step the map from before is resized, set beside the level's own, mixed by a 1x1 and
     looked at by a depthwise 5x5, and what comes of it is added to what was there (He et al. 2016). A pretrained
-    feature so reaches the head through one new layer, which a short run can learn; through all of them, without the
-    sums, it took half as many epochs more. Maps are twice as coarse from one to the next.
+    feature so reaches the head through one new layer, which a short run can learn: without the sums, the loss of epoch
+    5 took 8 (docs/benchmarks.md, Learning). Maps are twice as coarse from one to the next.
 
     Args:
         features: the backbone's maps, the finest first.

@@ -182,9 +182,10 @@ class Task(pl.LightningModule):
         checkpoint[RUN] = run_entry(self.trainer)
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
-        """Decayed and not decayed, of backbone and head. Norms and biases are not decayed: it would only fight them.
+        """Decayed and not decayed, of backbone and head.
 
-        What a loss learns, as weights of its terms or centres of classes, comes after the head's own.
+        Norms, biases and single numbers are not decayed: it would only fight them. What a loss learns, as
+        weights of its terms or centres of classes, comes after the head's own.
         """
         learning = [self.model, *([self.loss] if isinstance(self.loss, nn.Module) else [])]
         backbone = {id(p) for p in self.model.backbone.parameters()}
@@ -193,7 +194,7 @@ class Task(pl.LightningModule):
             for part in learning
             for module in part.modules()
             for name, p in module.named_parameters(recurse=False)
-            if isinstance(module, _NORMS) or name == "bias"
+            if isinstance(module, _NORMS) or name == "bias" or p.ndim == 0
         }
         if not any(p.requires_grad for p in self.model.parameters()):
             raise ValueError("Every parameter is frozen; there is nothing to train. Freeze less.")
