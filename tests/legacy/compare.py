@@ -65,7 +65,7 @@ def answers(artefact: Path, picture: Path) -> dict[str, np.ndarray]:
     found["predictor.to_coco"] = as_text(result.to_coco(7))
     if is_file:
         # The description holds a file's classes, size, way of resizing, thresholds, licence and versions.
-        found["description"] = as_text(dataclasses.asdict(predictor.model.description))
+        found["description"] = as_text(_plain(predictor.model.description))
         for number, tensor in enumerate(predictor.model.run(images)):
             found[f"raw.{number}"] = tensor.numpy().copy()
         (plain,) = predictor.model.predict(images, infos)
@@ -163,7 +163,8 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _plain(dataclasses.asdict(value))
     if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
+        # A description of one head has no parts, and files of then could not name any.
+        return {str(key): _plain(part) for key, part in value.items() if (key, part) != ("parts", {})}
     return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 

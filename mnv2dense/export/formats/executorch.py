@@ -37,6 +37,8 @@ WRITER = Writer(
 # Handing tensors over to a delegate costs more than a product gains; suppression would make two hundred such delegates.
 _NOT_ALONE = "aten::mul.Tensor"
 
+_PADS = (torch.ops.aten.pad.default, torch.ops.aten.constant_pad_nd.default)
+
 # What torch.export makes of ReLU6.
 _CLAMPS = (torch.ops.aten.hardtanh.default, torch.ops.aten.hardtanh_.default)
 
@@ -116,7 +118,11 @@ def _quantize(
     )
     from torchao.quantization.pt2e import PerChannelMinMaxObserver
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
-    from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY, QuantizationAnnotation
+    from torchao.quantization.pt2e.quantizer.quantizer import (
+        Q_ANNOTATION_KEY,
+        QuantizationAnnotation,
+        SharedQuantizationSpec,
+    )
 
     is_quantized = _network_without(keep_float)
 
@@ -145,6 +151,14 @@ def _quantize(
                         output_qspec=before.output_qspec, _annotated=True
                     )
                     before.output_qspec = None
+            # XNNPACK pads int8 with what it holds, at the scale of what is padded; the quantizer leaves pads alone.
+            for node in model.graph.nodes:
+                if node.target in _PADS and is_quantized(node):
+                    node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(
+                        input_qspec_map={node.args[0]: config.input_activation},
+                        output_qspec=SharedQuantizationSpec((node.args[0], node)),
+                        _annotated=True,
+                    )
             return model
 
     config = get_symmetric_quantization_config(is_per_channel=True)
