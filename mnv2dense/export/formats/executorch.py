@@ -37,7 +37,12 @@ WRITER = Writer(
 # Handing tensors over to a delegate costs more than a product gains; suppression would make two hundred such delegates.
 _NOT_ALONE = "aten::mul.Tensor"
 
-_PADS = (torch.ops.aten.pad.default, torch.ops.aten.constant_pad_nd.default)
+# What gives values that it was given: XNNPACK reads and writes them at one scale.
+_MOVING = (
+    torch.ops.aten.pad.default,
+    torch.ops.aten.constant_pad_nd.default,
+    torch.ops.aten.max_pool2d.default,
+)
 
 # What torch.export makes of ReLU6.
 _CLAMPS = (torch.ops.aten.hardtanh.default, torch.ops.aten.hardtanh_.default)
@@ -151,9 +156,9 @@ def _quantize(
                         output_qspec=before.output_qspec, _annotated=True
                     )
                     before.output_qspec = None
-            # XNNPACK pads int8 with what it holds, at the scale of what is padded; the quantizer leaves pads alone.
+            # The quantizer knows no pads, and so no pools after them.
             for node in model.graph.nodes:
-                if node.target in _PADS and is_quantized(node):
+                if node.target in _MOVING and is_quantized(node) and Q_ANNOTATION_KEY not in node.meta:
                     node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(
                         input_qspec_map={node.args[0]: config.input_activation},
                         output_qspec=SharedQuantizationSpec((node.args[0], node)),
