@@ -138,6 +138,9 @@ def _value_of(argument: str) -> object:
 
 def _no_such_key(key: str, config_folder: str, config_name: str, arguments: Sequence[str]) -> str:
     """The nearest keys of the config that the other arguments give."""
+    if (placed := next((a for a in arguments if a.startswith(f"{key}@") and "=" in a), None)) is not None:
+        place = placed.partition("=")[0].partition("@")[2]
+        return f"{placed}: nothing is at {place} that it could replace; +{placed} adds it."
     others = [a for a in arguments if not a.startswith("-") and not a.startswith((f"{key}=", f"{key}@"))]
     known = known_options(config_folder, config_name, others)
     parent = key.rpartition(".")[0]

@@ -87,7 +87,7 @@ def run(config: DictConfig, folder: RunFolder, *, train: Dataset, val: Dataset |
             run_dir=folder,
             # Made when all else is checked: class weights are counted in all masks, which takes minutes.
             loss=lambda: _taught(
-                built(_with_class_weights(plain["loss"], datamodule), "loss"), teacher, config, model, datamodule
+                built(_with_class_weights(plain["loss"], datamodule.train), "loss"), teacher, config, model, datamodule
             ),
             metric=metric,
             optimizer=built(config.optimizer),
@@ -230,15 +230,13 @@ def _kept_answers(config: DictConfig, datamodule: DataModule) -> KeptAnswers | N
     return KeptAnswers(config.teacher.cache, views=min(known) * datamodule.epoch_length if known else None)
 
 
-def _with_class_weights(loss: Any, datamodule: DataModule) -> Any:  # noqa: ANN401 - a node of a config
+def _with_class_weights(loss: Any, train: Dataset | None) -> Any:  # noqa: ANN401 - a node of a config
     """A word for ``class_weights`` ("median_frequency"), here or in a term of a sum, becomes the data's numbers."""
     if not isinstance(loss, Mapping):
         return loss
-    made = {key: _with_class_weights(value, datamodule) for key, value in loss.items()}
+    own = train.parts if isinstance(train, JointDataset) else {}
+    made = {key: _with_class_weights(value, own.get(key, train)) for key, value in loss.items()}
     if isinstance(made.get("class_weights"), str):
-        train = datamodule.train
-        if isinstance(train, JointDataset):  # of whose parts one at most has masks
-            train = next((part for part in train.parts.values() if isinstance(part, MaskDataset)), train)
         if not isinstance(train, MaskDataset):
             raise ValueError(f"loss.class_weights={made['class_weights']} is counted in masks, and the data has none.")
         made["class_weights"] = class_weights(train, kind=made["class_weights"])

@@ -43,7 +43,10 @@ def _fault_of(sample: Sample, classes: int) -> str | None:
     if fault is None and labels is not None:
         fault = _fault_of_labels(labels, classes, whole_image=boxes is None)
     if fault is None and mask is not None:
-        fault = _fault_of_mask(mask, classes, height, width)
+        # Several heads' masks, which their data sets were asked for one by one.
+        layers = [mask] if sample.known is None or mask.ndim != 3 else list(np.moveaxis(mask, -1, 0))
+        faults = (_fault_of_mask(layer, classes, height, width) for layer in layers)
+        fault = next((each for each in faults if each is not None), None)
     return fault
 
 

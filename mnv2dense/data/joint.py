@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -19,7 +21,7 @@ class ItemTruth(NamedTuple):
 
     Attributes:
         boxes: float32 [N, 4], xyxy in pixels of the input, or None.
-        labels: int64 [N], of the part's own classes, or None.
+        labels: int64 [N], of the part's own classes, or None; [1] of the whole image where it is to be classified.
         mask: uint8 [H, W], of the part's own classes, or None.
         truth: the mask before resizing, where it will be scored.
         known: whether the part says anything of the image.
@@ -39,7 +41,8 @@ def parted(
     boxes: Tensor | None,
     labels: Tensor | None,
     mask: Tensor | None,
-    truth: PackedMask | None,
+    scored: npt.NDArray[np.uint8] | None,
+    image_labels: Mapping[str, int] | None,
 ) -> dict[str, ItemTruth]:
     """The truth of an image by its parts.
 
@@ -48,14 +51,25 @@ def parted(
         known: parts that say something of the image; None is all of them.
         boxes: of all parts of boxes, float32 [N, 4].
         labels: int64 [N], counted through the classes of all parts.
-        mask: uint8 [H, W].
-        truth: the mask in the image's own pixels.
+        mask: uint8 [H, W], or [H, W, M] of M parts.
+        scored: the mask in the image's own pixels, where it will be scored.
+        image_labels: name of the part -> class of the whole image.
     """
     parts = {}
     for name, kind in kinds.items():
         told = known is None or name in known
         if kind.task == "segmentation":
-            parts[name] = ItemTruth(None, None, mask, truth if told else None, told)
+            assert mask is not None
+            own_mask = mask if kind.channel is None else mask[..., kind.channel]
+            truth = None
+            if told and scored is not None:
+                own_truth = scored if kind.channel is None else scored[..., kind.channel]
+                truth = PackedMask(np.ascontiguousarray(own_truth))
+            parts[name] = ItemTruth(None, None, own_mask, truth, told)
+            continue
+        if kind.task == "classification":
+            label = (image_labels or {}).get(name, IGNORE_LABEL) if told else IGNORE_LABEL
+            parts[name] = ItemTruth(None, torch.tensor([label]), None, None, label != IGNORE_LABEL)
             continue
         assert boxes is not None
         assert labels is not None
@@ -72,7 +86,7 @@ def together(
     """The truth of a batch by its parts, padded.
 
     A head learns nothing from an image that its part does not have: there all of it is a region to ignore, and all
-    pixels are ignored.
+    pixels and its class are ignored.
 
     Args:
         items: of B images.
@@ -85,6 +99,8 @@ def together(
 
 def _together(items: Sequence[ItemTruth], size: tuple[int, int], paths: Sequence[Path], max_boxes: int) -> Truth:
     unknown = torch.tensor([not item.known for item in items])
+    if items[0].mask is None and items[0].boxes is None:
+        return Truth(None, torch.stack([item.labels for item in items if item.labels is not None]), None, None)
     if items[0].boxes is None:
         masks = torch.stack([item.mask for item in items if item.mask is not None])
         masks[unknown] = IGNORE_INDEX

@@ -409,11 +409,13 @@ class _Images(torch.utils.data.Dataset[Item]):
             sample = self.augment(sample, seed)
             check_sample(sample, self.classes, of=self.augment)
         size = draw.size or self.size
-        item = prepare(sample, size, self.mode, scored=self.scored, digest=self.digest)
         if self.kinds is None:
-            return item
+            return prepare(sample, size, self.mode, scored=self.scored, digest=self.digest)
+        item = prepare(sample, size, self.mode, digest=self.digest)
         truth = {"boxes": item.boxes, "labels": item.labels, "mask": item.mask}
-        return item._replace(parts=parted(self.kinds, known, **truth, truth=item.truth))
+        scored = sample.mask if self.scored else None
+        parts = parted(self.kinds, known, **truth, scored=scored, image_labels=sample.image_labels)
+        return item._replace(parts=parts)
 
 
 def _known_of_all(samples: Sequence[Sample]) -> frozenset[str] | None:

@@ -18,7 +18,7 @@ from mnv2dense.types import IGNORE_LABEL, SHOWN_SCORE, Classification, Detection
 from mnv2dense.utils.spread import evenly
 from mnv2dense.visualization.draw import contact_sheet, save_image
 from mnv2dense.visualization.palettes import PaletteChoice
-from mnv2dense.visualization.results import classes_of, draw_truth_beside, with_legend
+from mnv2dense.visualization.results import classes_of, draw_truth_beside, masks_together, with_legend
 
 if TYPE_CHECKING:
     from mnv2dense.visualization.draw import Pixels
@@ -58,7 +58,8 @@ def draw_samples(
     sheet = contact_sheet([image.panels for image in drawn], columns=2)
     classes = set().union(*(image.classes for image in drawn))
     if classes:
-        sheet = with_legend(sheet, masks_of(predictor.model), classes, palette=palette)
+        masks, palette = masks_together(masks_of(predictor.model), palette=palette)
+        sheet = with_legend(sheet, masks, classes, palette=palette)
     save_image(sheet, path)
 
 
@@ -107,26 +108,30 @@ def _shown(panels: Pixels) -> Pixels:
     return np.asarray(small, np.uint8)
 
 
-def masks_of(model: Model) -> Segmentation:
-    """An empty mask of the model's classes in its colours, to take a legend from; of joint heads, of that for masks."""
-    if isinstance(model.selection, JointSelection):
-        masks = [each for each in model.selection.parts.values() if isinstance(each, PixelSelection)]
-        own, names = (masks[0].palette, masks[0].class_names) if masks else (None, model.class_names)
-        return Segmentation(torch.zeros(1, 1, dtype=torch.uint8), names, own)
-    palette = getattr(model.selection, "palette", None)
-    return Segmentation(torch.zeros(1, 1, dtype=torch.uint8), model.class_names, palette)
+def masks_of(model: Model) -> dict[str, Segmentation]:
+    """Empty masks of the classes of each head for masks, in its colours, to take a legend from; "" is an only head."""
+    parts = model.selection.parts if isinstance(model.selection, JointSelection) else {"": model.selection}
+    empty = torch.zeros(1, 1, dtype=torch.uint8)
+    masks = {name: each for name, each in parts.items() if isinstance(each, PixelSelection)}
+    return {name: Segmentation(empty, each.class_names, each.palette) for name, each in masks.items()}
 
 
 def _truth_of(sample: Sample, dataset: Dataset, model: Model) -> Result:
     if isinstance(dataset, JointDataset):
         return JointResult({name: _truth_of_part(sample, dataset, name, model) for name in dataset.parts})
-    return _truth(sample, model.class_names, masks_of(model).palette)
+    return _truth(sample, model.class_names, getattr(model.selection, "palette", None))
 
 
 def _truth_of_part(sample: Sample, dataset: JointDataset, name: str, model: Model) -> Plain:
     kind, names = dataset.kinds[name], dataset.parts[name].class_names
     if kind.task == "segmentation":
-        return _truth(sample._replace(boxes=None, labels=None), names, masks_of(model).palette)
+        assert sample.mask is not None
+        mask = sample.mask if kind.channel is None else np.ascontiguousarray(sample.mask[..., kind.channel])
+        return _truth(sample._replace(boxes=None, labels=None, mask=mask), names, masks_of(model)[name].palette)
+    if kind.task == "classification":
+        label = (sample.image_labels or {}).get(name)
+        labels = np.array([] if label is None else [label], np.int64)
+        return _truth(sample._replace(boxes=None, labels=labels, mask=None), names, None)
     assert sample.boxes is not None
     assert sample.labels is not None
     chosen = (sample.labels >= kind.labels.start) & (sample.labels < kind.labels.stop)

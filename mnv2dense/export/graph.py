@@ -66,7 +66,8 @@ class ExportGraph(nn.Module):
         heads = {"": self.model.head}
         if isinstance(self.model.head, JointHead):
             heads = cast("dict[str, nn.Module]", dict(self.model.head.parts))
-            tasks = decided if not isinstance(decided, bool) else TASKS if decided else ()
+            able = [task for task, known in TASKS.items() if known.decided is not None]
+            tasks = decided if not isinstance(decided, bool) else able if decided else ()
             self.parts = {name: _outputs_of(str(head.task), str(head.task) in tasks) for name, head in heads.items()}
             self.outputs: Outputs = "joint"
         else:

@@ -11,13 +11,14 @@ from mnv2dense.ops.postprocess import JointSelection, joined
 from mnv2dense.protocols import ClassRows, Head
 from mnv2dense.types import Infos, JointResult
 from mnv2dense.utils.joint_names import SEPARATOR, joint_names
+from mnv2dense.utils.listed import listed
 
-_TASKS = ("detection", "segmentation")
+_TASKS = ("detection", "segmentation", "classification")
 
 
 @final
 class JointHead(nn.Module):
-    """Named heads as one: boxes and masks of an image in one pass, two of a kind too, each with classes of its own.
+    """Named heads as one: boxes, masks and the class of an image in one pass, two of a kind too, each with own classes.
 
     Each head sees its features, answers and decides as it does alone, to the bit. Raw and decoded predictions are those
     of the heads by their names.
@@ -46,7 +47,7 @@ class JointHead(nn.Module):
                 raise ValueError(f"head.parts: {name!r} cannot be a head's name; take a word such as boxes or roads.")
             if (task := getattr(part, "task", None)) not in _TASKS:
                 raise ValueError(
-                    f"head.parts.{name}: {type(part).__name__} is for {task}, and heads of {' and '.join(_TASKS)} join."
+                    f"head.parts.{name}: {type(part).__name__} is for {task}, and heads of {listed(list(_TASKS))} join."
                 )
         # nn.ModuleDict forgets what it holds.
         self.parts = cast("dict[str, Head]", nn.ModuleDict(dict(parts)))

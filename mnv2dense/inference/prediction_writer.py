@@ -19,13 +19,12 @@ from mnv2dense.inference.prediction_summary import Summary
 from mnv2dense.inference.predictor import BATCH_SIZE, Predictor
 from mnv2dense.io.inputs import is_address, pixels_of
 from mnv2dense.io.video import Frame, VideoError, VideoWriter
-from mnv2dense.types import JointResult, Segmentation
 from mnv2dense.utils.prefetch import WriteBehind, read_ahead
 from mnv2dense.utils.signals import OneInterrupt
 from mnv2dense.visualization.draw import LONGEST_SIDE, save_image
 from mnv2dense.visualization.masks import MASK_OPACITY, save_labels
 from mnv2dense.visualization.palettes import PaletteChoice
-from mnv2dense.visualization.results import draw_result
+from mnv2dense.visualization.results import draw_result, masks_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,7 +60,8 @@ class PredictionWriter:
         predictor: of any model.
         folder: exists.
         outputs: of :data:`mnv2dense.inference.outputs.IMAGE_OUTPUTS`: "drawn", the image or video with its result;
-            "labels", of masks alone, the class of every pixel as palette PNGs; "json" and "csv", as
+            "labels", of masks alone, the class of every pixel as palette PNGs, in a folder for each of several heads;
+            "json" and "csv", as
             :class:`mnv2dense.inference.prediction_files.PredictionFiles` has them.
         opacity: of the colours of masks over the image, 0..1.
         legend: whether drawn images name the colours of masks.
@@ -185,8 +185,10 @@ class PredictionWriter:
                         item.pixels, found, opacity=self._opacity, legend=self._legend, palette=self._palette
                     )
                     draw(item, drawn)
-                for masks in _masks_of(found) if "labels" in self._outputs else ():
-                    save_labels(masks, self._folder / "labels" / f"{item.stem}.png")
+                masks = masks_in(found) if "labels" in self._outputs else {}
+                for name, each in masks.items():
+                    folder = self._folder / "labels" / (name if len(masks) > 1 else "")
+                    save_labels(each, folder / f"{item.stem}.png")
                 height, width = item.pixels.shape[:2]
                 files.add({"id": outcome.done + 1, **item.place, "height": height, "width": width}, found)
                 outcome.summary.add(found)
@@ -214,11 +216,6 @@ class PredictionWriter:
 
         for found in self._predictor.stream(pixels(), batch_size=self._batch_size):
             yield waiting.popleft(), found
-
-
-def _masks_of(found: Any) -> list[Segmentation]:  # noqa: ANN401 - any result
-    parts = found.parts.values() if isinstance(found, JointResult) else [found]
-    return [part for part in parts if isinstance(part, Segmentation)]
 
 
 class _Item(NamedTuple):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import final
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnv2dense.types import Batch
+from mnv2dense.types import IGNORE_LABEL, Batch
+
+_LEFT_OUT = -100
 
 
 @final
@@ -30,7 +33,15 @@ class CrossEntropyLoss(nn.Module):
         self.class_offset = class_offset
 
     def forward(self, raw: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Logits [B, class_offset + K] and ``batch.labels`` [B, 1] -> ``class``, the mean over images."""
+        """Logits [B, class_offset + K] and ``batch.labels`` [B, 1] -> ``class``, the mean over images.
+
+        An image of ``IGNORE_LABEL`` is left out; where all are, the loss is 0.
+        """
         assert batch.labels is not None
-        targets = batch.labels[:, 0] + self.class_offset
-        return {"class": F.cross_entropy(raw.float(), targets, label_smoothing=self.label_smoothing)}
+        labels = batch.labels[:, 0]
+        known = labels != IGNORE_LABEL
+        some = known.any()
+        # The mean over none would be 0 / 0, and so would its gradient.
+        targets = torch.where(known, labels + self.class_offset, torch.where(some, _LEFT_OUT, 0))
+        loss = F.cross_entropy(raw.float(), targets, ignore_index=_LEFT_OUT, label_smoothing=self.label_smoothing)
+        return {"class": loss * some}

@@ -123,10 +123,12 @@ def _of_part(batch: Batch, name: str, rows: Sequence[int], ids: Sequence[int | N
     """These rows of a batch, as the part's own data would have given them."""
     infos = batch.infos
     own = torch.tensor([ids[row] for row in rows], device=infos.image_ids.device)
-    truths = batch.parts[name].truths if batch.parts is not None else None
+    truth = None if batch.parts is None else batch.parts[name]
+    truths = None if truth is None else truth.truths
     return batch._replace(
         images=batch.images[list(rows)],
         infos=Infos(own, *(part[list(rows)] for part in infos[1:])),
+        labels=None if truth is None or truth.labels is None else truth.labels[list(rows)],
         truths=None if truths is None else tuple(truths[row] for row in rows),
         parts=None,
     )

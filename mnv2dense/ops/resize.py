@@ -98,13 +98,15 @@ def resize_mask(mask: Tensor, size: tuple[int, int], mode: ResizeMode = "squash"
     """Resize a mask of classes exactly as :func:`resize` does its image; nearest, as classes do not blend.
 
     Args:
-        mask: uint8 [h, w].
+        mask: uint8 [h, w], or [h, w, M] of M masks.
         size: (height, width) of the model's input, pixels.
         mode: see :data:`ResizeMode`.
 
     Returns:
-        uint8 [H, W], ``IGNORE_INDEX`` around a letterboxed image.
+        uint8 [H, W] or [H, W, M], ``IGNORE_INDEX`` around a letterboxed image.
     """
+    if mask.ndim == 3:
+        return torch.stack([resize_mask(each, size, mode) for each in mask.unbind(dim=-1)], dim=-1)
     height, width = int(mask.shape[0]), int(mask.shape[1])
     inner_size = _inner_size(height, width, size, mode)
     seen = mask[_window(height, width, size, mode)]

@@ -6,6 +6,7 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple, final
 
 if TYPE_CHECKING:  # whoever reuses the backbone needs torch alone
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy as np
@@ -22,10 +23,12 @@ class Sample(NamedTuple):
             boxes.
         labels: int64, 0..K-1: [N] of the boxes, or ``IGNORE_LABEL`` for a region to ignore; [1] of the whole image
             where it is to be classified. None where the task has no labels.
-        mask: uint8 [H, W] of classes, 255 ignored; None where the task has no masks.
+        mask: uint8 [H, W] of classes, 255 ignored; None where the task has no masks. [H, W, M] where M of several heads
+            learn from masks.
         image_id: the image's id in its data set's own numbering; unique there.
         path: where the image came from, for messages.
         known: where several heads learn, the names of those whose truth this is; None is all of them.
+        image_labels: where several heads learn, name -> class of the whole image, of those that classify it.
     """
 
     image: npt.NDArray[np.uint8]
@@ -35,6 +38,7 @@ class Sample(NamedTuple):
     image_id: int
     path: Path
     known: frozenset[str] | None = None
+    image_labels: Mapping[str, int] | None = None
 
 
 class Infos(NamedTuple):
@@ -81,7 +85,8 @@ class Truth(NamedTuple):
 
     Attributes:
         boxes: float32 [B, M, 4].
-        labels: int64 [B, M].
+        labels: int64 [B, M] of the boxes; [B, 1] of the whole images of a head that classifies, ``IGNORE_LABEL`` where
+            it is not known.
         masks: uint8 [B, H, W].
         truths: masks in the images' own pixels, for scoring.
     """

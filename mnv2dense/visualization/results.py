@@ -6,14 +6,18 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from mnv2dense.types import IGNORE_INDEX, SHOWN_SCORE, Classification, Detections, JointResult, Segmentation
+from mnv2dense.utils.joint_names import joint_names
 from mnv2dense.visualization.draw import INK, PAPER, checked_image, contact_sheet, draw_classes, draw_detections
 from mnv2dense.visualization.masks import MASK_OPACITY, draw_masks, legend_strip
-from mnv2dense.visualization.palettes import legend_of
+from mnv2dense.visualization.palettes import legend_of, mask_color
 from mnv2dense.visualization.text import font_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mnv2dense.visualization.draw import Pixels
     from mnv2dense.visualization.palettes import PaletteChoice
 
@@ -92,10 +96,11 @@ def draw_truth_beside(
     if any(isinstance(part, Detections) for part in _parts_of(found)):
         titles = ("ground truth", f"predictions (score ≥ {threshold:.2f})")
     sheet = contact_sheet([_titled(*panel) for panel in zip(drawn, titles, strict=True)], columns=2)
-    masks = [part for part in _parts_of(found) if isinstance(part, Segmentation)]
+    masks = masks_in(found)
     if not legend or not masks:
         return sheet
-    return with_legend(sheet, masks[0], classes_of(truth, found), palette=palette)
+    together, palette = masks_together(masks, palette=palette)
+    return with_legend(sheet, together, classes_of(truth, found), palette=palette)
 
 
 def _panel(image: Pixels, result: Result, factor: int, *, threshold: float | None, palette: PaletteChoice) -> Pixels:
@@ -115,12 +120,40 @@ def _parts_of(result: Result) -> list[Plain]:
     return list(result.parts.values()) if isinstance(result, JointResult) else [result]
 
 
+def masks_in(result: Result) -> dict[str, Segmentation]:
+    """The masks of each head that has some, by its name; "" is that of a model of one head."""
+    parts = result.parts if isinstance(result, JointResult) else {"": result}
+    return {name: part for name, part in parts.items() if isinstance(part, Segmentation)}
+
+
+def masks_together(
+    masks: Mapping[str, Segmentation], *, palette: PaletteChoice = "auto"
+) -> tuple[Segmentation, PaletteChoice]:
+    """What a legend is taken from, and the palette that gives the colours that masks are drawn in.
+
+    Of several heads' masks the classes of all, named after their heads, one head's after the other's.
+
+    Args:
+        masks: name of the head -> its masks; one at least.
+        palette: that they are drawn with.
+    """
+    if len(masks) == 1:
+        return next(iter(masks.values())), palette
+    classes = [(each, label) for each in masks.values() for label in range(len(each.class_names))]
+    colors = [mask_color(each, label, palette=palette) for each, label in classes]
+    names = joint_names({name: each.class_names for name, each in masks.items()})
+    return Segmentation(torch.zeros(1, 1, dtype=torch.uint8), names, tuple(colors)), "data"
+
+
 def classes_of(*results: Result) -> set[int]:
-    """The classes that masks show; of boxes and whole images none, as they carry their names."""
+    """The classes that masks show, as :func:`masks_together` lists them; boxes and whole images carry their names."""
     shown: set[int] = set()
-    for each in (part for result in results for part in _parts_of(result)):
-        if isinstance(each, Segmentation):
-            shown |= set(each.labels.cpu().flatten().bincount().nonzero().flatten().tolist()) - {IGNORE_INDEX}
+    for result in results:
+        start = 0
+        for each in masks_in(result).values():
+            found = set(each.labels.cpu().flatten().bincount().nonzero().flatten().tolist()) - {IGNORE_INDEX}
+            shown |= {label + start for label in found}
+            start += len(each.class_names)
     return shown
 
 

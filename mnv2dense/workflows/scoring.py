@@ -22,13 +22,14 @@ from mnv2dense.reporting.report import write_report
 from mnv2dense.utils.distributed import is_first_process
 from mnv2dense.utils.signals import OneInterrupt
 from mnv2dense.visualization.palettes import PaletteChoice, legend_of
+from mnv2dense.visualization.results import masks_together
 
 if TYPE_CHECKING:
     from mnv2dense.data.module import DataModule
     from mnv2dense.inference.tta import TTA
     from mnv2dense.protocols import Dataset, Metric, Model
     from mnv2dense.reporting.run_folder import RunFolder
-    from mnv2dense.visualization.draw import Pixels
+    from mnv2dense.visualization.draw import Color, Pixels
 
 log = logging.getLogger(__name__)
 
@@ -86,9 +87,18 @@ def score_and_report(
         worst, best = (
             list(_drawn(predictor, data.val, images, shown, palette)) for images in (ranking.worst, ranking.best)
         )
-        legend = legend_of(masks_of(model), shown, palette=palette)
+        legend = _legend(model, shown, palette)
         write_report(folder.path, facts, worst=worst, best=best, legend=legend)
     return scores
+
+
+def _legend(model: Model, shown: set[int], palette: PaletteChoice) -> list[tuple[str, Color]]:
+    """Names and colours of the classes that masks show; none of a model without masks."""
+    masks = masks_of(model)
+    if not masks:
+        return []
+    together, palette = masks_together(masks, palette=palette)
+    return legend_of(together, shown, palette=palette)
 
 
 @contextmanager

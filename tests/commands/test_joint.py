@@ -122,6 +122,49 @@ def test_two_data_sets_of_ones_own_are_learnt_from_together() -> None:
         shutil.rmtree("scored")
 
 
+def test_a_head_that_is_added_needs_a_plus() -> None:
+    told = command("train", *JOINT, "head@head.parts.scene=classifier", "run_dir=run")
+    assert told.code == 2
+    assert "nothing is at head.parts.scene that it could replace; +head@head.parts.scene=classifier adds it" in told.err
+
+
+@pytest.mark.slow
+def test_two_masks_and_the_class_of_the_image_are_learnt_beside_boxes() -> None:
+    drawn = draw_shapes(Path("drawn"), train=8, val=4, size=64)
+    for split in ("train", "val"):
+        for place, path in enumerate(sorted((drawn / split).glob("*.jpg"))):
+            kind = Path("scenes") / split / ("dark" if place % 2 else "light")
+            kind.mkdir(parents=True, exist_ok=True)
+            (kind / path.name).symlink_to(path.resolve())
+    masks = f"[coco_masks,root={drawn},train_split=train,val_split=val]"
+    words = (
+        "task=joint", "data=joint", *SMALL, "augment.zoom_out_probability=1.0",
+        f"data.parts.boxes=[coco,root={drawn},train_split=train,val_split=val]",
+        f"data.parts.masks={masks}", f"data.parts.more={masks}", "data.parts.scene=[image_folder,root=scenes]",
+        "+head@head.parts.more=deeplab_v3", "head.parts.more.features=[stride4,last_bottleneck]",
+        "+loss@loss.parts.more=pixel_cross_entropy", "+metric@metric.parts.more=mean_iou",
+        "+head@head.parts.scene=classifier", "+loss@loss.parts.scene=cross_entropy",
+        "+metric@metric.parts.scene=accuracy",
+    )  # fmt: skip
+    trained = command("train", *words, "class_weights=inverse_sqrt", "run_dir=run")
+    assert trained.code == 0, trained.err
+    scores = json.loads(Path("run/metrics.json").read_text())
+    assert {"boxes/AP", "masks/mIoU", "more/mIoU", "scene/top1"} <= scores.keys()
+    chosen = ("boxes/AP", "masks/mIoU", "more/mIoU", "scene/top1")
+    assert scores["mean"] == pytest.approx(sum(scores[name] for name in chosen) / 4)
+    report = Path("run/report.html").read_text(encoding="utf-8")
+    assert "scene/dark" in report
+    image = next(iter(sorted((drawn / "val").glob("*.jpg"))))
+    predicted = command("predict", "checkpoint=run", f"source={image}", "threshold=0.01", "run_dir=found")
+    assert predicted.code == 0, predicted.err
+    assert Path("found/labels/masks", f"{image.stem}.png").exists()
+    assert Path("found/labels/more", f"{image.stem}.png").exists()
+    said = json.loads(Path("found/predictions.json").read_text())["images"][0]["scene"]["classes"]
+    assert {each["name"] for each in said} == {"dark", "light"}
+    found = Predictor("run")(image)
+    assert sum(found["scene"].scores.tolist()) == pytest.approx(1.0)
+
+
 def test_the_documented_model_is_made_of_heads() -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/joint.md").read_text(encoding="utf-8"), re.DOTALL)
     names: dict[str, Any] = {}

@@ -9,11 +9,18 @@ import pytest
 import torch
 
 from mnv2dense.data.augment import DetectionAugment
-from mnv2dense.data.datasets import CocoDetection, CocoMasks, JointDataset
+from mnv2dense.data.datasets import CocoDetection, CocoMasks, ImageFolder, JointDataset
 from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.data.module import DataModule
 from mnv2dense.data.shapes import draw_shapes
-from mnv2dense.losses import JointLoss, MultiBoxLoss, PixelCrossEntropy, SigmoidFocalLoss, TaskAlignedLoss
+from mnv2dense.losses import (
+    CrossEntropyLoss,
+    JointLoss,
+    MultiBoxLoss,
+    PixelCrossEntropy,
+    SigmoidFocalLoss,
+    TaskAlignedLoss,
+)
 from mnv2dense.metrics import CocoMeanAP, JointMetric, MeanIoU
 from mnv2dense.models.dense_model import DenseModel, build_model
 from mnv2dense.training import Task
@@ -102,6 +109,83 @@ def test_batches_bring_each_head_its_truth_and_nothing_of_images_it_does_not_kno
     counts = module.describe()
     assert counts["train_images_with_boxes"] == 4
     assert counts["train_images_with_masks"] == 6
+
+
+def several(shapes: Path, folder: Path) -> JointDataset:
+    """Two data sets of masks, of which one has fewer images, and two classes of whole images, by links to the files."""
+    boxes = CocoDetection(root=shapes, split="train")
+    for place, path in enumerate(boxes.paths[:5]):
+        kind = folder / "train" / ("dark" if place < 2 else "light")
+        kind.mkdir(parents=True, exist_ok=True)
+        (kind / path.name).symlink_to(path.resolve())
+    parts = {
+        "boxes": boxes,
+        "first": CocoMasks(root=shapes, split="train", limit=3),
+        "second": CocoMasks(
+            root=shapes, split="train", class_names=["background", "thing"], class_map=dict.fromkeys(NAMES, "thing")
+        ),
+        "scene": ImageFolder(root=folder, split="train"),
+    }
+    return JointDataset(parts=parts)
+
+
+NAMES = ("circle", "square", "triangle", "star", "cross", "ring")
+
+
+def test_masks_of_two_kinds_and_classes_of_whole_images_are_of_one_image(shapes: Path, tmp_path: Path) -> None:
+    data = several(shapes, tmp_path)
+    assert len(data) == 6
+    assert [data.images_of(name) for name in data.parts] == [6, 3, 6, 5]
+    all_of_it, no_scene = data[0], data[5]
+    assert all_of_it.known == {"boxes", "first", "second", "scene"}
+    assert all_of_it.mask is not None
+    assert all_of_it.mask.shape == (*all_of_it.image.shape[:2], 2)
+    np.testing.assert_array_equal(all_of_it.mask[..., 0], data.parts["first"][0].mask)
+    np.testing.assert_array_equal(all_of_it.mask[..., 1], data.parts["second"][0].mask)
+    assert all_of_it.image_labels == {"scene": 0}
+    assert data[2].image_labels == {"scene": 1}
+    assert no_scene.image_labels is None
+    assert no_scene.mask is not None
+    assert (no_scene.mask[..., 0] == IGNORE_INDEX).all()
+    assert not (no_scene.mask[..., 1] == IGNORE_INDEX).all()
+    start = data.kinds["scene"].labels.start
+    assert start in data.labels_of(0)
+    assert start + 1 in data.labels_of(2)
+
+
+def test_two_masks_go_the_same_way_through_augmentation_and_batches(shapes: Path, tmp_path: Path) -> None:
+    data = several(shapes, tmp_path)
+    augment = DetectionAugment(zoom_out_probability=1.0)
+    module = DataModule(train=data, val=data, augment=augment, size=(64, 64), batch_size=6, num_workers=0)
+    (batch,) = module.train_dataloader()
+    first, second = batch.parts["first"].masks, batch.parts["second"].masks
+    has_first = batch.infos.image_ids <= 3
+    assert (first[~has_first] == IGNORE_INDEX).all()
+    # Where the one shows any shape the other shows a thing, and what surrounds the image is ignored in both.
+    seen = first[has_first].clamp(max=1).where(first[has_first] != IGNORE_INDEX, IGNORE_INDEX)
+    assert torch.equal(seen, second[has_first])
+    assert (second == 1).any()
+    assert (second == IGNORE_INDEX).any()
+    scene = batch.parts["scene"].labels
+    expected = {1: 0, 2: 0, 3: 1, 4: 1, 5: 1, 6: IGNORE_LABEL}
+    assert scene.tolist() == [[expected[int(image_id)]] for image_id in batch.infos.image_ids]
+    (scored,) = module.val_dataloader()
+    truths = scored.parts["second"].truths
+    assert truths is not None
+    np.testing.assert_array_equal(truths[3].unpack(), data.parts["second"][3].mask)
+    assert scored.parts["first"].truths[3] is None
+
+
+def test_whole_images_of_unknown_class_are_left_out_of_the_loss(shapes: Path) -> None:
+    logits = torch.randn(3, 4, requires_grad=True)
+    batch = Batch(random_images(3), None, torch.tensor([[1], [IGNORE_LABEL], [3]]), None, None)  # type: ignore[arg-type]
+    loss = CrossEntropyLoss()(logits, batch)["class"]
+    alone = CrossEntropyLoss()(logits[[0, 2]], batch._replace(labels=torch.tensor([[1], [3]])))["class"]
+    torch.testing.assert_close(loss, alone)
+    none = CrossEntropyLoss()(logits, batch._replace(labels=torch.full((3, 1), IGNORE_LABEL)))["class"]
+    (gradient,) = torch.autograd.grad(none, logits)
+    assert none == 0
+    assert not gradient.any()
 
 
 @pytest.mark.parametrize("kind", ["anchors", "points"])
@@ -239,8 +323,8 @@ def test_what_does_not_go_together_is_told(shapes: Path) -> None:
     boxes, masks = CocoDetection(root=shapes, split="val"), CocoMasks(root=shapes, split="val")
     with pytest.raises(ValueError, match=r"parts is empty"):
         JointDataset(parts={})
-    with pytest.raises(ValueError, match="one and two are both masks, and an image has one mask here"):
-        JointDataset(parts={"one": masks, "two": masks})
+    with pytest.raises(ValueError, match="a, b, c, d, e are masks, and 4 can be learnt from together"):
+        JointDataset(parts=dict.fromkeys("abcde", masks))
     metric = JointMetric(parts={"boxes": CocoMeanAP()})
     with pytest.raises(ValueError, match="it scores the heads boxes, and the data has CocoDetection"):
         metric.bind(boxes)

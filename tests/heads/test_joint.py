@@ -100,12 +100,12 @@ def test_names_of_classes_say_whose_they_are() -> None:
 
 
 def test_what_cannot_join_is_told() -> None:
-    info = mobilenet_v2(width_mult=0.35).feature_info
-    classifier = ClassifierHead(info, size=(64, 64), class_names=["a"])
+    other = nn.Identity()
+    other.task = "depth"  # type: ignore[assignment]
     with pytest.raises(ValueError, match="parts is empty: name at least one head"):
         JointHead({})
-    with pytest.raises(ValueError, match=r"head\.parts\.kind: ClassifierHead is for classification, and heads of det"):
-        JointHead({"kind": classifier})
+    with pytest.raises(ValueError, match=r"head\.parts\.far: Identity is for depth, and heads of detection, segm"):
+        JointHead({"far": other})
     for name in ("my boxes", "items"):
         with pytest.raises(ValueError, match=f"'{name}' cannot be a head's name; take a word such as boxes"):
             JointHead({name: nn.Identity()})

@@ -62,7 +62,16 @@ class ClassificationAugment:
         )
 
     def __call__(self, sample: Sample, seed: int) -> Sample:
-        """Augment one sample; the same seed (0..2**32 - 1) gives the same result, and ``sample`` is left unchanged."""
+        """Augment one sample; the same seed (0..2**32 - 1) gives the same result, and ``sample`` is left unchanged.
+
+        Raises:
+            ValueError: the sample has boxes or a mask, which would not follow.
+        """
+        if sample.boxes is not None or sample.mask is not None:
+            raise ValueError(
+                f"{sample.path}: augment=window is for classes of whole images, and the data has boxes or masks too; "
+                "augment=ssd moves boxes and masks, augment=crop masks alone."
+            )
         self._transforms.set_random_state(np.random.default_rng(seed), random.Random(seed))
         return sample._replace(image=self._transforms(image=sample.image)["image"])
 

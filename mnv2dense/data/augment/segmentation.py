@@ -74,8 +74,12 @@ class SegmentationAugment:
         """Augment one sample; the same seed (0..2**32 - 1) gives the same result, and ``sample`` is left unchanged.
 
         Raises:
-            ValueError: the sample has no mask.
+            ValueError: the sample has no mask, or boxes beside it.
         """
+        if sample.boxes is not None:
+            raise ValueError(
+                f"{sample.path}: augment=crop is for masks alone, and the data has boxes too; augment=ssd moves both."
+            )
         if sample.mask is None:
             raise ValueError(
                 f"{sample.path}: augment=crop is for masks, and the data has none; choose another augment."
@@ -131,14 +135,14 @@ class _ScaledCrop(A.DualTransform):  # type: ignore[misc]  # albumentations is u
     def apply_to_mask(
         self, mask: npt.NDArray[np.uint8], matrix: npt.NDArray[np.float64], **_: object
     ) -> npt.NDArray[np.uint8]:
-        """[H, W] -> the crop, ignored around the image."""
+        """[H, W], or of up to four channels -> the crop, ignored around the image."""
         warped = cv2.warpAffine(
             mask,
             matrix,
             self.size[::-1],
             flags=cv2.INTER_NEAREST,
             borderMode=cv2.BORDER_CONSTANT,
-            borderValue=IGNORE_INDEX,
+            borderValue=(IGNORE_INDEX,) * 4,
         )
         return np.asarray(warped, np.uint8)
 

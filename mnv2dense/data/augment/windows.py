@@ -95,8 +95,8 @@ class View:
         return self._draw(image, cv2.INTER_LINEAR if self.shrink >= 0.5 else cv2.INTER_AREA, fill)
 
     def of_mask(self, mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Mask, uint8 [H, W] -> the window on it, ``IGNORE_INDEX`` where it has none."""
-        return self._draw(mask, cv2.INTER_NEAREST_EXACT, (IGNORE_INDEX,))
+        """Mask, uint8 [H, W] or of up to four channels -> the window on it, ``IGNORE_INDEX`` where it has none."""
+        return self._draw(mask, cv2.INTER_NEAREST_EXACT, (IGNORE_INDEX,) * 4)
 
     def of_rows(self, rows: Boxes) -> Boxes:
         """Rows of (box as a fraction of the image, label), [N, 5] -> those still there, of the canvas."""

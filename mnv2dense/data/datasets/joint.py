@@ -21,12 +21,18 @@ class JointPart(NamedTuple):
     """What one head learns from.
 
     Attributes:
-        task: "detection" or "segmentation".
+        task: "detection", "segmentation" or "classification".
         labels: where its classes stand in the list of all.
+        channel: of masks, where they lie in a sample's ``mask`` where more than one part has some; else None.
     """
 
     task: str
     labels: range
+    channel: int | None = None
+
+
+# OpenCV fills the surroundings of that many channels at once.
+_MOST_MASKS = 4
 
 
 class JointDataset(ImageTable):
@@ -35,10 +41,11 @@ class JointDataset(ImageTable):
     An image that two of them have, by its path, is one with the truth of both: VOC's boxes and masks, say. One that
     only one of them has is seen by all heads, and learnt from by that one (``Sample.known``).
 
-    Labels of boxes count through the classes of all parts; those of masks are the part's own.
+    Labels of boxes count through the classes of all parts; those of masks and of whole images are the part's own.
 
     Args:
-        parts: name of the head -> a data set of boxes or of masks, whose images have paths.
+        parts: name of the head -> a data set of boxes, of masks (four at most) or of classes of whole images, whose
+            images have paths.
         draws: how often an epoch draws each image of a part, above 0, on the average; 1 for a part that it does not
             name, and the most of its parts for an image of several. None draws all once.
 
@@ -48,7 +55,7 @@ class JointDataset(ImageTable):
         category_ids: labels + 1. What each class is called in its own format, its part knows.
 
     Raises:
-        ValueError: no part, a part of neither boxes nor masks, two of masks, or draws outside their values.
+        ValueError: no part, a part that has no such truth, too many of masks, or draws outside their values.
     """
 
     def __init__(self, *, parts: Mapping[str, Dataset], draws: Mapping[str, float] | None = None) -> None:
@@ -58,9 +65,11 @@ class JointDataset(ImageTable):
         names = joint_names({name: part.class_names for name, part in self.parts.items()})
         self.kinds = {name: JointPart(_task_of(name, part), part_labels(names, name)) for name, part in parts.items()}
         masks = [name for name, kind in self.kinds.items() if kind.task == "segmentation"]
+        if len(masks) > _MOST_MASKS:
+            raise ValueError(f"parts: {', '.join(masks)} are masks, and {_MOST_MASKS} can be learnt from together.")
         if len(masks) > 1:
-            raise ValueError(f"parts: {' and '.join(masks)} are both masks, and an image has one mask here.")
-        self._masks = masks[0] if masks else None
+            self.kinds |= {name: self.kinds[name]._replace(channel=at) for at, name in enumerate(masks)}
+        self._masks = tuple(masks)
         # Those of the parts would mean several classes each.
         self.category_ids = list(range(1, len(names) + 1))
         # Where each image stands in each of the parts.
@@ -100,56 +109,73 @@ class JointDataset(ImageTable):
         return None if place is None else int(cast(ImageTable, self.parts[name]).image_ids[place])
 
     def labels_of(self, index: int) -> list[int]:
-        """Labels of the classes of boxes that the image at ``index`` shows."""
+        """Labels of the classes of boxes, and of the whole image, that the image at ``index`` shows."""
         places = self._places[self._place(index)]
         return [
             label + self.kinds[name].labels.start
             for name, place in places.items()
-            if self.kinds[name].task == "detection"
+            if self.kinds[name].task != "segmentation"
             for label in cast(ShowsClasses, self.parts[name]).labels_of(place)
         ]
 
     def __getitem__(self, index: int) -> Sample:
         index = self._place(index)
-        places = self._places[index]
-        boxes: list[Sample] = []
+        image: npt.NDArray[np.uint8] | None = None
         rows: list[npt.NDArray[Any]] = [np.zeros((0, 4), np.float32)]
         labels: list[npt.NDArray[Any]] = [np.zeros(0, np.int64)]
-        for name, place in places.items():
-            if self.kinds[name].task == "detection":
-                sample = self.parts[name][place]
-                # Of the part's own classes: a label too high would be another part's.
-                check_sample(sample, len(self.parts[name].class_names), of=self.parts[name])
-                assert sample.boxes is not None
-                assert sample.labels is not None
-                start = self.kinds[name].labels.start
-                boxes.append(sample)
-                rows.append(sample.boxes)
-                labels.append(np.where(sample.labels == IGNORE_LABEL, IGNORE_LABEL, sample.labels + start))
+        masks: dict[str, npt.NDArray[np.uint8]] = {}
+        image_labels: dict[str, int] = {}
+        places = self._places[index]
+        # Boxes come with their image; of the others the truth can be had without it, where it is there already.
+        for name in sorted(places, key=lambda name: self.kinds[name].task != "detection"):
+            part, place, kind = self.parts[name], places[name], self.kinds[name]
+            alone = image is None or kind.task == "detection"
+            sample = part[place] if alone else self._truth_beside(name, place, cast("npt.NDArray[np.uint8]", image))
+            # Of the part's own classes: a label too high would be another part's.
+            check_sample(sample, len(part.class_names), of=part)
+            image = sample.image
+            if kind.task == "segmentation":
+                assert sample.mask is not None
+                masks[name] = sample.mask
+                continue
+            assert sample.labels is not None
+            if kind.task == "classification":
+                image_labels[name] = int(sample.labels[0])
+                continue
+            assert sample.boxes is not None
+            rows.append(sample.boxes)
+            start = kind.labels.start
+            labels.append(np.where(sample.labels == IGNORE_LABEL, IGNORE_LABEL, sample.labels + start))
+        assert image is not None
         has_boxes = any(kind.task == "detection" for kind in self.kinds.values())
-        mask = None
-        if self._masks in places:
-            part = self.parts[self._masks]
-            if boxes:  # the image is read once
-                mask = cast(MaskDataset, part).mask_of(part.image_ids[places[self._masks]])  # type: ignore[attr-defined]
-            else:
-                masked = part[places[self._masks]]
-                boxes, mask = [masked], masked.mask
-        image = boxes[0].image
-        if self._masks is not None and mask is not None:
-            told = Sample(image, None, None, mask, self.image_ids[index], self.paths[index])
-            check_sample(told, len(self.parts[self._masks].class_names), of=self.parts[self._masks])
-        if self._masks is not None and mask is None:
-            mask = np.full(image.shape[:2], IGNORE_INDEX, np.uint8)
         return Sample(
             image,
             boxes=np.concatenate(rows) if has_boxes else None,
             labels=np.concatenate(labels) if has_boxes else None,
-            mask=mask,
+            mask=self._stacked(masks, image),
             image_id=self.image_ids[index],
             path=self.paths[index],
             known=frozenset(places),
+            image_labels=image_labels or None,
         )
+
+    def _truth_beside(self, name: str, place: int, image: npt.NDArray[np.uint8]) -> Sample:
+        """What a part of masks or classes says of an image that has been read."""
+        part: Any = self.parts[name]
+        image_id, path = part.image_ids[place], part.paths[place]
+        if self.kinds[name].task == "segmentation":
+            return Sample(image, None, None, part.mask_of(image_id), image_id, path)
+        return Sample(image, None, np.array(part.labels_of(place), np.int64), None, image_id, path)
+
+    def _stacked(
+        self, masks: Mapping[str, npt.NDArray[np.uint8]], image: npt.NDArray[np.uint8]
+    ) -> npt.NDArray[np.uint8] | None:
+        """[H, W] of the one part that has masks, [H, W, M] of M; all ignored of one that does not have the image."""
+        if not self._masks:
+            return None
+        unknown = np.full(image.shape[:2], IGNORE_INDEX, np.uint8) if len(masks) < len(self._masks) else None
+        found = [masks.get(name, unknown) for name in self._masks]
+        return found[0] if len(found) == 1 else np.stack(cast("list[npt.NDArray[np.uint8]]", found), axis=-1)
 
 
 def _checked(draws: Mapping[str, float] | None, parts: Mapping[str, Dataset]) -> dict[str, float] | None:
@@ -169,7 +195,12 @@ def _task_of(name: str, part: Dataset) -> str:
     for task, kind in (("segmentation", MaskDataset), ("detection", BoxDataset)):
         if isinstance(part, kind):
             return task
-    raise ValueError(f"parts.{name}: {type(part).__name__} has neither boxes nor masks; those can be joined.")
+    if getattr(part, "labels_name_classes", False) and isinstance(part, ShowsClasses):
+        return "classification"
+    raise ValueError(
+        f"parts.{name}: {type(part).__name__} has neither boxes nor masks nor a class of each image; "
+        "those can be joined."
+    )
 
 
 def _paths_of(name: str, part: Dataset) -> list[Path]:
@@ -182,9 +213,10 @@ def _paths_of(name: str, part: Dataset) -> list[Path]:
 
 
 def _places_of(paths: Sequence[Path]) -> list[Path]:
-    """The same files, however their folders were typed or linked."""
+    """The same files, however they or their folders were typed or linked."""
     folders: dict[Path, Path] = {}
     for path in paths:
         if path.parent not in folders:
             folders[path.parent] = path.parent.resolve()
-    return [folders[path.parent] / path.name for path in paths]
+    # Whoever sorts images into folders by their class often links them.
+    return [path.resolve() if path.is_symlink() else folders[path.parent] / path.name for path in paths]
