@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mnv2dense import load_model
-from mnv2dense.heads import ClassifierHead, JointHead, PointHead
+from mnv2dense.heads import JointHead, PointHead
 from mnv2dense.models.backbone import mobilenet_v2
 from mnv2dense.models.checkpoint import load_weights, save_model
 from mnv2dense.models.dense_model import DenseModel, build_model
