@@ -83,23 +83,15 @@ def _title(checkpoint: str | None) -> str:
     return f"{path.parent.name} {path.name}".strip() if path.name[:1].isdigit() else path.absolute().name
 
 
-def _refuse_several_heads(checkpoint: str, task: str) -> None:
-    if task == "joint":
-        raise ValueError(f"checkpoint={checkpoint} has several heads, and the page shows models of one so far.")
-
-
 def _model(folder: Path, plain: dict[str, Any]) -> tuple[Path, Metadata]:
     """An .onnx file: the given one, or that of the checkpoint; before any decision, so that the page can make them."""
     checkpoint = plain["checkpoint"] or SHIPPED
     if is_exported(checkpoint):
-        found = ExportedModel(checkpoint, threads=1).description
-        _refuse_several_heads(checkpoint, found.task)
-        return Path(checkpoint), found
+        return Path(checkpoint), ExportedModel(checkpoint, threads=1).description
     from mnv2dense.export.formats.onnx import export
 
     precision = cast(Precision, plain["precision"])
     model = load_model(checkpoint, packages=plain["packages"])
-    _refuse_several_heads(checkpoint, model.task)
     size = None if plain["size"] is None else (plain["size"][0], plain["size"][1])
     graph = ExportGraph(model, size=size)
     description = graph.describe(precision)

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -15,8 +15,10 @@ import torch
 from mnv2dense.data.shapes.drawing import SHAPE_CLASSES, draw_image
 from mnv2dense.demo.onnxruntime_web import FILES, VERSION
 from mnv2dense.io.reading import ImageError, list_images, read_image
+from mnv2dense.ops.postprocess import JointSelection, PixelSelection, Selection
 from mnv2dense.runtimes.metadata import Metadata
 from mnv2dense.types import Segmentation
+from mnv2dense.utils.joint_names import part_labels
 from mnv2dense.visualization.draw import class_color, save_image
 from mnv2dense.visualization.palettes import PaletteChoice, mask_color
 
@@ -85,12 +87,23 @@ def write_page(
 
 
 def _colors(description: Metadata, palette: PaletteChoice) -> list[list[int]]:
-    """RGB of each class, as Python draws it."""
+    """RGB of each class, as Python draws it: each head's own begin anew."""
+    selection = description.make_selection()
+    if not isinstance(selection, JointSelection):
+        return _colors_of(selection, palette)
     names = description.class_names
-    if description.task != "segmentation":
+    colors: list[list[int]] = [[] for _ in names]
+    for name, part in selection.parts.items():
+        for label, color in zip(part_labels(names, name), _colors_of(part, palette), strict=True):
+            colors[label] = color
+    return colors
+
+
+def _colors_of(selection: Selection, palette: PaletteChoice) -> list[list[int]]:
+    names = selection.class_names
+    if not isinstance(selection, PixelSelection):
         return [list(class_color(label)) for label in range(len(names))]
-    masks: Any = description.make_selection()
-    drawn = Segmentation(torch.zeros(1, 1, dtype=torch.uint8), names, masks.palette)  # for its colours alone
+    drawn = Segmentation(torch.zeros(1, 1, dtype=torch.uint8), names, selection.palette)  # for its colours alone
     return [list(mask_color(drawn, label, palette=palette)) for label in range(len(names))]
 
 
@@ -111,7 +124,9 @@ def _copy_samples(source: Path, folder: Path) -> list[dict[str, str]]:
 
 
 def _drawn_samples(description: Metadata, folder: Path) -> list[dict[str, str]]:
-    if not set(SHAPE_CLASSES) <= set(description.class_names):
+    selection = description.make_selection()
+    heads = selection.parts.values() if isinstance(selection, JointSelection) else [selection]
+    if not any(set(SHAPE_CLASSES) <= set(head.class_names) for head in heads):
         return []
     samples = []
     for number, seed in enumerate(_SEEDS, start=1):

@@ -17,6 +17,7 @@ from PIL import Image
 
 from mnv2dense import Predictor
 from mnv2dense.cli import demo_job
+from mnv2dense.data.shapes import SHAPE_CLASSES
 from mnv2dense.demo.build import write_page
 from mnv2dense.demo.onnxruntime_web import FILES
 from mnv2dense.runtimes.metadata import Metadata
@@ -77,7 +78,7 @@ def model(tmp_path: Path) -> Path:
 def test_a_folder_holds_all_that_the_page_loads(tmp_path: Path, model: Path, runtime: Path, photos: Path) -> None:
     folder = write_page(tmp_path / "page", model, description(), title="Dogs", runtime=runtime, samples=photos)
     page = {"README.md", "camera.js", "drawing.js", "geometry.js", "icon.svg", "index.html", "model.js", "page.css"}
-    page |= {"page.js", "results.js", "selection.js", "worker.js"}
+    page |= {"page.js", "parts.js", "results.js", "selection.js", "worker.js"}
     assert {path.name for path in folder.iterdir()} == page | {"model.json", "model.onnx", "runtime", "samples"}
     assert {path.name for path in (folder / "runtime").iterdir()} == set(FILES)
     found = about(folder)
@@ -119,6 +120,24 @@ def test_masks_take_the_colours_of_their_own_palette_and_background_is_black(
     made = write_page(tmp_path / "house", model, house, title="", runtime=runtime)
     assert about(made)["colors"] == [[0, 0, 0], list(class_color(0))]
     assert about(made)["samples"] == []
+
+
+def test_each_of_several_heads_has_colours_and_samples_as_it_has_alone(
+    tmp_path: Path, model: Path, runtime: Path
+) -> None:
+    masks = {"palette": None, "align_corners": True}
+    boxes = {"score_threshold": 0.01, "nms_threshold": 0.6, "candidates": 10, "limit": 5}
+    names = ("masks/background", "masks/road", *(f"boxes/{name}" for name in SHAPE_CLASSES))
+    parts = {"boxes": {"task": "detection", **boxes}, "masks": {"task": "segmentation", **masks}}
+    heads: dict[str, Any] = {"boxes": "boxes", "masks": "logits"}
+    both = Metadata(
+        *("joint", "joint", "fp32", (64, 96), "squash", names, tuple(range(8)), {"parts": parts}),  # type: ignore[arg-type]
+        parts=heads,
+    )
+    found = about(write_page(tmp_path / "page", model, both, title="", runtime=runtime))
+    assert found["colors"] == [[0, 0, 0], list(class_color(0)), *(list(class_color(label)) for label in range(6))]
+    assert found["description"]["parts"] == heads
+    assert len(found["samples"]) == 6
 
 
 # --- the command ---------------------------------------------------------------------------------------------

@@ -198,9 +198,6 @@ def test_what_a_joint_model_cannot_do_is_told() -> None:
     tiled = command("predict", "checkpoint=run", "source=run/samples.jpg", "tile=64", "run_dir=found")
     assert tiled.code == 2
     assert "a joint model looks at whole images" in tiled.err
-    page = command("demo", "checkpoint=run", "build=page")
-    assert page.code == 2
-    assert "has several heads, and the page shows models of one so far" in page.err
     taught = command("train", *JOINT, "teacher.model=run", "run_dir=second")
     assert taught.code == 2
     assert "models of several heads neither teach nor are taught yet" in taught.err

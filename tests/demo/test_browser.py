@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
+import io
 import json
 import threading
 import time
@@ -16,13 +18,17 @@ import pytest
 import torch
 from PIL import Image
 
-from mnv2dense import Predictor
+from mnv2dense import Predictor, save_model
 from mnv2dense.data.shapes.drawing import draw_image
 from mnv2dense.demo.onnxruntime_web import runtime_folder
+from mnv2dense.export.formats.onnx import export
+from mnv2dense.export.graph import ExportGraph
+from mnv2dense.inference.results import ImageJoint
 from mnv2dense.ops.boxes import pairwise_iou
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode, resize
 from mnv2dense.types import SHOWN_SCORE, Detections
 from tests.helpers.browser import Browser, chromium, refuse, require_browser, served
+from tests.helpers.joint import joint_model
 from tests.helpers.tiny import command
 
 PHOTOS = ("cat_720p.jpg", "kite_and_cold.jpg", "parrot.jpg", "pets.jpg")
@@ -201,6 +207,149 @@ def test_a_gpu_gives_the_same_boxes(shapes_page: Path, tmp_path: Path) -> None:
         page = browser.choose(image)
         page["detections"] = [row for row in page["detections"] if row["score"] >= 0.05]
         assert_same_boxes(page, Predictor("shapes", threshold=0.05)(image))
+
+
+# --- several heads -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def joint_page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a checkpoint with boxes and masks."""
+    folder = tmp_path_factory.mktemp("joint")
+    checkpoint = save_model(joint_model(), folder / "joint.ckpt")
+    return build(folder / "page", f"checkpoint={checkpoint}", f"samples={drawn(folder / 'samples')}")
+
+
+@pytest.fixture
+def joint(browser: Browser, joint_page: Path) -> Iterator[Browser]:
+    with served(joint_page) as url:
+        browser.open(url)
+        yield browser
+
+
+SWITCHES = "return [...document.querySelectorAll('#switches input')].map((box) => box.name)"
+
+
+def drawn(folder: Path) -> Path:
+    """A folder with an image that is not square."""
+    folder.mkdir()
+    Image.fromarray(draw_image(np.random.default_rng(7), 300)[0]).save(folder / "drawn.png")
+    return folder
+
+
+def assert_same_parts(browser: Browser, page: dict[str, Any], python: ImageJoint) -> None:
+    assert browser.run(SWITCHES) == list(python)
+    assert page["parts"].keys() == set(python)
+    for name, part in python.parts.items():
+        if isinstance(part, Detections):
+            assert_same_boxes(page["parts"][name], part)
+        else:
+            assert (browser.labels() == part.labels.numpy()).mean() > 0.999
+            shares = {row["name"]: row["share"] for row in page["parts"][name]["classes"]}
+            assert shares == pytest.approx(part.shares(), abs=1e-3)
+
+
+def test_boxes_and_masks_of_one_pass_are_pythons(joint: Browser, joint_page: Path) -> None:
+    image = joint_page / "samples" / "01.png"
+    python = Predictor(joint_page.parent / "joint.ckpt")(image)
+    assert len(python["boxes"]) > 20
+    assert len(python["masks"].shares()) == 3
+    assert_same_parts(joint, joint.choose(image), python)
+
+
+def test_each_head_may_decide_inside_or_leave_it_to_the_page(browser: Browser, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    graph = ExportGraph(joint_model(cars=True))
+    graph.parts = {"boxes": "selected_boxes", "masks": "labels", "cars": "boxes"}
+    file = export(graph, tmp_path / "heads.onnx", description=graph.describe("fp32"))
+    page = build(tmp_path / "page", f"checkpoint={file}", f"samples={drawn(tmp_path / 'samples')}")
+    python = Predictor(file)(page / "samples" / "01.png")
+    with served(page) as url:
+        browser.open(url)
+        assert_same_parts(browser, browser.result(), python)
+        assert browser.remarks() == []
+
+
+def canvas_of(browser: Browser) -> Image.Image:
+    url = browser.run("return document.querySelector('#canvas').toDataURL('image/png')")
+    return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB")
+
+
+def distance(one: Image.Image, other: Image.Image) -> float:
+    """Mean difference of their values, of 255."""
+    return float(np.abs(np.asarray(one, np.float32) - np.asarray(other, np.float32)).mean())
+
+
+def test_switches_show_and_hide_what_each_head_found(joint: Browser, joint_page: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    image = joint_page / "samples" / "01.png"
+    python = Predictor(joint_page.parent / "joint.ckpt", threshold=SHOWN_SCORE)(image)
+    joint.choose(image)
+    joint.run("const at = document.querySelector('#score'); at.value = 0; at.dispatchEvent(new Event('input'))")
+    boxes, masks = (joint.driver.find_element("css selector", f"#switches [name={name}]") for name in python)
+    rows = "return [...document.querySelectorAll('#rows li')].map((item) => item.className)"
+    both = canvas_of(joint)
+    count = len(joint.run(rows))
+    assert joint.run(rows).count("part") == 2
+    assert "boxes: 100 objects: " in joint.text("#summary")
+    assert "masks: Road " in joint.text("#summary")
+
+    boxes.send_keys(Keys.SPACE)
+    mask_alone = canvas_of(joint)
+    assert joint.run(rows) == ["part", "row", "row", "row"]
+    assert joint.text("#summary").startswith("masks: Road ")
+    assert "object" not in joint.run("return document.querySelector('#canvas').ariaLabel")
+    joint.click("#save-json")
+    joint.click("#save-labels")
+    wait_for_files(joint.downloads / "01.json", joint.downloads / "01.labels.png")
+    assert list(json.loads((joint.downloads / "01.json").read_text())["parts"]) == ["masks"]
+    with Image.open(joint.downloads / "01.labels.png") as saved:
+        labels = np.asarray(saved.convert("L"))
+    assert (labels == python["masks"].labels.numpy()).mean() > 0.999
+
+    masks.click()
+    neither = canvas_of(joint)
+    with Image.open(image) as plain:
+        shown = plain.convert("RGB").resize(neither.size)
+    assert joint.text("#summary") == "All that was found is switched off"
+    assert joint.run(rows) == []
+    assert joint.run("return document.querySelector('#save-labels').disabled")
+
+    boxes.click()
+    boxes_alone = canvas_of(joint)
+    assert len(joint.run(rows)) == count - 4
+    assert distance(neither, shown) < 4 < min(distance(each, shown) for each in (mask_alone, boxes_alone))
+    assert distance(boxes_alone, mask_alone) > 4
+    masks.click()
+    assert distance(canvas_of(joint), both) == 0
+
+
+def test_switches_stay_as_they_are_for_the_next_image(joint: Browser, joint_page: Path) -> None:
+    joint.click("#switches [name=masks]")
+    page = joint.choose(joint_page / "samples" / "01.png")
+    assert list(page["parts"]) == ["boxes", "masks"]
+    assert "masks" not in joint.text("#summary")
+    assert joint.text("#about") == "Detection, 3 classes + segmentation, 3 classes, 96 \u00d7 96, fp32"
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_switches_are_for_fingers_and_fit_a_phone(joint: Browser, width: int) -> None:
+    try:
+        joint.command("Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=2, mobile=True)
+        assert joint.run("return document.documentElement.scrollWidth") == width
+        heights = joint.run(
+            "return [...document.querySelectorAll('.switch')].map((part) => part.getBoundingClientRect().height)"
+        )
+        assert len(heights) == 2
+        assert min(heights) >= 44
+    finally:
+        joint.command("Emulation.clearDeviceMetricsOverride")
+
+
+def test_one_head_has_no_switches(shapes: Browser) -> None:
+    assert shapes.run("return document.querySelector('#switches').hidden")
+    assert shapes.run("return document.querySelectorAll('#rows .part').length") == 0
 
 
 # --- visitors ------------------------------------------------------------------------------------------------

@@ -15,21 +15,29 @@ from tests.helpers.small_models import seen
 SIZE = (96, 96)
 BOXES = ("ant", "bee", "cat")
 MASKS = ("background", "road", "sky")
+CARS = ("bus", "van")
 
 
-def joint_model() -> DenseModel:
-    """Two heads that share a feature and have another each; scores spread, so that nothing hangs on rounding."""
+def joint_model(*, cars: bool = False) -> DenseModel:
+    """Heads that share a feature and have another each; scores spread, so that nothing hangs on rounding.
+
+    Args:
+        cars: whether there is a second head of boxes, with classes of its own.
+    """
     torch.manual_seed(0)
     backbone = MobileNetV2(width_mult=0.35, features=("stride4", "stride8"))
     info = backbone.feature_info
     boxes = SSDLiteHead(info, size=SIZE, class_names=BOXES, extra_channels=(32, 32, 32, 32))
     masks = DeepLabV3Head(info, size=SIZE, class_names=MASKS, channels=32)
     nn.init.normal_(masks.classifier.weight, std=0.5)
+    heads: dict[str, nn.Module] = {"boxes": boxes, "masks": masks}
+    if cars:
+        heads["cars"] = SSDLiteHead(info, size=SIZE, class_names=CARS, extra_channels=(32, 32, 32, 32))
     with torch.no_grad():
-        for name, parameter in boxes.named_parameters():
-            if "class" in name and parameter.ndim == 4 and parameter.shape[-1] == 1:
+        for name, parameter in nn.ModuleDict(heads).named_parameters():
+            if not name.startswith("masks.") and "class" in name and parameter.shape[2:] == (1, 1):
                 parameter *= 60
-    return seen(DenseModel(backbone, JointHead({"boxes": boxes, "masks": masks}), size=SIZE))
+    return seen(DenseModel(backbone, JointHead(heads), size=SIZE))
 
 
 def alone(model: DenseModel, name: str) -> DenseModel:

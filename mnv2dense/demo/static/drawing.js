@@ -2,46 +2,53 @@
 
 const FONT = 'Inter, "Segoe UI", system-ui, -apple-system, "Helvetica Neue", Arial, sans-serif';
 
+// More names of a mask's classes would hide the picture.
+const MOST_NAMES = 12;
+
 /**
  * @param {CanvasRenderingContext2D} context of a canvas in the picture's proportions.
- * @param {object} shown {bitmap, width, height, result}: the picture and what was found in it.
- * @param {object} look {task, names, colors, threshold, opacity, highlight, unit, legend}; unit is the pixels of a thin
- *   line, highlight a row's index or null.
+ * @param {object} shown {bitmap, width, height}: the picture.
+ * @param {object[]} views {task, class_names, colors, result, highlight}: what each head found in it; highlight is a row's
+ *   index, or null where all are drawn alike.
+ * @param {object} look {threshold, opacity, unit, legend}; unit is the pixels of a thin line.
  */
-export function draw(context, shown, look) {
+export function draw(context, shown, views, look) {
   const { width, height } = context.canvas;
   context.imageSmoothingQuality = "high";
   context.drawImage(shown.bitmap, 0, 0, width, height);
-  if (!shown.result) return;
-  if (look.task === "detection") drawBoxes(context, shown, look);
-  else if (look.task === "segmentation") drawMask(context, shown, look);
-  else if (look.legend) drawLegend(context, shown.result.labels.slice(0, 3), look, (label, row) => shown.result.scores[row].toFixed(2), "top");
+  const of = (task) => views.filter((view) => view.task === task);
+  // Boxes and tags stay visible on masks.
+  for (const view of of("segmentation")) drawMask(context, shown, view, look.opacity);
+  if (look.legend) drawLegend(context, of("segmentation").flatMap(namesOf).slice(0, MOST_NAMES), look.unit, "bottom");
+  const taken = [];
+  for (const view of of("detection")) drawBoxes(context, shown, view, look, taken);
+  if (look.legend) drawLegend(context, of("classification").flatMap(likeliest), look.unit, "top");
 }
 
 // --- boxes ---------------------------------------------------------------------------------------------------
 
-function drawBoxes(context, shown, look) {
+/** Taken are the places of the tags so far. */
+function drawBoxes(context, shown, { class_names: names, colors, result, highlight }, look, taken) {
   const scale = context.canvas.width / shown.width;
-  const rows = visible(shown.result, look.threshold);
-  const taken = [];
+  const rows = visible(result, look.threshold);
   // The best ends up on top.
   for (const row of [...rows].reverse()) {
-    const [left, top, right, bottom] = shown.result.boxes[row].map((at) => at * scale);
-    context.globalAlpha = look.highlight === null || look.highlight === row ? 1 : 0.25;
+    const [left, top, right, bottom] = result.boxes[row].map((at) => at * scale);
+    context.globalAlpha = highlight === null || highlight === row ? 1 : 0.25;
     context.lineJoin = "round";
     context.strokeStyle = "rgb(255 255 255 / 0.75)";
     context.lineWidth = 4 * look.unit;
     context.strokeRect(left, top, right - left, bottom - top);
-    context.strokeStyle = css(look.colors[shown.result.labels[row]]);
+    context.strokeStyle = css(colors[result.labels[row]]);
     context.lineWidth = 2.5 * look.unit;
     context.strokeRect(left, top, right - left, bottom - top);
   }
   for (const row of rows) {
-    const label = shown.result.labels[row];
-    const [left, top, , bottom] = shown.result.boxes[row].map((at) => at * scale);
-    context.globalAlpha = look.highlight === null || look.highlight === row ? 1 : 0.25;
-    const text = `${look.names[label]} ${shown.result.scores[row].toFixed(2)}`;
-    drawTag(context, text, look.colors[label], look.unit, (size) => freePlace(context.canvas, taken, size, left, top, bottom));
+    const label = result.labels[row];
+    const [left, top, , bottom] = result.boxes[row].map((at) => at * scale);
+    context.globalAlpha = highlight === null || highlight === row ? 1 : 0.25;
+    const text = `${names[label]} ${result.scores[row].toFixed(2)}`;
+    drawTag(context, text, colors[label], look.unit, (size) => freePlace(context.canvas, taken, size, left, top, bottom));
   }
   context.globalAlpha = 1;
 }
@@ -78,28 +85,23 @@ function drawTag(context, text, color, unit, placeOf) {
 
 // --- masks ---------------------------------------------------------------------------------------------------
 
-function drawMask(context, shown, look) {
+function drawMask(context, shown, view, opacity) {
   const { width, height } = context.canvas;
   const overlay = new OffscreenCanvas(width, height);
-  overlay.getContext("2d").putImageData(maskImage(shown, look, width, height), 0, 0);
+  overlay.getContext("2d").putImageData(maskImage(shown, view, opacity, width, height), 0, 0);
   context.drawImage(overlay, 0, 0);
-  if (!look.legend) return;
-  const order = shown.result.shares.map((_, label) => label);
-  order.sort((one, other) => shown.result.shares[other] - shown.result.shares[one]);
-  const there = order.filter((label) => shown.result.shares[label] > 0 && look.names[label] !== "background");
-  drawLegend(context, there.slice(0, 12), look, () => "", "bottom");
 }
 
 /** Colours of the classes and a white line where they meet, in the canvas's own pixels. */
-function maskImage(shown, look, width, height) {
-  const labels = shown.result.labels;
+function maskImage(shown, { class_names: names, colors, result, highlight }, opacity, width, height) {
+  const labels = result.labels;
   const image = new ImageData(width, height);
   const pixels = new Uint32Array(image.data.buffer);
-  const paint = new Uint32Array(look.names.length);
-  look.names.forEach((name, label) => {
-    const [red, green, blue] = look.colors[label];
-    const faded = look.highlight !== null && look.highlight !== label;
-    const alpha = name === "background" ? 0 : Math.round(255 * look.opacity * (faded ? 0.2 : 1));
+  const paint = new Uint32Array(names.length);
+  names.forEach((name, label) => {
+    const [red, green, blue] = colors[label];
+    const faded = highlight !== null && highlight !== label;
+    const alpha = name === "background" ? 0 : Math.round(255 * opacity * (faded ? 0.2 : 1));
     paint[label] = (alpha << 24) | (blue << 16) | (green << 8) | red;
   });
   const columns = Int32Array.from({ length: width }, (_, x) => Math.floor(((x + 0.5) * shown.width) / width));
@@ -116,13 +118,27 @@ function maskImage(shown, look, width, height) {
   return image;
 }
 
-function drawLegend(context, labels, look, valueOf, edge) {
-  const unit = look.unit;
+// --- names in a corner ---------------------------------------------------------------------------------------
+
+/** Of the classes of a mask that are there, largest first. */
+function namesOf({ class_names: names, colors, result }) {
+  const order = result.shares.map((_, label) => label);
+  order.sort((one, other) => result.shares[other] - result.shares[one]);
+  const there = order.filter((label) => result.shares[label] > 0 && names[label] !== "background");
+  return there.map((label) => ({ text: names[label], color: colors[label] }));
+}
+
+/** The three likeliest classes of a picture. */
+function likeliest({ class_names: names, colors, result }) {
+  return result.labels.slice(0, 3).map((label, row) => ({ text: `${names[label]} ${result.scores[row].toFixed(2)}`, color: colors[label] }));
+}
+
+function drawLegend(context, entries, unit, edge) {
   const gap = 4 * unit;
   const height = 19 * unit;
-  labels.forEach((label, row) => {
-    const y = edge === "top" ? gap + row * (height + gap) : context.canvas.height - (labels.length - row) * (height + gap);
-    drawTag(context, `${look.names[label]} ${valueOf(label, row)}`.trim(), look.colors[label], unit, () => ({ x: gap, y }));
+  entries.forEach(({ text, color }, row) => {
+    const y = edge === "top" ? gap + row * (height + gap) : context.canvas.height - (entries.length - row) * (height + gap);
+    drawTag(context, text, color, unit, () => ({ x: gap, y }));
   });
 }
 

@@ -19,7 +19,7 @@ export class Model {
 
   /**
    * @param {Blob | ImageBitmap} source a bitmap is given away.
-   * @returns {Promise<object>} {bitmap, width, height, result, milliseconds}.
+   * @returns {Promise<object>} {bitmap, width, height, results, milliseconds}, a result of each head.
    */
   run(source) {
     const id = this.#next++;

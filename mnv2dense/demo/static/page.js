@@ -3,7 +3,10 @@
 import { Camera } from "./camera.js";
 import { draw } from "./drawing.js";
 import { Model } from "./model.js";
-import { duration, fillRows, jsonOf, megabytes, rowsOf, summaryOf } from "./results.js";
+import { partsOf } from "./parts.js";
+import { duration, fillRows, fillSummary, jsonOf, megabytes, rowsOf } from "./results.js";
+
+const NO_ROW = -1;
 
 const byId = (id) => document.getElementById(id);
 const root = document.documentElement;
@@ -11,12 +14,13 @@ const canvas = byId("canvas");
 const stage = byId("stage");
 
 const about = await readAbout();
-const { task, class_names: names } = about.description;
+const parts = partsOf(about);
 const camera = new Camera(byId("video"));
 
 let backend = "";
-let shown = null; // {name, bitmap, width, height, result, milliseconds}
-let highlight = null; // the row that the pointer is on
+let shown = null; // {name, bitmap, width, height, results, milliseconds}
+let highlight = null; // {part, row} that the pointer is on
+const off = new Set(); // names of the parts that are switched off
 let newest = 0; // of the pictures asked for; older ones that still wait are passed over
 let free; // resolves when the model has nothing to do
 let loaded;
@@ -183,36 +187,54 @@ if (!navigator.mediaDevices) byId("camera").hidden = true;
 function show(answer) {
   shown?.bitmap.close();
   shown = answer;
-  highlight = null;
   byId("empty").hidden = true;
   canvas.hidden = false;
-  for (const id of ["save-png", "save-labels", "save-json"]) byId(id).disabled = false;
+  for (const id of ["save-png", "save-json"]) byId(id).disabled = false;
   byId("fact-time").textContent = duration(shown.milliseconds.model);
   byId("fact-whole").textContent = duration(shown.milliseconds.whole);
   tell();
   paint();
-  globalThis.mnv2dense = { result: jsonOf(about, shown, backend, 0), labels: shown.result.labels };
+  const all = viewsOf(parts);
+  globalThis.mnv2dense = { result: jsonOf(about, shown, all, backend, 0), labels: masksOf(all)[0]?.result.labels };
   root.dataset.state = "done";
 }
 
+/** Parts with what they found in the picture. */
+function viewsOf(wanted) {
+  return wanted.map((part) => ({ ...part, result: shown.results[parts.indexOf(part)], highlight: highlightOf(part) }));
+}
+
+function highlightOf(part) {
+  if (highlight === null) return null;
+  return highlight.part === part.name ? highlight.row : NO_ROW;
+}
+
+function visibleViews() {
+  return viewsOf(parts.filter((part) => !off.has(part.name)));
+}
+
+function masksOf(views) {
+  return views.filter(({ task }) => task === "segmentation");
+}
+
 function threshold() {
-  return task === "detection" ? Number(byId("score").value) : 0;
+  return Number(byId("score").value);
 }
 
 function tell() {
-  const rows = rowsOf(task, shown.result, names, threshold());
-  const summary = summaryOf(task, rows, names);
-  byId("summary").textContent = summary;
+  highlight = null; // its row is replaced, and would not say that the pointer left
+  const groups = visibleViews().map((view) => ({ view, rows: rowsOf(view, threshold()) }));
+  const summary = fillSummary(byId("summary"), groups);
   canvas.setAttribute("aria-label", `${shown.name}. ${summary}`);
-  fillRows(byId("rows"), rows, names, task === "classification" ? null : about.colors, (row) => {
-    highlight = row;
+  byId("save-labels").disabled = masksOf(groups.map(({ view }) => view)).length === 0;
+  fillRows(byId("rows"), groups, (view, row) => {
+    highlight = row === null ? null : { part: view.name, row };
     paint();
   });
 }
 
 function look(unit, legend) {
-  const opacity = Number(byId("opacity").value);
-  return { task, names, colors: about.colors, threshold: threshold(), opacity, highlight: legend ? null : highlight, unit, legend };
+  return { threshold: threshold(), opacity: Number(byId("opacity").value), unit, legend };
 }
 
 function paint() {
@@ -226,7 +248,7 @@ function paint() {
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   canvas.style.width = `${width / ratio}px`;
   canvas.style.height = `${height / ratio}px`;
-  draw(canvas.getContext("2d"), shown, look(ratio, false));
+  draw(canvas.getContext("2d"), shown, visibleViews(), look(ratio, false));
 }
 new ResizeObserver(paint).observe(stage);
 
@@ -239,6 +261,30 @@ for (const id of ["score", "opacity"]) {
   });
 }
 
+/** A switch for each of several parts. */
+function listSwitches() {
+  byId("switches").hidden = about.description.task !== "joint";
+  byId("switches").append(
+    ...parts.map((part) => {
+      const label = document.createElement("label");
+      label.className = "button switch";
+      const box = document.createElement("input");
+      box.type = "checkbox";
+      box.checked = true;
+      box.name = part.name;
+      label.append(box, part.name);
+      box.addEventListener("change", () => {
+        if (box.checked) off.delete(part.name);
+        else off.add(part.name);
+        if (!shown) return;
+        tell();
+        paint();
+      });
+      return label;
+    }),
+  );
+}
+
 function writeControls() {
   byId("score-value").textContent = Number(byId("score").value).toFixed(2);
   byId("opacity-value").textContent = `${Math.round(100 * byId("opacity").value)} %`;
@@ -248,19 +294,24 @@ function writeControls() {
 
 byId("save-png").addEventListener("click", async () => {
   const whole = new OffscreenCanvas(shown.width, shown.height);
-  draw(whole.getContext("2d"), shown, look(Math.max(1, Math.sqrt(shown.width * shown.height) / 550), true));
+  const views = visibleViews().map((view) => ({ ...view, highlight: null }));
+  draw(whole.getContext("2d"), shown, views, look(Math.max(1, Math.sqrt(shown.width * shown.height) / 550), true));
   save(await whole.convertToBlob({ type: "image/png" }), "png");
 });
 byId("save-labels").addEventListener("click", async () => {
-  const image = new ImageData(shown.width, shown.height);
-  const pixels = new Uint32Array(image.data.buffer);
-  shown.result.labels.forEach((label, at) => (pixels[at] = 0xff000000 | (label * 0x010101)));
-  const whole = new OffscreenCanvas(shown.width, shown.height);
-  whole.getContext("2d").putImageData(image, 0, 0);
-  save(await whole.convertToBlob({ type: "image/png" }), "labels.png");
+  const several = masksOf(parts).length > 1;
+  const { width, height } = shown;
+  for (const { name, result } of masksOf(visibleViews())) {
+    const image = new ImageData(width, height);
+    const pixels = new Uint32Array(image.data.buffer);
+    result.labels.forEach((label, at) => (pixels[at] = 0xff000000 | (label * 0x010101)));
+    const whole = new OffscreenCanvas(width, height);
+    whole.getContext("2d").putImageData(image, 0, 0);
+    save(await whole.convertToBlob({ type: "image/png" }), several ? `${name}.labels.png` : "labels.png");
+  }
 });
 byId("save-json").addEventListener("click", () => {
-  const text = JSON.stringify(jsonOf(about, shown, backend, threshold()), null, 2);
+  const text = JSON.stringify(jsonOf(about, shown, visibleViews(), backend, threshold()), null, 2);
   save(new Blob([text, "\n"], { type: "application/json" }), "json");
 });
 
@@ -278,13 +329,14 @@ document.title = `${about.title} · mnv2dense`;
 // A long name may break after its underscores.
 byId("title").replaceChildren(...about.title.split(/(?<=_)/).flatMap((part) => [part, document.createElement("wbr")]));
 const [inputHeight, inputWidth] = about.description.size;
-const classes = names.length === 1 ? "1 class" : `${names.length} classes`;
-byId("about").textContent = `${task[0].toUpperCase()}${task.slice(1)}, ${classes}, ${inputWidth} × ${inputHeight}, ${about.description.precision}`;
+const kinds = parts.map(({ task, class_names: names }) => `${task}, ${names.length === 1 ? "1 class" : `${names.length} classes`}`).join(" + ");
+byId("about").textContent = `${kinds[0].toUpperCase()}${kinds.slice(1)}, ${inputWidth} × ${inputHeight}, ${about.description.precision}`;
 byId("fact-size").textContent = megabytes(about.bytes);
-byId("score-control").hidden = task !== "detection";
-byId("opacity-control").hidden = task !== "segmentation";
-byId("save-labels").hidden = task !== "segmentation";
-if (task === "detection") byId("score").min = about.description.selection.score_threshold;
+const detectors = parts.filter(({ task }) => task === "detection");
+byId("score-control").hidden = detectors.length === 0;
+if (detectors.length > 0) byId("score").min = Math.min(...detectors.map(({ selection }) => selection.score_threshold));
+byId("opacity-control").hidden = byId("save-labels").hidden = masksOf(parts).length === 0;
+listSwitches();
 writeControls();
 listSamples();
 if (about.samples.length > 0) takeSample(about.samples[0], byId("sample-list").querySelector("button"));

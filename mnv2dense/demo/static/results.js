@@ -4,8 +4,11 @@ import { css, visible } from "./drawing.js";
 
 const MOST_CLASSES = 5;
 
-/** Rows {label, value: 0..1, text, highlight} for the list beside the picture, best first. */
-export function rowsOf(task, result, names, threshold) {
+/**
+ * Rows {label, value: 0..1, text, highlight} for the list beside the picture, best first.
+ * @param {object} view {task, class_names, result}: what a head found.
+ */
+export function rowsOf({ task, class_names: names, result }, threshold) {
   if (task === "detection") {
     return visible(result, threshold).map((row) => ({
       label: result.labels[row], value: result.scores[row], text: result.scores[row].toFixed(2), highlight: row,
@@ -23,8 +26,8 @@ export function rowsOf(task, result, names, threshold) {
   }));
 }
 
-/** One sentence: what a screen reader says, and the headline. */
-export function summaryOf(task, rows, names) {
+/** One sentence of what a head found. */
+function summaryOf({ task, class_names: names }, rows) {
   if (task === "detection") {
     if (rows.length === 0) return "Nothing found at this score";
     const counts = new Map();
@@ -43,58 +46,86 @@ export function summaryOf(task, rows, names) {
   return capital(`${names[rows[0].label]}, ${rows[0].text}`);
 }
 
-/** Fill the list, with swatches if there are colors; report(highlight or null) is called as the pointer passes over rows. */
-export function fillRows(list, rows, names, colors, report) {
+/** Write the headline, a sentence of each view, after the name of its head where there are several; as one text, too. */
+export function fillSummary(headline, groups) {
+  const lines = groups.map(({ view, rows }) => ({ lead: view.name && `${view.name}: `, sentence: summaryOf(view, rows) }));
+  if (lines.length === 0) lines.push({ lead: "", sentence: "All that was found is switched off" });
+  headline.replaceChildren(
+    ...lines.map(({ lead, sentence }) => {
+      if (!lead) return document.createTextNode(sentence);
+      const line = piece("span", "line", sentence);
+      line.prepend(piece("span", "of", lead));
+      return line;
+    }),
+  );
+  return lines.map(({ lead, sentence }) => lead + sentence).join(". ");
+}
+
+/**
+ * Fill the list with the rows of each view, under the name of its head where there are several.
+ * @param {{view: object, rows: object[]}[]} groups
+ * @param {(view: object, highlight: number | null) => void} report is called as the pointer passes over rows.
+ */
+export function fillRows(list, groups, report) {
   list.replaceChildren(
-    ...rows.map((row) => {
-      const item = document.createElement("li");
-      item.className = "row";
-      if (colors) {
-        const swatch = piece("swatch", "");
-        swatch.style.background = css(colors[row.label]);
-        item.append(swatch);
-      }
-      const bar = piece("bar", "");
-      bar.style.width = `${100 * row.value}%`;
-      item.append(piece("name", names[row.label]), piece("value", row.text), bar);
-      item.addEventListener("pointerenter", () => report(row.highlight));
-      item.addEventListener("pointerleave", () => report(null));
-      return item;
+    ...groups.flatMap(({ view, rows }) => {
+      const items = rows.map((row) => itemOf(view, row, report));
+      return view.name && rows.length > 0 ? [piece("li", "part", view.name), ...items] : items;
     }),
   );
 }
 
-function piece(name, text) {
-  const element = document.createElement("span");
+/** With a swatch of the colour that its boxes or its mask have. */
+function itemOf(view, row, report) {
+  const item = piece("li", "row", "");
+  if (view.task !== "classification") {
+    const swatch = piece("span", "swatch", "");
+    swatch.style.background = css(view.colors[row.label]);
+    item.append(swatch);
+  }
+  const bar = piece("span", "bar", "");
+  bar.style.width = `${100 * row.value}%`;
+  item.append(piece("span", "name", view.class_names[row.label]), piece("span", "value", row.text), bar);
+  item.addEventListener("pointerenter", () => report(view, row.highlight));
+  item.addEventListener("pointerleave", () => report(view, null));
+  return item;
+}
+
+function piece(tag, name, text) {
+  const element = document.createElement(tag);
   element.className = name;
   element.textContent = text;
   return element;
 }
 
-/** What "Save JSON" writes. */
-export function jsonOf(about, shown, backend, threshold) {
-  const { task, class_names: names } = about.description;
-  const { result } = shown;
-  const found = {
+/** What "Save JSON" writes of these views. */
+export function jsonOf(about, shown, views, backend, threshold) {
+  const { task, precision } = about.description;
+  return {
     model: about.title,
-    precision: about.description.precision,
+    precision,
     task,
     picture: { name: shown.name, width: shown.width, height: shown.height },
     runs_on: backend,
     milliseconds: { model: rounded(shown.milliseconds.model), whole: rounded(shown.milliseconds.whole) },
+    ...(task === "joint"
+      ? { parts: Object.fromEntries(views.map((view) => [view.name, { task: view.task, ...findsOf(view, threshold) }])) }
+      : findsOf(views[0], threshold)),
   };
+}
+
+function findsOf(view, threshold) {
+  const { task, class_names: names, result } = view;
   if (task === "detection") {
-    found.threshold = threshold;
-    found.detections = visible(result, threshold).map((row) => ({
+    const detections = visible(result, threshold).map((row) => ({
       label: result.labels[row], name: names[result.labels[row]], score: result.scores[row], box: result.boxes[row],
     }));
-  } else if (task === "segmentation") {
-    const there = rowsOf(task, result, names);
-    found.classes = there.map(({ label, value }) => ({ label, name: names[label], share: value }));
-  } else {
-    found.classes = result.labels.map((label, row) => ({ label, name: names[label], score: result.scores[row] }));
+    return { threshold, detections };
   }
-  return found;
+  if (task === "segmentation") {
+    return { classes: rowsOf(view).map(({ label, value }) => ({ label, name: names[label], share: value })) };
+  }
+  return { classes: result.labels.map((label, row) => ({ label, name: names[label], score: result.scores[row] })) };
 }
 
 export function megabytes(bytes) {

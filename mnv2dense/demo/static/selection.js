@@ -1,8 +1,8 @@
 // From the model's outputs to results in the picture's own pixels: what mnv2dense/ops/postprocess.py and exported.py do.
 
 /**
- * @param {object} description of the model, see mnv2dense/runtimes/metadata.py.
- * @param {Object<string, {data: TypedArray, dims: number[]}>} outputs of one picture, by name.
+ * @param {object} description of the model, or of one of its heads, see mnv2dense/runtimes/metadata.py.
+ * @param {Object<string, {data: TypedArray, dims: number[]}>} outputs of one picture, by name; of that head alone.
  * @param {{width: number, height: number}} picture
  * @param {{scaleX, scaleY, offsetX, offsetY}} place of the picture in the input.
  */

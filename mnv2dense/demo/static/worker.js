@@ -1,6 +1,7 @@
 // The model, in a thread of its own: takes pictures, answers with results in their pixels.
 
 import { fit, resize } from "./geometry.js";
+import { outputsOf, partsOf } from "./parts.js";
 import { select } from "./selection.js";
 
 const MOST_THREADS = 8;
@@ -8,6 +9,7 @@ const MOST_THREADS = 8;
 let ort;
 let session;
 let about;
+let parts;
 
 const say = (message, transfer = []) => self.postMessage(message, transfer);
 
@@ -28,6 +30,7 @@ function reasonOf(error) {
 
 async function load({ about: given, backend: wanted }) {
   about = given;
+  parts = partsOf(about);
   const model = await fetchModel();
   let backend;
   let note = "";
@@ -112,11 +115,12 @@ async function answer({ id, source }) {
   const prepared = performance.now();
   const outputs = await infer(planes);
   const inferred = performance.now();
-  const result = select(about.description, outputs, { width, height }, place);
+  const results = parts.map((part) => select(part, outputsOf(part, outputs), { width, height }, place));
   for (const output of Object.values(outputs)) output.dispose();
   const milliseconds = { model: inferred - prepared, whole: performance.now() - started };
-  const transfer = [bitmap, ...(result.labels instanceof Uint8Array ? [result.labels.buffer] : [])];
-  say({ kind: "answer", id, bitmap, width, height, result, milliseconds }, transfer);
+  const masks = results.filter((result) => result.labels instanceof Uint8Array);
+  const transfer = [bitmap, ...masks.map((result) => result.labels.buffer)];
+  say({ kind: "answer", id, bitmap, width, height, results, milliseconds }, transfer);
 }
 
 async function decode(blob) {
