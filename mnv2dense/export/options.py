@@ -116,11 +116,6 @@ class ExportOptions:
                 raise ValueError(f"{key}={word} is for {own}, and this model is for {model.task}; leave {key} out.")
         if self.nms == "node" and model.task == "joint":
             raise ValueError("nms=node is of a file with boxes alone, and this model has several heads; take nms=true.")
-        if self.exporter == "coreml" and model.task == "joint":
-            raise ValueError(
-                "exporter=coreml: Core ML files of several heads are not made yet; take another format, or export "
-                "models of one head."
-            )
         decided: Any = self.nms is True or self.labels
         if model.task == "joint":
             asked = {"nms": self.nms is True, "labels": self.labels}

@@ -23,7 +23,6 @@ def test_each_task_is_decided_where_it_is_asked_for() -> None:
     assert model.head.parts["boxes"].selection.limit == 100  # type: ignore[index, union-attr]
     for options, complaint in (
         ({"nms": "node"}, "this model has several heads; take nms=true"),
-        ({"exporter": "coreml"}, "Core ML files of several heads are not made yet"),
         ({"size": (64, 64)}, "anchors are laid for"),
     ):
         with pytest.raises((ValueError, ImportError), match=complaint):

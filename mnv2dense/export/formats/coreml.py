@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from mnv2dense.export.formats.common import Writer, quiet
-from mnv2dense.export.formats.coreml_structure import INPUT, NETWORK, OUTPUT_TYPES, check, load_coremltools
+from mnv2dense.export.formats.coreml_structure import INPUT, NETWORK, check, load_coremltools, output_type
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.runtimes.metadata import KEY, Metadata
 from mnv2dense.utils.untyped import Untyped
@@ -134,7 +134,7 @@ def _convert(ct: Untyped, graph: ExportGraph, program: torch.export.ExportedProg
         program,
         inputs=[ct.ImageType(name=INPUT, shape=(1, 3, *graph.size), color_layout=ct.colorlayout.RGB)],
         # Or they would be float16 wherever the arithmetic is.
-        outputs=[ct.TensorType(name, dtype=np.dtype(OUTPUT_TYPES[name])) for name in graph.output_names],
+        outputs=[ct.TensorType(name, dtype=np.dtype(output_type(name))) for name in graph.output_names],
         minimum_deployment_target=ct.target.iOS16,
         compute_precision=precision,
         skip_model_load=True,

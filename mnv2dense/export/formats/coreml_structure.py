@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from mnv2dense.export.formats.common import quiet
+from mnv2dense.ops.postprocess import JointSelection, Selection
 from mnv2dense.runtimes.metadata import KEY, OUTPUT_TENSORS, Metadata, Outputs
 from mnv2dense.utils.untyped import Untyped
 
 INPUT = "image"
 """Name of the input."""
 
-OUTPUT_TYPES = {"boxes": "float32", "scores": "float32", "logits": "float32", "labels": "int32"}
-"""Of the numbers that come out, by name; Core ML has no uint8 ones."""
+_TYPES = {"boxes": "float32", "scores": "float32", "logits": "float32", "labels": "int32"}
 
 NETWORK = ("conv", "linear")
 """Operators that hold weights."""
@@ -24,6 +24,11 @@ NETWORK = ("conv", "linear")
 _FLOAT16, _FLOAT32 = 10, 11
 _TENSOR_TYPES = {65552: "float16", 65568: "float32", 131104: "int32"}
 _INT8 = "constexpr_affine_dequantize"
+
+
+def output_type(name: str) -> str:
+    """Of the numbers of an output, by its name, which may begin with a head's; Core ML has no uint8 ones."""
+    return _TYPES[name.rpartition("_")[2]]
 
 
 def check(path: Path) -> dict[str, Any]:
@@ -88,10 +93,8 @@ def _check_agreement(path: Path, found: dict[str, Any], *, arithmetic: set[int])
         pairs = zip(shape, outputs[name], strict=False)
         if len(shape) != len(outputs[name]) or any(side not in (None, own) for side, own in pairs):
             raise ValueError(f"{path}: its output {name} is {list(outputs[name])}, but should be {list(shape)}.")
-        if found["types"][name] != OUTPUT_TYPES[name]:
-            raise ValueError(
-                f"{path}: its output {name} is {found['types'][name]}, but should be {OUTPUT_TYPES[name]}."
-            )
+        if found["types"][name] != (wanted_type := output_type(name)):
+            raise ValueError(f"{path}: its output {name} is {found['types'][name]}, but should be {wanted_type}.")
     expected = _FLOAT32 if description.precision == "fp32" else _FLOAT16
     if arithmetic != {expected} or (description.precision == "int8") != (found["int8_weights"] > 0):
         raise ValueError(f"{path}: its arithmetic is not that of {description.precision}, as its description says.")
@@ -101,8 +104,19 @@ def _check_agreement(path: Path, found: dict[str, Any], *, arithmetic: set[int])
 
 def _shapes(description: Metadata) -> dict[str, tuple[int | None, ...]]:
     """Of the outputs; None where the description does not tell."""
-    classes = len(description.class_names)
-    limit = description.selection.get("limit")
+    selection = description.make_selection()
+    if not isinstance(selection, JointSelection):
+        return _shapes_of(description.outputs, selection, description.size)
+    return {
+        f"{name}_{tensor}": shape
+        for name, outputs in description.parts.items()
+        for tensor, shape in _shapes_of(outputs, selection.parts[name], description.size).items()
+    }
+
+
+def _shapes_of(outputs: Outputs, selection: Selection, size: tuple[int, int]) -> dict[str, tuple[int | None, ...]]:
+    classes = len(selection.class_names)
+    limit = selection.config.get("limit")
     shapes: dict[tuple[Outputs, str], tuple[int | None, ...]] = {
         ("boxes", "boxes"): (1, None, 4),
         ("boxes", "scores"): (1, None, classes),
@@ -110,10 +124,10 @@ def _shapes(description: Metadata) -> dict[str, tuple[int | None, ...]]:
         ("selected_boxes", "scores"): (1, limit),
         ("selected_boxes", "labels"): (1, limit),
         ("logits", "logits"): (1, classes, None, None),
-        ("labels", "labels"): (1, *description.size),
+        ("labels", "labels"): (1, *size),
         ("scores", "scores"): (1, classes),
     }
-    return {name: shapes[description.outputs, name] for name in OUTPUT_TENSORS[description.outputs]}
+    return {name: shapes[outputs, name] for name in OUTPUT_TENSORS[outputs]}
 
 
 def load_coremltools() -> Untyped:

@@ -22,6 +22,7 @@ from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.runtimes.metadata import Precision
 
 pytest.importorskip("coremltools", reason='pip install -e ".[coreml]"')
+from tests.helpers.joint import joint_model
 from tests.helpers.mil_interpreter import run_package
 from tests.helpers.small_models import point_detector
 from tests.helpers.tiny import random_images
@@ -139,6 +140,33 @@ def test_a_head_without_anchors_gives_all_boxes(tmp_path: Path) -> None:
     images = random_images(1, graph.size)
     for expected, answer in zip(graph(images), run_package(tmp_path / "model.mlpackage", images), strict=True):
         assert _relative(expected, answer) < 1e-5
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("decided", [False, True])
+def test_several_heads_answer_under_their_names(tmp_path: Path, decided: bool) -> None:
+    graph = _written(joint_model(), tmp_path / "model.mlpackage", "fp32", decided=decided)
+    found = check(tmp_path / "model.mlpackage")
+    assert tuple(found["outputs"]) == graph.output_names
+    assert found["outputs"]["boxes_scores"][-1] == (100 if decided else 3)
+    images = random_images(1, graph.size)
+    answers = run_package(tmp_path / "model.mlpackage", images)
+    for name, expected, answer in zip(graph.output_names, graph(images), answers, strict=True):
+        if name == "masks_labels":
+            assert (expected == answer).float().mean() > 0.999
+        else:
+            assert _relative(expected, answer) < 1e-5, name
+
+
+@torch.no_grad()
+def test_int8_is_of_the_weights_of_every_head(tmp_path: Path) -> None:
+    path = tmp_path / "model.mlpackage"
+    graph = _written(joint_model(), path, "int8")
+    weights = sum(each.numel() for each in graph.parameters())
+    assert check(path)["weights_bytes"] < 0.5 * 4 * weights
+    images = random_images(1, graph.size)
+    for name, expected, answer in zip(graph.output_names, graph(images), run_package(path, images), strict=True):
+        assert 0 < _relative(expected, answer) < 0.1, name
 
 
 def test_what_does_not_agree_with_itself_is_refused(tmp_path: Path) -> None:
