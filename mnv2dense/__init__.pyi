@@ -1,3 +1,4 @@
+from .backbones.mobilenet_v1 import MobileNetV1
 from .backbones.mobilenet_v2 import MobileNetV2
 from .costs.complexity import complexity
 from .costs.split import memory_bound, split_inference
@@ -62,6 +63,7 @@ __all__ = [
     "Infos",
     "LossSum",
     "LovaszSoftmax",
+    "MobileNetV1",
     "MobileNetV2",
     "Model",
     "MultiBoxLoss",

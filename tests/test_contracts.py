@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,15 +15,14 @@ from torch import Tensor, nn
 
 from mnv2dense import (
     DenseModel,
-    MobileNetV2,
     MultiBoxLoss,
     SigmoidFocalLoss,
     TaskAlignedLoss,
     heads,
     losses,
     metrics,
-    points320_mobilenet_v2,
 )
+from mnv2dense.backbones import BACKBONES
 from mnv2dense.data import datasets
 from mnv2dense.data import shapes as data_shapes
 from mnv2dense.data.datasets import CocoDetection, CocoMasks, ImageFolder, JointDataset
@@ -34,7 +34,7 @@ from mnv2dense.inference.predictor import Predictor
 from mnv2dense.ops.resize import ResizeMode
 from mnv2dense.protocols import Backbone, BoxDataset, ClassRows, Dataset, Head, Loss, MaskDataset, Metric
 from mnv2dense.types import Detections
-from tests.helpers.tiny import batch_of, random_images, tiny_model
+from tests.helpers.tiny import WIDTH, batch_of, on_backbone, random_images, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +51,18 @@ def assert_same(ours: Detections, theirs: Detections) -> None:
         assert ((theirs.boxes[alike] - box).abs().amax(dim=1) < 0.05).any()
 
 
+@pytest.fixture(params=BACKBONES, ids=lambda kind: kind.__name__)
+def kind(request: pytest.FixtureRequest) -> type[nn.Module]:
+    """Each backbone of ours in turn: none of these tests knows which it is."""
+    found: type[nn.Module] = request.param
+    return found
+
+
 @pytest.mark.parametrize("resize", ["squash", "letterbox"])
-def test_validation_predictor_and_raw_predictions_give_the_same_detections(shapes: Path, resize: ResizeMode) -> None:
-    model = tiny_model(6, resize=resize)
+def test_validation_predictor_and_raw_predictions_give_the_same_detections(
+    shapes: Path, kind: type[nn.Module], resize: ResizeMode
+) -> None:
+    model = tiny_model(6, backbone=kind, resize=resize)
     data = CocoDetection(root=shapes, split="val")
     module = DataModule(train=None, val=data, size=model.size, resize=resize, batch_size=3, num_workers=0)
     (batch,) = module.val_dataloader()
@@ -84,8 +93,8 @@ def test_every_head_is_tried() -> None:
 
 
 @pytest.mark.parametrize("name", FEATURES)
-def test_every_head_on_the_backbone_keeps_its_protocol(name: str) -> None:
-    backbone: Backbone = MobileNetV2(width_mult=0.35, features=FEATURES[name])
+def test_every_head_on_every_backbone_keeps_its_protocol(kind: type[nn.Module], name: str) -> None:
+    backbone: Backbone = kind(width_mult=WIDTH, features=FEATURES[name])
     head: Head = getattr(heads, name)(backbone.feature_info, size=(96, 96), class_names=["a", "b"])
     assert isinstance(backbone, Backbone)
     assert isinstance(head, Head)
@@ -96,9 +105,9 @@ def test_every_head_on_the_backbone_keeps_its_protocol(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FEATURES)
-def test_every_head_says_which_rows_are_of_which_class(name: str) -> None:
+def test_every_head_says_which_rows_are_of_which_class(kind: type[nn.Module], name: str) -> None:
     """Told by what they do: with its rows at 0, and a bias far below all others, a class is nowhere."""
-    backbone = MobileNetV2(width_mult=0.35, features=FEATURES[name])
+    backbone = kind(width_mult=WIDTH, features=FEATURES[name])
     head = getattr(heads, name)(backbone.feature_info, size=(96, 96), class_names=["a", "b", "c"])
     assert isinstance(head, ClassRows)
     tensors = dict(head.eval().named_parameters())
@@ -169,14 +178,14 @@ def assert_has(thing: object, protocol: type) -> None:
     [
         (partial(tiny_model, scores="softmax"), MultiBoxLoss()),
         (partial(tiny_model, scores="sigmoid"), SigmoidFocalLoss()),
-        (partial(points320_mobilenet_v2, 3, width_mult=0.35, size=(96, 96)), TaskAlignedLoss()),
+        (partial(on_backbone, head=heads.PointHead, features=FEATURES["PointHead"]), TaskAlignedLoss()),
     ],
     ids=["softmax", "sigmoid", "quality"],
 )
 def test_every_loss_of_boxes_gives_scalars_that_reach_the_whole_backbone(
-    build: Callable[[], DenseModel], loss: Loss
+    kind: type[nn.Module], build: Callable[..., DenseModel], loss: Loss
 ) -> None:
-    model = build().train()
+    model = build(backbone=kind).train()
     batch = batch_of(random_images(2), [[[10.0, 12.0, 60.0, 70.0]], [[30.0, 20.0, 90.0, 90.0]]], [[0], [2]])
     terms = loss(model(batch.images), batch)
     assert all(term.ndim == 0 and term.isfinite() for term in terms.values())
@@ -186,14 +195,32 @@ def test_every_loss_of_boxes_gives_scalars_that_reach_the_whole_backbone(
         assert parameter.grad.abs().sum() > 0, name
 
 
-def test_every_feature_has_the_channels_and_stride_it_announces() -> None:
+def test_every_feature_has_the_channels_and_stride_it_announces(kind: type[nn.Module]) -> None:
     names = ("stride2", "stride4", "stride8", "stride16", "stride16_expanded", "last_bottleneck", "last_conv")
     for output_stride in (8, 16, 32):
-        backbone = MobileNetV2(width_mult=0.35, output_stride=output_stride, features=names).eval()
+        backbone = kind(width_mult=WIDTH, output_stride=output_stride, features=names).eval()
         found = backbone(torch.zeros(1, 3, 64, 96))
         assert tuple(found) == names
         for name, info in backbone.feature_info.items():
             assert found[name].shape == (1, info.channels, 64 // info.stride, 96 // info.stride)
+
+
+def test_every_backbone_is_rebuilt_from_its_config(kind: type[nn.Module]) -> None:
+    backbone = kind(width_mult=0.5, output_stride=16, features=("stride8",), padding="tf", norm_eps=0.01)
+    options = {key: value for key, value in backbone.config.items() if key != "_target_"}
+    again = kind(features=("stride8",), **options)
+    again.load_state_dict(backbone.state_dict())
+    assert again.config == backbone.config
+    # Every option but the features, which the head's config has.
+    assert options.keys() == inspect.signature(kind).parameters.keys() - {"features"}
+
+
+def test_every_backbone_can_be_traced_and_refuses_whole_numbers(kind: type[nn.Module]) -> None:
+    backbone = kind(width_mult=WIDTH, features=("stride4", "stride8")).eval()
+    images = torch.rand(1, 3, 32, 32)
+    assert torch.fx.symbolic_trace(backbone)(images)["stride8"].equal(backbone(images)["stride8"])
+    with pytest.raises(TypeError, match=r"mnv2dense\.Normalize\(backbone\.mean, backbone\.std\)\(images\)"):
+        backbone((255 * images).byte())
 
 
 @pytest.mark.parametrize("module", ["mnv2dense", "mnv2dense.reuse"])

@@ -148,3 +148,10 @@ class InvertedResidual(nn.Module):
         """The second half: filter and project the expanded tensor, add the block's input where shapes allow."""
         projected: Tensor = self.projection(self.depthwise(expanded))
         return projected + x if self.shortcut else projected
+
+
+def draw_weights(model: nn.Module) -> None:
+    """Fresh weights for every convolution: normal, scaled by what it gives to (He et al. 2015)."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out")

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, cast, final
 
 from torch import Tensor, nn
 
-from mnv2dense.backbones.blocks import Bottleneck, ConvNormAct, InvertedResidual, Padding, Shortcut
+from mnv2dense.backbones.blocks import Bottleneck, ConvNormAct, InvertedResidual, Padding, Shortcut, draw_weights
+from mnv2dense.backbones.checks import (
+    check_choice,
+    check_features,
+    check_floats,
+    check_norm,
+    check_numbers,
+    check_width,
+    three,
+)
 from mnv2dense.backbones.layout import FEATURE_NAMES, layout
 from mnv2dense.types import FeatureInfo
-from mnv2dense.utils.numbers import is_number
 
 
 @final
@@ -60,20 +67,26 @@ class MobileNetV2(nn.Module):
         std: Sequence[float] = (0.5, 0.5, 0.5),
     ) -> None:
         super().__init__()
-        _check_numbers(
+        check_numbers(
             width_mult=width_mult,
             depth_mult=depth_mult,
             expansion=expansion,
             norm_eps=norm_eps,
             norm_momentum=norm_momentum,
         )
-        _check_choice("output_stride", output_stride, (8, 16, 32))
-        _check_choice("padding", padding, ("torch", "tf"))
-        _check_choice("bottleneck", bottleneck, ("linear", "relu6"))
-        _check_choice("shortcut", shortcut, ("bottleneck", "expansion", "none"))
-        _check_features(features)
-        self.mean = _three(mean, "mean")
-        self.std = _three(std, "std")
+        check_width(width_mult, published="0.35, 0.5, 0.75, 1.0, 1.3, 1.4")
+        if not 1 <= depth_mult <= 8:
+            raise ValueError(f"depth_mult={depth_mult} must be at least 1, the paper's depth, and at most 8.")
+        if not 1 <= expansion <= 64 or expansion != int(expansion):
+            raise ValueError(f"expansion={expansion} must be a whole number, 1 to 64; the paper's is 6.")
+        check_norm(norm_eps, norm_momentum)
+        check_choice("output_stride", output_stride, (8, 16, 32))
+        check_choice("padding", padding, ("torch", "tf"))
+        check_choice("bottleneck", bottleneck, ("linear", "relu6"))
+        check_choice("shortcut", shortcut, ("bottleneck", "expansion", "none"))
+        check_features(features, FEATURE_NAMES)
+        self.mean = three(mean, "mean")
+        self.std = three(std, "std")
         config: dict[str, Any] = {
             "_target_": "mnv2dense.backbones.MobileNetV2",
             "width_mult": width_mult,
@@ -134,7 +147,7 @@ class MobileNetV2(nn.Module):
             self.last_conv = ConvNormAct(plan.blocks[-1].out_channels, plan.last_channels, kernel=1, **layer)
             info["last_conv"] = FeatureInfo(plan.last_channels, stride)
         self.feature_info = {name: info[name] for name in features}
-        self._reset_parameters()
+        draw_weights(self)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """[B, 3, H, W], normalised -> feature name -> [B, C, ceil(H / stride), ceil(W / stride)].
@@ -142,12 +155,7 @@ class MobileNetV2(nn.Module):
         Raises:
             TypeError: images of whole numbers, which were not normalised.
         """
-        # torch.fx traces with what is no Tensor.
-        if isinstance(images, Tensor) and not images.is_floating_point():
-            raise TypeError(
-                "the backbone takes normalised floats, not whole numbers: "
-                "mnv2dense.Normalize(backbone.mean, backbone.std)(images) makes them of uint8."
-            )
+        check_floats(images)
         found: dict[str, Tensor] = {}
         x = self.stem(images)
         before: Tensor | None = None
@@ -169,55 +177,3 @@ class MobileNetV2(nn.Module):
         if self.last_conv is not None:
             found["last_conv"] = self.last_conv(x)
         return {name: found[name] for name in self._block_of_feature}
-
-    def _reset_parameters(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out")
-
-
-def _check_numbers(**options: float) -> None:
-    for name, value in options.items():
-        if not is_number(value):
-            raise ValueError(f"{name}={value!r} must be a number.")
-    width_mult, depth_mult, expansion = options["width_mult"], options["depth_mult"], options["expansion"]
-    # The upper ends keep a slip, or a file from somewhere, from filling the memory.
-    if not 0 < width_mult <= 16:
-        raise ValueError(
-            f"width_mult={width_mult} must be positive, and at most 16; the paper's are 0.35, 0.5, 0.75, 1.0, 1.3, 1.4."
-        )
-    if not 1 <= depth_mult <= 8:
-        raise ValueError(f"depth_mult={depth_mult} must be at least 1, the paper's depth, and at most 8.")
-    if not 1 <= expansion <= 64 or expansion != int(expansion):
-        raise ValueError(f"expansion={expansion} must be a whole number, 1 to 64; the paper's is 6.")
-    if not 0 < options["norm_eps"] < 1:
-        raise ValueError(
-            f"norm_eps={options['norm_eps']} must be above 0 and below 1; TensorFlow's is 1e-3, torch's 1e-5."
-        )
-    if not 0 <= options["norm_momentum"] <= 1:
-        raise ValueError(
-            f"norm_momentum={options['norm_momentum']} must be from 0 to 1; TensorFlow's is 0.003, torch's 0.1."
-        )
-
-
-def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, choices))}.")
-
-
-def _check_features(features: Sequence[str]) -> None:
-    if isinstance(features, str) or not features:
-        raise ValueError(f"features={features!r} must be a non-empty list of {', '.join(FEATURE_NAMES)}.")
-    unknown = [name for name in features if name not in FEATURE_NAMES]
-    if unknown or len(set(features)) != len(features):
-        raise ValueError(f"features={list(features)}: each must be one of {', '.join(FEATURE_NAMES)}, and named once.")
-
-
-def _three(values: Sequence[float], name: str) -> tuple[float, float, float]:
-    try:
-        red, green, blue = (float(value) for value in values)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}={values!r} must have three values, numbers, one for each of R, G and B.") from error
-    if not all(map(math.isfinite, (red, green, blue))) or (name == "std" and min(red, green, blue) <= 0):
-        raise ValueError(f"{name}={list(values)}: pixels are divided by std, so it must be above 0, and all be finite.")
-    return red, green, blue
