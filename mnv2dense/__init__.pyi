@@ -27,7 +27,7 @@ from .models.architectures import (
     points320_mobilenet_v2,
     ssdlite320_mobilenet_v2,
 )
-from .models.backbone import mobilenet_v2
+from .models.backbone import mobilenet_v1, mobilenet_v2
 from .models.checkpoint import load_model, save_model
 from .models.convert import save_safetensors, to_huggingface, to_torchvision
 from .models.dense_model import DenseModel, build_model
@@ -89,6 +89,7 @@ __all__ = [
     "from_pretrained",
     "load_model",
     "memory_bound",
+    "mobilenet_v1",
     "mobilenet_v2",
     "mobilenet_v2_classifier",
     "points320_mobilenet_v2",

@@ -138,9 +138,9 @@ def _options_of_ours(part: str) -> set[str]:
 
 def _ours(part: str) -> Iterable[Any]:
     if part == "backbone":
-        from mnv2dense.models import mobilenet_v2
+        from mnv2dense.models.backbone import FACTORIES
 
-        return [mobilenet_v2]
+        return FACTORIES
     if part == "augment":
         from mnv2dense.data.augment import ClassificationAugment, DetectionAugment, SegmentationAugment
 

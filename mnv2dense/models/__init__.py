@@ -6,7 +6,7 @@ from mnv2dense.models.architectures import (
     points320_mobilenet_v2,
     ssdlite320_mobilenet_v2,
 )
-from mnv2dense.models.backbone import mobilenet_v2
+from mnv2dense.models.backbone import mobilenet_v1, mobilenet_v2
 from mnv2dense.models.checkpoint import load_model, load_weights, save_model
 from mnv2dense.models.convert import save_safetensors, to_huggingface, to_torchvision
 from mnv2dense.models.dense_model import DenseModel, build_model
@@ -23,6 +23,7 @@ __all__ = [
     "from_pretrained",
     "load_model",
     "load_weights",
+    "mobilenet_v1",
     "mobilenet_v2",
     "mobilenet_v2_classifier",
     "points320_mobilenet_v2",

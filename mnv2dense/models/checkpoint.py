@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mnv2dense.backbones import BACKBONES
+from mnv2dense.models.backbone import choice_of
 from mnv2dense.models.class_predictors import bring
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.models.finite import check_finite
@@ -26,6 +28,7 @@ from mnv2dense.pretrained.own_folder import is_own_folder, read_own_folder
 from mnv2dense.pretrained.reading import is_foreign
 from mnv2dense.pretrained.tensor_files import TORCH_SUFFIXES
 from mnv2dense.utils.files import atomic_write
+from mnv2dense.utils.renamed import address_now
 
 
 def model_entry(model: DenseModel, weights: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
@@ -138,17 +141,18 @@ def load_weights(model: DenseModel, path: str | Path) -> Loaded:
 
     Raises:
         FileNotFoundError: nothing there, here or on the hub.
-        CheckpointError: not one tensor fits, one has NaN or infinity, or the weights belong to another padding or
-            normalisation.
+        CheckpointError: not one tensor fits, one has NaN or infinity, or the weights belong to another backbone,
+            padding or normalisation.
         ValueError: weights of another project that are damaged.
     """
     file, content = _read(path)
     if isinstance(content, Pretrained):
-        backbone: Mapping[str, Any] = content.options
+        backbone: Mapping[str, Any] = {"_target_": _class_of(content.kind), **content.options}
         tensors = {f"backbone.{name}": tensor for name, tensor in content.backbone.items()}
         tensors |= {f"head.{name}": tensor for name, tensor in content.head.items()}
     else:
         backbone, tensors = content["config"].get("backbone", {}), content["weights"]
+    _check_kind(file, backbone, model)
     _check_preprocessing(file, backbone, model)
     described = _described(content, model)
     if (part := part_for(described, model)) is not None:
@@ -182,6 +186,22 @@ def _described(content: dict[str, Any] | Pretrained, model: DenseModel) -> Mappi
 
 def _numbers(count: int) -> tuple[str, ...]:
     return tuple(str(label) for label in range(count))
+
+
+def _class_of(kind: type) -> str:
+    return f"mnv2dense.backbones.{kind.__name__}"
+
+
+def _check_kind(file: Path, theirs: Mapping[str, Any], model: DenseModel) -> None:
+    """Of two backbones of ours a few tensors have the same names and shapes, by chance."""
+    choices = {_class_of(kind): choice_of(kind) for kind in BACKBONES}
+    target, own = (address_now(str(config.get("_target_"))) for config in (theirs, model.config["backbone"]))
+    if target != own and {target, own} <= choices.keys():
+        theirs_called, ours_called = (name.rpartition(".")[2] for name in (target, own))
+        raise CheckpointError(
+            f"{file} holds weights of a {theirs_called}, and this model's backbone is a {ours_called}; start from it "
+            f"with backbone={choices[target]}"
+        )
 
 
 def _check_preprocessing(file: Path, theirs: Mapping[str, Any], model: DenseModel) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from mnv2dense.models.backbone import mobilenet_v2
+from mnv2dense.models.backbone import FACTORIES
 from mnv2dense.utils.errors import refused_by
 from mnv2dense.utils.missing_packages import no_such_package
 from mnv2dense.utils.renamed import address_now
@@ -33,7 +33,8 @@ def construct(
         part: what it is, for messages: "backbone" or "head".
         *arguments: what the part is built on.
         packages: besides our own, packages whose classes may be named.
-        factories: whether functions that these packages define may be named too. Of ours, ``mobilenet_v2`` alone may.
+        factories: whether functions that these packages define may be named too. Of ours, those that make
+            backbones may.
         completed: options that the model gives and the config must not.
 
     Raises:
@@ -96,7 +97,7 @@ def _located(target: str, part: str, packages: Sequence[str], *, factories: bool
     if isinstance(constructor, type):
         is_allowed = issubclass(constructor, nn.Module)
     elif _is_ours(target):
-        is_allowed = factories and constructor is mobilenet_v2
+        is_allowed = factories and constructor in FACTORIES
     else:
         # Defined there, not only imported: mylab.nets.os.system is no function of mylab.
         origin = str(getattr(constructor, "__module__", "")).partition(".")[0]

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from mnv2dense.backbones import BACKBONES
 from mnv2dense.models.checkpoint import load_model
 from mnv2dense.models.convert import save_safetensors
 from mnv2dense.models.dense_model import DenseModel
@@ -169,7 +170,7 @@ def _hub_model_class() -> Any:  # noqa: ANN401 - a class that exists only where 
 def _model_card(model: DenseModel, repo_id: str, license: str | None) -> str:
     """README.md: what the hub sorts by, in YAML, and how to load the model."""
     backbone, head = type(model.backbone).__name__, type(model.head).__name__
-    tags = ["mnv2dense", *(["mobilenetv2"] if backbone == "MobileNetV2" else []), "model_hub_mixin"]
+    tags = ["mnv2dense", *([backbone.lower()] if isinstance(model.backbone, BACKBONES) else []), "model_hub_mixin"]
     task = HUB_TASKS.get(model.task)
     about = {"license": license, "library_name": "mnv2dense", "pipeline_tag": task}
     lines = [f"{key}: {value}" for key, value in about.items() if value]

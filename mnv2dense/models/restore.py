@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from mnv2dense import heads
+from mnv2dense.backbones import BACKBONES
 from mnv2dense.models.dense_model import DenseModel, build_model, parts_of
 from mnv2dense.models.finite import check_finite
 from mnv2dense.pretrained import Pretrained
@@ -19,12 +21,8 @@ from mnv2dense.utils.renamed import address_now
 
 # What a file may name of ours: these build themselves and nothing else. ``mobilenet_v2`` would read other files.
 _NAMED_BY_FILES = (
-    "mnv2dense.backbones.MobileNetV2",
-    "mnv2dense.heads.ClassifierHead",
-    "mnv2dense.heads.DeepLabV3Head",
-    "mnv2dense.heads.JointHead",
-    "mnv2dense.heads.PointHead",
-    "mnv2dense.heads.SSDLiteHead",
+    *(f"mnv2dense.backbones.{kind.__name__}" for kind in BACKBONES),
+    *(f"mnv2dense.heads.{name}" for name in heads.__all__),
 )
 
 
@@ -218,7 +216,7 @@ def model_from(pretrained: Pretrained, weights: str | Path) -> DenseModel:
             "Give them as backbone.weights, under a head to be trained."
         )
     own = pretrained.model.get("backbone", {})
-    backbone = {"_target_": "mnv2dense.backbones.MobileNetV2", **own, **pretrained.options}
+    backbone = {"_target_": f"mnv2dense.backbones.{pretrained.kind.__name__}", **own, **pretrained.options}
     tensors = {f"backbone.{name}": tensor for name, tensor in pretrained.backbone.items()}
     tensors |= {f"head.{name}": tensor for name, tensor in pretrained.head.items()}
     try:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from mnv2dense.backbones import BACKBONES, MobileNetV1, MobileNetV2, mobilenet_v1
 from mnv2dense.backbones.layout import Layout, layout, width_and_depth
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -18,18 +20,32 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 """What they divide by after that."""
 
 
+KINDS = " or ".join(kind.__name__ for kind in BACKBONES)
+"""For messages: what weights can be of."""
+
+OVERRIDES = ("padding", "norm_eps", "norm_momentum", "mean", "std")
+"""Options that belong to weights and fit any; all others but ``output_stride`` say which tensors there are."""
+
+
+def options_of(kind: type[nn.Module]) -> dict[str, inspect.Parameter]:
+    """The options of a backbone that belong to its weights: all but the features and the stride that a head wants."""
+    parameters = inspect.signature(kind).parameters
+    return {name: option for name, option in parameters.items() if name not in ("features", "output_stride")}
+
+
 class Pretrained(NamedTuple):
     """Weights of a backbone, and of the head that came with them if one of ours can take it.
 
     Attributes:
         source: what they were read as, for messages: "torchvision", "Hugging Face", "timm", "Keras", "mnv2dense".
-        backbone: tensors by the names of :class:`mnv2dense.MobileNetV2`.
+        backbone: tensors by the names of our backbone.
         options: what the backbone must be built with: ``width_mult``, ``padding``, ``norm_eps``, ``norm_momentum``,
-            ``mean``, ``std``; ``depth_mult`` and ``scale_ends`` where they differ from the paper's.
+            ``mean``, ``std``; others of :func:`options_of` where they differ from the paper's.
         head: tensors by the names of our head; empty for a backbone alone.
         model: the rest of a model's config (``size``, ``resize``, ``class_names``, ``head``; see
             :func:`mnv2dense.build_model`), or None for a backbone alone. ``backbone`` in it holds what belongs to
             this model but not to the weights: its ``output_stride``.
+        kind: the backbone's class.
     """
 
     source: str
@@ -37,6 +53,7 @@ class Pretrained(NamedTuple):
     options: dict[str, Any]
     head: dict[str, Tensor]
     model: dict[str, Any] | None
+    kind: type[MobileNetV1 | MobileNetV2] = MobileNetV2
 
     @property
     def width_mult(self) -> float:

@@ -9,17 +9,14 @@ from typing import Any
 
 from torch import Tensor
 
+from mnv2dense.backbones import BACKBONES
 from mnv2dense.pretrained.checkpoint_file import ENTRY, FORMAT, CheckpointError, find_checkpoint, read_checkpoint
-from mnv2dense.pretrained.contents import Pretrained
+from mnv2dense.pretrained.contents import KINDS, Pretrained, options_of
 from mnv2dense.pretrained.own_folder import read_own_folder
 from mnv2dense.utils.renamed import address_now
 
-# Not the function mobilenet_v2: it would read other files, and no model of ours names it in its config.
-_TARGET = "mnv2dense.backbones.MobileNetV2"
-_OPTIONS = (
-    *("width_mult", "depth_mult", "scale_ends", "expansion", "bottleneck", "shortcut"),
-    *("padding", "norm_eps", "norm_momentum", "mean", "std"),
-)
+# Not functions such as mobilenet_v2: they would read other files, and no model of ours names one in its config.
+_KINDS = {f"mnv2dense.backbones.{kind.__name__}": kind for kind in BACKBONES}
 # Not of the weights: another head may want another one.
 _FREE = ("output_stride",)
 
@@ -29,7 +26,7 @@ def read(path: Path) -> Pretrained:
 
     Raises:
         FileNotFoundError: nothing there.
-        CheckpointError: damaged, not of this project, or of another backbone than MobileNetV2.
+        CheckpointError: damaged, not of this project, or of a backbone that is none of ours.
     """
     file = find_checkpoint(path)
     entry = read_checkpoint(file)[ENTRY]
@@ -87,10 +84,10 @@ def _from_parts(file: Path, config: Mapping[str, Any], tensors: Mapping[str, Ten
     model = {name: value for name, value in config.items() if name != "backbone"}
     backbone = dict(config.get("backbone", {}))
     target = address_now(str(backbone.pop("_target_", None)))
-    if target != _TARGET:
-        raise CheckpointError(f"{file}: its backbone is {target}, not a MobileNetV2.")
+    if target not in _KINDS:
+        raise CheckpointError(f"{file}: its backbone is {target}, not a {KINDS}.")
     free = {name: backbone.pop(name) for name in _FREE if name in backbone}
-    if strange := sorted(backbone.keys() - set(_OPTIONS)):
+    if strange := sorted(backbone.keys() - options_of(_KINDS[target]).keys()):
         raise CheckpointError(f"{file}: its backbone has no option {strange[0]!r}; get the file again.")
     if "width_mult" not in backbone:
         raise CheckpointError(f"{file}: its backbone has no width_mult; get the file again.")
@@ -105,4 +102,5 @@ def _from_parts(file: Path, config: Mapping[str, Any], tensors: Mapping[str, Ten
         options=backbone,
         head=parts["head"],
         model={**model, "backbone": free} if "head" in model else None,
+        kind=_KINDS[target],
     )

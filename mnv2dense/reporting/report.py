@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
+from mnv2dense.backbones import BACKBONES
 from mnv2dense.models.hub import HUB_TASKS
 from mnv2dense.reporting.facts import ClassScore, RunFacts
 from mnv2dense.utils.files import atomic_write
@@ -110,8 +111,9 @@ def _front_matter(facts: RunFacts) -> dict[str, Any]:
     made: dict[str, Any] = {"license": facts.license, "library_name": "mnv2dense"}
     if task:
         made["pipeline_tag"] = task
-    is_ours = facts.name.partition(" ")[0] == "MobileNetV2"  # a name begins with the backbone
-    made["tags"] = ["mnv2dense", *(["mobilenetv2"] if is_ours else []), "pytorch", facts.task]
+    backbone = facts.name.partition(" ")[0]  # a name begins with it
+    is_ours = backbone in {kind.__name__ for kind in BACKBONES}
+    made["tags"] = ["mnv2dense", *([backbone.lower()] if is_ours else []), "pytorch", facts.task]
     made["metrics"] = list(dict.fromkeys(_METRICS[score.name] for score in scores if score.name in _METRICS))
     if task and results:
         result = {

@@ -76,7 +76,8 @@ def export(
         if description.precision == "int8":
             package = _with_int8_weights(ct, program, package, kept)
     package.user_defined_metadata[KEY] = description.to_json()
-    package.short_description = f"MobileNetV2 for {description.task}: {len(description.class_names)} classes"
+    backbone = str(graph.model.config["backbone"]["_target_"]).rpartition(".")[2]
+    package.short_description = f"{backbone} for {description.task}: {len(description.class_names)} classes"
     package.license = description.license
     package.author = "mnv2dense"
     package.version = description.versions.get("mnv2dense", "unknown")
