@@ -85,6 +85,29 @@ def layout(*, width_mult: float = 1.0, head_conv: bool = False) -> Layout:
     return Layout(stem, tuple(rows), max(1024, channels) if head_conv else 0)
 
 
+# Of published weights, tried before all others.
+_PUBLISHED_WIDTHS = (1.0, 0.75, 0.5, 0.25, 1.25)
+
+
+def width_of(stem_channels: int, block_channels: Sequence[int]) -> float:
+    """The ``width_mult`` of weights that do not say it, from their shapes.
+
+    Args:
+        stem_channels: of the first convolution.
+        block_channels: what each block gives, in order.
+
+    Raises:
+        ValueError: no width of MobileNetV1 has these channels.
+    """
+    for width in (*_PUBLISHED_WIDTHS, *(hundredths / 100 for hundredths in range(5, 401))):
+        plan = layout(width_mult=width)
+        if plan.stem_channels == stem_channels and [row.out_channels for row in plan.blocks] == list(block_channels):
+            return width
+    raise ValueError(
+        f"a stem of {stem_channels} channels and blocks of {list(block_channels)} belong to no width of MobileNetV1."
+    )
+
+
 @final
 class MobileNetV1(nn.Module):
     """The first MobileNet's feature extractor, as deep as the deepest feature asked for.

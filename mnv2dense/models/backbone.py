@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -138,8 +138,13 @@ FACTORIES: tuple[Callable[..., nn.Module], ...] = (mobilenet_v2, mobilenet_v1)
 
 
 def _with_weights(
-    kind: type[_Kind], weights: str | Path | None, *, output_stride: int, features: Sequence[str], **named: Any
-) -> _Kind:  # noqa: ANN401 - its constructor checks them
+    kind: type[_Kind],
+    weights: str | Path | None,
+    *,
+    output_stride: int,
+    features: Sequence[str],
+    **named: Any,  # noqa: ANN401 - the constructor checks them
+) -> _Kind:
     """A backbone of a kind; options that are None are the weights' own, or the constructor's defaults.
 
     Raises:
@@ -189,7 +194,7 @@ def _check_kind(weights: str | Path, pretrained: Pretrained, kind: type[nn.Modul
 def choice_of(kind: type[nn.Module]) -> str:
     """What the choice of ``backbone=`` is called that makes backbones of a kind."""
     made = {factory.__annotations__["return"]: factory.__name__ for factory in FACTORIES}
-    return cast("str", made[kind.__name__])
+    return made[kind.__name__]
 
 
 def _check_shape(weights: str | Path, pretrained: Pretrained, asked: dict[str, Any]) -> None:

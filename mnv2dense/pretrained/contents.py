@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.backbones import BACKBONES, MobileNetV1, MobileNetV2, mobilenet_v1
-from mnv2dense.backbones.layout import Layout, layout, width_and_depth
+from mnv2dense.backbones import BACKBONES, MobileNetV1, MobileNetV2
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Of ImageNet's images scaled to 0..1; what torchvision and timm subtract."""
@@ -19,6 +17,9 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """What they divide by after that."""
 
+
+Kind = type[MobileNetV1 | MobileNetV2]
+"""The class of one of our backbones."""
 
 KINDS = " or ".join(kind.__name__ for kind in BACKBONES)
 """For messages: what weights can be of."""
@@ -53,7 +54,7 @@ class Pretrained(NamedTuple):
     options: dict[str, Any]
     head: dict[str, Tensor]
     model: dict[str, Any] | None
-    kind: type[MobileNetV1 | MobileNetV2] = MobileNetV2
+    kind: Kind = MobileNetV2
 
     @property
     def width_mult(self) -> float:
@@ -80,68 +81,6 @@ def renamed(tensors: Mapping[str, Tensor], layers: Mapping[str, str]) -> dict[st
         if f"{ours}.running_mean" in found:  # weights that went through other programs may lack torch's own counter
             found.setdefault(f"{ours}.num_batches_tracked", torch.tensor(0))
     return found
-
-
-def architecture_of(backbone: Mapping[str, Tensor], *, width_mult: float | None = None) -> dict[str, Any]:
-    """``width_mult``, ``depth_mult`` and ``scale_ends`` from the shapes of tensors under our names.
-
-    Args:
-        backbone: all tensors of a backbone; the last convolution may be missing as a whole.
-        width_mult: the width they are said to have; None finds it out.
-
-    Raises:
-        ValueError: they are not all of a MobileNetV2's, or one has the shape of another network.
-    """
-    if "stem.0.weight" not in backbone:
-        raise ValueError("the first convolution is missing.")
-    projections = {
-        int(found[1]): int(tensor.shape[0])
-        for name, tensor in backbone.items()
-        if (found := re.fullmatch(r"blocks\.(\d+)\.projection\.0\.weight", name))
-    }
-    if not projections or sorted(projections) != list(range(len(projections))):
-        raise ValueError(f"of its blocks only {sorted(projections)} are there.")
-    options: dict[str, Any] = {"width_mult": width_mult}
-    if width_mult is None:
-        stem = int(backbone["stem.0.weight"].shape[0])
-        last = int(backbone["last_conv.0.weight"].shape[0]) if "last_conv.0.weight" in backbone else None
-        options = width_and_depth(stem, [projections[index] for index in range(len(projections))], last)
-    _check_shapes(backbone, layout(**options), float(options["width_mult"]))
-    return options
-
-
-def _check_shapes(backbone: Mapping[str, Tensor], plan: Layout, width_mult: float) -> None:
-    wanted = _shapes(plan)
-    has_last = any(name.startswith("last_conv.") for name in backbone)
-    for name, shape in wanted.items():
-        if name not in backbone and (has_last or not name.startswith("last_conv.")):
-            raise ValueError(f"{name!r}, as it is called here, is missing: the file is not a whole MobileNetV2.")
-        if name in backbone and tuple(backbone[name].shape) != shape:
-            raise ValueError(
-                f"{name!r}, as it is called here, has shape {list(backbone[name].shape)}, but {list(shape)} in a "
-                f"MobileNetV2 of width_mult={width_mult}."
-            )
-    strange = sorted(name for name in backbone.keys() - wanted.keys() if not name.endswith(".num_batches_tracked"))
-    if strange:
-        raise ValueError(f"{strange[0]!r}, as it would be called here, has no place in a MobileNetV2.")
-
-
-def _shapes(plan: Layout) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def add(layer: str, inputs: int, outputs: int, kernel: int) -> None:
-        shapes[f"{layer}.0.weight"] = (outputs, inputs, kernel, kernel)
-        shapes.update({f"{layer}.1.{field}": (outputs,) for field in ("weight", "bias", "running_mean", "running_var")})
-
-    add("stem", 3, plan.stem_channels, 3)
-    for index, row in enumerate(plan.blocks):
-        inner = row.in_channels * row.expansion
-        if row.expansion > 1:
-            add(f"blocks.{index}.expansion", row.in_channels, inner, 1)
-        add(f"blocks.{index}.depthwise", 1, inner, 3)
-        add(f"blocks.{index}.projection", inner, row.out_channels, 1)
-    add("last_conv", plan.blocks[-1].out_channels, plan.last_channels, 1)
-    return shapes
 
 
 def classifier_config(

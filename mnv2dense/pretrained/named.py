@@ -57,11 +57,16 @@ GOOGLE_NAMES: dict[str, str] = {
         "mobilenet_v2_0.75_160",
         "mobilenet_v2_0.35_96",
         "deeplabv3_mobilenet_v2_1.0_513",
+        "mobilenet_v1_1.0_224",
+        "mobilenet_v1_0.75_192",
     )
 }
 """Google's names, and the repository that each stands for, where there is no folder called so."""
 
 HUB_NAMES: dict[str, str] = {
+    "mobilenetv1_100": "timm/mobilenetv1_100.ra4_e3600_r224_in1k",
+    "mobilenetv1_100h": "timm/mobilenetv1_100h.ra4_e3600_r224_in1k",
+    "mobilenetv1_125": "timm/mobilenetv1_125.ra4_e3600_r224_in1k",
     "mobilenetv2_050": "timm/mobilenetv2_050.lamb_in1k",
     "mobilenetv2_100": "timm/mobilenetv2_100.ra_in1k",
     "mobilenetv2_110d": "timm/mobilenetv2_110d.ra_in1k",

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from mnv2dense.backbones import BACKBONES
 from mnv2dense.pretrained import huggingface, own, timm, torchvision
 from mnv2dense.pretrained.checkpoint_file import ENTRY, is_own_checkpoint, newest_run_in
-from mnv2dense.pretrained.contents import Pretrained
+from mnv2dense.pretrained.contents import KINDS, Pretrained
 from mnv2dense.pretrained.own_folder import is_own_folder
 from mnv2dense.pretrained.tensor_files import (
     KERAS_SUFFIXES,
@@ -21,13 +22,16 @@ from mnv2dense.pretrained.tensor_files import (
     state_dict_in,
 )
 
+# What the names of transformers and timm for our backbones begin with, but for underscores.
+_FAMILIES = tuple(kind.__name__.lower() for kind in BACKBONES)
+
 # The names that transformers and timm give their file in a folder, the safer one first.
 _FILES_OF_FOLDERS = ("model.safetensors", "pytorch_model.bin")
 
 _ACCEPTED = (
     "Accepted are a run folder or .ckpt file of mnv2dense, a folder of transformers or timm (config.json and "
     "model.safetensors or pytorch_model.bin), a .safetensors file, a .pth, .pt, .bin or .tar file of torch with a "
-    "state_dict, and .h5 or .keras of Keras; each a MobileNetV2."
+    f"state_dict, and .h5 or .keras of Keras; each a {KINDS}."
 )
 
 
@@ -83,8 +87,8 @@ def _read_folder(folder: Path) -> Pretrained:
         raise FileNotFoundError(f"{folder} holds no weights that are known here. {way_on}")
     config = read_json(folder / "config.json")
     kind = config.get("model_type") or config.get("architecture") or "mobilenet_v2"
-    if not str(kind).startswith(("mobilenet_v2", "mobilenetv2")):
-        raise ValueError(f"{folder / 'config.json'} is of {kind!r}, not of a MobileNetV2. {_ACCEPTED}")
+    if not str(kind).replace("_", "").startswith(_FAMILIES):
+        raise ValueError(f"{folder / 'config.json'} is of {kind!r}, not of a {KINDS}. {_ACCEPTED}")
     for name in _FILES_OF_FOLDERS:
         if (folder / name).is_file():
             return _read_file(folder / name)
@@ -124,6 +128,6 @@ def _from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], pa
     except (ValueError, TypeError) as error:  # a config's entry can be of any type
         raise ValueError(f"{path}: {error}") from error
     raise ValueError(
-        f"{path}: its {len(tensors)} tensors ({', '.join(list(tensors)[:3])}, ...) are named as no MobileNetV2 that is "
+        f"{path}: its {len(tensors)} tensors ({', '.join(list(tensors)[:3])}, ...) are named as no {KINDS} that is "
         f"known here. {_ACCEPTED}"
     )

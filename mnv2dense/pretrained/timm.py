@@ -1,4 +1,4 @@
-"""timm's MobileNetV2: mobilenetv2_035 to _140, and the deeper 110d and 120d."""
+"""timm's MobileNets: mobilenetv2_035 to _140, the deeper 110d and 120d; mobilenetv1_100, _100h and _125."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 
 from torch import Tensor
 
+from mnv2dense.backbones import MobileNetV1, MobileNetV2
+from mnv2dense.pretrained.architectures import architecture_of
 from mnv2dense.pretrained.contents import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    Kind,
     Pretrained,
-    architecture_of,
     classifier_config,
     renamed,
 )
@@ -32,33 +34,49 @@ def from_tensors(tensors: Mapping[str, Tensor], *, config: Mapping[str, Any] | N
         config: the folder's config.json, if there is one: normalisation, input size and class names.
 
     Raises:
-        ValueError: not all tensors of a MobileNetV2, or a config of another network.
+        ValueError: not all tensors of a MobileNetV2 or MobileNetV1, or a config of another network.
     """
     config = config or {}
-    architecture = str(config.get("architecture", "mobilenetv2"))
-    if not architecture.startswith("mobilenetv2"):
-        raise ValueError(f"its config.json has architecture={architecture!r}, this backbone takes mobilenetv2_*.")
+    kind = _kind_of(tensors)
+    family = kind.__name__.lower()
+    architecture = str(config.get("architecture", family))
+    if not architecture.startswith(family):
+        raise ValueError(f"its config.json has architecture={architecture!r}, this backbone takes {family}_*.")
     entries = Entries(config, "config.json")
     # Older files have the entries of pretrained_cfg beside "architecture".
     own = Entries(entries.table("pretrained_cfg") or config, "config.json")
-    backbone = renamed(tensors, _layer_names(tensors))
+    backbone = renamed(tensors, _layer_names(tensors, kind))
     head = renamed(tensors, {"classifier": "classifier"})
+    mean, std = _NORMALISED_BY[kind]
     return Pretrained(
         source="timm",
         backbone=backbone,
         options={
-            **architecture_of(backbone),
+            **architecture_of(backbone, kind=kind),
             "padding": "torch",
             "norm_eps": 1e-5,
             "norm_momentum": 0.1,
-            "mean": own.three("mean", IMAGENET_MEAN),
-            "std": own.three("std", IMAGENET_STD, positive=True),
+            "mean": own.three("mean", mean),
+            "std": own.three("std", std, positive=True),
         },
         head=head,
         model=_classifier(own, config, int(head["classifier.weight"].shape[0]))
         if "classifier.weight" in head
         else None,
+        kind=kind,
     )
+
+
+# Normalisation of weights without a config.
+_NORMALISED_BY: dict[Kind, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    MobileNetV1: ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    MobileNetV2: (IMAGENET_MEAN, IMAGENET_STD),
+}
+
+
+def _kind_of(tensors: Mapping[str, Tensor]) -> Kind:
+    """MobileNetV1 is the one network of this kind whose blocks all end in the first 1x1 convolution that they have."""
+    return MobileNetV2 if any(name.endswith(".conv_pwl.weight") for name in tensors) else MobileNetV1
 
 
 def _classifier(own: Entries, config: Mapping[str, Any], columns: int) -> dict[str, Any]:
@@ -70,22 +88,23 @@ def _classifier(own: Entries, config: Mapping[str, Any], columns: int) -> dict[s
     return classifier_config(columns, names=listed, size=own.sides("input_size", channels_and_sides[1:]))
 
 
-# Our part of a block -> timm's convolution and batch norm of it; its first stage has blocks without expansion.
-_FIRST_STAGE = {"depthwise": ("conv_dw", "bn1"), "projection": ("conv_pw", "bn2")}
-_LATER_STAGES = {
-    "expansion": ("conv_pw", "bn1"),
-    "depthwise": ("conv_dw", "bn2"),
-    "projection": ("conv_pwl", "bn3"),
+# Our part of a block -> timm's convolution and batch norm of it, in its first stage and in all later ones.
+_PARTS: dict[Kind, tuple[dict[str, tuple[str, str]], dict[str, tuple[str, str]]]] = {
+    MobileNetV1: ({"depthwise": ("conv_dw", "bn1"), "pointwise": ("conv_pw", "bn2")},) * 2,
+    MobileNetV2: (
+        {"depthwise": ("conv_dw", "bn1"), "projection": ("conv_pw", "bn2")},  # no expansion
+        {"expansion": ("conv_pw", "bn1"), "depthwise": ("conv_dw", "bn2"), "projection": ("conv_pwl", "bn3")},
+    ),
 }
 
 
-def _layer_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+def _layer_names(tensors: Mapping[str, Tensor], kind: Kind) -> dict[str, str]:
     """Our name of each convolution and batch norm -> timm's, which numbers blocks within stages."""
     found = (re.fullmatch(r"blocks\.(\d+)\.(\d+)\.conv_dw\.weight", name) for name in tensors)
     places = sorted((int(match[1]), int(match[2])) for match in found if match)
     names = {"stem.0": "conv_stem", "stem.1": "bn1"}
     for block, (stage, position) in enumerate(places):
-        for part, layers in (_LATER_STAGES if stage > 0 else _FIRST_STAGE).items():
+        for part, layers in _PARTS[kind][stage > 0].items():
             for number, layer in enumerate(layers):
                 names[f"blocks.{block}.{part}.{number}"] = f"blocks.{stage}.{position}.{layer}"
     return names | {"last_conv.0": "conv_head", "last_conv.1": "bn2"}

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from mnv2dense.pretrained.architectures import architecture_of
 from mnv2dense.pretrained.contents import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Pretrained,
-    architecture_of,
     classifier_config,
     renamed,
 )

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.backbones import MobileNetV2
 from mnv2dense.backbones.layout import FEATURE_NAMES
 
 # The second is odd in all its halves, where paddings differ: 97 -> 49 -> 25 -> 13 -> 7, 129 -> 65 -> 33 -> 17 -> 9.
@@ -30,7 +29,7 @@ def randomised(model: nn.Module, *, seed: int = 0) -> nn.Module:
 
 
 @torch.no_grad()
-def differences(ours: MobileNetV2, theirs: nn.Module, places: Mapping[str, str], images: Tensor) -> dict[str, float]:
+def differences(ours: nn.Module, theirs: nn.Module, places: Mapping[str, str], images: Tensor) -> dict[str, float]:
     """Largest difference of each feature, relative to its largest value.
 
     Args:

@@ -262,9 +262,8 @@ def test_a_classifier_brings_its_size_and_counts_classes_from_the_first_column(
     assert (model["class_names"][0], model["class_names"][-1]) == ("tench", "toilet tissue")
 
 
-@pytest.mark.parametrize("other", ["MobileNet", "MobileNetV3Small"])
-def test_another_architecture_is_refused_with_what_was_found(keras: ModuleType, tmp_path: Path, other: str) -> None:
-    theirs = getattr(keras.applications, other)(weights=None, include_top=False, input_shape=(64, 64, 3))
+def test_another_architecture_is_refused_with_what_was_found(keras: ModuleType, tmp_path: Path) -> None:
+    theirs = keras.applications.MobileNetV3Small(weights=None, include_top=False, input_shape=(64, 64, 3))
     theirs.save(tmp_path / "other.keras")
     save_as_keras_downloads(theirs, tmp_path / "other.h5")
     for name in ("other.keras", "other.h5"):
