@@ -76,9 +76,11 @@ def leave_out_options_of_ours(config: DictConfig, arguments: Sequence[str]) -> l
     Returns:
         What was left out, one line for each part.
     """
-    notes = []
+    notes: list[str] = []
     typed = {argument.partition("=")[0].lstrip("+~") for argument in arguments}
     chosen = {argument.partition("@")[2] for argument in typed if "@" in argument}
+    if "backbone" in typed and "backbone.weights" not in typed:
+        notes.extend(_without_weights_of_another(config))
     for part in (*_FITTED, *_joined(config)):
         options = OmegaConf.select(config, part)
         target = "" if not isinstance(options, DictConfig) else str(OmegaConf.select(options, "_target_") or "")
@@ -95,6 +97,24 @@ def leave_out_options_of_ours(config: DictConfig, arguments: Sequence[str]) -> l
             others = "others" if target.startswith("mnv2dense.") else "ours"
             notes.append(f"{part}: left out what {target} does not take, set for {others}: {', '.join(dropped)}")
     return notes
+
+
+def _without_weights_of_another(config: DictConfig) -> list[str]:
+    """A preset may begin with weights that come with the package; these are of one backbone, and none for another."""
+    from mnv2dense.pretrained.named import SHIPPED
+
+    options = config.get("backbone")
+    weights = options.get("weights") if isinstance(options, DictConfig) else None
+    if weights not in SHIPPED or not str(target := options.get("_target_")).startswith("mnv2dense."):
+        return []
+    from mnv2dense.models.backbone import choice_of
+    from mnv2dense.pretrained import read_pretrained
+
+    kind = read_pretrained(weights).kind
+    if target.rpartition(".")[2] == choice_of(kind):
+        return []
+    options.weights = None
+    return [f"backbone: left out weights={weights}, which are of a {kind.__name__}"]
 
 
 def _joined(config: DictConfig) -> list[str]:

@@ -57,6 +57,31 @@ def test_another_head_of_ours_is_spared_what_a_preset_sets_for_the_usual_one_but
     assert config.head == {"_target_": "mnv2dense.heads.PointHead", "channels": 64, "scores": "sigmoid"}
 
 
+@pytest.mark.parametrize(
+    ("choice", "arguments", "kept"),
+    [
+        ("mobilenet_v1", ["backbone=mobilenet_v1"], None),
+        ("mobilenet_v1", ["backbone=mobilenet_v1", "backbone.weights=shapes"], "shapes"),  # refused when it is built
+        ("mobilenet_v2", ["backbone=mobilenet_v2"], "shapes"),
+    ],
+)
+def test_another_backbone_does_not_begin_with_the_weights_that_a_preset_has_for_the_usual_one(
+    choice: str, arguments: list[str], kept: str | None
+) -> None:
+    target = f"mnv2dense.models.{choice}"
+    config = OmegaConf.create({"backbone": {"_target_": target, "weights": "shapes", "width_mult": 0.35}})
+    notes = leave_out_options_of_ours(config, arguments)
+    assert notes == ([] if kept else ["backbone: left out weights=shapes, which are of a MobileNetV2"])
+    assert config.backbone.weights == kept
+
+
+def test_another_backbone_of_ours_is_spared_what_an_experiment_sets_for_the_usual_one() -> None:
+    backbone = {"_target_": "mnv2dense.models.mobilenet_v1", "bottleneck": "relu6", "width_mult": 0.35}
+    config = OmegaConf.create({"backbone": backbone})
+    notes = leave_out_options_of_ours(config, ["backbone=mobilenet_v1"])
+    assert notes == ["backbone: left out what mnv2dense.models.mobilenet_v1 does not take, set for others: bottleneck"]
+
+
 def test_a_preset_for_our_parts_does_not_change_what_a_foreign_ones_own_file_says() -> None:
     target = {"_target_": "my_own_parts.BoxHead"}
     ours = {"_target_": "mnv2dense.models.mobilenet_v2"}
