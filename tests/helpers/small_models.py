@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
+from mnv2dense.backbones import MobileNetV1, MobileNetV2
 from mnv2dense.heads.classifier import ClassifierHead
 from mnv2dense.heads.deeplab_v3 import DeepLabV3Head
 from mnv2dense.heads.points import PointHead
@@ -61,6 +61,25 @@ def point_detector() -> DenseModel:
     backbone = MobileNetV2(width_mult=0.35, features=("stride4", "stride8"))
     names = ("ant", "bee", "cat")
     head = PointHead(backbone.feature_info, size=(96, 96), class_names=names, channels=16, tower_layers=1)
+    with torch.no_grad():
+        for predictor in (head.class_predictor, head.box_predictor):
+            predictor.conv.weight *= 50  # type: ignore[union-attr]
+    return seen(DenseModel(backbone, head, size=(96, 96)))
+
+
+def detector_on_v1() -> DenseModel:
+    """As :func:`point_detector`, on the whole of a MobileNetV1, where two names of features are one map."""
+    torch.manual_seed(0)
+    classes = ("stride16_expanded", "last_conv")
+    backbone = MobileNetV1(width_mult=0.25, features=("stride8", "stride16", "last_bottleneck", *classes))
+    head = PointHead(
+        backbone.feature_info,
+        size=(96, 96),
+        class_names=("ant", "bee", "cat"),
+        channels=16,
+        tower_layers=1,
+        class_features=classes,
+    )
     with torch.no_grad():
         for predictor in (head.class_predictor, head.box_predictor):
             predictor.conv.weight *= 50  # type: ignore[union-attr]

@@ -24,7 +24,7 @@ from mnv2dense.runtimes.metadata import Precision
 pytest.importorskip("coremltools", reason='pip install -e ".[coreml]"')
 from tests.helpers.joint import joint_model
 from tests.helpers.mil_interpreter import run_package
-from tests.helpers.small_models import point_detector
+from tests.helpers.small_models import detector_on_v1, point_detector
 from tests.helpers.tiny import random_images
 
 
@@ -167,6 +167,18 @@ def test_int8_is_of_the_weights_of_every_head(tmp_path: Path) -> None:
     images = random_images(1, graph.size)
     for name, expected, answer in zip(graph.output_names, graph(images), run_package(path, images), strict=True):
         assert 0 < _relative(expected, answer) < 0.1, name
+
+
+def test_a_map_that_two_features_name_is_the_models_and_the_file_says_of_which_backbone(tmp_path: Path) -> None:
+    import coremltools
+
+    path = tmp_path / "model.mlpackage"
+    graph = _written(detector_on_v1(), path, "fp32")
+    images = random_images(1, graph.size)
+    for expected, answer in zip(graph(images), run_package(path, images), strict=True):
+        assert _relative(expected, answer) < 1e-5
+    about = coremltools.models.MLModel(str(path), skip_model_load=True).short_description
+    assert about == "MobileNetV1 for detection: 3 classes"
 
 
 def test_what_does_not_agree_with_itself_is_refused(tmp_path: Path) -> None:

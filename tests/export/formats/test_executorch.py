@@ -140,6 +140,17 @@ def test_levels_that_share_convolutions_have_ranges_of_their_own_at_int8(folder:
         assert small_models.relative(ours, theirs) < 0.15
 
 
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("int8", 0.15)])
+def test_a_map_that_two_features_name_is_the_models_and_near_at_int8(
+    folder: Path, precision: Precision, tolerance: float
+) -> None:
+    graph, path = ExportGraph(small_models.detector_on_v1()), folder / f"v1_{precision}.pte"
+    images = small_models.calibration(graph.size)
+    export(graph, path, description=graph.describe(precision), calibration=images)
+    for ours, theirs in zip(graph(images[0]), ExportedModel(path).run(images[0]), strict=True):
+        assert small_models.relative(ours, theirs) < tolerance
+
+
 def test_a_batch_of_two_is_refused_by_the_runtime_itself(classifier: Path) -> None:
     with pytest.raises(ValueError, match=r"\[2, 3, 64, 64\].* takes uint8 \[1, 3, 64, 64\]"):
         runtime.load(classifier)(random_images(2, (64, 64)).numpy())

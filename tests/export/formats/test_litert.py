@@ -19,6 +19,7 @@ from tests.helpers.small_models import (
     calibration,
     classifier,
     detector,
+    detector_on_v1,
     point_detector,
     relative,
     segmenter,
@@ -134,6 +135,17 @@ def test_a_head_without_anchors_is_near_at_int8(tmp_path: Path) -> None:
     exported = written(graph, tmp_path / "model.tflite", "int8")
     for ours, theirs in zip(graph(images), exported.run(images), strict=True):
         assert relative(ours, theirs) < 0.15
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("int8", 0.15)])
+def test_a_map_that_two_features_name_is_the_models_and_near_at_int8(
+    precision: Precision, tolerance: float, tmp_path: Path
+) -> None:
+    graph = ExportGraph(detector_on_v1())
+    images = random_images(2, graph.size)
+    exported = written(graph, tmp_path / "model.tflite", precision)
+    for ours, theirs in zip(graph(images), exported.run(images), strict=True):
+        assert relative(ours, theirs) < tolerance
 
 
 def test_wrong_wishes_are_named(tmp_path: Path) -> None:

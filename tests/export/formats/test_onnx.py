@@ -23,6 +23,7 @@ from tests.helpers.small_models import (
     calibration,
     classifier,
     detector,
+    detector_on_v1,
     original,
     point_detector,
     relative,
@@ -141,6 +142,17 @@ def test_a_head_without_anchors_is_the_models_at_a_size_of_its_own_and_near_at_i
     exported = written(graph, tmp_path / "small.onnx", "int8", calibration=calibration(model.size))
     for ours, theirs in zip(graph(images), exported.run(images), strict=True):
         assert relative(ours, theirs) < 0.15
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("int8", 0.15)])
+def test_a_map_that_two_features_name_is_the_models_and_near_at_int8(
+    precision: Precision, tolerance: float, tmp_path: Path
+) -> None:
+    graph = ExportGraph(detector_on_v1())
+    images = random_images(2, graph.size)
+    exported = written(graph, tmp_path / "model.onnx", precision, calibration=calibration(graph.size))
+    for ours, theirs in zip(graph(images), exported.run(images), strict=True):
+        assert relative(ours, theirs) < tolerance
 
 
 def test_the_suppressing_node_selects_what_the_model_selects(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from tests.helpers.small_models import (
     calibration,
     classifier,
     detector,
+    detector_on_v1,
     point_detector,
     relative,
     segmenter,
@@ -93,6 +94,17 @@ def test_a_head_without_anchors_gives_the_models_boxes(tmp_path: Path) -> None:
     graph = ExportGraph(model, size=(72, 104))  # maps that are no halves of each other
     exported = written(graph, tmp_path / "model.xml")
     assert_same_boxes(graph.model, exported, random_images(2, (72, 104)))
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("int8", 0.15)])
+def test_a_map_that_two_features_name_is_the_models_and_near_at_int8(
+    precision: Precision, tolerance: float, tmp_path: Path
+) -> None:
+    graph = ExportGraph(detector_on_v1())
+    images = random_images(2, graph.size)
+    exported = written(graph, tmp_path / "model.xml", precision, calibration=calibration(graph.size))
+    for ours, theirs in zip(graph(images), exported.run(images), strict=True):
+        assert relative(ours, theirs) < tolerance
 
 
 def test_at_fp16_weights_take_half_the_room(classifier_file: Path, tmp_path: Path) -> None:
