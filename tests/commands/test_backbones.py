@@ -39,7 +39,7 @@ def test_a_detector_is_trained_on_it_reported_and_scored(trained: tuple[Path, Ou
     assert model.name == "MobileNetV1 0.35 SSDLite"
     card = (run / "MODEL_CARD.md").read_text()
     assert "mobilenetv1" in yaml.safe_load(card.split("---")[1])["tags"]
-    outcome = command("evaluate", f"checkpoint={run}", "device=cpu", "data.num_workers=0")
+    outcome = command("evaluate", f"checkpoint={run}", "device=cpu")
     assert outcome.code == 0, outcome.err
 
 

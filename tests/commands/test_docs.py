@@ -57,11 +57,13 @@ FAST: dict[str, tuple[str, ...]] = {
     f"python tools/predict.py checkpoint={DETECTOR} source=photos tile=640": (),
     f"python tools/predict.py checkpoint={DETECTOR} source=photos tile=640 tile_overlap=0.25": (),
     "python tools/info.py backbone.width_mult=0.75 size=192": (),
+    "python tools/info.py backbone=mobilenet_v1 task=detection": (),
 }
 """Run always, with these options after them."""
 
 SLOW: dict[str, tuple[str, ...]] = {
     "python tools/train.py task=detection": TINY,
+    "python tools/train.py task=detection backbone=mobilenet_v1": TINY,
     "python tools/train.py task=detection data=voc data.root=VOCdevkit": (*NARROW, "data.limit=4"),
     "python tools/train.py task=detection data=yolo data.root=my_data": NARROW,
     f"python tools/train.py task=detection data=coco data.root=coco init_from={DETECTOR}": NARROW,
