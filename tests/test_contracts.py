@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 
 from mnv2dense import (
@@ -23,6 +24,7 @@ from mnv2dense import (
     metrics,
 )
 from mnv2dense.backbones import BACKBONES
+from mnv2dense.cli.shell import conf_folder
 from mnv2dense.data import datasets
 from mnv2dense.data import shapes as data_shapes
 from mnv2dense.data.datasets import CocoDetection, CocoMasks, ImageFolder, JointDataset
@@ -31,6 +33,7 @@ from mnv2dense.data.shapes import ShapesWithMasks
 from mnv2dense.data.shapes.classification import ShapeCrops
 from mnv2dense.data.shapes.detection import draw_shapes
 from mnv2dense.inference.predictor import Predictor
+from mnv2dense.models.backbone import FACTORIES, choice_of
 from mnv2dense.ops.resize import ResizeMode
 from mnv2dense.protocols import Backbone, BoxDataset, ClassRows, Dataset, Head, Loss, MaskDataset, Metric
 from mnv2dense.types import Detections
@@ -213,6 +216,15 @@ def test_every_backbone_is_rebuilt_from_its_config(kind: type[nn.Module]) -> Non
     assert again.config == backbone.config
     # Every option but the features, which the head's config has.
     assert options.keys() == inspect.signature(kind).parameters.keys() - {"features"}
+
+
+def test_every_backbone_is_a_choice_that_takes_its_options_and_weights(kind: type[nn.Module]) -> None:
+    (factory,) = (each for each in FACTORIES if each.__name__ == choice_of(kind))
+    assert type(factory(width_mult=WIDTH, features=("stride2",))) is kind
+    assert inspect.signature(factory).parameters.keys() == inspect.signature(kind).parameters.keys() | {"weights"}
+    choice = yaml.safe_load((conf_folder() / "backbone" / f"{choice_of(kind)}.yaml").read_text())
+    assert choice["_target_"] == f"mnv2dense.models.{choice_of(kind)}"
+    assert len(FACTORIES) == len(BACKBONES)
 
 
 def test_every_backbone_can_be_traced_and_refuses_whole_numbers(kind: type[nn.Module]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from mnv2dense.backbones.mobilenet_v1 import MobileNetV1
 from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
 from mnv2dense.heads.classifier import ClassifierHead
 from mnv2dense.models.dense_model import DenseModel
@@ -150,7 +151,7 @@ def to_huggingface(model: DenseModel | MobileNetV2, folder: str | Path) -> Path:
     return folder
 
 
-def save_safetensors(model: DenseModel | MobileNetV2, path: str | Path) -> Path:
+def save_safetensors(model: DenseModel | MobileNetV2 | MobileNetV1, path: str | Path) -> Path:
     """Write a model of any head, or a bare backbone, as one .safetensors file.
 
     The tensors have the names of ``model.state_dict()``; the config stands as JSON in the file's metadata, under

@@ -8,6 +8,7 @@ from typing import final
 
 from torch import Tensor, nn
 
+from mnv2dense.backbones.mobilenet_v1 import MobileNetV1
 from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
 
 
@@ -33,7 +34,7 @@ class PyramidBody(nn.Module):
         ValueError: the features are not each coarser than the one before.
     """
 
-    def __init__(self, backbone: MobileNetV2, *, out_channels: int = 256) -> None:
+    def __init__(self, backbone: MobileNetV2 | MobileNetV1, *, out_channels: int = 256) -> None:
         from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
         super().__init__()
@@ -73,7 +74,7 @@ class RenamedFeatures(nn.Module):
         ValueError: the backbone was not built for one of them.
     """
 
-    def __init__(self, backbone: MobileNetV2, names: Mapping[str, str]) -> None:
+    def __init__(self, backbone: MobileNetV2 | MobileNetV1, names: Mapping[str, str]) -> None:
         super().__init__()
         unknown = [ours for ours in names.values() if ours not in backbone.feature_info]
         if unknown or not names:

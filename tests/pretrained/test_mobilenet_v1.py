@@ -15,7 +15,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mnv2dense import MobileNetV1, load_model, mobilenet_v1, mobilenet_v2, save_model, save_safetensors
+from mnv2dense import (
+    MobileNetV1,
+    load_model,
+    memory_bound,
+    mobilenet_v1,
+    mobilenet_v2,
+    save_model,
+    save_safetensors,
+    split_inference,
+    to_huggingface,
+    to_torchvision,
+)
 from mnv2dense.backbones.layout import FEATURE_NAMES
 from mnv2dense.backbones.mobilenet_v1 import layout, width_of
 from mnv2dense.models.checkpoint import load_weights
@@ -260,6 +271,23 @@ def test_our_own_files_are_read_back(tmp_path: Path) -> None:
         assert all(torch.equal(own, detector.backbone.state_dict()[key]) for key, own in backbone.state_dict().items())
         again = tiny_model(backbone=MobileNetV1, seed=1)
         assert load_weights(again, tmp_path / name).left == []
+
+
+def test_a_bare_backbone_is_written_and_read_back(tmp_path: Path) -> None:
+    backbone = MobileNetV1(width_mult=0.25, head_conv=True, padding="tf", norm_eps=1e-3)
+    save_safetensors(backbone, tmp_path / "backbone.safetensors")
+    assert mobilenet_v1(weights=tmp_path / "backbone.safetensors").config == backbone.config
+
+
+def test_what_is_mobilenet_v2s_own_refuses_it_in_a_line(tmp_path: Path) -> None:
+    model = tiny_model(backbone=MobileNetV1)
+    with pytest.raises(ValueError, match="a MobileNetV1 cannot go to torchvision: only a MobileNetV2 can"):
+        to_torchvision(model)
+    with pytest.raises(ValueError, match="a MobileNetV1 cannot go to transformers: only a MobileNetV2 can"):
+        to_huggingface(model, tmp_path / "out")
+    for refuse in (split_inference, memory_bound):
+        with pytest.raises(ValueError, match="MobileNetV1 cannot be cut into groups: give a MobileNetV2"):
+            refuse(model)
 
 
 def test_weights_of_the_other_backbone_are_refused_with_the_one_that_takes_them(tmp_path: Path) -> None:
