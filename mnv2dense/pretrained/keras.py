@@ -60,7 +60,7 @@ def read_file(path: Path) -> Pretrained:
             **architecture,
             "padding": "tf",
             "norm_eps": 1e-3,
-            "norm_momentum": 0.001,  # Keras names the share it keeps, 0.999; torch the share that is new
+            "norm_momentum": application.momentum,
             "mean": (0.5, 0.5, 0.5),
             "std": (0.5, 0.5, 0.5),
         },
@@ -111,6 +111,7 @@ class _Application(NamedTuple):
         head: Keras' name of the classifier.
         head_class: and its class: the first MobileNet has a 1x1 convolution.
         old_names: of layers, before Keras took the application over from keras_applications.
+        momentum: of batch norm in torch's sense, the share that is new; Keras names the share it keeps, 0.999 and 0.99.
     """
 
     kind: Kind
@@ -118,6 +119,7 @@ class _Application(NamedTuple):
     head: str
     head_class: str
     old_names: dict[str, str]
+    momentum: float
 
     @property
     def last(self) -> str:
@@ -137,8 +139,8 @@ def _class_of(layer: str) -> str:
 
 
 _APPLICATIONS = (
-    _Application(MobileNetV2, layer_names(), "predictions", "dense", {"Logits": "predictions"}),
-    _Application(MobileNetV1, _layer_names_v1(), "conv_preds", "conv2d", {}),
+    _Application(MobileNetV2, layer_names(), "predictions", "dense", {"Logits": "predictions"}, 0.001),
+    _Application(MobileNetV1, _layer_names_v1(), "conv_preds", "conv2d", {}, 0.01),
 )
 
 

@@ -231,7 +231,9 @@ def test_every_format_of_keras_holds_the_same_tensors(keras: ModuleType, tmp_pat
         file.visititems(lambda path, entry: entry.attrs.pop("name", None) and None)
     theirs.save(tmp_path / "new.keras")
     wanted = read_pretrained(tmp_path / "new.keras")
-    assert (wanted.kind, wanted.options["norm_momentum"]) == (MobileNetV1, 0.001)
+    norm = theirs.get_layer("conv1_bn")
+    assert (wanted.kind, wanted.options["norm_eps"]) == (MobileNetV1, norm.epsilon)
+    assert wanted.options["norm_momentum"] == pytest.approx(1 - norm.momentum)
     for name in ("mobilenet_2_5_192_tf.h5", "whole.h5", "new.weights.h5"):
         got = read_pretrained(tmp_path / name)
         for tensors, expected in ((got.backbone, wanted.backbone), (got.head, wanted.head)):
