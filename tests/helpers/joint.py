@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
+from mnv2dense.heads.classifier import ClassifierHead
 from mnv2dense.heads.deeplab_v3 import DeepLabV3Head
 from mnv2dense.heads.joint import JointHead
 from mnv2dense.heads.ssdlite import SSDLiteHead
@@ -18,11 +19,12 @@ MASKS = ("background", "road", "sky")
 CARS = ("bus", "van")
 
 
-def joint_model(*, cars: bool = False) -> DenseModel:
+def joint_model(*, cars: bool = False, scene: bool = False) -> DenseModel:
     """Heads that share a feature and have another each; scores spread, so that nothing hangs on rounding.
 
     Args:
         cars: whether there is a second head of boxes, with classes of its own.
+        scene: whether there is a head that classifies the whole image.
     """
     torch.manual_seed(0)
     backbone = MobileNetV2(width_mult=0.35, features=("stride4", "stride8"))
@@ -33,9 +35,11 @@ def joint_model(*, cars: bool = False) -> DenseModel:
     heads: dict[str, nn.Module] = {"boxes": boxes, "masks": masks}
     if cars:
         heads["cars"] = SSDLiteHead(info, size=SIZE, class_names=CARS, extra_channels=(32, 32, 32, 32))
+    if scene:
+        heads["scene"] = ClassifierHead({"stride8": info["stride8"]}, size=SIZE, class_names=("day", "night"))
     with torch.no_grad():
         for name, parameter in nn.ModuleDict(heads).named_parameters():
-            if not name.startswith("masks.") and "class" in name and parameter.shape[2:] == (1, 1):
+            if not name.startswith(("masks.", "scene.")) and "class" in name and parameter.shape[2:] == (1, 1):
                 parameter *= 60
     return seen(DenseModel(backbone, JointHead(heads), size=SIZE))
 

@@ -36,17 +36,19 @@ def photos(count: int = 4) -> list[Any]:
 
 @pytest.mark.parametrize("exporter", FILES)
 @pytest.mark.parametrize("decided", [False, True])
-def test_every_runtime_gives_boxes_and_masks_out_of_one_file(exporter: str, decided: bool, tmp_path: Path) -> None:
+def test_every_runtime_gives_boxes_masks_and_classes_out_of_one_file(
+    exporter: str, decided: bool, tmp_path: Path
+) -> None:
     pytest.importorskip(NEEDS[exporter])
-    model = joint_model()
+    model = joint_model(scene=True)
     path = tmp_path / FILES[exporter]
     report = export_model(model, path, images=photos(), nms=decided, labels=decided)
     assert report.parity is not None
-    assert set(report.parity.parts) == {"boxes", "masks"}
+    assert set(report.parity.parts) == {"boxes", "masks", "scene"}
     assert report.parity.parts["boxes"].counted > 3
     forms = {"boxes": "selected_boxes", "masks": "labels"} if decided else {"boxes": "boxes", "masks": "logits"}
     exported = ExportedModel(path)
-    assert exported.description.parts == forms
+    assert exported.description.parts == {**forms, "scene": "scores"}
     assert exported.class_names == model.class_names
     images = random_images(2, SIZE, seed=1)
     for ours, theirs in zip(
@@ -55,7 +57,8 @@ def test_every_runtime_gives_boxes_and_masks_out_of_one_file(exporter: str, deci
         assert len(ours["boxes"]) == len(theirs["boxes"]) > 3
         torch.testing.assert_close(ours["boxes"].scores, theirs["boxes"].scores, rtol=1e-4, atol=1e-5)  # type: ignore[union-attr]
         assert (ours["masks"].labels == theirs["masks"].labels).float().mean() > 0.999  # type: ignore[union-attr]
-    assert metric_of(exported).parts.keys() == {"boxes", "masks"}  # type: ignore[attr-defined]
+        torch.testing.assert_close(ours["scene"].scores, theirs["scene"].scores, rtol=1e-4, atol=1e-5)  # type: ignore[union-attr]
+    assert metric_of(exported).parts.keys() == {"boxes", "masks", "scene"}  # type: ignore[attr-defined]
     found = Predictor(path)(np.zeros((50, 70, 3), np.uint8))
     assert found["masks"].labels.shape == (50, 70)
     if not decided:
