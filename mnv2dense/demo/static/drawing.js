@@ -17,17 +17,19 @@ export function draw(context, shown, views, look) {
   context.imageSmoothingQuality = "high";
   context.drawImage(shown.bitmap, 0, 0, width, height);
   const of = (task) => views.filter((view) => view.task === task);
+  const taken = []; // by tags
   // Boxes and tags stay visible on masks.
   for (const view of of("segmentation")) drawMask(context, shown, view, look.opacity);
-  if (look.legend) drawLegend(context, of("segmentation").flatMap(namesOf).slice(0, MOST_NAMES), look.unit, "bottom");
-  const taken = [];
+  if (look.legend) {
+    drawLegend(context, of("segmentation").flatMap(namesOf).slice(0, MOST_NAMES), look.unit, "bottom", taken);
+    drawLegend(context, of("classification").flatMap(likeliest), look.unit, "top", taken);
+  }
   for (const view of of("detection")) drawBoxes(context, shown, view, look, taken);
-  if (look.legend) drawLegend(context, of("classification").flatMap(likeliest), look.unit, "top");
 }
 
 // --- boxes ---------------------------------------------------------------------------------------------------
 
-/** Taken are the places of the tags so far. */
+/** Taken are the places of the tags so far; others are added. */
 function drawBoxes(context, shown, { class_names: names, colors, result, highlight }, look, taken) {
   const scale = context.canvas.width / shown.width;
   const rows = visible(result, look.threshold);
@@ -133,12 +135,15 @@ function likeliest({ class_names: names, colors, result }) {
   return result.labels.slice(0, 3).map((label, row) => ({ text: `${names[label]} ${result.scores[row].toFixed(2)}`, color: colors[label] }));
 }
 
-function drawLegend(context, entries, unit, edge) {
+function drawLegend(context, entries, unit, edge, taken) {
   const gap = 4 * unit;
   const height = 19 * unit;
   entries.forEach(({ text, color }, row) => {
     const y = edge === "top" ? gap + row * (height + gap) : context.canvas.height - (entries.length - row) * (height + gap);
-    drawTag(context, text, color, unit, () => ({ x: gap, y }));
+    drawTag(context, text, color, unit, (size) => {
+      taken.push({ x: gap, y, ...size });
+      return { x: gap, y };
+    });
   });
 }
 

