@@ -12,13 +12,13 @@ from torch import Tensor
 
 from mnv2dense.inference.open_model import open_model
 from mnv2dense.inference.results import ImageClassification, ImageDetections, ImageResult, ImageSegmentation, with_image
-from mnv2dense.inference.tiles import Tiles, detect_in_tiles
+from mnv2dense.inference.tiles import Tiles, detect_in_tiles, find_in_tiles
 from mnv2dense.inference.tta import HIGHEST_SCALE, LOWEST_SCALE, TTA, segment, segmentation_network
 from mnv2dense.io.inputs import fetched, is_image, pixels_of
-from mnv2dense.ops.postprocess import BoxSelection
+from mnv2dense.ops.postprocess import BoxSelection, JointSelection
 from mnv2dense.ops.resize import Fit, infos, resize
 from mnv2dense.protocols import Model
-from mnv2dense.types import SHOWN_SCORE, Detections, Infos
+from mnv2dense.types import SHOWN_SCORE, Detections, Infos, JointResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +72,8 @@ class Predictor(Generic[Result]):
         test_time: how a segmentation model looks at images; None looks as it was trained to.
         threads: of an exported file's runtime; None takes what it takes.
         tiles: look at parts of an image one by one, for small objects in large images: boxes are merged, and of
-            masks logits are blended (which is ``test_time`` with windows). None looks at the whole alone.
+            masks logits are blended (which is ``test_time`` with windows; of several heads each pixel goes by the
+            tile that shows most around it). None looks at the whole alone.
         packages: packages whose classes a checkpoint may name, see :func:`mnv2dense.load_model`.
 
     Raises:
@@ -140,9 +141,7 @@ class Predictor(Generic[Result]):
             segmentation_network(model, "test_time")
         if tiles is not None and model.task == "segmentation":
             test_time, tiles = _windows(tiles, model, test_time), None
-        if tiles is not None and model.task == "joint":
-            raise ValueError("tiles: a joint model looks at whole images; leave tiles out.")
-        if tiles is not None and model.task != "detection":
+        if tiles is not None and model.task not in ("detection", "joint"):
             raise ValueError("tiles: a classifier says one thing of the whole image.")
         self.model = model.for_inference(device, copy=not is_own)
         self.threshold = threshold
@@ -259,16 +258,21 @@ class Predictor(Generic[Result]):
                 torch.stack(images).to(self.device), Infos(*(part.to(self.device) for part in back))
             )
 
-    def _in_tiles(self, image: Tensor, tiles: Tiles) -> Detections:
-        def detect(parts: list[Tensor]) -> list[Detections]:
+    def _in_tiles(self, image: Tensor, tiles: Tiles) -> Detections | JointResult:
+        def find(parts: list[Tensor]) -> list[Any]:
             with self.model.beside():
                 images, fits = zip(*(resize(part, self.model.size, self.model.resize) for part in parts), strict=True)
             sizes = [(int(part.shape[1]), int(part.shape[2])) for part in parts]
             found = self._predict(list(images), sizes, list(fits))
             return found if self.threshold is None else [one.above(self.threshold) for one in found]
 
-        iou_threshold = cast("BoxSelection", self.model.selection).nms_threshold
-        return detect_in_tiles(image, tiles, detect, at_once=BATCH_SIZE, iou_threshold=iou_threshold)
+        selection = self.model.selection
+        if isinstance(selection, JointSelection):
+            boxes = {name: part for name, part in selection.parts.items() if isinstance(part, BoxSelection)}
+            thresholds = {name: part.nms_threshold for name, part in boxes.items()}
+            return find_in_tiles(image, tiles, find, at_once=BATCH_SIZE, iou_thresholds=thresholds)
+        iou_threshold = cast(BoxSelection, selection).nms_threshold
+        return detect_in_tiles(image, tiles, find, at_once=BATCH_SIZE, iou_threshold=iou_threshold)
 
 
 class _Prepared(NamedTuple):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import TypeVar, cast, final
 
 import torch
 from torch import Tensor
 
 from mnv2dense.ops.boxes import pairwise_coverage, pairwise_iou
 from mnv2dense.ops.windows import Window, window_starts
-from mnv2dense.types import Detections
+from mnv2dense.types import Classification, Detections, JointResult, Segmentation
 from mnv2dense.utils.numbers import is_number, is_whole
 
 _SMALLEST = 32
@@ -30,7 +30,7 @@ class Tiles:
 
     Attributes:
         size: side of a square tile, pixels of the image; an image that fits into one tile is not taken apart. Of
-            masks tiles have the proportions of the model's input, and this is their longer side.
+            a model of masks alone tiles have the proportions of its input, and this is their longer side.
         overlap: at least this share of a tile is seen by the next one too, 0 to 0.9; objects up to this size are whole
             in one of them.
         whole: whether the whole image is looked at too, which finds objects larger than a tile.
@@ -87,12 +87,96 @@ def detect_in_tiles(
     """
     height, width = int(image.shape[1]), int(image.shape[2])
     places = windows(height, width, tiles)
-    found: list[Detections] = []
+    return merged(_looked_at(image, places, detect, at_once), places, (height, width), iou_threshold=iou_threshold)
+
+
+def find_in_tiles(
+    image: Tensor,
+    tiles: Tiles,
+    find: Callable[[list[Tensor]], list[JointResult]],
+    *,
+    at_once: int,
+    iou_thresholds: Mapping[str, float],
+) -> JointResult:
+    """What several heads find in the parts of one image.
+
+    Boxes are merged as :func:`merged` does, pixels have the class that the tile says which shows most around them, and
+    what classifies the whole image has seen the whole image.
+
+    Args:
+        image: uint8 [3, H, W], RGB.
+        tiles: how to take it apart.
+        find: looks at parts uint8 [3, h, w], and answers in their pixels.
+        at_once: how many parts it gets at a time, which bounds memory.
+        iou_thresholds: of each head of boxes, by its name: of boxes of one class that overlap more, the worse is
+            dropped.
+
+    Returns:
+        In pixels of ``image``.
+    """
+    size = int(image.shape[1]), int(image.shape[2])
+    places = windows(*size, tiles)
+    found = _looked_at(image, places, find, at_once)
+    parts: dict[str, Detections | Classification | Segmentation] = {}
+    for name, first in found[0].parts.items():
+        own = [one.parts[name] for one in found]
+        if isinstance(first, Detections):
+            boxes = cast("list[Detections]", own)
+            parts[name] = merged(boxes, places, size, iou_threshold=iou_thresholds[name])
+        elif isinstance(first, Segmentation):
+            parts[name] = pasted(cast("list[Segmentation]", own), places, size)
+        elif places[0] == Window(0, 0, size[1], size[0]):
+            parts[name] = first
+        else:
+            (whole,) = find([image])
+            parts[name] = whole.parts[name]
+    return JointResult(parts)
+
+
+_Found = TypeVar("_Found")
+
+
+def _looked_at(
+    image: Tensor, places: list[Window], find: Callable[[list[Tensor]], list[_Found]], at_once: int
+) -> list[_Found]:
+    found: list[_Found] = []
     for start in range(0, len(places), at_once):
-        found += detect(
-            [image[:, one.top : one.bottom, one.left : one.right] for one in places[start : start + at_once]]
-        )
-    return merged(found, places, (height, width), iou_threshold=iou_threshold)
+        found += find([image[:, one.top : one.bottom, one.left : one.right] for one in places[start : start + at_once]])
+    return found
+
+
+def pasted(found: list[Segmentation], places: list[Window], size: tuple[int, int]) -> Segmentation:
+    """What several windows show, as one: a pixel has the class of the window in which it is farthest from a cut.
+
+    An edge of the image is no cut, and of windows that tie the first counts. Where there are tiles the whole image, in
+    which everything is small, says nothing.
+
+    Args:
+        found: of each window, in its pixels; at least one.
+        places: the windows.
+        size: (height, width) of the image, pixels.
+    """
+    whole = Window(0, 0, size[1], size[0])
+    tiled = [pair for pair in zip(found, places, strict=True) if pair[1] != whole] or [(found[0], places[0])]
+    first = found[0]
+    labels = first.labels.new_zeros(size)
+    inside = torch.full(size, -1.0, device=labels.device)
+    for part, place in tiled:
+        down = _from_cuts(place.top, place.bottom, size[0], labels.device)
+        across = _from_cuts(place.left, place.right, size[1], labels.device)
+        depth = torch.minimum(down[:, None], across)
+        rows, columns = slice(place.top, place.bottom), slice(place.left, place.right)
+        better = depth > inside[rows, columns]
+        labels[rows, columns] = torch.where(better, part.labels, labels[rows, columns])
+        inside[rows, columns] = torch.maximum(depth, inside[rows, columns])
+    return Segmentation(labels, first.class_names, first.palette)
+
+
+def _from_cuts(start: int, end: int, side: int, device: torch.device) -> Tensor:
+    """How far each pixel of a window, from ``start`` to ``end`` of a side, is from its nearer cut; [end - start]."""
+    at = torch.arange(start, end, dtype=torch.float32, device=device) + 0.5
+    distances = [at - start] * (start > 0) + [end - at] * (end < side)
+    return torch.stack(distances).amin(dim=0) if distances else torch.full_like(at, torch.inf)
 
 
 def merged(found: list[Detections], places: list[Window], size: tuple[int, int], *, iou_threshold: float) -> Detections:

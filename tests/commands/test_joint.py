@@ -196,8 +196,7 @@ def test_parts_that_cannot_be_are_told(words: list[str], complaint: str) -> None
 def test_what_a_joint_model_cannot_do_is_told() -> None:
     assert command("train", *JOINT, "run_dir=run").code == 0
     tiled = command("predict", "checkpoint=run", "source=run/samples.jpg", "tile=64", "run_dir=found")
-    assert tiled.code == 2
-    assert "a joint model looks at whole images" in tiled.err
+    assert tiled.code == 0, tiled.err
     taught = command("train", *JOINT, "teacher.model=run", "run_dir=second")
     assert taught.code == 2
     assert "models of several heads neither teach nor are taught yet" in taught.err

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from mnv2dense import Predictor, ssdlite320_mobilenet_v2
-from mnv2dense.inference.tiles import Tiles, detect_in_tiles, merged, windows
+from mnv2dense.inference.tiles import Tiles, detect_in_tiles, merged, pasted, windows
 from mnv2dense.inference.tta import TTA
 from mnv2dense.models.architectures import deeplabv3_mobilenet_v2, mobilenet_v2_classifier
 from mnv2dense.ops.windows import Window
-from mnv2dense.types import Detections
+from mnv2dense.types import Detections, Segmentation
+from tests.helpers.joint import joint_model
 from tests.helpers.tiny import random_images, tiny_model
 
 NAMES = ("dog", "cat")
@@ -170,3 +171,34 @@ def test_options_outside_their_range_are_named(options: dict[str, object], messa
 
 def test_the_default_of_a_detector_is_no_tiles() -> None:
     assert Predictor(ssdlite320_mobilenet_v2(2, width_mult=0.35)).tiles is None
+
+
+def test_a_pixel_has_the_class_of_the_tile_that_shows_most_around_it() -> None:
+    places = [Window(0, 0, 6, 1), Window(0, 0, 4, 1), Window(2, 0, 6, 1)]
+    parts = [
+        Segmentation(torch.full((1, width), label, dtype=torch.uint8), NAMES)
+        for width, label in ((6, 9), (4, 1), (4, 2))
+    ]
+    # The whole image, in which all is small, says nothing where there are tiles; of both tiles the nearer counts.
+    assert pasted(parts, places, (1, 6)).labels.tolist() == [[1, 1, 1, 2, 2, 2]]
+    assert pasted(parts[:1], places[:1], (1, 6)).labels.tolist() == [[9] * 6]
+
+
+def test_several_heads_look_at_tiles_each_in_its_way() -> None:
+    model = joint_model(scene=True)
+    image = random_images(1, (96, 150), seed=3)[0]
+    plain = Predictor(model, device="cpu")
+    whole, left, right = (plain(image[:, :, start:end]) for start, end in ((0, 150), (0, 96), (54, 150)))
+    for tiles in (Tiles(size=96, overlap=0.3), Tiles(size=96, overlap=0.3, whole=False)):
+        found = Predictor(model, device="cpu", tiles=tiles)(image)
+        assert torch.equal(found["masks"].labels[:, :75], left["masks"].labels[:, :75])
+        assert torch.equal(found["masks"].labels[:, 75:], right["masks"].labels[:, 21:])
+        assert torch.equal(found["scene"].scores, whole["scene"].scores)
+        expected = merged(
+            [each["boxes"] for each in ((whole, left, right) if tiles.whole else (left, right))],
+            windows(96, 150, tiles),
+            (96, 150),
+            iou_threshold=model.head.selection.parts["boxes"].nms_threshold,
+        )
+        torch.testing.assert_close(found["boxes"].boxes, expected.boxes)
+        assert len(expected) > 3
