@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from hydra.types import RunMode
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from mnv2dense.data.datasets.joint import JointDataset
 from mnv2dense.data.rare_classes import repeats_of
 from mnv2dense.data.sampler import epoch_draws
 from mnv2dense.protocols import Dataset
@@ -49,11 +51,12 @@ def fit_config(config: DictConfig, train: Dataset) -> list[str]:
     if not config.resume:
         facts = _facts(config, train)
         beginning = f"for {facts.images:,} images in batches of {facts.batch}"
-        wanted = recipe_for(facts)
+        wanted = _for_heads(recipe_for(facts), config)
     elif (before := trained_config(config.resume)) is not None:
         beginning = "as its run began"
-        values = {option: _value(before, option) for option in OPTIONS}
-        wanted = tuple(Choice(option, value, "") for option, value in values.items() if value is not _ABSENT)
+        options = _for_heads([Choice(option, None, "") for option in OPTIONS], config)
+        values = {each.option: _value(before, each.option) for each in options}
+        wanted = [Choice(option, value, "") for option, value in values.items() if value is not _ABSENT]
     else:  # a checkpoint by itself: nobody knows what its run began with
         return []
     usual = _usual(config.task)
@@ -68,6 +71,17 @@ def fit_config(config: DictConfig, train: Dataset) -> list[str]:
         f"recipe=auto: {beginning}; type any of these to change it, or recipe=null to leave all as in conf/:",
         *(f"  {word:{wide}}  {choice.why}".rstrip() for word, choice in zip(words, made, strict=True)),
     ]
+
+
+def _for_heads(choices: Sequence[Choice], config: DictConfig) -> list[Choice]:
+    """Of several heads what is chosen for the head is chosen for each."""
+    made = []
+    for choice in choices:
+        group, _, option = choice.option.partition(".")
+        names = config.head.get("parts") or () if group == "head" else ()
+        places = [f"head.parts.{name}" for name in names] or [group]
+        made += [replace(choice, option=f"{place}.{option}") for place in places]
+    return made
 
 
 def _says_how_to_train() -> bool:
@@ -91,7 +105,11 @@ def _typed() -> set[str]:
 def _facts(config: DictConfig, train: Dataset) -> Facts:
     trainer, data, typed = config.trainer, config.data, _typed()
     threshold = data.get("repeat_threshold")
-    images = len(train) if threshold is None else epoch_draws(repeats_of(train, threshold))
+    repeats = train.repeats if isinstance(train, JointDataset) else None
+    if threshold is not None:
+        by_class = repeats_of(train, threshold)
+        repeats = by_class if repeats is None else by_class * repeats
+    images = len(train) if repeats is None else epoch_draws(repeats)
     accumulated = int(trainer.get("accumulate_grad_batches") or 1)
     batch = data.batch_size * _devices(trainer) * int(trainer.get("num_nodes") or 1)
     limit = trainer.get("limit_train_batches")

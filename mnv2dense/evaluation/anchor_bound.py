@@ -9,7 +9,7 @@ import torch
 from mnv2dense.ops.boxes import xywh_to_xyxy
 from mnv2dense.ops.matching import anchor_recall
 from mnv2dense.ops.resize import boxes_to_input, fit
-from mnv2dense.protocols import BoxDataset, Dataset, Model
+from mnv2dense.protocols import BoxDataset, Dataset, JoinedData, Model
 from mnv2dense.utils.spread import evenly
 
 
@@ -20,11 +20,20 @@ def anchor_bound(model: Model, dataset: Dataset, *, limit: int = 500) -> float |
 
     Args:
         model: a detector; None comes back for a head without ``anchors`` ([A, 4], xyxy in pixels of its input), and for
-            a file, which does not tell them.
+            a file, which does not tell them. Of several heads the lowest bound counts.
         dataset: whose truth is asked.
         limit: at most so many, evenly spread, are looked at.
     """
     head = getattr(model, "head", None)
+    if isinstance(dataset, JoinedData):
+        heads = dict(getattr(head, "parts", {}))
+        bounds = [_bound(heads.get(name), model, part, limit) for name, part in dataset.parts.items()]
+        return min((bound for bound in bounds if bound is not None), default=None)
+    return _bound(head, model, dataset, limit)
+
+
+def _bound(head: object, model: Model, dataset: Dataset, limit: int) -> float | None:
+    """Of one head on the data that it learns from."""
     anchors = getattr(head, "anchors", None)
     if not isinstance(anchors, torch.Tensor) or anchors.ndim != 2 or anchors.shape[1] != 4:
         return None

@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 
 from mnv2dense.inference.open_model import open_model
-from mnv2dense.inference.results import ImageClassification, ImageDetections, ImageResult, ImageSegmentation, with_image
+from mnv2dense.inference.results import (
+    ImageClassification,
+    ImageDetections,
+    ImageJoint,
+    ImageResult,
+    ImageSegmentation,
+    with_image,
+)
 from mnv2dense.inference.tiles import Tiles, detect_in_tiles, find_in_tiles
 from mnv2dense.inference.tta import HIGHEST_SCALE, LOWEST_SCALE, TTA, segment, segmentation_network
 from mnv2dense.io.inputs import fetched, is_image, pixels_of
@@ -66,7 +73,7 @@ class Predictor(Generic[Result]):
 
     Args:
         model: a model, or the run folder, checkpoint or exported file (.onnx, .xml, .pte, .tflite) to load one from.
-        task: "detection", "segmentation" or "classification", where it shall be that; None takes any.
+        task: "detection", "segmentation", "classification" or "joint", where it shall be that; None takes any.
         threshold: results with a lower score are left out; None keeps what the model's head keeps.
         device: "auto" takes a GPU where there is one, and the CPU for an exported file.
         test_time: how a segmentation model looks at images; None looks as it was trained to.
@@ -105,6 +112,14 @@ class Predictor(Generic[Result]):
         model: Model | str | Path,
         *,
         task: Literal["classification"],
+        **options: Unpack[_Options],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Predictor[ImageJoint],
+        model: Model | str | Path,
+        *,
+        task: Literal["joint"],
         **options: Unpack[_Options],
     ) -> None: ...
     @overload
@@ -176,7 +191,8 @@ class Predictor(Generic[Result]):
 
         Returns:
             Of one image its result: :class:`mnv2dense.inference.results.ImageDetections` for a detector,
-            ``ImageClassification`` for a classifier, ``ImageSegmentation`` for masks. Of a list a list, as
+            ``ImageClassification`` for a classifier, ``ImageSegmentation`` for masks, ``ImageJoint`` for several
+            heads. Of a list a list, as
             :meth:`many` gives it; of anything else an iterator, as :meth:`stream` does.
 
         Raises:

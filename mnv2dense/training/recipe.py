@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mnv2dense.protocols import BoxDataset, Dataset
+from mnv2dense.protocols import BoxDataset, Dataset, JoinedData
 
 # Of few images each is seen more often than conf/trainer has it, views of the same one counted each.
 _IMAGES_SEEN = 36_000
@@ -50,7 +50,7 @@ class Facts:
     """What a recipe goes by.
 
     Attributes:
-        task: "detection", "segmentation" or "classification".
+        task: "detection", "segmentation", "classification" or "joint".
         images: that an epoch draws, on all processes together.
         batch: images of an optimiser step, on all processes together.
         pretrained: the backbone begins with weights.
@@ -132,7 +132,7 @@ def recipe_for(facts: Facts) -> tuple[Choice, ...]:
     if facts.pretrained:
         factor = float(f"{_BACKBONE_FACTOR / facts.rate_factor:.2g}")
         choices.append(Choice("backbone_lr_factor", factor, "the backbone knows something, the head does not"))
-    if facts.task == "detection" and epochs * facts.images < _MANY_SEEN:
+    if facts.task in ("detection", "joint") and epochs * facts.images < _MANY_SEEN:
         choices.append(Choice("augment.zoom_out_probability", _ZOOM_OUT, "small objects are not made smaller so often"))
     if len(facts.object_sides):
         choices.append(_size(np.asarray(facts.object_sides, np.float64)))
@@ -140,7 +140,12 @@ def recipe_for(facts: Facts) -> tuple[Choice, ...]:
 
 
 def object_sides(dataset: Dataset) -> list[float]:
-    """Of every object the root of its share of its image's area, without regions to ignore; none of other data."""
+    """Of every object the root of its share of its image's area, without regions to ignore; none of other data.
+
+    Of joined data those of all parts.
+    """
+    if isinstance(dataset, JoinedData):
+        return [side for part in dataset.parts.values() for side in object_sides(part)]
     if not isinstance(dataset, BoxDataset):
         return []
     truth = dataset.coco_ground_truth()

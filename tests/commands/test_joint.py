@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from mnv2dense import Predictor, load_model
@@ -109,10 +110,17 @@ def test_two_data_sets_of_ones_own_are_learnt_from_together() -> None:
     drawn = draw_shapes(Path("drawn"), train=8, val=4, size=64)
     boxes = f"data.parts.boxes=[coco,root={drawn},train_split=train,val_split=val]"
     masks = f"data.parts.masks=[coco_masks,root={drawn},train_split=train,val_split=val,limit=3]"
-    words = ("task=joint", "data=joint", boxes, masks, "data.draws.masks=2", "loss.weights.masks=2", *SMALL)
+    small = [word for word in SMALL if word != "recipe=null"]
+    words = ("task=joint", "data=joint", boxes, masks, "data.draws.masks=2", "loss.weights.masks=2", *small)
     trained = command("train", *words, "run_dir=run")
     assert trained.code == 0, trained.err
     log = Path("run/run.log").read_text(encoding="utf-8")
+    # Three of eight images are drawn twice, and every head gets its batch norms' memory.
+    assert "recipe=auto: for 11 images in batches of 4" in log
+    config = yaml.safe_load(Path("run/config.yaml").read_text(encoding="utf-8"))
+    momenta = {part["norm_momentum"] for part in (config["backbone"], *config["head"]["parts"].values())}
+    assert momenta == {0.1}
+    assert "can have an anchor of their own at IoU 0.5" in Path("run/report.html").read_text(encoding="utf-8")
     assert "8 train images with boxes, 3 train images with masks" in log
     for named in ((), ("data=joint", boxes, masks)):
         scored = command("evaluate", "checkpoint=run", *named, "num_workers=0", "run_dir=scored")
