@@ -17,7 +17,7 @@ from PIL import Image
 
 from mnv2dense import Predictor
 from mnv2dense.cli import demo_job
-from mnv2dense.data.shapes import SHAPE_CLASSES
+from mnv2dense.data.shapes.drawing import SHAPE_CLASSES
 from mnv2dense.demo.build import write_page
 from mnv2dense.demo.onnxruntime_web import FILES
 from mnv2dense.runtimes.metadata import Metadata
