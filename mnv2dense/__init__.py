@@ -1,4 +1,4 @@
-"""mnv2dense: boxes and masks for small devices, on one MobileNetV2.
+"""mnv2dense: boxes and masks for small devices, on one MobileNet.
 
 Names are imported when they are first used, so that a command which needs no model never waits for torch.
 """

@@ -23,12 +23,14 @@ def check_width(width_mult: float, *, published: str) -> None:
         raise ValueError(f"width_mult={width_mult} must be positive, and at most 16; the paper's are {published}.")
 
 
-def check_norm(norm_eps: float, norm_momentum: float) -> None:
-    """Refuse constants that no batch norm can have."""
+def check_norm(norm_eps: float, norm_momentum: float, *, tensorflows: str) -> None:
+    """Refuse constants that no batch norm can have; ``tensorflows`` is its momentum for this network."""
     if not 0 < norm_eps < 1:
         raise ValueError(f"norm_eps={norm_eps} must be above 0 and below 1; TensorFlow's is 1e-3, torch's 1e-5.")
     if not 0 <= norm_momentum <= 1:
-        raise ValueError(f"norm_momentum={norm_momentum} must be from 0 to 1; TensorFlow's is 0.003, torch's 0.1.")
+        raise ValueError(
+            f"norm_momentum={norm_momentum} must be from 0 to 1; TensorFlow's is {tensorflows}, torch's 0.1."
+        )
 
 
 def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:

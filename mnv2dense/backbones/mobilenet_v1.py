@@ -152,7 +152,7 @@ class MobileNetV1(nn.Module):
         super().__init__()
         check_numbers(width_mult=width_mult, norm_eps=norm_eps, norm_momentum=norm_momentum)
         check_width(width_mult, published="0.25, 0.5, 0.75, 1.0")
-        check_norm(norm_eps, norm_momentum)
+        check_norm(norm_eps, norm_momentum, tensorflows="0.0003")
         check_choice("output_stride", output_stride, (8, 16, 32))
         check_choice("head_conv", head_conv, (True, False))
         check_choice("padding", padding, ("torch", "tf"))

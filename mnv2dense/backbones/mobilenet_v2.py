@@ -1,4 +1,4 @@
-"""MobileNetV2: the feature extractor of every model here (Sandler et al. 2018, arXiv 1801.04381)."""
+"""MobileNetV2, which every model here begins with unless it says otherwise (Sandler et al. 2018, arXiv 1801.04381)."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class MobileNetV2(nn.Module):
             raise ValueError(f"depth_mult={depth_mult} must be at least 1, the paper's depth, and at most 8.")
         if not 1 <= expansion <= 64 or expansion != int(expansion):
             raise ValueError(f"expansion={expansion} must be a whole number, 1 to 64; the paper's is 6.")
-        check_norm(norm_eps, norm_momentum)
+        check_norm(norm_eps, norm_momentum, tensorflows="0.003")
         check_choice("output_stride", output_stride, (8, 16, 32))
         check_choice("padding", padding, ("torch", "tf"))
         check_choice("bottleneck", bottleneck, ("linear", "relu6"))

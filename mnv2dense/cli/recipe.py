@@ -160,7 +160,8 @@ def _is_open(option: str, config: DictConfig, usual: DictConfig) -> bool:
     if option in typed or (group in _WHOLE and group in typed):
         return False
     now, before = (OmegaConf.select(each, option, default=_ABSENT) for each in (config, usual))
-    if now is _ABSENT or now != before:
+    # A head that was added has no usual options.
+    if now is _ABSENT or before not in (now, _ABSENT):
         return False
     if option == "optimizer.lr":
         return bool(config.optimizer.get("_target_") == _ADAMW)

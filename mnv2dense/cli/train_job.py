@@ -234,8 +234,10 @@ def _with_class_weights(loss: Any, train: Dataset | None) -> Any:  # noqa: ANN40
     """A word for ``class_weights`` ("median_frequency"), here or in a term of a sum, becomes the data's numbers."""
     if not isinstance(loss, Mapping):
         return loss
-    own = train.parts if isinstance(train, JointDataset) else {}
-    made = {key: _with_class_weights(value, own.get(key, train)) for key, value in loss.items()}
+    made = {key: _with_class_weights(value, train) for key, value in loss.items() if key != "parts"}
+    if isinstance(parts := loss.get("parts"), Mapping):
+        own = train.parts if isinstance(train, JointDataset) else {}
+        made["parts"] = {name: _with_class_weights(part, own.get(name, train)) for name, part in parts.items()}
     if isinstance(made.get("class_weights"), str):
         if not isinstance(train, MaskDataset):
             raise ValueError(f"loss.class_weights={made['class_weights']} is counted in masks, and the data has none.")

@@ -74,11 +74,21 @@ class PathAggregation(nn.Module):
         maps.append(self.beyond(maps[-1]) + F.max_pool2d(F.pad(maps[-1], (1, 1, 1, 1)), 3, stride=2))
         for step, mix in enumerate(self.downward, start=1):
             level = len(maps) - 1 - step
-            wider = F.interpolate(maps[level + 1], size=maps[level].shape[-2:], mode="nearest")
+            wider = _doubled(maps[level + 1], maps[level])
             maps[level] = maps[level] + wider + mix(torch.cat((maps[level], wider), dim=1))
         for level, (shrink, mix) in enumerate(zip(self.shrink, self.upward, strict=True), start=1):
             maps[level] = maps[level] + mix(torch.cat((maps[level], shrink(maps[level - 1])), dim=1))
         return maps
+
+
+def _doubled(x: Tensor, like: Tensor) -> Tensor:
+    """Every cell four times, cut to the size of the finer map.
+
+    The same as resizing to that size, and not only nearly: LiteRT takes other neighbours where 5 cells become 9.
+    """
+    height, width = int(like.shape[-2]), int(like.shape[-1])
+    wide = F.interpolate(x, scale_factor=2.0, mode="nearest")
+    return wide if wide.shape[-2:] == (height, width) else wide[..., :height, :width]
 
 
 def _conv(

@@ -117,6 +117,9 @@ def find_in_tiles(
     size = int(image.shape[1]), int(image.shape[2])
     places = windows(*size, tiles)
     found = _looked_at(image, places, find, at_once)
+    whole = found[0] if places[0] == Window(0, 0, size[1], size[0]) else None
+    if whole is None and any(isinstance(part, Classification) for part in found[0].parts.values()):
+        (whole,) = find([image])
     parts: dict[str, Detections | Classification | Segmentation] = {}
     for name, first in found[0].parts.items():
         own = [one.parts[name] for one in found]
@@ -125,10 +128,8 @@ def find_in_tiles(
             parts[name] = merged(boxes, places, size, iou_threshold=iou_thresholds[name])
         elif isinstance(first, Segmentation):
             parts[name] = pasted(cast("list[Segmentation]", own), places, size)
-        elif places[0] == Window(0, 0, size[1], size[0]):
-            parts[name] = first
         else:
-            (whole,) = find([image])
+            assert whole is not None
             parts[name] = whole.parts[name]
     return JointResult(parts)
 

@@ -128,6 +128,7 @@ def _of_part(batch: Batch, name: str, rows: Sequence[int], ids: Sequence[int | N
     return batch._replace(
         images=batch.images[list(rows)],
         infos=Infos(own, *(part[list(rows)] for part in infos[1:])),
+        boxes=None if truth is None or truth.boxes is None else truth.boxes[list(rows)],
         labels=None if truth is None or truth.labels is None else truth.labels[list(rows)],
         truths=None if truths is None else tuple(truths[row] for row in rows),
         parts=None,

@@ -225,6 +225,14 @@ def _check_scores(model: DenseModel, loss: Loss) -> None:
 
 def _check_pair(head: object, loss: object, *, of: str = "") -> None:
     """Whether a head and its loss speak of the same kind of scores; ``of`` is where both stand among several."""
+    # One mask head may be trained otherwise than it decides: whoever builds both says so; of several it is a slip.
+    for option in ("class_offset", "align_corners") if of else ("class_offset",):
+        own, its = getattr(head, option, None), getattr(loss, option, None)
+        if own is not None and its is not None and own != its:
+            raise ValueError(
+                f"head.{of}{option}={own}, and the loss has {option}={its}: they count classes or pixels otherwise. "
+                f"Set loss.{of}{option}={own}."
+            )
     given, wanted = getattr(head, "scores", None), getattr(loss, "scores", None)
     if given is not None and wanted is not None and given != wanted:
         is_option = {given, wanted} <= _OPTIONS

@@ -315,11 +315,14 @@ class JointResult:
         return len(self.parts)
 
     def above(self, threshold: float) -> Self:
-        """With the boxes and classes of a score of at least ``threshold``; masks have no scores, and stay."""
+        """With the boxes of a score of at least ``threshold``.
+
+        Masks have no scores and stay, and so do the classes of whole images, of which one is always the likeliest.
+        """
         return replace(
             self,
             parts={
-                name: part if isinstance(part, Segmentation) else part.above(threshold)
+                name: part.above(threshold) if isinstance(part, Detections) else part
                 for name, part in self.parts.items()
             },
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import itertools
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -83,15 +84,17 @@ def draw_detections(
     return np.asarray(canvas, dtype=np.uint8).copy()
 
 
-def draw_classes(image: Pixels, classes: Classification, *, limit: int = 3, show_scores: bool = True) -> Pixels:
+def draw_classes(
+    image: Pixels, classes: Classification | Sequence[Classification], *, limit: int = 3, show_scores: bool = True
+) -> Pixels:
     """The likeliest classes as tags in the top left corner, one under the other.
 
     After the first, classes whose score would read 0.00 are left out.
 
     Args:
         image: uint8 [H, W, 3], RGB; left as it is.
-        classes: of the whole image, likeliest first.
-        limit: how many to write at most.
+        classes: of the whole image, likeliest first; those of several classifiers follow one another.
+        limit: how many of each classifier to write at most.
         show_scores: whether tags end in the score; off for ground truth.
 
     Returns:
@@ -102,12 +105,13 @@ def draw_classes(image: Pixels, classes: Classification, *, limit: int = 3, show
     canvas = Image.fromarray(checked_image(image))
     pen = ImageDraw.Draw(canvas)
     letters = math.sqrt(canvas.width * canvas.height) / 24
-    shown = classes.top(limit).to("cpu")
+    several = [classes] if isinstance(classes, Classification) else classes
+    listed = [each.top(limit).to("cpu") for each in several]
+    rows = [enumerate(zip(each.names, each.labels.tolist(), each.scores.tolist(), strict=True)) for each in listed]
     top = 0
-    rows = zip(shown.names, shown.labels.tolist(), shown.scores.tolist(), strict=True)
-    for place, (name, label, score) in enumerate(rows):
+    for place, (name, label, score) in itertools.chain.from_iterable(rows):
         if place > 0 and show_scores and f"{score:.2f}" == "0.00":
-            break
+            continue
         text = f"{printable(name)} {score:.2f}" if show_scores else printable(name)
         tag = fitting_tag(pen, text, letters)
         if tag is not None and top + tag.height <= canvas.height:

@@ -27,6 +27,10 @@ MASK_OPACITY = 0.55
 """Strong enough to tell colours apart, weak enough to see what lies under them."""
 
 
+# A legend with more rows would hide the image; the smallest classes go without a name.
+LEGEND_ROWS = 12
+"""Of all masks on an image together."""
+
 # What blending makes of pixels on the way takes forty times their memory.
 _BAND_PIXELS = 2**20
 
@@ -87,7 +91,7 @@ def draw_masks(
         edge[:, 1:] = labels[:, 1:] != labels[:, :-1]
         edge[1:] |= labels[1:] != labels[:-1]
         blended[edge] = 255
-    return _with_legend(blended, masks, palette) if legend else blended
+    return paint_legend(blended, largest_classes(masks, palette=palette)) if legend else blended
 
 
 def save_labels(masks: Segmentation, path: str | Path) -> Path:
@@ -108,10 +112,6 @@ def save_labels(masks: Segmentation, path: str | Path) -> Path:
     with atomic_write(path, sync=False) as file:
         image.save(file, format="PNG")
     return path
-
-
-# A legend with more rows would hide the image; the smallest classes go without a name.
-_LEGEND_ROWS = 12
 
 
 def legend_strip(entries: Sequence[tuple[str, Color]], width: int) -> Pixels:
@@ -158,19 +158,31 @@ def _cut(pen: ImageDraw.ImageDraw, name: str, letters: float) -> tuple[str, Tag 
     return name, tag
 
 
-def _with_legend(image: Pixels, masks: Segmentation, palette: PaletteChoice) -> Pixels:
-    from PIL import Image, ImageDraw
-
+def largest_classes(
+    masks: Segmentation, *, palette: PaletteChoice = "auto", limit: int = LEGEND_ROWS
+) -> list[tuple[str, Color]]:
+    """Names and colours of the classes that masks show most of, at most ``limit``, in the order of the classes."""
     counts = masks.labels.cpu().flatten().bincount(minlength=256).numpy()  # numpy's makes 64 bits of every value
     counts[IGNORE_INDEX] = 0
     largest = [int(label) for label in np.argsort(-counts, kind="stable") if counts[label] > 0]
-    named = [label for label in largest if masks.class_names[label] != "background"][:_LEGEND_ROWS]
-    shown = legend_of(masks, set(named), palette=palette)
+    named = [label for label in largest if masks.class_names[label] != "background"][:limit]
+    return legend_of(masks, set(named), palette=palette)
+
+
+def paint_legend(image: Pixels, entries: Sequence[tuple[str, Color]]) -> Pixels:
+    """Names on tags of their colours in an image's lower left corner, one under the other.
+
+    Args:
+        image: uint8 [H, W, 3], RGB; left as it is.
+        entries: name and RGB; those at the end stay where there is no room for all.
+    """
+    from PIL import Image, ImageDraw
+
     canvas = Image.fromarray(image)
     pen = ImageDraw.Draw(canvas)
-    letters = min(math.sqrt(canvas.width * canvas.height) / 34, canvas.height / (2.2 * max(1, len(shown))))
+    letters = min(math.sqrt(canvas.width * canvas.height) / 34, canvas.height / (2.2 * max(1, len(entries))))
     bottom = canvas.height
-    for name, color in reversed(shown):
+    for name, color in reversed(entries):
         text, tag = _cut(pen, name, letters)
         if tag is not None and bottom >= tag.height:
             bottom -= tag.height

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, get_args
 
-from mnv2dense.utils.joint_names import SEPARATOR
 from mnv2dense.visualization.draw import class_color
 from mnv2dense.visualization.text import luminance
 
@@ -53,7 +52,7 @@ def legend_of(masks: Segmentation, labels: set[int], *, palette: PaletteChoice =
     return [
         (names[label], mask_color(masks, label, palette=palette))
         for label in sorted(labels)
-        if label < len(names) and names[label].rpartition(SEPARATOR)[2] != "background"
+        if label < len(names) and names[label] != "background"
     ]
 
 

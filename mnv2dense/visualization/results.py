@@ -9,9 +9,16 @@ import numpy as np
 import torch
 
 from mnv2dense.types import IGNORE_INDEX, SHOWN_SCORE, Classification, Detections, JointResult, Segmentation
-from mnv2dense.utils.joint_names import joint_names
+from mnv2dense.utils.joint_names import SEPARATOR, joint_names
 from mnv2dense.visualization.draw import INK, PAPER, checked_image, contact_sheet, draw_classes, draw_detections
-from mnv2dense.visualization.masks import MASK_OPACITY, draw_masks, legend_strip
+from mnv2dense.visualization.masks import (
+    LEGEND_ROWS,
+    MASK_OPACITY,
+    draw_masks,
+    largest_classes,
+    legend_strip,
+    paint_legend,
+)
 from mnv2dense.visualization.palettes import legend_of, mask_color
 from mnv2dense.visualization.text import font_of
 
@@ -45,9 +52,7 @@ def draw_result(
         palette: of masks, see :data:`mnv2dense.visualization.palettes.PaletteChoice`.
     """
     if isinstance(result, JointResult):
-        for part in _masks_first(result):
-            image = draw_result(image, part, threshold=threshold, opacity=opacity, legend=legend, palette=palette)
-        return image
+        return _draw_joint(image, result, threshold=threshold, opacity=opacity, legend=legend, palette=palette)
     if isinstance(result, Classification):
         return draw_classes(image, result.above(threshold))
     if isinstance(result, Segmentation):
@@ -55,9 +60,23 @@ def draw_result(
     return draw_detections(image, result, threshold=threshold)
 
 
-def _masks_first(result: JointResult) -> list[Plain]:
-    """Boxes and tags stay visible on masks."""
-    return sorted(result.parts.values(), key=lambda part: not isinstance(part, Segmentation))
+def _draw_joint(
+    image: Pixels, result: JointResult, *, threshold: float, opacity: float, legend: bool, palette: PaletteChoice
+) -> Pixels:
+    """Boxes and tags stay visible on masks, and two heads of a kind do not hide each other's names."""
+    masks = masks_in(result)
+    for each in masks.values():
+        image = draw_masks(image, each, opacity=opacity, legend=legend and len(masks) == 1, palette=palette)
+    if legend and len(masks) > 1:
+        rows = max(1, LEGEND_ROWS // len(masks))
+        entries = {name: largest_classes(each, palette=palette, limit=rows) for name, each in masks.items()}
+        named = [(f"{name}{SEPARATOR}{own}", color) for name, found in entries.items() for own, color in found]
+        image = paint_legend(image, named)
+    for part in result.parts.values():
+        if isinstance(part, Detections):
+            image = draw_detections(image, part, threshold=threshold)
+    classes = [part for part in result.parts.values() if isinstance(part, Classification)]
+    return draw_classes(image, classes) if classes else image
 
 
 def draw_truth_beside(
@@ -105,15 +124,14 @@ def draw_truth_beside(
 
 def _panel(image: Pixels, result: Result, factor: int, *, threshold: float | None, palette: PaletteChoice) -> Pixels:
     """A result on its image, both so many times as large; without a threshold it is the truth, and has no scores."""
-    for part in _masks_first(result) if isinstance(result, JointResult) else [result]:
-        if isinstance(part, Classification):
-            image = draw_classes(image, part, show_scores=threshold is not None)
-        elif isinstance(part, Segmentation):
-            image = draw_masks(image, _enlarged_masks(part, factor), legend=False, palette=palette)
-        else:
-            shown = 0.0 if threshold is None else threshold
-            image = draw_detections(image, _enlarged(part, factor), threshold=shown, show_scores=threshold is not None)
-    return image
+    parts = _parts_of(result)
+    for masks in [part for part in parts if isinstance(part, Segmentation)]:
+        image = draw_masks(image, _enlarged_masks(masks, factor), legend=False, palette=palette)
+    for found in [part for part in parts if isinstance(part, Detections)]:
+        shown = 0.0 if threshold is None else threshold
+        image = draw_detections(image, _enlarged(found, factor), threshold=shown, show_scores=threshold is not None)
+    classes = [part for part in parts if isinstance(part, Classification)]
+    return draw_classes(image, classes, show_scores=threshold is not None) if classes else image
 
 
 def _parts_of(result: Result) -> list[Plain]:
@@ -142,11 +160,16 @@ def masks_together(
     classes = [(each, label) for each in masks.values() for label in range(len(each.class_names))]
     colors = [mask_color(each, label, palette=palette) for each, label in classes]
     names = joint_names({name: each.class_names for name, each in masks.items()})
+    # A legend names no background, which is left clear; each head may have one.
+    names = tuple("background" if name.endswith(f"{SEPARATOR}background") else name for name in names)
     return Segmentation(torch.zeros(1, 1, dtype=torch.uint8), names, tuple(colors)), "data"
 
 
 def classes_of(*results: Result) -> set[int]:
-    """The classes that masks show, as :func:`masks_together` lists them; boxes and whole images carry their names."""
+    """The classes that masks show, as :func:`masks_together` lists them; boxes and whole images carry their names.
+
+    All results list their heads in the same order.
+    """
     shown: set[int] = set()
     for result in results:
         start = 0

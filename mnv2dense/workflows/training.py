@@ -17,6 +17,8 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from mnv2dense.costs.complexity import complexity
 from mnv2dense.evaluation.score import metric_of
+from mnv2dense.heads.classifier import ClassifierHead
+from mnv2dense.heads.deeplab_v3 import DeepLabV3Head
 from mnv2dense.heads.joint import JointHead
 from mnv2dense.losses import (
     CrossEntropyLoss,
@@ -334,6 +336,10 @@ def _loss_of_head(head: Head) -> Loss:
     }
     if head.task not in losses:
         raise ValueError(f"a model for {head.task!r} has no usual loss: give loss=.")
+    if isinstance(head, ClassifierHead):
+        return CrossEntropyLoss(class_offset=head.class_offset)
+    if isinstance(head, DeepLabV3Head):
+        return PixelCrossEntropy(align_corners=head.align_corners)
     by_scores: dict[object, Callable[[], Loss]] = {"sigmoid": SigmoidFocalLoss, "quality": TaskAlignedLoss}
     kind: object = getattr(head, "scores", None)
     return by_scores.get(kind, losses[head.task])()

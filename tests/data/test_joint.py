@@ -319,6 +319,33 @@ def test_a_loss_for_other_scores_is_refused_head_by_head() -> None:
         Task(model=joint_model(), loss=JointLoss(parts=parts), metric=MeanIoU(), optimizer=torch.optim.SGD)
 
 
+def test_a_head_and_its_loss_count_classes_and_pixels_alike() -> None:
+    others = {"boxes": MultiBoxLoss(), "masks": PixelCrossEntropy(), "scene": CrossEntropyLoss()}
+    for name, odd, complaint in (
+        ("scene", CrossEntropyLoss(class_offset=1), r"head\.parts\.scene\.class_offset=0, and the loss has .*=1"),
+        ("masks", PixelCrossEntropy(align_corners=True), r"Set loss\.parts\.masks\.align_corners=False"),
+    ):
+        loss = JointLoss(parts={**others, name: odd})
+        with pytest.raises(ValueError, match=complaint):
+            Task(model=joint_model(scene=True), loss=loss, metric=MeanIoU(), optimizer=torch.optim.SGD)
+
+
+def test_what_a_data_set_gives_is_of_its_task(shapes: Path) -> None:
+    class Boxes(ImageTable):
+        """Boxes, but none of the counts that tell so."""
+
+        def labels_of(self, index: int) -> list[int]:
+            return [0]
+
+        def __getitem__(self, index: int) -> Sample:
+            return boxes[index]
+
+    boxes = CocoDetection(root=shapes, split="train")
+    odd = Boxes(source=shapes, class_names=boxes.class_names, image_ids=boxes.image_ids, paths=boxes.paths)
+    with pytest.raises(ValueError, match=r"parts\.odd: Boxes gave .* other truth than that of classification"):
+        JointDataset(parts={"odd": odd})[0]
+
+
 def test_what_does_not_go_together_is_told(shapes: Path) -> None:
     boxes, masks = CocoDetection(root=shapes, split="val"), CocoMasks(root=shapes, split="val")
     with pytest.raises(ValueError, match=r"parts is empty"):

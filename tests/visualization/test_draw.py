@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mnv2dense.types import IGNORE_LABEL, Classification, Detections, Segmentation
+from mnv2dense.types import IGNORE_LABEL, Classification, Detections, JointResult, Segmentation
 from mnv2dense.visualization.draw import (
     class_color,
     contact_sheet,
@@ -21,7 +21,8 @@ from mnv2dense.visualization.draw import (
     save_image,
 )
 from mnv2dense.visualization.masks import draw_masks, save_labels
-from mnv2dense.visualization.results import draw_result, draw_truth_beside
+from mnv2dense.visualization.palettes import legend_of
+from mnv2dense.visualization.results import classes_of, draw_result, draw_truth_beside, masks_together
 
 Pixels = npt.NDArray[np.uint8]
 GRAY = (100, 100, 100)
@@ -391,3 +392,21 @@ def test_a_long_name_is_cut_and_its_score_is_not() -> None:
     drawn = [draw_classes(image, Classification(torch.ones(1), torch.tensor([0]), names)) for names in (long, short)]
     assert (drawn[0] == drawn[1]).all()
     assert (drawn[0] != image).any()
+
+
+def test_two_heads_of_a_kind_do_not_hide_each_others_names() -> None:
+    one = Segmentation(torch.ones(200, 300, dtype=torch.uint8), ("background", "road"))
+    other = Segmentation(torch.ones(200, 300, dtype=torch.uint8), ("background", "roof"))
+    scene, light = classes(0.9, 0.1), Classification(torch.tensor([0.3, 0.2]), torch.tensor([1, 0]), ("day", "night"))
+    both = JointResult({"a": one, "b": other, "scene": scene, "light": light})
+    drawn = draw_result(plain(200, 300), both, threshold=0.5)
+    for left_out in both:
+        rest = JointResult({name: part for name, part in both.parts.items() if name != left_out})
+        assert (draw_result(plain(200, 300), rest, threshold=0.5) != drawn).any(), left_out
+    # The likeliest class of each is told however unsure it is, and one under the other.
+    tags = draw_classes(plain(200, 300), [scene, light])
+    assert (tags[:, :40] != draw_classes(plain(200, 300), scene)[:, :40]).any()
+    assert list(both.above(0.5)["light"].names) == ["night", "day"]  # type: ignore[union-attr]
+    legend = [name for name, _ in legend_of(masks_together({"a": one, "b": other})[0], {0, 1, 2, 3})]
+    assert legend == ["a/road", "b/roof"]
+    assert classes_of(both) == {1, 3}

@@ -68,7 +68,7 @@ class Mixing:
             ValueError: one has no boxes, or a mask.
         """
         for each in (sample, *others):
-            if each.boxes is None or each.labels is None or each.mask is not None or each.image_labels:
+            if each.boxes is None or each.labels is None or each.mask is not None or each.image_labels is not None:
                 raise ValueError(f"{each.path}: mosaics, pasting and mixup are for boxes alone; leave them out.")
         (mosaic, paste, mixup), rng = self._ways(seed)
         left = list(others)

@@ -134,18 +134,20 @@ class JointDataset(ImageTable):
             # Of the part's own classes: a label too high would be another part's.
             check_sample(sample, len(part.class_names), of=part)
             image = sample.image
-            if kind.task == "segmentation":
-                assert sample.mask is not None
+            if kind.task == "segmentation" and sample.mask is not None:
                 masks[name] = sample.mask
-                continue
-            assert sample.labels is not None
-            if kind.task == "classification":
+            elif kind.task == "classification" and sample.labels is not None and sample.boxes is None:
                 image_labels[name] = int(sample.labels[0])
-                continue
-            assert sample.boxes is not None
-            rows.append(sample.boxes)
-            start = kind.labels.start
-            labels.append(np.where(sample.labels == IGNORE_LABEL, IGNORE_LABEL, sample.labels + start))
+            elif kind.task == "detection" and sample.labels is not None and sample.boxes is not None:
+                rows.append(sample.boxes)
+                start = kind.labels.start
+                labels.append(np.where(sample.labels == IGNORE_LABEL, IGNORE_LABEL, sample.labels + start))
+            else:
+                raise ValueError(
+                    f"parts.{name}: {type(part).__name__} gave {sample.path} other truth than that of {kind.task}: "
+                    "boxes with labels, a mask, or one label for the whole image. See mnv2dense.protocols for what a "
+                    "data set of each has."
+                )
         assert image is not None
         has_boxes = any(kind.task == "detection" for kind in self.kinds.values())
         return Sample(
@@ -195,7 +197,7 @@ def _task_of(name: str, part: Dataset) -> str:
     for task, kind in (("segmentation", MaskDataset), ("detection", BoxDataset)):
         if isinstance(part, kind):
             return task
-    if getattr(part, "labels_name_classes", False) and isinstance(part, ShowsClasses):
+    if isinstance(part, ShowsClasses):
         return "classification"
     raise ValueError(
         f"parts.{name}: {type(part).__name__} has neither boxes nor masks nor a class of each image; "
@@ -207,7 +209,7 @@ def _paths_of(name: str, part: Dataset) -> list[Path]:
     if not isinstance(part, ImageTable):
         raise ValueError(
             f"parts.{name}: {type(part).__name__} does not tell where its images lie; derive it from "
-            "mnv2dense.data.datasets.ImageTable."
+            "mnv2dense.data.datasets.image_table.ImageTable."
         )
     return part.paths
 
