@@ -19,7 +19,7 @@ from torch import nn
 
 from mnv2dense.inference import predictor as predictor_module
 from mnv2dense.inference.predictor import Predictor
-from mnv2dense.inference.results import ImageClassification, ImageDetections, ImageSegmentation
+from mnv2dense.inference.results import ImageClassification, ImageDetections, ImageJoint, ImageSegmentation
 from mnv2dense.io.reading import read_image
 from mnv2dense.models.checkpoint import save_model
 from mnv2dense.models.dense_model import DenseModel
@@ -370,5 +370,6 @@ def test_a_type_checker_learns_from_the_task_what_comes_out() -> None:
         typing.Literal["detection"]: Predictor[ImageDetections],
         typing.Literal["segmentation"]: Predictor[ImageSegmentation],
         typing.Literal["classification"]: Predictor[ImageClassification],
+        typing.Literal["joint"]: Predictor[ImageJoint],
         type(None): Predictor[Any],
     }
