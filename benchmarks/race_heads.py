@@ -146,7 +146,7 @@ class GuidedLoss(nn.Module):
 
     def __init__(self, classification: str = "varifocal") -> None:
         super().__init__()
-        self.points = TaskAlignedLoss(classification=classification)  # type: ignore[arg-type]
+        self.points = TaskAlignedLoss(classification=classification)  # type: ignore[arg-type]  # it checks the word
 
     def forward(self, raw: GuidedPredictions, batch: Batch) -> dict[str, Tensor]:
         """See :class:`mnv2dense.protocols.Loss`."""

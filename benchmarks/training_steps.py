@@ -100,7 +100,7 @@ def step(model: DenseModel, loss: Loss, batch: Batch, *, bf16: bool) -> Callable
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             terms = loss(model(batch.images), batch)
         optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]  # untyped in torch
         optimizer.step()
 
     return run

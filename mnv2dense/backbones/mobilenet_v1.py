@@ -218,7 +218,13 @@ class MobileNetV1(nn.Module):
         return {name: found[name] for name in self._block_of_feature}
 
 
-def _separable(row: Row, *, stride: int, dilation: int, **layer: Any) -> nn.Sequential:  # noqa: ANN401
+def _separable(
+    row: Row,
+    *,
+    stride: int,
+    dilation: int,
+    **layer: Any,  # noqa: ANN401 - ConvNormAct checks them
+) -> nn.Sequential:
     """Filter depthwise 3x3, then mix channels 1x1, each with batch norm and ReLU6 (figure 3)."""
     inputs, outputs = row.in_channels, row.out_channels
     depthwise = ConvNormAct(inputs, inputs, kernel=3, stride=stride, dilation=dilation, groups=inputs, **layer)
