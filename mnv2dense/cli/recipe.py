@@ -14,8 +14,7 @@ from hydra.types import RunMode
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from mnv2dense.data.datasets.joint import JointDataset
-from mnv2dense.data.rare_classes import repeats_of
+from mnv2dense.data.rare_classes import draws_of
 from mnv2dense.data.sampler import epoch_draws
 from mnv2dense.protocols import Dataset
 from mnv2dense.reporting.run_config import trained_config
@@ -104,12 +103,8 @@ def _typed() -> set[str]:
 
 def _facts(config: DictConfig, train: Dataset) -> Facts:
     trainer, data, typed = config.trainer, config.data, _typed()
-    threshold = data.get("repeat_threshold")
-    repeats = train.repeats if isinstance(train, JointDataset) else None
-    if threshold is not None:
-        by_class = repeats_of(train, threshold)
-        repeats = by_class if repeats is None else by_class * repeats
-    images = len(train) if repeats is None else epoch_draws(repeats)
+    draws = draws_of(train, data.get("repeat_threshold"))
+    images = len(train) if draws is None else epoch_draws(draws)
     accumulated = int(trainer.get("accumulate_grad_batches") or 1)
     batch = data.batch_size * _devices(trainer) * int(trainer.get("num_nodes") or 1)
     limit = trainer.get("limit_train_batches")

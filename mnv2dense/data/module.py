@@ -28,7 +28,7 @@ from mnv2dense.data.check_sample import check_sample
 from mnv2dense.data.collate import Item, collate, prepare
 from mnv2dense.data.datasets.joint import JointDataset
 from mnv2dense.data.joint import parted
-from mnv2dense.data.rare_classes import check_threshold, repeats_of
+from mnv2dense.data.rare_classes import check_threshold, draws_of
 from mnv2dense.data.sampler import Draw, EpochSampler, epoch_draws, seed_of
 from mnv2dense.data.split_checks import disagreement, lack_of, parts_of, shared_images, unseen_classes
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
@@ -296,12 +296,7 @@ class DataModule(pl.LightningDataModule):
     @functools.cached_property
     def _repeats(self) -> npt.NDArray[np.float64] | None:
         """How often each training image is drawn in an epoch; None where all are drawn once."""
-        train = _present(self.train, "train")
-        by_part = train.repeats if isinstance(train, JointDataset) else None
-        if self.repeat_threshold is None:
-            return by_part
-        by_class = repeats_of(train, self.repeat_threshold)
-        return by_class if by_part is None else by_class * by_part
+        return draws_of(_present(self.train, "train"), self.repeat_threshold)
 
     @property
     def smallest_batch(self) -> int:

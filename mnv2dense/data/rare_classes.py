@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from mnv2dense.data.datasets.joint import JointDataset
 from mnv2dense.protocols import Dataset, ShowsClasses
 from mnv2dense.utils.numbers import is_number
 
@@ -60,3 +61,20 @@ def repeats_of(dataset: Dataset, threshold: float) -> npt.NDArray[np.float64]:
             "(labels_of), so that those of rare ones could be drawn more often; leave the option out."
         )
     return repeat_factors([dataset.labels_of(index) for index in range(len(dataset))], threshold=threshold)
+
+
+def draws_of(dataset: Dataset, threshold: float | None) -> npt.NDArray[np.float64] | None:
+    """How often an epoch draws each image, by its part of joined data and by its classes; None draws all once.
+
+    Args:
+        dataset: to learn from.
+        threshold: as of :func:`repeats_of`; None leaves classes out.
+
+    Raises:
+        ValueError: as :func:`repeats_of`.
+    """
+    by_part = dataset.repeats if isinstance(dataset, JointDataset) else None
+    if threshold is None:
+        return by_part
+    by_class = repeats_of(dataset, threshold)
+    return by_class if by_part is None else by_class * by_part
