@@ -1,4 +1,4 @@
-"""Whether an augmentation follows its seed, asked before a run that promises to be repeatable."""
+"""Whether an augmentation fits the data and follows its seed, asked before a run that promises to be repeatable."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from mnv2dense.data.check_sample import check_sample
 from mnv2dense.data.sampler import Draw, seed_of
-from mnv2dense.protocols import MixingAugment
+from mnv2dense.protocols import BoxDataset, JoinedData, MixingAugment
 from mnv2dense.training import random_state
 
 if TYPE_CHECKING:
@@ -27,10 +27,19 @@ def check_augment(data: DataModule) -> None:
 
     Raises:
         ValueError: the two differ, so that no run could be repeated, or resumed as it would have gone on; or the
-            augmented sample is none.
+            augmented sample is none; or our own would mix images that have more truth than boxes.
     """
     augment, dataset = data.augment, data.train
-    if augment is None or not dataset or type(augment).__module__.partition(".")[0] == "mnv2dense":
+    if augment is None or not dataset:
+        return
+    if getattr(augment, "mixes", False) and isinstance(dataset, JoinedData):
+        others = [name for name, part in dataset.parts.items() if not isinstance(part, BoxDataset)]
+        if others:
+            raise ValueError(
+                f"augment: mosaics, pasting and mixup are for boxes alone, but the data has {', '.join(others)} too. "
+                "Set augment.mosaic_probability, copy_paste_probability and mixup_probability to 0."
+            )
+    if type(augment).__module__.partition(".")[0] == "mnv2dense":
         return
     generators = random_state.capture()
     try:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from mnv2dense.heads.joint import JointHead
 from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.protocols import Head
 from mnv2dense.training import random_state
 from mnv2dense.types import FeatureInfo
 
@@ -18,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def check_parts(model: DenseModel) -> None:
-    """Run a model once, if its backbone or head is of another package, and look at what comes out of these.
+    """Run a model once, if its backbone or a head is of another package, and look at what comes out of these.
 
     The model and the global generators of random numbers are left as they are.
 
@@ -28,8 +30,11 @@ def check_parts(model: DenseModel) -> None:
     Raises:
         ValueError: features of other channels or strides than ``feature_info`` says, or boxes or scores that are none.
     """
-    foreign = [part for part in (model.backbone, model.head) if not type(part).__module__.startswith("mnv2dense.")]
-    if not foreign:
+    backbone = _is_foreign(model.backbone)
+    # Those of a joint head by their names, an only head by none.
+    parts = model.head.parts if isinstance(model.head, JointHead) else {"": cast(Head, model.head)}
+    heads = {name: head for name, head in parts.items() if _is_foreign(head)}
+    if not backbone and not heads:
         return
     generators = random_state.capture()
     try:
@@ -38,12 +43,18 @@ def check_parts(model: DenseModel) -> None:
         images = torch.randint(0, 256, (1, 3, *model.size), dtype=torch.uint8, generator=generator)
         with torch.no_grad():
             features = tried.backbone(tried.normalize(images.to(tried.device)))
-            if model.backbone in foreign:
+            if backbone:
                 _check_features(features, tried)
-            if model.head in foreign and model.task == "detection":
-                _check_boxes(tried.decode(tried.head(features, model.size)), tried)
+            for name, head in heads.items():
+                if head.task == "detection":
+                    decoded: Any = tried.decode(tried.head(features, model.size))
+                    _check_boxes(decoded[name] if name else decoded, name, head, model.size)
     finally:
         random_state.restore(generators)
+
+
+def _is_foreign(part: object) -> bool:
+    return type(part).__module__.partition(".")[0] != "mnv2dense"
 
 
 def _check_features(features: dict[str, Tensor], model: DenseModel) -> None:
@@ -64,27 +75,27 @@ def _check_features(features: dict[str, Tensor], model: DenseModel) -> None:
             )
 
 
-def _check_boxes(decoded: Any, model: DenseModel) -> None:  # noqa: ANN401 - whatever the head gives
-    said = f"head: decode of {type(model.head).__name__}"
+def _check_boxes(decoded: Any, name: str, head: Head, size: tuple[int, int]) -> None:  # noqa: ANN401 - whatever it gives
+    said = f"head{name and f'.parts.{name}'}: decode of {type(head).__name__}"
     boxes, scores = (getattr(decoded, name, None) for name in ("boxes", "scores"))
     if not isinstance(boxes, Tensor) or not isinstance(scores, Tensor):
         return  # of a head that selects by itself, from whatever it decodes
-    wanted = [*boxes.shape[:2], len(model.class_names)]
+    wanted = [*boxes.shape[:2], len(head.class_names)]
     if list(scores.shape) != wanted or list(boxes.shape[2:]) != [4]:
         raise ValueError(
             f"{said} gives boxes {list(boxes.shape)} and scores {list(scores.shape)}; they are [B, A, 4] and "
-            f"[B, A, K], here of K = {len(model.class_names)} classes, without a background."
+            f"[B, A, K], here of K = {len(head.class_names)} classes, without a background."
         )
     lowest, highest = float(scores.min()), float(scores.max())
     if lowest < -_ROUNDING or highest > 1 + _ROUNDING:
         raise ValueError(
             f"{said} gives scores of {lowest:.3g} to {highest:.3g}; they are 0..1, as sigmoid or softmax makes them."
         )
-    if min(model.size) >= 32 and float(boxes.abs().max()) <= 1.5:
+    if min(size) >= 32 and float(boxes.abs().max()) <= 1.5:
         _log.warning(
             "%s gives boxes that all lie within 0..%.2g, for an input of %s pixels; they are xyxy in pixels of the "
             "input, not shares of it.",
-            *(said, float(boxes.max()), _by(model.size)),
+            *(said, float(boxes.max()), _by(size)),
         )
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 
 from mnv2dense.data.augment import DetectionAugment
 from mnv2dense.data.module import DataModule
+from mnv2dense.data.shapes.joint import ShapesWithMasks
 from mnv2dense.protocols import Augment
 from mnv2dense.training.check_augment import check_augment
 from mnv2dense.types import Sample
@@ -80,3 +83,13 @@ def test_one_that_draws_from_elsewhere_is_refused(augment: Augment) -> None:
 def test_one_whose_samples_are_none_is_refused_before_the_run() -> None:
     with pytest.raises(ValueError, match=r"drops_labels gave image 100 .*and no labels"):
         check_augment(data(drops_labels))
+
+
+@pytest.mark.parametrize(("probability", "refused"), [(0.01, True), (0.0, False)])
+def test_mosaics_beside_masks_are_refused_before_the_run(probability: float, refused: bool, tmp_path: Path) -> None:
+    both = ShapesWithMasks(root=tmp_path, train_images=2, val_images=1)
+    augment = DetectionAugment(mosaic_probability=probability)
+    module = DataModule(train=both, val=None, augment=augment, size=(32, 32), batch_size=2, num_workers=0)
+    expected = pytest.raises(ValueError, match=r"mosaics.* but the data has masks too") if refused else nullcontext()
+    with expected:
+        check_augment(module)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.heads import ClassifierHead
+from mnv2dense.heads import ClassifierHead, JointHead
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.ops import BoxSelection
 from mnv2dense.training.check_parts import check_parts
@@ -95,6 +95,15 @@ def test_a_feature_that_is_told_and_not_given_is_named() -> None:
 def test_scores_that_are_none_are_refused(box: list[float], scores: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=r"^head: decode of OneBox " + message):
         check_parts(with_head(box, scores))
+
+
+def test_a_head_among_others_is_asked_and_called_by_its_name() -> None:
+    own = ClassifierHead({"deep": FeatureInfo(6, 32)}, size=(64, 80), class_names=["in", "out"])
+    foreign = OneBox([0, 0, 64, 64], [0.2, 2.5])
+    foreign.config["features"] = ["deep"]
+    model = DenseModel(OneMap(FeatureInfo(6, 32)), JointHead({"scene": own, "pets": foreign}), size=(64, 80))
+    with pytest.raises(ValueError, match=r"^head\.parts\.pets: decode of OneBox gives scores of 0\.2 to 2\.5"):
+        check_parts(model)
 
 
 @pytest.mark.parametrize(("box", "told"), [([0.1, 0.2, 1.0, 0.9], True), ([0.1, 0.2, 60.0, 50.0], False)])

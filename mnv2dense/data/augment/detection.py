@@ -98,6 +98,11 @@ class DetectionAugment:
             ),
         )
 
+    @property
+    def mixes(self) -> bool:
+        """Whether images are ever mixed, which is for data of boxes alone."""
+        return bool(self._mixing)
+
     def partners(self, seed: int, images: int) -> list[int]:
         """Which of ``images`` a sample is mixed with; see :class:`mnv2dense.protocols.MixingAugment`."""
         return self._mixing.partners(seed, images)

@@ -55,6 +55,9 @@ class Mixing:
                 raise ValueError(f"{name}_probability is {value}, but must lie in 0..1.")
         self._probabilities = (mosaic, copy_paste, mixup)
 
+    def __bool__(self) -> bool:
+        return any(self._probabilities)
+
     def partners(self, seed: int, images: int) -> list[int]:
         """Which of ``images`` a sample is mixed with; none where it stays alone."""
         ways, rng = self._ways(seed)

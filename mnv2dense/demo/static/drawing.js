@@ -2,13 +2,13 @@
 
 const FONT = 'Inter, "Segoe UI", system-ui, -apple-system, "Helvetica Neue", Arial, sans-serif';
 
-// More names of a mask's classes would hide the picture.
+// More names of masks' classes would hide the picture.
 const MOST_NAMES = 12;
 
 /**
  * @param {CanvasRenderingContext2D} context of a canvas in the picture's proportions.
  * @param {object} shown {bitmap, width, height}: the picture.
- * @param {object[]} views {task, class_names, colors, result, highlight}: what each head found in it; highlight is a row's
+ * @param {object[]} views {name, task, class_names, colors, result, highlight}: what each head found in it; highlight is a row's
  *   index, or null where all are drawn alike.
  * @param {object} look {threshold, opacity, unit, legend}; unit is the pixels of a thin line.
  */
@@ -21,7 +21,9 @@ export function draw(context, shown, views, look) {
   // Boxes and tags stay visible on masks.
   for (const view of of("segmentation")) drawMask(context, shown, view, look.opacity);
   if (look.legend) {
-    drawLegend(context, of("segmentation").flatMap(namesOf).slice(0, MOST_NAMES), look.unit, "bottom", taken);
+    const masks = of("segmentation");
+    const names = masks.flatMap((view) => namesOf(view, masks.length > 1).slice(0, Math.floor(MOST_NAMES / masks.length)));
+    drawLegend(context, names, look.unit, "bottom", taken);
     drawLegend(context, of("classification").flatMap(likeliest), look.unit, "top", taken);
   }
   for (const view of of("detection")) drawBoxes(context, shown, view, look, taken);
@@ -123,11 +125,11 @@ function maskImage(shown, { class_names: names, colors, result, highlight }, opa
 // --- names in a corner ---------------------------------------------------------------------------------------
 
 /** Of the classes of a mask that are there, largest first. */
-function namesOf({ class_names: names, colors, result }) {
+function namesOf({ name: head, class_names: names, colors, result }, withHead) {
   const order = result.shares.map((_, label) => label);
   order.sort((one, other) => result.shares[other] - result.shares[one]);
   const there = order.filter((label) => result.shares[label] > 0 && names[label] !== "background");
-  return there.map((label) => ({ text: names[label], color: colors[label] }));
+  return there.map((label) => ({ text: withHead ? `${head}/${names[label]}` : names[label], color: colors[label] }));
 }
 
 /** The three likeliest classes of a picture. */
