@@ -12,11 +12,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mnv2dense.ops.boxes import nms
+from mnv2dense.ops.boxes import nms_of_images
 from mnv2dense.ops.cells import cells_at
 from mnv2dense.ops.resize import boxes_to_original
 from mnv2dense.types import Classification, Detections, Infos, JointResult, PixelLogits, ScoredBoxes, Segmentation
 from mnv2dense.utils.joint_names import joint_names, part_names
+
+# Candidates that are compared with each other at once on a GPU: 16,384 pairs with 16,384 are 32 MB of bits.
+_TOGETHER = 16_384
 
 
 @dataclass(frozen=True)
@@ -39,18 +42,33 @@ class BoxSelection:
 
     def __call__(self, decoded: ScoredBoxes, infos: Infos) -> list[Detections]:
         """One result per image, in its original pixels."""
+        # A GPU is waited for at each answer; a CPU compares the pairs of one image sooner than those of all.
+        together = max(1, _TOGETHER // max(1, self.candidates)) if decoded.scores.device.type == "cuda" else 1
         results = []
-        for index, (boxes, scores) in enumerate(zip(decoded.boxes, decoded.scores, strict=True)):
-            flat = scores.flatten()
-            best = flat.topk(min(self.candidates, flat.numel()))
-            # Not `>=`: a NaN must get through to the metric, which names the image, and not look like an empty one.
-            kept = ~(best.values < self.score_threshold)
-            values, pairs = best.values[kept], best.indices[kept]
-            labels = pairs % scores.shape[1]
-            candidates = boxes[pairs // scores.shape[1]]
-            keep = nms(candidates, values, labels, iou_threshold=self.nms_threshold, limit=self.limit)
-            results.append(self.at_original(candidates[keep], values[keep], labels[keep], infos, index))
+        for start in range(0, len(decoded.scores), together):
+            found = self.kept(*(part[start : start + together] for part in (decoded.boxes, decoded.scores)))
+            results += [self.at_original(*each, infos, start + index) for index, each in enumerate(found)]
         return results
+
+    def kept(self, boxes: Tensor, scores: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """What each of B images keeps, in pixels of the input: boxes [N, 4], scores [N] descending, labels int64 [N].
+
+        Args:
+            boxes: [B, A, 4], xyxy.
+            scores: [B, A, K].
+        """
+        images, _, classes = scores.shape
+        flat = scores.flatten(1)
+        best = flat.topk(min(self.candidates, flat.shape[1]), dim=1)
+        # Not `>=`: a NaN must get through to the metric, which names the image, and not look like an empty one.
+        image, rank = (~(best.values < self.score_threshold)).nonzero(as_tuple=True)
+        values, pairs = best.values[image, rank], best.indices[image, rank]
+        labels = pairs % classes
+        candidates = boxes[image, pairs // classes]
+        kept = nms_of_images(
+            candidates, values, labels, image, images=images, iou_threshold=self.nms_threshold, limit=self.limit
+        )
+        return [(candidates[keep], values[keep], labels[keep]) for keep in kept]
 
     def at_original(self, boxes: Tensor, scores: Tensor, labels: Tensor, infos: Infos, index: int) -> Detections:
         """Boxes [N, 4] that are selected already, from pixels of the input to those of image ``index``."""

@@ -118,6 +118,12 @@ def test_nms_of_nothing_is_nothing() -> None:
     assert box_math.nms(torch.zeros(0, 4), torch.zeros(0), empty, iou_threshold=0.6, limit=9).tolist() == []
 
 
+def test_boxes_that_reach_out_of_the_image_do_not_meet_those_of_another_class() -> None:
+    boxes = tensor([[0.0, 0.0, 320.0, 320.0], [-310.0, 0.0, 10.0, 320.0]])
+    kept = box_math.nms(boxes, tensor([0.9, 0.8]), tensor([0, 1]), iou_threshold=0.5, limit=9)
+    assert kept.tolist() == [0, 1]
+
+
 class _OnAppleGpu(Tensor):
     """A tensor that says it is on one, and has no float64, as there."""
 
