@@ -45,9 +45,9 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
 
-    peer = _load(arguments.peer)
+    peer = load_peer(arguments.peer)
     amp = arguments.device != "cpu"
-    steps = {"torchvision" + (" bf16" if amp else ""): _peer_step(peer, arguments, amp=amp)}
+    steps = {"torchvision" + (" bf16" if amp else ""): peer_step(peer, arguments, amp=amp)}
     for variant in arguments.variants:
         steps[f"mnv2dense {variant}"] = _our_step(peer, arguments, variant)
     print(f"torch {torch.__version__}, {arguments.device}, {arguments.threads} threads, batch {arguments.batch}, "
@@ -57,7 +57,8 @@ def main() -> None:
     _table("batch-1 inference, NMS included", _take_turns(inference, 5 * arguments.steps), "ms", lambda s: 1000 * s)
 
 
-def _load(path: Path) -> ModuleType:
+def load_peer(path: Path) -> ModuleType:
+    """The peer's file as a module."""
     spec = importlib.util.spec_from_file_location("peer", path)
     if spec is None or spec.loader is None:
         raise SystemExit(f"{path} is not a Python file")
@@ -66,7 +67,8 @@ def _load(path: Path) -> ModuleType:
     return module
 
 
-def _peer_step(peer: ModuleType, arguments: argparse.Namespace, *, amp: bool) -> Callable[[], None]:
+def peer_step(peer: ModuleType, arguments: argparse.Namespace, *, amp: bool) -> Callable[[], None]:
+    """The peer's training step, under bfloat16 where ``amp`` says so."""
     model = peer.build(size=arguments.size).to(arguments.device).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
     images, targets = peer.fake_batch(arguments.batch, arguments.size, arguments.boxes, arguments.device)
@@ -87,7 +89,7 @@ def _our_step(peer: ModuleType, arguments: argparse.Namespace, variant: str) -> 
     model = model.to(device).to(memory_format=torch.channels_last).train()
     loss: Loss = MultiBoxLoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
-    batch = _our_batch(*peer.fake_batch(arguments.batch, arguments.size, arguments.boxes, device))
+    batch = our_batch(*peer.fake_batch(arguments.batch, arguments.size, arguments.boxes, device))
 
     def terms(batch: Batch) -> dict[str, Tensor]:
         return loss(model(batch.images), batch)
@@ -106,7 +108,7 @@ def _our_step(peer: ModuleType, arguments: argparse.Namespace, variant: str) -> 
     return step
 
 
-def _our_batch(images: list[Tensor], targets: list[dict[str, Tensor]]) -> Batch:
+def our_batch(images: list[Tensor], targets: list[dict[str, Tensor]]) -> Batch:
     """The peer's images and boxes as our loader would give them: uint8, padded, channels last in memory."""
     stacked = torch.stack([(image * 255).to(torch.uint8) for image in images])
     boxes = torch.zeros(len(images), MAX_BOXES, 4, device=stacked.device)

@@ -2,11 +2,10 @@
 
     python benchmarks/joint_heads.py --voc VOCdevkit --coco coco --weights mobilenet_v2_1.0_224 --seeds 0 1 2
 
-``coco``: images that have both truths, boxes of COCO's categories and masks of VOC's classes. ``voc``: two data sets,
-VOC's boxes and COCO's masks, of which the joint model draws each as often as the model of its head alone does (that for
-masks is the one of ``coco``). Every run is one of ``tools/train.py`` and keeps its folder, so a comparison that was
-stopped goes on where it was. The table shows the mean over the seeds and half the distance between the lowest and the
-highest.
+``voc``: two data sets, VOC's boxes and COCO's masks of VOC's classes; the joint model draws each image as often as the
+model of its head alone. ``coco``: images that have both truths, boxes of COCO's categories and the same masks. Every
+run is one of ``tools/train.py`` and keeps its folder, so a comparison that was stopped goes on where it was. The table
+shows the mean over the seeds and half the distance between the lowest and the highest.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Rates of a short fine-tuning from ImageNet weights, as conf/experiment has them, at a size for CPUs.
 COMMON = """
-    model.size=[224,224] optimizer.lr=0.002 backbone_lr_factor=0.3 backbone.norm_momentum=0.03
+    model.size=[224,224] optimizer.lr=0.001 backbone_lr_factor=0.3 backbone.norm_momentum=0.03
     callbacks.ema.decay=0.98 data.batch_size=16 data.num_workers=0 recipe=null logger=none
     trainer.check_val_every_n_epoch=${trainer.max_epochs}
 """
@@ -35,20 +34,21 @@ PAINTED = "data=coco_voc_masks data.root={coco}"
 
 # Comparison -> run -> words of its command.
 RUNS = {
-    "coco": {
-        "both": f"""
-            task=joint data=joint data.parts.boxes=[coco,root={{coco}}] data.parts.masks=[coco_voc_masks,root={{coco}}]
-            {BOXES} {MASKS} trainer.max_epochs=18
-        """,
-        "boxes": f"task=detection data=coco data.root={{coco}} {BOXES} trainer.max_epochs=18",
-        "masks": f"task=segmentation {PAINTED} {MASKS} {ALONE} trainer.max_epochs=18",
-    },
     "voc": {
         "both": f"""
             task=joint data=joint data.parts.boxes=[voc,root={{voc}}] data.parts.masks=[coco_voc_masks,root={{coco}}]
             data.draws.masks=3 {BOXES} {MASKS} trainer.max_epochs=6
         """,
         "boxes": f"task=detection data=voc data.root={{voc}} {BOXES} trainer.max_epochs=6",
+        "masks": f"task=segmentation {PAINTED} {MASKS} {ALONE} trainer.max_epochs=18",
+    },
+    "coco": {
+        "both": f"""
+            task=joint data=joint data.parts.boxes=[coco,root={{coco}}] data.parts.masks=[coco_voc_masks,root={{coco}}]
+            {BOXES} {MASKS} trainer.max_epochs=40
+        """,
+        "boxes": f"task=detection data=coco data.root={{coco}} {BOXES} trainer.max_epochs=40",
+        "masks": f"task=segmentation {PAINTED} {MASKS} {ALONE} trainer.max_epochs=40",
     },
 }
 SHOWN = {"AP": ("boxes/AP", "AP"), "AP50": ("boxes/AP50", "AP50"), "mIoU": ("masks/mIoU", "mIoU")}
