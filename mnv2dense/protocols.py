@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # whoever reuses the backbone needs torch alone
 
     from mnv2dense.ops.postprocess import Selection
     from mnv2dense.ops.resize import ResizeMode
+    from mnv2dense.utils.blocks import Blocks
 
 NO_CLASS = -1
 """In the place of a label: of no class, such as a detector's background."""
@@ -244,6 +245,24 @@ class ShowsClasses(Dataset, Protocol):
 
     def labels_of(self, index: int) -> Sequence[int]:
         """Labels of the classes that the image at ``index`` shows; one may be there for each object."""
+        ...
+
+
+@runtime_checkable
+class LiesInBlocks(Dataset, Protocol):
+    """A data set whose images are brought here in blocks, such as the shards of a remote store.
+
+    Attributes:
+        blocks: which block each image lies in; an epoch draws from few of them at a time.
+    """
+
+    @property
+    def blocks(self) -> Blocks:
+        """See above; a plain attribute will do."""
+        ...
+
+    def fetch_ahead(self, blocks: Sequence[int]) -> None:
+        """Begin to bring blocks here that are wanted soon, and do not wait for them."""
         ...
 
 

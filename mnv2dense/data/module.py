@@ -32,8 +32,9 @@ from mnv2dense.data.rare_classes import check_threshold, draws_of
 from mnv2dense.data.sampler import Draw, EpochSampler, epoch_draws, seed_of
 from mnv2dense.data.split_checks import disagreement, lack_of, parts_of, shared_images, unseen_classes
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
-from mnv2dense.protocols import Augment, BoxDataset, Dataset, FramingAugment, MixingAugment
+from mnv2dense.protocols import Augment, BoxDataset, Dataset, FramingAugment, LiesInBlocks, MixingAugment
 from mnv2dense.types import Batch, Sample
+from mnv2dense.utils.blocks import Blocks
 from mnv2dense.utils.cores import usable_cores
 from mnv2dense.utils.numbers import whole
 
@@ -221,6 +222,7 @@ class DataModule(pl.LightningDataModule):
             sizes=self.train_sizes,
             batch_size=self.batch_size,
             views=self.views,
+            blocks=_blocks_of(dataset),
             rank=rank,
             world_size=world_size,
         )
@@ -236,7 +238,12 @@ class DataModule(pl.LightningDataModule):
             return []
         rank, world_size = self._place()
         sampler = EpochSampler(
-            length=len(self.val), shuffle=False, equal_shares=False, rank=rank, world_size=world_size
+            length=len(self.val),
+            shuffle=False,
+            equal_shares=False,
+            blocks=_blocks_of(self.val),
+            rank=rank,
+            world_size=world_size,
         )
         return self._loader(self.val, sampler, None, drop_last=False, scored=True)
 
@@ -386,18 +393,28 @@ class _Images(torch.utils.data.Dataset[Item]):
         self.classes = len(dataset.class_names)
         self.mixes = augment if isinstance(augment, MixingAugment) else None
         self.kinds = dataset.kinds if isinstance(dataset, JointDataset) else None
+        self.lies_in_blocks = dataset if isinstance(dataset, LiesInBlocks) else None
 
     def _read(self, image: int) -> Sample:
         sample = self.dataset[image]
         check_sample(sample, self.classes, of=self.dataset)
         return sample
 
+    def _partners(self, mixes: MixingAugment, image: int, seed: int) -> list[int]:
+        """Images that one is mixed with: of the same block, where images lie in some; others may be far away."""
+        if self.lies_in_blocks is None:
+            return list(mixes.partners(seed, len(self.dataset)))
+        near = self.lies_in_blocks.blocks.beside(image)
+        return [int(near[place]) for place in mixes.partners(seed, len(near))]
+
     def __getitem__(self, draw: Draw) -> Item:
+        if draw.ahead and self.lies_in_blocks is not None:
+            self.lies_in_blocks.fetch_ahead(draw.ahead)
         sample = self._read(draw.image)
         known = sample.known
         if self.augment is not None:
             seed = seed_of(self.seed, draw)
-            if self.mixes is not None and (partners := self.mixes.partners(seed, len(self.dataset))):
+            if self.mixes is not None and (partners := self._partners(self.mixes, draw.image, seed)):
                 others = [self._read(image) for image in partners]
                 known = _known_of_all([sample, *others])
                 sample = self.mixes.mix(sample, others, seed)
@@ -463,6 +480,10 @@ def _checked_size(size: object) -> tuple[int, int]:
             f"train_sizes: {size} is no size; each is [height, width] in pixels, as in [[256,256],[320,320]]."
         )
     return int(sides[0]), int(sides[1])
+
+
+def _blocks_of(dataset: Dataset) -> Blocks | None:
+    return dataset.blocks if isinstance(dataset, LiesInBlocks) else None
 
 
 def _made(source: Dataset | Callable[[], Dataset] | None) -> Dataset | None:

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
 
+from mnv2dense.utils.blocks import Blocks, block_by_block, first_needs, mixed
+
 
 class Draw(NamedTuple):
     """One image of one epoch; the epoch travels along because persistent workers outlive it.
@@ -22,12 +24,14 @@ class Draw(NamedTuple):
         image: its index in the data set.
         again: how often the epoch had it before: another view of the same image.
         size: (height, width) of the batch that it is drawn for, pixels; None where all batches have the model's.
+        ahead: blocks that are wanted soon, of a data set that lies in some.
     """
 
     epoch: int
     image: int
     again: int = 0
     size: tuple[int, int] | None = None
+    ahead: tuple[int, ...] = ()
 
 
 def seed_of(seed: int, draw: Draw) -> int:
@@ -66,6 +70,8 @@ class EpochSampler(Sampler[Draw]):
         batch_size: draws of a process that are one batch; asked only for the sake of ``sizes``.
         views: after how many epochs the draws of an image are the first ones again; None has new ones in each. The
             order is always new.
+        blocks: where images lie in blocks. Blocks are shuffled then, and images among those of a few; a process' share
+            are blocks of its own, but for those at its ends.
 
     Raises:
         ValueError: for an empty data set, a rank outside the world, or as many factors as the data set has no images.
@@ -84,6 +90,7 @@ class EpochSampler(Sampler[Draw]):
         sizes: Sequence[tuple[int, int]] = (),
         batch_size: int = 1,
         views: int | None = None,
+        blocks: Blocks | None = None,
     ) -> None:
         if length < 1:
             raise ValueError("the data set has no images; check the folder and the split it was read from.")
@@ -96,6 +103,7 @@ class EpochSampler(Sampler[Draw]):
         self.sizes = tuple(sizes)
         self.batch_size = batch_size
         self.views = views
+        self.blocks = blocks
         self.shuffle = shuffle
         self.equal_shares = equal_shares
         self.seed = seed
@@ -131,20 +139,39 @@ class EpochSampler(Sampler[Draw]):
 
     def __iter__(self) -> Iterator[Draw]:
         images, again = self._drawn()
+        share = self._share() if self.blocks is None else self._share_of_blocks(self.blocks.of_images[images])
+        epoch_to_resume, draws_done = self._start
+        start = draws_done if self.epoch == epoch_to_resume else 0
+        left = share[start:]
+        ahead = {}
+        if self.blocks is not None:
+            ahead = first_needs(self.blocks.of_images[images[left]], self.blocks.at_once)
+        sizes = self._sizes()
+        epoch = self.epoch if self.views is None else self.epoch % self.views
+        for place, draw in enumerate(left.tolist(), start):
+            size = sizes[place // self.batch_size] if sizes else None
+            yield Draw(epoch, int(images[draw]), int(again[draw]), size, ahead.get(place - start, ()))
+
+    def _share(self) -> npt.NDArray[np.int64]:
+        """This process' draws of the epoch, in their order."""
         order = np.arange(self.draws)
         if self.shuffle:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(self.draws)
         # np.resize repeats the order from its beginning until every share is filled.
-        share = np.resize(order, max(self.draws, self.rank + 1))[self.rank :: self.world_size]
         if self.equal_shares:
-            share = np.resize(order, len(self) * self.world_size)[self.rank :: self.world_size]
-        epoch_to_resume, draws_done = self._start
-        start = draws_done if self.epoch == epoch_to_resume else 0
-        sizes = self._sizes()
-        epoch = self.epoch if self.views is None else self.epoch % self.views
-        for place, draw in enumerate(share[start:].tolist(), start):
-            size = sizes[place // self.batch_size] if sizes else None
-            yield Draw(epoch, int(images[draw]), int(again[draw]), size)
+            return np.resize(order, len(self) * self.world_size)[self.rank :: self.world_size]
+        return np.resize(order, max(self.draws, self.rank + 1))[self.rank :: self.world_size]
+
+    def _share_of_blocks(self, blocks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The same of draws that lie in these blocks: a stretch, so that processes need few blocks in common."""
+        rng = np.random.default_rng((self.seed, self.epoch))
+        order = block_by_block(blocks, rng) if self.shuffle else np.arange(self.draws)
+        if self.equal_shares:
+            share = np.resize(order, len(self) * self.world_size).reshape(self.world_size, -1)[self.rank]
+        else:
+            share = np.array_split(order, self.world_size)[self.rank]
+            share = share if len(share) else order[:1]
+        return share[mixed(blocks[share], self.blocks.at_once, rng)] if self.shuffle and self.blocks else share
 
     def _drawn(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Which images the epoch has, and how often it had each before."""

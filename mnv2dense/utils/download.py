@@ -41,6 +41,7 @@ def download(
     retries: int = 2,
     pause_seconds: float = 1.0,
     timeout_seconds: float = 30.0,
+    waits_for_server: bool = False,
 ) -> Path:
     """The file of this hash: the one at ``target`` if it is there, else fetched.
 
@@ -53,10 +54,12 @@ def download(
         target: the file; its folder is made.
         sha256: of the whole file, 64 hexadecimal digits, or as many of its first digits as were published, 8 or more.
             Eight digits find damage; against forgery they are weak, and the transport has to be trusted.
-        progress: whether to show a bar, where there is a terminal.
+        progress: whether to say so, and show a bar where there is a terminal.
         retries: further tries after a cut connection or a server that is busy; each goes on where the last one ended.
         pause_seconds: before the first of them, twice as long before each next one.
         timeout_seconds: without a byte, and for the head of an answer.
+        waits_for_server: a server that is not reached is tried again as one that cuts the connection is: what feeds a
+            run may be started again.
 
     Returns:
         ``target``.
@@ -70,7 +73,7 @@ def download(
         raise ValueError(f"sha256={sha256!r} must be 64 hexadecimal digits, or the first 8 or more of them.")
     if not _is_web(url):
         raise ValueError(f"url={url!r} is refused: files are fetched over http or https.")
-    fetch = _Fetch(url, target, sha256.lower(), progress, retries, pause_seconds, timeout_seconds)
+    fetch = _Fetch(url, target, sha256.lower(), progress, retries, pause_seconds, timeout_seconds, waits_for_server)
     if fetch.is_done():
         return target
     from filelock import FileLock
@@ -104,7 +107,15 @@ class _Fetch:
     """One file on its way."""
 
     def __init__(
-        self, url: str, target: Path, sha256: str, progress: bool, retries: int, pause: float, timeout: float
+        self,
+        url: str,
+        target: Path,
+        sha256: str,
+        progress: bool,
+        retries: int,
+        pause: float,
+        timeout: float,
+        waits_for_server: bool,
     ) -> None:
         self.url = url
         self.target = target
@@ -114,13 +125,16 @@ class _Fetch:
         self.retries = retries
         self.pause_seconds = pause
         self.timeout_seconds = timeout
+        self.waits_for_server = waits_for_server
         self.joined = False  # whether what is there came by more than one request
 
     def is_done(self) -> bool:
         return self.target.is_file() and sha256_of(self.target).startswith(self.sha256)
 
     def run(self) -> None:
-        _log.info("downloading %s into %s", self.url, self.target.parent)
+        # One of many files, without a bar, is nothing to tell.
+        level = logging.INFO if self.progress else logging.DEBUG
+        _log.log(level, "downloading %s into %s", self.url, self.target.parent)
         found = self._fetch()
         if self.joined and not found.startswith(self.sha256):
             # The beginning was another file's, or damaged; the server's own file has not been seen whole yet.
@@ -177,7 +191,10 @@ class _Fetch:
                 raise _InterruptedError(f"the server answers {error.code} {error.reason}") from error
             self.fail(f"the server answers {error.code} {error.reason}", error)
         except urllib.error.URLError as error:
-            self.fail(f"{urlsplit(self.url).netloc} is not reached ({error.reason})", error)
+            said = f"{urlsplit(self.url).netloc} is not reached ({error.reason})"
+            if self.waits_for_server:
+                raise _InterruptedError(said) from error
+            self.fail(said, error)
         except _RedirectRefusedError as error:
             self.fail(str(error), error)
         except (OSError, http.client.HTTPException) as error:
@@ -308,5 +325,6 @@ def fetch(url: str, *, max_bytes: int, timeout_seconds: float = 30.0, limit_seco
     except (OSError, http.client.HTTPException) as error:
         raise DownloadError(f"{url}: the connection was cut ({str(error) or type(error).__name__}).") from error
     if length is not None and len(content) < length:
-        raise DownloadError(f"{url}: the connection was cut after {len(content):,} of {length:,} bytes.")
+        cut = http.client.IncompleteRead(bytes(content), length - len(content))
+        raise DownloadError(f"{url}: the connection was cut after {len(content):,} of {length:,} bytes.") from cut
     return bytes(content)

@@ -1,0 +1,324 @@
+"""The images and the truth of shards, as the data set that was written gives them."""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+from mnv2dense.data.datasets.image_list import check_limit
+from mnv2dense.data.datasets.image_table import ImageTable
+from mnv2dense.data.datasets.joint import JointDataset
+from mnv2dense.data.shards.columns import Column, map_columns
+from mnv2dense.data.shards.files import ShardFiles, manifest_bytes, stored
+from mnv2dense.data.shards.manifest import MANIFEST, Part, ShardsError, Split, read_manifest
+from mnv2dense.io.reading import decode_image
+from mnv2dense.types import IGNORE_LABEL, Sample
+from mnv2dense.utils.blocks import Blocks
+from mnv2dense.utils.numbers import is_number, is_whole
+from mnv2dense.utils.remote import Patience
+
+Mask = npt.NDArray[np.uint8]
+
+
+def open_shards(
+    *,
+    root: str | Path,
+    split: str = "train",
+    limit: int | None = None,
+    mixed_shards: int = 8,
+    cache_gb: float = 50.0,
+    patience: Patience | None = None,
+) -> ShardBoxes | ShardMasks | ShardClasses | JointShards:
+    """The data set that was written as one split of shards: its images, ids, truth and order.
+
+    Args:
+        root: the folder of shards, its http(s) address, or that of a store that fsspec knows (s3://, gs://, ...).
+        split: which of it.
+        limit: only the first so many images, of joint data those of each part.
+        mixed_shards: an epoch's order mixes the images of so many shards, and as many are fetched ahead.
+        cache_gb: how much of remote shards the cache folder keeps, in 10**9 bytes.
+        patience: with a store that does not answer; None waits half a minute in all.
+
+    Raises:
+        FileNotFoundError: no such folder, or none of shards.
+        DownloadError: the same of an address, or a store that cannot be reached.
+        ValueError: no such split, damaged files, or an option outside its values.
+    """
+    check_limit(limit)
+    if not is_whole(mixed_shards) or mixed_shards < 1:
+        raise ValueError(f"mixed_shards={mixed_shards}: a whole number of shards, 1 or more.")
+    if not is_number(cache_gb) or not cache_gb > 0:
+        raise ValueError(f"cache_gb={cache_gb}: a number of gigabytes above 0.")
+    patience = patience or Patience()
+    source = f"{str(root).rstrip('/')}/{MANIFEST}"
+    splits = read_manifest(manifest_bytes(root, patience), source=source)
+    if split not in splits:
+        raise ValueError(f"{source}: holds no split={split}; there is {', '.join(splits)}.")
+    said = splits[split]
+    largest = max(shard.size for shard in said.shards)
+    needed = min(2 * mixed_shards, len(said.shards)) * largest  # those drawn from, and those that come next
+    if cache_gb * 1e9 < needed:
+        raise ValueError(
+            f"cache_gb={cache_gb:g}: {mixed_shards} shards are drawn from and as many fetched ahead, which takes "
+            f"{needed / 1e9:.2g}. Give that much, or set mixed_shards lower."
+        )
+    images = _Images(str(root), split, said, patience, round(cache_gb * 1e9), mixed_shards)
+    parts = {name: _KINDS[part.task](images, name, part, limit) for name, part in said.parts.items()}
+    return JointShards(parts) if said.joint else next(iter(parts.values()))
+
+
+class _Images:
+    """What the parts of a split have in common: where each image lies."""
+
+    def __init__(self, root: str, split: str, said: Split, patience: Patience, cache_bytes: int, at_once: int) -> None:
+        self.source = f"{root.rstrip('/')} ({split})"
+        path = stored(root, said.columns, patience)
+        self.columns = _Columns(map_columns(path), path)
+        self.files = ShardFiles(root, said.shards, cache_bytes=cache_bytes, patience=patience)
+        self.at_once = at_once
+        self.count = said.images
+        self.shard = self.columns.of("images/shard", (self.count,), below=len(said.shards))
+        self._offset = self.columns.of("images/offset", (self.count,))
+        self._size = self.columns.of("images/size", (self.count,))
+        self._crc = self.columns.of("images/crc", (self.count,))
+        # The address of a member: `tar -xf train-00000.tar 00000012.jpg` gives the file.
+        self._folders = [Path(root) / shard.name for shard in said.shards]
+
+    def paths_of(self, images: Sequence[int]) -> list[Path]:
+        """What the images are called in messages."""
+        names = self.texts("images/member", self.count)
+        return [self._folders[self.shard[image]] / names[image] for image in images]
+
+    def read(self, image: int, path: Path) -> npt.NDArray[np.uint8]:
+        """uint8 [H, W, 3], as the file has it."""
+        place = int(self._offset[image]), int(self._size[image]), int(self._crc[image])
+        return decode_image(self.files.read(int(self.shard[image]), *place), name=path)
+
+    def texts(self, name: str, count: int) -> list[str]:
+        """A column of texts."""
+        ends = self.columns.of(f"{name}/ends", (count,)).tolist()
+        content = self.columns.of(f"{name}/utf8", (-1,)).tobytes()
+        return [content[start:end].decode() for start, end in zip([0, *ends], ends, strict=False)]
+
+
+class _Columns:
+    """Columns by name, of the shape that they are asked for in."""
+
+    def __init__(self, columns: Mapping[str, Column], path: Path) -> None:
+        self._columns = columns
+        self._path = path
+
+    def of(self, name: str, shape: tuple[int, ...], *, below: int | None = None) -> Column:
+        """A column.
+
+        Args:
+            name: of it.
+            shape: -1 stands for any number.
+            below: all values are of 0..below-1.
+
+        Raises:
+            ShardsError: it is not there, or otherwise.
+        """
+        column = self._columns.get(name)
+        if column is None or len(column.shape) != len(shape):
+            raise ShardsError(f"{self._path}: has no column {name} of {len(shape)} dimensions. Write the shards again.")
+        if any(wanted not in (-1, found) for wanted, found in zip(shape, column.shape, strict=True)):
+            raise ShardsError(f"{self._path}: column {name} is {list(column.shape)}, and {list(shape)} was expected.")
+        if below is not None and column.size and not 0 <= int(column.min()) <= int(column.max()) < below:
+            raise ShardsError(f"{self._path}: column {name} has values outside of 0..{below - 1}.")
+        return column
+
+
+class _ShardTable(ImageTable):
+    """One part of a split: the images that it has, and what of its truth is in columns."""
+
+    def __init__(self, images: _Images, name: str, part: Part, limit: int | None) -> None:
+        self._images = images
+        self._name = name
+        rows = self._column("image", (-1,), below=images.count)[:limit]
+        self._rows = rows
+        super().__init__(
+            source=images.source,
+            class_names=part.class_names,
+            image_ids=self._column("id", (-1,))[:limit].tolist(),
+            paths=images.paths_of(rows.tolist()),
+        )
+        # Of the class elsewhere, but one class stands for all formats here.
+        self.labels_name_classes = part.labels_name_classes  # type: ignore[misc]
+
+    @functools.cached_property
+    def blocks(self) -> Blocks:
+        """Which shard each image lies in."""
+        return Blocks(self._images.shard[self._rows], at_once=self._images.at_once)
+
+    def fetch_ahead(self, blocks: Sequence[int]) -> None:
+        """Begin to fetch shards, and do not wait for them."""
+        self._images.files.fetch_ahead(blocks)
+
+    def _column(self, name: str, shape: tuple[int, ...], *, below: int | None = None) -> Column:
+        return self._images.columns.of(f"{self._name}/{name}", shape, below=below)
+
+    def _image(self, index: int) -> npt.NDArray[np.uint8]:
+        return self._images.read(int(self._rows[index]), self.paths[index])
+
+
+@final
+class ShardBoxes(_ShardTable):
+    """Boxes; see :class:`mnv2dense.protocols.BoxDataset`."""
+
+    def __init__(self, images: _Images, name: str, part: Part, limit: int | None) -> None:
+        super().__init__(images, name, part, limit)
+        self.category_ids = list(part.category_ids)
+        self._starts = self._column("starts", (-1,))
+        self._boxes = self._column("boxes", (-1, 4))
+        self._labels = self._column("labels", (len(self._boxes),))
+
+    @property
+    def box_counts(self) -> list[int]:
+        """How many objects of each label there are, K; regions to ignore are none."""
+        truth, classes = self._truth(), len(self.class_names)
+        return np.bincount(truth["label"][~truth["ignored"]], minlength=classes).tolist()  # type: ignore[no-any-return]
+
+    @property
+    def ignored_count(self) -> int:
+        """How many regions to ignore there are."""
+        return int(self._truth()["ignored"].sum())
+
+    def labels_of(self, index: int) -> list[int]:
+        """Labels of the objects of the image at ``index``, without the ignored."""
+        labels = self._labels[self._of(index)]
+        return labels[labels != IGNORE_LABEL].tolist()  # type: ignore[no-any-return]
+
+    def __getitem__(self, index: int) -> Sample:
+        index = self._place(index)
+        rows = self._of(index)
+        boxes, labels = np.array(self._boxes[rows]), np.array(self._labels[rows])
+        return Sample(self._image(index), boxes, labels, None, self.image_ids[index], self.paths[index])
+
+    def coco_ground_truth(self) -> dict[str, Any]:
+        """The truth as a COCO ``instances`` dict, as the data set that was written gave it; no shard is opened."""
+        count = len(self._column("image", (-1,)))
+        names = self._images.texts(f"{self._name}/file_name", count)
+        sizes = self._column("height_width", (count, 2)).tolist()
+        truth = {name: column.tolist() for name, column in self._truth().items()}
+        return {
+            "info": {"description": str(self.source)},
+            "images": [
+                {"id": image_id, "file_name": name, "height": height, "width": width}
+                for image_id, name, (height, width) in zip(self.image_ids, names, sizes, strict=False)
+            ],
+            "categories": [
+                {"id": category_id, "name": name}
+                for category_id, name in zip(self.category_ids, self.class_names, strict=True)
+            ],
+            "annotations": [
+                {
+                    "id": annotation_id,
+                    "image_id": self.image_ids[image],
+                    "category_id": self.category_ids[label],
+                    "bbox": box,
+                    "area": area,
+                    "iscrowd": int(ignored),
+                }
+                for annotation_id, image, label, box, area, ignored in zip(
+                    *(truth[name] for name in ("id", "row", "label", "box", "area", "ignored")), strict=True
+                )
+            ],
+        }
+
+    def _of(self, index: int) -> slice:
+        index = self._place(index)
+        return slice(int(self._starts[index]), int(self._starts[index + 1]))
+
+    def _truth(self) -> dict[str, Column]:
+        """Columns of the annotations that are scored against, those of the first images where there is a limit."""
+        row = self._column("truth/row", (-1,))
+        kept = row < len(self)
+        of_row = {name: self._column(f"truth/{name}", (len(row),)) for name in ("id", "label", "area", "ignored")}
+        return {
+            name: column[kept]
+            for name, column in {"row": row, "box": self._column("truth/box", (len(row), 4)), **of_row}.items()
+        }
+
+
+@final
+class ShardMasks(_ShardTable):
+    """Masks; see :class:`mnv2dense.protocols.MaskDataset`."""
+
+    def __init__(self, images: _Images, name: str, part: Part, limit: int | None) -> None:
+        super().__init__(images, name, part, limit)
+        self.palette = part.palette
+        count = len(self._column("image", (-1,)))
+        self._places = [self._column(f"mask/{name}", (count,)) for name in ("offset", "size", "crc")]
+
+    def __getitem__(self, index: int) -> Sample:
+        index = self._place(index)
+        return Sample(self._image(index), None, None, self._mask(index), self.image_ids[index], self.paths[index])
+
+    def mask_of(self, image_id: int) -> Mask:
+        """The true classes of the image with this id: uint8 [H, W], 255 ignored.
+
+        Raises:
+            LookupError: the data set has no such id.
+        """
+        return self._mask(self.place_of(image_id))
+
+    def _mask(self, index: int) -> Mask:
+        from PIL import PngImagePlugin
+
+        shard = int(self._images.shard[self._rows[index]])
+        offset, size, crc = (int(column[index]) for column in self._places)
+        with PngImagePlugin.PngImageFile(io.BytesIO(self._images.files.read(shard, offset, size, crc))) as mask:
+            return np.array(mask, np.uint8)
+
+
+@final
+class ShardClasses(_ShardTable):
+    """One class for each image."""
+
+    def __init__(self, images: _Images, name: str, part: Part, limit: int | None) -> None:
+        super().__init__(images, name, part, limit)
+        self._labels = self._column("label", (-1,), below=len(part.class_names))[:limit]
+
+    def labels_of(self, index: int) -> list[int]:
+        """The label of the image at ``index``."""
+        return [int(self._labels[self._place(index)])]
+
+    def __getitem__(self, index: int) -> Sample:
+        index = self._place(index)
+        labels = np.array(self.labels_of(index), np.int64)
+        return Sample(self._image(index), None, labels, None, self.image_ids[index], self.paths[index])
+
+
+@final
+class JointShards(JointDataset):
+    """Joint data that was written as such: an image lies in its shard once, with the truth of all heads."""
+
+    def __init__(self, parts: Mapping[str, ShardBoxes | ShardMasks | ShardClasses]) -> None:
+        super().__init__(parts=parts)
+        self._shards = next(iter(parts.values()))
+
+    @functools.cached_property
+    def blocks(self) -> Blocks:
+        """Which shard each image lies in."""
+        own = {name: part.blocks for name, part in self.parts.items() if isinstance(part, _ShardTable)}
+        at_once = next(iter(own.values())).at_once
+        name_and_place = (next(iter(places.items())) for places in self._places)
+        return Blocks(np.array([own[name].of_images[place] for name, place in name_and_place]), at_once=at_once)
+
+    def fetch_ahead(self, blocks: Sequence[int]) -> None:
+        """Begin to fetch shards, and do not wait for them."""
+        self._shards.fetch_ahead(blocks)
+
+
+_KINDS: dict[str, type[ShardBoxes | ShardMasks | ShardClasses]] = {
+    "detection": ShardBoxes,
+    "segmentation": ShardMasks,
+    "classification": ShardClasses,
+}
