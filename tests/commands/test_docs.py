@@ -56,6 +56,7 @@ FAST: dict[str, tuple[str, ...]] = {
     f"python tools/predict.py checkpoint={DETECTOR} source=clip.mp4": (),
     f"python tools/predict.py checkpoint={DETECTOR} source=photos tile=640": (),
     f"python tools/predict.py checkpoint={DETECTOR} source=photos tile=640 tile_overlap=0.25": (),
+    "python tools/shard.py task=detection data=coco data.root=coco output=coco_shards": (),
     "python tools/info.py backbone.width_mult=0.75 size=192": (),
     "python tools/info.py backbone=mobilenet_v1 task=detection": (),
 }
@@ -102,6 +103,7 @@ PARTS_OF_YOUR_OWN = "docs/contributing.md"
 """Its files and commands are written, run and used by tests/commands/test_contributing.py."""
 
 COMPOSED: dict[str, str] = {
+    "data=shards": "the output of the command above, or a server's; tests/data/shards reads both",
     "--multirun": "several runs; tests/commands/test_sweep.py",
     ".venv/bin/python tools/train.py": "in a fresh environment, which .ci/run makes; the command alone is run here",
     "weights=imagenet": "downloads; tests/pretrained loads these weights",

@@ -84,6 +84,7 @@ def test_every_command_is_installed(scripts: Path) -> None:
         "mnv2dense-evaluate",
         "mnv2dense-predict",
         "mnv2dense-info",
+        "mnv2dense-shard",
     }
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mnv2dense.data.sampler import Draw, EpochSampler, seed_of
+from mnv2dense.utils.blocks import Blocks
 
 
 def drawn_images(sampler: EpochSampler) -> list[int]:
@@ -144,3 +145,89 @@ def test_views_come_again_in_another_order() -> None:
     seeds = [{seed_of(0, draw) for draw in epoch} for epoch in drawn]
     assert seeds[0] == seeds[2] != seeds[1] == seeds[3]
     assert drawn[0] != drawn[2]
+
+
+# --- images that lie in blocks --------------------------------------------------------------------------------------
+
+# Ten blocks of 3 to 5 images, all over the data set.
+IN_BLOCKS = np.random.default_rng(1).permutation(np.repeat(np.arange(10), [3, 4, 5, 4, 4, 3, 5, 4, 4, 4]))
+
+
+def blockwise(rank: int = 0, world_size: int = 1, *, at_once: int = 3, shuffle: bool = True) -> EpochSampler:
+    return EpochSampler(
+        length=40,
+        shuffle=shuffle,
+        equal_shares=shuffle,
+        rank=rank,
+        world_size=world_size,
+        blocks=Blocks(IN_BLOCKS, at_once=at_once),
+    )
+
+
+def open_at_once(drawn: list[int]) -> int:
+    """Of how many blocks there were draws before and there are draws to come, at most."""
+    blocks = IN_BLOCKS[drawn].tolist()
+    last = {block: place for place, block in enumerate(blocks)}
+    spans = [(blocks.index(block), last[block]) for block in last]
+    return max(sum(first <= place <= end for first, end in spans) for place in range(len(blocks)))
+
+
+def test_an_epoch_draws_from_few_blocks_at_a_time_and_mixes_them() -> None:
+    sampler = blockwise()
+    drawn = drawn_images(sampler)
+    assert sorted(drawn) == list(range(40))
+    assert open_at_once(drawn) == 3
+    changes = np.count_nonzero(np.diff(IN_BLOCKS[drawn]))
+    assert changes > 15  # one block after the other would be 9
+    sampler.set_epoch(1)
+    assert drawn_images(sampler) != drawn
+    assert IN_BLOCKS[drawn_images(sampler)[0]] != IN_BLOCKS[drawn[0]]
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_processes_share_images_and_hardly_any_block(shuffle: bool) -> None:
+    shares = [drawn_images(blockwise(rank, 3, at_once=1, shuffle=shuffle)) for rank in range(3)]
+    drawn = sum(shares, [])
+    assert set(drawn) == set(range(40))
+    assert len(drawn) == (42 if shuffle else 40)
+    assert [len(share) for share in shares] == [len(blockwise(rank, 3, shuffle=shuffle)) for rank in range(3)]
+    if shuffle:
+        assert sum(len(set(IN_BLOCKS[share])) for share in shares) <= 10 + 3
+
+
+def test_every_block_is_named_before_it_is_drawn_from() -> None:
+    named: set[int] = set()
+    told: list[int] = []
+    for draw in blockwise(at_once=2):
+        named |= set(draw.ahead)
+        told += draw.ahead
+        assert IN_BLOCKS[draw.image] in named
+    assert sorted(told) == list(range(10))
+
+
+def test_an_epoch_of_blocks_goes_on_where_it_stopped() -> None:
+    whole, resumed = blockwise(1, 2), blockwise(1, 2)
+    resumed.start_at(2, 7)
+    whole.set_epoch(2)
+    rest = list(resumed)
+    assert [draw.image for draw in rest] == drawn_images(whole)[7:]
+    assert IN_BLOCKS[rest[0].image] in rest[0].ahead
+
+
+def test_images_of_blocks_that_are_drawn_twice_lie_together() -> None:
+    repeats = np.where(IN_BLOCKS == 4, 2.0, 1.0)
+    sampler = EpochSampler(
+        length=40, shuffle=True, equal_shares=True, repeats=repeats, blocks=Blocks(IN_BLOCKS, at_once=1)
+    )
+    drawn = drawn_images(sampler)
+    assert len(drawn) == 44
+    assert open_at_once(drawn) == 1
+
+
+def test_a_process_without_a_share_of_blocks_repeats_an_image() -> None:
+    blocks = Blocks(np.array([0, 1]), at_once=1)
+    shares = [
+        EpochSampler(length=2, shuffle=False, equal_shares=False, rank=rank, world_size=3, blocks=blocks)
+        for rank in range(3)
+    ]
+    assert [drawn_images(share) for share in shares] == [[0], [1], [0]]
