@@ -2,10 +2,10 @@
 
     python benchmarks/shards.py --images 600 --delay-ms 50 --workers 2
 
-The server is a process of its own, on this machine, that waits before it answers each request. The cache is empty at the
-beginning of every measurement, as at a first epoch; later epochs read what the cache keeps. Both take turns, so that a
-busy machine slows them alike; what is reported are medians, images a second by the clock and CPU seconds of a thousand
-images, workers included.
+The server is a process of its own on this machine, that waits before it answers each request. The cache is empty when a
+measurement begins, as at a first epoch; later epochs read what the cache keeps. Both take turns, so that a busy machine
+slows them alike; what is reported are medians, images a second by the clock and CPU seconds of a thousand images,
+workers included.
 
 - bytes: what the files of an epoch's images are read at, in its order, without decoding: what the store can give.
 - loader: read, decoded, augmented for detection and batched.
@@ -53,9 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=600)
     parser.add_argument("--side", type=int, default=320, help="of an image, pixels")
-    parser.add_argument(
-        "--shard-mb", type=float, default=1.0, help="tens of shards of few images: a small large data set"
-    )
+    parser.add_argument("--shard-mb", type=float, default=1.0, help="small: many shards of few images")
     parser.add_argument("--delay-ms", type=float, default=50)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--batch", type=int, default=16)

@@ -88,7 +88,8 @@ class _Images:
         self._size = self.columns.of("images/size", (self.count,))
         self._crc = self.columns.of("images/crc", (self.count,))
         # The address of a member: `tar -xf train-00000.tar 00000012.jpg` gives the file.
-        self._folders = [Path(root) / shard.name for shard in said.shards]
+        folder = Path(root.removeprefix("file://"))
+        self._folders = [folder / shard.name for shard in said.shards]
 
     def paths_of(self, images: Sequence[int]) -> list[Path]:
         """What the images are called in messages."""

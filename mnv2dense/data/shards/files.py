@@ -161,7 +161,7 @@ _MOST_FETCHES = 5
 
 
 class _Fetchers:
-    """Threads that fetch shards before they are asked for; they end with the process, in the midst of a file if need be.
+    """Threads that fetch shards before they are asked for; they end with the process, in the midst of a file too.
 
     The file goes on where it ended. What went wrong is said when the shard itself is asked for.
     """
