@@ -139,7 +139,7 @@ class EpochSampler(Sampler[Draw]):
 
     def __iter__(self) -> Iterator[Draw]:
         images, again = self._drawn()
-        share = self._share() if self.blocks is None else self._share_of_blocks(self.blocks.of_images[images])
+        share = self._share() if self.blocks is None else self._share_of_blocks(self.blocks, images)
         epoch_to_resume, draws_done = self._start
         start = draws_done if self.epoch == epoch_to_resume else 0
         left = share[start:]
@@ -162,16 +162,18 @@ class EpochSampler(Sampler[Draw]):
             return np.resize(order, len(self) * self.world_size)[self.rank :: self.world_size]
         return np.resize(order, max(self.draws, self.rank + 1))[self.rank :: self.world_size]
 
-    def _share_of_blocks(self, blocks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The same of draws that lie in these blocks: a stretch, so that processes need few blocks in common."""
-        rng = np.random.default_rng((self.seed, self.epoch))
-        order = block_by_block(blocks, rng) if self.shuffle else np.arange(self.draws)
+    def _share_of_blocks(self, blocks: Blocks, images: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The same of images that lie in blocks: a stretch of them, so that processes need few blocks in common."""
+        rng, of_draws = np.random.default_rng((self.seed, self.epoch)), blocks.of_images[images]
+        order = block_by_block(of_draws, rng) if self.shuffle else np.arange(self.draws)
         if self.equal_shares:
             share = np.resize(order, len(self) * self.world_size).reshape(self.world_size, -1)[self.rank]
         else:
             share = np.array_split(order, self.world_size)[self.rank]
             share = share if len(share) else order[:1]
-        return share[mixed(blocks[share], self.blocks.at_once, rng)] if self.shuffle and self.blocks else share
+        if self.shuffle:
+            share = share[mixed(of_draws[share], blocks.at_once, rng)]
+        return share
 
     def _drawn(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Which images the epoch has, and how often it had each before."""

@@ -84,7 +84,7 @@ def first_needs(blocks: Places, at_once: int) -> dict[int, tuple[int, ...]]:
     by_need = np.argsort(first)
     order: Sequence[int] = found[by_need].tolist()
     places: Sequence[int] = first[by_need].tolist()
-    needs = {places[at]: (order[at + at_once],) for at in range(len(order) - at_once)}
+    needs: dict[int, tuple[int, ...]] = {places[at]: (order[at + at_once],) for at in range(len(order) - at_once)}
     if order:
         needs[0] = (*order[:at_once], *needs.get(0, ()))
     return needs

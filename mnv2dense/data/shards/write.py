@@ -138,9 +138,9 @@ class _Truth(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """One image, ready to be written."""
+    """One image, ready to be written; ``image`` is its index."""
 
-    index: int
+    image: int
     content: bytes
     suffix: str
     truths: dict[str, _Truth]
@@ -158,7 +158,8 @@ class _Members:
 
     @classmethod
     def of(cls, count: int) -> _Members:
-        return cls(*(np.zeros(count, np.int64) for _ in range(3)), np.zeros(count, np.uint32))
+        shard, offset, size = np.zeros((3, count), np.int64)
+        return cls(shard, offset, size, np.zeros(count, np.uint32))
 
     def note(self, index: int, shard: int, offset: int, content: bytes) -> None:
         self.shard[index], self.offset[index], self.size[index] = shard, offset, len(content)
@@ -316,12 +317,12 @@ class _SplitWriter:
         return _Entry(index, content, suffix, truths, masks)
 
     def _add(self, tar: tarfile.TarFile, entry: _Entry) -> None:
-        key, shard = f"{entry.index:08d}", len(self.shards)
-        self.names[entry.index] = f"{key}{entry.suffix}"
-        self.members.note(entry.index, shard, _put(tar, self.names[entry.index], entry.content), entry.content)
+        key, shard = f"{entry.image:08d}", len(self.shards)
+        self.names[entry.image] = f"{key}{entry.suffix}"
+        self.members.note(entry.image, shard, _put(tar, self.names[entry.image], entry.content), entry.content)
         for name, truth in entry.truths.items():
             part = self.parts[name]
-            part.take(entry.index, truth)
+            part.take(entry.image, truth)
             if name in entry.masks:
                 member = f"{key}.mask.png" if self.joint is None else f"{key}.{name}.mask.png"
                 part.masks.note(truth.row, shard, _put(tar, member, entry.masks[name]), entry.masks[name])

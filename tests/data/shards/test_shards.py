@@ -44,7 +44,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def boxes(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Written:
     sources = {split: CocoDetection(root=drawn, split=split) for split in ("train", "val")}
-    folder = write_shards(sources, tmp_path_factory.mktemp("boxes"), shard_mb=0.02)
+    folder = write_shards(sources, tmp_path_factory.mktemp("boxes"), shard_mb=0.008)
     assert len(list(folder.glob("train-*.tar"))) > 4
     return Written(folder, sources)
 
@@ -255,12 +255,12 @@ def test_writing_that_is_interrupted_leaves_nothing_to_train_on_and_begins_anew(
 
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        write_shards(boxes.sources, out, shard_mb=0.02, told=interrupt)
+        write_shards(boxes.sources, out, shard_mb=0.008, told=interrupt)
     (out / ".val-00000.tar.123.new").write_bytes(b"of a process that was killed")
     (out / "train-00099.tar").write_bytes(b"of another size of shards")
     with pytest.raises(FileNotFoundError, match=r"holds no manifest\.json .* not whole"):
         open_shards(root=out)
-    write_shards(boxes.sources, out, shard_mb=0.02)
+    write_shards(boxes.sources, out, shard_mb=0.008)
     written = {path.name: path.read_bytes() for path in boxes.folder.iterdir()}
     assert {path.name: path.read_bytes() for path in out.iterdir()} == written  # and to the bit, every time
 
