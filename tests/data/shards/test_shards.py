@@ -223,6 +223,7 @@ def test_an_epoch_goes_on_in_its_middle_as_if_it_had_not_stopped(boxes: Written)
     assert_equal(batches(again, 1, augment=augment, resume=1, num_workers=1), whole[1:])
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # more than a small machine has cores
 def test_two_processes_of_two_workers_each_see_every_image_once_an_epoch(boxes: Written) -> None:
     found = open_shards(root=boxes.folder, mixed_shards=2)
     assert isinstance(found, LiesInBlocks)
