@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mnv2dense.pretrained.checkpoint_file import find_checkpoint, is_own_checkpoint
+from mnv2dense.utils.remote import is_address
 from mnv2dense.utils.renamed import config_now
 from mnv2dense.utils.text_files import read_yaml
 
@@ -26,6 +27,7 @@ _TRUSTED = (
     "mnv2dense.data.datasets.CityscapesMasks",
     "mnv2dense.data.datasets.Ade20kMasks",
     "mnv2dense.data.datasets.JointDataset",
+    "mnv2dense.data.shards.open_shards",
     "mnv2dense.metrics.CocoMeanAP",
     "mnv2dense.metrics.Accuracy",
     "mnv2dense.metrics.MeanIoU",
@@ -60,7 +62,8 @@ def trusted_part(trained: Mapping[str, Any] | None, key: str) -> Mapping[str, An
     """One part of a run's config, if all it holds are plain values and classes that may be built.
 
     Raises:
-        ValueError: it names another class, or holds an interpolation or another key that Hydra acts upon.
+        ValueError: it names another class, holds an interpolation or another key that Hydra acts upon, or data that
+            are not on this machine: nobody shall be sent to an address by a file.
     """
     part = (trained or {}).get(key)
     if part is None:
@@ -72,6 +75,11 @@ def trusted_part(trained: Mapping[str, Any] | None, key: str) -> Mapping[str, An
             raise ValueError(
                 f"The run's config.yaml has {name}: {value!r} under {key}, which is refused: it could run code. "
                 f"Name the {key} on the command line, as in {key}=..."
+            )
+        if name == "root" and isinstance(value, str) and is_address(value):
+            raise ValueError(
+                f"The run's data lie at {value}, and addresses are not taken from a run's config.yaml, which may be "
+                f"anybody's. Name them on the command line, as in data=shards data.root={value}"
             )
     if not isinstance(part, Mapping):
         raise ValueError(f"The run's config.yaml has {part!r} as its {key}; name the {key} on the command line.")

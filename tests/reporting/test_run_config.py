@@ -39,6 +39,16 @@ def test_what_could_run_code_is_refused_with_the_next_step(hostile: object) -> N
         trusted_part({"data": {**HONEST, "val": hostile}}, "data")
 
 
+def test_shards_of_a_folder_are_believed_and_no_file_sends_anybody_to_an_address() -> None:
+    shards = {"_target_": "mnv2dense.data.shards.open_shards", "root": "coco_shards"}
+    assert trusted_part({"data": {"val": shards}}, "data") == {"val": shards}
+    joint = {"_target_": "mnv2dense.data.datasets.JointDataset"}
+    for root in ("http://10.0.0.1/admin", "s3://bucket/x"):
+        for val in ({**shards, "root": root}, {**joint, "parts": {"boxes": {**shards, "root": root}}}):
+            with pytest.raises(ValueError, match=f"as in data=shards data.root={root}"):
+                trusted_part({"data": {"val": val}}, "data")
+
+
 def test_a_part_that_is_no_mapping_is_refused() -> None:
     with pytest.raises(ValueError, match="as its data; name the data on the command line"):
         trusted_part({"data": "coco"}, "data")
