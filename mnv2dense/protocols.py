@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from mnv2dense.types import Batch, FeatureInfo, Infos, Sample
+from mnv2dense.types import Batch, BoxColumns, FeatureInfo, Infos, Sample
 
 if TYPE_CHECKING:  # whoever reuses the backbone needs torch alone
     from pathlib import Path
@@ -236,6 +236,15 @@ class BoxDataset(Dataset, Protocol):
         ``categories`` are in label order: label k is ``categories[k]["id"]``. Annotations carry ``area`` and
         ``iscrowd``; ids are unique and positive.
         """
+        ...
+
+
+@runtime_checkable
+class GivesBoxColumns(BoxDataset, Protocol):
+    """A data set that gives its truth without an object for each box: scoring on a large one begins at once."""
+
+    def box_columns(self) -> BoxColumns:
+        """The same truth as :meth:`BoxDataset.coco_ground_truth`'s, in its order; nobody writes into the columns."""
         ...
 
 

@@ -246,8 +246,8 @@ def test_importing_the_package_loads_torch_alone(module: str) -> None:
 
 def test_importing_the_package_loads_nothing_heavy_even_if_torch_would() -> None:
     heavy = (
-        "pytorch_lightning lightning hydra omegaconf albumentations pycocotools faster_coco_eval torchvision cv2 PIL "
-        "matplotlib safetensors rich tensorboard huggingface_hub h5py keras timm transformers "
+        "pytorch_lightning lightning hydra omegaconf albumentations pycocotools faster_coco_eval hotcoco "
+        "torchvision cv2 PIL matplotlib safetensors rich tensorboard huggingface_hub h5py keras timm transformers "
         "segmentation_models_pytorch"
     )
     program = f"import mnv2dense, sys; print(*(name for name in '{heavy}'.split() if name in sys.modules))"

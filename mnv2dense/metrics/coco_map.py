@@ -1,27 +1,29 @@
 """COCO mean average precision of boxes: the twelve numbers, per class, and the curves behind them.
 
-The protocol is COCO's (cocodataset.org/#detection-eval) as pycocotools implements it. Matching and
-accumulation are left to that library or to a faster one proven equal to it; averaging is done here.
+The protocol is COCO's (cocodataset.org/#detection-eval) as pycocotools implements it. Matching and accumulation
+are left to that library or to a faster one proven equal to it (:mod:`mnv2dense.metrics.coco_backends`); averaging is
+done here.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, final
 
 import numpy as np
 import torch
 
 from mnv2dense.metrics.best_threshold import BestThreshold, best_threshold
+from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
+from mnv2dense.metrics.coco_backends import BACKENDS, Backend, chosen_backend
 from mnv2dense.metrics.image_f1 import image_f1
 from mnv2dense.protocols import BoxDataset
 from mnv2dense.utils.distributed import gathered_by_id, on_first_process
 from mnv2dense.visualization.plots import plot_precision_recall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -32,10 +34,7 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float64]
 
-Backend = Literal["faster_coco_eval", "pycocotools"]
-
-# Axes of the tables that both backends make: precision [T, R, K, A, D] and recall [T, K, A, D] for T IoU
-# thresholds 0.5:0.05:0.95, R recalls 0:0.01:1, K classes, A areas and D limits of detections per image.
+# Where the averages lie in mnv2dense.metrics.coco_backends.Tables.
 _EVERY_IOU, _IOU_50, _IOU_75 = slice(None), 0, 5
 _ALL, _SMALL, _MEDIUM, _LARGE = range(4)
 _ONE, _TEN, _HUNDRED = range(3)
@@ -90,7 +89,12 @@ class CocoMeanAP:
     was found. One given twice (a sampler that pads its shards does that) counts once, by its first results.
 
     Args:
-        backend: which library matches boxes; the numbers are equal, pycocotools takes several times as long.
+        backend: which library matches boxes: "hotcoco", "faster_coco_eval" or "pycocotools", from the fastest to the
+            reference; the numbers are equal. "auto" is the first where it is installed, else the second.
+
+    Raises:
+        ValueError: no such backend.
+        ImportError: hotcoco is asked for and not installed.
     """
 
     headlines: ClassVar[dict[str, str]] = {
@@ -113,19 +117,22 @@ class CocoMeanAP:
         "by its score squared, and one that is right also by its IoU"
     )
 
-    def __init__(self, *, backend: Backend = "faster_coco_eval") -> None:
-        if backend not in _BACKENDS:
-            raise ValueError(f"backend is {backend!r}, but must be one of {', '.join(_BACKENDS)}.")
-        self._backend = backend
-        self._truth: dict[str, Any] | None = None
+    def __init__(self, *, backend: Literal[Backend, "auto"] = "auto") -> None:
+        self._backend = chosen_backend(backend)
+        self._truth: TrueBoxes | None = None
         self._path_of: Callable[[int], Path] | None = None
         self._names: tuple[str, ...] = ()
         self._category_ids: list[int] = []
-        # Image id -> its annotations.
-        self._objects: dict[int, list[dict[str, Any]]] = {}
+        # Image id -> its place in the truth.
+        self._places: dict[int, int] = {}
         # Image id -> float32 [N, 6]: x1, y1, x2, y2, score, label (exact in float32 up to 2^24 classes).
         self._results: dict[int, npt.NDArray[np.float32]] = {}
         self._evaluation: _Evaluation | None = None
+
+    @property
+    def backend(self) -> Backend:
+        """The library that matches boxes."""
+        return self._backend
 
     @property
     def seen(self) -> int:
@@ -149,13 +156,11 @@ class CocoMeanAP:
             ValueError: two classes share a name, or categories and ``class_names`` differ in number.
         """
         dataset = _of_boxes(dataset)
-        truth = dataset.coco_ground_truth()
-        names = tuple(dataset.class_names)
-        categories = truth["categories"]
-        if len(categories) != len(names):
+        names, category_ids = tuple(dataset.class_names), list(dataset.category_ids)
+        if len(category_ids) != len(names):
             raise ValueError(
-                f"the data set has {len(names)} class names but {len(categories)} categories; "
-                "coco_ground_truth() must list one category per label, in label order."
+                f"the data set has {len(names)} class names but {len(category_ids)} categories; "
+                "category_ids must have one for each label, in label order."
             )
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
@@ -163,12 +168,9 @@ class CocoMeanAP:
                 f"class name {repeated[0]!r} stands for more than one class, so its AP would be ambiguous; "
                 "give every category its own name."
             )
-        self._names = names
-        self._category_ids = [int(category["id"]) for category in categories]
-        self._truth = _own_truth(truth, self._category_ids)
-        self._objects = {int(image["id"]): [] for image in truth["images"]}
-        for annotation in self._truth["annotations"]:
-            self._objects.get(annotation["image_id"], []).append(annotation)
+        self._truth = TrueBoxes.of(dataset)
+        self._names, self._category_ids = names, category_ids
+        self._places = {image_id: place for place, image_id in enumerate(self._truth.image_ids.tolist())}
         self._path_of = dataset.path_of
         self.reset()
 
@@ -191,27 +193,28 @@ class CocoMeanAP:
             raise ValueError(f"{len(results)} results for a batch of {len(image_ids)} images; give one for each.")
         if not image_ids:
             return
-        rows = [
-            torch.cat([found.boxes.float(), found.scores.float()[:, None], found.labels.float()[:, None]], dim=1)
-            for found in results
-        ]
+        columns = (
+            torch.cat([found.boxes for found in results]),
+            torch.cat([found.scores for found in results])[:, None],
+            torch.cat([found.labels for found in results])[:, None],
+        )
         # One transfer a batch: a device would otherwise be waited for three times an image.
-        table = torch.cat(rows).detach().cpu().numpy()
-        ends = np.cumsum([len(found) for found in results])
-        for image_id, found_rows in zip(image_ids, np.split(table, ends[:-1]), strict=True):
-            self._check(image_id, found_rows)
-            self._results.setdefault(image_id, found_rows)
+        table = torch.cat([column.float() for column in columns], dim=1).detach().cpu().numpy()
+        ends = np.cumsum([len(found) for found in results]).tolist()
+        self._check(image_ids, ends, table)
+        for image_id, start, end in zip(image_ids, [0, *ends], ends, strict=False):
+            self._results.setdefault(image_id, table[start:end])
 
     def image_score(self, image_id: int) -> ImageScore | None:
         """How well the boxes of one image went, see :func:`mnv2dense.metrics.image_f1.image_f1`."""
-        return image_f1(self._results[image_id], self._objects[image_id])
+        truth = self._require_truth()
+        found = FoundBoxes.of_tables([self._results[image_id]], [0])
+        return image_f1(found, truth.of_image(self._places[image_id]))
 
     def best_threshold(self) -> BestThreshold | None:
         """Where F1 is best, see :func:`mnv2dense.metrics.best_threshold.best_threshold`; after :meth:`compute`."""
-        self._require_truth()
-        nothing = np.zeros((0, 6), np.float32)
-        images = ((self._results.get(image_id, nothing), truth) for image_id, truth in self._objects.items())
-        return best_threshold(images, len(self._names))
+        truth = self._require_truth()
+        return best_threshold(self._found(), truth, len(self._names))
 
     def compute(self) -> dict[str, float]:
         """Scores over the results of all processes; every process must call it, all get the same values.
@@ -251,15 +254,12 @@ class CocoMeanAP:
 
         Sorted by image id. Those of this process before :meth:`compute`, of all processes after it.
         """
-        self._require_truth()
+        truth, found = self._require_truth(), self._found()
+        category_ids = [self._category_ids[label] for label in found.labels.tolist()]
+        columns = (truth.image_ids[found.images].tolist(), category_ids, found.xywh.tolist(), found.scores.tolist())
         return [
-            {
-                "image_id": found["image_id"],
-                "category_id": self._category_ids[found["category_id"]],
-                "bbox": found["bbox"],
-                "score": found["score"],
-            }
-            for found in self._found()
+            {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}
+            for image_id, category_id, box, score in zip(*columns, strict=True)
         ]
 
     def write(self, folder: Path) -> None:
@@ -267,44 +267,40 @@ class CocoMeanAP:
         plot_precision_recall(*self.precision_recall(), folder / "precision_recall.png")
         (folder / "detections.json").write_text(json.dumps(self.detections_as_coco()), encoding="utf-8")
 
-    def _require_truth(self) -> dict[str, Any]:
+    def _require_truth(self) -> TrueBoxes:
         if self._truth is None:
             raise RuntimeError("no data set to score against; call bind(dataset) first.")
         return self._truth
 
-    def _check(self, image_id: int, rows: npt.NDArray[np.float32]) -> None:
-        if image_id not in self._objects or self._path_of is None:
+    def _check(self, image_ids: list[int], ends: list[int], table: npt.NDArray[np.float32]) -> None:
+        """Of the results of a batch, those of image i up to ``ends[i]``."""
+        assert self._path_of is not None
+        unknown = [image_id for image_id in image_ids if image_id not in self._places]
+        if unknown:
             raise ValueError(
-                f"image id {image_id} is not one of the {len(self._objects)} of the bound data set; "
+                f"image id {unknown[0]} is not one of the {len(self._places)} of the bound data set; "
                 "bind the metric to the data set that the batches come from."
             )
-        broken = np.asarray(~np.isfinite(rows).all(axis=1))
-        foreign = (rows[:, 5] < 0) | (rows[:, 5] >= len(self._names))
-        for index in np.flatnonzero(broken | foreign):
-            *box, score, label = (float(value) for value in rows[index])
+        broken = np.asarray(~np.isfinite(table).all(axis=1))
+        foreign = (table[:, 5] < 0) | (table[:, 5] >= len(self._names))
+        for row in np.flatnonzero(broken | foreign).tolist():
+            *box, score, label = (float(value) for value in table[row])
             rule = (
                 f"box {box} and score {score}: they must be finite. Look for NaN weights or a diverged loss."
-                if broken[index]
+                if broken[row]
                 else f"label {label:.0f}: the data set has {len(self._names)} classes, counted from 0."
             )
-            raise ValueError(f"image {image_id} ({self._path_of(image_id)}): detection {index} has {rule}")
+            index = bisect_right(ends, row)
+            image_id, start = image_ids[index], [0, *ends][index]
+            raise ValueError(f"image {image_id} ({self._path_of(image_id)}): detection {row - start} has {rule}")
 
-    def _found(self) -> list[dict[str, Any]]:
-        """All results as annotations with labels for categories, by image id and then as given."""
-        if not self._results:
-            return []
+    def _found(self) -> FoundBoxes:
+        """All results, by image id and then as given."""
         order = sorted(self._results)
-        table = np.concatenate([self._results[image_id] for image_id in order]).astype(np.float64)
-        image_ids = np.repeat(order, [len(self._results[image_id]) for image_id in order]).tolist()
-        labels = table[:, 5].astype(np.int64).tolist()
-        sizes = table[:, 2:4] - table[:, :2]
-        boxes = np.concatenate([table[:, :2], sizes], axis=1).tolist()
-        columns = zip(image_ids, labels, boxes, sizes.prod(axis=1).tolist(), table[:, 4].tolist(), strict=True)
-        names = ("id", "image_id", "category_id", "bbox", "area", "score", "iscrowd")
-        return [dict(zip(names, (i, *row, 0), strict=True)) for i, row in enumerate(columns, start=1)]
+        return FoundBoxes.of_tables([self._results[each] for each in order], [self._places[each] for each in order])
 
-    def _evaluate(self, truth: Mapping[str, Any]) -> _Evaluation:
-        precision, recall = _BACKENDS[self._backend](truth, {**truth, "annotations": self._found()})
+    def _evaluate(self, truth: TrueBoxes) -> _Evaluation:
+        precision, recall = BACKENDS[self._backend](self._found(), truth, len(self._names))
         scores = {name: _mean(precision[iou, ..., area, _HUNDRED]) for name, (iou, area) in _AVERAGE_PRECISIONS.items()}
         scores |= {name: _mean(recall[..., area, limit]) for name, (area, limit) in _AVERAGE_RECALLS.items()}
         precision = np.ascontiguousarray(precision[..., _ALL, _HUNDRED])
@@ -323,66 +319,7 @@ def _of_boxes(dataset: Dataset) -> BoxDataset:
     raise ValueError(f"{type(dataset).__name__} has no boxes to score mAP on; {advice}.")
 
 
-def _own_truth(truth: Mapping[str, Any], category_ids: Sequence[int]) -> dict[str, Any]:
-    """The part of the truth that boxes are scored on, with labels as categories; the backends write into it.
-
-    Annotations are numbered anew from 1: both backends take a match with annotation 0 for no match.
-    """
-    label_of = {category_id: label for label, category_id in enumerate(category_ids)}
-    return {
-        "images": [{"id": int(image["id"])} for image in truth["images"]],
-        "categories": [{"id": label} for label in range(len(category_ids))],
-        "annotations": [
-            {
-                "id": index,
-                "image_id": int(annotation["image_id"]),
-                "category_id": label_of[annotation["category_id"]],
-                "bbox": [float(value) for value in annotation["bbox"]],
-                "area": float(annotation["area"]),
-                "iscrowd": int(annotation["iscrowd"]),
-            }
-            for index, annotation in enumerate(truth["annotations"], start=1)
-        ],
-    }
-
-
 def _mean(table: FloatArray) -> float:
     """Mean of what could be judged; -1 if nothing could."""
     judged = table[table > -1]
     return float(judged.mean()) if judged.size else -1.0
-
-
-def _with_faster_coco_eval(truth: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[FloatArray, FloatArray]:
-    from faster_coco_eval import COCO, COCOeval_faster
-
-    def silent(*_: object) -> None:
-        """Keep progress lines out of the run's log."""
-
-    evaluator = COCOeval_faster(_indexed(COCO(), truth), _indexed(COCO(), found), iouType="bbox", print_function=silent)
-    evaluator.evaluate()
-    evaluator.accumulate()
-    return np.asarray(evaluator.eval["precision"]), np.asarray(evaluator.eval["recall"])
-
-
-def _with_pycocotools(truth: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[FloatArray, FloatArray]:
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress and cannot be told not to
-        evaluator = COCOeval(_indexed(COCO(), truth), _indexed(COCO(), found), iouType="bbox")
-        evaluator.evaluate()
-        evaluator.accumulate()
-    return evaluator.eval["precision"], evaluator.eval["recall"]
-
-
-def _indexed(coco: Any, dataset: Mapping[str, Any]) -> Any:  # noqa: ANN401 - either library's COCO class
-    # Not loadRes: pycocotools' fails on an empty list, and both add a polygon to every box.
-    coco.dataset = dataset
-    coco.createIndex()
-    return coco
-
-
-_BACKENDS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], tuple[FloatArray, FloatArray]]] = {
-    "faster_coco_eval": _with_faster_coco_eval,
-    "pycocotools": _with_pycocotools,
-}

@@ -16,19 +16,29 @@ Floats = npt.NDArray[np.float64]
 
 
 def areas(boxes: Boxes) -> Floats:
-    """Xyxy [N, 4] -> [N]."""
-    return np.asarray((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), np.float64)
+    """Xyxy [..., 4] -> [...]."""
+    return np.asarray((boxes[..., 2:] - boxes[..., :2]).prod(axis=-1), np.float64)
+
+
+def intersection(first: Boxes, second: Boxes) -> Floats:
+    """Shared area of boxes at the same place, xyxy: [..., 4] and [..., 4] that broadcast -> [...]."""
+    low = np.maximum(first[..., :2], second[..., :2])
+    high = np.minimum(first[..., 2:], second[..., 2:])
+    return np.asarray((high - low).clip(0).prod(axis=-1), np.float64)
+
+
+def iou(first: Boxes, second: Boxes) -> Floats:
+    """Intersection over union of boxes at the same place, xyxy: [..., 4] and [..., 4] that broadcast -> [...], 0..1."""
+    shared = intersection(first, second)
+    union = areas(first) + areas(second) - shared
+    return np.asarray(shared / np.maximum(union, 1e-9))  # two boxes without area have neither
 
 
 def pairwise_intersection(first: Boxes, second: Boxes) -> Floats:
     """Shared area of every pair, xyxy: [N, 4] and [M, 4] -> [N, M]."""
-    low = np.maximum(first[:, None, :2], second[:, :2])
-    high = np.minimum(first[:, None, 2:], second[:, 2:])
-    return np.asarray((high - low).clip(0).prod(axis=-1), np.float64)
+    return intersection(first[:, None], second)
 
 
 def pairwise_iou(first: Boxes, second: Boxes) -> Floats:
     """Intersection over union of every pair, xyxy: [N, 4] and [M, 4] -> [N, M], 0..1."""
-    shared = pairwise_intersection(first, second)
-    union = areas(first)[:, None] + areas(second) - shared
-    return np.asarray(shared / np.maximum(union, 1e-9))  # two boxes without area have neither
+    return iou(first[:, None], second)

@@ -40,6 +40,7 @@ _PACKAGES = (
     "opencv-python-headless",
     "pycocotools",
     "faster-coco-eval",
+    "hotcoco",
     "hydra-core",
     "omegaconf",
     "numpy",

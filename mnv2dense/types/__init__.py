@@ -8,7 +8,7 @@ Boxes are xyxy, absolute pixels of the tensor they live with, float32, origin to
 the file that reads or writes that format.
 """
 
-from mnv2dense.types.batches import Batch, Infos, PackedMask, Sample, Truth
+from mnv2dense.types.batches import Batch, BoxColumns, Infos, PackedMask, Sample, Truth
 from mnv2dense.types.labels import IGNORE_INDEX, IGNORE_LABEL, PADDING_LABEL, SHOWN_SCORE
 from mnv2dense.types.predictions import BoxPredictions, FeatureInfo, PixelLogits, PointPredictions, ScoredBoxes
 from mnv2dense.types.results import (
@@ -28,6 +28,7 @@ __all__ = [
     "SHOWN_SCORE",
     "Batch",
     "Box",
+    "BoxColumns",
     "BoxPredictions",
     "Classification",
     "Detections",

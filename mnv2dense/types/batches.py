@@ -41,6 +41,26 @@ class Sample(NamedTuple):
     image_labels: Mapping[str, int] | None = None
 
 
+class BoxColumns(NamedTuple):
+    """The boxes of a whole data set as columns of T rows; those of one image in the order in which it has them.
+
+    Attributes:
+        image_ids: int64 [P], of all images, also of those without boxes; unique.
+        images: int64 [T], the row of ``image_ids`` that a box belongs to.
+        boxes: float64 [T, 4], COCO's x, y, width, height in pixels of the image.
+        labels: int64 [T], 0..K-1.
+        crowds: bool [T], regions to ignore.
+        areas: float64 [T], square pixels; what COCO's small, medium and large go by.
+    """
+
+    image_ids: npt.NDArray[np.int64]
+    images: npt.NDArray[np.int64]
+    boxes: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.int64]
+    crowds: npt.NDArray[np.bool_]
+    areas: npt.NDArray[np.float64]
+
+
 class Infos(NamedTuple):
     """Per image, the way back from the model's input to the original image.
 

@@ -19,7 +19,7 @@ COMMANDS = ("train", "evaluate", "predict", "info", "export", "benchmark", "demo
 RUNTIMES = ("onnx", "onnxruntime", "openvino", "nncf", "executorch", "torchao", "ai_edge_litert", "litert_torch")
 COMPILER = ("torch._dynamo", "torch._inductor", "sympy", "torch.onnx")
 TRAINING = ("pytorch_lightning", "torchmetrics", "tensorboard", "albumentations", "scipy", "pydantic")
-SCORING = ("pycocotools", "faster_coco_eval")
+SCORING = ("pycocotools", "faster_coco_eval", "hotcoco")
 OTHERS = ("matplotlib", "transformers", "huggingface_hub", "timm", "torchvision", "jinja2", "coremltools", "av")
 MODELS = ("torch", "cv2", "PIL", "safetensors")
 

@@ -1,28 +1,31 @@
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import pytest
 
+from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
 from mnv2dense.metrics.image_f1 import image_f1
+from tests.helpers.box_columns import Found, Object, found_boxes, true_boxes
 
 
-def truth(*rows: tuple[list[float], int], crowd: bool = False) -> list[dict[str, Any]]:
-    return [{"bbox": box, "category_id": label, "iscrowd": int(crowd)} for box, label in rows]
+def truth(*rows: tuple[tuple[float, float, float, float], int], crowd: bool = False) -> list[Object]:
+    return [(*box, label, crowd) for box, label in rows]
 
 
-def found(*rows: tuple[float, float, float, float, float, int]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    return np.array(rows, np.float32).reshape(-1, 6)
+def found(*rows: Found) -> FoundBoxes:
+    return found_boxes(rows)
 
 
-def value(boxes: np.ndarray[Any, np.dtype[np.float32]], objects: list[dict[str, Any]]) -> float:
-    score = image_f1(boxes, objects)
+def of(objects: list[Object]) -> TrueBoxes:
+    return true_boxes(objects)
+
+
+def value(boxes: FoundBoxes, objects: list[Object]) -> float:
+    score = image_f1(boxes, of(objects))
     assert score is not None
     return score.value
 
 
-ONE = truth(([0, 0, 10, 10], 0))
+ONE = truth(((0, 0, 10, 10), 0))
 
 
 def test_all_found_for_sure_is_one() -> None:
@@ -30,10 +33,10 @@ def test_all_found_for_sure_is_one() -> None:
 
 
 def test_one_found_one_missed_and_one_wrong_are_a_half() -> None:
-    objects = truth(([0, 0, 10, 10], 0), ([50, 50, 10, 10], 0))
+    objects = truth(((0, 0, 10, 10), 0), ((50, 50, 10, 10), 0))
     boxes = found((0, 0, 10, 10, 1.0, 0), (80, 80, 90, 90, 1.0, 0))
     assert value(boxes, objects) == pytest.approx(2.1 / 4.1)  # 2 * 1 right; 2 boxes and 2 objects; 0.1 on both sides
-    score = image_f1(boxes, objects)
+    score = image_f1(boxes, of(objects))
     assert score is not None
     assert score.weight == 4
 
@@ -45,7 +48,7 @@ def test_a_box_counts_by_its_score_and_its_overlap() -> None:
 
 def test_images_of_a_detector_that_is_sure_of_nothing_are_told_apart() -> None:
     hit, beside, two_missed = found((0, 0, 10, 10, 0.1, 0)), found((80, 80, 90, 90, 0.1, 0)), found()
-    values = [value(hit, ONE), value(beside, ONE), value(two_missed, ONE + truth(([50, 50, 9, 9], 0)))]
+    values = [value(hit, ONE), value(beside, ONE), value(two_missed, ONE + truth(((50, 50, 9, 9), 0)))]
     assert sorted(values, reverse=True) == values
     assert len(set(values)) == 3
     assert min(values) > 0
@@ -61,11 +64,11 @@ def test_an_object_is_found_once_by_the_surest_box() -> None:
 
 
 def test_a_box_in_a_region_to_ignore_is_neither_right_nor_wrong() -> None:
-    objects = ONE + truth(([20, 20, 50, 50], 0), crowd=True)
+    objects = ONE + truth(((20, 20, 50, 50), 0), crowd=True)
     assert value(found((0, 0, 10, 10, 1.0, 0), (30, 30, 40, 40, 0.9, 0)), objects) == pytest.approx(1)
 
 
 def test_where_there_is_nothing_a_shown_box_is_wrong_and_none_is_not_judged() -> None:
     assert value(found((0, 0, 10, 10, 1.0, 0)), []) == pytest.approx(0.1 / 1.1)
-    assert image_f1(found((0, 0, 10, 10, 0.3, 0)), []) is None
-    assert image_f1(found(), []) is None
+    assert image_f1(found((0, 0, 10, 10, 0.3, 0)), of([])) is None
+    assert image_f1(found(), of([])) is None

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mnv2dense.data.datasets.image_list import read_listed, size_of_listed
 from mnv2dense.data.datasets.image_table import ImageTable
-from mnv2dense.types import IGNORE_LABEL, Sample
+from mnv2dense.types import IGNORE_LABEL, BoxColumns, Sample
 
 # Annotators round and overshoot; what sticks out by less than a pixel is clipped without a word.
 _TOLERANCE_PX = 1.0
@@ -167,6 +167,12 @@ class BoxTable(ImageTable):
                 )
             ],
         }
+
+    def box_columns(self) -> BoxColumns:
+        """The truth of :meth:`coco_ground_truth` as columns; shared, not copied."""
+        own = self._objects
+        ids = np.asarray(self.image_ids, np.int64)
+        return BoxColumns(ids, own.images, own.boxes, own.labels, own.ignored, own.areas)
 
     def _outside(self, objects: Objects, corners: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """Which boxes stick out, bool [T]; the sizes of their images are checked first."""
