@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # whoever reuses the backbone needs torch alone
     import torch
     from torch import Tensor
 
+    from mnv2dense.io.reading import Undecoded
     from mnv2dense.ops.postprocess import Selection
     from mnv2dense.ops.resize import ResizeMode
     from mnv2dense.utils.blocks import Blocks
@@ -276,6 +277,15 @@ class LiesInBlocks(Dataset, Protocol):
 
 
 @runtime_checkable
+class OpensImages(Dataset, Protocol):
+    """A data set that gives an image's truth before its pixels are decoded."""
+
+    def opened(self, index: int) -> tuple[Sample, Undecoded]:
+        """The sample with an array of the image's shape in place of its pixels, and what decodes those."""
+        ...
+
+
+@runtime_checkable
 class JoinedData(Dataset, Protocol):
     """Data sets under the names of the heads that learn from them; each head is scored on its own.
 
@@ -331,6 +341,45 @@ class FramingAugment(Augment, Protocol):
     @property
     def size(self) -> tuple[int, int] | None:
         """See above; a class attribute will do."""
+        ...
+
+
+class Plan(Protocol):
+    """What an augmentation will do to one sample.
+
+    Attributes:
+        reduction: how far its image may be decoded reduced without a loss: 1, 2, 4 or 8.
+    """
+
+    @property
+    def reduction(self) -> int:
+        """See above; a plain attribute will do."""
+        ...
+
+    def draw(self, sample: Sample, image: npt.NDArray[np.uint8], reduction: int = 1) -> Sample:
+        """Do it.
+
+        Args:
+            sample: as it was planned for; its boxes and mask are in pixels of the whole image.
+            image: uint8 [ceil(H / reduction), ceil(W / reduction), 3]; left unchanged.
+            reduction: of it, no more than the plan's.
+        """
+        ...
+
+
+@runtime_checkable
+class PlanningAugment(Augment, Protocol):
+    """An augmentation that decides what it does before it sees a pixel, so that no more of them are made than needed."""
+
+    def plan(self, sample: Sample, seed: int, size: tuple[int, int], mode: ResizeMode) -> Plan | None:
+        """What a call with that seed does, done at the size of a model's input; None where it must see pixels.
+
+        Args:
+            sample: with an image of the right shape, of which nothing else is looked at.
+            seed: as of a call.
+            size: (height, width) of the input, pixels.
+            mode: how the result is resized to that, afterwards.
+        """
         ...
 
 

@@ -32,7 +32,17 @@ from mnv2dense.data.rare_classes import check_threshold, draws_of
 from mnv2dense.data.sampler import Draw, EpochSampler, epoch_draws, seed_of
 from mnv2dense.data.split_checks import disagreement, lack_of, parts_of, shared_images, unseen_classes
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
-from mnv2dense.protocols import Augment, BoxDataset, Dataset, FramingAugment, LiesInBlocks, MixingAugment
+from mnv2dense.io.reading import Undecoded
+from mnv2dense.protocols import (
+    Augment,
+    BoxDataset,
+    Dataset,
+    FramingAugment,
+    LiesInBlocks,
+    MixingAugment,
+    OpensImages,
+    PlanningAugment,
+)
 from mnv2dense.types import Batch, Sample
 from mnv2dense.utils.blocks import Blocks
 from mnv2dense.utils.cores import usable_cores
@@ -72,6 +82,10 @@ class DataModule(pl.LightningDataModule):
         views: how many augmented views each training image has, one an epoch; then they come again, in another order.
             None has a new one in every epoch.
         digests: hash the pixels of training images, for :class:`mnv2dense.training.KeptAnswers`.
+        reduced_decode: training images are decoded, cut out and coloured at no more pixels than the model's input shows
+            of them, where the data set and the augmentation allow it
+            (:class:`~mnv2dense.protocols.OpensImages`, :class:`~mnv2dense.protocols.PlanningAugment`); False does all
+            of that at their full size, and resizes at the end.
 
     Raises:
         ValueError: for a size, mode, batch size or other number outside its range.
@@ -97,6 +111,7 @@ class DataModule(pl.LightningDataModule):
         train_sizes: Sequence[tuple[int, int]] = (),
         views: int | None = None,
         digests: bool = False,
+        reduced_decode: bool = True,
     ) -> None:
         super().__init__()
         for name, value in (("batch_size", batch_size), ("max_boxes", max_boxes), ("size", min(size))):
@@ -125,6 +140,7 @@ class DataModule(pl.LightningDataModule):
         self.repeat_threshold = repeat_threshold
         self.views = views
         self.digests = digests
+        self.reduced_decode = reduced_decode
         self.resize = resize
         self.batch_size = int(batch_size)
         self.max_boxes = int(max_boxes)
@@ -333,7 +349,9 @@ class DataModule(pl.LightningDataModule):
         digest: bool = False,
     ) -> DataLoader[Batch]:
         size, mode = self._frame(augment)
-        images = _Images(dataset, augment, size, mode, self.seed, scored=scored, digest=digest)
+        images = _Images(
+            dataset, augment, size, mode, self.seed, scored=scored, digest=digest, reduced=self.reduced_decode
+        )
         workers = self._num_workers
         if workers is None:
             neighbours = 1 if self.trainer is None else self.trainer.num_devices
@@ -382,6 +400,7 @@ class _Images(torch.utils.data.Dataset[Item]):
         *,
         scored: bool,
         digest: bool,
+        reduced: bool,
     ) -> None:
         self.dataset = dataset
         self.augment = augment
@@ -392,6 +411,8 @@ class _Images(torch.utils.data.Dataset[Item]):
         self.digest = digest
         self.classes = len(dataset.class_names)
         self.mixes = augment if isinstance(augment, MixingAugment) else None
+        self.plans = augment if reduced and isinstance(augment, PlanningAugment) else None
+        self.opens = dataset if self.plans is not None and isinstance(dataset, OpensImages) else None
         self.kinds = dataset.kinds if isinstance(dataset, JointDataset) else None
         self.lies_in_blocks = dataset if isinstance(dataset, LiesInBlocks) else None
 
@@ -407,26 +428,44 @@ class _Images(torch.utils.data.Dataset[Item]):
         near = self.lies_in_blocks.blocks.beside(image)
         return [int(near[place]) for place in mixes.partners(seed, len(near))]
 
+    def _opened(self, image: int) -> tuple[Sample, Undecoded]:
+        """The sample, and what gives its pixels: all there are, where the data set decodes them at once."""
+        if self.opens is None:
+            sample = self._read(image)
+            return sample, Undecoded.whole(sample.image)
+        sample, undecoded = self.opens.opened(image)
+        check_sample(sample, self.classes, of=self.dataset)
+        return sample, undecoded
+
+    def _augmented(self, augment: Augment, draw: Draw, size: tuple[int, int]) -> Sample:
+        seed = seed_of(self.seed, draw)
+        sample, undecoded = self._opened(draw.image)
+        known = sample.known
+        if self.mixes is not None and (partners := self._partners(self.mixes, draw.image, seed)):
+            sample = sample._replace(image=undecoded.decode(1)[0])
+            others = [self._read(image) for image in partners]
+            known = _known_of_all([sample, *others])
+            sample = self.mixes.mix(sample, others, seed)
+            undecoded = Undecoded.whole(sample.image)
+        plan = None if self.plans is None else self.plans.plan(sample, seed, size, self.mode)
+        if plan is not None:
+            sample = plan.draw(sample, *undecoded.decode(plan.reduction))
+        else:
+            sample = augment(sample._replace(image=undecoded.decode(1)[0]), seed)
+        check_sample(sample, self.classes, of=augment)
+        return sample._replace(known=known)
+
     def __getitem__(self, draw: Draw) -> Item:
         if draw.ahead and self.lies_in_blocks is not None:
             self.lies_in_blocks.fetch_ahead(draw.ahead)
-        sample = self._read(draw.image)
-        known = sample.known
-        if self.augment is not None:
-            seed = seed_of(self.seed, draw)
-            if self.mixes is not None and (partners := self._partners(self.mixes, draw.image, seed)):
-                others = [self._read(image) for image in partners]
-                known = _known_of_all([sample, *others])
-                sample = self.mixes.mix(sample, others, seed)
-            sample = self.augment(sample, seed)
-            check_sample(sample, self.classes, of=self.augment)
         size = draw.size or self.size
+        sample = self._read(draw.image) if self.augment is None else self._augmented(self.augment, draw, size)
         if self.kinds is None:
             return prepare(sample, size, self.mode, scored=self.scored, digest=self.digest)
         item = prepare(sample, size, self.mode, digest=self.digest)
         truth = {"boxes": item.boxes, "labels": item.labels, "mask": item.mask}
         scored = sample.mask if self.scored else None
-        parts = parted(self.kinds, known, **truth, scored=scored, image_labels=sample.image_labels)
+        parts = parted(self.kinds, sample.known, **truth, scored=scored, image_labels=sample.image_labels)
         return item._replace(parts=parts)
 
 

@@ -81,7 +81,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
         if os.fstat(file.fileno()).st_size <= MAX_BYTES:
             return decode_image(file.read(), name=path, max_pixels=max_pixels)
         try:
-            return _decoded(file, None, path, max_pixels)
+            return _decoded(_open(file, path, max_pixels), None, path)[0]
         except ImageError:
             raise
         except Exception as error:
@@ -92,29 +92,82 @@ def decode_image(
     data: bytes, *, name: str | os.PathLike[str] = "image", max_pixels: int = MAX_PIXELS
 ) -> npt.NDArray[np.uint8]:
     """Decode the bytes of an image file; ``name`` stands in messages. See :func:`read_image`."""
+    return _opened(data, name, max_pixels).decode(1)[0]
+
+
+class Undecoded(NamedTuple):
+    """An image whose size is known, and whose pixels are not there yet.
+
+    Attributes:
+        size: (height, width) of the upright image, pixels.
+        decode: reduction -> (uint8 [ceil(H / n), ceil(W / n), 3] as :func:`read_image` gives it, n), where n is the
+            reduction asked for, 1, 2, 4 or 8, or less where the file cannot be decoded at that. Pixel (y, x) then
+            shows n x n of the image's, from (n y, n x) on. To be called once; raises what :func:`read_image` does.
+    """
+
+    size: tuple[int, int]
+    decode: Callable[[int], tuple[npt.NDArray[np.uint8], int]]
+
+    @classmethod
+    def whole(cls, pixels: npt.NDArray[np.uint8]) -> Undecoded:
+        """Of pixels that are there already."""
+        return cls((pixels.shape[0], pixels.shape[1]), lambda _: (pixels, 1))
+
+    def stand_in(self) -> npt.NDArray[np.uint8]:
+        """An array of the image's shape that takes no memory: read-only, and all of it one black pixel."""
+        return np.broadcast_to(np.uint8(0), (*self.size, 3))
+
+
+def open_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Undecoded:
+    """Read an image file, but decode no more than its header. See :func:`read_image` for the rest."""
+    with Path(path).open("rb") as file:
+        if os.fstat(file.fileno()).st_size <= MAX_BYTES:
+            return _opened(file.read(), path, max_pixels)
+    size = image_size(path, max_pixels=max_pixels)
+    return Undecoded(size, lambda _: (read_image(path, max_pixels=max_pixels), 1))
+
+
+def _opened(data: bytes, name: str | os.PathLike[str], max_pixels: int) -> Undecoded:
+    def bare_of(error: Exception) -> Undecoded:
+        """Decoders answer a broken file with whatever exception they fell over."""
+        if (bare := without_text(data)) is not None:
+            return _opened(bare, name, max_pixels)
+        raise _damaged(name, error) from error
+
+    def decode(reduction: int) -> tuple[npt.NDArray[np.uint8], int]:
+        try:
+            return _decoded(image, data, name, reduction)
+        except ImageError:
+            raise
+        except Exception as error:
+            return bare_of(error).decode(reduction)
+
     try:
-        return _decoded(io.BytesIO(data), data, name, max_pixels)
+        image = _open(io.BytesIO(data), name, max_pixels)
+        return Undecoded(_upright_size(image), decode)
     except ImageError:
         raise
-    except Exception as error:  # decoders answer a broken file with whatever exception they fell over
-        if (bare := without_text(data)) is not None:
-            return decode_image(bare, name=name, max_pixels=max_pixels)
-        raise _damaged(name, error) from error
+    except Exception as error:
+        return bare_of(error)
 
 
 def _decoded(
-    file: IO[bytes], data: bytes | None, name: str | os.PathLike[str], max_pixels: int
-) -> npt.NDArray[np.uint8]:
-    """The pixels of an open file; ``data`` is all of it, where that is at hand."""
-    with _open(file, name, max_pixels) as image, in_turn(image):
+    image: ImageFile, data: bytes | None, name: str | os.PathLike[str], reduction: int = 1
+) -> tuple[npt.NDArray[np.uint8], int]:
+    """The pixels of an open file, and their reduction; ``data`` is all of it, where that is at hand."""
+    with image, in_turn(image):
         upright = _UPRIGHT.get(_orientation(image))
-        pixels = None if data is None else _decode_by_opencv(image, data)
+        if upright is not None and any(side % reduction for side in image.size):
+            reduction = 1  # turned, the last pixel would come first, and show less than the others
+        pixels = None if data is None else _decode_by_opencv(image, data, reduction)
+        if pixels is None or not _is_jpeg(image):
+            reduction = 1
         if pixels is None:
             pixels = _to_rgb(image, name)
         if upright is None:
-            return pixels
+            return pixels, reduction
         image.close()  # what it holds is not needed beside the copy that turning makes
-        return np.ascontiguousarray(upright(pixels))
+        return np.ascontiguousarray(upright(pixels)), reduction
 
 
 def _damaged(name: str | os.PathLike[str], error: Exception) -> ImageError:
@@ -160,8 +213,12 @@ def image_size(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 
 def _header_size(file: IO[bytes], path: str | os.PathLike[str], max_pixels: int) -> tuple[int, int]:
     with _open(file, path, max_pixels) as image:
-        width, height = image.size
-        return (width, height) if _orientation(image) >= 5 else (height, width)
+        return _upright_size(image)
+
+
+def _upright_size(image: ImageFile) -> tuple[int, int]:
+    width, height = image.size
+    return (width, height) if _orientation(image) >= 5 else (height, width)
 
 
 def list_images(folder: str | os.PathLike[str], *, recursive: bool = False) -> list[Path]:
@@ -320,24 +377,36 @@ def _orientation(image: Image) -> int:
     return orientation if orientation in _UPRIGHT else 1
 
 
-def _decode_by_opencv(image: ImageFile, data: bytes) -> npt.NDArray[np.uint8] | None:
+def _decode_by_opencv(image: ImageFile, data: bytes, reduction: int) -> npt.NDArray[np.uint8] | None:
     """What nearly every image is: plain JPEG, three times as fast as by Pillow, and WebP, in half the memory.
 
-    None for anything else, and for what OpenCV does not take.
+    None for anything else, and for what OpenCV does not take. Of JPEG, ``reduction`` leaves out what its blocks hold of
+    finer detail.
     """
     # OpenCV fills the missing part of a truncated JPEG with gray; Pillow refuses. A whole file ends in EOI.
-    is_jpeg = image.format == "JPEG" and image.mode in ("RGB", "L") and data.endswith(b"\xff\xd9")
+    is_jpeg = _is_jpeg(image) and data.endswith(b"\xff\xd9")
     if not is_jpeg and (image.format != "WEBP" or getattr(image, "is_animated", True)):
         return None
     import cv2
 
-    colours = cv2.IMREAD_COLOR if is_jpeg else cv2.IMREAD_UNCHANGED
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), colours | cv2.IMREAD_IGNORE_ORIENTATION)
+    flags = cv2.IMREAD_IGNORE_ORIENTATION
+    in_order = is_jpeg and hasattr(cv2, "IMREAD_COLOR_RGB")  # 4.10 does not have it
+    if not is_jpeg:
+        flags |= cv2.IMREAD_UNCHANGED
+    else:
+        flags |= cv2.IMREAD_COLOR if reduction == 1 else getattr(cv2, f"IMREAD_REDUCED_COLOR_{reduction}")
+        if in_order:  # in place of BGR, which is its opposite
+            flags ^= cv2.IMREAD_COLOR | cv2.IMREAD_COLOR_RGB
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if decoded is None:
         return None
     if decoded.shape[2] == 4:
         return _bgra_on_white(np.asarray(decoded, np.uint8))
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+    return np.asarray(decoded if in_order else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _is_jpeg(image: ImageFile) -> bool:
+    return image.format == "JPEG" and image.mode in ("RGB", "L")
 
 
 def _to_rgb(image: Image, name: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:

@@ -90,8 +90,25 @@ def resize(
     height, width = int(image.shape[1]), int(image.shape[2])
     inner_size = _inner_size(height, width, size, mode)
     seen = image[:, *_window(height, width, size, mode)]
-    inner = F.interpolate(seen[None], inner_size, mode="bilinear", antialias=True)[0]
-    return _pad(inner.contiguous(), size, pad_value), fit(height, width, size, mode)
+    return _pad(interpolated(seen, inner_size).contiguous(), size, pad_value), fit(height, width, size, mode)
+
+
+def interpolated(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """[3, h, w] -> [3, H, W], bilinear with antialiasing, in the layout that it came in; all of :func:`resize`'s."""
+    if tuple(image.shape[1:]) == tuple(size):
+        return image
+    return F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+
+
+def sides_in_input(height: int, width: int, size: tuple[int, int], mode: ResizeMode = "squash") -> tuple[int, int]:
+    """(height, width) of the whole image at the scale at which :func:`resize` shows it, in pixels of the input.
+
+    Brought to these by :func:`interpolated` first, it is cut or padded, but not scaled any more.
+    """
+    if mode != "crop":
+        return _inner_size(height, width, size, mode)
+    scales = fit(height, width, size, mode)
+    return max(size[0], round(height * scales.scale_y)), max(size[1], round(width * scales.scale_x))
 
 
 def resize_mask(mask: Tensor, size: tuple[int, int], mode: ResizeMode = "squash") -> Tensor:

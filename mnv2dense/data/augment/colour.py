@@ -10,6 +10,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+Colours = npt.NDArray[np.float32] | None
+"""An affine map of RGB, [3, 4], or None for colours as they are."""
+
 
 def colour_matrix(
     *, brightness: float, contrast: float, saturation: float, hue_degrees: float
@@ -40,8 +43,32 @@ _RGB_TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.21
 _YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
 
 
+def draw_colours(rng: np.random.Generator, each: float, limits: npt.NDArray[np.float64]) -> Colours:
+    """Draw which of the four distortions, and how strong, as :func:`colour_matrix`; None for none.
+
+    Args:
+        rng: the only source of chance; not asked where ``each`` is 0.
+        each: the probability of each.
+        limits: largest shift of brightness (0..255 scale), change of contrast and saturation, turn of hue in degrees.
+    """
+    if each <= 0:
+        return None
+    chosen = rng.random(4) < each
+    shifts = rng.uniform(-1, 1, size=4) * limits * chosen
+    if not chosen.any():
+        return None
+    return colour_matrix(
+        brightness=shifts[0], contrast=1 + shifts[1], saturation=1 + shifts[2], hue_degrees=shifts[3]
+    )
+
+
+def recoloured(image: npt.NDArray[np.uint8], colours: Colours) -> npt.NDArray[np.uint8]:
+    """[H, W, 3] -> [H, W, 3], in one pass over the pixels."""
+    return image if colours is None else np.asarray(cv2.transform(image, colours), np.uint8)
+
+
 class Photometric(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations is untyped
-    """Each of the four distortions with probability ``each``, in one pass over the pixels."""
+    """Each of the four distortions with probability ``each``."""
 
     def __init__(self, each: float, brightness: float, contrast: float, saturation: float, hue_degrees: float) -> None:
         super().__init__(p=1.0 if each > 0 else 0.0)
@@ -49,19 +76,9 @@ class Photometric(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations
         self.limits = np.array([255 * brightness, contrast, saturation, hue_degrees])
 
     def get_params(self) -> dict[str, Any]:
-        """Draw which distortions, and how strong: ``matrix``, or None for none."""
-        chosen = self.random_generator.random(4) < self.each
-        shifts = self.random_generator.uniform(-1, 1, size=4) * self.limits * chosen
-        if not chosen.any():
-            return {"matrix": None}
-        return {
-            "matrix": colour_matrix(
-                brightness=shifts[0], contrast=1 + shifts[1], saturation=1 + shifts[2], hue_degrees=shifts[3]
-            )
-        }
+        """Draw which distortions, and how strong: ``colours``, or None for none."""
+        return {"colours": draw_colours(self.random_generator, self.each, self.limits)}
 
-    def apply(
-        self, img: npt.NDArray[np.uint8], matrix: npt.NDArray[np.float32] | None, **_: object
-    ) -> npt.NDArray[np.uint8]:
+    def apply(self, img: npt.NDArray[np.uint8], colours: Colours, **_: object) -> npt.NDArray[np.uint8]:
         """[H, W, 3] -> [H, W, 3]."""
-        return img if matrix is None else np.asarray(cv2.transform(img, matrix), np.uint8)
+        return recoloured(img, colours)

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import albumentations as A
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.data.augment.colour import Photometric
+from mnv2dense.data.augment.colour import draw_colours
 from mnv2dense.data.augment.mixing import Mixing
+from mnv2dense.data.augment.plans import WindowPlan, rows_of
 from mnv2dense.data.augment.windows import Boxes, View, crop_window, zoom_out_window
+from mnv2dense.ops.resize import ResizeMode
 from mnv2dense.ops.windows import Window
 from mnv2dense.types import IGNORE_LABEL, Sample
 
@@ -74,29 +76,31 @@ class DetectionAugment:
         if not minimum_overlaps or not all(0 <= overlap <= 1 for overlap in minimum_overlaps):
             raise ValueError(f"minimum_overlaps is {list(minimum_overlaps)}, but needs values in 0..1.")
         self._mixing = Mixing(mosaic=mosaic_probability, copy_paste=copy_paste_probability, mixup=mixup_probability)
-        self._transforms = A.Compose(
-            [
-                Photometric(photometric_probability, brightness, contrast, saturation, hue_degrees),
-                _Window(
-                    zoom_out_probability if max_zoom_out > 1 else 0.0,
-                    max_zoom_out,
-                    tuple(fill),
-                    crop_probability,
-                    tuple(minimum_overlaps),
-                ),
-                A.HorizontalFlip(p=flip_probability),
-                *extra,
-            ],
-            # `clip`: a division may leave a box a rounding error outside of the image. Boxes are filtered
-            # once, at the end; after every transform it would cost as much as the crop.
-            bbox_params=A.BboxParams(
-                format="pascal_voc",
-                min_width=min_box_side,
-                min_height=min_box_side,
-                clip=True,
-                check_each_transform=False,
-            ),
+        self._recipe = _Recipe(
+            photometric_probability=photometric_probability,
+            colour_limits=np.array([255 * brightness, contrast, saturation, hue_degrees]),
+            zoom_out_probability=zoom_out_probability if max_zoom_out > 1 else 0.0,
+            max_zoom_out=max_zoom_out,
+            fill=(int(fill[0]), int(fill[1]), int(fill[2])),
+            crop_probability=crop_probability,
+            minimum_overlaps=tuple(minimum_overlaps),
+            flip_probability=flip_probability,
+            min_box_side=min_box_side,
         )
+        self._with_extra: A.Compose | None = None
+        if extra:
+            self._with_extra = A.Compose(
+                [_AsTransform(self._recipe), *extra],
+                # `clip`: a division may leave a box a rounding error outside of the image. Boxes are filtered
+                # once, at the end; after every transform it would cost as much as the crop.
+                bbox_params=A.BboxParams(
+                    format="pascal_voc",
+                    min_width=min_box_side,
+                    min_height=min_box_side,
+                    clip=True,
+                    check_each_transform=False,
+                ),
+            )
 
     @property
     def mixes(self) -> bool:
@@ -124,16 +128,17 @@ class DetectionAugment:
         Raises:
             ValueError: the sample has no boxes.
         """
-        if sample.boxes is None or sample.labels is None:
-            raise ValueError(f"{sample.path}: augment=ssd is for boxes, and the data has none; choose another augment.")
+        if self._with_extra is None:
+            return self._planned(sample, seed).draw(sample, sample.image)
+        _check(sample)
         # One stream for all parts. albumentations' own `set_random_seed` starts every part alike, so that
         # the images that are mirrored would be exactly those that are zoomed out.
-        self._transforms.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        self._with_extra.set_random_state(*_streams(seed))
         rows = np.column_stack((sample.boxes.reshape(-1, 4).astype(np.float64), sample.labels))
         targets = {"image": sample.image, "bboxes": rows}
         if sample.mask is not None:
             targets["mask"] = sample.mask
-        result = self._transforms(**targets)
+        result = self._with_extra(**targets)
         rows = _rows(result["bboxes"])
         return sample._replace(
             image=result["image"],
@@ -142,47 +147,102 @@ class DetectionAugment:
             mask=result.get("mask"),
         )
 
+    def plan(self, sample: Sample, seed: int, size: tuple[int, int], mode: ResizeMode) -> WindowPlan | None:
+        """What a call does, for an input of ``size``; see :class:`mnv2dense.protocols.PlanningAugment`.
 
-class _Window(A.DualTransform):  # type: ignore[misc]  # albumentations is untyped
-    """Zoom-out and crop in one: both only choose which window of the plane to look at."""
+        None where there are further transforms, which look at the pixels of the window itself.
+        """
+        if self._with_extra is not None:
+            return None
+        plan = self._planned(sample, seed).onto(size, mode)
+        # A mask is as large as ever, and its pixels stay on those of the image.
+        return plan if sample.mask is None else plan._replace(reduction=1)
 
-    def __init__(
-        self,
-        zoom_out_probability: float,
-        max_zoom_out: float,
-        fill: tuple[int, ...],
-        crop_probability: float,
-        minimum_overlaps: tuple[float, ...],
-    ) -> None:
-        super().__init__(p=1.0 if max(zoom_out_probability, crop_probability) > 0 else 0.0)
-        self.zoom_out_probability = zoom_out_probability
-        self.max_zoom_out = max_zoom_out
-        self.fill_colour = fill
-        self.crop_probability = crop_probability
-        self.minimum_overlaps = minimum_overlaps
+    def _planned(self, sample: Sample, seed: int) -> WindowPlan:
+        _check(sample)
+        rng, chances = _streams(seed)
+        chances.random()  # where further transforms follow, albumentations draws one for all of them together
+        height, width = sample.image.shape[:2]
+        return self._recipe.plan(rows_of(sample, height, width), height, width, rng, chances)
 
-    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        rng = self.random_generator
-        height, width = params["shape"][:2]
+
+def _check(sample: Sample) -> None:
+    if sample.boxes is None or sample.labels is None:
+        raise ValueError(f"{sample.path}: augment=ssd is for boxes, and the data has none; choose another augment.")
+
+
+def _streams(seed: int) -> tuple[np.random.Generator, random.Random]:
+    return np.random.default_rng(seed), random.Random(seed)
+
+
+class _Recipe(NamedTuple):
+    """The parts of the recipe and their chances; see :class:`DetectionAugment`."""
+
+    photometric_probability: float
+    colour_limits: npt.NDArray[np.float64]
+    zoom_out_probability: float
+    max_zoom_out: float
+    fill: tuple[int, int, int]
+    crop_probability: float
+    minimum_overlaps: tuple[float, ...]
+    flip_probability: float
+    min_box_side: float
+
+    def plan(
+        self, rows: Boxes, height: int, width: int, rng: np.random.Generator, chances: random.Random
+    ) -> WindowPlan:
+        """Draw what is done to an image.
+
+        Args:
+            rows: (box as a fraction of the image, label), [N, 5].
+            height: of the image, pixels.
+            width: of the image, pixels.
+            rng: the source of chance.
+            chances: another, for what is done or not.
+        """
+        colours = draw_colours(rng, self.photometric_probability, self.colour_limits)
+        window = self._window(rows, height, width, rng)
+        mirrored = 0 < self.flip_probability and (self.flip_probability >= 1 or chances.random() < self.flip_probability)
+        return WindowPlan(window, colours, mirrored, self.fill, self.min_box_side)
+
+    def _window(self, rows: Boxes, height: int, width: int, rng: np.random.Generator) -> Window:
+        """Zoom-out and crop in one: both only choose which window of the plane to look at."""
         window = Window(0, 0, width, height)
+        if max(self.zoom_out_probability, self.crop_probability) <= 0:
+            return window
         if rng.random() < self.zoom_out_probability:
             window = zoom_out_window(height, width, rng.uniform(1, self.max_zoom_out), rng)
         if rng.random() < self.crop_probability:
-            rows = _rows(data["bboxes"])
             objects = rows[rows[:, 4] != IGNORE_LABEL, :4] * (width, height, width, height)
             if not len(objects):  # then the image itself is what a crop must keep in sight
                 objects = np.array([[0.0, 0.0, width, height]])
             window = crop_window(window, objects, self.minimum_overlaps, rng)
-        return {"view": View(window, height, width)}
+        return window
 
-    def apply(self, img: npt.NDArray[np.uint8], view: View, **_: object) -> npt.NDArray[np.uint8]:
-        return view.of_image(img, self.fill_colour)
 
-    def apply_to_mask(self, mask: npt.NDArray[np.uint8], view: View, **_: object) -> npt.NDArray[np.uint8]:
-        return view.of_mask(mask)
+class _AsTransform(A.DualTransform):  # type: ignore[misc]  # albumentations is untyped
+    """The recipe before transforms of albumentations' own."""
 
-    def apply_to_bboxes(self, bboxes: Boxes, view: View, **_: object) -> Boxes:
-        return view.of_rows(_rows(bboxes))
+    def __init__(self, recipe: _Recipe) -> None:
+        super().__init__(p=1.0)
+        self.recipe = recipe
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        height, width = params["shape"][:2]
+        rows = _rows(data["bboxes"])
+        plan = self.recipe.plan(rows, height, width, self.random_generator, self.py_random)
+        return {"plan": plan, "view": View(plan.window, height, width)}
+
+    def apply(self, img: npt.NDArray[np.uint8], plan: WindowPlan, view: View, **_: object) -> npt.NDArray[np.uint8]:
+        return plan.of_image(img, view)
+
+    def apply_to_mask(
+        self, mask: npt.NDArray[np.uint8], plan: WindowPlan, view: View, **_: object
+    ) -> npt.NDArray[np.uint8]:
+        return plan.of_mask(mask, view)
+
+    def apply_to_bboxes(self, bboxes: Boxes, plan: WindowPlan, view: View, **_: object) -> Boxes:
+        return plan.of_rows(_rows(bboxes), view)
 
 
 def _rows(bboxes: Any) -> Boxes:  # noqa: ANN401 - a list or an array, as albumentations pleases

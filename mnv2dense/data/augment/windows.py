@@ -69,14 +69,20 @@ def centres_inside(windows: npt.NDArray[np.number[Any]], boxes: Boxes) -> npt.ND
 class View:
     """How a window is drawn: which part of the image is in it, where that part lies on the canvas.
 
+    Args:
+        window: what is looked at, in pixels of the image.
+        height: of the image, pixels.
+        width: of the image, pixels.
+        size: (height, width) of the canvas; None draws the window as large as it is, or a zoomed-out one smaller.
+
     Attributes:
         part: the visible part, in pixels of the image.
         size: (height, width) of the canvas.
         place: the same part, in whole pixels of the canvas.
-        shrink: canvas pixels per pixel of the window, 0..1.
+        shrink: canvas pixels per pixel of the window, 0..1, where no size was given.
     """
 
-    def __init__(self, window: Window, height: int, width: int) -> None:
+    def __init__(self, window: Window, height: int, width: int, size: tuple[int, int] | None = None) -> None:
         self.window = window
         self.image_sides = (width, height, width, height)
         self.part = Window(
@@ -84,19 +90,19 @@ class View:
         )
         columns, rows = window.right - window.left, window.bottom - window.top
         self.shrink = min(1.0, math.sqrt(max(height * width, _MAX_CANVAS_PIXELS) / (rows * columns)))
-        self.size = (max(1, round(rows * self.shrink)), max(1, round(columns * self.shrink)))
-        left, right = self._placed(self.part.left - window.left, self.part.right - window.left, self.size[1])
-        top, bottom = self._placed(self.part.top - window.top, self.part.bottom - window.top, self.size[0])
+        self.size = size or (max(1, round(rows * self.shrink)), max(1, round(columns * self.shrink)))
+        across, down = (self.shrink,) * 2 if size is None else (size[1] / columns, size[0] / rows)
+        left, right = _placed(self.part.left - window.left, self.part.right - window.left, across, self.size[1])
+        top, bottom = _placed(self.part.top - window.top, self.part.bottom - window.top, down, self.size[0])
         self.place = Window(left, top, right, bottom)
 
     def of_image(self, image: npt.NDArray[np.uint8], fill: tuple[int, ...]) -> npt.NDArray[np.uint8]:
         """Image, uint8 [H, W, 3] -> the window on it, ``fill`` (RGB) where it has no image."""
-        # Bilinear taps cover a shrink to a half; beyond, averages keep fine texture from aliasing.
-        return self._draw(image, cv2.INTER_LINEAR if self.shrink >= 0.5 else cv2.INTER_AREA, fill)
+        return self.placed(self.scaled(self.part_of(image)), fill)
 
     def of_mask(self, mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Mask, uint8 [H, W] or of up to four channels -> the window on it, ``IGNORE_INDEX`` where it has none."""
-        return self._draw(mask, cv2.INTER_NEAREST_EXACT, (IGNORE_INDEX,) * 4)
+        return self.placed(self.scaled(self.part_of(mask), cv2.INTER_NEAREST_EXACT), (IGNORE_INDEX,) * 4)
 
     def of_rows(self, rows: Boxes) -> Boxes:
         """Rows of (box as a fraction of the image, label), [N, 5] -> those still there, of the canvas."""
@@ -108,32 +114,46 @@ class View:
         kept = rows[keep]
         origin = np.array((self.part.left, self.part.top) * 2)
         target = np.array((self.place.left, self.place.top) * 2)
-        height, width = self._place_size()
+        height, width = self.place_size
         scale = np.array((width / (self.part.right - self.part.left), height / (self.part.bottom - self.part.top)) * 2)
         on_canvas = ((boxes[keep] - origin) * scale + target) / (self.size[::-1] * 2)
         kept[:, :4] = on_canvas.clip(0, 1)
         return np.asarray(kept)
 
-    def _draw(self, image: npt.NDArray[np.uint8], interpolation: int, fill: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-        part, place = image[self.part.top : self.part.bottom, self.part.left : self.part.right], self.place
-        if (size := self._place_size()) != part.shape[:2]:
-            part = np.asarray(cv2.resize(part, size[::-1], interpolation=interpolation), np.uint8)
-        if size == self.size:
+    def part_of(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The visible part of an image or a mask, not copied."""
+        return image[self.part.top : self.part.bottom, self.part.left : self.part.right]
+
+    @property
+    def place_size(self) -> tuple[int, int]:
+        """(height, width) of that part on the canvas."""
+        return self.place.bottom - self.place.top, self.place.right - self.place.left
+
+    def placed(self, part: npt.NDArray[np.uint8], fill: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+        """The canvas, with the part, which is of :attr:`place_size`, in its place."""
+        if self.place_size == self.size:
             return part
         # Many times faster than numpy's broadcast of a colour.
-        bottom, right = self.size[0] - place.bottom, self.size[1] - place.right
+        place, bottom, right = self.place, self.size[0] - self.place.bottom, self.size[1] - self.place.right
         return np.asarray(
             cv2.copyMakeBorder(part, place.top, bottom, place.left, right, cv2.BORDER_CONSTANT, value=fill),
             np.uint8,
         )
 
-    def _placed(self, low: int, high: int, limit: int) -> tuple[int, int]:
-        """An interval of the window on its shrunk canvas: at least one pixel, within ``limit``."""
-        start = min(round(low * self.shrink), limit - 1)
-        return start, max(start + 1, min(round(high * self.shrink), limit))
+    def scaled(self, part: npt.NDArray[np.uint8], interpolation: int | None = None) -> npt.NDArray[np.uint8]:
+        """The part at :attr:`place_size`."""
+        if self.place_size == part.shape[:2]:
+            return part
+        if interpolation is None:
+            # Bilinear taps cover a shrink to a half; beyond, averages keep fine texture from aliasing.
+            interpolation = cv2.INTER_LINEAR if self.shrink >= 0.5 else cv2.INTER_AREA
+        return np.asarray(cv2.resize(part, self.place_size[::-1], interpolation=interpolation), np.uint8)
 
-    def _place_size(self) -> tuple[int, int]:
-        return self.place.bottom - self.place.top, self.place.right - self.place.left
+
+def _placed(low: int, high: int, scale: float, limit: int) -> tuple[int, int]:
+    """An interval of the window on its canvas: at least one pixel, within ``limit``."""
+    start = min(round(low * scale), limit - 1)
+    return start, max(start + 1, min(round(high * scale), limit))
 
 
 def _random_windows(canvas: Window, rng: np.random.Generator) -> npt.NDArray[np.int64]:

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.data.datasets.image_list import read_listed, size_of_listed
+from mnv2dense.data.datasets.image_list import size_of_listed
 from mnv2dense.data.datasets.image_table import ImageTable
+from mnv2dense.io.reading import Undecoded
 from mnv2dense.types import IGNORE_LABEL, BoxColumns, Sample
 
 # Annotators round and overshoot; what sticks out by less than a pixel is clipped without a word.
@@ -121,16 +122,21 @@ class BoxTable(ImageTable):
         return self._objects.labels[rows][~self._objects.ignored[rows]].tolist()  # type: ignore[no-any-return]
 
     def __getitem__(self, index: int) -> Sample:
+        sample, image = self.opened(index)
+        return sample._replace(image=image.decode(1)[0])
+
+    def opened(self, index: int) -> tuple[Sample, Undecoded]:
+        """The sample without its pixels, and what gives them; see :class:`mnv2dense.protocols.OpensImages`."""
         index = self._place(index)
         path, recorded = self.paths[index], self._sizes[index]
         rows = slice(self._starts[index], self._starts[index + 1])
         boxes = self._boxes[rows].copy()
-        image = read_listed(path)
-        if image.shape[:2] != recorded:
-            height, width = self._upright_size(index, (image.shape[0], image.shape[1]), boxes)
+        image = self.opened_image(index)
+        if image.size != recorded:
+            height, width = self._upright_size(index, image.size, boxes)
             np.clip(boxes, 0, np.array([width, height, width, height], np.float32), out=boxes)
         labels = np.where(self._objects.ignored[rows], IGNORE_LABEL, self._objects.labels[rows])
-        return Sample(image, boxes, labels, None, self.image_ids[index], path)
+        return Sample(image.stand_in(), boxes, labels, None, self.image_ids[index], path), image
 
     def coco_ground_truth(self) -> dict[str, Any]:
         """The truth as a COCO ``instances`` dict; boxes as in the file, the ignored as crowds."""

@@ -9,9 +9,9 @@ from typing import final
 import numpy as np
 
 from mnv2dense.data.datasets import label_values
-from mnv2dense.data.datasets.image_list import BadImages, check_limit, read_listed, usable_images
+from mnv2dense.data.datasets.image_list import BadImages, check_limit, usable_images
 from mnv2dense.data.datasets.image_table import ImageTable
-from mnv2dense.io.reading import find_images, is_macos, report_left_out
+from mnv2dense.io.reading import Undecoded, find_images, is_macos, report_left_out
 from mnv2dense.types import Sample
 from mnv2dense.utils.spread import evenly
 
@@ -100,7 +100,12 @@ class ImageFolder(ImageTable):
         return [self._labels[self._place(index)]]
 
     def __getitem__(self, index: int) -> Sample:
+        sample, image = self.opened(index)
+        return sample._replace(image=image.decode(1)[0])
+
+    def opened(self, index: int) -> tuple[Sample, Undecoded]:
+        """The sample without its pixels, and what gives them; see :class:`mnv2dense.protocols.OpensImages`."""
         index = self._place(index)
-        path, image_id = self.paths[index], self.image_ids[index]
+        path, image_id, image = self.paths[index], self.image_ids[index], self.opened_image(index)
         labels = np.array([self._labels[index]], np.int64)
-        return Sample(read_listed(path), boxes=None, labels=labels, mask=None, image_id=image_id, path=path)
+        return Sample(image.stand_in(), boxes=None, labels=labels, mask=None, image_id=image_id, path=path), image

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.io.reading import ImageError, image_size, read_image
+from mnv2dense.io.reading import ImageError, Undecoded, image_size, open_image, read_image
 from mnv2dense.utils.cores import usable_cores
 from mnv2dense.utils.files import is_file
 from mnv2dense.utils.numbers import is_whole
@@ -59,12 +59,20 @@ def usable_images(source: str | Path, paths: Sequence[Path], *, bad_images: BadI
     return usable
 
 
-def read_listed(path: Path) -> npt.NDArray[np.uint8]:
-    """An image of a data set, as :func:`read_image` gives it; of a bad one is told what leaves such images out."""
+def open_listed(path: Path) -> Undecoded:
+    """An image of a data set, as :func:`open_image` gives it; of a bad one is told what leaves such images out."""
+
+    def decode(reduction: int) -> tuple[npt.NDArray[np.uint8], int]:
+        try:
+            return image.decode(reduction)
+        except ImageError as error:
+            raise ImageError(f"{error} {_LEFT_OUT}") from error
+
     try:
-        return read_image(path)
+        image = open_image(path)
     except ImageError as error:
         raise ImageError(f"{error} {_LEFT_OUT}") from error
+    return Undecoded(image.size, decode)
 
 
 def size_of_listed(path: Path) -> tuple[int, int]:

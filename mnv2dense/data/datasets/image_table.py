@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from mnv2dense.data.datasets.image_list import open_listed
+from mnv2dense.io.reading import Undecoded
 from mnv2dense.utils.renamed import takes_old_keywords
 
 
@@ -71,6 +73,10 @@ class ImageTable:
         if image_id not in self._place_of:
             raise LookupError(f"{self.source}: no image has the id {image_id!r} (of {len(self)} images).")
         return self._place_of[image_id]
+
+    def opened_image(self, index: int) -> Undecoded:
+        """The image at ``index``, its header read: its size is known, and it can be decoded."""
+        return open_listed(self.paths[self._place(index)])
 
     def _leave_out(self, places: Sequence[int]) -> None:
         """Forget the images at these places, ascending."""

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from mnv2dense.data.datasets.image_list import BadImages, missing_images, read_listed, size_of_listed, usable_images
+from mnv2dense.data.datasets.image_list import BadImages, missing_images, size_of_listed, usable_images
 from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.data.datasets.mask_png import Mask, count_values
 from mnv2dense.io.reading import ImageError
@@ -80,7 +80,7 @@ class MaskTable(ImageTable, Generic[Source]):
     def __getitem__(self, index: int) -> Sample:
         index = self._place(index)
         path = self.paths[index]
-        image, mask = read_listed(path), self._read(self._masks[index])
+        image, mask = self.opened_image(index).decode(1)[0], self._read(self._masks[index])
         self._compare(index, mask, (image.shape[0], image.shape[1]))
         return Sample(image, boxes=None, labels=None, mask=mask, image_id=self.image_ids[index], path=path)
 
