@@ -189,6 +189,10 @@ def data_module(
         train_sizes=options.get("train_sizes") or () if train is not None else (),
         views=options.get("views") if train is not None else None,
         digests=digests,
+        reduced_decode=options.get("reduced_decode", True),
+        # What is scored once is decoded once.
+        cache=options.get("cache") if train is not None else None,
+        cache_gigabytes=options.get("cache_gigabytes"),
     )
 
 

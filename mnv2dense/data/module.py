@@ -26,7 +26,9 @@ from torch.utils.data import DataLoader
 
 from mnv2dense.data.check_sample import check_sample
 from mnv2dense.data.collate import Item, collate, prepare
+from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.data.datasets.joint import JointDataset
+from mnv2dense.data.image_cache import CacheKind, ImageCache
 from mnv2dense.data.joint import parted
 from mnv2dense.data.rare_classes import check_threshold, draws_of
 from mnv2dense.data.sampler import Draw, EpochSampler, epoch_draws, seed_of
@@ -86,6 +88,9 @@ class DataModule(pl.LightningDataModule):
             of them, where the data set and the augmentation allow it
             (:class:`~mnv2dense.protocols.OpensImages`, :class:`~mnv2dense.protocols.PlanningAugment`); False does all
             of that at their full size, and resizes at the end.
+        cache: "ram" or "disk" keeps decoded images there, see :class:`~mnv2dense.data.image_cache.ImageCache`; None
+            decodes them each time.
+        cache_gigabytes: the most that is kept, 10^9 bytes; None takes half of what is free.
 
     Raises:
         ValueError: for a size, mode, batch size or other number outside its range.
@@ -112,6 +117,8 @@ class DataModule(pl.LightningDataModule):
         views: int | None = None,
         digests: bool = False,
         reduced_decode: bool = True,
+        cache: CacheKind | None = None,
+        cache_gigabytes: float | None = None,
     ) -> None:
         super().__init__()
         for name, value in (("batch_size", batch_size), ("max_boxes", max_boxes), ("size", min(size))):
@@ -141,6 +148,7 @@ class DataModule(pl.LightningDataModule):
         self.views = views
         self.digests = digests
         self.reduced_decode = reduced_decode
+        self._cache = None if cache is None else ImageCache(cache, gigabytes=cache_gigabytes)
         self.resize = resize
         self.batch_size = int(batch_size)
         self.max_boxes = int(max_boxes)
@@ -161,12 +169,26 @@ class DataModule(pl.LightningDataModule):
     @functools.cached_property
     def train(self) -> Dataset | None:
         """The training data set, made when first asked for."""
-        return _made(self._train_source)
+        return self._keeping(_made(self._train_source))
 
     @functools.cached_property
     def val(self) -> Dataset | None:
         """The validation data set, made when first asked for."""
-        return _made(self._val_source)
+        return self._keeping(_made(self._val_source))
+
+    def _keeping(self, dataset: Dataset | None) -> Dataset | None:
+        """The data set, with the cache for its images."""
+        if self._cache is None or dataset is None:
+            return dataset
+        for part, own in parts_of(dataset).items():
+            if not isinstance(own, ImageTable):
+                raise ValueError(
+                    f"data.cache={self._cache.kind}: {type(own).__name__}{part and f' of data{part}'} reads its images "
+                    "itself, so that they cannot be kept. Derive it from "
+                    "mnv2dense.data.datasets.image_table.ImageTable and use its opened_image, or leave data.cache out."
+                )
+            own.cache = self._cache
+        return dataset
 
     @functools.cached_property
     def class_names(self) -> tuple[str, ...]:

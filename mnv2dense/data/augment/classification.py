@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import random
-from typing import Any, final
+from typing import final
 
-import albumentations as A
 import numpy as np
-import numpy.typing as npt
 
-from mnv2dense.data.augment.colour import Photometric
+from mnv2dense.data.augment.colour import draw_colours
+from mnv2dense.data.augment.plans import WindowPlan, happens, streams
+from mnv2dense.ops.resize import ResizeMode
+from mnv2dense.ops.windows import Window
 from mnv2dense.types import Sample
 
 
@@ -53,13 +53,11 @@ class ClassificationAugment:
             raise ValueError(f"augment.smallest_area={smallest_area}: a share of the image, above 0 and at most 1.")
         if largest_aspect < 1:
             raise ValueError(f"augment.largest_aspect={largest_aspect}: one side over the other, 1 or more.")
-        self._transforms = A.Compose(
-            [
-                _RandomWindow(smallest_area, largest_aspect),
-                Photometric(photometric_probability, brightness, contrast, saturation, hue_degrees),
-                A.HorizontalFlip(p=flip_probability),
-            ]
-        )
+        self._smallest_area = smallest_area
+        self._largest_aspect = largest_aspect
+        self._flip_probability = flip_probability
+        self._photometric_probability = photometric_probability
+        self._colour_limits = np.array([255 * brightness, contrast, saturation, hue_degrees])
 
     def __call__(self, sample: Sample, seed: int) -> Sample:
         """Augment one sample; the same seed (0..2**32 - 1) gives the same result, and ``sample`` is left unchanged.
@@ -67,39 +65,30 @@ class ClassificationAugment:
         Raises:
             ValueError: the sample has boxes or a mask, which would not follow.
         """
+        return self._planned(sample, seed).draw(sample, sample.image)
+
+    def plan(self, sample: Sample, seed: int, size: tuple[int, int], mode: ResizeMode) -> WindowPlan:
+        """What a call does, for an input of ``size``; see :class:`mnv2dense.protocols.PlanningAugment`."""
+        return self._planned(sample, seed).onto(size, mode)
+
+    def _planned(self, sample: Sample, seed: int) -> WindowPlan:
         if sample.boxes is not None or sample.mask is not None:
             raise ValueError(
                 f"{sample.path}: augment=window is for classes of whole images, and the data has boxes or masks too; "
                 "augment=ssd moves boxes and masks, augment=crop masks alone."
             )
-        self._transforms.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        return sample._replace(image=self._transforms(image=sample.image)["image"])
+        rng, chances = streams(seed)
+        window = self._window(*sample.image.shape[:2], rng)
+        colours = draw_colours(rng, self._photometric_probability, self._colour_limits)
+        return WindowPlan(window, colours, happens(self._flip_probability, chances))
 
-
-class _RandomWindow(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations is untyped
-    """Cut a window without resizing it: resizing is done once, afterwards."""
-
-    def __init__(self, smallest_area: float, largest_aspect: float) -> None:
-        super().__init__(p=1.0 if smallest_area < 1 else 0.0)
-        self.smallest_area = smallest_area
-        self.largest_aspect = largest_aspect
-
-    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        height, width = params["shape"][:2]
-        rng = self.random_generator
-        side = math.sqrt(rng.uniform(self.smallest_area, 1) * height * width)
-        stretch = math.exp(rng.uniform(-1, 1) * math.log(self.largest_aspect) / 2)
+    def _window(self, height: int, width: int, rng: np.random.Generator) -> Window:
+        if self._smallest_area >= 1:
+            return Window(0, 0, width, height)
+        side = math.sqrt(rng.uniform(self._smallest_area, 1) * height * width)
+        stretch = math.exp(rng.uniform(-1, 1) * math.log(self._largest_aspect) / 2)
         # A window that sticks out is cut down to the image, not drawn again: the stream must not depend on the size.
         tall = min(height, max(1, round(side / stretch)))
         wide = min(width, max(1, round(side * stretch)))
-        return {
-            "top": int(rng.integers(height - tall + 1)),
-            "left": int(rng.integers(width - wide + 1)),
-            "tall": tall,
-            "wide": wide,
-        }
-
-    def apply(
-        self, img: npt.NDArray[np.uint8], top: int, left: int, tall: int, wide: int, **_: object
-    ) -> npt.NDArray[np.uint8]:
-        return np.ascontiguousarray(img[top : top + tall, left : left + wide])
+        top, left = int(rng.integers(height - tall + 1)), int(rng.integers(width - wide + 1))
+        return Window(left, top, left + wide, top + tall)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from mnv2dense.data.augment.colour import draw_colours
 from mnv2dense.data.augment.mixing import Mixing
-from mnv2dense.data.augment.plans import WindowPlan, rows_of
+from mnv2dense.data.augment.plans import WindowPlan, happens, rows_of, streams
 from mnv2dense.data.augment.windows import Boxes, View, crop_window, zoom_out_window
 from mnv2dense.ops.resize import ResizeMode
 from mnv2dense.ops.windows import Window
@@ -133,7 +133,7 @@ class DetectionAugment:
         _check(sample)
         # One stream for all parts. albumentations' own `set_random_seed` starts every part alike, so that
         # the images that are mirrored would be exactly those that are zoomed out.
-        self._with_extra.set_random_state(*_streams(seed))
+        self._with_extra.set_random_state(np.random.default_rng(seed), random.Random(seed))
         rows = np.column_stack((sample.boxes.reshape(-1, 4).astype(np.float64), sample.labels))
         targets = {"image": sample.image, "bboxes": rows}
         if sample.mask is not None:
@@ -160,8 +160,7 @@ class DetectionAugment:
 
     def _planned(self, sample: Sample, seed: int) -> WindowPlan:
         _check(sample)
-        rng, chances = _streams(seed)
-        chances.random()  # where further transforms follow, albumentations draws one for all of them together
+        rng, chances = streams(seed)
         height, width = sample.image.shape[:2]
         return self._recipe.plan(rows_of(sample, height, width), height, width, rng, chances)
 
@@ -169,10 +168,6 @@ class DetectionAugment:
 def _check(sample: Sample) -> None:
     if sample.boxes is None or sample.labels is None:
         raise ValueError(f"{sample.path}: augment=ssd is for boxes, and the data has none; choose another augment.")
-
-
-def _streams(seed: int) -> tuple[np.random.Generator, random.Random]:
-    return np.random.default_rng(seed), random.Random(seed)
 
 
 class _Recipe(NamedTuple):
@@ -202,7 +197,7 @@ class _Recipe(NamedTuple):
         """
         colours = draw_colours(rng, self.photometric_probability, self.colour_limits)
         window = self._window(rows, height, width, rng)
-        mirrored = 0 < self.flip_probability and (self.flip_probability >= 1 or chances.random() < self.flip_probability)
+        mirrored = happens(self.flip_probability, chances)
         return WindowPlan(window, colours, mirrored, self.fill, self.min_box_side)
 
     def _window(self, rows: Boxes, height: int, width: int, rng: np.random.Generator) -> Window:

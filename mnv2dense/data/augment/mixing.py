@@ -60,6 +60,8 @@ class Mixing:
 
     def partners(self, seed: int, images: int) -> list[int]:
         """Which of ``images`` a sample is mixed with; none where it stays alone."""
+        if not any(self._probabilities):
+            return []
         ways, rng = self._ways(seed)
         count = 3 * ways[0] + ways[1] + ways[2]
         return rng.integers(images, size=count).tolist()  # type: ignore[no-any-return]

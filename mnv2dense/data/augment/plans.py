@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import NamedTuple
 
 import cv2
@@ -18,6 +19,10 @@ from mnv2dense.types import Sample
 # What decoders can leave out: a half, three or seven eighths of each side.
 _REDUCTIONS = (8, 4, 2)
 
+# A reduced image still has so many pixels for each of the canvas, each way: what a decoder leaves out is then finer than
+# what the resize would keep of it. Of one that had no more than the canvas, it would not blur the finest any more.
+_SPARE = 1.5
+
 # As albumentations has it: what a box may lack of its least side by rounding; and its least area, square pixels.
 _EPSILON = 1e-7
 
@@ -32,7 +37,7 @@ class WindowPlan(NamedTuple):
         fill: RGB of what lies around the image.
         min_box_side: boxes with a smaller side, in pixels of the canvas, are dropped.
         size: (height, width) of the canvas; None is the window's own.
-        reduction: how far the image may be decoded reduced without lacking a pixel of the canvas: 1, 2, 4 or 8.
+        reduction: how far the image may be decoded reduced: 1, 2, 4 or 8.
     """
 
     window: Window
@@ -47,8 +52,8 @@ class WindowPlan(NamedTuple):
         """The same, on a canvas that a model's input of ``size`` shows as it is: nothing is drawn larger than that."""
         rows, columns = self.window.bottom - self.window.top, self.window.right - self.window.left
         height, width = sides_in_input(rows, columns, size, mode)
-        enough = (n for n in _REDUCTIONS if rows >= n * height and columns >= n * width)
-        return self._replace(size=(height, width), reduction=next(enough, 1))
+        spare = min(rows / height, columns / width) / _SPARE
+        return self._replace(size=(height, width), reduction=next((n for n in _REDUCTIONS if n <= spare), 1))
 
     def draw(self, sample: Sample, image: npt.NDArray[np.uint8], reduction: int = 1) -> Sample:
         """The sample as the window shows it.
@@ -104,6 +109,21 @@ class WindowPlan(NamedTuple):
         sides = boxes[:, 2:] - boxes[:, :2]
         kept = (sides >= self.min_box_side - _EPSILON).all(axis=1) & (sides.prod(axis=1) >= _EPSILON)
         return boxes[kept].astype(np.float32), rows[kept, 4].astype(np.int64)
+
+
+def streams(seed: int) -> tuple[np.random.Generator, random.Random]:
+    """The sources of chance of one call: of what is done, and of whether it is.
+
+    They stand where those of an albumentations pipeline would, whose first draw is for all of it together.
+    """
+    chances = random.Random(seed)
+    chances.random()
+    return np.random.default_rng(seed), chances
+
+
+def happens(probability: float, chances: random.Random) -> bool:
+    """As albumentations draws it: what is certain takes nothing from the stream."""
+    return probability > 0 and (probability >= 1 or chances.random() < probability)
 
 
 def rows_of(sample: Sample, height: int, width: int) -> Boxes:

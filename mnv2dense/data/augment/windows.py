@@ -48,9 +48,12 @@ def crop_window(canvas: Window, objects: Boxes, minimum_overlaps: Sequence[float
         A window within ``canvas`` that holds the centre of at least one object, or ``canvas``.
     """
     windows = _random_windows(canvas, rng)
+    minima = rng.permutation(minimum_overlaps).tolist()
+    if minima[0] >= 1:
+        return canvas
     overlaps = pairwise_iou(windows, objects).max(axis=1)
     overlaps[~centres_inside(windows, objects).any(axis=1)] = -1  # below every minimum
-    for minimum in rng.permutation(minimum_overlaps):
+    for minimum in minima:
         if minimum >= 1:
             return canvas
         (good,) = np.nonzero(overlaps >= minimum)

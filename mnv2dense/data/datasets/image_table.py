@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mnv2dense.data.datasets.image_list import open_listed
+from mnv2dense.data.image_cache import ImageCache
 from mnv2dense.io.reading import Undecoded
 from mnv2dense.utils.renamed import takes_old_keywords
 
@@ -27,11 +28,13 @@ class ImageTable:
         image_ids: as given.
         paths: as given.
         skipped_images: as given.
+        cache: keeps decoded images, where one was set; None decodes them each time.
         labels_name_classes: labels are names, and ``class_names=`` of the format only says their order; where they are
             numbers, other names in the same places would be other classes.
     """
 
     labels_name_classes: ClassVar[bool] = False
+    cache: ImageCache | None = None
 
     def __init__(
         self,
@@ -76,7 +79,8 @@ class ImageTable:
 
     def opened_image(self, index: int) -> Undecoded:
         """The image at ``index``, its header read: its size is known, and it can be decoded."""
-        return open_listed(self.paths[self._place(index)])
+        path = self.paths[self._place(index)]
+        return open_listed(path) if self.cache is None else self.cache.opened(path, open_listed)
 
     def _leave_out(self, places: Sequence[int]) -> None:
         """Forget the images at these places, ascending."""

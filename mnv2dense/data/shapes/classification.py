@@ -50,27 +50,23 @@ class ShapeCrops(ImageTable):
         truth = shapes.coco_ground_truth()
         index_of = {image["id"]: index for index, image in enumerate(truth["images"])}
         label_of = {category["id"]: label for label, category in enumerate(truth["categories"])}
-        self._crops = [
-            (index_of[row["image_id"]], row["bbox"], label_of[row["category_id"]])
-            for row in truth["annotations"]
-            if min(row["bbox"][2:]) >= _SMALLEST_SIDE_PX
-        ][:limit]
-        self._shapes = shapes
+        rows = [row for row in truth["annotations"] if min(row["bbox"][2:]) >= _SMALLEST_SIDE_PX][:limit]
+        self._crops = [(row["bbox"], label_of[row["category_id"]]) for row in rows]
         super().__init__(
             source=shapes.source,
             class_names=shapes.class_names,
             image_ids=range(1, len(self._crops) + 1),
-            paths=[shapes.paths[image] for image, _, _ in self._crops],
+            paths=[shapes.paths[index_of[row["image_id"]]] for row in rows],
         )
 
     def __getitem__(self, index: int) -> Sample:
         index = self._place(index)
-        image, (left, top, width, height), label = self._crops[index]
-        sample = self._shapes[image]
-        rows, columns = sample.image.shape[:2]
+        (left, top, width, height), label = self._crops[index]
+        image = self.opened_image(index).decode(1)[0]
+        rows, columns = image.shape[:2]
         side = math.floor(min(_CONTEXT * max(width, height), rows, columns))
         x = round(min(max(left + width / 2 - side / 2, 0), columns - side))
         y = round(min(max(top + height / 2 - side / 2, 0), rows - side))
-        crop = sample.image[y : y + side, x : x + side]
+        crop = image[y : y + side, x : x + side]
         labels = np.array([label], np.int64)
-        return Sample(np.ascontiguousarray(crop), None, labels, None, self.image_ids[index], sample.path)
+        return Sample(np.ascontiguousarray(crop), None, labels, None, self.image_ids[index], self.paths[index])
