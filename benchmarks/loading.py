@@ -6,7 +6,7 @@
 Both read the same JPEGs and end with a uint8 tensor of 320 x 320 and its boxes: ours as the loader's workers do it (the
 SSD recipe of conf/augment/ssd.yaml), theirs as torchvision's references/detection/presets.py with its tensor backend
 ("ssd" is the same recipe, "ssdlite" only crops and mirrors), and the resize that its detectors do inside of the model.
-All take turns, on one thread; what is reported are medians of CPU time, as other programs disturb the clock on the wall.
+All take turns, on one thread; what is reported are medians of CPU time, as other programs disturb clocks on walls.
 """
 
 from __future__ import annotations
@@ -15,14 +15,11 @@ import argparse
 import cProfile
 import pstats
 import statistics
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
 
 import cv2
-import numpy as np
 import torch
 from torchvision import tv_tensors
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
@@ -49,7 +46,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=128, help="of each round")
     parser.add_argument("--shares", action="store_true", help="profile ours")
     arguments = parser.parse_args()
-    root, split = (value.removeprefix(f"{name}=") for name, value in vars(arguments).items() if name in ("root", "split"))
+    root, split = (
+        value.removeprefix(f"{name}=") for name, value in vars(arguments).items() if name in ("root", "split")
+    )
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     data = CocoDetection(root=root, split=split, limit=arguments.images)

@@ -20,7 +20,10 @@ from mnv2dense.pretrained.checkpoint_file import find_checkpoint
 from mnv2dense.reporting.run_config import trained_config
 from mnv2dense.reporting.usage import override
 
-OF_BATCHES = ("batch_size", "num_workers", "max_boxes", "pin_memory", "repeat_threshold", "train_sizes", "views")
+OF_BATCHES = (
+    *("batch_size", "num_workers", "max_boxes", "pin_memory", "repeat_threshold", "train_sizes", "views"),
+    *("reduced_decode", "cache", "cache_gigabytes"),
+)
 """Of how batches are made, in conf/data/_loader.yaml: scores do not go by it, and parts of joint data share it."""
 
 

@@ -17,7 +17,6 @@ from mnv2dense.data.padding import padded
 from mnv2dense.ops.resize import Fit, ResizeMode, boxes_to_input, infos, resize, resize_mask
 from mnv2dense.types import Batch, PackedMask, Sample
 
-
 # Where an image of the input's own size lies in it.
 _AS_IT_IS = Fit(1.0, 1.0, 0.0, 0.0)
 
@@ -141,6 +140,8 @@ def _boxes_to_input(boxes: Tensor, fit: Fit) -> Tensor:
 
 def _planes(image: npt.NDArray[np.uint8]) -> Tensor:
     """[H, W, 3] -> [3, H, W]; some times faster than torch's copy of a transposed view."""
+    import cv2
+
     planes = np.empty((3, *image.shape[:2]), np.uint8)
     cv2.split(image, list(planes))
     return torch.from_numpy(planes)

@@ -26,7 +26,7 @@ from mnv2dense.utils.numbers import is_number
 CacheKind = Literal["ram", "disk"]
 """``ram``: in Linux' /dev/shm, gone with the last run that uses it; ``disk``: below ``$MNV2DENSE_CACHE``, for good."""
 
-_SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - for its owner alone, see _own_folder
+_SHARED_MEMORY: Final = Path("/dev/shm")
 
 # Magic and version; size and time of the file that was decoded; height and width. Pixels follow.
 _HEADER: Final = struct.Struct("<8sQQII")
@@ -89,7 +89,7 @@ class ImageCache:
         return Undecoded(image.size, decode)
 
     def _place_of(self, path: Path) -> Path:
-        name = hashlib.blake2b(os.path.abspath(path).encode(errors="surrogateescape"), digest_size=16).hexdigest()
+        name = hashlib.blake2b(str(path.absolute()).encode(errors="surrogateescape"), digest_size=16).hexdigest()
         return self.folder / name[:2] / f"{name}.rgb"
 
     def _keep(self, place: Path, state: os.stat_result, pixels: npt.NDArray[np.uint8]) -> None:
@@ -119,8 +119,8 @@ class ImageCache:
             if not self._told.exists():
                 self._told.touch()
                 _log.warning(
-                    "data.cache=%s: %.1f GB of decoded images are kept in %s, and no more than %.1f may; the others are "
-                    "decoded each time. data.cache_gigabytes= allows more%s.",
+                    "data.cache=%s: %.1f GB of decoded images are kept in %s, and no more than %.1f may; the others "
+                    "are decoded each time. data.cache_gigabytes= allows more%s.",
                     *(self.kind, total / 1e9, self.folder, self._limit / 1e9),
                     ", or data.cache=disk" if self.kind == "ram" else ", or delete what older runs left there",
                 )
@@ -196,5 +196,7 @@ def _own_folder(folder: Path) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     state = folder.lstat()
     if state.st_uid != os.getuid() or state.st_mode & 0o077 or not folder.is_dir() or folder.is_symlink():
-        raise OSError(f"{folder}: belongs to somebody else or others may write to it; delete it, or set data.cache=disk.")
+        raise OSError(
+            f"{folder}: belongs to somebody else or others may write to it; delete it, or set data.cache=disk."
+        )
     return folder

@@ -33,8 +33,8 @@ from mnv2dense.data.joint import parted
 from mnv2dense.data.rare_classes import check_threshold, draws_of
 from mnv2dense.data.sampler import Draw, EpochSampler, epoch_draws, seed_of
 from mnv2dense.data.split_checks import disagreement, lack_of, parts_of, shared_images, unseen_classes
-from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
 from mnv2dense.io.reading import Undecoded
+from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
 from mnv2dense.protocols import (
     Augment,
     BoxDataset,
@@ -165,6 +165,11 @@ class DataModule(pl.LightningDataModule):
         self._train_sampler: EpochSampler | None = None
         self._checked = False
         self._start = (0, 0)
+
+    @property
+    def cached(self) -> bool:
+        """Whether decoded images are kept; then none is decoded reduced."""
+        return self._cache is not None
 
     @functools.cached_property
     def train(self) -> Dataset | None:

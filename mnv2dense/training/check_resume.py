@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnv2dense.pretrained.checkpoint_file import BEST, ENTRY, LAST, find_checkpoint, read_checkpoint
+from mnv2dense.protocols import PlanningAugment
 from mnv2dense.training.resuming import RUN, name_of, place_of
 from mnv2dense.utils.distributed import is_first_process
 from mnv2dense.utils.listed import listed
@@ -282,12 +283,24 @@ def _changes(
         yield f"data.train_sizes: {now}, {was} before: batches have other sizes from here on. {_NOT_EXACT}"
     if (before := run.get("views")) != (now := data.views):
         yield f"data.views={_null(now)}, {_null(before)} before: images have other views from here on. {_NOT_EXACT}"
+    switches = {"data.reduced_decode": ("reduced_decode", data.reduced_decode), "data.cache": ("cached", data.cached)}
+    for name, (entry, on) in switches.items():
+        # Without a plan images are augmented whole, as ever.
+        if isinstance(data.augment, PlanningAugment) and (was := run.get(entry, False)) != on:
+            yield (
+                f"{name} is {_switch(on)}, {_switch(was)} before: training images differ in rounding from here on. "
+                f"{_NOT_EXACT}"
+            )
     images, before = len(data.train or ()), run.get("images")
     if before and images != before:
         yield f"{images:,} images to learn from, {before:,} before: an epoch is another one from here on. {_NOT_EXACT}"
 
 
 _NOT_EXACT = "The run is not to the bit what it would have been."
+
+
+def _switch(on: bool) -> str:
+    return "on" if on else "off"
 
 
 def _null(value: object) -> object:

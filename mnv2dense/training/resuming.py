@@ -38,6 +38,8 @@ def run_entry(trainer: pl.Trainer) -> dict[str, Any]:
         "repeat_threshold": getattr(data, "repeat_threshold", None),
         "train_sizes": [list(size) for size in getattr(data, "train_sizes", ())],
         "views": getattr(data, "views", None),
+        "reduced_decode": getattr(data, "reduced_decode", False),
+        "cached": getattr(data, "cached", False),
         "seed": getattr(data, "seed", None),
     }
 

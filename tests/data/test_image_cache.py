@@ -168,9 +168,9 @@ def test_workers_share_it_and_batches_are_what_they_are_without(folder: Path) ->
 
 
 def test_options_outside_their_values_and_data_that_reads_for_itself_are_refused(folder: Path) -> None:
-    with pytest.raises(ValueError, match="data.cache=memory: ram, disk, or null"):
+    with pytest.raises(ValueError, match=r"data\.cache=memory: ram, disk, or null"):
         ImageCache("memory")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="data.cache_gigabytes=0: a number above 0"):
+    with pytest.raises(ValueError, match=r"data\.cache_gigabytes=0: a number above 0"):
         ImageCache("disk", gigabytes=0)
 
     class Own:

@@ -23,6 +23,7 @@ from mnv2dense.losses import CrossEntropyLoss
 from mnv2dense.metrics import Accuracy
 from mnv2dense.models.checkpoint import model_entry
 from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.ops.resize import ResizeMode
 from mnv2dense.training.check_resume import check_resume
 from mnv2dense.training.resuming import RUN, name_of, run_entry, say_processes, span_anew, steps_in_all
 from mnv2dense.training.schedules import Cosine, Exponential, Poly, Step
@@ -53,6 +54,14 @@ class Images:
 
     def path_of(self, image_id: int) -> Path:
         return Path(f"{image_id}.jpg")
+
+
+class Planning:
+    def __call__(self, sample: Sample, seed: int) -> Sample:
+        return sample
+
+    def plan(self, sample: Sample, seed: int, size: tuple[int, int], mode: ResizeMode) -> None:
+        return None
 
 
 def data(count: int = 20, *, batch_size: int = 4, seed: int = 0, **options: Any) -> DataModule:  # noqa: ANN401
@@ -322,6 +331,12 @@ def test_a_length_behind_the_run_is_refused(tmp_path: Path) -> None:
             task(),
             {},
             r"data\.views=2, null before: images have other views from here on",
+        ),
+        (
+            data(augment=Planning()),
+            task(),
+            {},
+            r"data\.reduced_decode is on, off before: training images differ in rounding from here on",
         ),
         (data(), task(size=(96, 64)), {}, r"model\.size=\[96,64\], \[64,64\] before: .* the best score so far is of"),
         (data(), task(), {"accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches=2, 1 before"),

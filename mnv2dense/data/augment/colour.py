@@ -57,9 +57,7 @@ def draw_colours(rng: np.random.Generator, each: float, limits: npt.NDArray[np.f
     shifts = rng.uniform(-1, 1, size=4) * limits * chosen
     if not chosen.any():
         return None
-    return colour_matrix(
-        brightness=shifts[0], contrast=1 + shifts[1], saturation=1 + shifts[2], hue_degrees=shifts[3]
-    )
+    return colour_matrix(brightness=shifts[0], contrast=1 + shifts[1], saturation=1 + shifts[2], hue_degrees=shifts[3])
 
 
 def recoloured(image: npt.NDArray[np.uint8], colours: Colours) -> npt.NDArray[np.uint8]:

@@ -19,8 +19,8 @@ from mnv2dense.types import Sample
 # What decoders can leave out: a half, three or seven eighths of each side.
 _REDUCTIONS = (8, 4, 2)
 
-# A reduced image still has so many pixels for each of the canvas, each way: what a decoder leaves out is then finer than
-# what the resize would keep of it. Of one that had no more than the canvas, it would not blur the finest any more.
+# A reduced image still has so many pixels for each of the canvas, each way: what a decoder leaves out is then finer
+# than what the resize would keep. With no more than the canvas has, the resize would not blur the finest any more.
 _SPARE = 1.5
 
 # As albumentations has it: what a box may lack of its least side by rounding; and its least area, square pixels.
