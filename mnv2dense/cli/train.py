@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import nullcontext
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -13,9 +14,12 @@ from omegaconf import DictConfig
 from mnv2dense.cli.foreign_parts import check_foreign_parts, keep_own_options, leave_out_options_of_ours
 from mnv2dense.cli.joint_data import spell_out_parts
 from mnv2dense.cli.parts import built, check_checkpoint, plain_config, size_of
+from mnv2dense.cli.restart import begun_again
 from mnv2dense.cli.shell import run_command
+from mnv2dense.reporting.auto_resume import AUTO, check_auto_resume, resumed_here
 from mnv2dense.reporting.run_folder import RunFolder, refuse_another_run
 from mnv2dense.training.preflight import check_length, check_precision, check_seed
+from mnv2dense.utils.distributed import is_first_process
 from mnv2dense.visualization.palettes import check_palette
 
 log = logging.getLogger(__name__)
@@ -46,16 +50,21 @@ def _train(config: DictConfig) -> None:
     size_of(plain["model"]["size"])
     if not isinstance(config.teacher, DictConfig):
         raise ValueError(f"teacher={config.teacher}: its options are set one by one, as in teacher.model=RUN.")
+    check_auto_resume(config.resume, config.run_dir)
     for given in (config.resume, config.init_from, config.teacher.model):
-        if given:
+        if given and given != AUTO:
             check_checkpoint(given)
     if config.teacher.get("cache") and not config.teacher.model:
         raise ValueError(f"teacher.cache={config.teacher.cache}: nobody teaches; say who, as in teacher.model=RUN.")
     if config.compile and config.teacher.model:
         raise ValueError("compile=true: a teacher does not become part of the graph; leave compile out.")
     folder = RunFolder.create(config.run_dir, task=config.task)
-    refuse_another_run(folder, resume=config.resume or None)
+    asked, from_here = config.resume, resumed_here(config.resume, folder)
+    config.resume = plain["resume"] = None if from_here is None else str(from_here)
+    refuse_another_run(folder, resume=config.resume)
     folder.log_to_file()
+    if asked == AUTO and is_first_process():
+        log.info("resume=auto: %s", "going on" if from_here else "the folder holds no checkpoint yet: from the start")
     for note in notes:
         log.info("%s", note)
     if not folder.holds_a_run:  # of one that is resumed here, once its options are found to fit
@@ -67,7 +76,9 @@ def _train(config: DictConfig) -> None:
 
         from mnv2dense.cli.train_job import run  # with torch and Lightning: what is wrong above is told before
 
-        run(config, folder, train=train, val=val)
+        alone = asked == AUTO and HydraConfig.get().mode != RunMode.MULTIRUN
+        with begun_again(folder) if alone else nullcontext():
+            run(config, folder, train=train, val=val, goes_on_alone=alone)
 
 
 def _without_preset() -> DictConfig:

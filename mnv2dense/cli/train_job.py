@@ -27,6 +27,7 @@ from mnv2dense.protocols import Augment, BoxDataset, Dataset, Loss, MaskDataset,
 from mnv2dense.reporting.run_folder import RunFolder
 from mnv2dense.reporting.usage import ways_on
 from mnv2dense.training.kept_answers import KeptAnswers
+from mnv2dense.training.requeue import Requeue
 from mnv2dense.training.teacher import TaughtLoss, check_teacher, unlabelled_classes
 from mnv2dense.utils.distributed import is_first_process
 from mnv2dense.workflows.training import describe
@@ -35,7 +36,7 @@ from mnv2dense.workflows.training import train as train_model
 log = logging.getLogger(__name__)
 
 
-def run(config: DictConfig, folder: RunFolder, *, train: Dataset, val: Dataset | None) -> None:
+def run(config: DictConfig, folder: RunFolder, *, train: Dataset, val: Dataset | None, goes_on_alone: bool) -> None:
     """Train what conf/train.yaml describes, and score it.
 
     Args:
@@ -43,6 +44,7 @@ def run(config: DictConfig, folder: RunFolder, *, train: Dataset, val: Dataset |
         folder: of the run, with its config in it.
         train: to learn from.
         val: to score on.
+        goes_on_alone: the same command goes on with the run when it is started again.
 
     Raises:
         ValueError: parts that do not fit each other.
@@ -80,7 +82,8 @@ def run(config: DictConfig, folder: RunFolder, *, train: Dataset, val: Dataset |
     config.monitor, config.monitor_mode, config.curves = seen.monitor, seen.mode, list(seen.curves)
     plain = plain_config(config)  # with what the callbacks go by
     options = built(config.trainer, _target_="builtins.dict", _convert_="all")
-    with scoring_bar() as progress, _ways_on(folder, plain):
+    requeue = Requeue() if goes_on_alone else None
+    with scoring_bar() as progress, _ways_on(folder, plain, requeue):
         done = train_model(
             model,
             datamodule,
@@ -96,7 +99,10 @@ def run(config: DictConfig, folder: RunFolder, *, train: Dataset, val: Dataset |
             monitor=seen.monitor,
             monitor_mode=seen.mode,
             curves=asked,
-            callbacks=[built(entry) for entry in config.callbacks.values() if entry is not None],
+            callbacks=[
+                *(built(entry) for entry in config.callbacks.values() if entry is not None),
+                *([requeue] if requeue is not None else []),
+            ],
             usual_callbacks=False,  # the config has them
             loggers=[built(entry, save_dir=str(folder.path)) for entry in config.logger.values() if entry is not None],
             log_artifacts=config.log_artifacts,
@@ -120,11 +126,13 @@ def run(config: DictConfig, folder: RunFolder, *, train: Dataset, val: Dataset |
 
 
 @contextmanager
-def _ways_on(folder: RunFolder, plain: Mapping[str, Any]) -> Iterator[None]:
+def _ways_on(folder: RunFolder, plain: Mapping[str, Any], requeue: Requeue | None) -> Iterator[None]:
     """Where the run is told to stop, the commands that go on with it and that score what there is."""
     try:
         yield
-    except SystemExit:
+    except SystemExit as stopped:
+        if requeue is not None:  # told while it was scored
+            requeue.ask(stopped)
         if is_first_process() and folder.holds_a_run:
             goes_on, scores = ways_on(plain, _command(), str(folder.path))
             log.warning("To go on:\n  %s\nTo score what is there:\n  %s", goes_on, scores)

@@ -9,7 +9,7 @@ Resuming from any of them gives the weights of the run that was never interrupte
 - randomness inside the model (dropout) comes from the global generators of torch, numpy or Python;
 - the run's length is given in epochs. Under ``max_steps`` Lightning takes a finished epoch for an unfinished one.
 
-On several processes only the first one's generators are in the file, and none are restored.
+On several processes each goes on with generators of its own; on another number of them, none are restored.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import pytorch_lightning as pl
 from mnv2dense.metrics.watched import CANNOT_TELL
 from mnv2dense.pretrained.checkpoint_file import BEST, LAST
 from mnv2dense.training import random_state
+from mnv2dense.utils.distributed import gathered
 from mnv2dense.utils.files import atomic_write, remove_leftovers
 from mnv2dense.utils.signals import StopSignals
 
@@ -88,6 +89,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
         self._batches = 0
         self._repeats_validation = False  # ... and whether with the validation that this one was in
         self._generators: dict[str, Any] = {}
+        self._generators_of_processes: list[dict[str, Any]] = []  # by rank
         self._generators_to_restore: dict[str, Any] = {}
         self._quiet = ExitStack()  # until the first batch after resuming
 
@@ -110,7 +112,16 @@ class BestAndLast(pl.callbacks.Checkpoint):
         """Settle the folder, and clear it of what a killed run left half written."""
         if self.folder is None:
             self.folder = Path(trainer.default_root_dir) / "checkpoints"
-        if stage == "fit" and trainer.is_global_zero:
+        if stage != "fit":
+            return
+        # Where some load a checkpoint and others do not, they would wait for each other in the middle of it.
+        blind = [str(rank) for rank, path in enumerate(gathered(trainer.ckpt_path)) if path is None]
+        if 0 < len(blind) < trainer.world_size:
+            raise ValueError(
+                f"resume: process {', '.join(blind)} of {trainer.world_size} finds no checkpoint, others do; run_dir= "
+                "has to be a folder that all machines share."
+            )
+        if trainer.is_global_zero:
             remove_leftovers(self.folder)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -219,6 +230,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
             "epoch": self._epoch,
             "batches": self._batches,
             "generators": self._generators,
+            "generators_of_processes": self._generators_of_processes,
         }
 
     def on_save_checkpoint(
@@ -246,10 +258,10 @@ class BestAndLast(pl.callbacks.Checkpoint):
         self._epoch, self._batches = state["epoch"], state["batches"]
         # An epoch's iterator draws from torch's generator when it is made. At an epoch's start that is yet to
         # come; within one it came before the checkpoint, so the generators have to be restored after it.
-        if trainer.world_size == 1 and self._batches == 0:
-            random_state.restore(state["generators"])
-        elif trainer.world_size == 1:
-            self._generators_to_restore = state["generators"]
+        if (generators := self._own_generators(trainer, state)) and self._batches == 0:
+            random_state.restore(generators)
+        else:
+            self._generators_to_restore = generators
         self._bring_along(trainer)
         if trainer.max_steps != -1 and self._batches == 0:
             _log.warning(
@@ -270,6 +282,12 @@ class BestAndLast(pl.callbacks.Checkpoint):
                 f"and {type(datamodule).__name__} has no resume_at(epoch, batches) to go on from there; "
                 f"add it, or resume from {BEST}, which ends with its epoch"
             )
+
+    def _own_generators(self, trainer: pl.Trainer, state: dict[str, Any]) -> dict[str, Any]:
+        """Those of this process; empty where the run had another number of processes."""
+        of_all = state.get("generators_of_processes") or [state["generators"]]  # until version 0.1 there is one
+        mine: dict[str, Any] = of_all[trainer.global_rank] if len(of_all) == trainer.world_size else {}
+        return mine
 
     def _forget_another_score(self, trainer: pl.Trainer, state: dict[str, Any]) -> None:
         """A loss is never better than the AP that was the best so far: nothing would be kept any more."""
@@ -330,6 +348,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
 
     def _save(self, trainer: pl.Trainer, path: Path) -> None:
         if not getattr(trainer, "fast_dev_run", False):
+            self._generators_of_processes = gathered(self._generators)
             with nullcontext() if self.signals is None else self.signals.saving():
                 trainer.save_checkpoint(path, weights_only=False)
             self._batches_since_save = 0
@@ -344,8 +363,9 @@ class BestAndLast(pl.callbacks.Checkpoint):
             self.signals.release()
 
     def _exit(self, trainer: pl.Trainer) -> NoReturn:
-        received = self.signals.received if self.signals is not None else None
-        reason = received or signal.SIGTERM  # none here: another process was told
+        # All processes come here together; those that nobody told end as the one that was.
+        told = gathered(self.signals.received if self.signals is not None else None)
+        reason = next((number for number in told if number is not None), signal.SIGTERM)
         if trainer.is_global_zero:
             saved = f"; resume={self.last_path} goes on from here" if self.last_path.exists() else ""
             _log.warning("Stopped by %s%s", reason.name, saved)

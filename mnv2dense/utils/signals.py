@@ -70,6 +70,8 @@ _IN_A_SAVE = b"\nStopping when the checkpoint is written.\n"
 class OneInterrupt:
     """Ctrl-C (SIGINT) or SIGTERM raises ``KeyboardInterrupt`` in the work, once; files are completed undisturbed.
 
+    So does SIGUSR1 with ``warned=True``, SLURM's warning; who does not take it dies of it.
+
     A context around both, with the work in :meth:`work`. Changes nothing outside the main thread, where Python allows
     no handlers, and nothing of a signal that is ignored, as SIGINT is of programs that run behind a shell.
 
@@ -77,8 +79,10 @@ class OneInterrupt:
         received: the first signal that came, None as long as none has.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, warned: bool = False) -> None:
         self.received: signal.Signals | None = None
+        names = _NAMES if warned else ("SIGINT", "SIGTERM")
+        self._numbers = [signal.Signals[name] for name in names if hasattr(signal, name)]
         self._is_heard = False
         self._handlers_before: dict[signal.Signals, Any] = {}
 
@@ -99,7 +103,7 @@ class OneInterrupt:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in self._numbers:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._handlers_before[number] = signal.signal(number, self._handle)
         return self

@@ -103,7 +103,7 @@ def _legend(model: Model, shown: set[int], palette: PaletteChoice) -> list[tuple
 
 @contextmanager
 def stopped_in_words(folder: Path) -> Iterator[None]:
-    """Ctrl-C or SIGTERM while a run that is trained gets its scores: said with what is there, exit code 130 or 143.
+    """Ctrl-C, SIGTERM or SIGUSR1 while a trained run gets its scores: said with what is there; exit code 130, 143, 138.
 
     Args:
         folder: of the run.
@@ -111,7 +111,7 @@ def stopped_in_words(folder: Path) -> Iterator[None]:
     Raises:
         SystemExit: one came.
     """
-    with OneInterrupt() as interrupt:
+    with OneInterrupt(warned=True) as interrupt:
         try:
             with interrupt.work():
                 yield

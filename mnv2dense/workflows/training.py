@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from mnv2dense.costs.complexity import complexity
@@ -32,6 +33,7 @@ from mnv2dense.metrics.watched import Watched, watched
 from mnv2dense.models.checkpoint import load_model
 from mnv2dense.models.restore import packages_of
 from mnv2dense.pretrained.checkpoint_file import find_checkpoint
+from mnv2dense.reporting.auto_resume import check_auto_resume, resumed_here
 from mnv2dense.reporting.run_folder import RunFolder, refuse_another_run
 from mnv2dense.training.check_augment import check_augment
 from mnv2dense.training.check_parts import check_parts
@@ -43,6 +45,7 @@ from mnv2dense.training.history import History
 from mnv2dense.training.last_epoch import ValidateLastEpoch
 from mnv2dense.training.loggers import forgiving
 from mnv2dense.training.nan_guard import NaNGuard
+from mnv2dense.training.peer_watch import PeerWatch
 from mnv2dense.training.preflight import (
     check_batches,
     check_fit,
@@ -150,7 +153,8 @@ def train(
         loggers: Lightning's; they get the config, the curves and the final scores.
         log_artifacts: give them samples.jpg and the path of the best checkpoint, too.
         palette: of masks in samples and report, see :data:`mnv2dense.visualization.palettes.PaletteChoice`.
-        resume: a run folder or checkpoint file to go on from, optimizer, schedule, epoch and all.
+        resume: a run folder or checkpoint file to go on from, optimizer, schedule, epoch and all; ``"auto"`` goes on
+            with what ``run_dir`` holds, and begins where it holds nothing.
         seed: of everything random but the model's weights, which are drawn: also of the images' order and augmentation,
             unless ``data`` was made with a seed of its own. None leaves generators and data as they are.
         channels_last: keep weights and activations in NHWC memory.
@@ -175,10 +179,10 @@ def train(
     check_palette(palette)
     metric = metric or metric_of(model)
     seen = watched(metric, monitor=monitor, mode=monitor_mode, curves=curves)
-    if isinstance(run_dir, RunFolder):
-        folder = run_dir
-    else:
-        folder = RunFolder.create(run_dir, task=model.task)
+    check_auto_resume(resume, run_dir)
+    folder = run_dir if isinstance(run_dir, RunFolder) else RunFolder.create(run_dir, task=model.task)
+    resume = resumed_here(resume, folder)
+    if folder is not run_dir:
         refuse_another_run(folder, resume=resume)
         config = config or _known(model, seen=seen, seed=seed, options=options)
     goes_on_here = folder.holds_a_run  # then its files tell what to resume with, until these options are found to fit
@@ -220,11 +224,12 @@ def train(
                 "callbacks: none of them keeps a checkpoint, so at the end there would be nothing to score; leave "
                 "callbacks.checkpoints in (mnv2dense.training.BestAndLast)."
             )
+        watch = PeerWatch()
         with _refusals_of_lightning(ValueError, TypeError, MisconfigurationException):
             lightning = pl.Trainer(
-                callbacks=[*chosen, ValidateLastEpoch()],
+                callbacks=[*chosen, ValidateLastEpoch(), watch],
                 logger=[forgiving(each) for each in loggers],
-                plugins=[AtomicCheckpointIO()],
+                plugins=[AtomicCheckpointIO(), *_without_requeueing()],
                 default_root_dir=str(folder.path),
                 use_distributed_sampler=False,
                 enable_model_summary=False,
@@ -241,31 +246,38 @@ def train(
         folder.begin()
         if announce is not None:
             announce()
-    try:
-        with _refusals_of_lightning(MisconfigurationException):
-            lightning.fit(task, datamodule=data, ckpt_path=None if ckpt_path is None else str(ckpt_path))
-    except SystemExit:  # told to stop
-        _plot_curves(chosen, folder, lightning, seen)
-        raise
-    if options.get("fast_dev_run"):
-        _plot_curves(chosen, folder, lightning, seen)
-        log.info("trainer.fast_dev_run: the parts work together; nothing was kept to be scored")
-        return TrainingRun(folder.path, {}, None, None, lightning.current_epoch, metric)
-    with stopped_in_words(folder.path):
-        points = _plot_curves(chosen, folder, lightning, seen)
-        # The other processes of a torchrun do not know the first one's folder; and Lightning has moved the task to the
-        # CPU.
-        kept = find_checkpoint(folder.path) if lightning.is_global_zero else folder.path
-        best = load_model(
-            lightning.strategy.broadcast(kept),
-            device=lightning.strategy.root_device,
-            packages=packages,
-        )
-        scores = score_and_report(folder, best, data, metric, progress=progress, curves=points, palette=palette)
-        if lightning.is_global_zero:
-            step = lightning.global_step
-            log_outcome(lightning.loggers, folder.path, scores, kept, step=step, artifacts=log_artifacts)
+    with watch:
+        try:
+            with _refusals_of_lightning(MisconfigurationException):
+                lightning.fit(task, datamodule=data, ckpt_path=None if ckpt_path is None else str(ckpt_path))
+        except SystemExit:  # told to stop
+            _plot_curves(chosen, folder, lightning, seen)
+            raise
+        if options.get("fast_dev_run"):
+            _plot_curves(chosen, folder, lightning, seen)
+            log.info("trainer.fast_dev_run: the parts work together; nothing was kept to be scored")
+            return TrainingRun(folder.path, {}, None, None, lightning.current_epoch, metric)
+        with stopped_in_words(folder.path):
+            points = _plot_curves(chosen, folder, lightning, seen)
+            # The other processes of a torchrun do not know the first one's folder; and Lightning has moved the task to
+            # the CPU.
+            kept = find_checkpoint(folder.path) if lightning.is_global_zero else folder.path
+            best = load_model(
+                lightning.strategy.broadcast(kept),
+                device=lightning.strategy.root_device,
+                packages=packages,
+            )
+            scores = score_and_report(folder, best, data, metric, progress=progress, curves=points, palette=palette)
+            if lightning.is_global_zero:
+                step = lightning.global_step
+                log_outcome(lightning.loggers, folder.path, scores, kept, step=step, artifacts=log_artifacts)
     return TrainingRun(folder.path, scores, kept, best, lightning.current_epoch, metric)
+
+
+def _without_requeueing() -> list[SLURMEnvironment]:
+    """Where Lightning would take SLURM's place: that, but for its handler of SIGUSR1, which saves within a step."""
+    takes_slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
+    return [SLURMEnvironment(auto_requeue=False)] if takes_slurm else []
 
 
 def _plot_curves(
