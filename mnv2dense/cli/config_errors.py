@@ -82,6 +82,8 @@ def _no_such_choice(error: MissingConfigException) -> str:
     choices = [option for option in error.options or [] if not option.startswith("_")]
     if not group:
         return " ".join(str(error).split())
+    if group == "hydra/launcher" and choice.startswith("submitit_"):
+        return f'{group}={choice} needs Hydra\'s launcher: pip install "mnv2dense[submitit]"'
     if not choices:
         return f"{group}={choice}: there is no such choice."
     meant = did_you_mean(choice, choices, before=f"{group}=")

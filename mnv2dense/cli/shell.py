@@ -136,6 +136,10 @@ def _compose_and_do(name: str, job: Callable[[DictConfig], None], folder: str, w
     failures: list[Exception] = []
     words = words_of_process(words)
     sweep = Sweep.of(words) if name == "train" else None
+    if sweep is not None and "hydra/sweeper=optuna" in words:
+        from mnv2dense.cli.optuna_study import register
+
+        register()
 
     def guarded(config: DictConfig) -> None:
         sys.argv[1:] = typed  # what the run's folder and processes of torch's are told

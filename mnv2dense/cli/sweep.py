@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 _NOTE = "sweep.json"
 
 # How the processes that Lightning starts for more GPUs learn which of the runs they belong to.
-_VARIABLE = "MNV2DENSE_RUN_OF_SWEEP"
+RUN_VARIABLE = "MNV2DENSE_RUN_OF_SWEEP"
 
 # Some file systems take names of 255 bytes, and paths of 260 letters: enough to tell runs apart, with room beside it.
 _LONGEST_NAME = 80
@@ -46,6 +46,7 @@ class Row:
         changed: option -> value of what differs between runs.
         scores: those that the run was watched by; empty where it did not end.
         failed: why it did not, in one line; empty where it did or nobody knows.
+        stopped: after which epoch it was, as others did better; None where it was not.
     """
 
     number: int
@@ -53,6 +54,7 @@ class Row:
     changed: Mapping[str, str]
     scores: Mapping[str, float]
     failed: str
+    stopped: int | None = None
 
 
 @dataclass
@@ -118,17 +120,13 @@ class Sweep:
             if _made(path)
         )
         _write_note(folder, {"number": number, "changed": changed, "overrides": overrides, "failed": ""})
-        os.environ[_VARIABLE] = str(folder)
+        os.environ[RUN_VARIABLE] = str(folder)
         log.info("run %d of the sweep: %s", number, ", ".join(f"{key}={value}" for key, value in changed.items()))
         return folder
 
     def rows(self) -> list[Row]:
         """All runs that began, in their order."""
-        notes = [(path.parent, json.loads(path.read_text("utf-8"))) for path in self.folder.glob(f"*/{_NOTE}")]
-        made = [
-            Row(note["number"], folder, note["changed"], _scores_of(folder), note["failed"]) for folder, note in notes
-        ]
-        return sorted(made, key=lambda row: row.number)
+        return rows_of(self.folder)
 
     def finish(self) -> str | None:
         """Write table.csv, show the table and the folder, and say which runs failed and how many never began.
@@ -138,12 +136,13 @@ class Sweep:
         """
         if not is_first_process():
             return None
-        os.environ.pop(_VARIABLE, None)
+        os.environ.pop(RUN_VARIABLE, None)
         if not (rows := self.rows()):
             return None
         from mnv2dense.cli.shell import console
 
         _write_table(rows, self.folder / "table.csv")
+        _draw(rows, self.folder / "sweep.png")
         asked = _asked_for(self.folder / "multirun.yaml") or len(rows)
         console().print(_table(rows, self.folder, asked=asked))
         failed = [row for row in rows if row.failed]
@@ -160,6 +159,22 @@ class Sweep:
         )
 
 
+def rows_of(folder: Path) -> list[Row]:
+    """All runs of the sweep in a folder that began, in their order."""
+    notes = [(path.parent, json.loads(path.read_text("utf-8"))) for path in folder.glob(f"*/{_NOTE}")]
+    made = [
+        Row(note["number"], run, note["changed"], _scores_of(run), note["failed"], note.get("stopped"))
+        for run, note in notes
+    ]
+    return sorted(made, key=lambda row: row.number)
+
+
+def note_stopped(folder: Path, epoch: int) -> None:
+    """What the table says of a run that was stopped after an epoch, as others did better."""
+    note = json.loads((folder / _NOTE).read_text("utf-8"))
+    _write_note(folder, {**note, "stopped": epoch})
+
+
 def note_failure(folder: Path, why: str) -> None:
     """What the table says of a run that was stopped by an error."""
     note = json.loads((folder / _NOTE).read_text("utf-8"))
@@ -174,7 +189,7 @@ def words_of_process(words: Sequence[str]) -> list[str]:
     Args:
         words: in Hydra's grammar.
     """
-    folder = os.environ.get(_VARIABLE)
+    folder = os.environ.get(RUN_VARIABLE)
     if folder is None or is_first_process():
         return list(words)
     overrides = json.loads(Path(folder, _NOTE).read_text("utf-8"))["overrides"]
@@ -217,6 +232,8 @@ def _asked_for(kept: Path) -> int | None:
         return None
     hydra: Any = read_yaml(kept)["hydra"]
     sweeper = hydra["sweeper"]
+    if str(sweeper["_target_"]).endswith(".OptunaSweeper"):
+        return int(sweeper["n_trials"]) if "n_trials" in sweeper else None
     if not str(sweeper["_target_"]).endswith(".BasicSweeper"):
         return None
     words = [*(f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()), *hydra["overrides"]["task"]]
@@ -273,10 +290,30 @@ def _write_table(rows: Sequence[Row], path: Path) -> None:
     keys, scores = _columns(rows)
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["run", *keys, *scores, "failed"])
+        table.writerow(["run", *keys, *scores, "stopped_after_epoch", "failed"])
         for row in rows:
+            options = [row.changed.get(key, "") for key in keys]
             values = [row.scores.get(name, "") for name in scores]
-            table.writerow([row.folder.name, *(row.changed.get(key, "") for key in keys), *values, row.failed])
+            stopped = "" if row.stopped is None else row.stopped
+            table.writerow([row.folder.name, *options, *values, stopped, row.failed])
+
+
+def _draw(rows: Sequence[Row], path: Path) -> None:
+    """The score that the runs are chosen by, over the runs and over each option; nothing where none scored."""
+    keys, scores = _columns(rows)
+    if not scores:
+        return
+    from mnv2dense.visualization.plots import plot_sweep
+
+    scored = [row for row in rows if scores[0] in row.scores]
+    plot_sweep(
+        {key: [row.changed.get(key, "") for row in scored] for key in keys},
+        [row.scores[scores[0]] for row in scored],
+        path,
+        numbers=[row.number for row in scored],
+        stopped=[row.stopped is not None for row in scored],
+        score=scores[0],
+    )
 
 
 def _table(rows: Sequence[Row], folder: Path, *, asked: int) -> Table:
@@ -297,6 +334,8 @@ def _table(rows: Sequence[Row], folder: Path, *, asked: int) -> Table:
         if not row.scores:
             said = "failed" if row.failed else "not finished"
             values = [said, *values[1:]] if values else []
+        elif row.stopped is not None:
+            values[0] = f"{values[0]} (stopped after {row.stopped})"
         made.add_row(*map(Text, [*options, *values]))
     return made
 

@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from mnv2dense.cli.optuna_study import stops_bad_runs
 from mnv2dense.cli.parts import built, data_module, packages_of, plain_config, scoring_bar, show_scores, size_of
 from mnv2dense.cli.recipe import fit_config
 from mnv2dense.data.class_weights import class_weights
@@ -101,6 +102,7 @@ def run(config: DictConfig, folder: RunFolder, *, train: Dataset, val: Dataset |
             curves=asked,
             callbacks=[
                 *(built(entry) for entry in config.callbacks.values() if entry is not None),
+                *stops_bad_runs(seen.monitor),
                 *([requeue] if requeue is not None else []),
             ],
             usual_callbacks=False,  # the config has them

@@ -178,6 +178,65 @@ def plot_tradeoff(points: Sequence[tuple[str, float, float | None, float | None]
     return _save(figure, path)
 
 
+# More options than these make a picture that no screen shows.
+_MOST_OPTIONS = 5
+
+
+def plot_sweep(
+    options: Mapping[str, Sequence[str]],
+    scores: Sequence[float],
+    path: str | Path,
+    *,
+    numbers: Sequence[int],
+    stopped: Sequence[bool],
+    score: str,
+) -> Path:
+    """Scores over the runs of a sweep, and over each option that differs: the first five of them.
+
+    Args:
+        options: name -> its value in each run; numbers stand at their places, on a logarithmic axis where they span
+            more than a factor of 20, and words side by side.
+        scores: of each run.
+        path: PNG to write.
+        numbers: of each run, in the order in which they began.
+        stopped: whether a run was stopped early; its mark is hollow.
+        score: its name.
+    """
+    shown = {key: values for key, values in options.items() if len(set(values)) > 1}
+    panels = [("run", [str(number) for number in numbers]), *shown.items()][: 1 + _MOST_OPTIONS]
+    figure, axes = _figure(len(panels))
+    for axis, (name, values) in zip(axes, panels, strict=True):
+        _style(axis, title=_plain(score if name == "run" else name), x=_plain(name), y="")
+        for ended in (False, True):
+            chosen = [k for k in range(len(scores)) if stopped[k] == ended]
+            places, ticks = _places(values)
+            axis.scatter(
+                [places[k] for k in chosen],
+                [scores[k] for k in chosen],
+                s=44,
+                edgecolors=_hex(0),
+                facecolors="none" if ended else _hex(0),
+                label="stopped early" if ended else "trained to the end",
+            )
+        if ticks:
+            axis.set_xticks(range(len(ticks)), [_plain(tick) for tick in ticks])
+        elif min(places) > 0 and max(places) > 20 * min(places):
+            axis.set_xscale("log")
+        axis.margins(0.12)
+    if any(stopped):
+        axes[0].legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False, fontsize=9)
+    return _save(figure, path)
+
+
+def _places(values: Sequence[str]) -> tuple[list[float], list[str]]:
+    """Where values stand on an axis, and its ticks; none where all are numbers."""
+    try:
+        return [float(value) for value in values], []
+    except ValueError:
+        ticks = list(dict.fromkeys(values))
+        return [float(ticks.index(value)) for value in values], ticks
+
+
 def _figure(columns: int) -> tuple[Any, Any]:
     # The object API: pyplot would keep global state and might pick a backend that wants a screen.
     from matplotlib.backends.backend_agg import FigureCanvasAgg

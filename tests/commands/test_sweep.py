@@ -35,7 +35,7 @@ def test_all_of_a_sweep_lies_in_its_folder(swept: tuple[Path, Outcome]) -> None:
     here, _ = swept
     assert [path.name for path in here.iterdir()] == ["my_sweep"]
     names = {path.name for path in (here / "my_sweep").iterdir()}
-    assert names == {"lr=0.01", "lr=-1", "lr=0.02", "table.csv", "multirun.yaml"}
+    assert names == {"lr=0.01", "lr=-1", "lr=0.02", "table.csv", "sweep.png", "multirun.yaml"}
     for name in ("lr=0.01", "lr=0.02"):
         assert (here / "my_sweep" / name / "report.html").is_file()
     kept = yaml.safe_load((here / "my_sweep" / "lr=0.02" / "config.yaml").read_text())

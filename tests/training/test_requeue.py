@@ -50,9 +50,7 @@ def test_slurms_warning_queues_the_job_again_once_the_checkpoint_is_there(
     assert asked.read_text().splitlines() == ["requeue 4711 best.ckpt last.ckpt"]
 
 
-def test_of_an_array_the_one_job_is_queued_again(
-    asked: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_of_an_array_the_one_job_is_queued_again(asked: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "4712")
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "4700")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
@@ -76,6 +74,4 @@ def test_a_cluster_that_refuses_is_said_with_what_to_do(
     (tmp_path / "bin" / "scontrol").write_text("#!/bin/sh\necho 'Requested operation is disabled' >&2\nexit 1\n")
     with caplog.at_level(logging.WARNING):
         Requeue().ask(SystemExit(128 + signal.SIGUSR1))
-    assert caplog.messages == [
-        "scontrol requeue 4711: Requested operation is disabled; submit the same command again"
-    ]
+    assert caplog.messages == ["scontrol requeue 4711: Requested operation is disabled; submit the same command again"]

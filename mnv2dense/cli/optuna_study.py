@@ -1,0 +1,182 @@
+"""What a sweep with optuna keeps of its runs: the study, which chooses options and tells which runs do badly.
+
+Hydra's own plugin holds optuna below 3. Here the study is a file in the sweep's folder that several machines may write
+to, so that runs report from wherever a launcher has put them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.plugins import Plugins
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from mnv2dense.cli.sweep import RUN_VARIABLE, note_stopped, rows_of
+from mnv2dense.utils.distributed import is_first_process
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+    from optuna.storages import JournalStorage
+    from optuna.trial import Trial
+
+    from mnv2dense.training.stop_bad_runs import StopBadRuns
+
+_NAME = "mnv2dense"
+
+CHOICES: Mapping[str, Sequence[str | None]] = {"sampler": ("tpe", "random"), "pruner": ("median", "asha", None)}
+
+
+def register() -> None:
+    """Make the sweeper known to Hydra, in processes that a launcher starts too.
+
+    Raises:
+        ImportError: optuna is not there.
+    """
+    if importlib.util.find_spec("optuna") is None:
+        raise ImportError('hydra/sweeper=optuna needs optuna: pip install "mnv2dense[optuna]"')
+    folder = str(Path(__file__).parent / "plugins")
+    if folder not in sys.path:
+        sys.path.append(folder)
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), folder)))
+        importlib.invalidate_caches()
+    Plugins.instance().register(importlib.import_module("hydra_plugins.mnv2dense_optuna").OptunaSweeper)
+
+
+def distribution_of(override: Override) -> BaseDistribution:
+    """What an option may be, for optuna; whole numbers where all of its values are.
+
+    Args:
+        override: with several values.
+    """
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    value: Any = override.value()
+    if isinstance(value, IntervalSweep):
+        low, high, log = value.start, value.end, "log" in value.tags
+        if isinstance(low, int) and isinstance(high, int):
+            return IntDistribution(low, high, log=log)
+        return FloatDistribution(float(low), float(high), log=log)
+    if isinstance(value, RangeSweep) and not value.shuffle and value.step > 0:
+        low, high, step = value.start, value.stop, value.step
+        if all(isinstance(each, int) for each in (low, high, step)):
+            return IntDistribution(low, low + (high - 1 - low) // step * step, step=step)
+    return CategoricalDistribution(list(override.sweep_string_iterator()))
+
+
+def typed(value: object) -> str:
+    """A value as a word of the command line; four digits of a number, as more make no other run."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def new_study(folder: Path, *, sampler: str, seed: int | None, direction: str) -> Study:
+    """The study of a sweep that begins.
+
+    Args:
+        folder: of the sweep.
+        sampler: tpe or random.
+        seed: of the sampler; None draws one.
+        direction: maximize or minimize.
+    """
+    import optuna
+    from optuna.samplers import RandomSampler, TPESampler
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # Without constant_liar, runs at the same time would all try the same place.
+    chosen: BaseSampler = RandomSampler(seed=seed) if sampler == "random" else TPESampler(seed=seed, constant_liar=True)
+    return optuna.create_study(study_name=_NAME, storage=_storage(folder), sampler=chosen, direction=direction)
+
+
+def direction_of(config: DictConfig) -> str:
+    """Whether more or less of the score is better, by the config of the whole sweep."""
+    lower = config.get("monitor_mode") == "min" or (config.get("monitor_mode") is None and config.monitor == "loss")
+    return "minimize" if lower else "maximize"
+
+
+def tell(study: Study, trials: Sequence[Trial], folder: Path) -> None:
+    """What became of the runs, by their folders.
+
+    Args:
+        study: that chose their options.
+        trials: of these runs.
+        folder: of the sweep.
+    """
+    from optuna.trial import TrialState
+
+    rows = {row.number: row for row in rows_of(folder)}
+    for trial in trials:
+        row = rows.get(trial.number + 1)
+        scores = list(row.scores.values()) if row is not None else []
+        if row is None or row.failed or not scores:
+            study.tell(trial, state=TrialState.FAIL)
+        elif row.stopped is not None:
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, scores[0])
+
+
+def stops_bad_runs(monitor: str) -> list[StopBadRuns]:
+    """The callback that a run of such a sweep has, on all of its processes; none in any other run.
+
+    Args:
+        monitor: the score that the run is watched by.
+    """
+    from mnv2dense.training.stop_bad_runs import StopBadRuns
+
+    hydra = HydraConfig.get()
+    folder = Path(os.environ.get(RUN_VARIABLE, ""))
+    if not is_first_process():  # with the words of its run alone, when Lightning started it
+        kept = folder.parent / "multirun.yaml"
+        prunes = RUN_VARIABLE in os.environ and kept.is_file() and _prunes(OmegaConf.load(kept)["hydra"])
+        return [StopBadRuns(monitor=f"val/{monitor}", is_bad=_never, stopped=_never)] if prunes else []
+    if hydra.mode != RunMode.MULTIRUN or not _prunes(hydra):
+        return []
+    from optuna import load_study
+
+    sweep = Path(str(hydra.sweep.dir))
+    study = load_study(study_name=_NAME, storage=_storage(sweep), pruner=_pruner(hydra.sweeper))
+    number = int(hydra.job.num)
+
+    def is_bad(epoch: int, score: float) -> bool:
+        from optuna.trial import Trial
+
+        trial = Trial(study, study.trials[number]._trial_id)
+        trial.report(score, epoch)
+        return bool(trial.should_prune())
+
+    return [StopBadRuns(monitor=f"val/{monitor}", is_bad=is_bad, stopped=lambda epoch: note_stopped(folder, epoch))]
+
+
+def _never(*_: object) -> bool:
+    return False
+
+
+def _prunes(hydra: Any) -> bool:  # noqa: ANN401 - a node of a config
+    return str(hydra.sweeper._target_).endswith(".OptunaSweeper") and hydra.sweeper.pruner is not None
+
+
+def _storage(folder: Path) -> JournalStorage:
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+    file = str(folder / "optuna.log")
+    return JournalStorage(JournalFileBackend(file, lock_obj=JournalFileOpenLock(file)))
+
+
+def _pruner(options: Any) -> BasePruner:  # noqa: ANN401 - a node of a config
+    from optuna.pruners import MedianPruner, SuccessiveHalvingPruner
+
+    if options.pruner == "asha":
+        return SuccessiveHalvingPruner(min_resource=1, reduction_factor=4)
+    return MedianPruner(n_startup_trials=options.startup_runs, n_warmup_steps=options.warmup_epochs)

@@ -1,0 +1,68 @@
+"""``hydra/sweeper=optuna``: what it chooses from, and which runs it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+import mnv2dense.cli.optuna_study as study_module
+from mnv2dense.cli.optuna_study import direction_of, distribution_of, new_study, tell, typed
+from mnv2dense.cli.sweep import rows_of
+
+
+def chosen_from(word: str) -> Any:  # noqa: ANN401 - of optuna, which need not be there
+    return distribution_of(OverridesParser.create().parse_override(word))
+
+
+@pytest.mark.needs("optuna")
+def test_options_are_numbers_where_their_values_are_and_words_elsewhere() -> None:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    assert chosen_from("lr=tag(log,interval(0.001,1))") == FloatDistribution(0.001, 1.0, log=True)
+    assert chosen_from("lr=interval(0.5,1.5)") == FloatDistribution(0.5, 1.5)
+    assert chosen_from("epochs=interval(3,9)") == IntDistribution(3, 9)
+    assert chosen_from("size=range(32,100,32)") == IntDistribution(32, 96, step=32)
+    assert chosen_from("schedule=cosine,poly") == CategoricalDistribution(["cosine", "poly"])
+    assert chosen_from("model.size=choice([64,64],[96,96])") == CategoricalDistribution(["[64,64]", "[96,96]"])
+
+
+def test_numbers_have_four_digits_as_folders_are_called_by_them() -> None:
+    assert [typed(value) for value in (0.00123456, 3, "cosine")] == ["0.001235", "3", "cosine"]
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode", "direction"),
+    [(None, None, "maximize"), ("loss", None, "minimize"), ("AP", "min", "minimize"), ("loss", "max", "maximize")],
+)
+def test_better_is_as_the_runs_have_it(monitor: str | None, mode: str | None, direction: str) -> None:
+    assert direction_of(OmegaConf.create({"monitor": monitor, "monitor_mode": mode})) == direction
+
+
+@pytest.mark.needs("optuna")
+def test_the_study_hears_what_each_run_scored_was_stopped_or_failed(tmp_path: Path) -> None:
+    study = new_study(tmp_path, sampler="random", seed=0, direction="maximize")
+    space = {"lr": chosen_from("lr=interval(0.0,1.0)")}
+    trials = [study.ask(space) for _ in range(4)]
+    notes: list[dict[str, Any]] = [{"failed": ""}, {"failed": "", "stopped": 2}, {"failed": "no room"}]
+    for number, note in enumerate(notes, 1):
+        run = tmp_path / str(number)
+        run.mkdir()
+        (run / "sweep.json").write_text(json.dumps({"number": number, "changed": {}, **note}))
+        (run / "config.yaml").write_text("monitor: AP\ncurves: [AP50]\n")
+        (run / "metrics.json").write_text(json.dumps({"AP50": 0.5, "AP": 0.25}))
+    assert [row.stopped for row in rows_of(tmp_path)] == [None, 2, None]
+    trials[1].report(0.1, 2)
+    tell(study, trials, tmp_path)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "PRUNED", "FAIL", "FAIL"]
+    assert study.best_value == 0.25
+
+
+def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_module.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r'hydra/sweeper=optuna needs optuna: pip install "mnv2dense\[optuna\]"'):
+        study_module.register()
