@@ -25,7 +25,7 @@ def test_options_are_numbers_where_their_values_are_and_words_elsewhere() -> Non
 
     assert chosen_from("lr=tag(log,interval(0.001,1))") == FloatDistribution(0.001, 1.0, log=True)
     assert chosen_from("lr=interval(0.5,1.5)") == FloatDistribution(0.5, 1.5)
-    assert chosen_from("epochs=interval(3,9)") == IntDistribution(3, 9)
+    assert chosen_from("epochs=int(interval(3,9))") == IntDistribution(3, 9)
     assert chosen_from("size=range(32,100,32)") == IntDistribution(32, 96, step=32)
     assert chosen_from("schedule=cosine,poly") == CategoricalDistribution(["cosine", "poly"])
     assert chosen_from("model.size=choice([64,64],[96,96])") == CategoricalDistribution(["[64,64]", "[96,96]"])
