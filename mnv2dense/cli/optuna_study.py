@@ -62,15 +62,18 @@ def distribution_of(override: Override) -> BaseDistribution:
     """
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    value: Any = override.value()
+    value = override.value()
+    low: Any
+    high: Any
+    step: Any
     if isinstance(value, IntervalSweep):
         low, high, log = value.start, value.end, "log" in value.tags
         if isinstance(low, int) and isinstance(high, int):
             return IntDistribution(low, high, log=log)
         return FloatDistribution(float(low), float(high), log=log)
-    if isinstance(value, RangeSweep) and not value.shuffle and value.step > 0:
+    if isinstance(value, RangeSweep) and not value.shuffle:
         low, high, step = value.start, value.stop, value.step
-        if all(isinstance(each, int) for each in (low, high, step)):
+        if all(isinstance(each, int) for each in (low, high, step)) and step > 0:
             return IntDistribution(low, low + (high - 1 - low) // step * step, step=step)
     return CategoricalDistribution(list(override.sweep_string_iterator()))
 
@@ -138,7 +141,9 @@ def stops_bad_runs(monitor: str) -> list[StopBadRuns]:
     folder = Path(os.environ.get(RUN_VARIABLE, ""))
     if not is_first_process():  # with the words of its run alone, when Lightning started it
         kept = folder.parent / "multirun.yaml"
-        prunes = RUN_VARIABLE in os.environ and kept.is_file() and _prunes(OmegaConf.load(kept)["hydra"])
+        prunes = (
+            RUN_VARIABLE in os.environ and kept.is_file() and _prunes(OmegaConf.select(OmegaConf.load(kept), "hydra"))
+        )
         return [StopBadRuns(monitor=f"val/{monitor}", is_bad=_never, stopped=_never)] if prunes else []
     if hydra.mode != RunMode.MULTIRUN or not _prunes(hydra):
         return []

@@ -12,7 +12,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,7 +32,7 @@ _WORKER_DIED = re.compile(r"DataLoader worker \(pid.*(killed by signal|exited un
 
 
 @contextmanager
-def begun_again(folder: RunFolder, *, start: Callable[[str, Sequence[str]], object] = os.execv) -> Iterator[None]:
+def begun_again(folder: RunFolder, *, start: Callable[[str, list[str]], object] = os.execv) -> Iterator[None]:
     """Replace this process by the same command, begun again, where a worker of its loader was killed.
 
     Args:

@@ -61,6 +61,9 @@ class OptunaSweeper(Sweeper):
         Args:
             arguments: options, in Hydra's grammar.
         """
+        assert self.config is not None, "Hydra calls setup() first"
+        assert self.hydra_context is not None
+        assert self.launcher is not None
         words = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
         overrides = OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(words)
         # Where an option is given twice, the last one counts.
