@@ -35,7 +35,17 @@ from mnv2dense.data.shapes.detection import draw_shapes
 from mnv2dense.inference.predictor import Predictor
 from mnv2dense.models.backbone import FACTORIES, choice_of
 from mnv2dense.ops.resize import ResizeMode
-from mnv2dense.protocols import Backbone, BoxDataset, ClassRows, Dataset, Head, Loss, MaskDataset, Metric
+from mnv2dense.protocols import (
+    Backbone,
+    BoxDataset,
+    ClassRows,
+    Dataset,
+    GivesBoxColumns,
+    Head,
+    Loss,
+    MaskDataset,
+    Metric,
+)
 from mnv2dense.types import Detections
 from tests.helpers.tiny import WIDTH, batch_of, on_backbone, random_images, tiny_model
 
@@ -168,6 +178,15 @@ def test_data_sets_keep_the_protocols_of_their_truth(shapes: Path) -> None:
     labels = [row["category_id"] - 1 for row in truth["annotations"]]
     assert boxes.box_counts == [labels.count(label) for label in range(6)]
     assert boxes.ignored_count == 0
+    assert isinstance(boxes, GivesBoxColumns)
+    columns = boxes.box_columns()
+    assert columns.image_ids.tolist() == [image["id"] for image in truth["images"]]
+    ids = columns.image_ids[columns.images]
+    rows = zip(ids, columns.boxes, columns.labels, columns.crowds, columns.areas, strict=True)
+    assert [(int(each[0]), each[1].tolist(), each[2] + 1, int(each[3]), each[4]) for each in rows] == [
+        tuple(row[key] for key in ("image_id", "bbox", "category_id", "iscrowd", "area"))
+        for row in truth["annotations"]
+    ]
 
 
 def assert_has(thing: object, protocol: type) -> None:
