@@ -18,6 +18,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import torch
@@ -73,7 +74,7 @@ def main() -> None:
                 _profile(way, len(data))
 
 
-def _ours(data: CocoDetection, **options: object) -> Load:
+def _ours(data: CocoDetection, **options: Any) -> Load:  # noqa: ANN401 - of the loader
     module = DataModule(train=data, val=None, augment=DetectionAugment(), size=SIZE, num_workers=0, seed=0, **options)
     images = module.train_dataloader().dataset
     return lambda image, epoch: images[Draw(epoch, image)]
@@ -102,7 +103,7 @@ def _theirs(data: CocoDetection, recipe: str) -> Load:
         pixels = decode_jpeg(read_file(str(data.paths[image])), mode=ImageReadMode.RGB)
         boxes, labels, size = truths[image]
         target = {
-            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size),  # type: ignore[call-overload]
+            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size),
             "labels": labels,
         }
         return transforms(tv_tensors.Image(pixels), target)

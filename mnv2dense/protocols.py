@@ -369,7 +369,7 @@ class Plan(Protocol):
 
 @runtime_checkable
 class PlanningAugment(Augment, Protocol):
-    """An augmentation that decides what it does before it sees a pixel: no more of them need be decoded than it shows."""
+    """An augmentation that decides what it does before it sees a pixel: none is decoded that it will not show."""
 
     def plan(self, sample: Sample, seed: int, size: tuple[int, int], mode: ResizeMode) -> Plan | None:
         """What a call with that seed does, done at the size of a model's input; None where it must see pixels.

@@ -185,7 +185,8 @@ class DataModule(pl.LightningDataModule):
         """The data set, with the cache for its images."""
         if self._cache is None or dataset is None:
             return dataset
-        for part, own in parts_of(dataset).items():
+        parts: dict[str, object] = {**parts_of(dataset)}
+        for part, own in parts.items():
             if not isinstance(own, ImageTable):
                 raise ValueError(
                     f"data.cache={self._cache.kind}: {type(own).__name__}{part and f' of data{part}'} reads its images "

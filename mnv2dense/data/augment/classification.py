@@ -78,7 +78,8 @@ class ClassificationAugment:
                 "augment=ssd moves boxes and masks, augment=crop masks alone."
             )
         rng, chances = streams(seed)
-        window = self._window(*sample.image.shape[:2], rng)
+        height, width = sample.image.shape[:2]
+        window = self._window(height, width, rng)
         colours = draw_colours(rng, self._photometric_probability, self._colour_limits)
         return WindowPlan(window, colours, happens(self._flip_probability, chances))
 

