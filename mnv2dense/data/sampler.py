@@ -166,6 +166,7 @@ class EpochSampler(Sampler[Draw]):
         """The same of images that lie in blocks: a stretch of them, so that processes need few blocks in common."""
         rng, of_draws = np.random.default_rng((self.seed, self.epoch)), blocks.of_images[images]
         order = block_by_block(of_draws, rng) if self.shuffle else np.arange(self.draws)
+        share: npt.NDArray[np.int64]
         if self.equal_shares:
             share = np.resize(order, len(self) * self.world_size).reshape(self.world_size, -1)[self.rank]
         else:
