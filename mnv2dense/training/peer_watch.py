@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch.distributed import Store
+    from torch.distributed.distributed_c10d import Store
 
 _log = logging.getLogger(__name__)
 

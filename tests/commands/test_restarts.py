@@ -38,7 +38,7 @@ def run(here: Path, cache: Path, *command: str) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=500,
+        timeout=580,
     )
     assert done.returncode == 0, done.stdout
     return done.stdout
