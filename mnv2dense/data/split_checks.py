@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mnv2dense.data.datasets.columns import spelled
 from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.data.datasets.joint import JointDataset
 from mnv2dense.data.datasets.mask_table import MaskTable
@@ -39,7 +40,7 @@ def unseen_classes(train: Dataset | None) -> str | None:
 
 def shared_images(train: object, val: object) -> str | None:
     """What to say of files that are in both data sets; None where there are none, or one does not tell its files."""
-    learnt, scored = (dataset.paths if isinstance(dataset, ImageTable) else [] for dataset in (train, val))
+    learnt, scored = (spelled(dataset.paths) if isinstance(dataset, ImageTable) else [] for dataset in (train, val))
     known = set(learnt)
     both = [path for path in scored if path in known]
     if not both:

@@ -41,8 +41,19 @@ class Objects(NamedTuple):
     ids: npt.NDArray[np.int64]
 
     def rows(self, chosen: npt.NDArray[Any]) -> Objects:
-        """Those rows, by index or mask."""
+        """Those rows, by index or mask; all in their order are no copy."""
+        if chosen.dtype == np.bool_ and chosen.all():
+            return self
         return Objects(*(column[chosen] for column in self))
+
+    def of_images(self, places: Sequence[int]) -> Objects:
+        """The rows of the images at these places, ascending, which count from 0 on there; rows are sorted by images."""
+        if isinstance(places, range) and places.start == 0 and places.step == 1:  # a view will do
+            return Objects(*(column[: np.searchsorted(self.images, places.stop)] for column in self))
+        new_place = np.full(1 + max([*places, self.images.max(initial=0)]), -1)
+        new_place[places] = np.arange(len(places))
+        images = new_place[self.images]
+        return self._replace(images=images).rows(images >= 0)
 
 
 class BoxTable(ImageTable):
@@ -58,7 +69,7 @@ class BoxTable(ImageTable):
         category_ids: K ids in the format's own numbering, by label.
         image_ids: P unique ids.
         paths: P image files, all existing.
-        sizes: P recorded (height, width) in pixels; None where the format has none.
+        sizes: P recorded (height, width) in pixels; None where the format has none, and 0 in an array, [P, 2].
         objects: the boxes; those of one image keep their order.
         skipped_images: how many :func:`~mnv2dense.data.datasets.image_list.usable_images` left out.
 
@@ -76,7 +87,7 @@ class BoxTable(ImageTable):
         category_ids: Sequence[int],
         image_ids: Sequence[int],
         paths: Sequence[Path],
-        sizes: Sequence[tuple[int, int] | None],
+        sizes: Sequence[tuple[int, int] | None] | npt.NDArray[np.int64],
         objects: Objects,
         skipped_images: int = 0,
     ) -> None:
@@ -84,18 +95,19 @@ class BoxTable(ImageTable):
             source=source, class_names=class_names, image_ids=image_ids, paths=paths, skipped_images=skipped_images
         )
         self.category_ids = list(category_ids)
-        self._sizes = [size or size_of_listed(path) for size, path in zip(sizes, paths, strict=True)]
+        self._sizes = _whole_sizes(sizes, self.paths)
 
-        objects = objects.rows(np.argsort(objects.images, kind="stable"))
+        if (objects.images[1:] < objects.images[:-1]).any():
+            objects = objects.rows(np.argsort(objects.images, kind="stable"))
         corners = np.concatenate([objects.boxes[:, :2], objects.boxes[:, :2] + objects.boxes[:, 2:]], axis=1)
         outside = self._outside(objects, corners)
-        frames = np.array(self._sizes, np.float64).reshape(-1, 2)[objects.images][:, [1, 0, 1, 0]]
+        frames = self._sizes.astype(np.float64)[objects.images][:, [1, 0, 1, 0]]
         clipped = np.clip(corners, 0, frames).astype(np.float32)
         kept = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
         self.dropped_boxes = int((~kept).sum())
         self.clipped_boxes = int((outside & kept).sum())
         self._objects = objects.rows(kept)
-        self._boxes = clipped[kept]
+        self._boxes = clipped if kept.all() else clipped[kept]
         self._starts = np.searchsorted(self._objects.images, np.arange(len(self.paths) + 1))
         if self.dropped_boxes or self.clipped_boxes:
             _log.warning(
@@ -128,7 +140,7 @@ class BoxTable(ImageTable):
     def opened(self, index: int) -> tuple[Sample, Undecoded]:
         """The sample without its pixels, and what gives them; see :class:`mnv2dense.protocols.OpensImages`."""
         index = self._place(index)
-        path, recorded = self.paths[index], self._sizes[index]
+        path, recorded = self.paths[index], tuple(self._sizes[index].tolist())
         rows = slice(self._starts[index], self._starts[index + 1])
         boxes = self._boxes[rows].copy()
         image = self.opened_image(index)
@@ -147,7 +159,9 @@ class BoxTable(ImageTable):
             "info": {"description": str(self.source)},
             "images": [
                 {"id": image_id, "file_name": path.name, "height": height, "width": width}
-                for image_id, path, (height, width) in zip(self.image_ids, self.paths, self._sizes, strict=True)
+                for image_id, path, (height, width) in zip(
+                    self.image_ids, self.paths, self._sizes.tolist(), strict=True
+                )
             ],
             "categories": [
                 {"id": category_id, "name": name}
@@ -182,10 +196,10 @@ class BoxTable(ImageTable):
 
     def _outside(self, objects: Objects, corners: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """Which boxes stick out, bool [T]; the sizes of their images are checked first."""
-        frames = np.array(self._sizes, np.float64).reshape(-1, 2)[objects.images]
+        frames = self._sizes.astype(np.float64)[objects.images]
         for image in np.unique(objects.images[_sticks_out(corners, frames)]).tolist():
             size = size_of_listed(self.paths[image])
-            if size != self._sizes[image]:
+            if size != tuple(self._sizes[image].tolist()):
                 rows = objects.images == image
                 self._sizes[image] = self._upright_size(image, size, corners[rows])
                 frames[rows] = self._sizes[image]
@@ -195,7 +209,7 @@ class BoxTable(ImageTable):
         self, index: int, size: tuple[int, int], corners: npt.NDArray[np.floating[Any]]
     ) -> tuple[int, int]:
         """The file's ``size`` if the recorded one is the same before EXIF rotation and the boxes fit it."""
-        path, (height, width), recorded = self.paths[index], size, self._sizes[index]
+        path, (height, width), recorded = self.paths[index], size, tuple(self._sizes[index].tolist())
         if recorded != (width, height):
             raise ValueError(
                 f"{path}: the image is {width}x{height}, but {self.source} describes one of "
@@ -210,6 +224,17 @@ class BoxTable(ImageTable):
                 "remove the tag with `exiftool -Orientation= FILE`, or annotate the upright image."
             )
         return size
+
+
+def _whole_sizes(
+    sizes: Sequence[tuple[int, int] | None] | npt.NDArray[np.int64], paths: Sequence[Path]
+) -> npt.NDArray[np.int64]:
+    """(height, width) of all images, int64 [P, 2]: of those without one, what their files say."""
+    known = sizes if isinstance(sizes, np.ndarray) else [size or (0, 0) for size in sizes]
+    whole = np.array(known, np.int64).reshape(-1, 2)
+    for image in np.flatnonzero(whole[:, 0] == 0).tolist():
+        whole[image] = size_of_listed(paths[image])
+    return whole
 
 
 def _sticks_out(corners: npt.NDArray[np.floating[Any]], frames: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:

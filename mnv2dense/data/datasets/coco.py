@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from mnv2dense.data.datasets.box_table import BoxTable
-from mnv2dense.data.datasets.coco_json import read_instances, recorded_size
+from mnv2dense.data.datasets.coco_boxes import read_boxes
+from mnv2dense.data.datasets.coco_folder import annotation_file, image_folder
+from mnv2dense.data.datasets.columns import Paths, WholeNumbers, taken
 from mnv2dense.data.datasets.image_list import BadImages, usable_images
 
 
@@ -50,18 +50,20 @@ class CocoDetection(BoxTable):
         bad_images: BadImages = "error",
         limit: int | None = None,
     ) -> None:
-        content = read_instances(Path(root), split, annotations, images)
-        usable = usable_images(content.file, content.paths, bad_images=bad_images, limit=limit)
-        new_index = np.full(len(content.paths), -1)
-        new_index[usable] = np.arange(len(usable))
-        objects = content.objects._replace(images=new_index[content.objects.images])
+        file = annotation_file(Path(root), split, annotations)
+        content = read_boxes(file)
+        example = content.names.at(0) if len(content.image_ids) else None
+        named = None if annotations is None else file
+        folder = image_folder(Path(root), split, images, annotations=named, example=example)
+        paths = Paths(folder, content.names)
+        usable = usable_images(file, paths, bad_images=bad_images, limit=limit)
         super().__init__(
-            source=content.file,
+            source=file,
             class_names=content.class_names,
             category_ids=content.category_ids,
-            image_ids=[content.images[i]["id"] for i in usable],
-            paths=[content.paths[i] for i in usable],
-            sizes=[recorded_size(content.images[i]) for i in usable],
-            objects=objects.rows(objects.images >= 0),
-            skipped_images=len(content.paths[:limit]) - len(usable),
+            image_ids=WholeNumbers(content.image_ids).chosen(usable),
+            paths=paths.chosen(usable),
+            sizes=taken(content.sizes, usable),
+            objects=content.objects.of_images(usable),
+            skipped_images=len(paths[:limit]) - len(usable),
         )

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from mnv2dense.data.datasets.box_table import Objects, refuse_shares
 from mnv2dense.data.datasets.coco_folder import annotation_file, image_folder
 from mnv2dense.data.datasets.coco_rle import check_polygons, check_rle
+from mnv2dense.data.datasets.columns import Names
 from mnv2dense.data.datasets.label_values import (
     LARGEST_COORDINATE,
     LARGEST_ID,
@@ -25,6 +26,26 @@ from mnv2dense.data.datasets.label_values import (
 )
 from mnv2dense.utils.numbers import is_whole
 from mnv2dense.utils.text_files import looks_like
+
+
+class CocoColumns(NamedTuple):
+    """A checked ``instances`` file without the outlines, as arrays.
+
+    Attributes:
+        image_ids: int64 [P].
+        names: P file names.
+        sizes: int64 [P, 2], the recorded (height, width) in pixels; 0 where there is none.
+        category_ids: K ids, ascending.
+        class_names: K names, by the ids' order; those that occur twice carry their id.
+        objects: the columns of the T annotations.
+    """
+
+    image_ids: npt.NDArray[np.int64]
+    names: Names
+    sizes: npt.NDArray[np.int64]
+    category_ids: list[int]
+    class_names: tuple[str, ...]
+    objects: Objects
 
 
 class CocoInstances(NamedTuple):
@@ -78,6 +99,25 @@ def read_instances(
     )
 
 
+def read_columns(file: Path) -> CocoColumns:
+    """Read and check a file for its boxes.
+
+    Raises:
+        ValueError: it is not valid; the message names the file and the annotation.
+    """
+    content = load_json(file)
+    listed = checked_images(file, content["images"])
+    category_ids, class_names = checked_categories(file, content["categories"])
+    return CocoColumns(
+        image_ids=np.array([image["id"] for image in listed], np.int64),
+        names=Names.of(image["file_name"] for image in listed),
+        sizes=np.array([recorded_size(image) or (0, 0) for image in listed], np.int64).reshape(-1, 2),
+        category_ids=category_ids,
+        class_names=class_names,
+        objects=_objects(file, content["annotations"], listed, category_ids),
+    )
+
+
 def classes_of_categories(
     file: Path, categories: Sequence[str], class_names: Sequence[str], class_map: Mapping[str, str]
 ) -> dict[int, int]:
@@ -104,7 +144,7 @@ def classes_of_categories(
 def load_json(file: Path) -> dict[str, list[dict[str, Any]]]:
     """The json, with its three lists of objects."""
     try:
-        content = json.loads(file.read_bytes(), object_pairs_hook=_with_each_key_once)
+        content = json.loads(file.read_bytes(), object_pairs_hook=with_each_key_once)
     except RecursionError as error:
         raise ValueError(f"{file}: its values are nested too deep to be meant. Export it again.") from error
     except UnicodeDecodeError as error:
@@ -122,7 +162,7 @@ def load_json(file: Path) -> dict[str, list[dict[str, Any]]]:
     return content  # type: ignore[no-any-return]  # checked above
 
 
-def _with_each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def with_each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object; Python's reader takes the last of two lists of images, say, without a word."""
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -201,11 +241,11 @@ def _objects(
                 f"{file}: {len(lost)} annotations name what {listed!r} does not list: {examples}. "
                 f"Add the missing {listed} or remove those annotations."
             )
-    boxes = _numbers(file, annotations, [row.get("bbox") for row in annotations], "bbox").reshape(-1, 4)
+    boxes = numbers_of(file, annotations, [row.get("bbox") for row in annotations], "bbox").reshape(-1, 4)
     refuse_shares(file, boxes)
     default_areas = boxes[:, 2] * boxes[:, 3]
     areas = [row.get("area", default) for row, default in zip(annotations, default_areas, strict=True)]
-    ignored = np.array([_is_crowd(file, row) for row in annotations], np.bool_)
+    ignored = np.array([is_crowd(file, row) for row in annotations], np.bool_)
     check_polygons(file, annotations)
     for row in annotations:
         if isinstance(row.get("segmentation"), dict):
@@ -215,7 +255,7 @@ def _objects(
         boxes=boxes,
         labels=np.array([label_of[row["category_id"]] for row in annotations], np.int64),
         ignored=ignored,
-        areas=_numbers(file, annotations, areas, "area", limit=LARGEST_COORDINATE**2),
+        areas=numbers_of(file, annotations, areas, "area", limit=LARGEST_COORDINATE**2),
         ids=np.array([row["id"] for row in annotations], np.int64),
     )
 
@@ -224,7 +264,12 @@ def _objects(
 _NUMBERS = {int, float, np.float64}
 
 
-def _is_crowd(file: Path, row: dict[str, Any]) -> bool:
+def is_crowd(file: Path, row: dict[str, Any]) -> bool:
+    """Whether an annotation is one, as its ``iscrowd`` says, which becomes 0 or 1.
+
+    Raises:
+        ValueError: it says neither.
+    """
     value = row.get("iscrowd", 0)
     if type(value) is int and 0 <= value <= 1:  # as all of COCO's are
         return value == 1
@@ -235,7 +280,7 @@ def _is_crowd(file: Path, row: dict[str, Any]) -> bool:
         raise ValueError(f"{file}: annotation {row['id']}: iscrowd {error}. Correct it.") from error
 
 
-def _numbers(
+def numbers_of(
     file: Path, rows: list[dict[str, Any]], values: list[Any], key: str, limit: float = LARGEST_COORDINATE
 ) -> npt.NDArray[np.float64]:
     """One number or four per annotation as float64; all at once, one by one only to name the culprit."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from mnv2dense.data.datasets.columns import Paths, WholeNumbers, chosen
 from mnv2dense.data.datasets.image_list import open_listed
 from mnv2dense.data.image_cache import ImageCache
 from mnv2dense.io.reading import Undecoded
@@ -25,8 +26,8 @@ class ImageTable:
 
     Attributes:
         class_names: as given.
-        image_ids: as given.
-        paths: as given.
+        image_ids: as given; long ones are no list, but any sequence.
+        paths: likewise.
         skipped_images: as given.
         cache: keeps decoded images, where one was set; None decodes them each time.
         labels_name_classes: labels are names, and ``class_names=`` of the format only says their order; where they are
@@ -47,8 +48,8 @@ class ImageTable:
     ) -> None:
         self.source = source
         self.class_names = tuple(class_names)
-        self.image_ids = list(image_ids)
-        self.paths = list(paths)
+        self.image_ids: Sequence[int] = image_ids if isinstance(image_ids, WholeNumbers) else list(image_ids)
+        self.paths: Sequence[Path] = paths if isinstance(paths, Paths) else list(paths)
         self.skipped_images = skipped_images
 
     def __init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - as object's
@@ -83,9 +84,9 @@ class ImageTable:
         return open_listed(path) if self.cache is None else self.cache.opened(path, open_listed)
 
     def _leave_out(self, places: Sequence[int]) -> None:
-        """Forget the images at these places, ascending."""
-        for place in reversed(places):
-            del self.image_ids[place], self.paths[place]
+        """Forget the images at these places."""
+        left = sorted(set(range(len(self))).difference(places))
+        self.image_ids, self.paths = chosen(self.image_ids, left), chosen(self.paths, left)
 
     def _place(self, index: int) -> int:
         """The same index; a negative one counts from the end. IndexError past either end."""

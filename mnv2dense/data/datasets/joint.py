@@ -205,7 +205,7 @@ def _task_of(name: str, part: Dataset) -> str:
     )
 
 
-def _paths_of(name: str, part: Dataset) -> list[Path]:
+def _paths_of(name: str, part: Dataset) -> Sequence[Path]:
     if not isinstance(part, ImageTable):
         raise ValueError(
             f"parts.{name}: {type(part).__name__} does not tell where its images lie; derive it from "
