@@ -114,7 +114,7 @@ def _object_rows(rng: np.random.Generator, ids: np.ndarray, objects: int) -> lis
 
 
 def _polygon(rng: np.random.Generator) -> str:
-    """As many corners as COCO's have, and numbers of as many digits: here of a larger image than the one that is there."""
+    """As many corners as COCO's have, and numbers of as many digits; the image that is there is smaller."""
     corners = int(np.clip(rng.lognormal(2.7, 0.75), 3, 400))
     return json.dumps(rng.uniform(10, 600, 2 * corners).round(2).tolist())
 
@@ -156,7 +156,9 @@ def _open(name: str, root: str) -> dict[str, float]:
     before, cpu, clock = own_megabytes(os.getpid()), time.process_time(), time.perf_counter()
     with open(os.devnull, "w") as nothing:  # noqa: PTH123 - pycocotools prints
         printed, sys.stdout = sys.stdout, nothing
-        data = COCO(f"{root}/annotations/instances_train2017.json") if name == "pycocotools" else CocoDetection(root=root)
+        data = (
+            COCO(f"{root}/annotations/instances_train2017.json") if name == "pycocotools" else CocoDetection(root=root)
+        )
         sys.stdout = printed
     cpu, clock, after = time.process_time() - cpu, time.perf_counter() - clock, own_megabytes(os.getpid())
     del data

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mnv2dense.data.datasets.box_table import BoxTable
 from mnv2dense.protocols import BoxDataset, Dataset, JoinedData
 
 # Of few images each is seen more often than conf/trainer has it, views of the same one counted each.
@@ -139,13 +140,15 @@ def recipe_for(facts: Facts) -> tuple[Choice, ...]:
     return tuple(choices)
 
 
-def object_sides(dataset: Dataset) -> list[float]:
+def object_sides(dataset: Dataset) -> Sequence[float]:
     """Of every object the root of its share of its image's area, without regions to ignore; none of other data.
 
     Of joined data those of all parts.
     """
     if isinstance(dataset, JoinedData):
         return [side for part in dataset.parts.values() for side in object_sides(part)]
+    if isinstance(dataset, BoxTable):
+        return dataset.object_sides()  # without a dictionary for each of a million boxes
     if not isinstance(dataset, BoxDataset):
         return []
     truth = dataset.coco_ground_truth()

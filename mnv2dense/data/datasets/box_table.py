@@ -50,7 +50,7 @@ class Objects(NamedTuple):
         """The rows of the images at these places, ascending, which count from 0 on there; rows are sorted by images."""
         if isinstance(places, range) and places.start == 0 and places.step == 1:  # a view will do
             return Objects(*(column[: np.searchsorted(self.images, places.stop)] for column in self))
-        new_place = np.full(1 + max([*places, self.images.max(initial=0)]), -1)
+        new_place = np.full(1 + max(max(places), int(self.images.max(initial=0))), -1)
         new_place[places] = np.arange(len(places))
         images = new_place[self.images]
         return self._replace(images=images).rows(images >= 0)
@@ -126,6 +126,12 @@ class BoxTable(ImageTable):
     def ignored_count(self) -> int:
         """How many regions to ignore there are."""
         return int(self._objects.ignored.sum())
+
+    def object_sides(self) -> list[float]:
+        """Of every object the root of its share of its image's area, without regions to ignore."""
+        objects = self._objects.rows(~self._objects.ignored)
+        areas = self._sizes.prod(axis=1)[objects.images]
+        return np.sqrt(np.maximum(0.0, objects.boxes[:, 2] * objects.boxes[:, 3]) / areas).tolist()  # type: ignore[no-any-return]
 
     def labels_of(self, index: int) -> list[int]:
         """Labels of the objects of the image at ``index``, without the ignored."""

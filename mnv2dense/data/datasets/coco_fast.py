@@ -283,7 +283,9 @@ def _segmentations(file: Path, ids: list[int], values: list[Any]) -> tuple[npt.N
                     raise _Declined
                 check_rle(file, {"id": ids[place], "segmentation": mask}, None)
                 # Compressed runs are written with them, too.
-                brackets += sum(part.count("[") if isinstance(part, str) else isinstance(part, list) for part in mask.values())
+                brackets += sum(
+                    part.count("[") if isinstance(part, str) else isinstance(part, list) for part in mask.values()
+                )
                 runs.append((place, *mask["size"]))
     return np.array(runs, np.int64).reshape(-1, 3), brackets
 

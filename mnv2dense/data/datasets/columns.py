@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Self, overload
 
@@ -114,8 +115,7 @@ class Paths(Sequence[Path]):
     def names(self) -> list[str]:
         """The P names, as they were given."""
         letters, starts = self._names.letters.tobytes(), self._names.starts.tolist()
-        pairs = zip(starts[:-1], starts[1:], strict=True)
-        names = [letters[start:end].decode("utf-8", "surrogatepass") for start, end in pairs]
+        names = [letters[start:end].decode("utf-8", "surrogatepass") for start, end in pairwise(starts)]
         return names if self._places is None else [names[place] for place in self._places.tolist()]
 
     def chosen(self, places: Sequence[int]) -> Self:
@@ -155,4 +155,3 @@ def spelled(paths: Sequence[Path]) -> list[str]:
 def _is_odd(name: str) -> bool:
     """Whether a path may spell it otherwise."""
     return "/" in name or "\\" in name or ":" in name or name in ("", ".", "..")
-
