@@ -17,12 +17,14 @@ from mnv2dense.utils.numbers import is_number, is_whole
 
 if TYPE_CHECKING:
     from mnv2dense.inference.predictor import Predictor
+    from mnv2dense.protocols import Model
     from mnv2dense.workflows.prediction import Predictions
 
 log = logging.getLogger(__name__)
 
-# What shells add to the signal that ended a program: 130 of Ctrl-C, 143 of SIGTERM.
-_BY_A_SIGNAL = 128
+# As shells say it: 130 of Ctrl-C, 143 of SIGTERM.
+BY_A_SIGNAL = 128
+"""Exit code of a command that a signal ended, less the signal's number."""
 
 
 def predict() -> None:
@@ -38,6 +40,12 @@ def _predict(config: DictConfig) -> None:
     check_checkpoint(config.checkpoint)
     source = source_of(str(config.source), open_standard_input=_standard_input)
     outputs = _outputs(config.outputs, is_images=isinstance(source, ImageSource))
+    if config.output is not None:
+        from mnv2dense.cli.label_job import check, run
+
+        check(config)
+        run(plain, source)
+        return
     log.info("loading %s", config.checkpoint)
 
     # Only now, with torch: what is wrong above is told at once.
@@ -88,10 +96,19 @@ def _check(config: DictConfig) -> None:
     threshold = config.threshold
     if threshold is not None and not is_number(threshold):
         raise ValueError(f"threshold={threshold}: a number is needed; {SHOWN_SCORE} is a good start.")
+    if config.engine != "plain" and config.output is None:
+        raise ValueError(f"engine={config.engine} fills a table: name it, as in output=labels.parquet.")
 
 
 def _predictor(config: DictConfig) -> Predictor:
     from mnv2dense.inference.predictor import Predictor
+
+    model, options = model_and_options(config)
+    return Predictor(model, **options)
+
+
+def model_and_options(config: DictConfig) -> tuple[Model, dict[str, Any]]:
+    """The model that a config names, and what :class:`mnv2dense.Predictor` takes beside it."""
     from mnv2dense.inference.tiles import Tiles
     from mnv2dense.types import SHOWN_SCORE
 
@@ -106,7 +123,7 @@ def _predictor(config: DictConfig) -> Predictor:
         )
     if threshold is None and model.task in ("detection", "joint"):
         threshold = SHOWN_SCORE  # of a classifier the likeliest classes are shown, whatever their scores
-    return Predictor(model, threshold=threshold, device=model.device, test_time=test_time, tiles=tiles)
+    return model, {"threshold": threshold, "device": model.device, "test_time": test_time, "tiles": tiles}
 
 
 def _outputs(given: Any, *, is_images: bool) -> tuple[str, ...]:  # noqa: ANN401 - whatever was typed
@@ -142,7 +159,7 @@ def _report(done: Predictions) -> None:
     if done.stopped_by is not None:
         if unread:
             log.warning("%s", unread)
-        sys.exit(_BY_A_SIGNAL + done.stopped_by)
+        sys.exit(BY_A_SIGNAL + done.stopped_by)
     if unread:
         raise ValueError(unread)
 

@@ -19,7 +19,8 @@ Result = Detections | Classification | Segmentation | JointResult
 Row = dict[str, Any]
 
 # The rest of a thousand classes is noise.
-_LISTED_CLASSES = 5
+LISTED_CLASSES = 5
+"""Of a classifier's answer, what files hold."""
 
 _PLACE_COLUMNS = ("file_name", "frame", "time")
 _COLUMNS = {
@@ -152,7 +153,7 @@ def _of_image(found: Result) -> Row:
         said = {name: _of_image(part) for name, part in found.parts.items()}
         return {name: row for name, row in said.items() if row}
     if isinstance(found, Classification):
-        best = found.top(_LISTED_CLASSES)
+        best = found.top(LISTED_CLASSES)
         return {"classes": [{"name": one.name, "label": one.label, "score": round(one.score, 5)} for one in best]}
     if isinstance(found, Segmentation):
         return {"shares": {name: round(share, 5) for name, share in found.shares().items()}}
@@ -163,7 +164,7 @@ def _lines(found: Result) -> list[list[Any]]:
     if isinstance(found, JointResult):
         return _lines_of_parts(found)
     if isinstance(found, Classification):
-        return [[one.label, one.name, round(one.score, 5)] for one in found.top(_LISTED_CLASSES)]
+        return [[one.label, one.name, round(one.score, 5)] for one in found.top(LISTED_CLASSES)]
     if isinstance(found, Segmentation):
         numbers = {name: label for label, name in enumerate(found.class_names)}
         return [[numbers[name], name, round(share, 5)] for name, share in found.shares().items()]

@@ -18,6 +18,7 @@ from mnv2dense.inference.prediction_files import PredictionFiles
 from mnv2dense.inference.prediction_summary import Summary
 from mnv2dense.inference.predictor import BATCH_SIZE, Predictor
 from mnv2dense.io.inputs import is_address, pixels_of
+from mnv2dense.io.sources import file_name_of
 from mnv2dense.io.video import Frame, VideoError, VideoWriter
 from mnv2dense.utils.prefetch import WriteBehind, read_ahead
 from mnv2dense.utils.signals import OneInterrupt
@@ -111,8 +112,7 @@ class PredictionWriter:
                     outcome.failed[str(entry)] = str(error)
                     self._advance()
                     continue
-                name = str(entry) if folder is None else Path(entry).relative_to(folder).as_posix()
-                yield _Item(pixels, names.free(_stem(entry)), {"file_name": name})
+                yield _Item(pixels, names.free(_stem(entry)), {"file_name": file_name_of(entry, folder)})
 
         def draw(item: _Item, drawn: npt.NDArray[np.uint8]) -> None:
             suffix = ".jpg" if max(drawn.shape[:2]) <= LONGEST_SIDE["JPEG"] else ".png"

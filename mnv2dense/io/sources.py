@@ -87,6 +87,11 @@ class CameraSource:
 Source = ImageSource | VideoSource | CameraSource
 
 
+def file_name_of(entry: str | Path, folder: Path | None) -> str:
+    """What results call an image: its path in the folder that all are in; where there is none, the entry as it is."""
+    return str(entry) if folder is None else Path(entry).relative_to(folder).as_posix()
+
+
 def source_of(source: str, *, open_standard_input: Callable[[], TextIO] = lambda: sys.stdin) -> Source:
     """Find out what is meant.
 

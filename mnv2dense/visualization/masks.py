@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from mnv2dense.visualization.text import Tag, fitting_tag, paint_tag, printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from PIL import ImageDraw
+    from PIL import Image, ImageDraw
 
     from mnv2dense.visualization.draw import Color, Pixels
     from mnv2dense.visualization.palettes import PaletteChoice
@@ -100,18 +101,29 @@ def save_labels(masks: Segmentation, path: str | Path) -> Path:
     Raises:
         OSError: the file cannot be written; what was there still is, and nothing lies beside it.
     """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path, sync=False) as file:
+        _label_image(masks).save(file, format="PNG")
+    return path
+
+
+def labels_as_png(masks: Segmentation) -> bytes:
+    """What :func:`save_labels` writes, for files that hold more than one image."""
+    file = io.BytesIO()
+    _label_image(masks).save(file, format="PNG")
+    return file.getvalue()
+
+
+def _label_image(masks: Segmentation) -> Image.Image:
     from PIL import Image
 
-    path = Path(path)
     image = Image.fromarray(masks.labels.cpu().numpy()).convert("P")
     palette = np.full((256, 3), 255, np.uint8)  # whole, or Pillow would renumber the values that have no colour
     for label in range(len(masks.class_names)):
         palette[label] = mask_color(masks, label, palette="data")
     image.putpalette(palette.tobytes())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path, sync=False) as file:
-        image.save(file, format="PNG")
-    return path
+    return image
 
 
 def legend_strip(entries: Sequence[tuple[str, Color]], width: int) -> Pixels:
