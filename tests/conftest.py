@@ -54,7 +54,7 @@ def place(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 PEERS = (
     *("ai_edge_litert", "h5py", "huggingface_hub", "keras", "segmentation_models_pytorch", "supervision"),
     *("timm", "torchvision", "transformers", "coremltools", "executorch", "litert_torch", "nncf", "onnx"),
-    *("onnxruntime", "onnxscript", "openvino", "torchao"),
+    *("onnxruntime", "onnxscript", "openvino", "torchao", "pyarrow", "ray"),
 )
 
 
@@ -62,4 +62,4 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if os.environ.get("MNV2DENSE_REQUIRE_PEERS"):
         missing = [name for name in PEERS if importlib.util.find_spec(name) is None]
         if missing:
-            raise pytest.UsageError(f'{", ".join(missing)} not installed: pip install -e ".[dev,parity,exporters]"')
+            raise pytest.UsageError(f'{", ".join(missing)} not installed: pip install -e ".[dev,parity,exporters,ray]"')

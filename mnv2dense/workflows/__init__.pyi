@@ -1,6 +1,21 @@
 from .benchmarking import BenchmarkRow, benchmark
 from .evaluation import Evaluation, evaluate
+from .labelling import Labels, label, labeller_of
 from .prediction import Predictions, predict
+from .ray_labelling import Cluster
 from .training import TrainingRun, train
 
-__all__ = ["BenchmarkRow", "Evaluation", "Predictions", "TrainingRun", "benchmark", "evaluate", "predict", "train"]
+__all__ = [
+    "BenchmarkRow",
+    "Cluster",
+    "Evaluation",
+    "Labels",
+    "Predictions",
+    "TrainingRun",
+    "benchmark",
+    "evaluate",
+    "label",
+    "labeller_of",
+    "predict",
+    "train",
+]

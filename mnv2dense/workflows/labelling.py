@@ -99,8 +99,7 @@ def label(
     parts = LabelParts(Path(output).absolute(), _settings(mine, images, part_size))
     failed_before = parts.begin()
     missing = (part for part in images.parts(part_size) if part.number not in failed_before)
-    done = before = sum(min(part_size, images.count - number * part_size) for number in failed_before)
-    failed = sum(failed_before.values())
+    before = done = images.within(failed_before, part_size)
     stopped_by = None
 
     def told(more: int) -> None:
@@ -119,12 +118,14 @@ def label(
             with interrupt.work():
                 for part in work:
                     done += part.images
-                    failed += part.failed
                     told(0)
                 parts.finish()
         except KeyboardInterrupt:
             stopped_by = interrupt.received
-    return Labels(Path(output), done, before, images.count, failed, stopped_by)
+    failed = parts.begin()  # a worker may have ended a part that it could no longer tell of
+    return Labels(
+        Path(output), images.within(failed, part_size), before, images.count, sum(failed.values()), stopped_by
+    )
 
 
 class _Images:
@@ -148,6 +149,10 @@ class _Images:
         while part := list(islice(images, size)):
             yield Part(number, part)
             number += 1
+
+    def within(self, numbers: Iterable[int], size: int) -> int:
+        """How many images parts of these numbers have; the last may have fewer than the others."""
+        return sum(min(size, self.count - number * size) for number in numbers)
 
     def digest(self) -> str:
         """Of all names in their order."""

@@ -19,6 +19,7 @@ from mnv2dense.inference.label_parts import Labeller, LabelParts, Part, PartDone
 from mnv2dense.inference.label_table import NamedImage
 from mnv2dense.utils.cores import usable_cores
 from mnv2dense.utils.errors import UserError
+from mnv2dense.utils.native_stderr import native_notes_held_back
 from mnv2dense.utils.numbers import is_number, is_whole
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def ray_running(cluster: Cluster) -> Iterator[Cluster]:
             cores = usable_cores() if cluster.workers is None else cluster.workers * cluster.cpus
             log.info("starting Ray on this machine")
             try:
-                ray.init(num_cpus=cores, include_dashboard=False, object_store_memory=_STORE_BYTES, **quiet)
+                with native_notes_held_back():
+                    ray.init(num_cpus=cores, include_dashboard=False, object_store_memory=_STORE_BYTES, **quiet)
             except Exception as error:  # of no kind of its own; a busy machine is the usual cause
                 raise UserError(f"Ray did not start on this machine: {error} Nothing was lost; try again.") from error
         else:
@@ -161,15 +163,14 @@ class _Worker:
 
     def _told(self, part: Part) -> dict[str, Any]:
         try:
-            if self._labeller is None:
-                self._labeller = self._open()
-            tries = self._parts.count_try(part.number)
-            if tries > _MOST_TRIES:
+            if self._parts.count_try(part.number) > _MOST_TRIES:
                 raise UserError(
                     f"{_MOST_TRIES} workers died on part {part.number}: {part.images[0].place} and the "
                     f"{len(part.images) - 1} images after it. Too little memory is the usual cause: fewer ray.workers "
                     "or a smaller batch_size need less. What is done is kept, and the same command goes on."
                 )
+            if self._labeller is None:
+                self._labeller = self._open()
             return self._parts.label(part, self._labeller, batch_size=self._batch_size)._asdict()
         except (ValueError, OSError, ImportError, UserError) as error:
             return {"problem": f"a worker on {socket.gethostname()}: {error}"}

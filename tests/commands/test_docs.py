@@ -127,6 +127,7 @@ COMPOSED: dict[str, str] = {
     "task=joint": "tests/commands/test_joint.py trains, resumes, scores and uses small ones",
     "exporter=litert precision=int8 nms=true labels=true": "of a joint run; tests/export/formats/test_joint.py",
     "head=points": "tests/commands/test_points.py trains, resumes, scores and uses a small one",
+    "output=labels.parquet": "tests/workflows/test_labelling.py, and on Ray tests/commands/test_label_on_ray.py",
     "data=coco_voc_masks": "minutes; tests/commands/test_coco_voc_score.py measures this figure",
 }
 """Only composed: a part of the command, and why."""

@@ -49,24 +49,35 @@ def words(folder: Path, output: str) -> list[str]:
     ]
 
 
-def on_ray(folder: Path, output: str) -> subprocess.Popen[str]:
+def on_ray(folder: Path, output: str, *, until: int) -> subprocess.Popen[str]:
+    """The command, once ``until`` parts are written; Ray starts only where it gets some processor within 15 s."""
     typed = [sys.executable, ROOT / "tools" / "predict.py", *words(folder, output), "engine=ray", "ray.workers=2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        typed, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    for is_last in (False, False, True):
+        process = subprocess.Popen(
+            typed, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        said = _after_parts(until, folder / output, process)
+        if said is None:
+            return process
+        assert "Ray did not start" in said, said
+        assert not is_last, said
+    raise AssertionError
 
 
 def parts(table: Path) -> list[Path]:
     return sorted(table.glob("part-*.parquet"))
 
 
-def wait_for_parts(count: int, table: Path, process: subprocess.Popen[str]) -> None:
+def _after_parts(count: int, table: Path, process: subprocess.Popen[str]) -> str | None:
+    """None once there are so many; what the command said where it ended before."""
     end = time.monotonic() + 300
     while len(parts(table)) < count:
-        assert process.poll() is None, process.communicate()[0]
+        if process.poll() is not None:
+            return process.communicate()[0]
         assert time.monotonic() < end, f"no {count} parts in five minutes"
         time.sleep(0.02)
+    return None
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[int]:
@@ -97,8 +108,7 @@ def rows(table: Path) -> list[dict[str, Any]]:
 @pytest.mark.timeout(900)
 def test_every_image_is_labelled_once_though_a_worker_is_killed(collection: Path) -> None:
     table = collection / "ray.parquet"
-    process = on_ray(collection, table.name)
-    wait_for_parts(3, table, process)
+    process = on_ray(collection, table.name, until=3)
     workers = workers_of(process)
     assert len(workers) == 2
     os.kill(workers[0], signal.SIGKILL)
@@ -117,8 +127,7 @@ def test_every_image_is_labelled_once_though_a_worker_is_killed(collection: Path
 @pytest.mark.timeout(900)
 def test_a_command_that_was_killed_is_gone_on_with_by_the_same_command(collection: Path) -> None:
     table = collection / "killed.parquet"
-    process = on_ray(collection, table.name)
-    wait_for_parts(2, table, process)
+    process = on_ray(collection, table.name, until=2)
     workers = workers_of(process)
     process.kill()
     process.communicate()
