@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from mnv2dense.cli.predict import BY_A_SIGNAL, model_and_options
+from mnv2dense.cli.words import as_typed
 from mnv2dense.inference.outputs import check_table
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ def check(config: DictConfig) -> None:
     for name in ("outputs", "run_dir"):
         if config[name] is not None:
             raise ValueError(f"{name}={config[name]}: a table of labels has no run folder beside it; leave it out.")
+    if not isinstance(config.ray, DictConfig):
+        raise ValueError(f"ray={config.ray}: its options are set one by one, as in ray.workers=2.")
     check_table(str(config.output), config.engine)
 
 
@@ -36,12 +39,13 @@ def run(plain: dict[str, Any], source: Source) -> None:
         source: what is labelled.
     """
     from mnv2dense.cli.progress import progress_of
+    from mnv2dense.pretrained.named import is_path
     from mnv2dense.workflows.labelling import label
     from mnv2dense.workflows.ray_labelling import Cluster
 
-    # Workers may have another working folder, and see the same disk.
-    if Path(plain["checkpoint"]).exists():
-        plain = plain | {"checkpoint": str(Path(plain["checkpoint"]).absolute())}
+    given = str(plain["checkpoint"])
+    if is_path(given) and Path(given).exists():  # workers see the same disk from another working folder
+        plain = plain | {"checkpoint": str(Path(given).absolute())}
     cluster = Cluster(**plain["ray"])
     log.info("loading %s", plain["checkpoint"])
     with progress_of("images") as bar:
@@ -74,5 +78,5 @@ def open_labeller(plain: dict[str, Any]) -> Labeller:
     """What each process labels with; ``plain`` is conf/predict.yaml as it is asked for."""
     from mnv2dense.workflows.labelling import labeller_of
 
-    model, options = model_and_options(OmegaConf.create(plain))
+    model, options = model_and_options(OmegaConf.create(as_typed(plain)))
     return labeller_of(model, **options)
