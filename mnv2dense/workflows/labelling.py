@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import count, islice
@@ -133,12 +133,12 @@ class _Images:
 
     def __init__(self, source: str | Path | Iterable[str | Path] | Source | OpenSource) -> None:
         meant = (source if isinstance(source, OpenSource) else open_source(source)).source
-        if not isinstance(meant, ImageSource) or meant.count is None:
+        if not isinstance(meant, ImageSource) or not isinstance(meant.entries, Sequence):
             raise ValueError(
                 "output= is of images that can be listed again, so that a stopped command can go on: a folder, a "
                 "pattern or a list (.txt). Of videos, cameras and standard input leave output out."
             )
-        self.count = meant.count
+        self.count = len(meant.entries)
         self._source = meant
 
     def parts(self, size: int) -> Iterator[Part]:

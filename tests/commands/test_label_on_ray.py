@@ -45,7 +45,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def words(folder: Path, output: str) -> list[str]:
     return [
         *(f"checkpoint={folder}/detector.ckpt", f"source={folder}/photos", "threshold=0.05", "device=cpu"),
-        *(f"part_size={PART}", f"output={folder}/{output}"),
+        *(f"part_size={PART}", f"batch_size={PART}", f"output={folder}/{output}"),
     ]
 
 
