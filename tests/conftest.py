@@ -10,6 +10,7 @@ import pytest
 import torch
 
 pytest_plugins = [
+    "tests.helpers.configs_once",
     "tests.helpers.made_once",
     "tests.helpers.own_process",
     "tests.helpers.parallel",
