@@ -15,6 +15,8 @@ import pytest
 # Run by tests/export/test_formats_apart.py, which is skipped in their place.
 APART = "tests/export/formats/"
 
+_FILES = pytest.StashKey[set[Path]]()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("stages")
@@ -25,6 +27,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.option.note_skipped and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Notes(config.option.note_skipped))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A file with neither kind of test is not even imported in the second stage."""
+    if not config.option.left_out_in or not collection_path.match("test_*.py"):
+        return None
+    if _FILES not in config.stash:
+        skipped = json.loads(config.option.left_out_in.read_text(encoding="utf-8"))
+        config.stash[_FILES] = {config.rootpath / name.partition("::")[0] for name in skipped}
+    is_wanted = collection_path in config.stash[_FILES] or "mark.slow" in collection_path.read_text(encoding="utf-8")
+    return None if is_wanted else True
 
 
 @pytest.hookimpl(tryfirst=True)
