@@ -30,13 +30,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scripts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of commands of an environment that has the wheel, and its dependencies from this environment."""
     environment = tmp_path_factory.mktemp("environment")
-    venv.create(environment, with_pip=True)
+    venv.create(environment)
     paths = sysconfig.get_paths(vars={"base": str(environment), "platbase": str(environment)})
     # The dependencies alone; an editable install of this checkout is a .pth file, which does not count there.
     (Path(paths["purelib"]) / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     python = Path(paths["scripts"]) / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--force-reinstall", wheel]
-    subprocess.run(install, check=True)
+    # By this environment's pip: to put one into that one takes longer than all else here.
+    install = ["install", "--quiet", "--no-deps", "--no-index", "--force-reinstall", str(wheel)]
+    subprocess.run([sys.executable, "-m", "pip", "--python", str(python), *install], check=True)
     return Path(paths["scripts"])
 
 
