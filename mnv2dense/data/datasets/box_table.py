@@ -49,7 +49,9 @@ class Objects(NamedTuple):
     def of_images(self, places: Sequence[int]) -> Objects:
         """The rows of the images at these places, ascending, which count from 0 on there; rows are sorted by images."""
         if isinstance(places, range) and places.start == 0 and places.step == 1:  # a view will do
-            return Objects(*(column[: np.searchsorted(self.images, places.stop)] for column in self))
+            end = int(np.searchsorted(self.images, places.stop))
+            views: list[Any] = [column[:end] for column in self]
+            return Objects(*views)
         new_place = np.full(1 + max(max(places), int(self.images.max(initial=0))), -1)
         new_place[places] = np.arange(len(places))
         images = new_place[self.images]

@@ -137,11 +137,11 @@ class MaskTable(ImageTable, Generic[Source]):
 
 def _with_masks(
     source: str | Path,
-    usable: list[int],
+    usable: Sequence[int],
     paths: Sequence[Path],
     masks: Sequence[Source],
     bad_images: BadImages,
-) -> list[int]:
+) -> Sequence[int]:
     """Those of the indices whose mask is there; an error where the others may not be skipped."""
     missing = set(missing_images(mask for i in usable if isinstance(mask := masks[i], Path)))
     if not missing:
