@@ -61,7 +61,12 @@ def main() -> None:
     tables = _found(truth, arguments.boxes)
     names = truth.class_names
     results = [
-        Detections(*(torch.from_numpy(part) for part in (each[:, :4], each[:, 4], each[:, 5].astype(np.int64))), names)
+        Detections(
+            boxes=torch.from_numpy(each[:, :4]),
+            scores=torch.from_numpy(each[:, 4]),
+            labels=torch.from_numpy(each[:, 5].astype(np.int64)),
+            class_names=names,
+        )
         for each in tables
     ]
     batches = []

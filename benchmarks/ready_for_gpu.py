@@ -121,12 +121,9 @@ def batch_of(arguments: argparse.Namespace) -> Batch:
     sides = (0.05 + 0.3 * torch.rand(arguments.batch, arguments.boxes, 2, generator=generator)) * arguments.size
     labels = torch.randint(1, 81, (arguments.batch, arguments.boxes), generator=generator)
     boxes = torch.cat((corners, corners + sides), dim=-1)
-    targets = [{"boxes": own, "labels": of} for own, of in zip(boxes, labels, strict=True)]
-    batch = our_batch(images, targets)
-    on_device = {
-        name: value.to(arguments.device) for name, value in batch._asdict().items() if isinstance(value, torch.Tensor)
-    }
-    return batch._replace(**on_device)
+    here = arguments.device
+    targets = [{"boxes": own.to(here), "labels": of.to(here)} for own, of in zip(boxes, labels, strict=True)]
+    return our_batch([image.to(here) for image in images], targets)
 
 
 def our_step(
@@ -155,7 +152,7 @@ def our_step(
 
 def graphed(step: Step) -> Step:
     """The step's kernels, started as one; possible because no part of it waits for a value of the GPU."""
-    stream = torch.cuda.Stream()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # untyped in torch
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(3):
@@ -247,7 +244,7 @@ def scoring(dataset: BoxDataset, arguments: argparse.Namespace, seconds: float) 
             "forward and decoding": timed(lambda: decoding(model, images), 0.4 * seconds, arguments.device),
             "selection": timed(lambda: model.selection(decoded, infos), 0.4 * seconds, arguments.device),
         }
-        results = model.selection(decoded, infos)
+        results: Any = model.selection(decoded, infos)
     metric = CocoMeanAP()
     metric.bind(dataset)
     began = time.perf_counter()

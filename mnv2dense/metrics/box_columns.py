@@ -86,17 +86,29 @@ class TrueBoxes(NamedTuple):
         images = place[columns.images]
         rows = np.argsort(images, kind="stable")
         images = images[rows]
-        rest = (column[rows] for column in (columns.boxes, columns.labels, columns.areas, columns.crowds))
-        starts = np.searchsorted(images, np.arange(len(order) + 1))
-        return cls(columns.image_ids[order], images, *rest, starts)
+        return cls(
+            columns.image_ids[order],
+            images,
+            columns.boxes[rows],
+            columns.labels[rows],
+            columns.areas[rows],
+            columns.crowds[rows],
+            np.searchsorted(images, np.arange(len(order) + 1)),
+        )
 
     def of_image(self, place: int) -> TrueBoxes:
         """Those of one image, which is the only one of the result."""
         rows = slice(self.starts[place], self.starts[place + 1])
-        boxes, labels, areas, crowds = (column[rows] for column in self[2:6])
-        count = len(labels)
-        here = np.zeros(count, np.int64)
-        return TrueBoxes(self.image_ids[place : place + 1], here, boxes, labels, areas, crowds, np.array([0, count]))
+        count = len(self.labels[rows])
+        return TrueBoxes(
+            self.image_ids[place : place + 1],
+            np.zeros(count, np.int64),
+            self.boxes[rows],
+            self.labels[rows],
+            self.areas[rows],
+            self.crowds[rows],
+            np.array([0, count]),
+        )
 
     @property
     def corners(self) -> npt.NDArray[np.float64]:

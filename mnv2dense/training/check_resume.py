@@ -288,8 +288,8 @@ def _changes(
         # Without a plan images are augmented whole, as ever.
         if isinstance(data.augment, PlanningAugment) and (was := run.get(entry, False)) != on:
             yield (
-                f"{name} is {_switch(on)}, {_switch(was)} before: training images differ in rounding from here on. "
-                f"{_NOT_EXACT}"
+                f"{name} is {_switch(on)}, {_switch(bool(was))} before: training images differ in rounding from here "
+                f"on. {_NOT_EXACT}"
             )
     images, before = len(data.train or ()), run.get("images")
     if before and images != before:

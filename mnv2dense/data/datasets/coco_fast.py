@@ -265,7 +265,7 @@ def _segmentations(file: Path, ids: list[int], values: list[Any]) -> tuple[npt.N
 
     outlines = [value for value in values if type(value) is simdjson.Array]
     # Most have one, and to ask for it is faster than to go through them.
-    polygons = [outline[0] for outline in outlines if len(outline) == 1]
+    polygons: list[Any] = [outline[0] for outline in outlines if len(outline) == 1]
     polygons += [polygon for outline in outlines if len(outline) != 1 for polygon in outline]
     if not set(map(type, polygons)) <= {simdjson.Array}:
         raise _Declined
@@ -278,7 +278,7 @@ def _segmentations(file: Path, ids: list[int], values: list[Any]) -> tuple[npt.N
     if len(outlines) < len(values):
         for place, value in enumerate(values):
             if type(value) is simdjson.Object:
-                mask = value.as_dict()
+                mask: dict[str, Any] = value.as_dict()
                 if len(mask) != len(value):
                     raise _Declined
                 check_rle(file, {"id": ids[place], "segmentation": mask}, None)
@@ -335,7 +335,7 @@ def _places(values: npt.NDArray[np.int64], known: npt.NDArray[np.int64]) -> npt.
     if not len(known):
         raise _Declined
     order = np.argsort(known)
-    places = order[np.searchsorted(known, values, sorter=order).clip(max=len(known) - 1)]
+    places: npt.NDArray[np.int64] = order[np.searchsorted(known, values, sorter=order).clip(max=len(known) - 1)]
     if (known[places] != values).any():
         raise _Declined
     return places
