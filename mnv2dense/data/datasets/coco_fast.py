@@ -263,7 +263,7 @@ def _segmentations(file: Path, ids: list[int], values: list[Any]) -> tuple[npt.N
     """Check outlines; the (row, height, width) of run-length masks, and how many opening brackets there are in all."""
     import simdjson
 
-    outlines = [value for value in values if type(value) is simdjson.Array]
+    outlines: list[Any] = [value for value in values if type(value) is simdjson.Array]
     # Most have one, and to ask for it is faster than to go through them.
     polygons: list[Any] = [outline[0] for outline in outlines if len(outline) == 1]
     polygons += [polygon for outline in outlines if len(outline) != 1 for polygon in outline]
