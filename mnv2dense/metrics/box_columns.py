@@ -99,15 +99,15 @@ class TrueBoxes(NamedTuple):
     def of_image(self, place: int) -> TrueBoxes:
         """Those of one image, which is the only one of the result."""
         rows = slice(self.starts[place], self.starts[place + 1])
-        count = len(self.labels[rows])
+        images = np.zeros(rows.stop - rows.start, np.int64)
         return TrueBoxes(
             self.image_ids[place : place + 1],
-            np.zeros(count, np.int64),
+            images,
             self.boxes[rows],
             self.labels[rows],
             self.areas[rows],
             self.crowds[rows],
-            np.array([0, count]),
+            np.array([0, len(images)]),
         )
 
     @property

@@ -121,7 +121,7 @@ def _as_coco(kind: type[Any], found: FoundBoxes, truth: TrueBoxes, classes: int)
     nowhere, unscored = np.zeros(len(found.labels), np.bool_), np.zeros(len(truth.labels))
     given = _dicts(truth.images, truth.labels, truth.boxes, truth.areas, truth.crowds, unscored)
     answers = _dicts(found.images, found.labels, sizes, sizes[:, 2:].prod(axis=1), nowhere, found.scores)
-    return tuple(_indexed(kind(), {**common, "annotations": rows}) for rows in (given, answers))
+    return _indexed(kind(), {**common, "annotations": given}), _indexed(kind(), {**common, "annotations": answers})
 
 
 def _dicts(*columns: npt.NDArray[Any]) -> list[dict[str, Any]]:

@@ -156,7 +156,7 @@ class CocoMeanAP:
             ValueError: two classes share a name, or categories and ``class_names`` differ in number.
         """
         dataset = _of_boxes(dataset)
-        names, category_ids = tuple(dataset.class_names), list(dataset.category_ids)
+        names, category_ids = tuple(dataset.class_names), [int(each) for each in dataset.category_ids]
         if len(category_ids) != len(names):
             raise ValueError(
                 f"the data set has {len(names)} class names but {len(category_ids)} categories; "
