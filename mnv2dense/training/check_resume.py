@@ -286,10 +286,10 @@ def _changes(
     switches = {"data.reduced_decode": ("reduced_decode", data.reduced_decode), "data.cache": ("cached", data.cached)}
     for name, (entry, on) in switches.items():
         # Without a plan images are augmented whole, as ever.
-        if isinstance(data.augment, PlanningAugment) and (was := run.get(entry, False)) != on:
+        if isinstance(data.augment, PlanningAugment) and (then := run.get(entry, False)) != on:
             yield (
-                f"{name} is {_switch(on)}, {_switch(bool(was))} before: training images differ in rounding from here "
-                f"on. {_NOT_EXACT}"
+                f"{name} is {_switch(on)}, {_switch(then)} before: training images differ in rounding from here on. "
+                f"{_NOT_EXACT}"
             )
     images, before = len(data.train or ()), run.get("images")
     if before and images != before:
