@@ -50,8 +50,7 @@ def _shard(config: DictConfig) -> None:
     counts = ", ".join(f"{len(dataset):,} images to {name}" for name, dataset in splits.items())
     files = list(output.glob("*.tar"))
     size = sum(path.stat().st_size for path in files)
-    log.info("%s, in %d shards of %.1f MB together", counts, len(files), size / 1e6)
-    print(output)
+    print(f"{counts}, in {len(files)} shards of {size / 1e6:.1f} MB together\n{output}")
 
 
 @contextmanager
