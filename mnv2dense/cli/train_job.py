@@ -128,7 +128,7 @@ def run(config: DictConfig, folder: RunFolder, *, train: Dataset, val: Dataset |
 
 
 @contextmanager
-def _ways_on(folder: RunFolder, plain: Mapping[str, Any], requeue: Requeue | None) -> Iterator[None]:
+def _ways_on(folder: RunFolder, plain: Mapping[str, Any], requeue: Requeue | None = None) -> Iterator[None]:
     """Where the run is told to stop, the commands that go on with it and that score what there is."""
     try:
         yield
