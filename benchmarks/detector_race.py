@@ -95,12 +95,13 @@ def table(folder: Path, names: list[str]) -> str:
             if run.name.rpartition("-")[0] == name and (run / "metrics.json").exists()
         ]
         if found:
-            cells = [_cell([scores[key] for scores in found if scores.get(key, -1) >= 0]) for key in SHOWN]
+            cells = [cell([scores[key] for scores in found if scores.get(key, -1) >= 0]) for key in SHOWN]
             lines.append(f"| {name} | {len(found)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _cell(values: list[float]) -> str:
+def cell(values: list[float]) -> str:
+    """Mean, and half the distance between the lowest and the highest."""
     if not values:
         return ""
     spread = (max(values) - min(values)) / 2

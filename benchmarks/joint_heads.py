@@ -15,7 +15,8 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from statistics import fmean
+
+from detector_race import cell
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -94,17 +95,10 @@ def table(out: Path) -> str:
             found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
             if found:
                 cells = [
-                    _cell([scores[key] for scores in found for key in keys if key in scores]) for keys in SHOWN.values()
+                    cell([scores[key] for scores in found for key in keys if key in scores]) for keys in SHOWN.values()
                 ]
                 lines.append(f"| {comparison}, {name} | {len(found)} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _cell(values: list[float]) -> str:
-    if not values:
-        return ""
-    spread = (max(values) - min(values)) / 2
-    return f"{fmean(values):.3f}" + (f" ± {spread:.3f}" if len(values) > 1 else "")
 
 
 if __name__ == "__main__":

@@ -201,17 +201,10 @@ def scoring_bar() -> Iterator[Callable[[int, int], None]]:
     """A bar that is shown from the first time that it is told (done, in all), and gone in the end."""
     from rich.progress import Progress
 
-    bar = Progress(console=console(), transient=True, disable=not is_first_process())
-    job = bar.add_task("scoring")
+    from mnv2dense.cli.progress import told
 
-    def told(done: int, total: int) -> None:
-        bar.start()
-        bar.update(job, completed=done, total=total)
-
-    try:
-        yield told
-    finally:
-        bar.stop()
+    with told(Progress(console=console(), transient=True, disable=not is_first_process()), "scoring") as tell:
+        yield tell
 
 
 def show_scores(

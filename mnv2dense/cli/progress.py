@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -19,6 +22,21 @@ def progress_of(unit: str) -> Progress:
         console=console(),
         transient=True,
     )
+
+
+@contextmanager
+def told(bar: Progress, job: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar that is shown from the first time that it is told (done, in all), and gone in the end."""
+    task = bar.add_task(job)
+
+    def tell(done: int, total: int) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield tell
+    finally:
+        bar.stop()
 
 
 class _Speed(ProgressColumn):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -22,6 +20,7 @@ def shard() -> None:
 
 
 def _shard(config: DictConfig) -> None:
+    from mnv2dense.cli.progress import progress_of, told
     from mnv2dense.data.shards.write import check_options, check_output, write_shards
     from mnv2dense.data.split_checks import disagreement, lack_of, parts_of, shared_images
 
@@ -43,29 +42,11 @@ def _shard(config: DictConfig) -> None:
         if train != val:
             raise ValueError(disagreement(train, val))
         # Shards have other names than the files in them, so that training cannot tell any more.
-        if (told := shared_images(splits["train"], splits["val"])) is not None:
-            log.warning("data.val: %s.", told)
-    with _bar() as told_of:
-        write_shards(splits, output, shard_mb=config.shard_mb, seed=config.seed, told=told_of)
+        if (shared := shared_images(splits["train"], splits["val"])) is not None:
+            log.warning("data.val: %s.", shared)
+    with told(progress_of("images"), "writing") as tell:
+        write_shards(splits, output, shard_mb=config.shard_mb, seed=config.seed, told=tell)
     counts = ", ".join(f"{len(dataset):,} images to {name}" for name, dataset in splits.items())
     files = list(output.glob("*.tar"))
     size = sum(path.stat().st_size for path in files)
     print(f"{counts}, in {len(files)} shards of {size / 1e6:.1f} MB together\n{output}")
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[int, int], None]]:
-    """A bar that is shown from the first time that it is told (done, in all), and gone in the end."""
-    from mnv2dense.cli.progress import progress_of
-
-    bar = progress_of("images")
-    job = bar.add_task("writing")
-
-    def told(done: int, total: int) -> None:
-        bar.start()
-        bar.update(job, completed=done, total=total)
-
-    try:
-        yield told
-    finally:
-        bar.stop()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mnv2dense.data.datasets.coco_instances import coco_instances
 from mnv2dense.data.datasets.image_list import size_of_listed
 from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.io.reading import Undecoded
@@ -163,38 +164,15 @@ class BoxTable(ImageTable):
         ids = self._objects.ids
         if len(ids) and ids.min() < 1:  # pycocotools takes a match with annotation 0 for no match
             ids = np.arange(1, len(ids) + 1)
-        return {
-            "info": {"description": str(self.source)},
-            "images": [
-                {"id": image_id, "file_name": path.name, "height": height, "width": width}
-                for image_id, path, (height, width) in zip(
-                    self.image_ids, self.paths, self._sizes.tolist(), strict=True
-                )
-            ],
-            "categories": [
-                {"id": category_id, "name": name}
-                for category_id, name in zip(self.category_ids, self.class_names, strict=True)
-            ],
-            "annotations": [
-                {
-                    "id": annotation_id,
-                    "image_id": self.image_ids[image],
-                    "category_id": self.category_ids[label],
-                    "bbox": box,
-                    "area": area,
-                    "iscrowd": int(ignored),
-                }
-                for annotation_id, image, box, label, ignored, area in zip(
-                    ids.tolist(),
-                    self._objects.images.tolist(),
-                    self._objects.boxes.tolist(),
-                    self._objects.labels.tolist(),
-                    self._objects.ignored.tolist(),
-                    self._objects.areas.tolist(),
-                    strict=True,
-                )
-            ],
-        }
+        return coco_instances(
+            self.source,
+            self.box_columns(),
+            ids=ids.tolist(),
+            file_names=(path.name for path in self.paths),
+            sizes=self._sizes.tolist(),
+            category_ids=self.category_ids,
+            class_names=self.class_names,
+        )
 
     def box_columns(self) -> BoxColumns:
         """The truth of :meth:`coco_ground_truth` as columns; shared, not copied."""

@@ -11,6 +11,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
+from mnv2dense.data.datasets.coco_instances import coco_instances
 from mnv2dense.data.datasets.image_list import check_limit
 from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.data.datasets.joint import JointDataset
@@ -18,7 +19,7 @@ from mnv2dense.data.shards.columns import Column, map_columns
 from mnv2dense.data.shards.files import ShardFiles, manifest_bytes, stored
 from mnv2dense.data.shards.manifest import MANIFEST, Part, ShardsError, Split, read_manifest
 from mnv2dense.io.reading import decode_image
-from mnv2dense.types import IGNORE_LABEL, Sample
+from mnv2dense.types import IGNORE_LABEL, BoxColumns, Sample
 from mnv2dense.utils.blocks import Blocks
 from mnv2dense.utils.numbers import is_number, is_whole
 from mnv2dense.utils.remote import Patience
@@ -205,33 +206,21 @@ class ShardBoxes(_ShardTable):
     def coco_ground_truth(self) -> dict[str, Any]:
         """The truth as a COCO ``instances`` dict, as the data set that was written gave it; no shard is opened."""
         count = len(self._column("image", (-1,)))
-        names = self._images.texts(f"{self._name}/file_name", count)
-        sizes = self._column("height_width", (count, 2)).tolist()
-        truth = {name: column.tolist() for name, column in self._truth().items()}
-        return {
-            "info": {"description": str(self.source)},
-            "images": [
-                {"id": image_id, "file_name": name, "height": height, "width": width}
-                for image_id, name, (height, width) in zip(self.image_ids, names, sizes, strict=False)
-            ],
-            "categories": [
-                {"id": category_id, "name": name}
-                for category_id, name in zip(self.category_ids, self.class_names, strict=True)
-            ],
-            "annotations": [
-                {
-                    "id": annotation_id,
-                    "image_id": self.image_ids[image],
-                    "category_id": self.category_ids[label],
-                    "bbox": box,
-                    "area": area,
-                    "iscrowd": int(ignored),
-                }
-                for annotation_id, image, label, box, area, ignored in zip(
-                    *(truth[name] for name in ("id", "row", "label", "box", "area", "ignored")), strict=True
-                )
-            ],
-        }
+        return coco_instances(
+            self.source,
+            self.box_columns(),
+            ids=self._truth()["id"].tolist(),
+            file_names=self._images.texts(f"{self._name}/file_name", count)[: len(self)],
+            sizes=self._column("height_width", (count, 2))[: len(self)].tolist(),
+            category_ids=self.category_ids,
+            class_names=self.class_names,
+        )
+
+    def box_columns(self) -> BoxColumns:
+        """The truth of :meth:`coco_ground_truth` as columns; mapped, not copied, where there is no limit."""
+        truth = self._truth()
+        ids = np.asarray(self.image_ids, np.int64)
+        return BoxColumns(ids, *(truth[name] for name in ("row", "box", "label", "ignored", "area")))
 
     def _of(self, index: int) -> slice:
         index = self._place(index)
@@ -240,7 +229,7 @@ class ShardBoxes(_ShardTable):
     def _truth(self) -> dict[str, Column]:
         """Columns of the annotations that are scored against, those of the first images where there is a limit."""
         row = self._column("truth/row", (-1,))
-        kept = row < len(self)
+        kept = slice(None) if len(self) == len(self._column("image", (-1,))) else row < len(self)
         of_row = {name: self._column(f"truth/{name}", (len(row),)) for name in ("id", "label", "area", "ignored")}
         return {
             name: column[kept]
