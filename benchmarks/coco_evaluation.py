@@ -59,16 +59,9 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     truth = _Truth(arguments.images)
     tables = _found(truth, arguments.boxes)
-    names = truth.class_names
-    results = [
-        Detections(
-            boxes=torch.from_numpy(each[:, :4]),
-            scores=torch.from_numpy(each[:, 4]),
-            labels=torch.from_numpy(each[:, 5].astype(np.int64)),
-            class_names=names,
-        )
-        for each in tables
-    ]
+    results = []
+    for table in map(torch.from_numpy, tables):
+        results.append(Detections(table[:, :4], table[:, 4], table[:, 5].long(), truth.class_names))
     batches = []
     for start in range(0, len(results), _BATCH):
         ids = torch.arange(start, min(start + _BATCH, len(results)))
