@@ -16,6 +16,10 @@ class ValidateLastEpoch(pl.Callback):
     known beforehand to end.
     """
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A run that goes on within its last epoch is not told of that epoch's start."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Before the last epoch: ask for a validation at its end."""
         batches = _batches_left(trainer)

@@ -218,7 +218,9 @@ def plot_sweep(
                 facecolors="none" if ended else _hex(0),
                 label="stopped early" if ended else "trained to the end",
             )
-        if ticks:
+        if name == "run":
+            axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        elif ticks:
             axis.set_xticks(range(len(ticks)), [_plain(tick) for tick in ticks])
         elif min(places) > 0 and max(places) > 20 * min(places):
             axis.set_xscale("log")

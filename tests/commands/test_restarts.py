@@ -44,8 +44,8 @@ def run(here: Path, cache: Path, *command: str) -> str:
     return done.stdout
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = torch.load(folder / "checkpoints" / name, weights_only=True)["state_dict"]
     return found
 
 
@@ -66,6 +66,7 @@ def test_a_run_of_which_something_is_killed_ends_with_the_weights_of_one_left_in
     assert said.count("resume=auto: going on") == 1
     assert (tmp_path / "killed" / "metrics.json").is_file()
     run(tmp_path, cache, *command, "run_dir=whole")
-    whole, after = weights(tmp_path / "whole"), weights(tmp_path / "killed")
-    assert whole.keys() == after.keys()
-    assert all(torch.equal(whole[name], after[name]) for name in whole)
+    for name in ("last.ckpt", "best.ckpt"):
+        whole, after = weights(tmp_path / "whole", name), weights(tmp_path / "killed", name)
+        assert whole.keys() == after.keys()
+        assert all(torch.equal(whole[key], after[key]) for key in whole)

@@ -26,7 +26,7 @@ def test_each_score_is_told_and_the_run_ends_where_the_answer_is_so(tmp_path: Pa
 
     task, kept = ToyTask(), BestAndLast(stop_on_signals=False)
     stops = StopBadRuns(monitor="val/AP", is_bad=is_bad, stopped=ended.append)
-    toy_trainer(tmp_path, kept, stops, max_epochs=5).fit(task, datamodule=ToyData())
+    toy_trainer(tmp_path, kept, stops, max_epochs=5, num_sanity_val_steps=0).fit(task, datamodule=ToyData())
     assert [epoch for epoch, _ in told] == [1, 2]
     assert [score for _, score in told] == pytest.approx(task.scores)
     assert ended == [2]
