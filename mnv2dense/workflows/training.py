@@ -41,6 +41,7 @@ from mnv2dense.training.check_parts import check_parts
 from mnv2dense.training.check_resume import check_resume
 from mnv2dense.training.checkpoint_io import AtomicCheckpointIO
 from mnv2dense.training.checkpointing import BestAndLast
+from mnv2dense.training.elastic import meet_anew
 from mnv2dense.training.ema import EMA
 from mnv2dense.training.history import History
 from mnv2dense.training.last_epoch import ValidateLastEpoch
@@ -225,6 +226,7 @@ def train(
                 "callbacks: none of them keeps a checkpoint, so at the end there would be nothing to score; leave "
                 "callbacks.checkpoints in (mnv2dense.training.BestAndLast)."
             )
+        meet_anew()
         watch = PeerWatch()
         with _refusals_of_lightning(ValueError, TypeError, MisconfigurationException):
             lightning = pl.Trainer(
