@@ -23,7 +23,7 @@ def meet_anew() -> None:
             "torchrun: restarts on several machines need TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before the command, on "
             "each of them; without it the new processes look for each other where the old ones were."
         )
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not marked so
 
     of_torchrun = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
     key = f"mnv2dense/port/{restarts}"
