@@ -71,7 +71,7 @@ class ImageCache:
             self._total.write_text(str(used))
             self._told.unlink(missing_ok=True)
         free = shutil.disk_usage(self.folder).free
-        self._limit = used + free // 2 if gigabytes is None else int(gigabytes * 1e9)
+        self._limit = (used + free) // 2 if gigabytes is None else int(gigabytes * 1e9)
 
     def opened(self, path: Path, open_image: Callable[[Path], Undecoded]) -> Undecoded:
         """The image of a file, from here or, where it is not, as ``open_image`` opens it; it is kept when decoded."""
@@ -105,7 +105,10 @@ class ImageCache:
             with atomic_write(place, sync=False) as file:
                 file.write(header)
                 file.write(np.ascontiguousarray(pixels).data)
-        except OSError as error:  # the disk is full, or the folder was deleted
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # the disk is full, the folder was deleted, or a killed run left no total
             self._writes = False
             _log.warning("data.cache=%s: images are kept no more, but decoded each time: %s.", self.kind, error)
 

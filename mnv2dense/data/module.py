@@ -187,6 +187,11 @@ class DataModule(pl.LightningDataModule):
             return dataset
         parts: dict[str, object] = {**parts_of(dataset)}
         for part, own in parts.items():
+            if isinstance(own, LiesInBlocks):
+                raise ValueError(
+                    f"data.cache={self._cache.kind}: images of shards are read out of those, and not kept decoded; "
+                    "leave data.cache out."
+                )
             if not isinstance(own, ImageTable):
                 raise ValueError(
                     f"data.cache={self._cache.kind}: {type(own).__name__}{part and f' of data{part}'} reads its images "

@@ -92,7 +92,7 @@ def decode_image(
     data: bytes, *, name: str | os.PathLike[str] = "image", max_pixels: int = MAX_PIXELS
 ) -> npt.NDArray[np.uint8]:
     """Decode the bytes of an image file; ``name`` stands in messages. See :func:`read_image`."""
-    return _opened(data, name, max_pixels).decode(1)[0]
+    return open_bytes(data, name=name, max_pixels=max_pixels).decode(1)[0]
 
 
 class Undecoded(NamedTuple):
@@ -122,16 +122,18 @@ def open_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     """Read an image file, but decode no more than its header. See :func:`read_image` for the rest."""
     with Path(path).open("rb") as file:
         if os.fstat(file.fileno()).st_size <= MAX_BYTES:
-            return _opened(file.read(), path, max_pixels)
+            return open_bytes(file.read(), name=path, max_pixels=max_pixels)
     size = image_size(path, max_pixels=max_pixels)
     return Undecoded(size, lambda _: (read_image(path, max_pixels=max_pixels), 1))
 
 
-def _opened(data: bytes, name: str | os.PathLike[str], max_pixels: int) -> Undecoded:
+def open_bytes(data: bytes, *, name: str | os.PathLike[str] = "image", max_pixels: int = MAX_PIXELS) -> Undecoded:
+    """As :func:`open_image`, of the bytes of a file; ``name`` stands in messages."""
+
     def bare_of(error: Exception) -> Undecoded:
         """Decoders answer a broken file with whatever exception they fell over."""
         if (bare := without_text(data)) is not None:
-            return _opened(bare, name, max_pixels)
+            return open_bytes(bare, name=name, max_pixels=max_pixels)
         raise _damaged(name, error) from error
 
     def decode(reduction: int) -> tuple[npt.NDArray[np.uint8], int]:

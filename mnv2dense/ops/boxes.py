@@ -177,7 +177,9 @@ def nms(boxes: Tensor, scores: Tensor, labels: Tensor, *, iou_threshold: float, 
         boxes, scores, labels = boxes.cpu(), scores.cpu(), labels.cpu()
     # Classes are moved apart, so that no two of them overlap; in float64, where that costs their corners no digits.
     # From the lowest corner to the highest: boxes that are not clipped reach out of the image on either side.
-    apart = labels.double() * (boxes.max().double() - boxes.min().double().clamp(max=0) + 1)
+    # Of finite ones alone: what overflowed in one image must not undo the others'.
+    finite = boxes.double().nan_to_num(0, 0, 0)
+    apart = labels.double() * (finite.max() - finite.min().clamp(max=0) + 1)
     kept: Tensor = _nms_operator()(boxes.double() + apart[:, None], scores.double(), iou_threshold)
     return kept[:limit].to(device)
 

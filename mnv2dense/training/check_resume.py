@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnv2dense.pretrained.checkpoint_file import BEST, ENTRY, LAST, find_checkpoint, read_checkpoint
-from mnv2dense.protocols import PlanningAugment
-from mnv2dense.training.resuming import RUN, name_of, place_of
+from mnv2dense.protocols import OpensImages, PlanningAugment
+from mnv2dense.training.resuming import RUN, blocks_of, name_of, place_of
 from mnv2dense.utils.distributed import is_first_process
 from mnv2dense.utils.listed import listed
 from mnv2dense.utils.renamed import config_now
@@ -283,7 +283,9 @@ def _changes(
         yield f"data.train_sizes: {now}, {was} before: batches have other sizes from here on. {_NOT_EXACT}"
     if (before := run.get("views")) != (now := data.views):
         yield f"data.views={_null(now)}, {_null(before)} before: images have other views from here on. {_NOT_EXACT}"
-    switches = {"data.reduced_decode": ("reduced_decode", data.reduced_decode), "data.cache": ("cached", data.cached)}
+    switches = {"data.reduced_decode": ("reduced_decode", data.reduced_decode)}
+    if data.reduced_decode and isinstance(data.train, OpensImages):  # what is kept is never decoded reduced
+        switches["data.cache"] = ("cached", data.cached)
     for name, (entry, on) in switches.items():
         # Without a plan images are augmented whole, as ever.
         if isinstance(data.augment, PlanningAugment) and (then := run.get(entry, False)) != on:
@@ -291,6 +293,8 @@ def _changes(
                 f"{name} is {_switch(on)}, {_switch(then)} before: training images differ in rounding from here on. "
                 f"{_NOT_EXACT}"
             )
+    if "blocks" in run and run["blocks"] != blocks_of(data.train):
+        yield f"the images lie in other shards, or others of them are mixed: another order from here on. {_NOT_EXACT}"
     images, before = len(data.train or ()), run.get("images")
     if before and images != before:
         yield f"{images:,} images to learn from, {before:,} before: an epoch is another one from here on. {_NOT_EXACT}"

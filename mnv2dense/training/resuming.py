@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +41,15 @@ def run_entry(trainer: pl.Trainer) -> dict[str, Any]:
         "views": getattr(data, "views", None),
         "reduced_decode": getattr(data, "reduced_decode", False),
         "cached": getattr(data, "cached", False),
+        "blocks": blocks_of(getattr(data, "train", None)),
         "seed": getattr(data, "seed", None),
     }
+
+
+def blocks_of(dataset: object) -> list[int] | None:
+    """What an epoch's order goes by where images lie in blocks: how many are mixed, and a CRC-32 of what lies where."""
+    blocks = getattr(dataset, "blocks", None)
+    return None if blocks is None else [blocks.at_once, zlib.crc32(blocks.of_images.tobytes())]
 
 
 def name_of(part: object) -> str | None:

@@ -43,7 +43,7 @@ def test_joint_data_keeps_its_parts_and_one_split_may_be_left_out(place: None) -
         (("data=coco",), "is needed: add data.root=..."),
         (("data=coco", "data.root=nowhere"), "error: data.root=nowhere: no such folder"),
         ((*SMALL, "shard_mb=0"), "error: shard_mb=0: megabytes of a shard"),
-        ((*SMALL, "seed=x"), "error: seed=x: a whole number"),
+        ((*SMALL, "seed=x"), "error: seed=x: a number is needed, as in seed=0."),
         ((*SMALL, "data.train=null", "data.val=null"), "there is no data set to write: give train, val or both."),
     ],
 )

@@ -124,6 +124,21 @@ def test_boxes_that_reach_out_of_the_image_do_not_meet_those_of_another_class() 
     assert kept.tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("overflow", [torch.inf, torch.nan])
+def test_what_overflows_in_one_image_does_not_undo_the_others(overflow: float) -> None:
+    boxes = tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 9.0], [0.0, 0.0, overflow, 9.0]])
+    kept = box_math.nms_of_images(
+        boxes,
+        tensor([0.9, 0.8, 0.7]),
+        torch.zeros(3, dtype=torch.int64),
+        tensor([0, 0, 1]),
+        images=2,
+        iou_threshold=0.5,
+        limit=9,
+    )
+    assert [each.tolist() for each in kept] == [[0], [2]]
+
+
 class _OnAppleGpu(Tensor):
     """A tensor that says it is on one, and has no float64, as there."""
 

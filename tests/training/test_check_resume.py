@@ -111,6 +111,7 @@ def checkpoint_of(
     if not of_version_01:
         known = {"optimizer": type(optimizer).__name__, "max_epochs": 10, "accumulate_grad_batches": 1}
         drawn = {"images": 20, "epoch_length": 20, "repeat_threshold": None, "train_sizes": [], "views": None}
+        drawn |= {"reduced_decode": True, "cached": False, "blocks": None}
         content[RUN] = {**known, **drawn, "batch_size": 4, "seed": 0, **record}
     return content
 
@@ -333,10 +334,10 @@ def test_a_length_behind_the_run_is_refused(tmp_path: Path) -> None:
             r"data\.views=2, null before: images have other views from here on",
         ),
         (
-            data(augment=Planning()),
+            data(augment=Planning(), reduced_decode=False),
             task(),
             {},
-            r"data\.reduced_decode is on, off before: training images differ in rounding from here on",
+            r"data\.reduced_decode is off, on before: training images differ in rounding from here on",
         ),
         (data(), task(size=(96, 64)), {}, r"model\.size=\[96,64\], \[64,64\] before: .* the best score so far is of"),
         (data(), task(), {"accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches=2, 1 before"),

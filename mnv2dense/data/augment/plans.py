@@ -35,7 +35,8 @@ class WindowPlan(NamedTuple):
         colours: a map of them, or None.
         mirrored: left and right are exchanged.
         fill: RGB of what lies around the image.
-        min_box_side: boxes with a smaller side, in pixels of the canvas, are dropped.
+        min_box_side: boxes with a smaller side are dropped, in pixels of the canvas that the window has of its own,
+            whatever size it is drawn at: which boxes are left does not depend on the model's input.
         size: (height, width) of the canvas; None is the window's own.
         reduction: how far the image may be decoded reduced: 1, 2, 4 or 8.
     """
@@ -64,6 +65,7 @@ class WindowPlan(NamedTuple):
             reduction: of them, no more than the plan's. Where it is above 1 the window grows to whole pixels.
         """
         left, top, right, bottom = self.window
+        own = View(self.window, *sample.image.shape[:2]).size
         window = Window(left // reduction, top // reduction, -(-right // reduction), -(-bottom // reduction))
         height, width = image.shape[:2]
         view = View(window, height, width, self.size)
@@ -73,7 +75,7 @@ class WindowPlan(NamedTuple):
         if sample.boxes is None or sample.labels is None:
             return sample
         rows = self.of_rows(rows_of(sample, height * reduction, width * reduction), view)
-        boxes, labels = self._kept(rows, *view.size)
+        boxes, labels = self._kept(rows, view.size, own)
         return sample._replace(boxes=boxes, labels=labels)
 
     def of_image(self, image: npt.NDArray[np.uint8], view: View) -> npt.NDArray[np.uint8]:
@@ -103,10 +105,12 @@ class WindowPlan(NamedTuple):
             return _scaled(recoloured(part, self.colours), size)
         return recoloured(_scaled(part, size), self.colours)
 
-    def _kept(self, rows: Boxes, height: int, width: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    def _kept(
+        self, rows: Boxes, size: tuple[int, int], own: tuple[int, int]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """Rows of (box as a fraction of the canvas, label) -> boxes in its pixels and labels, without slivers."""
-        boxes = rows[:, :4].astype(np.float64).clip(0, 1) * (width, height, width, height)
-        sides = boxes[:, 2:] - boxes[:, :2]
+        boxes = rows[:, :4].astype(np.float64).clip(0, 1) * (size[::-1] * 2)
+        sides = (boxes[:, 2:] - boxes[:, :2]) * (own[1] / size[1], own[0] / size[0])
         kept = (sides >= self.min_box_side - _EPSILON).all(axis=1) & (sides.prod(axis=1) >= _EPSILON)
         return boxes[kept].astype(np.float32), rows[kept, 4].astype(np.int64)
 

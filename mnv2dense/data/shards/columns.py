@@ -60,4 +60,5 @@ def _mapped(path: Path, begin: int, size: int, tensor: Mapping[str, Any]) -> Col
         raise ValueError("a column of another size than it says")
     if not count:  # nothing can be mapped of no bytes
         return np.empty(shape, kind)
-    return np.memmap(path, kind, "r", begin + start, shape)
+    # As a plain array: slices of np.memmap take several times as long.
+    return np.asarray(np.memmap(path, kind, "r", begin + start, shape))

@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.data.datasets.coco_instances import coco_instances
+from mnv2dense.data.datasets.columns import Names, Paths, WholeNumbers
 from mnv2dense.data.datasets.image_list import check_limit
 from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.data.datasets.joint import JointDataset
 from mnv2dense.data.shards.columns import Column, map_columns
 from mnv2dense.data.shards.files import ShardFiles, manifest_bytes, stored
 from mnv2dense.data.shards.manifest import MANIFEST, Part, ShardsError, Split, read_manifest
-from mnv2dense.io.reading import decode_image
+from mnv2dense.io.reading import Undecoded, open_bytes
 from mnv2dense.types import IGNORE_LABEL, BoxColumns, Sample
 from mnv2dense.utils.blocks import Blocks
 from mnv2dense.utils.numbers import is_number, is_whole
@@ -34,6 +35,7 @@ def open_shards(
     limit: int | None = None,
     mixed_shards: int = 8,
     cache_gb: float = 50.0,
+    draws: Mapping[str, float] | None = None,
     patience: Patience | None = None,
 ) -> ShardBoxes | ShardMasks | ShardClasses | JointShards:
     """The data set that was written as one split of shards: its images, ids, truth and order.
@@ -44,6 +46,8 @@ def open_shards(
         limit: only the first so many images, of joint data those of each part.
         mixed_shards: an epoch's order mixes the images of so many shards, and as many are fetched ahead.
         cache_gb: how much of remote shards the cache folder keeps, in 10**9 bytes.
+        draws: of joint data, how often an epoch draws each image of a part; see
+            :class:`~mnv2dense.data.datasets.JointDataset`.
         patience: with a store that does not answer; None waits half a minute in all.
 
     Raises:
@@ -71,7 +75,9 @@ def open_shards(
         )
     images = _Images(str(root), split, said, patience, round(cache_gb * 1e9), mixed_shards)
     parts = {name: _KINDS[part.task](images, name, part, limit) for name, part in said.parts.items()}
-    return JointShards(parts) if said.joint else next(iter(parts.values()))
+    if draws and not said.joint:
+        raise ValueError(f"draws={dict(draws)}: for data of several heads, but {source} has {split} for one.")
+    return JointShards(parts, draws) if said.joint else next(iter(parts.values()))
 
 
 class _Images:
@@ -88,25 +94,27 @@ class _Images:
         self._offset = self.columns.of("images/offset", (self.count,))
         self._size = self.columns.of("images/size", (self.count,))
         self._crc = self.columns.of("images/crc", (self.count,))
-        # The address of a member: `tar -xf train-00000.tar 00000012.jpg` gives the file.
-        folder = Path(root.removeprefix("file://"))
-        self._folders = [folder / shard.name for shard in said.shards]
+        self._folder = Path(root.removeprefix("file://"))
+        self._names = [shard.name for shard in said.shards]
 
-    def paths_of(self, images: Sequence[int]) -> list[Path]:
-        """What the images are called in messages."""
-        names = self.texts("images/member", self.count)
-        return [self._folders[self.shard[image]] / names[image] for image in images]
+    @functools.cached_property
+    def paths(self) -> Paths:
+        """What the images are called in messages: `tar -xf train-00000.tar 00000012.jpg` gives the file."""
+        members = zip(self.shard.tolist(), self.texts("images/member", self.count), strict=True)
+        return Paths(self._folder, Names.of(f"{self._names[shard]}/{member}" for shard, member in members))
 
-    def read(self, image: int, path: Path) -> npt.NDArray[np.uint8]:
-        """uint8 [H, W, 3], as the file has it."""
+    def opened(self, image: int, path: Path) -> Undecoded:
+        """The image as the file has it, its header read."""
         place = int(self._offset[image]), int(self._size[image]), int(self._crc[image])
-        return decode_image(self.files.read(int(self.shard[image]), *place), name=path)
+        return open_bytes(self.files.read(int(self.shard[image]), *place), name=path)
 
     def texts(self, name: str, count: int) -> list[str]:
         """A column of texts."""
         ends = self.columns.of(f"{name}/ends", (count,)).tolist()
         content = self.columns.of(f"{name}/utf8", (-1,)).tobytes()
-        return [content[start:end].decode() for start, end in zip([0, *ends], ends, strict=False)]
+        return [
+            content[start:end].decode("utf-8", "surrogatepass") for start, end in zip([0, *ends], ends, strict=False)
+        ]
 
 
 class _Columns:
@@ -148,8 +156,8 @@ class _ShardTable(ImageTable):
         super().__init__(
             source=images.source,
             class_names=part.class_names,
-            image_ids=self._column("id", (-1,))[:limit].tolist(),
-            paths=images.paths_of(rows.tolist()),
+            image_ids=WholeNumbers(self._column("id", (-1,))[:limit]),
+            paths=images.paths if len(rows) == images.count else images.paths.chosen(rows.tolist()),
         )
         # Of the class elsewhere, but one class stands for all formats here.
         self.labels_name_classes = part.labels_name_classes  # type: ignore[misc]
@@ -166,8 +174,10 @@ class _ShardTable(ImageTable):
     def _column(self, name: str, shape: tuple[int, ...], *, below: int | None = None) -> Column:
         return self._images.columns.of(f"{self._name}/{name}", shape, below=below)
 
-    def _image(self, index: int) -> npt.NDArray[np.uint8]:
-        return self._images.read(int(self._rows[index]), self.paths[index])
+    def opened_image(self, index: int) -> Undecoded:
+        """The image at ``index``, its header read: its size is known, and it can be decoded."""
+        index = self._place(index)
+        return self._images.opened(int(self._rows[index]), self.paths[index])
 
 
 @final
@@ -198,10 +208,15 @@ class ShardBoxes(_ShardTable):
         return labels[labels != IGNORE_LABEL].tolist()  # type: ignore[no-any-return]
 
     def __getitem__(self, index: int) -> Sample:
-        index = self._place(index)
+        sample, image = self.opened(index)
+        return sample._replace(image=image.decode(1)[0])
+
+    def opened(self, index: int) -> tuple[Sample, Undecoded]:
+        """The sample without its pixels, and what gives them; see :class:`mnv2dense.protocols.OpensImages`."""
+        index, image = self._place(index), self.opened_image(index)
         rows = self._of(index)
         boxes, labels = np.array(self._boxes[rows]), np.array(self._labels[rows])
-        return Sample(self._image(index), boxes, labels, None, self.image_ids[index], self.paths[index])
+        return Sample(image.stand_in(), boxes, labels, None, self.image_ids[index], self.paths[index]), image
 
     def coco_ground_truth(self) -> dict[str, Any]:
         """The truth as a COCO ``instances`` dict, as the data set that was written gave it; no shard is opened."""
@@ -249,7 +264,8 @@ class ShardMasks(_ShardTable):
 
     def __getitem__(self, index: int) -> Sample:
         index = self._place(index)
-        return Sample(self._image(index), None, None, self._mask(index), self.image_ids[index], self.paths[index])
+        image, mask = self.opened_image(index).decode(1)[0], self._mask(index)
+        return Sample(image, None, None, mask, self.image_ids[index], self.paths[index])
 
     def mask_of(self, image_id: int) -> Mask:
         """The true classes of the image with this id: uint8 [H, W], 255 ignored.
@@ -281,17 +297,24 @@ class ShardClasses(_ShardTable):
         return [int(self._labels[self._place(index)])]
 
     def __getitem__(self, index: int) -> Sample:
-        index = self._place(index)
+        sample, image = self.opened(index)
+        return sample._replace(image=image.decode(1)[0])
+
+    def opened(self, index: int) -> tuple[Sample, Undecoded]:
+        """The sample without its pixels, and what gives them; see :class:`mnv2dense.protocols.OpensImages`."""
+        index, image = self._place(index), self.opened_image(index)
         labels = np.array(self.labels_of(index), np.int64)
-        return Sample(self._image(index), None, labels, None, self.image_ids[index], self.paths[index])
+        return Sample(image.stand_in(), None, labels, None, self.image_ids[index], self.paths[index]), image
 
 
 @final
 class JointShards(JointDataset):
     """Joint data that was written as such: an image lies in its shard once, with the truth of all heads."""
 
-    def __init__(self, parts: Mapping[str, ShardBoxes | ShardMasks | ShardClasses]) -> None:
-        super().__init__(parts=parts)
+    def __init__(
+        self, parts: Mapping[str, ShardBoxes | ShardMasks | ShardClasses], draws: Mapping[str, float] | None
+    ) -> None:
+        super().__init__(parts=parts, draws=draws)
         self._shards = next(iter(parts.values()))
 
     @functools.cached_property

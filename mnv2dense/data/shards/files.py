@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,9 @@ from mnv2dense.utils.remote import Patience, address_of, fetch_remote, is_addres
 
 # A shard takes a line or two of a manifest: this is one of 300,000 shards.
 _LARGEST_MANIFEST = 1 << 26
+
+# A part of a shard that nobody has written to for so long was left by a process that ended.
+_ABANDONED_SECONDS = 3600
 
 # Connections of a process at once, beside that of the shard that is waited for.
 _FETCHERS = 4
@@ -131,7 +135,7 @@ class ShardFiles:
             file.seek(offset)
             content = file.read(size)
         if self._is_remote:
-            os.utime(path)  # those used last are kept
+            _touch(path)
         return content
 
     def fetch_ahead(self, shards: Sequence[int]) -> None:
@@ -142,6 +146,12 @@ class ShardFiles:
             self._ahead = _Fetchers()
         for shard in shards:
             self._ahead.wanted.put((self, shard))
+
+    def bring(self, shard: int) -> None:
+        """Fetch a shard, unless it is here; then it counts as used now, so that others make room before it does."""
+        if (path := self._known.get(shard)) is not None and not path.exists():
+            self._known.pop(shard, None)  # it had to make room
+        _touch(self._at_hand(shard))
 
     def _at_hand(self, shard: int) -> Path:
         """Where it can be read; fetched now, where it is not here."""
@@ -176,7 +186,7 @@ class _Fetchers:
         while True:
             files, shard = self.wanted.get()
             try:
-                files._at_hand(shard)
+                files.bring(shard)
             except Exception as error:  # whoever asks for the shard tries again, and raises it
                 _log.debug("shard %d could not be fetched ahead: %s", shard, error)
 
@@ -185,15 +195,24 @@ def _shard_cache() -> Path:
     return cache_folder() / "shards"
 
 
+def _touch(path: Path) -> None:
+    """Those used last are kept."""
+    with contextlib.suppress(OSError):  # somebody else's file, or one that has just made room
+        os.utime(path)
+
+
 def _make_room(limit: int, *, keep: Path) -> None:
     """Remove shards that were not used for longest until the cache holds ``limit`` bytes."""
     from filelock import FileLock
 
     with FileLock(keep.parent / ".room.lock"):
         found = []
-        for path in keep.parent.glob("*.tar"):
+        for path in keep.parent.glob("*.tar*"):
             with contextlib.suppress(FileNotFoundError):
-                found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+                state = path.stat()
+                # What fetching left in the midst counts too, once nobody writes it any more.
+                if path.suffix == ".tar" or time.time() - state.st_mtime > _ABANDONED_SECONDS:
+                    found.append((state.st_mtime_ns, state.st_size, path))
         excess = sum(size for _, size, _ in found) - limit
         for _, size, path in sorted(found):
             if excess <= 0:

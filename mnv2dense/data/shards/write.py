@@ -385,7 +385,7 @@ def _put(tar: tarfile.TarFile, name: str, content: bytes) -> int:
 
 def _texts(name: str, texts: Sequence[str]) -> Iterator[tuple[str, Column]]:
     """A column of texts: all of them as bytes, and where each ends."""
-    encoded = [text.encode() for text in texts]
+    encoded = [text.encode("utf-8", "surrogatepass") for text in texts]  # names on the disk may be of other encodings
     yield f"{name}/utf8", np.frombuffer(b"".join(encoded), np.uint8)
     yield f"{name}/ends", np.cumsum([len(each) for each in encoded], dtype=np.int64)
 

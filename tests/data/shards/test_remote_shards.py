@@ -216,3 +216,21 @@ def test_a_cache_that_is_emptied_all_the_time_says_so(server: FileServer, monkey
     monkeypatch.setattr(ShardFiles, "_bytes", gone)
     with pytest.raises(ShardsError, match=r"fetched 5 times, .* as in cache_gb=100"):
         found[0]
+
+
+def test_a_shard_that_had_to_make_room_is_brought_again_before_it_is_asked_for(
+    server: FileServer, written: Path, tmp_path: Path
+) -> None:
+    shards = read_manifest((written / MANIFEST).read_bytes(), source="m")["val"].shards
+    files = ShardFiles(server.url, shards, cache_bytes=2 * max(each.size for each in shards), patience=PATIENCE)
+    for shard in range(3):
+        files.bring(shard)
+    assert len(cached(tmp_path)) == 2
+    files.bring(0)
+    at = [tmp_path / "cache" / "shards" / f"{shard.sha256}.tar" for shard in shards]
+    assert cached(tmp_path) == sorted((at[0], at[2]))
+    os.utime(at[2], (100, 100))
+    os.utime(at[0], (200, 200))
+    files.bring(2)  # used last now, although it was fetched before
+    files.bring(1)
+    assert cached(tmp_path) == sorted((at[1], at[2]))

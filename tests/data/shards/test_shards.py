@@ -22,7 +22,8 @@ from mnv2dense.data.module import DataModule
 from mnv2dense.data.shapes import draw_shapes
 from mnv2dense.data.shards import open_shards, write_shards
 from mnv2dense.data.shards.manifest import MANIFEST, ShardsError
-from mnv2dense.protocols import BoxDataset, Dataset, LiesInBlocks, MaskDataset, ShowsClasses
+from mnv2dense.io.reading import Undecoded
+from mnv2dense.protocols import BoxDataset, Dataset, LiesInBlocks, MaskDataset, OpensImages, ShowsClasses
 from mnv2dense.types import Batch, Sample
 from mnv2dense.utils.blocks import Blocks
 
@@ -162,6 +163,10 @@ class InBlocks:
     def __getitem__(self, index: int) -> Sample:
         return self.source[index]
 
+    def opened(self, index: int) -> tuple[Sample, Undecoded]:
+        assert isinstance(self.source, OpensImages)
+        return self.source.opened(index)
+
     def path_of(self, image_id: int) -> Path:
         return self.source.path_of(image_id)
 
@@ -207,6 +212,10 @@ def test_a_mixed_image_takes_its_partners_from_its_own_shard(boxes: Written) -> 
         def __getitem__(self, index: int) -> Sample:
             read.append(int(self.blocks.of_images[index]))
             return super().__getitem__(index)
+
+        def opened(self, index: int) -> tuple[Sample, Undecoded]:
+            read.append(int(self.blocks.of_images[index]))
+            return super().opened(index)
 
     batches(Watched(found, found.blocks), augment=DetectionAugment(mosaic_probability=1.0), drop_last=False)
     assert len(read) == 4 * TRAIN
