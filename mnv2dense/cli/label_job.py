@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,8 @@ def run(plain: dict[str, Any], source: Source) -> None:
     if is_path(given) and Path(given).exists():  # workers see the same disk from another working folder
         plain = plain | {"checkpoint": str(Path(given).absolute())}
     cluster = Cluster(**plain["ray"])
+    if cluster.gpus is None and plain["device"] == "cpu":
+        cluster = replace(cluster, gpus=0)
     log.info("loading %s", plain["checkpoint"])
     with progress_of("images") as bar:
         job = bar.add_task("images", total=None)

@@ -56,6 +56,9 @@ _AVERAGE_RECALLS = {
 }
 
 
+_ROWS_AT_ONCE = 10_000
+
+
 class PrecisionRecall(NamedTuple):
     """Precision over recall, at most 100 detections per image, all areas.
 
@@ -265,7 +268,13 @@ class CocoMeanAP:
     def write(self, folder: Path) -> None:
         """detections.json, every detection in COCO's format, and precision_recall.png; after :meth:`compute`."""
         plot_precision_recall(*self.precision_recall(), folder / "precision_recall.png")
-        (folder / "detections.json").write_text(json.dumps(self.detections_as_coco()), encoding="utf-8")
+        rows = self.detections_as_coco()
+        with (folder / "detections.json").open("w", encoding="utf-8") as file:
+            file.write("[")
+            # In pieces: within one call for millions of rows no other thread of the process would have its turn.
+            for start in range(0, len(rows), _ROWS_AT_ONCE):
+                file.write((", " if start else "") + json.dumps(rows[start : start + _ROWS_AT_ONCE])[1:-1])
+            file.write("]")
 
     def _require_truth(self) -> TrueBoxes:
         if self._truth is None:

@@ -45,7 +45,7 @@ class Cluster:
         address: of a cluster that runs; "auto" is the one that this machine belongs to, None starts one here.
         workers: each with a model of its own; None takes as many as there is room for.
         cpus: cores of each.
-        gpus: of each; a share lets several workers use one.
+        gpus: of each; a share lets several workers use one, 0 has all compute on the CPU. None is 1 where there is any.
 
     Raises:
         ValueError: an option outside its values.
@@ -54,13 +54,13 @@ class Cluster:
     address: str | None = None
     workers: int | None = None
     cpus: int = 1
-    gpus: float = 0
+    gpus: float | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("workers", self.workers), ("cpus", self.cpus)):
             if not (value is None and name == "workers") and (not is_whole(value) or value < 1):
                 raise ValueError(f"ray.{name}={value}: a whole number of at least 1 is needed.")
-        if not is_number(self.gpus) or self.gpus < 0:
+        if self.gpus is not None and (not is_number(self.gpus) or self.gpus < 0):
             raise ValueError(f"ray.gpus={self.gpus}: a number of at least 0 is needed.")
 
 
@@ -69,7 +69,7 @@ def ray_running(cluster: Cluster) -> Iterator[Cluster]:
     """A Ray to work on, ended with the block if it was begun here.
 
     Yields:
-        The same cluster with a number of workers.
+        The same cluster with a number of workers, and of GPUs for each.
 
     Raises:
         ValueError: there is no room for a worker.
@@ -95,6 +95,8 @@ def ray_running(cluster: Cluster) -> Iterator[Cluster]:
         else:
             ray.init(address=cluster.address, **quiet)
     try:
+        if cluster.gpus is None:
+            cluster = replace(cluster, gpus=min(1, int(ray.cluster_resources().get("GPU", 0))))
         yield cluster if cluster.workers is not None else replace(cluster, workers=_room(cluster))
     finally:
         if began:
@@ -131,7 +133,7 @@ def label_on_ray(
         pool = ActorPoolStrategy(size=cluster.workers, max_tasks_in_flight_per_actor=1)
         work = from_arrow_refs([ray.put(_table(part)) for part in some]).map_batches(
             _Worker,
-            fn_constructor_args=(open_labeller, parts, batch_size),
+            fn_constructor_args=(open_labeller, parts, batch_size, bool(cluster.gpus)),
             batch_size=1,  # a row is a part
             batch_format="pyarrow",
             compute=pool,
@@ -148,7 +150,9 @@ def label_on_ray(
 class _Worker:
     """Lives in a process of Ray's. What a user can mend goes back as a text: Ray would wrap it in traces."""
 
-    def __init__(self, open_labeller: Callable[[], Labeller], parts: LabelParts, batch_size: int) -> None:
+    def __init__(self, open_labeller: Callable[[], Labeller], parts: LabelParts, batch_size: int, on_gpu: bool) -> None:
+        if not on_gpu:  # Ray hides none from those that asked for none, and all would take the first
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self._open = open_labeller
         self._labeller: Labeller | None = None
         self._parts = parts
@@ -162,6 +166,8 @@ class _Worker:
         return pa.Table.from_pylist(told, schema=schema)
 
     def _told(self, part: Part) -> dict[str, Any]:
+        from torch import OutOfMemoryError
+
         try:
             if self._parts.count_try(part.number) > _MOST_TRIES:
                 raise UserError(
@@ -172,7 +178,7 @@ class _Worker:
             if self._labeller is None:
                 self._labeller = self._open()
             return self._parts.label(part, self._labeller, batch_size=self._batch_size)._asdict()
-        except (ValueError, OSError, ImportError, UserError) as error:
+        except (ValueError, OSError, ImportError, UserError, OutOfMemoryError) as error:
             return {"problem": f"a worker on {socket.gethostname()}: {error}"}
 
 
@@ -203,7 +209,7 @@ def _room(cluster: Cluster) -> int:
         room = min(room, int(gpus / cluster.gpus))
     if room < 1:
         raise ValueError(
-            f"ray.cpus={cluster.cpus} and ray.gpus={cluster.gpus:g} for a worker: there are {cores} cores and {gpus:g} "
-            "GPUs. Ask for less, or name another ray.address."
+            f"ray.cpus={cluster.cpus} and ray.gpus={cluster.gpus or 0:g} for a worker: there are {cores} cores and "
+            f"{gpus:g} GPUs. Ask for less, or name another ray.address."
         )
     return room

@@ -41,6 +41,6 @@ def test_it_measures_learning_loading_and_scoring(
     assert list(rows) == [
         *("float32", "bfloat16", "0 workers"),
         *("reading", "augmenting", "resizing and collating"),
-        *("forward and decoding", "selection", "COCO mAP of one batch"),
+        *("forward and decoding", "selection", "COCO mAP of 8 images"),
     ]
     assert all(float(value) > 0 for value in rows.values())
