@@ -20,14 +20,15 @@ def shard() -> None:
 
 
 def _shard(config: DictConfig) -> None:
-    from mnv2dense.cli.progress import progress_of, told
-    from mnv2dense.data.shards.write import check_options, check_output, write_shards
-    from mnv2dense.data.split_checks import disagreement, lack_of, parts_of, shared_images
-
     if not isinstance(config.get("data"), DictConfig):
         raise ValueError("data is needed: the data set to write, as in data=coco data.root=coco.")
     spell_out_parts(config)
     plain_config(config)
+
+    from mnv2dense.cli.progress import progress_of, told
+    from mnv2dense.data.shards.write import check_options, check_output, write_shards
+    from mnv2dense.data.split_checks import disagreement, lack_of, parts_of, shared_images
+
     output = Path(str(config.output))
     check_output(output)
     check_options(shard_mb=config.shard_mb, seed=config.seed)

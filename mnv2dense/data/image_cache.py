@@ -56,9 +56,9 @@ class ImageCache:
 
     def __init__(self, kind: CacheKind, *, gigabytes: float | None = None) -> None:
         if kind not in ("ram", "disk"):
-            raise ValueError(f"data.cache={kind}: ram, disk, or null to decode images each time.")
+            raise ValueError(f"cache={kind}: ram, disk, or null to decode images each time.")
         if gigabytes is not None and (not is_number(gigabytes) or not gigabytes > 0):
-            raise ValueError(f"data.cache_gigabytes={gigabytes}: a number above 0, or null for half of what is free.")
+            raise ValueError(f"cache_gigabytes={gigabytes}: a number above 0, or null for half of what is free.")
         self.kind = kind
         if kind == "ram":
             self.folder = _of_this_run()
@@ -110,7 +110,7 @@ class ImageCache:
             ValueError,
         ) as error:  # the disk is full, the folder was deleted, or a killed run left no total
             self._writes = False
-            _log.warning("data.cache=%s: images are kept no more, but decoded each time: %s.", self.kind, error)
+            _log.warning("cache=%s: images are kept no more, but decoded each time: %s.", self.kind, error)
 
     def _reserve(self, size: int) -> bool:
         """Whether there is room for so many bytes; then they are counted. The first who finds none tells it."""
@@ -122,10 +122,10 @@ class ImageCache:
             if not self._told.exists():
                 self._told.touch()
                 _log.warning(
-                    "data.cache=%s: %.1f GB of decoded images are kept in %s, and no more than %.1f may; the others "
-                    "are decoded each time. data.cache_gigabytes= allows more%s.",
+                    "cache=%s: %.1f GB of decoded images are kept in %s, and no more than %.1f may; the others "
+                    "are decoded each time. cache_gigabytes= allows more%s.",
                     *(self.kind, total / 1e9, self.folder, self._limit / 1e9),
-                    ", or data.cache=disk" if self.kind == "ram" else ", or delete what older runs left there",
+                    ", or cache=disk" if self.kind == "ram" else ", or delete what older runs left there",
                 )
             return False
 
@@ -161,7 +161,7 @@ def _read(place: Path, state: os.stat_result) -> npt.NDArray[np.uint8] | None:
 def _of_this_run() -> Path:
     """A folder in shared memory for all processes that use it now; the last to end removes it."""
     if not _SHARED_MEMORY.is_dir():
-        raise ValueError(f"data.cache=ram needs {_SHARED_MEMORY}, which Linux has; data.cache=disk does without.")
+        raise ValueError(f"cache=ram needs {_SHARED_MEMORY}, which Linux has; cache=disk does without.")
     base = _own_folder(_SHARED_MEMORY / f"mnv2dense-{os.getuid()}")
     folder, users = base / "images", base / "users"
     with FileLock(base / "lock"):
@@ -199,7 +199,5 @@ def _own_folder(folder: Path) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     state = folder.lstat()
     if state.st_uid != os.getuid() or state.st_mode & 0o077 or not folder.is_dir() or folder.is_symlink():
-        raise OSError(
-            f"{folder}: belongs to somebody else or others may write to it; delete it, or set data.cache=disk."
-        )
+        raise OSError(f"{folder}: belongs to somebody else or others may write to it; delete it, or set cache=disk.")
     return folder

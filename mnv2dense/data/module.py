@@ -189,14 +189,14 @@ class DataModule(pl.LightningDataModule):
         for part, own in parts.items():
             if isinstance(own, LiesInBlocks):
                 raise ValueError(
-                    f"data.cache={self._cache.kind}: images of shards are read out of those, and not kept decoded; "
-                    "leave data.cache out."
+                    f"cache={self._cache.kind}: images of shards are read out of those, and not kept decoded; "
+                    "leave cache= out."
                 )
             if not isinstance(own, ImageTable):
                 raise ValueError(
-                    f"data.cache={self._cache.kind}: {type(own).__name__}{part and f' of data{part}'} reads its images "
+                    f"cache={self._cache.kind}: {type(own).__name__}{part and f' of data{part}'} reads its images "
                     "itself, so that they cannot be kept. Derive it from "
-                    "mnv2dense.data.datasets.image_table.ImageTable and use its opened_image, or leave data.cache out."
+                    "mnv2dense.data.datasets.image_table.ImageTable and use its opened_image, or leave cache= out."
                 )
             own.cache = self._cache
         return dataset

@@ -104,7 +104,7 @@ def test_what_finds_no_room_is_decoded_each_time_and_told_once(folder: Path, cap
     assert opener.decoded == 4 + 3
     assert sum(kept.stat().st_size for kept in caches[0].folder.glob("??/*.rgb")) <= 20_000
     (told,) = caplog.messages
-    assert "data.cache_gigabytes" in told
+    assert "cache_gigabytes=" in told
     # What lies there counts when the next run begins.
     full = ImageCache("disk", gigabytes=14e-6)
     full.opened(folder / "train" / "b" / "1.jpg", opener).decode(1)
@@ -168,9 +168,9 @@ def test_workers_share_it_and_batches_are_what_they_are_without(folder: Path) ->
 
 
 def test_options_outside_their_values_and_data_that_reads_for_itself_are_refused(folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"data\.cache=memory: ram, disk, or null"):
+    with pytest.raises(ValueError, match=r"cache=memory: ram, disk, or null"):
         ImageCache("memory")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"data\.cache_gigabytes=0: a number above 0"):
+    with pytest.raises(ValueError, match=r"cache_gigabytes=0: a number above 0"):
         ImageCache("disk", gigabytes=0)
 
     class Own:
