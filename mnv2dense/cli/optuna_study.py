@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,10 +101,46 @@ def new_study(folder: Path, *, sampler: str, seed: int | None, direction: str) -
     return optuna.create_study(study_name=_NAME, storage=_storage(folder), sampler=chosen, direction=direction)
 
 
+def check_score(config: DictConfig, space: Collection[str]) -> None:
+    """Whether the runs of a sweep have one score to be compared by.
+
+    Args:
+        config: of the whole sweep.
+        space: options that differ between its runs.
+
+    Raises:
+        ValueError: they go by the loss, or by scores that differ.
+    """
+    if config.monitor == "loss":
+        raise ValueError(
+            "monitor=loss: hydra/sweeper=optuna compares what metrics.json of each run says, which has no loss. Leave "
+            "monitor out, or name a score of the metric."
+        )
+    if several := [name for name in ("task", "metric", "monitor", "monitor_mode") if name in space]:
+        raise ValueError(
+            f"{several[0]}= with several values: hydra/sweeper=optuna compares runs by one score. Give one value, or "
+            "leave hydra/sweeper=optuna out to try all."
+        )
+
+
 def direction_of(config: DictConfig) -> str:
-    """Whether more or less of the score is better, by the config of the whole sweep."""
-    lower = config.get("monitor_mode") == "min" or (config.get("monitor_mode") is None and config.monitor == "loss")
-    return "minimize" if lower else "maximize"
+    """Whether more or less of the score is better, as the runs will have it.
+
+    Args:
+        config: of the whole sweep.
+
+    Raises:
+        ValueError: a metric that is none, or another ``monitor_mode``.
+    """
+    if config.get("monitor_mode") is None and config.get("metric") is None:
+        return "maximize"  # of what models are scored by where nobody says otherwise, more is better
+    mode = config.get("monitor_mode")
+    if mode not in ("min", "max"):
+        from mnv2dense.cli.parts import built  # with torch, as the metric
+        from mnv2dense.metrics.watched import watched
+
+        mode = watched(built(config.metric), monitor=config.monitor, mode=mode).mode
+    return "minimize" if mode == "min" else "maximize"
 
 
 def tell(study: Study, trials: Sequence[Trial], folder: Path) -> None:
@@ -120,13 +156,13 @@ def tell(study: Study, trials: Sequence[Trial], folder: Path) -> None:
     rows = {row.number: row for row in rows_of(folder)}
     for trial in trials:
         row = rows.get(trial.number + 1)
-        scores = list(row.scores.values()) if row is not None else []
-        if row is None or row.failed or not scores:
+        score = row.scores.get(row.monitor) if row is not None else None
+        if row is None or row.failed or score is None:
             study.tell(trial, state=TrialState.FAIL)
         elif row.stopped is not None:
             study.tell(trial, state=TrialState.PRUNED)
         else:
-            study.tell(trial, scores[0])
+            study.tell(trial, score)
 
 
 def stops_bad_runs(monitor: str) -> list[StopBadRuns]:

@@ -47,6 +47,7 @@ class Row:
         scores: those that the run was watched by; empty where it did not end.
         failed: why it did not, in one line; empty where it did or nobody knows.
         stopped: after which epoch it was, as others did better; None where it was not.
+        monitor: what chose its checkpoint; empty where nobody knows yet.
     """
 
     number: int
@@ -55,6 +56,7 @@ class Row:
     scores: Mapping[str, float]
     failed: str
     stopped: int | None = None
+    monitor: str = ""
 
 
 @dataclass
@@ -163,7 +165,9 @@ def rows_of(folder: Path) -> list[Row]:
     """All runs of the sweep in a folder that began, in their order."""
     notes = [(path.parent, json.loads(path.read_text("utf-8"))) for path in folder.glob(f"*/{_NOTE}")]
     made = [
-        Row(note["number"], run, note["changed"], _scores_of(run), note["failed"], note.get("stopped"))
+        Row(
+            note["number"], run, note["changed"], _scores_of(run), note["failed"], note.get("stopped"), _monitor_of(run)
+        )
         for run, note in notes
     ]
     return sorted(made, key=lambda row: row.number)
@@ -273,6 +277,12 @@ def _made(path: Path) -> bool:
 def _write_note(folder: Path, note: Mapping[str, Any]) -> None:
     with atomic_write(folder / _NOTE) as file:
         file.write(json.dumps(note, indent=2, ensure_ascii=False).encode())
+
+
+def _monitor_of(folder: Path) -> str:
+    config = folder / "config.yaml"
+    kept: Any = read_yaml(config) if config.is_file() else {}
+    return str(kept.get("monitor") or "")
 
 
 def _scores_of(folder: Path) -> dict[str, float]:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 import mnv2dense.cli.optuna_study as study_module
-from mnv2dense.cli.optuna_study import direction_of, distribution_of, new_study, tell, typed
+from mnv2dense.cli.optuna_study import check_score, direction_of, distribution_of, new_study, tell, typed
 from mnv2dense.cli.sweep import rows_of
+
+
+class Errors:
+    """A metric of which less is better."""
+
+    headlines: ClassVar = {"error": "share of images that are wrong", "right": "of those that are not"}
+    lower_is_better = ("error",)
+    bind = reset = update = compute = write = lambda *_: {}
 
 
 def chosen_from(word: str) -> Any:  # noqa: ANN401 - of optuna, which need not be there
@@ -37,28 +45,38 @@ def test_numbers_have_four_digits_as_folders_are_called_by_them() -> None:
 
 @pytest.mark.parametrize(
     ("monitor", "mode", "direction"),
-    [(None, None, "maximize"), ("loss", None, "minimize"), ("AP", "min", "minimize"), ("loss", "max", "maximize")],
+    [(None, None, "minimize"), ("error", None, "minimize"), ("right", None, "maximize"), (None, "max", "maximize")],
 )
-def test_better_is_as_the_runs_have_it(monitor: str | None, mode: str | None, direction: str) -> None:
-    assert direction_of(OmegaConf.create({"monitor": monitor, "monitor_mode": mode})) == direction
+def test_better_is_as_the_metric_has_it_unless_told(monitor: str | None, mode: str | None, direction: str) -> None:
+    metric = {"_target_": f"{__name__}.Errors"}
+    assert direction_of(OmegaConf.create({"monitor": monitor, "monitor_mode": mode, "metric": metric})) == direction
+
+
+def test_runs_that_no_one_score_compares_are_refused_before_any_begins() -> None:
+    with pytest.raises(ValueError, match=r"monitor=loss: .* Leave monitor out, or name a score"):
+        check_score(OmegaConf.create({"monitor": "loss"}), [])
+    with pytest.raises(ValueError, match=r"monitor= with several values: .* Give one value"):
+        check_score(OmegaConf.create({"monitor": "AP"}), ["optimizer.lr", "monitor"])
+    check_score(OmegaConf.create({"monitor": None}), ["optimizer.lr"])
 
 
 @pytest.mark.needs("optuna")
 def test_the_study_hears_what_each_run_scored_was_stopped_or_failed(tmp_path: Path) -> None:
     study = new_study(tmp_path, sampler="random", seed=0, direction="maximize")
     space = {"lr": chosen_from("lr=interval(0.0,1.0)")}
-    trials = [study.ask(space) for _ in range(4)]
-    notes: list[dict[str, Any]] = [{"failed": ""}, {"failed": "", "stopped": 2}, {"failed": "no room"}]
+    trials = [study.ask(space) for _ in range(5)]
+    notes: list[dict[str, Any]] = [{"failed": ""}, {"failed": "", "stopped": 2}, {"failed": "no room"}, {"failed": ""}]
     for number, note in enumerate(notes, 1):
         run = tmp_path / str(number)
         run.mkdir()
         (run / "sweep.json").write_text(json.dumps({"number": number, "changed": {}, **note}))
-        (run / "config.yaml").write_text("monitor: AP\ncurves: [AP50]\n")
+        monitor = "loss" if number == 4 else "AP"  # metrics.json has no loss: the other scores are not taken for it
+        (run / "config.yaml").write_text(f"monitor: {monitor}\ncurves: [AP50]\n")
         (run / "metrics.json").write_text(json.dumps({"AP50": 0.5, "AP": 0.25}))
-    assert [row.stopped for row in rows_of(tmp_path)] == [None, 2, None]
+    assert [row.stopped for row in rows_of(tmp_path)] == [None, 2, None, None]
     trials[1].report(0.1, 2)
     tell(study, trials, tmp_path)
-    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "PRUNED", "FAIL", "FAIL"]
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "PRUNED", "FAIL", "FAIL", "FAIL"]
     assert study.best_value == 0.25
 
 

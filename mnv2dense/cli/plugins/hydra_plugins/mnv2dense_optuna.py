@@ -15,7 +15,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from mnv2dense.cli.optuna_study import CHOICES, direction_of, distribution_of, new_study, tell, typed
+from mnv2dense.cli.optuna_study import CHOICES, check_score, direction_of, distribution_of, new_study, tell, typed
 
 
 @final
@@ -74,13 +74,15 @@ class OptunaSweeper(Sweeper):
                 "hydra/sweeper=optuna: no option has several values to choose from; add one, as in "
                 "'optimizer.lr=tag(log,interval(0.0003,0.03))'."
             )
+        check_score(self.config, space)
+        direction = direction_of(self.config)
         fixed = [
             f"{key}={each.get_value_element_as_str()}" for key, each in given.items() if not each.is_sweep_override()
         ]
         folder = Path(str(self.config.hydra.sweep.dir))
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / "multirun.yaml")
-        study = new_study(folder, sampler=self.sampler, seed=self.seed, direction=direction_of(self.config))
+        study = new_study(folder, sampler=self.sampler, seed=self.seed, direction=direction)
         for first in range(0, self.n_trials, self.n_jobs):
             trials = [study.ask(space) for _ in range(first, min(first + self.n_jobs, self.n_trials))]
             batch = [[*fixed, *(f"{key}={typed(value)}" for key, value in trial.params.items())] for trial in trials]
