@@ -15,7 +15,8 @@ _log = logging.getLogger(__name__)
 class StopBadRuns(pl.Callback):
     """Tells the score of each validated epoch, and ends the training after one where the answer is so.
 
-    The best checkpoint so far is scored as at the end of any run.
+    The best checkpoint so far is scored as at the end of any run. Nobody is asked before ``min_epochs`` and
+    ``min_steps`` of the trainer, which goes on until then whatever the answer.
 
     Args:
         monitor: logged name of the score.
@@ -39,7 +40,8 @@ class StopBadRuns(pl.Callback):
             return
         self._validated = False
         epoch, score = trainer.current_epoch + 1, float(trainer.callback_metrics[self.monitor])
-        bad = trainer.is_global_zero and epoch != trainer.max_epochs and self.is_bad(epoch, score)
+        may_end = epoch >= (trainer.min_epochs or 0) and trainer.global_step >= (trainer.min_steps or 0)
+        bad = trainer.is_global_zero and may_end and epoch != trainer.max_epochs and self.is_bad(epoch, score)
         if trainer.strategy.reduce_boolean_decision(bad, all=False):
             trainer.should_stop = True
         if bad:

@@ -38,3 +38,18 @@ def test_nobody_is_asked_after_the_last_epoch(tmp_path: Path) -> None:
     stops = StopBadRuns(monitor="val/AP", is_bad=lambda epoch, _: bool(asked.append(epoch)), stopped=asked.append)
     toy_trainer(tmp_path, stops, max_epochs=2, enable_checkpointing=False).fit(ToyTask(), datamodule=ToyData())
     assert asked == [1]
+
+
+def test_nobody_is_asked_before_the_trainer_may_end(tmp_path: Path) -> None:
+    asked: list[int] = []
+    ended: list[int] = []
+
+    def is_bad(epoch: int, score: float) -> bool:
+        asked.append(epoch)
+        return True
+
+    stops = StopBadRuns(monitor="val/AP", is_bad=is_bad, stopped=ended.append)
+    trainer = toy_trainer(tmp_path, stops, max_epochs=4, min_epochs=2, enable_checkpointing=False)
+    trainer.fit(ToyTask(), datamodule=ToyData())
+    assert asked == ended == [2]
+    assert trainer.current_epoch == 2
