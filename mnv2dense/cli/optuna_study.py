@@ -143,13 +143,14 @@ def direction_of(config: DictConfig) -> str:
     return "minimize" if mode == "min" else "maximize"
 
 
-def tell(study: Study, trials: Sequence[Trial], folder: Path) -> None:
+def tell(study: Study, trials: Sequence[Trial], folder: Path, *, all_ended: bool = True) -> None:
     """What became of the runs, by their folders.
 
     Args:
         study: that chose their options.
         trials: of these runs.
         folder: of the sweep.
+        all_ended: False leaves those alone of which nothing is known: on a cluster they may still run, and tell more.
     """
     from optuna.trial import TrialState
 
@@ -158,7 +159,8 @@ def tell(study: Study, trials: Sequence[Trial], folder: Path) -> None:
         row = rows.get(trial.number + 1)
         score = row.scores.get(row.monitor) if row is not None else None
         if row is None or row.failed or score is None:
-            study.tell(trial, state=TrialState.FAIL)
+            if all_ended or (row is not None and row.failed):
+                study.tell(trial, state=TrialState.FAIL)
         elif row.stopped is not None:
             study.tell(trial, state=TrialState.PRUNED)
         else:

@@ -81,12 +81,18 @@ class Sweep:
             words: in Hydra's grammar.
 
         Raises:
-            ValueError: several values for ``run_dir``, or a folder that holds a sweep already.
+            ValueError: several values for ``run_dir``, a folder that holds a sweep already, or ``resume=auto``.
         """
         if not any(word in ("-m", "--multirun") or word == "hydra.mode=MULTIRUN" for word in words):
             return None
         overrides = _parsed(words)
         constant = frozenset(_key(each) for each in overrides if not each.is_sweep_override())
+        resumed = [str(each.input_line).partition("=")[2] for each in overrides if _key(each) == "resume"]
+        if any("auto" in re.split(r"[(),\s'\"]+", value) for value in resumed):  # alone, or among several
+            raise ValueError(
+                "resume=auto with --multirun: a sweep does not go on, each begins in a folder of its own. Leave resume "
+                "out; to go on with one run, give its folder, as in resume=my_sweep/lr=0.1, without --multirun."
+            )
         given = [each for each in overrides if _key(each) in ("run_dir", "hydra.sweep.dir")]
         if any(each.is_sweep_override() for each in given):
             raise ValueError(

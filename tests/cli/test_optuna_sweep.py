@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -78,6 +80,35 @@ def test_the_study_hears_what_each_run_scored_was_stopped_or_failed(tmp_path: Pa
     tell(study, trials, tmp_path)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "PRUNED", "FAIL", "FAIL", "FAIL"]
     assert study.best_value == 0.25
+
+
+@pytest.mark.needs("optuna")
+def test_runs_that_ended_are_told_though_the_sweep_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from optuna import load_study
+
+    monkeypatch.syspath_prepend(str(Path(study_module.__file__).parent / "plugins"))
+    plugin = importlib.import_module("hydra_plugins.mnv2dense_optuna").OptunaSweeper
+
+    class Launcher:
+        def launch(self, batch: list[list[str]], initial_job_idx: int) -> list[Any]:
+            run = tmp_path / "first"
+            run.mkdir()
+            (run / "sweep.json").write_text(json.dumps({"number": 1, "changed": {}, "failed": ""}))
+            (run / "config.yaml").write_text("monitor: AP\n")
+            (run / "metrics.json").write_text(json.dumps({"AP": 0.25}))
+            raise KeyboardInterrupt
+
+    options = {"sampler": "random", "pruner": None, "startup_runs": 5, "warmup_epochs": 2, "seed": 0, "params": None}
+    sweeper = plugin(n_trials=4, n_jobs=2, **options)
+    sweeper.launcher = Launcher()
+    config = {"monitor": None, "monitor_mode": "max", "hydra": {"sweep": {"dir": str(tmp_path)}}}
+    sweeper.config = OmegaConf.create(config)
+    loader = SimpleNamespace(load_sweep_config=lambda **_: None)
+    sweeper.hydra_context = SimpleNamespace(config_loader=loader)
+    with pytest.raises(KeyboardInterrupt):
+        sweeper.sweep(["lr=interval(0.0,1.0)"])
+    study = load_study(study_name="mnv2dense", storage=study_module._storage(tmp_path))
+    assert [(trial.state.name, trial.value) for trial in study.trials] == [("COMPLETE", 0.25), ("RUNNING", None)]
 
 
 def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

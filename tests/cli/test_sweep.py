@@ -56,6 +56,14 @@ def test_a_folder_of_a_sweep_is_not_mixed_with_another(tmp_path: Path) -> None:
         Sweep.of(["-m", "run_dir=a,b"])
 
 
+def test_a_sweep_that_is_to_go_on_by_itself_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"resume=auto with --multirun: a sweep does not go on"):
+        Sweep.of(["-m", "seed=0,1", "resume=auto", "run_dir=a"])
+    with pytest.raises(ValueError, match=r"resume=auto with --multirun: a sweep does not go on"):
+        Sweep.of(["-m", "resume=auto,null", "run_dir=a"])
+    assert Sweep.of(["-m", "seed=0,1", "resume=runs/auto", "run_dir=a"]) is not None
+
+
 def test_runs_of_the_same_name_have_folders_of_their_own_and_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,10 @@ class OptunaSweeper(Sweeper):
             trials = [study.ask(space) for _ in range(first, min(first + self.n_jobs, self.n_trials))]
             batch = [[*fixed, *(f"{key}={typed(value)}" for key, value in trial.params.items())] for trial in trials]
             self.validate_batch_is_legal(batch)
-            for done in self.launcher.launch(batch, initial_job_idx=first):
-                _ = done.return_value  # raises where a job did not come back
-            tell(study, trials, folder)
+            all_ended = False
+            try:
+                for done in self.launcher.launch(batch, initial_job_idx=first):
+                    _ = done.return_value  # raises where a job did not come back
+                all_ended = True
+            finally:
+                tell(study, trials, folder, all_ended=all_ended)
