@@ -51,6 +51,9 @@ def explain(error: Exception, *, config_folder: str, config_name: str, arguments
         said = _group_that_is_not_named(config_folder, config_name, arguments)
         if said is not None:
             return said
+    found = re.search(r"^Multiple values for ([^\s.]+)\.", str(error))
+    if found is not None and (added := [word for word in arguments if word.startswith(f"+{found[1]}=")]):
+        return f"{added[0]}: leave the + out, {found[1]} has a choice already."
     found = re.search(r"Could not override '([^']+)'", str(error))
     if isinstance(error, ConfigCompositionException) and found is not None:
         return _no_such_key(found[1].split("@")[0], config_folder, config_name, arguments)

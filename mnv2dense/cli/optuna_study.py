@@ -39,19 +39,23 @@ CHOICES: Mapping[str, Sequence[str | None]] = {"sampler": ("tpe", "random"), "pr
 
 
 def register() -> None:
-    """Make the sweeper known to Hydra, in processes that a launcher starts too.
-
-    Raises:
-        ImportError: optuna is not there.
-    """
-    if importlib.util.find_spec("optuna") is None:
-        raise ImportError('hydra/sweeper=optuna needs optuna: pip install "mnv2dense[optuna]"')
+    """Make the sweeper known to Hydra, in processes that a launcher starts too; nothing of optuna is loaded."""
     folder = str(Path(__file__).parent / "plugins")
     if folder not in sys.path:
         sys.path.append(folder)
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), folder)))
         importlib.invalidate_caches()
     Plugins.instance().register(importlib.import_module("hydra_plugins.mnv2dense_optuna").OptunaSweeper)
+
+
+def check_optuna() -> None:
+    """Whether the sweeper can work.
+
+    Raises:
+        ImportError: optuna is not there.
+    """
+    if importlib.util.find_spec("optuna") is None:
+        raise ImportError('hydra/sweeper=optuna needs optuna: pip install "mnv2dense[optuna]"')
 
 
 def distribution_of(override: Override) -> BaseDistribution:

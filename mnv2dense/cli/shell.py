@@ -136,7 +136,7 @@ def _compose_and_do(name: str, job: Callable[[DictConfig], None], folder: str, w
     failures: list[Exception] = []
     words = words_of_process(words)
     sweep = Sweep.of(words) if name == "train" else None
-    if sweep is not None and "hydra/sweeper=optuna" in words:
+    if sweep is not None:  # whichever sweeper it has: a config may choose one, too
         from mnv2dense.cli.optuna_study import register
 
         register()

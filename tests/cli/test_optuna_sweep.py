@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from omegaconf import OmegaConf
 import mnv2dense.cli.optuna_study as study_module
 from mnv2dense.cli.optuna_study import check_score, direction_of, distribution_of, new_study, tell, typed
 from mnv2dense.cli.sweep import rows_of
+from tests.helpers.tiny import command
 
 
 class Errors:
@@ -111,7 +113,20 @@ def test_runs_that_ended_are_told_though_the_sweep_is_stopped(tmp_path: Path, mo
     assert [(trial.state.name, trial.value) for trial in study.trials] == [("COMPLETE", 0.25), ("RUNNING", None)]
 
 
-def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study_module.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r'hydra/sweeper=optuna needs optuna: pip install "mnv2dense\[optuna\]"'):
-        study_module.register()
+def test_an_experiment_may_choose_the_sweeper_and_without_optuna_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if not place.endswith("/plugins")])
+    has = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *of: None if name == "optuna" else has(name, *of))
+    file = tmp_path / "conf" / "experiment" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("# @package _global_\ndefaults:\n  - override /hydra/sweeper: optuna\n")
+    sweep = ("task=detection", "--multirun", "seed=0,1", "run_dir=out")
+    outcome = command("train", "--config-dir", "conf", "experiment=mine", *sweep)
+    assert outcome.err == 'error: hydra/sweeper=optuna needs optuna: pip install "mnv2dense[optuna]"\n'
+    assert outcome.code == 2
+    outcome = command("train", "+hydra/sweeper=optuna", *sweep)
+    assert outcome.err == "error: +hydra/sweeper=optuna: leave the + out, hydra/sweeper has a choice already.\n"

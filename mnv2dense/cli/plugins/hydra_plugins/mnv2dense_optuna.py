@@ -15,7 +15,16 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from mnv2dense.cli.optuna_study import CHOICES, check_score, direction_of, distribution_of, new_study, tell, typed
+from mnv2dense.cli.optuna_study import (
+    CHOICES,
+    check_optuna,
+    check_score,
+    direction_of,
+    distribution_of,
+    new_study,
+    tell,
+    typed,
+)
 
 
 @final
@@ -48,7 +57,12 @@ class OptunaSweeper(Sweeper):
         self.params = dict(params or {})
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Hydra's contract."""
+        """Hydra's contract.
+
+        Raises:
+            ImportError: optuna is not there.
+        """
+        check_optuna()
         self.hydra_context = hydra_context
         self.config = config
         self.launcher = Plugins.instance().instantiate_launcher(
