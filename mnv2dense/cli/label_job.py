@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mnv2dense.cli.predict import BY_A_SIGNAL, model_and_options
+from mnv2dense.cli.predict import BY_A_SIGNAL, changed_options, model_and_options
 from mnv2dense.cli.words import as_typed
 from mnv2dense.inference.outputs import check_table
 
@@ -27,8 +27,8 @@ def check(config: DictConfig) -> None:
     for name in ("outputs", "run_dir"):
         if config[name] is not None:
             raise ValueError(f"{name}={config[name]}: a table of labels has no run folder beside it; leave it out.")
-    if not isinstance(config.ray, DictConfig):
-        raise ValueError(f"ray={config.ray}: its options are set one by one, as in ray.workers=2.")
+    for name, value in changed_options(config, ("opacity", "legend", "palette")).items():
+        raise ValueError(f"{name}={value} is of drawings, and a table of labels has none; leave it out.")
     check_table(str(config.output), config.engine)
 
 

@@ -6,14 +6,16 @@ import io
 import logging
 import os
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TextIO
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mnv2dense.cli.parts import check_checkpoint, model_of, plain_config, viewing_of
-from mnv2dense.cli.shell import console, run_command
+from mnv2dense.cli.shell import conf_folder, console, run_command
 from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
 from mnv2dense.utils.numbers import is_number, is_whole
+from mnv2dense.utils.text_files import read_yaml
 
 if TYPE_CHECKING:
     from mnv2dense.inference.predictor import Predictor
@@ -98,6 +100,22 @@ def _check(config: DictConfig) -> None:
         raise ValueError(f"threshold={threshold}: a number is needed; {SHOWN_SCORE} is a good start.")
     if config.engine != "plain" and config.output is None:
         raise ValueError(f"engine={config.engine} fills a table: name it, as in output=labels.parquet.")
+    if not isinstance(config.ray, DictConfig):
+        raise ValueError(f"ray={config.ray}: its options are set one by one, as in ray.workers=2.")
+    if config.output is None:
+        for name, value in changed_options(config, ("part_size", *(f"ray.{key}" for key in _usual()["ray"]))).items():
+            raise ValueError(f"{name}={value} is of a table of labels: name it, as in output=labels.parquet.")
+
+
+def changed_options(config: DictConfig, names: Iterable[str]) -> dict[str, Any]:
+    """Options that are not as in conf/predict.yaml, by their names with dots."""
+    usual = OmegaConf.create(_usual())
+    values = {name: OmegaConf.select(config, name) for name in names}
+    return {name: value for name, value in values.items() if value != OmegaConf.select(usual, name)}
+
+
+def _usual() -> dict[str, Any]:
+    return dict(read_yaml(conf_folder() / "predict.yaml"))
 
 
 def _predictor(config: DictConfig) -> Predictor:

@@ -183,6 +183,8 @@ def test_the_command_writes_the_table_and_ends_as_it_does_for_other_outputs() ->
         (("engine=ray",), "engine=ray fills a table: name it, as in output=labels.parquet"),
         (("output=a.parquet", "engine=spark"), "engine=spark: choose one of plain, ray"),
         (("output=a.parquet", "run_dir=out"), "run_dir=out: a table of labels has no run folder"),
+        (("output=a.parquet", "opacity=0.5"), "opacity=0.5 is of drawings, and a table of labels has none"),
+        (("ray.workers=2",), "ray.workers=2 is of a table of labels"),
         (("output=a.parquet", "part_size=0"), "part_size=0: a whole number of at least 1"),
         (("output=a.parquet", "source=webcam:0"), "output= is of images that can be listed again"),
         (("output=a.parquet", "ray.workers=0"), "ray.workers=0: a whole number of at least 1"),
