@@ -6,12 +6,13 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from mnv2dense.inference.label_table import KEY, NamedImage, label_images, schema_of, table_of
-from mnv2dense.utils.files import atomic_write, remove_leftovers
+from mnv2dense.utils.files import atomic_write, is_leftover, remove_leftovers
 
 if TYPE_CHECKING:
     from mnv2dense.inference.predictor import Predictor
@@ -22,6 +23,7 @@ _FORMAT = 1
 
 # Readers of folders of Parquet leave out what begins so.
 _SETTINGS = "_labels.json"
+_LOCK = "_labels.lock"
 
 # Settings, as a message names them.
 _WORDS = {
@@ -75,6 +77,35 @@ class LabelParts:
         self.settings = json.loads(text)  # as they come back from the file: lists in the place of tuples
         self._digest = hashlib.sha256(text.encode()).hexdigest()
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder, and keep other commands from it; workers of this one need not ask.
+
+        Where the file system has no locks, nobody is kept out.
+
+        Raises:
+            ValueError: another command has it, or the folder holds something else.
+            OSError: it cannot be made.
+        """
+        from filelock import FileLock, Timeout
+
+        self._check_folder()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / _LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise ValueError(
+                f"output={self.folder}: another command is writing this table. Wait for it, or end it: started again, "
+                "this one goes on."
+            ) from error
+        except (OSError, NotImplementedError) as error:
+            log.debug("%s: not locked", self.folder, exc_info=error)
+        try:
+            yield
+        finally:
+            lock.release()
+
     def begin(self) -> dict[int, int]:
         """Make the folder, or look at what is done in it.
 
@@ -87,10 +118,7 @@ class LabelParts:
         """
         settings = self.folder / _SETTINGS
         if not settings.is_file():
-            if self.folder.exists() and not (self.folder.is_dir() and not any(self.folder.iterdir())):
-                raise ValueError(
-                    f"output={self.folder}: this is there already, and is no folder of labels. Name another."
-                )
+            self._check_folder()
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(settings) as file:
                 file.write(json.dumps(self.settings, indent=1).encode())
@@ -133,6 +161,15 @@ class LabelParts:
     def finish(self) -> None:
         """Tidy up when all parts are there, and nobody writes any more."""
         remove_leftovers(self.folder)
+
+    def _check_folder(self) -> None:
+        """Whether it is a folder of labels, or may become one: what a killed start left there is nobody's."""
+        if not self.folder.exists() or (self.folder / _SETTINGS).is_file():
+            return
+        if not self.folder.is_dir() or any(
+            each.name != _LOCK and not is_leftover(each) for each in self.folder.iterdir()
+        ):
+            raise ValueError(f"output={self.folder}: this is there already, and is no folder of labels. Name another.")
 
     def _tries(self, number: int) -> Path:
         return self.folder / f".part-{number:06d}.tries"

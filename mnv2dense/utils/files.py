@@ -60,8 +60,13 @@ def remove_leftovers(folder: Path) -> None:
     Only call it where no other process writes: a file of one that is writing now looks the same.
     """
     for left in folder.glob(".*.new"):
-        if re.fullmatch(r"\..+\.\d+\.new", left.name):
+        if is_leftover(left):
             left.unlink(missing_ok=True)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file has a name as new ones of :func:`atomic_write` have until they are whole."""
+    return re.fullmatch(r"\..+\.\d+\.new", path.name) is not None
 
 
 def _sync_folder(folder: Path) -> None:

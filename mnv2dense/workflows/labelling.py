@@ -87,7 +87,7 @@ def label(
     Raises:
         FileNotFoundError: no such source.
         ValueError: an option outside its values, a source that is no list of images, or a folder that holds something
-            else or was begun with another model, source or options.
+            else, was begun with another model, source or options, or that another command is writing.
         ImportError: pyarrow or Ray is not installed; the message says how.
     """
     for name, value in (("part_size", part_size), ("batch_size", batch_size)):
@@ -97,32 +97,33 @@ def label(
     images = _Images(source)
     mine = open_labeller()
     parts = LabelParts(Path(output).absolute(), _settings(mine, images, part_size))
-    failed_before = parts.begin()
-    missing = (part for part in images.parts(part_size) if part.number not in failed_before)
-    before = done = images.within(failed_before, part_size)
-    stopped_by = None
+    with parts.held():
+        failed_before = parts.begin()
+        missing = (part for part in images.parts(part_size) if part.number not in failed_before)
+        before = done = images.within(failed_before, part_size)
+        stopped_by = None
 
-    def told(more: int) -> None:
-        if progress is not None:
-            progress(done + more, images.count)
+        def told(more: int) -> None:
+            if progress is not None:
+                progress(done + more, images.count)
 
-    told(0)
-    with ExitStack() as stack:
-        if engine == "ray" and before < images.count:
-            there = stack.enter_context(ray_running(cluster or Cluster()))
-            work = label_on_ray(open_labeller, parts, missing, batch_size=batch_size, cluster=there)
-        else:
-            work = _label_here(mine, parts, missing, batch_size=batch_size, told=told)
-        interrupt = stack.enter_context(OneInterrupt())
-        try:
-            with interrupt.work():
-                for part in work:
-                    done += part.images
-                    told(0)
-                parts.finish()
-        except KeyboardInterrupt:
-            stopped_by = interrupt.received
-    failed = parts.begin()  # a worker may have ended a part that it could no longer tell of
+        told(0)
+        with ExitStack() as stack:
+            if engine == "ray" and before < images.count:
+                there = stack.enter_context(ray_running(cluster or Cluster()))
+                work = label_on_ray(open_labeller, parts, missing, batch_size=batch_size, cluster=there)
+            else:
+                work = _label_here(mine, parts, missing, batch_size=batch_size, told=told)
+            interrupt = stack.enter_context(OneInterrupt())
+            try:
+                with interrupt.work():
+                    for part in work:
+                        done += part.images
+                        told(0)
+                    parts.finish()
+            except KeyboardInterrupt:
+                stopped_by = interrupt.received
+        failed = parts.begin()  # a worker may have ended a part that it could no longer tell of
     return Labels(
         Path(output), images.within(failed, part_size), before, images.count, sum(failed.values()), stopped_by
     )

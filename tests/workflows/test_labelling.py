@@ -136,6 +136,24 @@ def test_what_was_stopped_goes_on_with_the_parts_that_are_missing(monkeypatch: p
     assert (again.images, again.before, again.failed) == (7, 7, 1)
 
 
+def test_a_start_that_was_killed_leaves_a_folder_to_begin_in_and_two_commands_do_not_share_one() -> None:
+    source, opened = photos(1), opener(detector())
+    Path("labels.parquet").mkdir()
+    Path("labels.parquet/._labels.json.12345.new").write_bytes(b"{")
+    refused: list[str] = []
+
+    def meanwhile(done: int, total: int) -> None:
+        if not refused:
+            with pytest.raises(ValueError, match="another command is writing this table") as error:
+                label(opened, source, "labels.parquet")
+            refused.append(str(error.value))
+
+    assert label(opened, source, "labels.parquet", progress=meanwhile).images == 1
+    assert refused
+    assert len(rows("labels.parquet")) == 1
+    assert label(opened, source, "labels.parquet").before == 1
+
+
 def test_labels_of_another_model_option_or_source_are_not_mixed() -> None:
     source = photos(3)
     label(opener(detector(), threshold=0.1), source, "labels.parquet")
