@@ -160,9 +160,9 @@ def _read(place: Path, state: os.stat_result) -> npt.NDArray[np.uint8] | None:
 
 def _of_this_run() -> Path:
     """A folder in shared memory for all processes that use it now; the last to end removes it."""
-    if not _SHARED_MEMORY.is_dir():
+    if not _SHARED_MEMORY.is_dir() or not hasattr(os, "getuid"):
         raise ValueError(f"cache=ram needs {_SHARED_MEMORY}, which Linux has; cache=disk does without.")
-    base = _own_folder(_SHARED_MEMORY / f"mnv2dense-{os.getuid()}")
+    base = _own_folder(_SHARED_MEMORY, os.getuid())
     folder, users = base / "images", base / "users"
     with FileLock(base / "lock"):
         users.mkdir(exist_ok=True)
@@ -194,10 +194,11 @@ def _remove_unused(folder: Path, users: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _own_folder(folder: Path) -> Path:
-    """A folder that nobody else can write to: what is read here is trusted."""
+def _own_folder(place: Path, user: int) -> Path:
+    """A folder of this user that nobody else can write to: what is read here is trusted."""
+    folder = place / f"mnv2dense-{user}"
     folder.mkdir(mode=0o700, exist_ok=True)
     state = folder.lstat()
-    if state.st_uid != os.getuid() or state.st_mode & 0o077 or not folder.is_dir() or folder.is_symlink():
+    if state.st_uid != user or state.st_mode & 0o077 or not folder.is_dir() or folder.is_symlink():
         raise OSError(f"{folder}: belongs to somebody else or others may write to it; delete it, or set cache=disk.")
     return folder
