@@ -122,7 +122,7 @@ def _opened(folder: Path, key: Mapping[str, Any]) -> Columns | None:
             return None
         arrays = {name: _mapped(folder / f"{name}.npy", **expected) for name, expected in told["columns"].items()}
         facts = told["facts"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         _log.info("%s: a damaged index (%s); the annotations are read again.", folder, error)
