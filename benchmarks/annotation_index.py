@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -142,7 +143,9 @@ def _step(name: str, root: Path, *options: str) -> dict[str, float]:
     if name == "without index":
         environment["MNV2DENSE_ANNOTATION_INDEX"] = "off"
     command = [sys.executable, __file__, "--step", name, str(root), *options]
-    return json.loads(subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout)  # type: ignore[no-any-return]
+    answer = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout
+    told: dict[str, float] = json.loads(answer)
+    return told
 
 
 def _open(name: str, root: str) -> dict[str, float]:
@@ -154,7 +157,7 @@ def _open(name: str, root: str) -> dict[str, float]:
     from mnv2dense.utils.memory import peak_megabytes
 
     before, cpu, clock = own_megabytes(os.getpid()), time.process_time(), time.perf_counter()
-    with open(os.devnull, "w") as nothing:  # noqa: PTH123 - pycocotools prints
+    with Path(os.devnull).open("w") as nothing:  # pycocotools prints
         printed, sys.stdout = sys.stdout, nothing
         data = (
             COCO(f"{root}/annotations/instances_train2017.json") if name == "pycocotools" else CocoDetection(root=root)
@@ -181,7 +184,7 @@ def _watch_workers(root: Path, workers: int, seen: int) -> dict[str, float | lis
 
     data = CocoDetection(root=root)
     loader: DataLoader[int] = DataLoader(
-        _Read(data),  # type: ignore[arg-type]
+        _Read(data),  # type: ignore[arg-type]  # torch would be imported before the memory without it is measured
         batch_size=50,
         num_workers=workers,
         sampler=torch.randperm(len(data))[:seen].tolist(),
@@ -204,18 +207,18 @@ def _watch_workers(root: Path, workers: int, seen: int) -> dict[str, float | lis
 class _Read:
     """Number of boxes of each image, so that little but reading is done."""
 
-    def __init__(self, data: Sequence[object]) -> None:
+    def __init__(self, data: Sequence[Any]) -> None:
         self.data = data
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitem__(self, index: int) -> int:
-        return len(self.data[index].boxes)  # type: ignore[attr-defined]
+        return len(self.data[index].boxes)
 
 
-def _tell_workers(told: dict[str, float]) -> None:
-    memory: list[float] = told["memory"]  # type: ignore[assignment]
+def _tell_workers(told: dict[str, Any]) -> None:
+    memory: list[float] = told["memory"]
     print(f"\nmemory of the workers' own, all together, MB, over {told['images']} images of two epochs:")
     print(", ".join(f"{value:.0f}" for value in memory))
     print(f"slope in the second epoch: {told['slope']:.3f} MB per 1,000 images")

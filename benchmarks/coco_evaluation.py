@@ -143,13 +143,13 @@ class _Truth:
         return self._images
 
     def __getitem__(self, index: int) -> Any:  # noqa: ANN401 - nobody asks for an image
-        raise NotImplementedError
+        raise AssertionError("scoring asks for no image")
 
     def path_of(self, image_id: int) -> Path:
         return Path(f"{image_id}.jpg")
 
     def coco_ground_truth(self) -> dict[str, Any]:
-        raise NotImplementedError  # box_columns() goes before it
+        raise AssertionError("box_columns() goes before it")
 
     def box_columns(self) -> Any:  # noqa: ANN401 - the package is imported once the threads are set
         from mnv2dense.types import BoxColumns

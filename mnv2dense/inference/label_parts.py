@@ -128,7 +128,7 @@ class LabelParts:
             tries.unlink(missing_ok=True)
         return dict(filter(None, map(self._look_at, sorted(self.folder.glob("part-*.parquet")))))
 
-    def label(self, part: Part, labeller: Labeller, *, batch_size: int, **options: Any) -> PartDone:  # noqa: ANN401
+    def label(self, part: Part, labeller: Labeller, *, batch_size: int, **options: Any) -> PartDone:  # noqa: ANN401 - of the labeller
         """Label the images of a part and write its file; the options are :func:`label_images`'.
 
         Raises:

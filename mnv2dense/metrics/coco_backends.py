@@ -55,7 +55,7 @@ def chosen_backend(name: str) -> Backend:
             if name == "hotcoco" and not _has_hotcoco():
                 low, high = (".".join(map(str, version)) for version in _HOTCOCO)
                 raise ImportError(f'backend=hotcoco needs hotcoco>={low},<{high}: pip install "mnv2dense[hotcoco]"')
-            return backend  # type: ignore[no-any-return]
+            return backend  # type: ignore[no-any-return]  # one of the words of Backend
     raise ValueError(f"backend is {name!r}, but must be one of auto, {', '.join(get_args(Backend))}.")
 
 

@@ -123,7 +123,7 @@ class BoxTable(ImageTable):
     def box_counts(self) -> list[int]:
         """How many objects of each label there are, K; regions to ignore are none."""
         labels = self._objects.labels[~self._objects.ignored]
-        return np.bincount(labels, minlength=len(self.class_names)).tolist()  # type: ignore[no-any-return]
+        return np.bincount(labels, minlength=len(self.class_names)).tolist()  # type: ignore[no-any-return]  # numpy says Any
 
     @property
     def ignored_count(self) -> int:
@@ -134,13 +134,13 @@ class BoxTable(ImageTable):
         """Of every object the root of its share of its image's area, without regions to ignore."""
         objects = self._objects.rows(~self._objects.ignored)
         areas = self._sizes.prod(axis=1)[objects.images]
-        return np.sqrt(np.maximum(0.0, objects.boxes[:, 2] * objects.boxes[:, 3]) / areas).tolist()  # type: ignore[no-any-return]
+        return np.sqrt(np.maximum(0.0, objects.boxes[:, 2] * objects.boxes[:, 3]) / areas).tolist()  # type: ignore[no-any-return]  # numpy says Any
 
     def labels_of(self, index: int) -> list[int]:
         """Labels of the objects of the image at ``index``, without the ignored."""
         index = self._place(index)
         rows = slice(self._starts[index], self._starts[index + 1])
-        return self._objects.labels[rows][~self._objects.ignored[rows]].tolist()  # type: ignore[no-any-return]
+        return self._objects.labels[rows][~self._objects.ignored[rows]].tolist()  # type: ignore[no-any-return]  # numpy says Any
 
     def __getitem__(self, index: int) -> Sample:
         sample, image = self.opened(index)

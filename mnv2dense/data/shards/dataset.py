@@ -195,7 +195,7 @@ class ShardBoxes(_ShardTable):
     def box_counts(self) -> list[int]:
         """How many objects of each label there are, K; regions to ignore are none."""
         truth, classes = self._truth(), len(self.class_names)
-        return np.bincount(truth["label"][~truth["ignored"]], minlength=classes).tolist()  # type: ignore[no-any-return]
+        return np.bincount(truth["label"][~truth["ignored"]], minlength=classes).tolist()  # type: ignore[no-any-return]  # numpy says Any
 
     @property
     def ignored_count(self) -> int:
@@ -205,7 +205,7 @@ class ShardBoxes(_ShardTable):
     def labels_of(self, index: int) -> list[int]:
         """Labels of the objects of the image at ``index``, without the ignored."""
         labels = self._labels[self._of(index)]
-        return labels[labels != IGNORE_LABEL].tolist()  # type: ignore[no-any-return]
+        return labels[labels != IGNORE_LABEL].tolist()  # type: ignore[no-any-return]  # numpy says Any
 
     def __getitem__(self, index: int) -> Sample:
         sample, image = self.opened(index)
