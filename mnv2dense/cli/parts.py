@@ -211,13 +211,13 @@ def show_scores(
     folder: Path, scores: Mapping[str, float], metric: Metric, model: Model, val: Dataset | None, *, title: str
 ) -> None:
     """The table of scores, what anchors allow, and the folder's path as the last line; on the first process alone."""
-    from mnv2dense.evaluation.anchor_bound import anchor_bound
+    from mnv2dense.evaluation.anchor_bound import anchor_bounds
     from mnv2dense.evaluation.score import table
 
     if not is_first_process():
         return
     console().print(table(scores, metric.headlines, title=title))
-    bound = None if val is None else anchor_bound(model, val)
-    if bound is not None:
-        log.info("%.1f%% of the objects can have an anchor of their own at IoU 0.5.", 100 * bound)
+    for name, bound in ({} if val is None else anchor_bounds(model, val)).items():
+        objects = f"the objects of head {name}" if name else "the objects"
+        log.info("%.1f%% of %s can have an anchor of their own at IoU 0.5.", 100 * bound, objects)
     print(folder)

@@ -13,27 +13,30 @@ from mnv2dense.protocols import BoxDataset, Dataset, JoinedData, Model
 from mnv2dense.utils.spread import evenly
 
 
-def anchor_bound(model: Model, dataset: Dataset, *, limit: int = 500) -> float | None:
-    """The share of objects that the head's anchors can meet with IoU 0.5, each object by an anchor of its own.
+def anchor_bounds(model: Model, dataset: Dataset, *, limit: int = 500) -> dict[str, float]:
+    """The share of objects that a head's anchors can meet with IoU 0.5, each object by an anchor of its own.
 
     Where small objects crowd, no training gets far past it; so it stands beside the score. Crowds are left out.
 
     Args:
-        model: a detector; None comes back for a head without ``anchors`` ([A, 4], xyxy in pixels of its input), and for
-            a file, which does not tell them. Of several heads the lowest bound counts.
+        model: a detector, or one of several heads.
         dataset: whose truth is asked.
         limit: at most so many, evenly spread, are looked at.
+
+    Returns:
+        Name of the head -> its bound, "" for the only one. Left out are heads without ``anchors`` ([A, 4], xyxy in
+        pixels of its input), heads whose data have no object, and those of a file, which does not tell them.
     """
     head = getattr(model, "head", None)
+    heads, parts = {"": head}, {"": dataset}
     if isinstance(dataset, JoinedData):
-        heads = dict(getattr(head, "parts", {}))
-        bounds = [_bound(heads.get(name), model, part, limit) for name, part in dataset.parts.items()]
-        return min((bound for bound in bounds if bound is not None), default=None)
-    return _bound(head, model, dataset, limit)
+        heads, parts = dict(getattr(head, "parts", {})), dict(dataset.parts)
+    bounds = {name: _bound(heads.get(name), model, part, limit) for name, part in parts.items()}
+    return {name: bound for name, bound in bounds.items() if bound is not None}
 
 
 def _bound(head: object, model: Model, dataset: Dataset, limit: int) -> float | None:
-    """Of one head on the data that it learns from."""
+    """Of one head on the data that it learns from; None where there is nothing to ask."""
     anchors = getattr(head, "anchors", None)
     if not isinstance(anchors, torch.Tensor) or anchors.ndim != 2 or anchors.shape[1] != 4:
         return None

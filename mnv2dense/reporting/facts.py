@@ -135,7 +135,7 @@ def facts_of(
     scores: Mapping[str, float],
     ranking: ImageRanking,
     curves: Curves | None = None,
-    anchor_bound: float | None = None,
+    anchor_bounds: Mapping[str, float] | None = None,
 ) -> RunFacts:
     """Gather them, from a run folder that has config.yaml and environment.json, and from what was just scored.
 
@@ -147,7 +147,7 @@ def facts_of(
         scores: what that gave.
         ranking: of the images that were scored.
         curves: of the training, where it is known.
-        anchor_bound: the highest recall that a detector's anchors allow at IoU 0.5, where there are any.
+        anchor_bounds: head -> the highest recall that its anchors allow at IoU 0.5; "" is the only head.
     """
     assert datamodule.val is not None
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
@@ -167,7 +167,7 @@ def facts_of(
         name=model.name,
         size=model.size,
         class_names=model.class_names,
-        data=(*_data_rows(source, datamodule), *_bound_rows(anchor_bound)),
+        data=(*_data_rows(source, datamodule), *_bound_rows(anchor_bounds or {})),
         data_name=data_name(source, type(datamodule.val)),
         trained_on=_trained_on(config, datamodule),
         drawn_data=drawn,
@@ -251,11 +251,11 @@ def _data_rows(source: Mapping[str, Any], datamodule: DataModule) -> list[tuple[
     return rows + [(key.replace("_", " "), f"{count:,}") for key, count in datamodule.describe().items()]
 
 
-def _bound_rows(anchor_bound: float | None) -> list[tuple[str, str]]:
-    if anchor_bound is None:
-        return []
-    share = f"{100 * anchor_bound:.1f}% of the boxes in up to 500 val images"
-    return [("anchor bound", f"{share} can have an anchor of their own at IoU 0.5: no recall gets far past it")]
+def _bound_rows(anchor_bounds: Mapping[str, float]) -> list[tuple[str, str]]:
+    rest = "of the boxes in up to 500 val images can have an anchor of their own at IoU 0.5: no recall gets far past it"
+    return [
+        (f"anchor bound{name and f' of {name}'}", f"{100 * bound:.1f}% {rest}") for name, bound in anchor_bounds.items()
+    ]
 
 
 def _best_threshold(metric: Metric) -> BestThreshold | None:

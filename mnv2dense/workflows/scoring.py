@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from mnv2dense.evaluation.anchor_bound import anchor_bound
+from mnv2dense.evaluation.anchor_bound import anchor_bounds
 from mnv2dense.evaluation.samples import draw_images, masks_of, report
 from mnv2dense.evaluation.score import score
 from mnv2dense.inference.predictor import Predictor
@@ -81,7 +81,7 @@ def score_and_report(
             scores=scores,
             ranking=ranking,
             curves=curves,
-            anchor_bound=anchor_bound(model, data.val),
+            anchor_bounds=anchor_bounds(model, data.val),
         )
         shown: set[int] = set()
         worst, best = (

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mnv2dense.data.datasets import ImageFolder
 from mnv2dense.data.module import DataModule
-from mnv2dense.evaluation.anchor_bound import anchor_bound
+from mnv2dense.evaluation.anchor_bound import anchor_bounds
 from mnv2dense.evaluation.score import check_classes, score, table
 from mnv2dense.metrics.coco_map import CocoMeanAP
 from mnv2dense.metrics.mean_iou import MeanIoU
@@ -58,22 +58,21 @@ class Truth:
 def test_an_object_like_an_anchor_is_met_and_one_pixel_is_not(resize: str) -> None:
     model = ssdlite320_mobilenet_v2(1, size=(64, 64), width_mult=0.35, resize=resize)  # type: ignore[arg-type]
     whole = [0.0, 0.0, 128.0, 64.0] if resize == "squash" else [32.0, 0.0, 60.0, 60.0]
-    assert anchor_bound(model, Truth([whole, [70.0, 30.0, 1.0, 1.0]])) == 0.5
+    assert anchor_bounds(model, Truth([whole, [70.0, 30.0, 1.0, 1.0]])) == {"": 0.5}
 
 
 def test_two_objects_in_one_place_want_two_anchors() -> None:
     model = ssdlite320_mobilenet_v2(1, size=(64, 64), width_mult=0.35)
     whole = [0.0, 0.0, 128.0, 64.0]
-    bound = anchor_bound(model, Truth([whole] * 50))
-    assert bound is not None
+    bound = anchor_bounds(model, Truth([whole] * 50))[""]
     assert 0 < bound < 1  # fewer than 50 anchors are that large
 
 
 def test_crowds_do_not_count() -> None:
     model = ssdlite320_mobilenet_v2(1, size=(64, 64), width_mult=0.35)
     crowd, whole = [70.0, 30.0, 1.0, 1.0], [0.0, 0.0, 128.0, 64.0]
-    assert anchor_bound(model, Truth([crowd, whole], crowds=1)) == 1.0
-    assert anchor_bound(model, Truth([crowd], crowds=1)) is None
+    assert anchor_bounds(model, Truth([crowd, whole], crowds=1)) == {"": 1.0}
+    assert anchor_bounds(model, Truth([crowd], crowds=1)) == {}
 
 
 def test_the_table_has_a_dash_where_the_data_cannot_tell() -> None:
