@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mnv2dense.ops.boxes import nms_of_images
-from mnv2dense.ops.cells import cells_at
+from mnv2dense.ops.label_map import Samples, label_map
 from mnv2dense.ops.resize import boxes_to_original
 from mnv2dense.types import Classification, Detections, Infos, JointResult, PixelLogits, ScoredBoxes, Segmentation
 from mnv2dense.utils.joint_names import joint_names, part_names
@@ -105,9 +105,9 @@ class PixelSelection:
         maps = []
         rows = zip(decoded.logits, infos.sizes.tolist(), infos.scales.tolist(), infos.offsets.tolist(), strict=True)
         for logits, (height, width), (scale_x, scale_y), (offset_x, offset_y) in rows:
-            vertical = _Samples.of(height, scale_y, offset_y, decoded.size[0], logits.shape[1], self.align_corners)
-            horizontal = _Samples.of(width, scale_x, offset_x, decoded.size[1], logits.shape[2], self.align_corners)
-            labels = _label_map(logits, vertical.to(logits.device), horizontal.to(logits.device))
+            vertical = Samples.of(height, scale_y, offset_y, decoded.size[0], logits.shape[1], self.align_corners)
+            horizontal = Samples.of(width, scale_x, offset_x, decoded.size[1], logits.shape[2], self.align_corners)
+            labels = label_map(logits, vertical.to(logits.device), horizontal.to(logits.device))
             maps.append(Segmentation(labels, self.class_names, self.palette))
         return maps
 
@@ -212,54 +212,6 @@ def selection_of(task: str, class_names: Sequence[str], config: dict[str, Any]) 
         options["palette"] = tuple((int(r), int(g), int(b)) for r, g, b in options["palette"])
     made: Selection = _KINDS[task](class_names=tuple(class_names), **options)
     return made
-
-
-class _Samples(NamedTuple):
-    """Where pixels of one side of the original image read the logits: between cells ``low`` and ``high``."""
-
-    low: Tensor
-    high: Tensor
-    share: Tensor
-
-    @classmethod
-    def of(
-        cls, pixels: int, scale: float, offset: float, input_pixels: int, cells: int, align_corners: bool
-    ) -> _Samples:
-        """Pixel centres, through the geometry of the resize, onto the grid of logits; clamped to it."""
-        at_input = (torch.arange(pixels, dtype=torch.float64) + 0.5) * scale + offset
-        at = cells_at(at_input, length=input_pixels, cells=cells, align_corners=align_corners).clamp(0, cells - 1)
-        low = at.floor()
-        return cls(low.long(), (low.long() + 1).clamp_max(cells - 1), (at - low).float())
-
-    def to(self, device: torch.device) -> _Samples:
-        return _Samples(*(part.to(device) for part in self))
-
-
-# Pixels at a time, down and across: 21 classes of a 12-megapixel image at once would be a gigabyte.
-_ROWS, _COLUMNS = 128, 8192
-
-
-def _label_map(logits: Tensor, vertical: _Samples, horizontal: _Samples) -> Tensor:
-    """Bilinear upsampling and argmax together, a tile of pixels at a time.
-
-    Args:
-        logits: float32 [K, h, w].
-        vertical: where each of the H rows reads.
-        horizontal: where each of the W columns reads.
-
-    Returns:
-        uint8 [H, W].
-    """
-    height, width = len(vertical.low), len(horizontal.low)
-    labels = torch.empty(height, width, dtype=torch.uint8, device=logits.device)
-    for left in range(0, width, _COLUMNS):
-        low, high, share = (part[left : left + _COLUMNS] for part in horizontal)
-        wide = torch.lerp(logits[..., low], logits[..., high], share)
-        for top in range(0, height, _ROWS):
-            low, high, share = (part[top : top + _ROWS] for part in vertical)
-            tile = torch.lerp(wide[:, low], wide[:, high], share[:, None])
-            labels[top : top + _ROWS, left : left + _COLUMNS] = tile.argmax(dim=0)
-    return labels
 
 
 def _nearest(pixels: int, scale: float, offset: float, input_pixels: int) -> Tensor:

@@ -20,8 +20,8 @@ def test_the_class_of_every_pixel_does_not_depend_on_the_tiles_that_it_is_decide
     whole = select(decoded, back)[0].labels
     assert whole.shape == (83, 131)
     assert len(whole.unique()) == 5
-    monkeypatch.setattr("mnv2dense.ops.postprocess._ROWS", 10)
-    monkeypatch.setattr("mnv2dense.ops.postprocess._COLUMNS", 17)
+    monkeypatch.setattr("mnv2dense.ops.label_map._ROWS", 10)
+    monkeypatch.setattr("mnv2dense.ops.label_map._COLUMNS", 17)
     assert torch.equal(select(decoded, back)[0].labels, whole)
 
 
