@@ -120,7 +120,7 @@ class _Blocks(NamedTuple):
 
     def parts(self, count: int) -> Iterator[tuple[slice, _Blocks]]:
         """The pixels of so many blocks at a time, and the blocks, counted from the first of these pixels."""
-        for first, last in zip(self.first.split(count), self.last.split(count), strict=True):
+        for first, last in zip(torch.split(self.first, count), torch.split(self.last, count), strict=True):
             start = int(first[0])
             yield slice(start, int(last[-1]) + 1), _Blocks(first - start, last - start)
 
