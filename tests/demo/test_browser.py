@@ -25,6 +25,7 @@ from mnv2dense.export.formats.onnx import export
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.inference.results import ImageJoint
 from mnv2dense.ops.boxes import pairwise_iou
+from mnv2dense.ops.label_map import Samples, every_pixel
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode, resize
 from mnv2dense.types import SHOWN_SCORE, Detections
 from tests.helpers.browser import Browser, chromium, refuse, require_browser, served
@@ -125,6 +126,33 @@ def test_the_page_resizes_to_the_very_bits_of_python(shapes: Browser) -> None:
         for mode in RESIZE_MODES:
             wanted, _ = resize(torch.from_numpy(image).permute(2, 0, 1), size, mode)
             assert torch.equal(resized_by_page(shapes, image, size, mode), wanted), (height, width, size, mode)
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_the_page_decides_masks_as_python_does(shapes: Browser, align_corners: bool) -> None:
+    generator = torch.Generator().manual_seed(3)
+    for classes, rows, columns, height, width in ((21, 9, 7, 130, 95), (3, 1, 5, 40, 200), (5, 30, 40, 50, 60)):
+        logits = torch.randn(classes, rows, columns, generator=generator) * 3
+        logits[1] += 2
+        down = Samples.of(height, 54 / height, 5.0, 64, rows, align_corners)
+        across = Samples.of(width, 64 / width, 0.0, 64, columns, align_corners)
+        made = shapes.driver.execute_async_script(
+            """
+            const [logits, size, [height, width], alignCorners, done] = arguments;
+            import(new URL("label_map.js", location.href)).then(({ labelMap, places }) => {
+              const down = places(height, 54 / height, 5, 64, size[1], alignCorners);
+              const across = places(width, 64 / width, 0, 64, size[2], alignCorners);
+              done(Array.from(labelMap(new Float32Array(logits), size, down, across)));
+            });
+            """,
+            logits.ravel().tolist(),
+            [classes, rows, columns],
+            [height, width],
+            align_corners,
+        )
+        assert torch.equal(
+            torch.tensor(made, dtype=torch.uint8).reshape(height, width), every_pixel(logits, down, across)
+        )
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])

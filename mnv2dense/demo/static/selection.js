@@ -1,5 +1,7 @@
 // From the model's outputs to results in the picture's own pixels: what mnv2dense/ops/postprocess.py and exported.py do.
 
+import { labelMap, places } from "./label_map.js";
+
 /**
  * @param {object} description of the model, or of one of its heads, see mnv2dense/runtimes/metadata.py.
  * @param {Object<string, {data: TypedArray, dims: number[]}>} outputs of one picture, by name; of that head alone.
@@ -102,63 +104,13 @@ function nearest(pixel, scale, offset, inputPixels) {
   return Math.min(Math.max(Math.floor((pixel + 0.5) * scale + offset), 0), inputPixels - 1);
 }
 
-/** Bilinear upsampling of the logits [1, K, h, w] and argmax together, one row of pixels at a time. */
 function likeliestLabels(description, outputs, picture, place) {
-  const logits = outputs.logits.data;
   const [, classes, rows, columns] = outputs.logits.dims;
   const [inputHeight, inputWidth] = description.size;
   const corners = description.selection.align_corners;
   const across = places(picture.width, place.scaleX, place.offsetX, inputWidth, columns, corners);
   const down = places(picture.height, place.scaleY, place.offsetY, inputHeight, rows, corners);
-  const width = picture.width;
-  const labels = new Uint8Array(width * picture.height);
-  const wide = new Float32Array(classes * rows * width); // [K, h, W]
-  for (let line = 0; line < classes * rows; line++) {
-    const from = line * columns;
-    for (let x = 0, to = line * width; x < width; x++, to++) {
-      wide[to] = lerp(logits[from + across.low[x]], logits[from + across.high[x]], across.share[x]);
-    }
-  }
-  const best = new Float32Array(width);
-  for (let y = 0; y < picture.height; y++) {
-    const row = labels.subarray(y * width, (y + 1) * width);
-    best.fill(-Infinity);
-    const share = down.share[y];
-    for (let label = 0; label < classes; label++) {
-      const low = (label * rows + down.low[y]) * width;
-      const high = (label * rows + down.high[y]) * width;
-      for (let x = 0; x < width; x++) {
-        const value = Math.fround(lerp(wide[low + x], wide[high + x], share));
-        if (value > best[x]) {
-          best[x] = value;
-          row[x] = label;
-        }
-      }
-    }
-  }
-  return labels;
-}
-
-/** Where the pixels of one side read the logits: between cells low and high. */
-function places(pixels, scale, offset, inputPixels, cells, alignCorners) {
-  const low = new Int32Array(pixels);
-  const high = new Int32Array(pixels);
-  const share = new Float32Array(pixels);
-  for (let pixel = 0; pixel < pixels; pixel++) {
-    const atInput = (pixel + 0.5) * scale + offset;
-    const raw = alignCorners
-      ? (atInput - 0.5) * ((cells - 1) / Math.max(1, inputPixels - 1))
-      : atInput * (cells / inputPixels) - 0.5;
-    const at = Math.min(Math.max(raw, 0), cells - 1);
-    low[pixel] = Math.floor(at);
-    high[pixel] = Math.min(low[pixel] + 1, cells - 1);
-    share[pixel] = at - low[pixel];
-  }
-  return { low, high, share };
-}
-
-function lerp(start, end, share) {
-  return share < 0.5 ? start + share * (end - start) : end - (end - start) * (1 - share);
+  return labelMap(outputs.logits.data, [classes, rows, columns], down, across);
 }
 
 // --- classes -------------------------------------------------------------------------------------------------
