@@ -11,6 +11,8 @@ from .heads.ssdlite import SSDLiteHead
 from .inference.predictor import Predictor
 from .inference.results import ImageClassification, ImageDetections, ImageSegmentation
 from .inference.tiles import Tiles
+from .inference.tracker import Tracker
+from .inference.tracking import Tracking
 from .inference.tta import TTA
 from .losses.cross_entropy import CrossEntropyLoss
 from .losses.dice import DiceLoss
@@ -80,6 +82,8 @@ __all__ = [
     "SigmoidFocalLoss",
     "TaskAlignedLoss",
     "Tiles",
+    "Tracker",
+    "Tracking",
     "benchmark",
     "build_model",
     "complexity",

@@ -29,6 +29,8 @@ def check(config: DictConfig) -> None:
             raise ValueError(f"{name}={config[name]}: a table of labels has no run folder beside it; leave it out.")
     for name, value in changed_options(config, ("opacity", "legend", "palette")).items():
         raise ValueError(f"{name}={value} is of drawings, and a table of labels has none; leave it out.")
+    if config.track.enabled:
+        raise ValueError("track=true is of a video, and a table of labels is of images; leave one of them out.")
     check_table(str(config.output), config.engine)
 
 

@@ -19,6 +19,7 @@ from mnv2dense.utils.text_files import read_yaml
 
 if TYPE_CHECKING:
     from mnv2dense.inference.predictor import Predictor
+    from mnv2dense.inference.tracking import Tracking
     from mnv2dense.protocols import Model
     from mnv2dense.workflows.prediction import Predictions
 
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 # As shells say it: 130 of Ctrl-C, 143 of SIGTERM.
 BY_A_SIGNAL = 128
 """Exit code of a command that a signal ended, less the signal's number."""
+
+_COUNTS = ("count.line", "count.zone")
 
 
 def predict() -> None:
@@ -55,6 +58,7 @@ def _predict(config: DictConfig) -> None:
     from mnv2dense.workflows.prediction import open_source
     from mnv2dense.workflows.prediction import predict as predict_source
 
+    tracking = tracking_of(config)
     opened = open_source(source)  # a video that cannot be read is told before a folder is made
     predictor = _predictor(config)
     folder = RunFolder.create(config.run_dir, task="predict")
@@ -77,6 +81,7 @@ def _predict(config: DictConfig) -> None:
             legend=config.legend,
             palette=config.palette,
             batch_size=config.batch_size,
+            tracking=tracking,
             config=plain,
             progress=lambda count, total: bar.update(job, completed=count),
         )
@@ -98,6 +103,7 @@ def _check(config: DictConfig) -> None:
     threshold = config.threshold
     if threshold is not None and not is_number(threshold):
         raise ValueError(f"threshold={threshold}: a number is needed; {SHOWN_SCORE} is a good start.")
+    tracking_of(config)
     if config.engine != "plain" and config.output is None:
         raise ValueError(f"engine={config.engine} fills a table: name it, as in output=labels.parquet.")
     if not isinstance(config.ray, DictConfig):
@@ -105,6 +111,25 @@ def _check(config: DictConfig) -> None:
     if config.output is None:
         for name, value in changed_options(config, ("part_size", *(f"ray.{key}" for key in _usual()["ray"]))).items():
             raise ValueError(f"{name}={value} is of a table of labels: name it, as in output=labels.parquet.")
+
+
+def tracking_of(config: DictConfig) -> Tracking | None:
+    """How objects are tracked and counted; None where they are not.
+
+    Raises:
+        ValueError: an option outside its values, or one of tracks without them.
+        ImportError: trackers is not installed.
+    """
+    from mnv2dense.inference.tracking import Tracking
+
+    if not isinstance(config.track, DictConfig) or not isinstance(config.track.enabled, bool):
+        raise ValueError("track: true or false is needed, and options are set one by one, as in track.patience=2.")
+    if not config.track.enabled:
+        for name, value in changed_options(config, ("track.lowest", "track.patience", *_COUNTS)).items():
+            raise ValueError(f"{name}={value} is of tracked objects: add track=true.")
+        return None
+    line, zone = (OmegaConf.to_container(config)["count"][name] for name in ("line", "zone"))
+    return Tracking(config.track.lowest, config.track.patience, line, zone)
 
 
 def changed_options(config: DictConfig, names: Iterable[str]) -> dict[str, Any]:
@@ -169,6 +194,8 @@ def _report(done: Predictions) -> None:
     if done.stopped:
         log.info("stopped; %s done: %d; what is in the folder is whole", done.unit, done.done)
     for line in done.summary.lines(done.unit, threshold=done.threshold):
+        log.info(line)
+    for line in () if done.tracks is None else done.tracks.lines():
         log.info(line)
     if done.failed:
         log.info("%d could not be read%s", len(done.failed), "" if done.unit == "images" else " to the end")

@@ -37,8 +37,12 @@ _LISTS_OF_NAMES: Final = frozenset(
 )
 _NAME = re.compile(r"(?!auto:)[^\[\](){},$]+")  # auto:4 is how many, of keep_float
 
-# For Hydra the left one would choose a whole group of configs; here it is a word to compare with the checkpoint's.
-_OWN_MEANING: Final[Mapping[str, Mapping[str, str]]] = {"evaluate": {"task": "expected_task"}}
+# For Hydra the left one would choose, or replace, a whole group of configs; here it is a word to compare with the
+# checkpoint's, and what switches on what the group describes.
+_OWN_MEANING: Final[Mapping[str, Mapping[str, str]]] = {
+    "evaluate": {"task": "expected_task"},
+    "predict": {"track": "track.enabled"},
+}
 
 # What asks Hydra for several runs, in the place of a value.
 _SWEEP = re.compile(r"\b(choice|range|interval|glob|shuffle|sort|tag)\(|,")

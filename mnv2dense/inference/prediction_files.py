@@ -38,7 +38,8 @@ class PredictionFiles:
     The json of a detector is a COCO ``instances`` file with a ``score`` in each annotation; category ids are those of
     the data that the model was trained on. That of a classifier lists the likeliest classes of each image, that of
     masks the share of each class. The csv has a line for each box or class. Of several heads the json has what each
-    would have, shares under the head's name; the csv names a class as "boxes/car".
+    would have, shares under the head's name; the csv names a class as "boxes/car". Tracked boxes have a ``track_id`` in
+    the json and a column ``track`` in the csv.
 
     Rows go to files at once, so that memory does not grow with them. A context: at its end, whatever it ends by, both
     files are whole.
@@ -49,6 +50,7 @@ class PredictionFiles:
         class_names: of the model.
         category_ids: what each label is called in the data set's own json.
         json, csv: which of the files to write.
+        tracked: whether boxes have tracks.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class PredictionFiles:
         category_ids: Sequence[int],
         json: bool = True,
         csv: bool = True,
+        tracked: bool = False,
     ) -> None:
         self._folder = folder
         self._categories = [
@@ -67,10 +70,11 @@ class PredictionFiles:
         ]
         self._images = _Rows(folder) if json else None
         self._annotations = _Rows(folder) if json and task in ("detection", "joint") else None
+        self._tracked = tracked
         self._table = _open_table(folder / "predictions.csv") if csv else None
         if self._table is not None:
             self._lines = csv_module.writer(self._table, lineterminator="\n")
-            self._lines.writerow(_PLACE_COLUMNS + _COLUMNS[task])
+            self._lines.writerow(_PLACE_COLUMNS + _COLUMNS[task] + (("track",) if tracked else ()))
 
     def add(self, image: Row, found: Result) -> None:
         """Write what was found in one image or frame.
@@ -88,7 +92,9 @@ class PredictionFiles:
                 self._annotations.add(whole)
         if self._table is not None:
             place = [image.get(column, "") for column in _PLACE_COLUMNS]
-            self._lines.writerows([*place, *line] for line in _lines(found))
+            lines = _lines(found)
+            tracks = [[track] for track in _tracks(found)] if self._tracked else [[]] * len(lines)
+            self._lines.writerows([*place, *line, *track] for line, track in zip(lines, tracks, strict=True))
 
     def __enter__(self) -> Self:
         return self
@@ -169,6 +175,15 @@ def _lines(found: Result) -> list[list[Any]]:
         numbers = {name: label for label, name in enumerate(found.class_names)}
         return [[numbers[name], name, round(share, 5)] for name, share in found.shares().items()]
     return [[box.label, box.name, round(box.score, 5), *(round(edge, 2) for edge in box.xyxy)] for box in found]
+
+
+def _tracks(found: Result) -> list[Any]:
+    """What the column says in each of :func:`_lines`; nothing where no box is."""
+    if isinstance(found, JointResult):
+        return [track for part in found.parts.values() for track in _tracks(part)]
+    if isinstance(found, Detections) and found.tracks is not None:
+        return list(found.tracks.tolist())
+    return [""] * len(_lines(found))
 
 
 def _lines_of_parts(found: JointResult) -> list[list[Any]]:

@@ -17,6 +17,7 @@ from mnv2dense.inference.outputs import IMAGE_OUTPUTS
 from mnv2dense.inference.prediction_files import PredictionFiles
 from mnv2dense.inference.prediction_summary import Summary
 from mnv2dense.inference.predictor import BATCH_SIZE, Predictor
+from mnv2dense.inference.video_tracks import VideoTracks
 from mnv2dense.io.inputs import is_address, pixels_of
 from mnv2dense.io.sources import file_name_of
 from mnv2dense.io.video import Frame, VideoError, VideoWriter
@@ -68,6 +69,8 @@ class PredictionWriter:
         legend: whether drawn images name the colours of masks.
         palette: of drawn masks, see :data:`mnv2dense.visualization.palettes.PaletteChoice`.
         batch_size: images that run together.
+        tracks: of a video, or of images that are its frames; None tracks nothing. With "json" there is a
+            ``tracks.json`` with its counts.
         advance: called after each image that is done or has failed, in a thread of its own.
     """
 
@@ -81,6 +84,7 @@ class PredictionWriter:
         legend: bool = True,
         palette: PaletteChoice = "auto",
         batch_size: int = BATCH_SIZE,
+        tracks: VideoTracks | None = None,
         advance: Callable[[], None] = lambda: None,
     ) -> None:
         self._predictor = predictor
@@ -88,6 +92,7 @@ class PredictionWriter:
         self._outputs = frozenset(outputs)
         self._opacity, self._legend, self._palette = opacity, legend, palette
         self._batch_size = batch_size
+        self._tracks = tracks
         self._advance = advance
 
     def images(self, entries: Iterable[str | Path], *, folder: Path | None = None) -> Outcome:
@@ -105,9 +110,13 @@ class PredictionWriter:
         names = _Names()
 
         def read() -> Iterator[_Item]:
+            size = None
             for entry in entries:
                 try:
                     pixels = pixels_of(entry)
+                    size = size or pixels.shape
+                    if self._tracks is not None and pixels.shape != size:
+                        raise ValueError(f"{entry}: has another size than the frames before it.")
                 except (ValueError, OSError) as error:
                     outcome.failed[str(entry)] = str(error)
                     self._advance()
@@ -175,16 +184,22 @@ class PredictionWriter:
                     category_ids=model.category_ids,
                     json="json" in self._outputs,
                     csv="csv" in self._outputs,
+                    tracked=self._tracks is not None,
                 )
             )
+            if self._tracks is not None and "json" in self._outputs:
+                stack.callback(self._tracks.write, self._folder / "tracks.json")
 
             def write(work: tuple[_Item, Any]) -> None:
                 item, found = work
+                if self._tracks is not None:  # here, where one thread sees all frames in their order
+                    time = None if item.frame is None else float(item.frame.time)
+                    found = self._tracks(found, item.pixels.shape[:2], time=time)
                 if "drawn" in self._outputs:
                     drawn = draw_result(
                         item.pixels, found, opacity=self._opacity, legend=self._legend, palette=self._palette
                     )
-                    draw(item, drawn)
+                    draw(item, drawn if self._tracks is None else self._tracks.draw(drawn))
                 masks = masks_in(found) if "labels" in self._outputs else {}
                 for name, each in masks.items():
                     folder = self._folder / "labels" / (name if len(masks) > 1 else "")

@@ -148,29 +148,43 @@ class ImageDetections(ImageResult, Detections):
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """``boxes``: name, label, score and ``box`` (left, top, right, bottom) of each."""
-        boxes = [{"name": box.name, "label": box.label, "score": box.score, "box": [*box.xyxy]} for box in self]
+        """``boxes``: name, label, score and ``box`` (left, top, right, bottom) of each; of a tracked one ``track``."""
+        boxes = [
+            {"name": box.name, "label": box.label, "score": box.score, "box": [*box.xyxy], **track}
+            for box, track in zip(self, self._track_fields("track"), strict=True)
+        ]
         return {"task": "detection", **self._height_and_width(), "boxes": boxes}
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
-        """One entry per box; ``bbox`` is left, top, width, height to a hundredth of a pixel."""
+        """One entry per box; ``bbox`` is left, top, width, height to a hundredth of a pixel.
+
+        Of a tracked one there is a ``track_id``, as in TAO's and other data sets of videos in COCO's format.
+        """
         return [
             {
                 "image_id": image_id,
                 "category_id": self.category_ids[label],
                 "bbox": [round(value, 2) for value in (left, top, right - left, bottom - top)],
                 "score": round(score, 5),
+                **track,
             }
-            for _, score, label, (left, top, right, bottom) in self
+            for (_, score, label, (left, top, right, bottom)), track in zip(
+                self, self._track_fields("track_id"), strict=True
+            )
         ]
 
+    def _track_fields(self, key: str) -> list[dict[str, int]]:
+        """Of each box ``key`` and its track; nothing of those that were not tracked."""
+        return [{}] * len(self) if self.tracks is None else [{key: track} for track in self.tracks.tolist()]
+
     def to_supervision(self) -> Any:  # noqa: ANN401
-        """``supervision.Detections`` with ``data["class_name"]``."""
+        """``supervision.Detections`` with ``data["class_name"]``, and ``tracker_id`` of tracked boxes."""
         return _supervision().Detections(
             xyxy=self.boxes.cpu().numpy(),
             confidence=self.scores.cpu().numpy(),
             class_id=self.labels.cpu().numpy().astype(int),
             data={"class_name": np.array(self.names, dtype=np.str_)},
+            **({} if self.tracks is None else {"tracker_id": self.tracks.cpu().numpy().astype(int)}),
         )
 
 
@@ -309,7 +323,10 @@ def with_image(
             found.labels, found.class_names, found.palette, given=given, size=size, category_ids=ids
         )
     return ImageDetections(
-        found.boxes, found.scores, found.labels, found.class_names, given=given, size=size, category_ids=ids
+        *(found.boxes, found.scores, found.labels, found.class_names, found.tracks),
+        given=given,
+        size=size,
+        category_ids=ids,
     )
 
 

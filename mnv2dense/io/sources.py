@@ -92,6 +92,15 @@ def file_name_of(entry: str | Path, folder: Path | None) -> str:
     return str(entry) if folder is None else Path(entry).relative_to(folder).as_posix()
 
 
+def in_counting_order(entries: Iterable[str | Path]) -> list[str | Path]:
+    """By name, numbers in them by their size: frame_2.jpg before frame_10.jpg."""
+
+    def key(entry: str | Path) -> list[tuple[int, int, str]]:
+        return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", str(entry))]
+
+    return sorted(entries, key=key)
+
+
 def source_of(source: str, *, open_standard_input: Callable[[], TextIO] = lambda: sys.stdin) -> Source:
     """Find out what is meant.
 
@@ -153,7 +162,7 @@ def _of_file(path: Path) -> Source:
 
 def _of_pattern(pattern: str) -> ImageSource:
     # Not Path.glob: it takes no absolute patterns.
-    found = sorted(Path(name) for name in glob.glob(pattern, recursive=True))  # noqa: PTH207
+    found = [Path(name) for name in in_counting_order(glob.glob(pattern, recursive=True))]  # noqa: PTH207
     images = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
     if not images:
         raise ValueError(

@@ -73,6 +73,7 @@ class Detections:
         scores: float32 [N], 0..1, descending.
         labels: int64 [N], 0..K-1.
         class_names: the K names that ``labels`` index.
+        tracks: int64 [N], which object of a video each box is of, from 1; None where nothing was tracked.
 
     Raises:
         ValueError: other shapes than these.
@@ -82,9 +83,12 @@ class Detections:
     scores: Tensor
     labels: Tensor
     class_names: tuple[str, ...]
+    tracks: Tensor | None = None
 
     def __post_init__(self) -> None:
         count = self.labels.shape[:1]
+        if self.tracks is not None and self.tracks.shape != count:
+            raise ValueError(f"tracks are {list(self.tracks.shape)}: N boxes need [N], and labels are {list(count)}.")
         if self.labels.ndim != 1 or self.scores.shape != count or self.boxes.shape != (*count, 4):
             raise ValueError(
                 f"boxes are {list(self.boxes.shape)}, scores {list(self.scores.shape)} and labels "
@@ -113,7 +117,8 @@ class Detections:
             label = int(self.labels[rows])
             left, top, right, bottom = self.boxes[rows].tolist()
             return Box(self.class_names[label], float(self.scores[rows]), label, (left, top, right, bottom))
-        return replace(self, boxes=self.boxes[rows], scores=self.scores[rows], labels=self.labels[rows])
+        tracks = None if self.tracks is None else self.tracks[rows]
+        return replace(self, boxes=self.boxes[rows], scores=self.scores[rows], labels=self.labels[rows], tracks=tracks)
 
     @property
     def names(self) -> list[str]:
@@ -141,17 +146,26 @@ class Detections:
         first = found[0]
         for other in found[1:]:
             first._check_alike(other)
+        tracks = [one.tracks for one in found if one.tracks is not None]
         together = replace(
             first,
             boxes=torch.cat([one.boxes for one in found]),
             scores=torch.cat([one.scores for one in found]),
             labels=torch.cat([one.labels for one in found]),
+            tracks=torch.cat(tracks) if len(tracks) == len(found) else None,
         )
         return together[together.scores.argsort(descending=True, stable=True)]
 
     def to(self, device: torch.device | str) -> Self:
         """The same detections with their tensors on ``device``."""
-        return replace(self, boxes=self.boxes.to(device), scores=self.scores.to(device), labels=self.labels.to(device))
+        tracks = None if self.tracks is None else self.tracks.to(device)
+        return replace(
+            self,
+            boxes=self.boxes.to(device),
+            scores=self.scores.to(device),
+            labels=self.labels.to(device),
+            tracks=tracks,
+        )
 
     def _check_alike(self, other: Detections) -> None:
         """Whether boxes of both may stand in one result."""

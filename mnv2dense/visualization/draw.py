@@ -48,6 +48,8 @@ def draw_detections(
 ) -> Pixels:
     """Boxes with a tag each ("dog 0.87") in the colour of their class, scaled to the image.
 
+    Tracked boxes have their number ("dog 7 0.87") and, from frame to frame, the colour of their track.
+
     A tag that is wider than the image even in the smallest letters is left out.
 
     Args:
@@ -68,19 +70,23 @@ def draw_detections(
     pen = ImageDraw.Draw(canvas)
     shown = detections.above(threshold).to("cpu")
     boxes, labels, scores = shown.boxes.tolist(), shown.labels.tolist(), shown.scores.tolist()
+    tracks = [None] * len(shown) if shown.tracks is None else shown.tracks.tolist()
+    colors = [class_color(label if track is None else track - 1) for label, track in zip(labels, tracks, strict=True)]
     side = math.sqrt(canvas.width * canvas.height)
     line = max(1, round(side / 220))
     letters = side / (30 if len(shown) <= 12 else 40)  # in a crowd, full-sized tags would hide the image
 
-    for box, label in reversed(list(zip(boxes, labels, strict=True))):  # the best ends up on top
+    for box, color in reversed(list(zip(boxes, colors, strict=True))):  # the best ends up on top
         left, top, right, bottom = _pixels(box, canvas.width, canvas.height)
-        pen.rectangle((left, top, right, bottom), outline=class_color(label), width=line)
+        pen.rectangle((left, top, right, bottom), outline=color, width=line)
 
     taken: list[tuple[int, int, int, int]] = []
-    for box, label, score in zip(boxes, labels, scores, strict=True):  # the best chooses its place first
+    rows = zip(boxes, labels, scores, tracks, colors, strict=True)
+    for box, label, score, track, color in rows:  # the best chooses its place first
         name = printable(shown.class_names[label]) if label >= 0 else "ignored"
+        name = name if track is None else f"{name} {track}"
         text = f"{name} {score:.2f}" if show_scores else name
-        draw_tag(pen, text, class_color(label), _pixels(box, canvas.width, canvas.height), taken, letters)
+        draw_tag(pen, text, color, _pixels(box, canvas.width, canvas.height), taken, letters)
     return np.asarray(canvas, dtype=np.uint8).copy()
 
 

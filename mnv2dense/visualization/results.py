@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -193,7 +194,7 @@ def with_legend(
 
 
 def _enlarged(found: Detections, factor: int) -> Detections:
-    return Detections(found.boxes * factor, found.scores, found.labels, found.class_names)
+    return replace(found, boxes=found.boxes * factor)
 
 
 def _enlarged_masks(found: Segmentation, factor: int) -> Segmentation:

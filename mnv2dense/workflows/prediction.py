@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,9 @@ from mnv2dense.inference.outputs import IMAGE_OUTPUTS, VIDEO_OUTPUTS
 from mnv2dense.inference.prediction_summary import Summary
 from mnv2dense.inference.prediction_writer import Outcome, PredictionWriter
 from mnv2dense.inference.predictor import BATCH_SIZE, Predictor
-from mnv2dense.io.sources import CameraSource, ImageSource, Source, VideoSource, source_of
+from mnv2dense.inference.tracking import Tracking
+from mnv2dense.inference.video_tracks import VideoTracks
+from mnv2dense.io.sources import CameraSource, ImageSource, Source, VideoSource, in_counting_order, source_of
 from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
 from mnv2dense.utils.numbers import is_whole
 from mnv2dense.visualization.masks import MASK_OPACITY, check_opacity
@@ -52,7 +55,8 @@ class Predictions:
         failed: file -> why it could not be read, or not to its end; the others are done.
         unit: "images" or "frames".
         summary: counts of what was found.
-        threshold: lowest score that counted; None where none was set.
+        threshold: lowest score that counted; None where none was set, and of tracks, on which weak boxes count too.
+        tracks: what was tracked and counted; None where nothing was.
         stopped_by: the signal that ended it early, Ctrl-C's SIGINT or SIGTERM, with all files whole; None of one that
             came to its end.
     """
@@ -63,6 +67,7 @@ class Predictions:
     unit: str
     summary: Summary
     threshold: float | None
+    tracks: VideoTracks | None = None
     stopped_by: signal.Signals | None = None
 
     @property
@@ -81,6 +86,7 @@ def predict(
     legend: bool = True,
     palette: PaletteChoice = "auto",
     batch_size: int = BATCH_SIZE,
+    tracking: Tracking | None = None,
     config: Mapping[str, Any] | None = None,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Predictions:
@@ -98,13 +104,17 @@ def predict(
         legend: whether drawn images name the colours of masks.
         palette: of masks, see :data:`mnv2dense.visualization.palettes.PaletteChoice`; labels keep the data set's.
         batch_size: images that run together.
+        tracking: number and count the objects of a video, a camera, or of images that are its frames, in the order of
+            the numbers in their names; None tracks nothing. The predictor's threshold is then that of boxes which begin
+            a track.
         config: what ``config.yaml`` of the folder says; None writes none.
         progress: told (done, in all) after each image or frame, in a thread of its own; in all is None where nobody
             knows.
 
     Raises:
         FileNotFoundError: no such source.
-        ValueError: an option outside its values, a folder that holds a run, or a source without images.
+        ValueError: an option outside its values, a folder that holds a run, a source without images, or ``tracking`` of a
+            model without boxes or of a single image.
     """
     check_opacity(opacity)
     check_palette(palette)
@@ -113,6 +123,13 @@ def predict(
     opened = source if isinstance(source, OpenSource) else open_source(source)
     meant = opened.source
     chosen = _outputs(outputs, meant)
+    tracks = None
+    if tracking is not None:
+        meant = _frames_of(predictor, meant)
+        rate = None if opened.reader is None else float(opened.reader.rate)
+        tracks = tracking.started(threshold=predictor.threshold, rate=rate)
+        predictor = copy(predictor)  # of the same model, but with what tracks go on by
+        predictor.threshold = tracks.lowest
     folder = run_dir if isinstance(run_dir, RunFolder) else RunFolder.create(run_dir, task="predict")
     refuse_a_run(folder, "Name another folder for the predictions.")
     if config is not None:
@@ -135,12 +152,14 @@ def predict(
         palette=palette,
         # A camera's image is wanted now, not with seven others.
         batch_size=1 if isinstance(meant, CameraSource) else batch_size,
+        tracks=tracks,
         advance=advance,
     )
     outcome = _written(writer, meant, opened.reader)
     unit = "images" if isinstance(meant, ImageSource) else "frames"
+    threshold = predictor.threshold if tracks is None else None
     return Predictions(
-        *(folder.path, outcome.done, outcome.failed, unit, outcome.summary, predictor.threshold, outcome.stopped_by)
+        *(folder.path, outcome.done, outcome.failed, unit, outcome.summary, threshold, tracks, outcome.stopped_by)
     )
 
 
@@ -156,6 +175,21 @@ def open_source(source: str | Path | Iterable[str | Path] | Source) -> OpenSourc
         return OpenSource(meant, None, meant.count)
     reader = _reader(meant)
     return OpenSource(meant, reader, None if reader is None else reader.count)
+
+
+def _frames_of(predictor: Predictor[Any], source: Source) -> Source:
+    """What can be tracked on: images in the order of their numbers."""
+    tasks = predictor.model.selection.tasks.values() if predictor.model.task == "joint" else [predictor.model.task]
+    if "detection" not in tasks:
+        raise ValueError(
+            f"track=true: tracks are of boxes, and this model is for {predictor.model.task}; leave it out."
+        )
+    if not isinstance(source, ImageSource):
+        return source
+    if source.count == 1:
+        raise ValueError("track=true is of videos, cameras and folders of frames, not of a single image; leave it out.")
+    # A list says itself what comes after what.
+    return source if source.folder is None else replace(source, entries=in_counting_order(source.entries))
 
 
 def _source(source: str | Path | Iterable[str | Path] | Source) -> Source:
