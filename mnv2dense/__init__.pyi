@@ -8,6 +8,7 @@ from .heads.classifier import ClassifierHead
 from .heads.deeplab_v3 import DeepLabV3Head
 from .heads.points import PointHead
 from .heads.ssdlite import SSDLiteHead
+from .inference.explain import Explanation, explain
 from .inference.predictor import Predictor
 from .inference.results import ImageClassification, ImageDetections, ImageSegmentation
 from .inference.tiles import Tiles
@@ -57,6 +58,7 @@ __all__ = [
     "DenseModel",
     "Detections",
     "DiceLoss",
+    "Explanation",
     "ExportedModel",
     "FeatureInfo",
     "ImageClassification",
@@ -89,6 +91,7 @@ __all__ = [
     "complexity",
     "deeplabv3_mobilenet_v2",
     "evaluate",
+    "explain",
     "export_model",
     "from_pretrained",
     "load_model",

@@ -29,8 +29,9 @@ def check(config: DictConfig) -> None:
             raise ValueError(f"{name}={config[name]}: a table of labels has no run folder beside it; leave it out.")
     for name, value in changed_options(config, ("opacity", "legend", "palette")).items():
         raise ValueError(f"{name}={value} is of drawings, and a table of labels has none; leave it out.")
-    if config.track.enabled:
-        raise ValueError("track=true is of a video, and a table of labels is of images; leave one of them out.")
+    for name in ("track", "explain"):
+        if config[name].enabled:
+            raise ValueError(f"{name}=true goes into a run folder, and a table of labels has none; leave it out.")
     check_table(str(config.output), config.engine)
 
 

@@ -18,6 +18,7 @@ from mnv2dense.utils.numbers import is_number, is_whole
 from mnv2dense.utils.text_files import read_yaml
 
 if TYPE_CHECKING:
+    from mnv2dense.inference.explain_options import Explaining
     from mnv2dense.inference.predictor import Predictor
     from mnv2dense.inference.tracking import Tracking
     from mnv2dense.protocols import Model
@@ -58,7 +59,7 @@ def _predict(config: DictConfig) -> None:
     from mnv2dense.workflows.prediction import open_source
     from mnv2dense.workflows.prediction import predict as predict_source
 
-    tracking = tracking_of(config)
+    tracking, explaining = tracking_of(config), explaining_of(config)
     opened = open_source(source)  # a video that cannot be read is told before a folder is made
     predictor = _predictor(config)
     folder = RunFolder.create(config.run_dir, task="predict")
@@ -82,6 +83,7 @@ def _predict(config: DictConfig) -> None:
             palette=config.palette,
             batch_size=config.batch_size,
             tracking=tracking,
+            explaining=explaining,
             config=plain,
             progress=lambda count, total: bar.update(job, completed=count),
         )
@@ -104,6 +106,7 @@ def _check(config: DictConfig) -> None:
     if threshold is not None and not is_number(threshold):
         raise ValueError(f"threshold={threshold}: a number is needed; {SHOWN_SCORE} is a good start.")
     tracking_of(config)
+    explaining_of(config)
     if config.engine != "plain" and config.output is None:
         raise ValueError(f"engine={config.engine} fills a table: name it, as in output=labels.parquet.")
     if not isinstance(config.ray, DictConfig):
@@ -130,6 +133,25 @@ def tracking_of(config: DictConfig) -> Tracking | None:
         return None
     line, zone = (OmegaConf.to_container(config)["count"][name] for name in ("line", "zone"))
     return Tracking(config.track.lowest, config.track.patience, line, zone)
+
+
+def explaining_of(config: DictConfig) -> Explaining | None:
+    """What is explained of each image; None where nothing is.
+
+    Raises:
+        ValueError: an option outside its values, or one of explanations without them.
+    """
+    from mnv2dense.inference.explain_options import Explaining
+
+    options = config.explain
+    if not isinstance(options, DictConfig) or not isinstance(options.enabled, bool):
+        raise ValueError("explain: true or false is needed, and options are set one by one: explain.method=eigencam.")
+    if not options.enabled:
+        names = ("explain.method", "explain.class", "explain.object", "explain.head")
+        for name, value in changed_options(config, names).items():
+            raise ValueError(f"{name}={value} is of what is explained: add explain=true.")
+        return None
+    return Explaining(options.method, options["class"], options.object, options.head)
 
 
 def changed_options(config: DictConfig, names: Iterable[str]) -> dict[str, Any]:

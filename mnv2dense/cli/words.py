@@ -13,6 +13,7 @@ _TEXTS: Final = frozenset(
     {
         *("checkpoint", "run_dir", "resume", "init_from", "source", "output", "images", "image", "calibration"),
         *("samples", "build", "runtime", "title", "license", "backbone.weights"),
+        *("explain.class", "explain.head"),
         *("teacher.model", "teacher.cache"),
         *("root", "train_split", "val_split", "split", "year", "images", "masks", "annotations"),
     }
@@ -41,7 +42,7 @@ _NAME = re.compile(r"(?!auto:)[^\[\](){},$]+")  # auto:4 is how many, of keep_fl
 # checkpoint's, and what switches on what the group describes.
 _OWN_MEANING: Final[Mapping[str, Mapping[str, str]]] = {
     "evaluate": {"task": "expected_task"},
-    "predict": {"track": "track.enabled"},
+    "predict": {"track": "track.enabled", "explain": "explain.enabled"},
 }
 
 # What asks Hydra for several runs, in the place of a value.

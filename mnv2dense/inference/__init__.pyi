@@ -1,4 +1,5 @@
 from .counting import LineCount, ZoneCount
+from .explain import Explanation, NothingFoundError, explain
 from .prediction_writer import PredictionWriter
 from .predictor import Predictor
 from .results import ImageClassification, ImageDetections, ImageResult, ImageSegmentation
@@ -9,15 +10,18 @@ from .tta import TTA
 
 __all__ = [
     "TTA",
+    "Explanation",
     "ImageClassification",
     "ImageDetections",
     "ImageResult",
     "ImageSegmentation",
     "LineCount",
+    "NothingFoundError",
     "PredictionWriter",
     "Predictor",
     "Tiles",
     "Tracker",
     "Tracking",
     "ZoneCount",
+    "explain",
 ]

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from mnv2dense.inference.explain import Explanation
+
 
 @final
 @dataclass
@@ -71,6 +73,7 @@ class PredictionWriter:
         batch_size: images that run together.
         tracks: of a video, or of images that are its frames; None tracks nothing. With "json" there is a
             ``tracks.json`` with its counts.
+        explain: gives a map of where the model looked in an image, or None, which goes to ``explained/<name>.jpg``.
         advance: called after each image that is done or has failed, in a thread of its own.
     """
 
@@ -85,6 +88,7 @@ class PredictionWriter:
         palette: PaletteChoice = "auto",
         batch_size: int = BATCH_SIZE,
         tracks: VideoTracks | None = None,
+        explain: Callable[[npt.NDArray[np.uint8]], Explanation | None] = lambda _: None,
         advance: Callable[[], None] = lambda: None,
     ) -> None:
         self._predictor = predictor
@@ -92,7 +96,7 @@ class PredictionWriter:
         self._outputs = frozenset(outputs)
         self._opacity, self._legend, self._palette = opacity, legend, palette
         self._batch_size = batch_size
-        self._tracks = tracks
+        self._tracks, self._explain = tracks, explain
         self._advance = advance
 
     def images(self, entries: Iterable[str | Path], *, folder: Path | None = None) -> Outcome:
@@ -124,8 +128,7 @@ class PredictionWriter:
                 yield _Item(pixels, names.free(_stem(entry)), {"file_name": file_name_of(entry, folder)})
 
         def draw(item: _Item, drawn: npt.NDArray[np.uint8]) -> None:
-            suffix = ".jpg" if max(drawn.shape[:2]) <= LONGEST_SIDE["JPEG"] else ".png"
-            save_image(drawn, self._folder / f"{item.stem}{suffix}")
+            save_image(drawn, self._folder / f"{item.stem}{_suffix(item)}")
 
         self._run(read(), draw, outcome)
         return outcome
@@ -200,6 +203,8 @@ class PredictionWriter:
                         item.pixels, found, opacity=self._opacity, legend=self._legend, palette=self._palette
                     )
                     draw(item, drawn if self._tracks is None else self._tracks.draw(drawn))
+                if (explained := self._explain(item.pixels)) is not None:
+                    save_image(explained.draw(item.pixels), self._folder / "explained" / f"{item.stem}{_suffix(item)}")
                 masks = masks_in(found) if "labels" in self._outputs else {}
                 for name, each in masks.items():
                     folder = self._folder / "labels" / (name if len(masks) > 1 else "")
@@ -240,6 +245,10 @@ class _Item(NamedTuple):
     stem: str
     place: dict[str, Any]
     frame: Frame | None = None
+
+
+def _suffix(item: _Item) -> str:
+    return ".jpg" if max(item.pixels.shape[:2]) <= LONGEST_SIDE["JPEG"] else ".png"
 
 
 @final

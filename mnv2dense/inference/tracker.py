@@ -36,8 +36,7 @@ class Tracker:
     predict with a threshold of ``lowest``, not of what shall be shown: ``Predictor(model, threshold=0.1)``.
 
     Tracks are of objects, whatever class a frame takes them for: of boxes that nearly coincide the best alone is looked
-    at, also where they are of different classes. A track's class is the one with the most score so far, and its boxes have
-    that.
+    at, also where they are of different classes, and the class of a track is that which got most score so far.
 
     What comes out are the boxes that belong to a track: weak ones of tracks are kept, and one that no second frame
     confirms is dropped. An object has its number from the second frame on in which it is seen.

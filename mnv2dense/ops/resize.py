@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mnv2dense.ops.cells import cells_at
 from mnv2dense.types import IGNORE_INDEX, Infos
 
 ResizeMode = Literal["squash", "letterbox", "crop"]
@@ -160,6 +161,38 @@ def boxes_to_original(boxes: Tensor, scales: Tensor, offsets: Tensor, sizes: Ten
     original = (boxes - _for_corners(offsets)) / _for_corners(scales)
     limits = _for_corners(sizes.flip(-1)).to(original.dtype)
     return original.clamp_min(0).minimum(limits)
+
+
+def map_to_original(cells: Tensor, size: tuple[int, int], fit: Fit, input_size: tuple[int, int]) -> Tensor:
+    """A map over the model's input -> over the original image, bilinear; 0 where the input did not show the image.
+
+    Args:
+        cells: float32 [h, w], whose edges lie on those of the input.
+        size: (height, width) of the original image, pixels.
+        fit: where :func:`resize` put it.
+        input_size: (height, width) of the model's input, pixels.
+
+    Returns:
+        float32 [H, W].
+    """
+    (low_y, high_y, share_y, is_row), (low_x, high_x, share_x, is_column) = (
+        _between(pixels, scale, offset, length, count)
+        for pixels, scale, offset, length, count in zip(
+            size, (fit.scale_y, fit.scale_x), (fit.offset_y, fit.offset_x), input_size, cells.shape, strict=True
+        )
+    )
+    wide = torch.lerp(cells[:, low_x], cells[:, high_x], share_x) * is_column
+    return torch.lerp(wide[low_y], wide[high_y], share_y[:, None]) * is_row[:, None]
+
+
+def _between(
+    pixels: int, scale: float, offset: float, length: int, cells: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of each pixel along one side the two cells that it lies between, how far, and whether the input shows it."""
+    at_input = (torch.arange(pixels, dtype=torch.float64) + 0.5) * scale + offset
+    at = cells_at(at_input, length=length, cells=cells, align_corners=False).clamp(0, cells - 1)
+    low = at.floor().long()
+    return low, (low + 1).clamp_max(cells - 1), (at - low).float(), (at_input >= 0) & (at_input <= length)
 
 
 def infos(image_ids: Sequence[int], sizes: Sequence[tuple[int, int]], fits: Sequence[Fit]) -> Infos:

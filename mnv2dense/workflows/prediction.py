@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnv2dense.inference.explain_options import Explaining
 from mnv2dense.inference.outputs import IMAGE_OUTPUTS, VIDEO_OUTPUTS
 from mnv2dense.inference.prediction_summary import Summary
 from mnv2dense.inference.prediction_writer import Outcome, PredictionWriter
@@ -87,6 +88,7 @@ def predict(
     palette: PaletteChoice = "auto",
     batch_size: int = BATCH_SIZE,
     tracking: Tracking | None = None,
+    explaining: Explaining | None = None,
     config: Mapping[str, Any] | None = None,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Predictions:
@@ -107,14 +109,16 @@ def predict(
         tracking: number and count the objects of a video, a camera, or of images that are its frames, in the order of
             the numbers in their names; None tracks nothing. The predictor's threshold is then that of boxes which begin
             a track.
+        explaining: where the model looked in each image, drawn into the folder ``explained``; None draws none.
         config: what ``config.yaml`` of the folder says; None writes none.
         progress: told (done, in all) after each image or frame, in a thread of its own; in all is None where nobody
             knows.
 
     Raises:
         FileNotFoundError: no such source.
-        ValueError: an option outside its values, a folder that holds a run, a source without images, or ``tracking`` of a
-            model without boxes or of a single image.
+        ValueError: an option outside its values, a folder that holds a run, a source without images,
+            ``tracking`` of a model without boxes or of a single image, or ``explaining`` of a video or of what has no
+            such head or class.
     """
     check_opacity(opacity)
     check_palette(palette)
@@ -123,6 +127,9 @@ def predict(
     opened = source if isinstance(source, OpenSource) else open_source(source)
     meant = opened.source
     chosen = _outputs(outputs, meant)
+    if explaining is not None and not isinstance(meant, ImageSource):
+        raise ValueError("explain=true is of images; of a video, give the frames that matter.")
+    explain = None if explaining is None else explaining.started(predictor)
     tracks = None
     if tracking is not None:
         meant = _frames_of(predictor, meant)
@@ -153,6 +160,7 @@ def predict(
         # A camera's image is wanted now, not with seven others.
         batch_size=1 if isinstance(meant, CameraSource) else batch_size,
         tracks=tracks,
+        explain=explain or (lambda _: None),
         advance=advance,
     )
     outcome = _written(writer, meant, opened.reader)
