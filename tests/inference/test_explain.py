@@ -24,16 +24,16 @@ SIZE = (64, 64)
 
 
 class Colours(nn.Module):
-    """A backbone whose feature is the image's own red, green and blue, averaged over cells of 8 pixels."""
+    """A backbone whose feature is the image's own red, green and blue, averaged over cells of 8 pixels; grey is 0."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.feature_info = {"cells": FeatureInfo(channels=3, stride=8), "coarse": FeatureInfo(channels=3, stride=16)}
+        self.feature_info = {"cells": FeatureInfo(channels=3, stride=8)}
         self.mean, self.std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
         self.config: dict[str, Any] = {"_target_": "Colours"}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        return {"cells": nn.functional.avg_pool2d(x, 8), "coarse": nn.functional.avg_pool2d(x, 16)}
+        return {"cells": nn.functional.avg_pool2d((2 * x - 1).clamp_min(0), 8)}
 
 
 def classifier(resize: ResizeMode = "squash") -> DenseModel:
@@ -69,7 +69,9 @@ def test_of_a_head_that_reads_one_channel_the_map_is_that_channel(method: str, n
 
 
 def test_eigencam_shows_what_most_of_the_feature_is_whatever_is_asked_for() -> None:
-    image = picture(64, 64, red=(8, 8), green=(40, 40)) // np.array([1, 3, 1], np.uint8)  # the red one is brighter
+    image = picture(64, 64, red=(8, 8), green=(40, 40))
+    image[..., 1] //= 4
+    image[..., 1] *= 3  # the red one is brighter
     predictor = Predictor(classifier(), device="cpu")
     red, green = (explain(predictor, image, method="eigencam", name=name).heat for name in ("red", "green"))
     np.testing.assert_array_equal(red, green)
