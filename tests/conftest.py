@@ -54,7 +54,7 @@ def place(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # MNV2DENSE_REQUIRE_PEERS is set.
 PEERS = (
     *("ai_edge_litert", "h5py", "huggingface_hub", "keras", "segmentation_models_pytorch", "supervision"),
-    *("timm", "torchvision", "transformers", "coremltools", "executorch", "litert_torch", "nncf", "onnx"),
+    *("timm", "torchvision", "trackers", "transformers", "coremltools", "executorch", "litert_torch", "nncf", "onnx"),
     *("onnxruntime", "onnxscript", "openvino", "torchao", "pyarrow", "ray"),
 )
 

@@ -24,7 +24,7 @@ _ARROW = 0.05
 
 
 def draw_line(image: Pixels, points: Points, into: int, out: int) -> Pixels:
-    """A line with an arrow to the side that counts as "in", and both counts at its middle.
+    """A line with an arrow to the side that counts as "in", and both counts at its first point.
 
     Args:
         image: uint8 [H, W, 3], RGB; left as it is.
@@ -47,7 +47,7 @@ def draw_line(image: Pixels, points: Points, into: int, out: int) -> Pixels:
     wings = [tip - right * reach / 2 + along * reach * share for share in (0.4, -0.4)]
     _stroke(pen, [foot, tip], width)
     _stroke(pen, [wings[0], tip, wings[1]], width)
-    _tag(pen, f"in {into}   out {out}", foot + along * reach, side)
+    _tag(pen, f"in {into}   out {out}", start, side)
     return np.asarray(canvas, dtype=np.uint8).copy()
 
 
@@ -83,7 +83,6 @@ def _tag(pen: ImageDraw.ImageDraw, text: str, corner: Points, side: float) -> No
     if tag is None:
         return
     width, height = pen.im.size
-    x, y = (round(min(max(at, 0), size - own)) for at, size, own in zip(
-        corner, (width, height), (tag.width, tag.height), strict=True
-    ))  # fmt: skip
+    x = round(min(max(corner[0], 0), width - tag.width))
+    y = round(min(max(corner[1], 0), height - tag.height))
     paint_tag(pen, tag, text, _DARK, (x, y))

@@ -189,9 +189,7 @@ def _frames_of(predictor: Predictor[Any], source: Source) -> Source:
     """What can be tracked on: images in the order of their numbers."""
     tasks = predictor.model.selection.tasks.values() if predictor.model.task == "joint" else [predictor.model.task]
     if "detection" not in tasks:
-        raise ValueError(
-            f"track=true: tracks are of boxes, and this model is for {predictor.model.task}; leave it out."
-        )
+        raise ValueError(f"track=true is of boxes, and this model is for {predictor.model.task}; leave it out.")
     if not isinstance(source, ImageSource):
         return source
     if source.count == 1:

@@ -54,6 +54,7 @@ FAST: dict[str, tuple[str, ...]] = {
     f"python tools/predict.py checkpoint={DETECTOR} source=photos threshold=0.4": (),
     f"python tools/predict.py checkpoint={DETECTOR} source=photos": (),
     f"python tools/predict.py checkpoint={DETECTOR} source=clip.mp4": (),
+    f"python tools/predict.py checkpoint={DETECTOR} source=photos explain=true": (),
     f"python tools/predict.py checkpoint={DETECTOR} source=photos tile=640": (),
     f"python tools/predict.py checkpoint={DETECTOR} source=photos tile=640 tile_overlap=0.25": (),
     "python tools/shard.py task=detection data=coco data.root=coco output=coco_shards": (),
@@ -113,6 +114,7 @@ COMPOSED: dict[str, str] = {
     "data.root=new_labels": "labels of new classes alone; tests/commands/test_teacher.py trains under a teacher",
     "data.root=roboflow": "an export of others; tests/data/datasets/test_coco.py reads its layout",
     "data=cityscapes": "its data may not be handed on; tests/data/datasets/test_cityscapes.py reads its layout",
+    "track=true": "wants trackers; tests/commands/test_tracks.py",
     "source=webcam:0": "wants a camera; tests/commands/test_predict.py gives it one",
     "exporter=openvino": "a minute of conversion; tests/export/formats",
     "exporter=litert": "a minute of conversion; tests/export/formats",
@@ -334,6 +336,8 @@ def test_the_script_works(
     text = text.replace('from_pretrained("owner/name")', 'from_pretrained("for_the_hub")')
     if "to_torchvision" in text:
         pytest.importorskip("torchvision")
+    if "mnv2dense.Tracker" in text:
+        pytest.importorskip("trackers")
     exec(compile(text, fence.page, "exec"), {})
 
 

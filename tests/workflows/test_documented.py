@@ -34,7 +34,7 @@ def run_blocks(blocks: list[str], folder: Path) -> str:
 def blocks_of_the_page() -> list[str]:
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     return blocks
 
 
