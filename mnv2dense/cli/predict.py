@@ -56,12 +56,13 @@ def _predict(config: DictConfig) -> None:
 
     # Only now, with torch: what is wrong above is told at once.
     from mnv2dense.cli.progress import progress_of
-    from mnv2dense.workflows.prediction import open_source
+    from mnv2dense.workflows.prediction import check_asked, open_source
     from mnv2dense.workflows.prediction import predict as predict_source
 
     tracking, explaining = tracking_of(config), explaining_of(config)
     opened = open_source(source)  # a video that cannot be read is told before a folder is made
     predictor = _predictor(config)
+    check_asked(predictor, source, tracking=tracking, explaining=explaining)
     folder = RunFolder.create(config.run_dir, task="predict")
     refuse_a_run(folder, "Name another folder for the predictions.")
     folder.log_to_file()

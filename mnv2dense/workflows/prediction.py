@@ -19,6 +19,7 @@ from mnv2dense.inference.predictor import BATCH_SIZE, Predictor
 from mnv2dense.inference.tracking import Tracking
 from mnv2dense.inference.video_tracks import VideoTracks
 from mnv2dense.io.sources import CameraSource, ImageSource, Source, VideoSource, in_counting_order, source_of
+from mnv2dense.ops.postprocess import JointSelection
 from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
 from mnv2dense.utils.numbers import is_whole
 from mnv2dense.visualization.masks import MASK_OPACITY, check_opacity
@@ -127,12 +128,12 @@ def predict(
     opened = source if isinstance(source, OpenSource) else open_source(source)
     meant = opened.source
     chosen = _outputs(outputs, meant)
-    if explaining is not None and not isinstance(meant, ImageSource):
-        raise ValueError("explain=true is of images; of a video, give the frames that matter.")
+    check_asked(predictor, meant, tracking=tracking, explaining=explaining)
     explain = None if explaining is None else explaining.started(predictor)
     tracks = None
     if tracking is not None:
-        meant = _frames_of(predictor, meant)
+        if isinstance(meant, ImageSource) and meant.folder is not None:  # a list says itself what comes after what
+            meant = replace(meant, entries=in_counting_order(meant.entries))
         rate = None if opened.reader is None else float(opened.reader.rate)
         tracks = tracking.started(threshold=predictor.threshold, rate=rate)
         predictor = copy(predictor)  # of the same model, but with what tracks go on by
@@ -171,6 +172,29 @@ def predict(
     )
 
 
+def check_asked(
+    predictor: Predictor[Any], source: Source, *, tracking: Tracking | None, explaining: Explaining | None
+) -> None:
+    """Whether a source can be tracked, and a model explained, told before a folder is made.
+
+    Raises:
+        ValueError: ``tracking`` of a model without boxes or of a single image, or ``explaining`` of a video or of what
+            has no such head or class.
+    """
+    model = predictor.model
+    if explaining is not None:
+        if not isinstance(source, ImageSource):
+            raise ValueError("explain=true is of images; of a video, give the frames that matter.")
+        explaining.started(predictor)
+    if tracking is None:
+        return
+    selection = model.selection
+    if "detection" not in (selection.tasks.values() if isinstance(selection, JointSelection) else (model.task,)):
+        raise ValueError(f"track=true is of boxes, and this model is for {model.task}; leave it out.")
+    if isinstance(source, ImageSource) and source.count == 1:
+        raise ValueError("track=true is of videos, cameras and folders of frames, not of a single image; leave it out.")
+
+
 def open_source(source: str | Path | Iterable[str | Path] | Source) -> OpenSource:
     """Find out what is meant, and open it.
 
@@ -183,19 +207,6 @@ def open_source(source: str | Path | Iterable[str | Path] | Source) -> OpenSourc
         return OpenSource(meant, None, meant.count)
     reader = _reader(meant)
     return OpenSource(meant, reader, None if reader is None else reader.count)
-
-
-def _frames_of(predictor: Predictor[Any], source: Source) -> Source:
-    """What can be tracked on: images in the order of their numbers."""
-    tasks = predictor.model.selection.tasks.values() if predictor.model.task == "joint" else [predictor.model.task]
-    if "detection" not in tasks:
-        raise ValueError(f"track=true is of boxes, and this model is for {predictor.model.task}; leave it out.")
-    if not isinstance(source, ImageSource):
-        return source
-    if source.count == 1:
-        raise ValueError("track=true is of videos, cameras and folders of frames, not of a single image; leave it out.")
-    # A list says itself what comes after what.
-    return source if source.folder is None else replace(source, entries=in_counting_order(source.entries))
 
 
 def _source(source: str | Path | Iterable[str | Path] | Source) -> Source:

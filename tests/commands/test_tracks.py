@@ -142,6 +142,7 @@ def test_what_has_no_boxes_is_not_tracked() -> None:
     Path("frames").mkdir()
     for number in range(2):
         Image.new("RGB", (64, 64)).save(f"frames/{number}.png")
-    outcome = command("predict", "checkpoint=masks.ckpt", "source=frames", "device=cpu", "track=true")
+    outcome = command("predict", "checkpoint=masks.ckpt", "source=frames", "run_dir=out", "device=cpu", "track=true")
     assert outcome.code == 2
+    assert not Path("out").exists()
     assert "track=true is of boxes, and this model is for segmentation; leave it out." in outcome.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from mnv2dense import DenseModel, Explanation, Predictor, Tiles, explain
 from mnv2dense.data.shapes import Shapes
 from mnv2dense.heads import ClassifierHead, DeepLabV3Head, JointHead
 from mnv2dense.inference.explain import NothingFoundError, first_component
+from mnv2dense.inference.explain_options import METHODS
 from mnv2dense.ops.resize import Fit, ResizeMode, fit, map_to_original
 from mnv2dense.types import FeatureInfo
-from tests.helpers.tiny import command
+from tests.helpers.small_models import classifier as small_classifier
+from tests.helpers.small_models import detector, detector_on_v1, point_detector, segmenter
+from tests.helpers.tiny import command, random_images
 
 SIZE = (64, 64)
 
@@ -212,6 +216,20 @@ def test_tiles_and_exported_files_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(predictor, "model", object())
     with pytest.raises(ValueError, match="an exported file gives no features: give the checkpoint"):
         explain(predictor, picture(64, 64))
+
+
+@pytest.mark.parametrize("made", [detector, detector_on_v1, point_detector, segmenter, small_classifier])
+def test_heads_of_all_kinds_are_explained(made: Callable[[], DenseModel]) -> None:
+    image = random_images(1, (90, 130))[0].permute(1, 2, 0).numpy()
+    predictor = Predictor(made(), device="cpu")
+    best = predictor(image)[0]
+    for method in METHODS:
+        found = explain(predictor, image, method=method)
+        assert found.name == best.name
+        assert found.heat.shape == (90, 130)
+        assert found.heat.min() >= 0
+        assert found.heat.max() in (0, 1)
+    assert found.heat.max() == 1
 
 
 # --- drawn -----------------------------------------------------------------------------------------------------------

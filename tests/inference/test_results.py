@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch
 from PIL import Image
 
 from mnv2dense import deeplabv3_mobilenet_v2, mobilenet_v2_classifier
+from mnv2dense.inference.prediction_files import PredictionFiles
 from mnv2dense.inference.predictor import Predictor
 from mnv2dense.inference.results import (
     ImageClassification,
@@ -22,7 +25,8 @@ from mnv2dense.inference.results import (
     ImageSegmentation,
     with_image,
 )
-from mnv2dense.types import Classification, Detections, Segmentation
+from mnv2dense.types import Classification, Detections, JointResult, Segmentation
+from mnv2dense.visualization.draw import class_color
 from tests.helpers.tiny import tiny_model
 
 IMAGE = np.full((40, 60, 3), 200, np.uint8)
@@ -175,6 +179,49 @@ def test_every_task_gives_results_with_their_image() -> None:
     for predictor in (masks, classes):
         assert predictor(IMAGE).plot().size == (60, 40)
         assert predictor(IMAGE).size == (40, 60)
+
+
+# --- tracks ----------------------------------------------------------------------------------------------------------
+
+
+def test_tracks_go_along_with_their_boxes() -> None:
+    tracked = replace(detections(), tracks=torch.tensor([4, 9]))
+    assert tracked[1:].tracks is not None
+    assert tracked[1:].tracks.tolist() == [9]
+    assert tracked.above(0.5).to("cpu").tracks.tolist() == [4]  # type: ignore[union-attr]
+    assert [row["track_id"] for row in tracked.to_coco(1)] == [4, 9]
+    assert [box["track"] for box in tracked.to_dict()["boxes"]] == [4, 9]
+    assert "track_id" not in detections().to_coco(1)[0]
+    assert "track" not in detections().to_dict()["boxes"][0]
+    merged = Detections.merge([tracked[:1], tracked[1:]])
+    assert merged.tracks is not None
+    assert merged.tracks.tolist() == [4, 9]
+    assert Detections.merge([tracked, detections()]).tracks is None  # of some it is not known
+    with pytest.raises(ValueError, match=r"tracks are \[1\]: N boxes need \[N\], and labels are \[2\]"):
+        replace(detections(), tracks=torch.tensor([1]))
+
+
+def test_a_tracked_box_is_drawn_in_the_colour_of_its_track_and_not_of_its_class() -> None:
+    same_class = replace(detections(), labels=torch.tensor([2, 2]), tracks=torch.tensor([1, 2]))
+    drawn = np.asarray(same_class.plot())
+    for color, there in ((class_color(0), True), (class_color(1), True), (class_color(2), False)):
+        assert (drawn == np.array(color)).all(axis=2).any() == there
+
+
+@pytest.mark.parametrize("tracked", [True, False])
+def test_the_table_says_which_track_where_there_are_some(tmp_path: Path, tracked: bool) -> None:
+    boxes = replace(detections(), tracks=torch.tensor([4, 9])) if tracked else detections()
+    masks = Segmentation(torch.zeros(40, 60, dtype=torch.uint8), ("background", "road", "car"))
+    both = with_image(JointResult({"boxes": boxes, "masks": masks}), IMAGE, (40, 60), (7, 8, 90, 0, 11, 12))
+    names = ("boxes/cat", "boxes/dog", "boxes/cow", "masks/background", "masks/road", "masks/car")
+    options: dict[str, Any] = {"task": "joint", "class_names": names, "category_ids": range(6), "tracked": tracked}
+    with PredictionFiles(tmp_path, **options) as files:
+        files.add({"id": 1, "file_name": "a.mp4", "height": 40, "width": 60}, both)
+    with (tmp_path / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = list(csv.reader(file))
+    assert (header[-1] == "track") is tracked
+    assert [row[-1] for row in rows[:2]] == (["4", "9"] if tracked else ["", ""])  # else the share of masks
+    assert {len(row) for row in rows} == {len(header)}
 
 
 # --- supervision -----------------------------------------------------------------------------------------------------

@@ -157,6 +157,25 @@ def test_boxes_of_joint_results_are_tracked_and_masks_stay() -> None:
 
 
 @needs_trackers
+def test_boxes_of_several_heads_are_counted_under_the_names_of_their_heads() -> None:
+    tracks = Tracking(line=[0, 0.5, 1, 0.5], zone=[[0, 0], [1, 0], [1, 1]]).started(threshold=0.4, rate=None)
+    for y in range(10, 90, 5):
+        cars = found(([60.0, y - 9, 80, y + 9], 0.9, 1), names=("bus", "car"))
+        signs = found(([30.0, 20, 40, 30], 0.9, 0), names=("stop",))
+        tracks(JointResult({"cars": cars, "signs": signs}), (100, 100))
+    assert tracks.to_dict()["tracks"] == {"cars/car": 1, "signs/stop": 1}
+    assert tracks.to_dict()["line"]["in"] == {"cars/car": 1}
+    assert tracks.lines() == [
+        "2 tracks (1 cars/car, 1 signs/stop)",
+        "over the line: 1 in (1 cars/car), 0 out",
+        "in the zone: 2 objects (1 cars/car, 1 signs/stop), at most 2 at once",
+        "0.0% of boxes came or went for a single frame; on tracks 0.0%",
+    ]
+    drawn = tracks.draw(np.full((100, 100, 3), 128, np.uint8))
+    assert (drawn[50, 2:98] != 128).any(axis=1).mean() > 0.9
+
+
+@needs_trackers
 def test_what_cannot_be_tracked_is_named() -> None:
     with pytest.raises(ValueError, match="tracks are of boxes, and Classification has none"):
         Tracker()(Classification(torch.ones(1), torch.zeros(1, dtype=torch.int64), ("a",)))  # type: ignore[type-var]
