@@ -8,7 +8,7 @@ from .heads.classifier import ClassifierHead
 from .heads.deeplab_v3 import DeepLabV3Head
 from .heads.points import PointHead
 from .heads.ssdlite import SSDLiteHead
-from .inference.explain import Explanation, explain
+from .inference.explanation import Explanation, explain
 from .inference.predictor import Predictor
 from .inference.results import ImageClassification, ImageDetections, ImageSegmentation
 from .inference.tiles import Tiles

@@ -132,8 +132,8 @@ def tracking_of(config: DictConfig) -> Tracking | None:
         for name, value in changed_options(config, ("track.lowest", "track.patience", *_COUNTS)).items():
             raise ValueError(f"{name}={value} is of tracked objects: add track=true.")
         return None
-    line, zone = (OmegaConf.to_container(config)["count"][name] for name in ("line", "zone"))
-    return Tracking(config.track.lowest, config.track.patience, line, zone)
+    counted = plain_config(config.count)
+    return Tracking(config.track.lowest, config.track.patience, counted["line"], counted["zone"])
 
 
 def explaining_of(config: DictConfig) -> Explaining | None:

@@ -1,5 +1,5 @@
 from .counting import LineCount, ZoneCount
-from .explain import Explanation, NothingFoundError, explain
+from .explanation import Explanation, NothingFoundError, explain
 from .prediction_writer import PredictionWriter
 from .predictor import Predictor
 from .results import ImageClassification, ImageDetections, ImageResult, ImageSegmentation

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 from mnv2dense.utils.numbers import is_whole
 
 if TYPE_CHECKING:
-    from mnv2dense.inference.explain import Explanation
+    from mnv2dense.inference.explanation import Explanation
     from mnv2dense.inference.predictor import Predictor
     from mnv2dense.io.inputs import ImageInput
 
@@ -54,7 +54,7 @@ class Explaining:
         Raises:
             ValueError: a model that cannot be explained, or no such head or class.
         """
-        from mnv2dense.inference.explain import NothingFoundError, check_explained, explain
+        from mnv2dense.inference.explanation import NothingFoundError, check_explained, explain
 
         check_explained(predictor, name=self.name, head=self.head)
 

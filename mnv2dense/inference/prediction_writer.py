@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from mnv2dense.inference.explain import Explanation
+    from mnv2dense.inference.explanation import Explanation
 
 
 @final

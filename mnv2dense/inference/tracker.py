@@ -91,7 +91,8 @@ class Tracker:
         """
         steps = self._steps(time)
         if isinstance(found, Detections):
-            return self._tracked("", found, steps)
+            tracked: Result = self._tracked("", found, steps)
+            return tracked
         parts = found.parts if isinstance(found, JointResult) else {}
         if not any(isinstance(part, Detections) for part in parts.values()):
             raise ValueError(f"tracks are of boxes, and {type(found).__name__} has none; give a detector's result.")

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from mnv2dense import DenseModel, Explanation, Predictor, Tiles, explain
 from mnv2dense.data.shapes import Shapes
 from mnv2dense.heads import ClassifierHead, DeepLabV3Head, JointHead
-from mnv2dense.inference.explain import NothingFoundError, first_component
 from mnv2dense.inference.explain_options import METHODS
+from mnv2dense.inference.explanation import NothingFoundError, first_component
 from mnv2dense.ops.resize import Fit, ResizeMode, fit, map_to_original
 from mnv2dense.types import FeatureInfo
 from tests.helpers.small_models import classifier as small_classifier
@@ -139,7 +139,8 @@ def test_of_a_trained_detector_the_map_lies_in_the_box(cache: Path, monkeypatch:
         image = data[index].image
         for place, box in enumerate(predictor(image)):
             found = explain(predictor, image, index=place)
-            assert (found.name, found.box) == (box.name, pytest.approx(box.xyxy, abs=0.01))
+            assert found.name == box.name
+            assert found.box == pytest.approx(box.xyxy, abs=0.01)
             left, top, right, bottom = (round(edge) for edge in box.xyxy)
             inside = found.heat[top:bottom, left:right]
             others = found.heat.size - inside.size
@@ -160,8 +161,8 @@ def masks_of_colours() -> DenseModel:
         for module in head.modules():
             if isinstance(module, nn.Conv2d):
                 module.weight.zero_()
-        head.branches[0][0].weight[:3, :, 0, 0] = torch.eye(3)  # type: ignore[index]
-        head.projection[0].weight[:3, 4:7, 0, 0] = torch.eye(3)  # type: ignore[index]
+        head.branches[0][0].weight[:3, :, 0, 0] = torch.eye(3)  # type: ignore[index,operator]
+        head.projection[0].weight[:3, 4:7, 0, 0] = torch.eye(3)  # type: ignore[index,operator]
         head.classifier.weight[1, 0] = head.classifier.weight[2, 1] = 1
         head.classifier.bias.copy_(torch.tensor([0.2, 0.0, 0.0]))  # type: ignore[union-attr]
     return DenseModel(backbone, head, size=SIZE).eval()

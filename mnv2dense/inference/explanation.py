@@ -245,7 +245,8 @@ def _heat(
 ) -> npt.NDArray[np.float32]:
     """[H, W] in pixels of the image, 0..1."""
     if method == "eigencam":
-        maps = [first_component(next(reversed(features.values()))[0].detach())]
+        deepest = min(reversed(list(features.values())), key=lambda feature: feature.shape[2:].numel())
+        maps = [first_component(deepest[0].detach())]
     else:
         maps = [
             _weighed(slope[0], features[key][0].detach(), by_place=method == "hirescam")
@@ -271,4 +272,5 @@ def first_component(feature: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(cells @ cells.T if by_channels else cells.T @ cells)
     first = vectors[:, -1]
     along = first @ cells if by_channels else first * values[-1].clamp_min(0).sqrt()
-    return (along if along.sum() >= 0 else -along).reshape(feature.shape[1:])
+    component: Tensor = (along if along.sum() >= 0 else -along).reshape(feature.shape[1:])
+    return component
