@@ -1,4 +1,5 @@
 from .benchmarking import BenchmarkRow, benchmark
+from .conversion import Conversion, convert
 from .evaluation import Evaluation, evaluate
 from .labelling import Labels, label, labeller_of
 from .prediction import Predictions, predict
@@ -8,11 +9,13 @@ from .training import TrainingRun, train
 __all__ = [
     "BenchmarkRow",
     "Cluster",
+    "Conversion",
     "Evaluation",
     "Labels",
     "Predictions",
     "TrainingRun",
     "benchmark",
+    "convert",
     "evaluate",
     "label",
     "labeller_of",

@@ -13,7 +13,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parent.parent.parent
 
-COMMANDS = ("train", "evaluate", "predict", "info", "export", "benchmark", "demo", "shard")
+COMMANDS = ("train", "evaluate", "predict", "info", "export", "benchmark", "demo", "shard", "convert")
 
 RUNTIMES = ("onnx", "onnxruntime", "openvino", "nncf", "executorch", "torchao", "ai_edge_litert", "litert_torch")
 COMPILER = ("torch._dynamo", "torch._inductor", "sympy", "torch.onnx")
@@ -67,6 +67,8 @@ def test_help_a_slip_and_a_missing_file_are_answered_without_torch(tmp_path: Pat
         ("info", "dtype=int8"),
         ("info", "checkpoint=nowhere"),
         ("shard", "data=coco"),
+        ("convert", "data=coco", "to=yolo", "output=out"),
+        ("convert", "data=coco", "data.root=x", "to=yollo", "output=out"),
     ]
     heavy = {*MODELS, *RUNTIMES, *COMPILER, *TRAINING, *SCORING, *OTHERS, "rich"}
     for words, (errors, loaded) in zip(slips, _run(tmp_path, *slips), strict=True):

@@ -86,6 +86,7 @@ def test_every_command_is_installed(scripts: Path) -> None:
         "mnv2dense-predict",
         "mnv2dense-info",
         "mnv2dense-shard",
+        "mnv2dense-convert",
     }
 
 

@@ -130,6 +130,11 @@ class BoxTable(ImageTable):
         """How many regions to ignore there are."""
         return int(self._objects.ignored.sum())
 
+    @property
+    def objects(self) -> Objects:
+        """The boxes as their format has them, sorted by images; they may stick out. Nobody writes into the columns."""
+        return self._objects
+
     def object_sides(self) -> list[float]:
         """Of every object the root of its share of its image's area, without regions to ignore."""
         objects = self._objects.rows(~self._objects.ignored)

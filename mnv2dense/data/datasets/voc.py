@@ -13,7 +13,8 @@ import numpy as np
 
 from mnv2dense.data.datasets import label_values
 from mnv2dense.data.datasets.box_table import BoxTable, Objects, refuse_shares
-from mnv2dense.data.datasets.image_list import BadImages, ids_from_stems, usable_images
+from mnv2dense.data.datasets.id_file import IdFile
+from mnv2dense.data.datasets.image_list import BadImages, usable_images
 from mnv2dense.data.datasets.voc_folder import image_paths, listed_names, voc_folder
 from mnv2dense.io.reading import is_macos
 from mnv2dense.types.class_lists import VOC_CLASSES
@@ -31,8 +32,8 @@ class VocDetection(BoxTable):
             ``JPEGImages`` and ``ImageSets/Main``.
         year: which ``VOC{year}`` of a devkit.
         split: reads ``ImageSets/Main/{split}.txt``, one image name a line.
-        class_names: the K classes in label order. By default those of VOC, or, where any annotation of the
-            folder (whatever the split) has another, all names found, sorted.
+        class_names: the K classes in label order. By default those of ``ids.json`` where that is there, else those
+            of VOC, or, where any annotation of the folder (whatever the split) has another, all names found, sorted.
         difficult: ``ignore`` takes objects marked difficult as regions to ignore, as VOC scores them;
             ``keep`` takes them as objects.
         bad_images: ``error`` stops where an image is missing or damaged; ``skip`` decodes all once
@@ -42,7 +43,8 @@ class VocDetection(BoxTable):
     Attributes:
         class_names: K names.
         category_ids: 1..K; VOC has no numbers of its own.
-        image_ids: the numbers that the files are named by, where all are; else 1, 2, 3, ... in order.
+        image_ids: the numbers that the files are named by, where all are; else 1, 2, 3, ... in order. What
+            ``tools/convert.py`` writes keeps the ids of both in ``ids.json``.
         dropped_boxes: boxes left out because nothing of them lies inside the image.
         clipped_boxes: boxes that stuck out by more than a pixel; samples have them clipped.
         skipped_images: images left out by ``bad_images='skip'``.
@@ -69,7 +71,11 @@ class VocDetection(BoxTable):
             raise ValueError(f"difficult={difficult!r} is neither 'ignore' nor 'keep'.")
         folder = voc_folder(Path(root), str(year), "Annotations")
         stems = listed_names(folder, "Main", split)
-        classes = label_values.class_names(class_names) if class_names is not None else _class_names(folder)
+        kept = IdFile.of(folder)
+        if class_names is not None:
+            classes = label_values.class_names(class_names)
+        else:
+            classes = _class_names(folder, list(kept.categories))
         label_of = {name: label for label, name in enumerate(classes)}
         paths = image_paths(folder / "JPEGImages", stems)
         usable = usable_images(folder / f"ImageSets/Main/{split}.txt", paths, bad_images=bad_images, limit=limit)
@@ -84,11 +90,11 @@ class VocDetection(BoxTable):
         columns = np.array(rows, np.float64).reshape(-1, 7).T
         boxes = np.stack([columns[2], columns[3], columns[4] - columns[2], columns[5] - columns[3]], axis=1)
         refuse_shares(folder / "Annotations", columns[2:6].T + np.array([1, 1, 0, 0]))
-        image_ids = ids_from_stems(paths)
+        image_ids = kept.of_images(paths)
         super().__init__(
             source=folder,
             class_names=classes,
-            category_ids=range(1, len(classes) + 1),
+            category_ids=kept.of_classes(classes) or range(1, len(classes) + 1),
             image_ids=[image_ids[i] for i in usable],
             paths=[paths[i] for i in usable],
             sizes=[annotation.size for annotation in annotations],
@@ -121,10 +127,12 @@ def _refuse_missing(files: Sequence[Path], folder: Path) -> None:
         )
 
 
-def _class_names(folder: Path) -> tuple[str, ...]:
+def _class_names(folder: Path, kept: Sequence[str]) -> tuple[str, ...]:
     # All annotations, not only the split's: training and validation must number the classes alike.
     files = sorted(path for path in (folder / "Annotations").glob("*.xml") if not is_macos(path))
     names = {name for file in files for name, _, _ in _parse(file).objects}
+    if kept:
+        return (*kept, *sorted(names.difference(kept)))
     if not names:
         raise ValueError(f"{folder / 'Annotations'}: no object in {len(files)} xml files; give class_names.")
     return VOC_CLASSES if names.issubset(VOC_CLASSES) else tuple(sorted(names))

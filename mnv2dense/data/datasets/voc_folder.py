@@ -49,7 +49,14 @@ def listed_names(folder: Path, task: str, split: str) -> list[str]:
 
 
 def image_paths(folder: Path, stems: Iterable[str]) -> list[Path]:
-    """``{stem}.jpg``, or with another image's suffix where that is what there is."""
-    there = sorted(folder.iterdir()) if folder.is_dir() else []
-    found = {path.stem: path for path in there if path.suffix.lower() in IMAGE_SUFFIXES and not is_macos(path)}
-    return [found.get(stem, folder / f"{stem}.jpg") for stem in stems]
+    """``{stem}.jpg``, or with another image's suffix where that is what there is; a stem may begin with sub-folders."""
+    wanted = [folder / f"{stem}.jpg" for stem in stems]
+    found: dict[Path, Path] = {}
+    for below in {folder, *(path.parent for path in wanted)}:
+        there = sorted(below.iterdir()) if below.is_dir() else []
+        found |= {
+            path.parent / f"{path.stem}.jpg": path
+            for path in there
+            if path.suffix.lower() in IMAGE_SUFFIXES and not is_macos(path)
+        }
+    return [found.get(path, path) for path in wanted]

@@ -10,14 +10,23 @@ import numpy as np
 
 from mnv2dense.data.datasets import label_values
 from mnv2dense.data.datasets.box_table import BoxTable, Objects
-from mnv2dense.data.datasets.image_list import BadImages, ids_from_stems, size_of_listed, usable_images
-from mnv2dense.data.datasets.yolo_files import class_names_of, find_files, read_config, report_unmatched
-from mnv2dense.data.datasets.yolo_lines import boxes_of, read_lines
+from mnv2dense.data.datasets.id_file import IdFile
+from mnv2dense.data.datasets.image_list import BadImages, size_of_listed, usable_images
+from mnv2dense.data.datasets.yolo_files import (
+    class_names_of,
+    files_of_ignored,
+    find_files,
+    read_config,
+    report_unmatched,
+)
+from mnv2dense.data.datasets.yolo_lines import Line, boxes_of, read_lines
 
 
 @final
 class YoloDetection(BoxTable):
     """Boxes of YOLO label files. Outlines (``class x1 y1 x2 y2 x3 y3 ...``) give their bounding boxes.
+
+    A folder ``ignored`` beside ``labels`` may have more files of such lines: regions to ignore, as COCO's crowds are.
 
     Of boxes with key points, which ``kpt_shape`` in ``data.yaml`` announces, the boxes are taken. Lines that could be
     either are refused, unless it says ``task: segment``.
@@ -37,7 +46,8 @@ class YoloDetection(BoxTable):
     Attributes:
         class_names: K names.
         category_ids: 0..K-1, as in the label files.
-        image_ids: the numbers that the files are named by, where all are; else 1, 2, 3, ... in order.
+        image_ids: the numbers that the files are named by, where all are; else 1, 2, 3, ... in order. What
+            ``tools/convert.py`` writes keeps the ids of both in ``ids.json``.
         dropped_boxes: boxes left out because nothing of them lies inside the image.
         clipped_boxes: boxes that stuck out by more than a pixel; samples have them clipped.
         skipped_images: images left out by ``bad_images='skip'``.
@@ -62,7 +72,8 @@ class YoloDetection(BoxTable):
         found = find_files(root, split, config)
         paths = found.images
         usable = usable_images(found.source, paths, bad_images=bad_images, limit=limit)
-        image_ids = ids_from_stems(paths)
+        kept = IdFile.of(root)
+        image_ids = kept.of_images(paths)
         sizes = [size_of_listed(paths[i]) for i in usable]
         files = [found.labels[i] for i in usable]
         if not any(file.is_file() for file in files):
@@ -73,15 +84,22 @@ class YoloDetection(BoxTable):
         report_unmatched(found)
         keypoints = config.keypoints
         lines = [read_lines(file, len(classes), keypoints) for file in files]
+        of_ignored: list[list[Line]] = [
+            [] if file is None else read_lines(file, len(classes), None) for file in files_of_ignored(files)
+        ]
         images = np.repeat(np.arange(len(files)), [len(of_file) for of_file in lines])
-        together = [line for of_file in lines for line in of_file]
-        shares = boxes_of(together, are_outlines=config.are_outlines, keypoints=keypoints)
+        images = np.append(images, np.repeat(np.arange(len(files)), [len(of_file) for of_file in of_ignored]))
+        objects = [line for of_file in lines for line in of_file]
+        regions = [line for of_file in of_ignored for line in of_file]
+        shares = boxes_of(objects, are_outlines=config.are_outlines, keypoints=keypoints)
+        shares += boxes_of(regions, are_outlines=True, keypoints=None)
+        together = [*objects, *regions]
         frames = np.array(sizes, np.float64).reshape(-1, 2)[images][:, [1, 0, 1, 0]]
         boxes = np.array(shares, np.float64).reshape(-1, 4) * frames
         super().__init__(
             source=found.source if found.source.is_file() else files[0].parent,
             class_names=classes,
-            category_ids=range(len(classes)),
+            category_ids=kept.of_classes(classes) or range(len(classes)),
             image_ids=[image_ids[i] for i in usable],
             paths=[paths[i] for i in usable],
             sizes=list(sizes),
@@ -89,7 +107,7 @@ class YoloDetection(BoxTable):
                 images=images,
                 boxes=boxes,
                 labels=np.array([line.label for line in together], np.int64),
-                ignored=np.zeros(len(together), np.bool_),
+                ignored=np.arange(len(together)) >= len(objects),
                 areas=boxes[:, 2] * boxes[:, 3],
                 ids=np.arange(1, len(together) + 1),
             ),

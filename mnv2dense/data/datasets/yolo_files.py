@@ -189,13 +189,30 @@ def _listed(file: Path, root: Path) -> list[Path]:
     return paths
 
 
+def files_of_ignored(labels: Sequence[Path]) -> list[Path | None]:
+    """Where the regions to ignore of each of P label files are: under ``ignored`` in place of the last ``labels``.
+
+    None where there is no such folder.
+    """
+    folders: dict[Path, Path | None] = {}
+    for folder in {file.parent for file in labels}:
+        ignored = _swapped(folder, "labels", "ignored")
+        folders[folder] = ignored if ignored != folder and ignored.is_dir() else None
+    return [None if (folder := folders[file.parent]) is None else folder / file.name for file in labels]
+
+
 def _labels_of(images: Path) -> Path:
     """The folder of the labels of a folder of images: ``labels`` in place of the last ``images``, else the same."""
-    parts = images.parts
+    return _swapped(images, "images", "labels")
+
+
+def _swapped(folder: Path, one: str, other: str) -> Path:
+    """A path with the last part of one name replaced by another; the same where there is none."""
+    parts = folder.parts
     for place in range(len(parts) - 1, -1, -1):
-        if parts[place] == "images":
-            return Path(*parts[:place], "labels", *parts[place + 1 :])
-    return images
+        if parts[place] == one:
+            return Path(*parts[:place], other, *parts[place + 1 :])
+    return folder
 
 
 def _below(image: Path, images: Path, labels: Path) -> Path:

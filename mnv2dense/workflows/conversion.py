@@ -1,0 +1,150 @@
+"""A data set written in another format, or divided anew: what ``tools/convert.py`` does once its data is built."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from mnv2dense.data.pool import Pool, divided
+from mnv2dense.data.split_checks import disagreement
+from mnv2dense.data.splits import SplitPlan
+from mnv2dense.data.writing.folder import REPORT, check_output, whole_folder
+from mnv2dense.data.writing.notes import Note, merged
+from mnv2dense.data.writing.pictures import Images, check_images
+from mnv2dense.data.writing.voc import Corners, check_corners
+from mnv2dense.data.writing.writers import Format, PoolWriter, Told, Writing, check_kinds
+from mnv2dense.protocols import Dataset
+from mnv2dense.reporting.usage import override
+from mnv2dense.types.class_lists import VOC_MASK_CLASSES
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was written.
+
+    Attributes:
+        folder: as it was asked for.
+        to: the format.
+        splits: name -> how many images; of folds "fold_0/train" and so on.
+        notes: what the format cannot say, or what was changed.
+        read_by: the words of a command that read it, of folds the first; nothing of lists.
+    """
+
+    folder: Path
+    to: Format
+    splits: Mapping[str, int]
+    notes: Sequence[Note]
+    read_by: str
+
+
+def convert(
+    splits: Mapping[str, Dataset],
+    output: str | Path,
+    *,
+    to: Format,
+    images: Images = "copy",
+    corners: Corners = "whole",
+    plan: SplitPlan | None = None,
+    together: Iterable[tuple[str | Path, str | Path]] = (),
+    overwrite: bool = False,
+    told: Told | None = None,
+) -> Conversion:
+    """Write data sets in a format, in the splits that they have or in new ones.
+
+    The folder is there whole or not at all, and ``convert.json`` in it says what is not as it was.
+
+    Args:
+        splits: name -> data set, of boxes or of masks, all of the same classes.
+        output: a new folder, or an empty one.
+        to: as which choice of ``data`` it is read again; "lists" are text files of the images' paths.
+        images: whether pictures are copied, linked or left out.
+        corners: of VOC, integers or decimals.
+        plan: how to divide all images anew; None keeps the splits.
+        together: pairs of image files that a plan must not part, such as near-duplicates.
+        overwrite: replace ``output`` if this function wrote it.
+        told: called with (pictures done, pictures in all) of each split.
+
+    Raises:
+        FileExistsError: ``output`` holds something else.
+        ValueError: an option outside its values, or data that the format has no place for.
+        OSError: a picture cannot be read, or a file written.
+    """
+    folder = Path(output)
+    check_options(to=to, images=images, corners=corners)
+    check_output(folder, overwrite=overwrite)
+    check_kinds(splits, to)
+    first, *others = splits.values()
+    for other in others:
+        if tuple(other.class_names) != tuple(first.class_names):
+            raise ValueError(disagreement(tuple(first.class_names), tuple(other.class_names)))
+    pool = Pool.of(splits)
+    _check_pictures(pool, folder, images=images if to != "lists" else "none", overwrite=overwrite)
+    sets = {"": pool.splits} if plan is None else divided(pool, plan, together)
+    writer = PoolWriter(pool, plan is None, Writing(to, images, corners, told))
+    with whole_folder(folder, overwrite=overwrite) as new:
+        notes, counts = [*pool.notes, *writer.notes()], {}
+        for below, parts in sets.items():
+            inside = new / below
+            inside.mkdir(exist_ok=True)
+            notes += writer.write(inside, parts)
+            counts |= {f"{below}/{name}".strip("/"): len(places) for name, places in parts.items()}
+        below, parts = next(iter(sets.items()))
+        words = _words(folder / below, to, list(parts), first)
+        done = Conversion(folder, to, counts, merged(notes), words)
+        report = json.dumps(_report(done, splits, images, plan), indent=1, ensure_ascii=False)
+        (new / REPORT).write_text(f"{report}\n", "utf-8", "backslashreplace")
+    return done
+
+
+def check_options(*, to: object, images: object, corners: object) -> None:
+    """Refuse what cannot be, before any data is read.
+
+    Raises:
+        ValueError: an option outside its values.
+    """
+    if to not in get_args(Format):
+        raise ValueError(
+            f"to={to}: coco, voc or yolo for boxes, mask_folder or voc_masks for masks, lists for paths alone."
+        )
+    check_images(images)
+    check_corners(corners)
+
+
+def _check_pictures(pool: Pool, folder: Path, *, images: Images, overwrite: bool) -> None:
+    if images != "none" and not pool.paths[0].is_file():
+        raise ValueError(f"images={images}: {pool.paths[0]} is no file of its own; images=none leaves pictures out.")
+    inside = folder.resolve()
+    if overwrite and any(path.resolve().is_relative_to(inside) for path in pool.paths):
+        raise ValueError(f"output={folder}: the data that is read lies in it, and would be lost; name another folder.")
+
+
+def _words(folder: Path, to: Format, splits: Sequence[str], dataset: Dataset) -> str:
+    """What a command is told to read it."""
+    if to == "lists":
+        return ""
+    words = [f"data={to}", override("data.root", str(folder))]
+    if to in ("coco", "voc_masks"):  # others call them so by themselves
+        words += [f"data.{split}_split={split}" for split in ("train", "val") if split in splits]
+    words += [f"data.{split}=null" for split in ("train", "val") if split not in splits]
+    classes = tuple(dataset.class_names)
+    if to == "mask_folder" or (to == "voc_masks" and classes != VOC_MASK_CLASSES):
+        quoted = ",".join(name if name.isidentifier() else "'" + name.replace("'", "\\'") + "'" for name in classes)
+        words.append(shlex.quote(f"data.class_names=[{quoted}]"))
+    return " ".join(words)
+
+
+def _report(done: Conversion, data: Mapping[str, Dataset], images: Images, plan: SplitPlan | None) -> dict[str, Any]:
+    return {
+        "from": {name: str(getattr(dataset, "source", type(dataset).__name__)) for name, dataset in data.items()},
+        "to": done.to,
+        "read_by": done.read_by,
+        "class_names": list(next(iter(data.values())).class_names),
+        "images": done.splits,
+        "pictures": "none" if done.to == "lists" else images,
+        "split": None if plan is None else asdict(plan),
+        "not_as_it_was": [note._asdict() for note in done.notes],
+    }
