@@ -85,6 +85,8 @@ def _predict(config: DictConfig) -> None:
             batch_size=config.batch_size,
             tracking=tracking,
             explaining=explaining,
+            annotate=config.annotate,
+            annotate_images=config.annotate_images,
             config=plain,
             progress=lambda count, total: bar.update(job, completed=count),
         )
@@ -103,6 +105,10 @@ def _check(config: DictConfig) -> None:
         raise ValueError(f"legend={config.legend}: true or false is needed.")
     if not is_whole(config.batch_size) or config.batch_size < 1:
         raise ValueError(f"batch_size={config.batch_size}: a whole number of at least 1 is needed.")
+    if config.annotate not in (None, "coco", "voc", "yolo"):
+        raise ValueError(f"annotate={config.annotate}: labels as coco, voc or yolo.")
+    if config.annotate_images not in ("copy", "link", "none"):
+        raise ValueError(f"annotate_images={config.annotate_images}: copy, link or none.")
     threshold = config.threshold
     if threshold is not None and not is_number(threshold):
         raise ValueError(f"threshold={threshold}: a number is needed; {SHOWN_SCORE} is a good start.")
@@ -112,6 +118,10 @@ def _check(config: DictConfig) -> None:
         raise ValueError(f"engine={config.engine} fills a table: name it, as in output=labels.parquet.")
     if not isinstance(config.ray, DictConfig):
         raise ValueError(f"ray={config.ray}: its options are set one by one, as in ray.workers=2.")
+    if config.output is not None and config.annotate is not None:
+        raise ValueError(
+            f"annotate={config.annotate} writes labels of images, output={config.output} a table: ask for one."
+        )
     if config.output is None:
         for name, value in changed_options(config, ("part_size", *(f"ray.{key}" for key in _usual()["ray"]))).items():
             raise ValueError(f"{name}={value} is of a table of labels: name it, as in output=labels.parquet.")

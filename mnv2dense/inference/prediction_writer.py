@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mnv2dense.inference.explanation import Explanation
+    from mnv2dense.inference.annotating import Annotations
 
 
 @final
@@ -74,6 +75,7 @@ class PredictionWriter:
         tracks: of a video, or of images that are its frames; None tracks nothing. With "json" there is a
             ``tracks.json`` with its counts.
         explain: gives a map of where the model looked in an image, or None, which goes to ``explained/<name>.jpg``.
+        annotations: takes the boxes of every image, but not of frames.
         advance: called after each image that is done or has failed, in a thread of its own.
     """
 
@@ -89,6 +91,7 @@ class PredictionWriter:
         batch_size: int = BATCH_SIZE,
         tracks: VideoTracks | None = None,
         explain: Callable[[npt.NDArray[np.uint8]], Explanation | None] = lambda _: None,
+        annotations: Annotations | None = None,
         advance: Callable[[], None] = lambda: None,
     ) -> None:
         self._predictor = predictor
@@ -97,6 +100,7 @@ class PredictionWriter:
         self._opacity, self._legend, self._palette = opacity, legend, palette
         self._batch_size = batch_size
         self._tracks, self._explain = tracks, explain
+        self._annotations = annotations
         self._advance = advance
 
     def images(self, entries: Iterable[str | Path], *, folder: Path | None = None) -> Outcome:
@@ -125,7 +129,8 @@ class PredictionWriter:
                     outcome.failed[str(entry)] = str(error)
                     self._advance()
                     continue
-                yield _Item(pixels, names.free(_stem(entry)), {"file_name": file_name_of(entry, folder)})
+                path = None if isinstance(entry, str) and is_address(entry) else Path(entry)
+                yield _Item(pixels, names.free(_stem(entry)), {"file_name": file_name_of(entry, folder)}, path=path)
 
         def draw(item: _Item, drawn: npt.NDArray[np.uint8]) -> None:
             save_image(drawn, self._folder / f"{item.stem}{_suffix(item)}")
@@ -211,6 +216,8 @@ class PredictionWriter:
                     save_labels(each, folder / f"{item.stem}.png")
                 height, width = item.pixels.shape[:2]
                 files.add({"id": outcome.done + 1, **item.place, "height": height, "width": width}, found)
+                if self._annotations is not None and item.path is not None:
+                    self._annotations.add(item.path, (height, width), found)
                 outcome.summary.add(found)
                 outcome.done += 1
                 self._advance()
@@ -245,6 +252,7 @@ class _Item(NamedTuple):
     stem: str
     place: dict[str, Any]
     frame: Frame | None = None
+    path: Path | None = None
 
 
 def _suffix(item: _Item) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -90,7 +91,8 @@ def convert(
         for below, parts in sets.items():
             inside = new / below
             inside.mkdir(exist_ok=True)
-            notes += writer.write(inside, parts)
+            said = writer.write(inside, parts)
+            notes += said if below == next(iter(sets)) else []  # each fold has all images
             counts |= {f"{below}/{name}".strip("/"): len(places) for name, places in parts.items()}
         below, parts = next(iter(sets.items()))
         words = _words(folder / below, to, list(parts), first)
@@ -132,9 +134,15 @@ def _words(folder: Path, to: Format, splits: Sequence[str], dataset: Dataset) ->
     words += [f"data.{split}=null" for split in ("train", "val") if split not in splits]
     classes = tuple(dataset.class_names)
     if to == "mask_folder" or (to == "voc_masks" and classes != VOC_MASK_CLASSES):
-        quoted = ",".join(name if name.isidentifier() else "'" + name.replace("'", "\\'") + "'" for name in classes)
+        quoted = ",".join(name if re.fullmatch(r"\w+", name) else _in_quotes(name) for name in classes)
         words.append(shlex.quote(f"data.class_names=[{quoted}]"))
     return " ".join(words)
+
+
+def _in_quotes(name: str) -> str:
+    """As Hydra reads it."""
+    escaped = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ('\\"' if found[2] else ""), name)
+    return f'"{escaped}"'
 
 
 def _report(done: Conversion, data: Mapping[str, Dataset], images: Images, plan: SplitPlan | None) -> dict[str, Any]:
@@ -146,5 +154,5 @@ def _report(done: Conversion, data: Mapping[str, Dataset], images: Images, plan:
         "images": done.splits,
         "pictures": "none" if done.to == "lists" else images,
         "split": None if plan is None else asdict(plan),
-        "not_as_it_was": [note._asdict() for note in done.notes],
+        "not_as_it_was": [asdict(note) for note in done.notes],
     }

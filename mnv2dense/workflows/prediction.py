@@ -26,6 +26,9 @@ from mnv2dense.visualization.masks import MASK_OPACITY, check_opacity
 from mnv2dense.visualization.palettes import PaletteChoice, check_palette
 
 if TYPE_CHECKING:
+    from mnv2dense.data.writing.pictures import Images
+    from mnv2dense.data.writing.writers import BoxFormat
+    from mnv2dense.inference.annotating import Annotations
     from mnv2dense.io.video import VideoReader
 
 # Nobody knows how fast a camera will be read; it says how long the last frame lasts.
@@ -90,6 +93,8 @@ def predict(
     batch_size: int = BATCH_SIZE,
     tracking: Tracking | None = None,
     explaining: Explaining | None = None,
+    annotate: BoxFormat | None = None,
+    annotate_images: Images = "copy",
     config: Mapping[str, Any] | None = None,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Predictions:
@@ -111,6 +116,9 @@ def predict(
             the numbers in their names; None tracks nothing. The predictor's threshold is then that of boxes which begin
             a track.
         explaining: where the model looked in each image, drawn into the folder ``explained``; None draws none.
+        annotate: a format of labels, in which the boxes of images are a data set, to be corrected and learnt from, in
+            a folder of the format's name inside ``run_dir``; None writes none.
+        annotate_images: whether pictures are copied, linked or left out there.
         config: what ``config.yaml`` of the folder says; None writes none.
         progress: told (done, in all) after each image or frame, in a thread of its own; in all is None where nobody
             knows.
@@ -138,6 +146,7 @@ def predict(
         tracks = tracking.started(threshold=predictor.threshold, rate=rate)
         predictor = copy(predictor)  # of the same model, but with what tracks go on by
         predictor.threshold = tracks.lowest
+    annotations = None if annotate is None else _annotations(predictor, meant, annotate, annotate_images)
     folder = run_dir if isinstance(run_dir, RunFolder) else RunFolder.create(run_dir, task="predict")
     refuse_a_run(folder, "Name another folder for the predictions.")
     if config is not None:
@@ -162,9 +171,12 @@ def predict(
         batch_size=1 if isinstance(meant, CameraSource) else batch_size,
         tracks=tracks,
         explain=explain or (lambda _: None),
+        annotations=annotations,
         advance=advance,
     )
     outcome = _written(writer, meant, opened.reader)
+    if annotations is not None and annotate is not None:
+        annotations.write(folder.path / annotate, to=annotate, images=annotate_images)
     unit = "images" if isinstance(meant, ImageSource) else "frames"
     threshold = predictor.threshold if tracks is None else None
     return Predictions(
@@ -216,6 +228,16 @@ def _source(source: str | Path | Iterable[str | Path] | Source) -> Source:
         return source_of(str(source))
     entries = list(source)
     return ImageSource(entries, len(entries))
+
+
+def _annotations(predictor: Predictor[Any], source: Source, annotate: BoxFormat, images: Images) -> Annotations:
+    from mnv2dense.inference.annotating import Annotations, check_annotate
+
+    model = predictor.model
+    check_annotate(annotate, images, task=model.task)
+    if not isinstance(source, ImageSource):
+        raise ValueError(f"annotate={annotate} is of images; save a video's frames as images first.")
+    return Annotations(model.class_names, model.category_ids)
 
 
 def _outputs(given: Sequence[str] | None, source: Source) -> Sequence[str]:

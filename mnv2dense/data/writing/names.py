@@ -45,9 +45,11 @@ class FreeNames:
         """
         *folders, last = [_spelled(part) for part in PurePosixPath(name).parts]
         folders = [f"{folder}_" if folder in self._reserved else folder for folder in folders]
-        stem, suffix = PurePosixPath(last).stem.strip(), PurePosixPath(last).suffix
-        if self._by_stem and suffix.lower() not in IMAGE_SUFFIXES:  # readers look for these
-            stem, suffix = last.strip(), _suffix_by_content(path)
+        stem, suffix = PurePosixPath(last).stem, PurePosixPath(last).suffix
+        if self._by_stem:
+            if suffix.lower() not in IMAGE_SUFFIXES:  # readers look for these
+                stem, suffix = last, _suffix_by_content(path)
+            stem = stem.strip()  # as lists of names are read
         start = ("_" if self._flat else "/").join([*folders, stem or "image"])
         free, number = start, 1
         while (key := (free if self._by_stem else f"{free}{suffix}").casefold()) in self._given:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
-class Note(NamedTuple):
+@dataclass(frozen=True)
+class Note:
     """One thing that is not in what was written as it was in what was read.
 
     Attributes:

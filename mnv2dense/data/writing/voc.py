@@ -91,8 +91,10 @@ def write_voc(
 
 
 def _by_reader(splits: Mapping[str, BoxTruth]) -> tuple[str, ...]:
-    """The classes that a reader finds in the annotations."""
+    """The classes that a reader finds in the annotations; without an object it asks for them."""
     shown = {truth.class_names[label] for truth in splits.values() for label in np.unique(truth.objects.labels)}
+    if not shown:
+        return ()
     return VOC_CLASSES if shown <= set(VOC_CLASSES) else tuple(sorted(shown))
 
 

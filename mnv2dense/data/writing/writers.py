@@ -131,6 +131,6 @@ def check_kinds(data: Mapping[str, Dataset], to: Format) -> None:
             )
         if to in get_args(MaskFormat) and not isinstance(dataset, MaskDataset):
             raise ValueError(
-                f"to={to} is of masks, and data.{name} ({type(dataset).__name__}) has none. data=coco_masks paints COCO's "
-                "outlines; boxes go to coco, voc or yolo."
+                f"to={to} is of masks, and data.{name} ({type(dataset).__name__}) has none. data=coco_masks paints "
+                "COCO's outlines; boxes go to coco, voc or yolo."
             )
