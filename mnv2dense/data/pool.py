@@ -42,7 +42,9 @@ class Pool(NamedTuple):
     def of(cls, data: Mapping[str, Dataset]) -> Self:
         """All images of these; in the second of two splits that share an image it is left out."""
         splits: dict[str, list[int]] = {}
-        images, names, paths = [], [], []
+        images: list[tuple[str, int]] = []
+        names: list[str] = []
+        paths: list[Path] = []
         seen: set[Path] = set()
         repeated = 0
         for split, dataset in data.items():

@@ -12,7 +12,7 @@ from mnv2dense.data.datasets.box_table import Objects
 from mnv2dense.data.writing.coco import write_coco
 from mnv2dense.data.writing.folder import whole_folder
 from mnv2dense.data.writing.names import names_of
-from mnv2dense.data.writing.pictures import Images, check_images
+from mnv2dense.data.writing.pictures import Images
 from mnv2dense.data.writing.truth import BoxTruth, CocoRows
 from mnv2dense.data.writing.voc import write_voc
 from mnv2dense.data.writing.writers import BoxFormat
@@ -31,7 +31,8 @@ def check_annotate(to: object, images: object, *, task: str) -> None:
     """
     if to not in get_args(BoxFormat):
         raise ValueError(f"annotate={to}: labels as coco, voc or yolo.")
-    check_images(images)
+    if images not in get_args(Images):
+        raise ValueError(f"annotate_images={images}: copy, link or none.")
     if task != "detection":
         raise ValueError(f"annotate={to} is of boxes, and the model is of {task}; leave it out.")
 

@@ -15,8 +15,8 @@ from mnv2dense.data.split_checks import disagreement
 from mnv2dense.data.splits import SplitPlan
 from mnv2dense.data.writing.folder import REPORT, check_output, whole_folder
 from mnv2dense.data.writing.notes import Note, merged
-from mnv2dense.data.writing.pictures import Images, check_images
-from mnv2dense.data.writing.voc import Corners, check_corners
+from mnv2dense.data.writing.pictures import Images
+from mnv2dense.data.writing.voc import Corners
 from mnv2dense.data.writing.writers import Format, PoolWriter, Told, Writing, check_kinds
 from mnv2dense.protocols import Dataset
 from mnv2dense.reporting.usage import override
@@ -87,7 +87,8 @@ def convert(
     sets = {"": pool.splits} if plan is None else divided(pool, plan, together)
     writer = PoolWriter(pool, plan is None, Writing(to, images, corners, told))
     with whole_folder(folder, overwrite=overwrite) as new:
-        notes, counts = [*pool.notes, *writer.notes()], {}
+        notes = [*pool.notes, *writer.notes()]
+        counts: dict[str, int] = {}
         for below, parts in sets.items():
             inside = new / below
             inside.mkdir(exist_ok=True)
@@ -112,8 +113,15 @@ def check_options(*, to: object, images: object, corners: object) -> None:
         raise ValueError(
             f"to={to}: coco, voc or yolo for boxes, mask_folder or voc_masks for masks, lists for paths alone."
         )
-    check_images(images)
-    check_corners(corners)
+    if images not in get_args(Images):
+        raise ValueError(
+            f"images={images}: copy, link (takes no room, but a tool that changes a picture changes the original) or "
+            "none (labels alone)."
+        )
+    if corners not in get_args(Corners):
+        raise ValueError(
+            f"corners={corners}: whole (VOC's integers) or exact (with decimals, which some readers refuse)."
+        )
 
 
 def _check_pictures(pool: Pool, folder: Path, *, images: Images, overwrite: bool) -> None:

@@ -53,7 +53,7 @@ def test_classes_are_shared_out_nearer_to_their_shares_than_by_chance(seed: int)
     totals = counts(labels, list(range(500)))
     off = {}
     for by in ("stratified", "random"):
-        parts = split_places(names_of(500), labels, SHARES, by=by, seed=seed)  # type: ignore[arg-type]  # one of two
+        parts = split_places(names_of(500), labels, SHARES, by=by, seed=seed)
         off[by] = [
             abs(counts(labels, parts[name])[label] - share * total)
             for name, share in SHARES.items()

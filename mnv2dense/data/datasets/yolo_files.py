@@ -198,7 +198,8 @@ def files_of_ignored(labels: Sequence[Path]) -> list[Path | None]:
     for folder in {file.parent for file in labels}:
         ignored = _swapped(folder, "labels", "ignored")
         folders[folder] = ignored if ignored != folder and ignored.is_dir() else None
-    return [None if (folder := folders[file.parent]) is None else folder / file.name for file in labels]
+    below = [folders[file.parent] for file in labels]
+    return [None if folder is None else folder / file.name for folder, file in zip(below, labels, strict=True)]
 
 
 def _labels_of(images: Path) -> Path:

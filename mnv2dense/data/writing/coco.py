@@ -55,7 +55,7 @@ def _content(truth: BoxTruth, names: list[str]) -> dict[str, Any]:
             rows = rows._replace(annotations={new: rows.annotations[old] for new, old in enumerate(ids, start=1)})
         ids = list(range(1, len(ids) + 1))
     columns = (objects.images, objects.boxes, objects.labels, objects.areas, objects.ignored)
-    annotations = [
+    annotations: list[dict[str, Any]] = [
         {
             "id": annotation_id,
             "image_id": truth.image_ids[image],
@@ -68,11 +68,11 @@ def _content(truth: BoxTruth, names: list[str]) -> dict[str, Any]:
             ids, *(column.tolist() for column in columns), strict=True
         )
     ]
-    images = [
+    images: list[dict[str, Any]] = [
         {"id": image_id, "file_name": name, "height": height, "width": width}
         for image_id, name, (height, width) in zip(truth.image_ids, names, truth.sizes.tolist(), strict=True)
     ]
-    categories = [
+    categories: list[dict[str, Any]] = [
         {"id": category_id, "name": name}
         for category_id, name in zip(truth.category_ids, truth.class_names, strict=True)
     ]

@@ -7,26 +7,13 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from mnv2dense.utils.cores import usable_cores
 
 Images = Literal["copy", "link", "none"]
 """``copy``: whatever is done to the written folder leaves the originals alone. ``link``: the same file under a second
 name, which takes no room; a tool that writes into it changes both. ``none``: labels alone."""
-
-
-def check_images(images: object) -> None:
-    """Refuse another word than those of :data:`Images`.
-
-    Raises:
-        ValueError: it is none of them.
-    """
-    if images not in get_args(Images):
-        raise ValueError(
-            f"images={images}: copy, link (takes no room, but a tool that changes a picture changes the original) or "
-            "none (labels alone)."
-        )
 
 
 def place_pictures(
@@ -72,6 +59,5 @@ def _check_room(pairs: Iterable[tuple[Path, Path]]) -> None:
     free = shutil.disk_usage(folder).free
     if wanted > free:
         raise OSError(
-            f"{folder}: the pictures take {wanted / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; images=link "
-            "takes none."
+            f"{folder}: the pictures take {wanted / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; links take none."
         )

@@ -73,7 +73,7 @@ class BoxTruth(NamedTuple):
         boxes = self.objects.boxes
         corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
         frames = self.sizes[self.objects.images][:, [1, 0, 1, 0]].astype(np.float64)
-        return np.clip(corners, 0, frames)
+        return np.asarray(np.clip(corners, 0, frames), np.float64)
 
     def outside(self) -> int:
         """How many boxes stick out of their image by more than rounding."""

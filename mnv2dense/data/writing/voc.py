@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Literal, get_args
+from typing import Literal
 from xml.etree import ElementTree
 
 import numpy as np
@@ -21,18 +21,6 @@ from mnv2dense.types.class_lists import VOC_CLASSES
 Corners = Literal["whole", "exact"]
 """``whole``: VOC's integers, half a pixel off at most. ``exact``: with decimals, which most readers take (CVAT writes
 them), and some refuse."""
-
-
-def check_corners(corners: object) -> None:
-    """Refuse another word than those of :data:`Corners`.
-
-    Raises:
-        ValueError: it is none of them.
-    """
-    if corners not in get_args(Corners):
-        raise ValueError(
-            f"corners={corners}: whole (VOC's integers) or exact (with decimals, which some readers refuse)."
-        )
 
 
 def write_voc(
@@ -104,7 +92,7 @@ def _corners(truth: BoxTruth, corners: Corners) -> tuple[list[list[str]], int, i
     if corners == "exact":
         return _texts(exact), 0, 0
     whole = np.rint(exact)
-    flat = (whole[:, 2:] <= whole[:, :2]).any(axis=1)
+    flat = np.asarray((whole[:, 2:] <= whole[:, :2]).any(axis=1))
     rounded = np.where(flat[:, None], exact, whole)
     changed = (np.abs(rounded - exact) > 1e-6).any(axis=1)
     return _texts(rounded), int(changed.sum()), int(flat.sum())

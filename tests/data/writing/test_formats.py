@@ -125,14 +125,14 @@ def test_masks_keep_every_pixel_and_the_colours_of_their_classes(tmp_path: Path)
     options: Any = {"class_names": ["sky", "wide road", "car"], "palette": [[0, 0, 255], [128, 128, 128], [255, 0, 0]]}
     data = {split: MaskFolder(root=tmp_path / "masks", split=split, **options) for split in ("train", "val")}
     for to in ("voc_masks", "mask_folder"):
-        done = convert(data, tmp_path / to, to=to)  # type: ignore[arg-type]  # one of the formats
+        done = convert(data, tmp_path / to, to=to)
         assert done.read_by.endswith("""'data.class_names=[sky,"wide road",car]'""")
     for split, before in data.items():
         names = before.class_names
         voc = VocMasks(root=tmp_path / "voc_masks", split=split, class_names=names)
-        folder = MaskFolder(root=tmp_path / "mask_folder", split=split, class_names=names)
+        plain = MaskFolder(root=tmp_path / "mask_folder", split=split, class_names=names)
         for index, image_id in enumerate(before.image_ids):
-            for after in (voc, folder):
+            for after in (voc, plain):
                 np.testing.assert_array_equal(after.mask_of(after.image_ids[index]), before.mask_of(image_id))
     with Image.open(tmp_path / "voc_masks/SegmentationClass/0.png") as mask:
         assert mask.mode == "P"

@@ -104,7 +104,7 @@ def test_pictures_and_labels_of_the_original_are_not_touched(tmp_path: Path) -> 
     data = {"train": CocoDetection(root=root, split="train")}
     for images in ("copy", "link", "none"):
         for to in ("coco", "voc", "yolo"):
-            convert(data, tmp_path / f"{to}_{images}", to=to, images=images)  # type: ignore[arg-type]  # they are
+            convert(data, tmp_path / f"{to}_{images}", to=to, images=images)
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
     copied, linked = (next((tmp_path / f"yolo_{images}").rglob("plain.jpg")) for images in ("copy", "link"))
     original = root / "train" / "plain.jpg"
