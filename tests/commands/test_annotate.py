@@ -1,0 +1,113 @@
+"""Labels from a model: written by tools/predict.py, corrected, and learnt from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from mnv2dense.data.datasets import CocoDetection, VocDetection, YoloDetection
+from mnv2dense.models.checkpoint import save_model
+from tests.helpers.tiny import Outcome, command, random_images, tiny_model
+
+pytestmark = pytest.mark.usefixtures("place")
+
+READERS = {"coco": CocoDetection, "voc": VocDetection, "yolo": YoloDetection}
+
+
+@pytest.fixture
+def detector(place: None) -> Path:
+    """A checkpoint that finds something in any noise; its classes have ids with gaps."""
+    torch.manual_seed(0)
+    model = tiny_model(3, size=(64, 64), score_threshold=0.05, limit=5)
+    model.category_ids = (7, 9, 30)
+    model.config["category_ids"] = [7, 9, 30]
+    return save_model(model, "detector.ckpt")
+
+
+@pytest.fixture
+def photos(place: None) -> Path:
+    folder = Path("photos")
+    for number, name in enumerate(("a.jpg", "sub/b c.png", "sub/a.jpg")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random_images(1, (48, 80), seed=number)[0].permute(1, 2, 0).numpy()).save(folder / name)
+    return folder
+
+
+def predict(*options: str | Path) -> Outcome:
+    return command("predict", "run_dir=out", "device=cpu", "threshold=0.05", "outputs=[json]", *options)
+
+
+@pytest.mark.parametrize("to", list(READERS))
+def test_boxes_become_a_data_set_that_is_read_back(to: str, detector: Path, photos: Path) -> None:
+    outcome = predict(f"checkpoint={detector}", "source=photos/**/*.*", f"annotate={to}")
+    assert outcome.code == 0, outcome.err
+    said = json.loads(Path("out/predictions.json").read_text())
+    data = READERS[to](root=Path("out") / to, split="train")  # type: ignore[abstract, operator]  # each has these two
+    assert len(data) == 3
+    truth = data.coco_ground_truth()
+    assert len(truth["annotations"]) == len(said["annotations"]) > 5
+    assert [each["id"] for each in truth["categories"]] == [each["id"] for each in said["categories"]] == [7, 9, 30]
+    for image in said["images"]:
+        found = [row for row in said["annotations"] if row["image_id"] == image["id"]]
+        own = next(path for path in data.paths if path.as_posix().endswith(image["file_name"].removeprefix("photos/")))
+        place = list(data.paths).index(own)
+        rows = data.objects.rows(data.objects.images == place)
+        assert sorted(truth["categories"][label]["id"] for label in rows.labels.tolist()) == sorted(
+            row["category_id"] for row in found
+        )
+        width = sorted(row["bbox"][2] for row in found)
+        assert sorted(rows.boxes[:, 2].tolist()) == pytest.approx(width, abs=1.01 if to == "voc" else 0.02)
+
+
+def test_coco_keeps_scores_and_labels_alone_are_for_pictures_that_are_there_already(
+    detector: Path, photos: Path
+) -> None:
+    outcome = predict(f"checkpoint={detector}", "source=photos/a.jpg", "annotate=coco", "annotate_images=none")
+    assert outcome.code == 0, outcome.err
+    content = json.loads(Path("out/coco/annotations/instances_train.json").read_text())
+    said = json.loads(Path("out/predictions.json").read_text())
+    assert [row["score"] for row in content["annotations"]] == [row["score"] for row in said["annotations"]]
+    assert [image["file_name"] for image in content["images"]] == ["a.jpg"]
+    assert not Path("out/coco/images").exists()
+
+
+def test_corrected_labels_are_divided_and_learnt_from(detector: Path, photos: Path) -> None:
+    assert predict(f"checkpoint={detector}", "source=photos/**/*.*", "annotate=yolo").code == 0
+    Path("out/yolo/labels/train/a.txt").write_text("2 0.5 0.5 0.25 0.25\n")  # somebody's correction
+    words = ("data=yolo", "data.root=out/yolo", "data.val=null", "to=coco", "output=labels", "split.val=0.34")
+    outcome = command("convert", *words)
+    assert outcome.code == 0, outcome.err
+    sets = [CocoDetection(root="labels", split=split) for split in ("train", "val")]
+    assert [len(each) for each in sets] == [2, 1]
+    assert all(each.category_ids == [7, 9, 30] for each in sets)
+    found = {path.relative_to("labels").as_posix(): each for each in sets for path in each.paths}
+    ((place, data),) = [(place, data) for place, data in found.items() if place.split("/")[2:] == ["a.jpg"]]
+    rows = data.objects.rows(data.objects.images == list(data.paths).index(Path("labels") / place))
+    assert rows.labels.tolist() == [2]
+    assert rows.boxes.tolist() == [[30, 18, 20, 12]]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("annotate=yollo",), "error: annotate=yollo: labels as coco, voc or yolo."),
+        (("annotate=yolo", "annotate_images=move"), "error: annotate_images=move: copy, link or none."),
+        (
+            ("annotate=yolo", "output=a.parquet"),
+            "error: annotate=yolo writes labels of images, output=a.parquet a table",
+        ),
+        (
+            ("annotate=yolo", "source=webcam:0"),
+            "error: annotate=yolo is of images; save a video's frames as images first.",
+        ),
+    ],
+)
+def test_slips_are_one_line(words: tuple[str, ...], message: str, detector: Path, photos: Path) -> None:
+    outcome = predict(f"checkpoint={detector}", "source=photos", *words)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
