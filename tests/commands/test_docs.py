@@ -58,6 +58,13 @@ FAST: dict[str, tuple[str, ...]] = {
     f"python tools/predict.py checkpoint={DETECTOR} source=photos tile=640": (),
     f"python tools/predict.py checkpoint={DETECTOR} source=photos tile=640 tile_overlap=0.25": (),
     "python tools/shard.py task=detection data=coco data.root=coco output=coco_shards": (),
+    "python tools/convert.py data=coco data.root=coco to=yolo output=coco_as_yolo": (),
+    "python tools/convert.py task=segmentation data=coco_masks data.root=coco to=mask_folder output=coco_as_masks": (),
+    "python tools/convert.py data=yolo data.root=my_data to=voc output=my_data_as_voc": (),
+    "python tools/convert.py data=yolo data.root=my_data to=yolo output=my_splits split.val=0.2 split.test=0.1": (),
+    "python tools/convert.py data=coco data.root=coco to=coco output=coco_folds split.folds=3 images=link": (),
+    "python tools/convert.py data=yolo data.root=my_data to=lists output=my_lists split.val=0.2": (),
+    f"python tools/predict.py checkpoint={DETECTOR} source=photos annotate=yolo": (),
     "python tools/info.py backbone.width_mult=0.75 size=192": (),
     "python tools/info.py backbone=mobilenet_v1 task=detection": (),
 }
@@ -130,6 +137,9 @@ COMPOSED: dict[str, str] = {
     "exporter=litert precision=int8 nms=true labels=true": "of a joint run; tests/export/formats/test_joint.py",
     "head=points": "tests/commands/test_points.py trains, resumes, scores and uses a small one",
     "output=labels.parquet": "tests/workflows/test_labelling.py, and on Ray tests/commands/test_label_on_ray.py",
+    "split.groups=": "groups are of names; tests/commands/test_convert.py",
+    "data.root=corrected": "somebody's labels; tests/commands/test_annotate.py",
+    "data.root=new_data": "the output of the command above; tests/commands/test_annotate.py",
     "data=coco_voc_masks": "minutes; tests/commands/test_coco_voc_score.py measures this figure",
 }
 """Only composed: a part of the command, and why."""

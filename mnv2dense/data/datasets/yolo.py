@@ -45,6 +45,7 @@ class YoloDetection(BoxTable):
 
     Attributes:
         class_names: K names.
+        reduced_boxes: those of lines that said more: outlines, or key points.
         category_ids: 0..K-1, as in the label files.
         image_ids: the numbers that the files are named by, where all are; else 1, 2, 3, ... in order. What
             ``tools/convert.py`` writes keeps the ids of both in ``ids.json``.
@@ -87,6 +88,9 @@ class YoloDetection(BoxTable):
         of_ignored: list[list[Line]] = [
             [] if file is None else read_lines(file, len(classes), None) for file in files_of_ignored(files)
         ]
+        self.reduced_boxes = sum(len(line.values) > 4 for of_file in lines for line in of_file)
+        if keypoints is not None:
+            self.reduced_boxes = sum(map(len, lines))
         images = np.repeat(np.arange(len(files)), [len(of_file) for of_file in lines])
         images = np.append(images, np.repeat(np.arange(len(files)), [len(of_file) for of_file in of_ignored]))
         objects = [line for of_file in lines for line in of_file]

@@ -43,6 +43,9 @@ def write_coco(
         pairs = [(path, folder / "images" / split / name) for path, name in zip(truth.paths, names, strict=True)]
         place_pictures(pairs, images=images, told=told)
         renamed = sum(name != before for name, before in zip(names, truth.names, strict=True))
+        if truth.coco is None:
+            crowds = int(truth.objects.ignored.sum())
+            notes.append(Note("crowds", crowds, "regions to ignore, such as VOC's difficult objects, are crowds"))
         notes.append(Note("names", renamed, "images were renamed: their names were taken or could not be written"))
     return notes
 

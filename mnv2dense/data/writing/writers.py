@@ -78,7 +78,9 @@ class PoolWriter:
             for dataset in self.pool.data.values()
             if self._boxes and isinstance(dataset, VocDetection)
         )
+        reduced = sum(getattr(dataset, "reduced_boxes", 0) for dataset in self.pool.data.values() if self._boxes)
         return [
+            Note("outlines", reduced, "objects lose YOLO's outline or key points, which are not read; their box stays"),
             Note("no area", dropped, "boxes without area in their image are left out"),
             Note("other fields", unread, "objects lose VOC's pose, truncated, occluded and parts, which are not read"),
         ]
