@@ -14,6 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnv2dense.cli.parts import leaves
 
+# Their task says which data is meant; the model, loss and metric that come with it are not theirs.
+_OF_DATA = ("convert", "shard")
+
 _AFTERWORD = """
 More: --cfg job prints the whole config that the words give; --config-dir FOLDER adds configs of your own; --multirun
 makes a run for each of several values, as in seed=0,1; --version; --hydra-help.
@@ -45,6 +48,10 @@ def help_text(name: str, *, config_folder: str, words: Sequence[str]) -> str:
             group: [other for other in loader.get_group_options(group) if not other.startswith("_")]
             for group in choices
         }
+    if name in _OF_DATA:
+        choices = {group: choice for group, choice in choices.items() if group in ("task", "data")}
+        own = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+        config = OmegaConf.masked_copy(config, [key for key in config if key in ("task", "data") or key in own])
     comments = dict(_comments(folder, folder / f"{name}.yaml", ""))
     for group, choice in choices.items():
         comments |= dict(_comments(folder, folder / group / f"{choice}.yaml", group))

@@ -91,3 +91,10 @@ def test_an_output_whose_reader_leaves_ends_without_a_trace(words: list[str], tm
     finally:
         os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_commands_of_data_say_nothing_of_models() -> None:
+    said = plain(command("convert", "data=voc", "--help").out)
+    assert "data.difficult=ignore" in said
+    assert "split.val=null Share of the images to validate on, as 0.2." in said
+    assert "head" not in said

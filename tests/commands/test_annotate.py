@@ -111,3 +111,36 @@ def test_slips_are_one_line(words: tuple[str, ...], message: str, detector: Path
     assert outcome.code == 2
     assert message in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1
+
+
+def test_an_export_of_cvat_is_read_whose_lists_name_the_images(photos: Path) -> None:
+    for name in ("a.jpg", "b c.jpg"):
+        place = Path("corrected/images/train") / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 20)).save(place)
+    label = Path("corrected/labels/train/b c.txt")
+    label.parent.mkdir(parents=True)
+    label.write_text("1 0.500000 0.500000 0.250000 0.200000\n")
+    Path("corrected/train.txt").write_text("images/train/a.jpg\nimages/train/b c.jpg\n")
+    Path("corrected/data.yaml").write_text("names:\n  0: cat\n  1: dog\npath: .\ntrain: train.txt\n")
+    words = ("data=yolo", "data.root=corrected", "data.val=null", "to=yolo", "output=new", "split.val=0.5")
+    outcome = command("convert", *words)
+    assert outcome.code == 0, outcome.err
+    assert "train: 1 images, val: 1 images" in outcome.out
+
+
+def test_an_export_of_label_studio_in_coco_is_read(photos: Path) -> None:
+    Path("corrected/images").mkdir(parents=True)
+    images = []
+    for number in range(4):
+        Image.new("RGB", (40, 20)).save(f"corrected/images/{number}.jpg")
+        images.append({"id": number, "file_name": f"images/{number}.jpg", "width": 40, "height": 20})
+    row = {"id": 0, "image_id": 2, "category_id": 0, "bbox": [4, 4, 8, 8], "area": 64, "iscrowd": 0, "ignore": 0}
+    content = {"images": images, "categories": [{"id": 0, "name": "cat"}], "annotations": [row]}
+    Path("corrected/result.json").write_text(json.dumps(content))
+    words = ("data=coco", "data.root=corrected", "data.annotations=result.json", "data.val=null", "to=coco")
+    outcome = command("convert", *words, "output=new", "split.val=0.5", "split.by=random")
+    assert outcome.code == 0, outcome.err
+    sets = [CocoDetection(root="new", split=split) for split in ("train", "val")]
+    assert sum(each.box_counts[0] for each in sets) == 1
+    assert sorted(path.name for each in sets for path in each.paths) == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]

@@ -28,7 +28,7 @@ class FreeNames:
     Args:
         by_stem: two names are the same, too, where only their suffixes differ: label files are called by the stem.
         flat: sub-folders become part of the name.
-        reserved: folders of these names get another.
+        reserved: folders of these names are left out of names.
     """
 
     def __init__(self, *, by_stem: bool, flat: bool = False, reserved: Iterable[str] = ()) -> None:
@@ -44,7 +44,7 @@ class FreeNames:
             path: of the file, which is asked what it is where its name has no image's suffix.
         """
         *folders, last = [_spelled(part) for part in PurePosixPath(name).parts]
-        folders = [f"{folder}_" if folder in self._reserved else folder for folder in folders]
+        folders = [folder for folder in folders if folder not in self._reserved]
         stem, suffix = PurePosixPath(last).stem, PurePosixPath(last).suffix
         if self._by_stem:
             if suffix.lower() not in IMAGE_SUFFIXES:  # readers look for these
