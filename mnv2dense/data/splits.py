@@ -74,7 +74,10 @@ class SplitPlan:
         if (self.val or 0) + (self.test or 0) >= 1:
             raise ValueError(f"split.val={self.val} and split.test={self.test} leave nothing to train on.")
         if self.by not in get_args(By):
-            raise ValueError(f"split.by={self.by}: stratified (classes alike in each part) or random.")
+            raise ValueError(
+                f"split.by={self.by}: stratified (classes alike in each part) or random; what is "
+                "named by split.groups stays together in either."
+            )
         if not is_whole(self.seed) or self.seed < 0:
             raise ValueError(f"split.seed={self.seed}: a whole number, 0 or more.")
 

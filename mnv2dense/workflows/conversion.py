@@ -17,8 +17,8 @@ from mnv2dense.data.writing.folder import REPORT, check_output, whole_folder
 from mnv2dense.data.writing.notes import Note, merged
 from mnv2dense.data.writing.pictures import Images
 from mnv2dense.data.writing.voc import Corners
-from mnv2dense.data.writing.writers import Format, PoolWriter, Told, Writing, check_kinds
-from mnv2dense.protocols import Dataset
+from mnv2dense.data.writing.writers import BoxFormat, Format, MaskFormat, PoolWriter, Told, Writing
+from mnv2dense.protocols import BoxDataset, Dataset, JoinedData, MaskDataset
 from mnv2dense.reporting.usage import override
 from mnv2dense.types.class_lists import VOC_MASK_CLASSES
 
@@ -77,7 +77,7 @@ def convert(
     folder = Path(output)
     check_options(to=to, images=images, corners=corners)
     check_output(folder, overwrite=overwrite)
-    check_kinds(splits, to)
+    _check_kinds(splits, to)
     first, *others = splits.values()
     for other in others:
         if tuple(other.class_names) != tuple(first.class_names):
@@ -122,6 +122,29 @@ def check_options(*, to: object, images: object, corners: object) -> None:
         raise ValueError(
             f"corners={corners}: whole (VOC's integers) or exact (with decimals, which some readers refuse)."
         )
+
+
+def _check_kinds(data: Mapping[str, Dataset], to: Format) -> None:
+    """Refuse data that a format has no place for.
+
+    Raises:
+        ValueError: no data, or data of another kind.
+    """
+    if not data:
+        raise ValueError("there is no data set to convert: give train, val or both.")
+    for name, dataset in data.items():
+        if isinstance(dataset, JoinedData):
+            raise ValueError(f"data.{name} is joint; convert each of its parts by itself.")
+        if to in get_args(BoxFormat) and not isinstance(dataset, BoxDataset):
+            raise ValueError(
+                f"to={to} is of boxes, and data.{name} ({type(dataset).__name__}) has none: a mask does not tell where "
+                "one object ends and the next begins. Masks go to mask_folder or voc_masks, names of images to lists."
+            )
+        if to in get_args(MaskFormat) and not isinstance(dataset, MaskDataset):
+            raise ValueError(
+                f"to={to} is of masks, and data.{name} ({type(dataset).__name__}) has none. data=coco_masks paints "
+                "COCO's outlines; boxes go to coco, voc or yolo."
+            )
 
 
 def _check_pictures(pool: Pool, folder: Path, *, images: Images, overwrite: bool) -> None:

@@ -23,6 +23,9 @@ Corners = Literal["whole", "exact"]
 them), and some refuse."""
 
 
+_IN_QUOTES = "images have blanks in their names: CVAT wants such lines of ImageSets/Main in quotes, others do not"
+
+
 def write_voc(
     folder: Path,
     splits: Mapping[str, BoxTruth],
@@ -61,6 +64,7 @@ def write_voc(
         notes += [
             Note("sub-pixel corners", rounded, "boxes were rounded to whole pixels, half a pixel off at most"),
             Note("thin boxes", kept, "boxes keep decimals: on whole pixels they would have no area"),
+            Note("blanks in names", sum(" " in name for name in names), _IN_QUOTES),
             Note("crowds", int(truth.objects.ignored.sum()), "regions to ignore are marked difficult"),
         ]
     classes = next(iter(splits.values())).class_names

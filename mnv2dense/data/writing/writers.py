@@ -16,7 +16,7 @@ from mnv2dense.data.writing.pictures import Images
 from mnv2dense.data.writing.truth import BoxTruth, box_truth, joined
 from mnv2dense.data.writing.voc import Corners, write_voc
 from mnv2dense.data.writing.yolo import write_yolo
-from mnv2dense.protocols import BoxDataset, Dataset, JoinedData, MaskDataset
+from mnv2dense.protocols import BoxDataset, MaskDataset
 
 BoxFormat = Literal["coco", "voc", "yolo"]
 MaskFormat = Literal["mask_folder", "voc_masks"]
@@ -113,26 +113,3 @@ class PoolWriter:
             lines = "".join(f"{self.pool.paths[place].absolute().as_posix()}\n" for place in places)
             (folder / f"{name}.txt").write_text(lines, "utf-8", "surrogateescape")
         return []
-
-
-def check_kinds(data: Mapping[str, Dataset], to: Format) -> None:
-    """Refuse data that a format has no place for.
-
-    Raises:
-        ValueError: no data, or data of another kind.
-    """
-    if not data:
-        raise ValueError("there is no data set to convert: give train, val or both.")
-    for name, dataset in data.items():
-        if isinstance(dataset, JoinedData):
-            raise ValueError(f"data.{name} is joint; convert each of its parts by itself.")
-        if to in get_args(BoxFormat) and not isinstance(dataset, BoxDataset):
-            raise ValueError(
-                f"to={to} is of boxes, and data.{name} ({type(dataset).__name__}) has none: a mask does not tell where "
-                "one object ends and the next begins. Masks go to mask_folder or voc_masks, names of images to lists."
-            )
-        if to in get_args(MaskFormat) and not isinstance(dataset, MaskDataset):
-            raise ValueError(
-                f"to={to} is of masks, and data.{name} ({type(dataset).__name__}) has none. data=coco_masks paints "
-                "COCO's outlines; boxes go to coco, voc or yolo."
-            )

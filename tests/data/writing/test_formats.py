@@ -78,7 +78,7 @@ def test_voc_has_whole_numbers_from_one_on_and_difficult_crowds(tmp_path: Path) 
     assert (tmp_path / "out/ImageSets/Main/train.txt").read_text() == "a b\nempty\n"
     assert (tmp_path / "out/labelmap.txt").read_text() == "cat:::\ntwo words:::\n"
     assert said(done) == {
-        **{"sub-pixel corners": 1, "thin boxes": 1, "crowds": 1},
+        **{"sub-pixel corners": 1, "thin boxes": 1, "crowds": 1, "blanks in names": 1},
         **{"ids of classes": 2, "ids of images": 2},
     }
     exact = convert({"train": data}, tmp_path / "exact", to="voc", corners="exact")
