@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, final
 
+import numpy as np
 import torch
 
 from mnv2dense.metrics.image_ranking import ImageScore
+from mnv2dense.metrics.weighted_scores import WeightedAccuracy
 from mnv2dense.protocols import Dataset
 from mnv2dense.types import Batch, Classification
 from mnv2dense.utils.distributed import gathered_by_id
@@ -97,6 +99,12 @@ class Accuracy:
         }
         scores["mean_class_accuracy"] = sum(per_class.values()) / len(per_class)
         return scores | {f"top1/{name}": value for name, value in per_class.items()}
+
+    def by_image(self) -> WeightedAccuracy:
+        """The scores of the same results for any weights of the images; after :meth:`compute`."""
+        order = sorted(self._seen)
+        table = np.array([self._seen[image_id] for image_id in order], np.int64).reshape(-1, 3)
+        return WeightedAccuracy(table[:, 0], table[:, 2], image_ids=order, class_names=self._class_names)
 
     def confusion(self) -> torch.Tensor:
         """Images by truth (rows) and likeliest class (columns), int64 [K, K]."""

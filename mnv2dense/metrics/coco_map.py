@@ -16,8 +16,10 @@ import torch
 
 from mnv2dense.metrics.best_threshold import BestThreshold, best_threshold
 from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
+from mnv2dense.metrics.box_matches import box_matches
 from mnv2dense.metrics.coco_backends import BACKENDS, Backend, chosen_backend
 from mnv2dense.metrics.image_f1 import image_f1
+from mnv2dense.metrics.weighted_ap import WeightedAP
 from mnv2dense.protocols import BoxDataset
 from mnv2dense.utils.distributed import gathered_by_id, on_first_process
 from mnv2dense.visualization.plots import plot_precision_recall
@@ -251,6 +253,12 @@ class CocoMeanAP:
         mean = {name: curve.mean(axis=1) for name, curve in curves.items()} if present.any() else {}
         per_class = {self._names[k]: precision[_IOU_50, :, k] for k in np.flatnonzero(present)}
         return PrecisionRecall(np.linspace(0.0, 1.0, 101), mean, per_class)
+
+    def by_image(self) -> WeightedAP:
+        """The APs of the same results for any weights of the images; after :meth:`compute`."""
+        truth = self._require_truth()
+        matches = box_matches(self._found(), truth)
+        return WeightedAP(matches, image_ids=truth.image_ids.tolist(), class_names=self._names)
 
     def detections_as_coco(self) -> list[dict[str, Any]]:
         """All results as COCO's result list, with the data set's own category ids; ready for ``json.dump``.

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.metrics.image_ranking import ImageScore
+from mnv2dense.metrics.weighted_scores import PixelCounts, WeightedIoU
 from mnv2dense.protocols import Dataset, MaskDataset
 from mnv2dense.types import IGNORE_INDEX, Batch, Segmentation
 from mnv2dense.utils.distributed import gathered, rank
@@ -164,6 +165,17 @@ class MeanIoU:
         if self._boundary:
             scores["boundary_IoU"] = _mean(_ratio(*boundary))
         return scores | {f"IoU/{name}": float(iou[k]) for k, name in enumerate(self._names) if union[k]}
+
+    def by_image(self) -> WeightedIoU:
+        """The scores of the same masks for any weights of the images, of this process."""
+        order = sorted(self._images)
+        counts = PixelCounts(*np.zeros((5, len(order), len(self._names)), np.int64))
+        for place, image_id in enumerate(order):
+            classes, confusion, boundary = self._images[image_id]
+            columns = (np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0), *boundary)
+            for total, column in zip(counts, columns, strict=True):
+                total[place, classes] = column
+        return WeightedIoU(counts, image_ids=order, class_names=self._names, boundary=self._boundary)
 
     def confusion(self) -> Counts:
         """Pixels by truth (rows) and prediction (columns) at the last :meth:`compute`, [K, K]; not collective.
