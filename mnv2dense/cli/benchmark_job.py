@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from omegaconf import DictConfig
 from rich import box
@@ -21,6 +20,7 @@ from rich.text import Text
 from mnv2dense.cli.parts import plain_config
 from mnv2dense.cli.shell import console
 from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
+from mnv2dense.utils.short_names import short_names
 from mnv2dense.visualization.plots import plot_tradeoff
 from mnv2dense.visualization.text import printable
 from mnv2dense.workflows.benchmarking import BenchmarkRow, benchmark, draw_test_image
@@ -108,7 +108,7 @@ def _columns(rows: Sequence[BenchmarkRow], batch: int) -> list[tuple[str, list[s
         return ["-" if value is None else f"{value:.{digits}f}" for value in values]
 
     columns = [
-        ("model", _short_names([row.name for row in rows])),
+        ("model", short_names([row.name for row in rows])),
         ("runtime", [row.kind for row in rows]),
         ("MB", shown([row.megabytes for row in rows], 1)),
         ("ms", shown([row.milliseconds for row in rows], 1)),
@@ -155,14 +155,3 @@ def markdown(rows: Sequence[BenchmarkRow], *, threads: int, batch: int) -> str:
     columns = [[heading.replace("\n", " "), "---", *cells] for heading, cells in _columns(rows, batch)]
     lines = "".join(f"| {' | '.join(line)} |\n" for line in zip(*columns, strict=True))
     return f"Medians, batch 1, {threads} threads.\n\n{lines}"
-
-
-def _short_names(names: Sequence[str]) -> list[str]:
-    """The last parts of each path, as few as tell them apart."""
-    paths = [Path(name).parts for name in names]
-    longest = max(map(len, paths), default=1)
-    for count in range(1, longest + 1):
-        short = ["/".join(parts[-count:]) for parts in paths]
-        if len(set(short)) == len(set(names)):
-            return short
-    return list(names)

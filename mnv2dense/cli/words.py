@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from mnv2dense.utils.renamed import address_now, option_now
@@ -44,6 +45,10 @@ _OWN_MEANING: Final[Mapping[str, Mapping[str, str]]] = {
     "predict": {"track": "track.enabled", "explain": "explain.enabled"},
 }
 
+# Words that are no option are values of this list: compare.py RUN RUN.
+_BARE_WORDS: Final[Mapping[str, str]] = {"compare": "models"}
+_FLAGS_WITH_A_VALUE: Final = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c")
+
 # What asks Hydra for several runs, in the place of a value.
 _SWEEP = re.compile(r"\b(choice|range|interval|glob|shuffle|sort|tag)\(|,")
 
@@ -64,6 +69,7 @@ def words_for_hydra(words: Sequence[str], *, command: str) -> list[str]:
         command: its name, "train".
     """
     own = _OWN_MEANING.get(command, {})
+    words, bare_words = _apart(words) if command in _BARE_WORDS else (words, [])
     several = any(word in ("-m", "--multirun") for word in words)
     made = []
     for word in words:
@@ -85,7 +91,20 @@ def words_for_hydra(words: Sequence[str], *, command: str) -> list[str]:
         # Any name of a head may stand there, which Hydra has to be told.
         added = "++" if bare.startswith((_ANY_NAME, *_NUMBERS_BY_NAME)) and bare == key else ""
         made.append(f"{added}{key}{equals}{value}")
+    if bare_words:
+        made.append(f"{_BARE_WORDS[command]}=[{','.join(map(quoted, bare_words))}]")
     return made
+
+
+def _apart(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Options and flags; and the other words, among them paths that are there, whatever signs they hold."""
+    options: list[str] = []
+    bare: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        is_value = before in _FLAGS_WITH_A_VALUE
+        is_bare = not is_value and not word.startswith("-") and ("=" not in word or Path(word).exists())
+        (bare if is_bare else options).append(word)
+    return options, bare
 
 
 def quoted(value: str) -> str:

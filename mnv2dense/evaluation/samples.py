@@ -78,19 +78,25 @@ class DrawnImage(NamedTuple):
 
 
 def draw_images(
-    predictor: Predictor,
+    predictor: Predictor | Mapping[str, Predictor],
     dataset: Dataset,
     indices: Sequence[int],
     *,
     threshold: float = SHOWN_SCORE,
     palette: PaletteChoice = "auto",
 ) -> Iterator[DrawnImage]:
-    """Of these images of a data set, one after the other, predictions beside the truth, without a legend."""
+    """Of these images of a data set, one after the other, predictions beside the truth, without a legend.
+
+    Several predictors, of the same classes, have a panel each under their names.
+    """
+    predictors = predictor if isinstance(predictor, Mapping) else {"predictions": predictor}
+    model = next(iter(predictors.values())).model
     for index in indices:
         sample = dataset[index]
-        truth, found = _truth_of(sample, dataset, predictor.model), predictor(sample.image)
+        truth = _truth_of(sample, dataset, model)
+        found = {name: each(sample.image) for name, each in predictors.items()}
         panels = draw_truth_beside(sample.image, truth, found, threshold=threshold, legend=False, palette=palette)
-        yield DrawnImage(sample.path, _shown(panels), classes_of(truth, found))
+        yield DrawnImage(sample.path, _shown(panels), classes_of(truth, *found.values()))
 
 
 # Of the panels of one image: a JPEG of several has 65,500 pixels a side at most, and a screen far less.

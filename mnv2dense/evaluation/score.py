@@ -17,7 +17,7 @@ from mnv2dense.data.sampler import EpochSampler
 from mnv2dense.inference.tta import TTA, segment
 from mnv2dense.metrics.accuracy import Accuracy
 from mnv2dense.metrics.coco_map import CocoMeanAP
-from mnv2dense.metrics.image_ranking import ImageRanking, ScoresImages
+from mnv2dense.metrics.image_ranking import ScoresImages, TakesScores
 from mnv2dense.metrics.joint import JointMetric
 from mnv2dense.metrics.mean_iou import MeanIoU
 from mnv2dense.ops.postprocess import JointSelection
@@ -36,7 +36,7 @@ def score(
     metric: Metric,
     *,
     test_time: TTA | None = None,
-    ranking: ImageRanking | None = None,
+    ranking: TakesScores | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> dict[str, float]:
     """Score ``model`` on the validation data; a collective call where several processes share the data.
@@ -106,7 +106,7 @@ def _predict_all(
     loader: DataLoader[Batch],
     metric: Metric,
     *,
-    ranking: ImageRanking | None,
+    ranking: TakesScores | None,
     indices: Iterator[int],
     advance: Callable[[int], None],
 ) -> None:
@@ -121,7 +121,7 @@ def _predict_all(
         del batches  # ends its workers; an error's traceback would keep them, and the process, alive
 
 
-def _rank(ranking: ImageRanking | None, metric: Metric, batch: Batch, indices: Iterator[int]) -> None:
+def _rank(ranking: TakesScores | None, metric: Metric, batch: Batch, indices: Iterator[int]) -> None:
     """Each image of a batch that the metric has just taken."""
     if ranking is None or not isinstance(metric, ScoresImages):
         return

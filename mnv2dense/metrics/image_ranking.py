@@ -35,6 +35,18 @@ class ScoresImages(Protocol):
         ...
 
 
+class TakesScores(Protocol):
+    """What is told the scores of single images as a data set is scored."""
+
+    def add(self, index: int, score: ImageScore) -> None:
+        """Take one image, by its place in the data set."""
+        ...
+
+    def gather(self) -> None:
+        """Take what all processes have; a collective call."""
+        ...
+
+
 class RankedImage(NamedTuple):
     """An image of the data set, by its place there.
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +14,7 @@ import yaml
 from mnv2dense.backbones import BACKBONES
 from mnv2dense.models.hub import HUB_TASKS
 from mnv2dense.reporting.facts import ClassScore, RunFacts
+from mnv2dense.reporting.inlined import jpeg_uri, png_uri
 from mnv2dense.utils.files import atomic_write
 from mnv2dense.utils.listed import listed
 
@@ -72,7 +71,7 @@ def write_report(
     content = {
         "facts": facts,
         "pictures": [group for group in shown if group[1]],
-        "plots": [(title, text, _uri((folder / name).read_bytes(), "png")) for name, title, text in plots],
+        "plots": [(title, text, png_uri((folder / name).read_bytes())) for name, title, text in plots],
         "plot_files": plots,
         "legend": [(name, "#{:02x}{:02x}{:02x}".format(*color)) for name, color in legend],
         "samples": _sheet(folder / "samples.jpg"),
@@ -135,7 +134,7 @@ def _for_card(classes: tuple[ClassScore, ...]) -> list[ClassScore]:
 
 
 def _inlined(images: Iterable[tuple[str, float, Pixels]]) -> list[tuple[str, float, str]]:
-    return [(name, score, _jpeg(drawn, _IMAGE_WIDTH, _IMAGE_BYTES)) for name, score, drawn in images]
+    return [(name, score, jpeg_uri(drawn, _IMAGE_WIDTH, _IMAGE_BYTES)) for name, score, drawn in images]
 
 
 def _sheet(path: Path) -> str | None:
@@ -144,27 +143,7 @@ def _sheet(path: Path) -> str | None:
     if not path.is_file():
         return None
     with Image.open(path) as sheet:
-        return _jpeg(np.asarray(sheet.convert("RGB")), _SHEET_WIDTH, _SHEET_BYTES)
-
-
-def _jpeg(picture: Pixels, width: int, most_bytes: int) -> str:
-    """A data URI, at most so wide; coarser, then smaller, until it is light enough to travel."""
-    from PIL import Image
-
-    image = Image.fromarray(picture)
-    while True:
-        if image.width > width:
-            image = image.resize((width, max(1, round(image.height * width / image.width))), Image.Resampling.LANCZOS)
-        for quality in (88, 78, 65):
-            buffer = io.BytesIO()
-            image.save(buffer, "JPEG", quality=quality, optimize=True)
-            if buffer.tell() <= most_bytes or width < 100:
-                return _uri(buffer.getvalue(), "jpeg")
-        width = round(width * 0.8)
-
-
-def _uri(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+        return jpeg_uri(np.asarray(sheet.convert("RGB")), _SHEET_WIDTH, _SHEET_BYTES)
 
 
 def _score(value: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,8 +25,6 @@ from mnv2dense.visualization.palettes import legend_of, mask_color
 from mnv2dense.visualization.text import font_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from mnv2dense.visualization.draw import Pixels
     from mnv2dense.visualization.palettes import PaletteChoice
 
@@ -83,20 +82,20 @@ def _draw_joint(
 def draw_truth_beside(
     image: Pixels,
     truth: Result,
-    found: Result,
+    found: Result | Mapping[str, Result],
     *,
     threshold: float = SHOWN_SCORE,
     legend: bool = True,
     palette: PaletteChoice = "auto",
 ) -> Pixels:
-    """Two titled panels: the truth on the left, what was found on the right. Small images are enlarged.
+    """Titled panels: the truth on the left, what was found on the right of it. Small images are enlarged.
 
     Args:
         image: uint8 [H, W, 3], RGB.
         truth: in pixels of ``image``; its scores are not shown. A label below 0 is a region to ignore.
-        found: in pixels of ``image``.
+        found: in pixels of ``image``; what several models found by their names, a panel each.
         threshold: lowest score to draw, 0..1.
-        legend: whether to name the colours of masks, below both panels, in the order of the classes.
+        legend: whether to name the colours of masks, below the panels, in the order of the classes.
         palette: of masks, see :data:`mnv2dense.visualization.palettes.PaletteChoice`.
 
     Returns:
@@ -108,19 +107,18 @@ def draw_truth_beside(
     # Below some 320 px a tag hides what it names; beyond 1280 px nobody needs help to see.
     factor = max(1, min(math.ceil(320 / min(height, width)), 1280 // max(height, width)))
     large = np.asarray(Image.fromarray(image).resize((width * factor, height * factor)), dtype=np.uint8)
-    titles = ("ground truth", "predictions")
-    drawn = (
-        _panel(large, truth, factor, threshold=None, palette=palette),
-        _panel(large, found, factor, threshold=threshold, palette=palette),
-    )
-    if any(isinstance(part, Detections) for part in _parts_of(found)):
-        titles = ("ground truth", f"predictions (score ≥ {threshold:.2f})")
-    sheet = contact_sheet([_titled(*panel) for panel in zip(drawn, titles, strict=True)], columns=2)
-    masks = masks_in(found)
+    answers = found if isinstance(found, Mapping) else {"predictions": found}
+    panels = [("ground truth", _panel(large, truth, factor, threshold=None, palette=palette))]
+    for name, result in answers.items():
+        boxes = any(isinstance(part, Detections) for part in _parts_of(result))
+        title = f"{name} (score ≥ {threshold:.2f})" if boxes else name
+        panels.append((title, _panel(large, result, factor, threshold=threshold, palette=palette)))
+    sheet = contact_sheet([_titled(panel, title) for title, panel in panels], columns=len(panels))
+    masks = masks_in(next(iter(answers.values())))
     if not legend or not masks:
         return sheet
     together, palette = masks_together(masks, palette=palette)
-    return with_legend(sheet, together, classes_of(truth, found), palette=palette)
+    return with_legend(sheet, together, classes_of(truth, *answers.values()), palette=palette)
 
 
 def _panel(image: Pixels, result: Result, factor: int, *, threshold: float | None, palette: PaletteChoice) -> Pixels:

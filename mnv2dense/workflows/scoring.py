@@ -87,12 +87,12 @@ def score_and_report(
         worst, best = (
             list(_drawn(predictor, data.val, images, shown, palette)) for images in (ranking.worst, ranking.best)
         )
-        legend = _legend(model, shown, palette)
+        legend = legend_of_model(model, shown, palette)
         write_report(folder.path, facts, worst=worst, best=best, legend=legend)
     return scores
 
 
-def _legend(model: Model, shown: set[int], palette: PaletteChoice) -> list[tuple[str, Color]]:
+def legend_of_model(model: Model, shown: set[int], palette: PaletteChoice) -> list[tuple[str, Color]]:
     """Names and colours of the classes that masks show; none of a model without masks."""
     masks = masks_of(model)
     if not masks:

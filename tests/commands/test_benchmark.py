@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from mnv2dense.cli.benchmark import _names
-from mnv2dense.cli.benchmark_job import _short_names, markdown, table, time_left
+from mnv2dense.cli.benchmark_job import markdown, table, time_left
 from mnv2dense.evaluation.benchmark_worker import BenchmarkWorker
 from mnv2dense.workflows import BenchmarkRow
 from tests.helpers.tiny import command
@@ -102,13 +102,3 @@ def test_the_terminal_shows_a_model_a_line_and_no_column_without_values(width: i
     assert first.split()[1:] == ["torch,", "fp32", "1000.0", "1100.0", "2.0", "400"]
     page = markdown(rows, threads=2, batch=8)
     assert "| model | runtime | ms | ms from file | images/s, batch 8 | peak MB |\n" in page
-
-
-def test_names_are_as_short_as_tells_them_apart() -> None:
-    assert _short_names(["a/b/model.onnx", "a/c/shapes.xml", "torchvision:x"]) == [
-        "model.onnx",
-        "shapes.xml",
-        "torchvision:x",
-    ]
-    assert _short_names(["a/b/model.onnx", "a/c/model.onnx"]) == ["b/model.onnx", "c/model.onnx"]
-    assert _short_names(["a/model.onnx", "a/model.onnx"]) == ["model.onnx", "model.onnx"]
