@@ -11,6 +11,7 @@ import torch
 
 from mnv2dense.metrics.image_ranking import ImageScore, ScoresImages
 from mnv2dense.metrics.watched import check_metric, score_names, watched
+from mnv2dense.metrics.weighted_scores import WeighsImages, WeightedParts
 from mnv2dense.protocols import Dataset, JoinedData, Metric
 from mnv2dense.types import Batch, Infos, JointResult
 
@@ -51,6 +52,7 @@ class JointMetric:
         }
         self.lower_is_better = tuple(f"{name}/{score}" for name, each in seen.items() for score in each.lower_is_better)
         self._dataset: JoinedData | None = None
+        self._seen: set[int] = set()
 
     @property
     def image_meaning(self) -> str:
@@ -69,11 +71,13 @@ class JointMetric:
             given = ", ".join(dataset.parts) if isinstance(dataset, JoinedData) else type(dataset).__name__
             raise ValueError(f"metric: it scores the heads {', '.join(self.parts)}, and the data has {given}.")
         self._dataset = dataset
+        self._seen = set()
         for name, metric in self.parts.items():
             metric.bind(dataset.parts[name])
 
     def reset(self) -> None:
         """Forget all results, keep the truth."""
+        self._seen = set()
         for metric in self.parts.values():
             metric.reset()
 
@@ -81,6 +85,7 @@ class JointMetric:
         """Give each metric the results of the images that its part has."""
         assert self._dataset is not None
         image_ids = batch.infos.image_ids.tolist()
+        self._seen.update(image_ids)
         for name, metric in self.parts.items():
             ids = [self._dataset.id_in(name, image_id) for image_id in image_ids]
             rows = [row for row, own in enumerate(ids) if own is not None]
@@ -94,6 +99,22 @@ class JointMetric:
         }
         told = [scores[name] for name in self._chosen if scores[name] >= 0]
         return {MEAN: fmean(told) if told else -1.0} | scores
+
+    def by_image(self) -> WeightedParts:
+        """The scores of all parts for any weights of the images, of this process.
+
+        Raises:
+            TypeError: one of the metrics cannot tell that.
+        """
+        assert self._dataset is not None
+        order, parts = sorted(self._seen), {}
+        for name, metric in self.parts.items():
+            if not isinstance(metric, WeighsImages):
+                raise TypeError(f"metric.parts.{name}: {type(metric).__name__} has no by_image().")
+            own = metric.by_image()
+            places = {self._dataset.id_in(name, image_id): place for place, image_id in enumerate(order)}
+            parts[name] = own, [places[image_id] for image_id in own.image_ids]
+        return WeightedParts(parts, image_ids=order, mean=MEAN, of=self._chosen)
 
     def score_names(self, dataset: Dataset) -> list[str]:
         """What :meth:`compute` can return."""

@@ -147,6 +147,47 @@ class WeightedAccuracy:
         return scores | {f"top1/{name}": of_class[:, k] for k, name in enumerate(self._names) if there[k]}
 
 
+@final
+class WeightedParts:
+    """What :class:`mnv2dense.metrics.JointMetric` computes, of weighted images.
+
+    Args:
+        parts: name of the head -> scores of its part, and the places that its images have among all.
+        image_ids: of all.
+        mean: name of the score that is the mean of others.
+        of: names of these.
+    """
+
+    def __init__(
+        self,
+        parts: Mapping[str, tuple[WeightedScores, Sequence[int]]],
+        *,
+        image_ids: Sequence[int],
+        mean: str,
+        of: Sequence[str],
+    ) -> None:
+        self.image_ids = tuple(image_ids)
+        self._parts = dict(parts)
+        self._mean, self._of = mean, tuple(of)
+
+    def images_of_classes(self) -> dict[str, int]:
+        """Score of a class, under its head's name -> how many images show it."""
+        return {
+            f"{name}/{score}": count
+            for name, (part, _) in self._parts.items()
+            for score, count in part.images_of_classes().items()
+        }
+
+    def scores(self, weights: Weights) -> dict[str, Floats]:
+        """See :meth:`WeightedScores.scores`."""
+        scores = {
+            f"{name}/{score}": values
+            for name, (part, places) in self._parts.items()
+            for score, values in part.scores(weights[:, list(places)]).items()
+        }
+        return {self._mean: _mean(np.stack([scores[name] for name in self._of], axis=1))} | scores
+
+
 def _ratio(part: npt.NDArray[np.generic], whole: npt.NDArray[np.generic]) -> Floats:
     part, whole = part.astype(np.float64), whole.astype(np.float64)
     return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
