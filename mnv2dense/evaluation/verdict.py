@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from mnv2dense.evaluation.comparison import FEWEST_IMAGES, Judged
 from mnv2dense.reporting.comparison import Difference, Side
-from mnv2dense.utils.listed import listed
 
 
 def verdicts(judged: Judged, sides: Sequence[Side], *, images: int, one_configuration: bool) -> tuple[str, ...]:
@@ -58,9 +57,9 @@ def _equal(judged: Judged, sides: Sequence[Side]) -> str:
     values = [value for value in judged.rows[0].values if value is not None]
     score, mean = judged.rows[0].score, sum(values) / max(1, len(values))
     spread = (sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)) ** 0.5
-    names = listed([side.label for side in sides])
+    who = _together([side.label for side in sides])
     return (
-        f"{names} are equal: one configuration, whose runs differ in the seed alone. {score} {mean:.3f} on average, "
+        f"{who} are equal: one configuration, whose runs differ in the seed alone. {score} {mean:.3f} on average, "
         f"{spread:.3f} spread (standard deviation), {min(values):.3f} to {max(values):.3f}."
     )
 
@@ -74,9 +73,9 @@ def _of_runs_that_differ(judged: Judged, sides: Sequence[Side], score: str) -> l
         if difference.excludes_zero
     ]
     if not apart:
-        return ["The images do not tell one from the first either."]
+        return ["The images do not tell them apart either."]
     return [
-        f"The images do tell {listed(apart)}: this is what a seed does here, and single runs of two configurations "
+        f"The images do tell {_together(apart)}: this is what a seed does here, and single runs of two configurations "
         "that differ as little say nothing of these."
     ]
 
@@ -116,3 +115,7 @@ def _of_classes(judged: Judged) -> str:
         f"Of {len(cells)} differences of classes {alone} lie outside of 0 one by one, and {0.05 * len(cells):.1f} "
         f"would by chance alone; judged all together {together} are more than chance, which are marked.{few}"
     )
+
+
+def _together(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
