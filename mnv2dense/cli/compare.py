@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from mnv2dense.cli.parts import check_checkpoint, check_needed
 from mnv2dense.cli.shell import run_command
@@ -25,8 +25,7 @@ def _compare(config: DictConfig) -> None:
             raise ValueError(f"{key}={config[key]}: a whole number of at least {least} is needed.")
     if not isinstance(config.timing, bool):
         raise ValueError(f"timing={config.timing}: true or false is needed.")
-    models = OmegaConf.to_container(config.models) if config.models is not None else []
-    models = [str(model) for model in models]
+    models = [str(model) for model in config.models or ()]
     if len(models) < 2:
         raise ValueError("two or more runs are needed, one after the other: python tools/compare.py RUN RUN")
     twice = next((model for model in models if models.count(model) > 1), None)

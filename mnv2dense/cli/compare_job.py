@@ -61,7 +61,7 @@ def run(config: DictConfig, models: Sequence[str]) -> None:
             device=config.device,
             packages=plain["packages"],
             palette=config.palette,
-            data_config=OmegaConf.to_container(data.val, resolve=True),
+            data_config=plain_config(data.val),
             progress=tell,
             **loading,
         )
@@ -122,32 +122,37 @@ def _bar() -> Iterator[Any]:
 
 def show(found: Comparison) -> Iterator[Table | Text]:
     """What the terminal shows: sides, scores, the classes that matter, costs, and the verdict last."""
-    sides = _plain_table(f"{found.images:,} images of {found.data}")
+    sides = _plain_table()
     for heading, justify in (("", "left"), ("run", "left"), ("seed", "right"), (found.score, "right")):
         sides.add_column(heading, justify=justify)  # type: ignore[arg-type]
     for side in found.sides:
         for k, name in enumerate(side.names):
             seed = "-" if side.seeds[k] is None else str(side.seeds[k])
             sides.add_row(side.label if k == 0 else "", Text(printable(name)), seed, f"{side.scores[k]:.3f}")
+    yield Text(f"{found.images:,} images of {found.data}\n")
     yield sides
     classes = found.classes
     if len(classes) > _MOST_CLASSES:
         classes = tuple(row for row in classes if any(each and each.marked for each in row.differences))
+    marks = " (* more than chance, all classes judged together)" if classes else ""
+    yield Text(f"\ndifferences to {found.sides[0].label}, and their 95% intervals{marks}\n")
     yield _scores(found, (*found.rows, *classes))
+    yield Text("\ncosts" + (f" (ms: {found.timed})" if found.timed else "") + "\n")
     yield _costs(found)
+    yield Text("")
     for note in found.notes:
         yield Text(note, style="dim")
     for verdict in found.verdicts:
         yield Text(verdict, style="bold")
 
 
-def _plain_table(title: str) -> Table:
-    return Table(title=title, title_justify="left", box=box.SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
+def _plain_table() -> Table:
+    return Table(box=box.SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
 
 
 def _scores(found: Comparison, rows: Sequence[Row]) -> Table:
     first = found.sides[0].label
-    made = _plain_table(f"differences to {first} with 95% intervals; * of classes: more than chance")
+    made = _plain_table()
     made.add_column("score")
     for side in found.sides:
         made.add_column(side.label, justify="right", no_wrap=True)
@@ -176,7 +181,7 @@ _COSTS: Mapping[str, Any] = {
 
 
 def _costs(found: Comparison) -> Table:
-    made = _plain_table("costs" + (f"; ms: {found.timed}" if found.timed else ""))
+    made = _plain_table()
     made.add_column("")
     for side in found.sides:
         made.add_column(side.label, justify="right", no_wrap=True)

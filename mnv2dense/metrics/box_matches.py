@@ -58,7 +58,7 @@ class BoxMatches(NamedTuple):
 def box_matches(found: FoundBoxes, truth: TrueBoxes) -> BoxMatches:
     """Boxes take objects of their image and class, the surest box first, for each threshold and size apart."""
     order, turn = _by_turn(found)
-    found = FoundBoxes(*(column[order] for column in found))
+    found = FoundBoxes(found.images[order], found.boxes[order], found.labels[order], found.scores[order])
     xywh = found.xywh
     inside = _inside(xywh[:, 2] * xywh[:, 3])
     object_counts = _inside(truth.areas) & ~truth.crowds

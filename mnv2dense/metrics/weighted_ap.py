@@ -128,7 +128,7 @@ def _average_precision(
     best_from_here = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
     reached = _recalls_reached(found / np.maximum(to_find, 1))
     average = (best_from_here * np.diff(reached, axis=0, prepend=0)).sum(axis=0) / len(_RECALLS)
-    return np.where(to_find > 0, average, np.nan)
+    return np.asarray(np.where(to_find > 0, average, np.nan))
 
 
 def _recalls_reached(recall: Floats) -> npt.NDArray[np.int64]:

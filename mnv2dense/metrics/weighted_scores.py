@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol, final, runtime_checkable
+from typing import Any, NamedTuple, Protocol, final, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -101,7 +101,7 @@ class WeightedIoU:
         }
         if self._boundary:
             scores["boundary_IoU"] = _mean(_ratio(both, either))
-        there = (self._counts.truth.any(axis=0)) | (self._counts.predicted.any(axis=0))
+        there = (self._counts.truth + self._counts.predicted).sum(axis=0) > 0
         return scores | {f"IoU/{name}": iou[:, k] for k, name in enumerate(self._names) if there[k]}
 
 
@@ -188,7 +188,7 @@ class WeightedParts:
         return {self._mean: _mean(np.stack([scores[name] for name in self._of], axis=1))} | scores
 
 
-def _ratio(part: npt.NDArray[np.generic], whole: npt.NDArray[np.generic]) -> Floats:
+def _ratio(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> Floats:
     part, whole = part.astype(np.float64), whole.astype(np.float64)
     return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
 

@@ -6,6 +6,7 @@ import logging
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from torch import nn
 from mnv2dense.costs.complexity import complexity
 from mnv2dense.data.module import DataModule
 from mnv2dense.evaluation.comparison import judge
-from mnv2dense.evaluation.samples import draw_images
+from mnv2dense.evaluation.differing_images import ImageScores, draw_differing
 from mnv2dense.evaluation.score import check_classes, metric_of, score
 from mnv2dense.evaluation.verdict import notes, verdicts
 from mnv2dense.inference.open_model import open_model
@@ -23,7 +24,7 @@ from mnv2dense.inference.predictor import Predictor
 from mnv2dense.inference.tta import TTA, with_output_stride
 from mnv2dense.metrics.bootstrap import draws as drawn_images
 from mnv2dense.metrics.weighted_scores import Floats, WeighsImages
-from mnv2dense.reporting.compare_page import Picture, write_compare_page
+from mnv2dense.reporting.compare_page import write_compare_page
 from mnv2dense.reporting.comparison import Comparison, Cost, Side
 from mnv2dense.reporting.data_name import data_name
 from mnv2dense.reporting.named_run import NamedRun, grouped, named_run, option_differences
@@ -36,14 +37,10 @@ from mnv2dense.workflows.benchmarking import benchmark
 from mnv2dense.workflows.scoring import counted, legend_of_model
 
 if TYPE_CHECKING:
-    from mnv2dense.metrics.image_ranking import ImageScore
     from mnv2dense.protocols import Dataset, Metric, Model
     from mnv2dense.visualization.palettes import PaletteChoice
 
 log = logging.getLogger(__name__)
-
-_MOST_PANELS = 4
-"""Sides that are drawn beside the truth: more would be too small to be looked at."""
 
 
 @dataclass
@@ -56,7 +53,7 @@ class _Scored:
     test_time: TTA | None
     table: dict[str, Floats] = field(default_factory=dict)
     classes: Mapping[str, int] = field(default_factory=dict)
-    images: _ImageScores = field(default_factory=lambda: _ImageScores())
+    images: ImageScores = field(default_factory=ImageScores)
 
 
 def compare(
@@ -111,7 +108,7 @@ def compare(
     for number, each in enumerate(scored, start=1):
         what = f"scoring {number} of {len(scored)}"
         module = _module(each.model, data, batch_size=batch_size, num_workers=num_workers)
-        report = counted(lambda done, total, what=what: tell(what, done, total), module)
+        report = counted(partial(tell, what), module)
         score(each.model, module, each.metric, test_time=each.test_time, ranking=each.images, advance=report)
         assert isinstance(each.metric, WeighsImages)
         by_image = each.metric.by_image()
@@ -152,7 +149,12 @@ def compare(
     folder.mkdir(parents=True, exist_ok=True)
     comparison.write(folder)
     curves = _plot_curves(folder, named, shown, main)
-    groups, legend = _pictures(leaders, shown, data, pictures=pictures, palette=palette)
+    models = {
+        side.label: (Predictor(each.model, device=each.model.device, test_time=each.test_time), each.images)
+        for side, each in zip(shown, leaders, strict=True)
+    }
+    groups, classes = draw_differing(models, data, count=pictures, palette=palette)
+    legend = legend_of_model(first.model, classes, palette)
     write_compare_page(folder, comparison, pictures=groups, legend=legend, curves=curves)
     return comparison
 
@@ -293,50 +295,3 @@ def _plot_curves(folder: Path, named: Sequence[NamedRun], sides: Sequence[Side],
             for name, points in training_curves(run.folder, ("train/loss", f"val/{main}")).items():
                 curves[f"{labels[run.given]}: {name}"] = points
     return plot_curves(curves, folder / "curves.png") if curves else None
-
-
-class _ImageScores:
-    """The score of each image by its place in the data set; one of nothing to find and nothing found has none."""
-
-    def __init__(self) -> None:
-        self.values: dict[int, float] = {}
-
-    def add(self, index: int, score: ImageScore) -> None:
-        self.values[index] = score.value
-
-    def gather(self) -> None:
-        """One process scores."""
-
-
-def _pictures(
-    leaders: Sequence[_Scored], sides: Sequence[Side], data: Dataset, *, pictures: int, palette: PaletteChoice
-) -> tuple[list[tuple[str, list[Picture]]], list[tuple[str, tuple[int, int, int]]]]:
-    """Images on which the others went better than the first, and worse; and the colours of masks."""
-    leaders, sides = leaders[:_MOST_PANELS], sides[:_MOST_PANELS]
-    values = [each.images.values for each in leaders]
-    judged = sorted(set().union(*values))
-    # Where one had nothing to find and showed nothing, it went as well as can be.
-    scores = np.array([[own.get(place, 1.0) for place in judged] for own in values]).reshape(len(leaders), -1)
-    gains = scores[1:].mean(axis=0) - scores[0]
-    order = np.argsort(gains, kind="stable")
-    half = pictures // 2
-    others = " and ".join(side.label for side in sides[1:])
-    chosen = (
-        (f"{others} better than {sides[0].label}", [int(k) for k in order[::-1][: pictures - half] if gains[k] > 0]),
-        (f"{sides[0].label} better than {others}", [int(k) for k in order[:half] if gains[k] < 0]),
-    )
-    predictors = {
-        side.label: Predictor(each.model, device=each.model.device, test_time=each.test_time)
-        for side, each in zip(sides, leaders, strict=True)
-    }
-    shown: set[int] = set()
-    groups = []
-    for title, rows in chosen:
-        drawn = draw_images(predictors, data, [judged[k] for k in rows], palette=palette)
-        found = []
-        for k, (path, panels, classes) in zip(rows, drawn, strict=True):
-            shown |= classes
-            of_sides = zip(sides, scores[:, k].tolist(), strict=True)
-            found.append(Picture(path.name, tuple((side.label, value) for side, value in of_sides), panels))
-        groups.append((title, found))
-    return [group for group in groups if group[1]], legend_of_model(leaders[0].model, shown, palette)
