@@ -9,12 +9,12 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.metrics.bootstrap import LEVEL, interval, stand_out, with_seeds
+from mnv2dense.metrics.bootstrap import LEVEL, Errors, added, errors_by_images, stand_out
 from mnv2dense.reporting.comparison import Difference, Row
 
 Floats = npt.NDArray[np.float64]
 
-FEWEST_IMAGES: Final = 5
+FEWEST_IMAGES: Final = 10
 """That must show a class before it is judged: fewer say nothing of others of the kind."""
 
 
@@ -41,7 +41,6 @@ def judge(
     headlines: Mapping[str, str],
     images: int,
     images_of_classes: Mapping[str, int],
-    seed: int = 0,
 ) -> Judged:
     """Compare each side with the first.
 
@@ -56,7 +55,6 @@ def judge(
         headlines: score -> meaning; scores with a slash are of classes, and need none.
         images: how many there are.
         images_of_classes: score of a class -> how many images show it.
-        seed: of what is drawn here.
     """
     names = list(dict.fromkeys(name for table in tables for name in table))
     names = [name for name in headlines if name in names] + [name for name in names if _is_class(name, headlines)]
@@ -65,19 +63,20 @@ def judge(
     means = np.stack([scores[list(side)].mean(axis=0) for side in sides])
     variance, freedom = _of_seeds(scores[..., 0], sides)
     level = 1 - (1 - LEVEL) / max(1, len(sides) - 1)
-    differences, main = [], []
-    for place in range(1, len(sides)):
-        changes = means[place] - means[0]
-        draws = changes[:, 1:]
-        if freedom:
-            by_seeds = variance * (1 / len(sides[place]) + 1 / len(sides[0]))
-            draws = with_seeds(draws, by_seeds, freedom, seed=seed + place)
-        ends = interval(draws, images=images)
-        differences.append((changes[:, 0], draws, ends))
-        wide = interval(draws[:1], images=images, level=level)
-        main.append(Difference(float(changes[0, 0]), float(wide.low[0]), float(wide.high[0])))
-    judged = np.array([images_of_classes.get(name, 0) >= FEWEST_IMAGES for name in names])
-    marks = _marks(differences, judged & np.array([_is_class(name, headlines) for name in names]))
+    shown = np.array([images_of_classes.get(name, images) for name in names])
+    changes = means[1:] - means[0]
+    errors = [errors_by_images(change[:, 1:], shown) for change in changes]
+    if freedom:
+        seeds = [np.sqrt(variance * (1 / len(side) + 1 / len(sides[0]))) for side in sides[1:]]
+        several = np.full(len(names), float(freedom))
+        errors = [added(of_images, Errors(own, several)) for of_images, own in zip(errors, seeds, strict=True)]
+    of_classes = np.array([_is_class(name, headlines) for name in names])
+    marks = _marks(changes[..., 0], errors, of_classes & (shown >= FEWEST_IMAGES))
+    reaches = [each.reach() for each in errors]
+    main = [
+        _difference(float(change[0, 0]), float(each.reach(level)[0]))
+        for change, each in zip(changes, errors, strict=True)
+    ]
     rows = [
         Row(
             name,
@@ -85,8 +84,8 @@ def judge(
             tuple(_told(value) for value in means[:, k, 0]),
             tuple(_spread(scores[list(side), k, 0]) for side in sides),
             tuple(
-                _difference(changes[k], ends.low[k], ends.high[k], marked[k])
-                for (changes, _, ends), marked in zip(differences, marks, strict=True)
+                None if math.isnan(change[k, 0]) else _difference(float(change[k, 0]), float(reach[k]), bool(marked[k]))
+                for change, reach, marked in zip(changes, reaches, marks, strict=True)
             ),
             images_of_classes.get(name),
         )
@@ -110,18 +109,19 @@ def _of_seeds(scores: Floats, sides: Sequence[Sequence[int]]) -> tuple[Floats, i
     return squares / max(1, freedom), freedom
 
 
-def _marks(
-    differences: Sequence[tuple[Floats, Floats, object]], judged: npt.NDArray[np.bool_]
-) -> list[npt.NDArray[np.bool_]]:
-    """Of each side but the first, which scores are more than chance; all sides and classes are judged together."""
-    marks = [np.zeros(len(judged), np.bool_) for _ in differences]
-    if not differences or not judged.any():
+def _marks(differences: Floats, errors: Sequence[Errors], judged: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.bool_]]:
+    """Of each side but the first, which scores are more than chance; all sides and classes are judged together.
+
+    Args:
+        differences: [sides - 1, S].
+        errors: of each side but the first.
+        judged: [S], which take part.
+    """
+    marks = [np.zeros(len(judged), np.bool_) for _ in errors]
+    chances = [each.chances(own)[judged] for own, each in zip(differences, errors, strict=True)]
+    if not chances:
         return marks
-    found = stand_out(
-        np.concatenate([changes[judged] for changes, _, _ in differences]),
-        np.concatenate([draws[judged] for _, draws, _ in differences]),
-    )
-    for own, part in zip(marks, np.split(found, len(differences)), strict=True):
+    for own, part in zip(marks, np.split(stand_out(np.concatenate(chances)), len(chances)), strict=True):
         own[judged] = part
     return marks
 
@@ -134,5 +134,5 @@ def _spread(values: Floats) -> float | None:
     return float(values.std(ddof=1)) if len(values) > 1 and not np.isnan(values).any() else None
 
 
-def _difference(value: float, low: float, high: float, marked: bool) -> Difference | None:
-    return None if math.isnan(value) else Difference(float(value), float(low), float(high), bool(marked))
+def _difference(value: float, reach: float, marked: bool = False) -> Difference:
+    return Difference(value, value - reach, value + reach, marked)

@@ -1,13 +1,14 @@
-"""How sure a difference of scores is: images drawn anew, the same for all models (Efron and Tibshirani 1993).
+"""How sure differences of scores are: images drawn anew, the same for all models (Efron and Tibshirani 1993).
 
 Images are drawn with replacement, as often as there are, hundreds of times, and the scores computed anew from each
-draw. How they vary says how they would vary on other images of the kind.
+draw. How they vary says how they would vary on other images of the kind: their standard deviation is the bootstrap's
+standard error (chapter 6), and with Student's t it makes an interval (section 12.2).
 """
 
 from __future__ import annotations
 
-import math
-from statistics import NormalDist
+import functools
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -16,16 +17,30 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 LEVEL = 0.95
-"""Of all intervals, unless another is asked for."""
-
-_NORMAL = NormalDist()
+"""Of intervals and marks, unless another is asked for."""
 
 
-class Interval(NamedTuple):
-    """From ``low`` to ``high``, one of each for every score: float64 [S]."""
+class Errors(NamedTuple):
+    """How far scores may be off, float64 [S] each.
 
-    low: Floats
-    high: Floats
+    Attributes:
+        standard: standard errors.
+        freedom: degrees of freedom that they are known with, 1 or more.
+    """
+
+    standard: Floats
+    freedom: Floats
+
+    def reach(self, level: float = LEVEL) -> Floats:
+        """Half the width of intervals of this level."""
+        return self.standard * np.array([_quantile((1 + level) / 2, float(each)) for each in self.freedom])
+
+    def chances(self, differences: Floats) -> Floats:
+        """How likely differences as large are where there is none; NaN of what is not known, 1 of none."""
+        sizes = np.abs(differences) + 0 * self.standard  # NaN where there is no error
+        np.divide(sizes, self.standard, out=sizes, where=self.standard > 0)
+        sizes[self.standard == 0] = 0
+        return np.array([_outside(float(size), float(each)) for size, each in zip(sizes, self.freedom, strict=True)])
 
 
 def draws(images: int, count: int, *, seed: int) -> npt.NDArray[np.int32]:
@@ -37,72 +52,72 @@ def draws(images: int, count: int, *, seed: int) -> npt.NDArray[np.int32]:
     return made
 
 
-def interval(replicates: Floats, *, images: int, level: float = LEVEL) -> Interval:
-    """The percentiles between which a score lies at this level.
-
-    A draw varies less than the images do, by the factor sqrt((n - 1) / n), and its percentiles are a normal's where
-    Student's t is wanted; the percentiles are taken a little further out for that (Hesterberg 2015, section 4.3).
+def errors_by_images(replicates: Floats, images: npt.NDArray[np.integer]) -> Errors:
+    """Of scores, by what they were in each draw.
 
     Args:
-        replicates: a score of every draw, [S, R]; NaN where a draw could not tell.
-        images: n, 2 or more.
+        replicates: [S, R]; NaN where a draw could not tell.
+        images: how many images each score hangs on, [S]: all, or those that show its class. A draw varies less than
+            they do, by the factor sqrt((n - 1) / n).
+    """
+    count = np.maximum(images, 2).astype(np.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a score that no draw could tell is NaN
+        spread = np.nanstd(replicates, axis=1)
+    return Errors(spread * np.sqrt(count / (count - 1)), count - 1)
+
+
+def added(first: Errors, second: Errors) -> Errors:
+    """Of what both make uncertain, independently, with the degrees of freedom of Welch and Satterthwaite."""
+    one, other = first.standard**2, second.standard**2
+    parts = one**2 / first.freedom + other**2 / second.freedom
+    freedom = np.divide((one + other) ** 2, parts, out=np.minimum(first.freedom, second.freedom), where=parts > 0)
+    return Errors(np.sqrt(one + other), freedom)
+
+
+def stand_out(chances: Floats, *, level: float = LEVEL) -> npt.NDArray[np.bool_]:
+    """Which of several differences are more than chance, all of them judged together (Holm 1979).
+
+    With the level's certainty none that is chance is among them.
+
+    Args:
+        chances: of each, where there is no difference; NaN is never marked.
         level: 0..1.
     """
-    tail = _NORMAL.cdf(-math.sqrt(images / (images - 1)) * _student((1 + level) / 2, images - 1))
-    low, high = (_quantiles(replicates, share) for share in (tail, 1 - tail))
-    return Interval(low, high)
-
-
-def _student(share: float, freedom: int) -> float:
-    """The quantile of Student's t, by the first terms of its expansion in 1 / freedom: to 0.01 from freedom 5 on."""
-    z = _NORMAL.inv_cdf(share)
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-
-
-def _quantiles(replicates: Floats, share: float) -> Floats:
-    told = ~np.isnan(replicates).all(axis=1)
-    values = np.full(len(replicates), np.nan)
-    if told.any():
-        values[told] = np.nanquantile(replicates[told], share, axis=1)
-    return values
-
-
-def with_seeds(replicates: Floats, variances: Floats, freedom: int, *, seed: int) -> Floats:
-    """The same replicates, varied by what other seeds of the trainings would change, too.
-
-    Args:
-        replicates: [S, R], of means over seeds.
-        variances: of these means, by the seeds, [S].
-        freedom: degrees of freedom that the variances were estimated with; few make wide tails.
-        seed: of the draws.
-    """
-    noise = np.random.default_rng(seed).standard_t(freedom, replicates.shape[1])
-    return replicates + np.sqrt(variances)[:, None] * noise
-
-
-def stand_out(differences: Floats, replicates: Floats, *, level: float = LEVEL) -> npt.NDArray[np.bool_]:
-    """Which of several differences are more than chance, all of them judged together.
-
-    With the level's certainty none that is chance is among them: the step-down procedure by the largest deviation
-    (Romano and Wolf 2005), which is Holm's where scores have nothing to do with each other, and finds more where they
-    have.
-
-    Args:
-        differences: [S]; NaN is never marked.
-        replicates: the same of every draw, [S, R]; NaN where a draw could not tell.
-        level: 0..1.
-    """
-    marked = np.zeros(len(differences), np.bool_)
-    deviations = np.where(np.isnan(replicates), 0.0, replicates - differences[:, None])
-    spread = deviations.std(axis=1)
-    open_ = ~np.isnan(differences) & (spread > 0)
-    scaled = np.zeros_like(deviations)
-    scaled[open_] = np.abs(deviations[open_] / spread[open_, None])
-    sizes = np.divide(np.abs(differences), spread, out=np.zeros_like(spread), where=open_)
-    while open_.any():
-        found = open_ & (sizes > np.quantile(scaled[open_].max(axis=0), level))
-        if not found.any():
+    marked = np.zeros(len(chances), np.bool_)
+    order = [k for k in np.argsort(chances) if not np.isnan(chances[k])]
+    for place, k in enumerate(order):
+        if chances[k] > (1 - level) / (len(order) - place):
             break
-        marked |= found
-        open_ &= ~found
+        marked[k] = True
     return marked
+
+
+# Student's t is sqrt(freedom) times the tangent of an angle whose density is the (freedom - 1)th power of its cosine.
+_ANGLES = np.linspace(0, np.pi / 2, 40_001)
+
+
+@functools.lru_cache(maxsize=512)
+def _shares(freedom: float) -> Floats:
+    """Of the angles up to each of these, 0..1."""
+    density = np.cos(_ANGLES) ** (freedom - 1)
+    steps = (density[1:] + density[:-1]).cumsum()
+    return np.concatenate([[0.0], steps / steps[-1]])
+
+
+def _quantile(share: float, freedom: float) -> float:
+    """Of Student's t, above the median."""
+    if not freedom >= 1:
+        return float("nan")
+    shares = _shares(round(freedom, 2))
+    place = min(int(np.searchsorted(shares, 2 * share - 1)), len(shares) - 1)
+    low, high = shares[place - 1], shares[place]
+    angle = _ANGLES[place - 1] + (2 * share - 1 - low) / (high - low) * (_ANGLES[1] - _ANGLES[0])
+    return float(np.sqrt(freedom) * np.tan(angle))
+
+
+def _outside(size: float, freedom: float) -> float:
+    """How likely Student's t lies further from 0."""
+    if not freedom >= 1 or np.isnan(size):
+        return float("nan")
+    return float(1 - np.interp(np.arctan(size / np.sqrt(freedom)), _ANGLES, _shares(round(freedom, 2))))

@@ -124,7 +124,6 @@ def compare(
         headlines=first.metric.headlines,
         images=len(data),
         images_of_classes=first.classes,
-        seed=seed,
     )
     main = judged.rows[0].score
     short = short_names([run.given for run in named])

@@ -14,6 +14,7 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent.parent
 
 COMMANDS = ("train", "evaluate", "predict", "info", "export", "benchmark", "demo", "shard", "convert")
+COMMANDS = ("train", "evaluate", "predict", "info", "export", "benchmark", "compare", "demo", "shard")
 
 RUNTIMES = ("onnx", "onnxruntime", "openvino", "nncf", "executorch", "torchao", "ai_edge_litert", "litert_torch")
 COMPILER = ("torch._dynamo", "torch._inductor", "sympy", "torch.onnx")
@@ -63,6 +64,9 @@ def test_help_a_slip_and_a_missing_file_are_answered_without_torch(tmp_path: Pat
         ("predict", "checkpoint=shapes", "source=.", "opacity=2"),
         ("export", "checkpoint=shapes", "exporter=onxn"),
         ("benchmark", "models=[a,a]"),
+        ("compare", "shapes"),
+        ("compare", "shapes", "nowhere"),
+        ("compare", "shapes", "a.onnx", "draws=3"),
         ("demo", "port=x"),
         ("info", "dtype=int8"),
         ("info", "checkpoint=nowhere"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -176,3 +178,23 @@ def test_words_of_parts_hold_lists_and_any_name_of_a_head() -> None:
     ]
     assert words_for_hydra([typed[0], "--multirun"], command="train")[0] == made[0]
     assert words_for_hydra(["callbacks.freeze.heads=boxes"], command="train") == ["callbacks.freeze.heads=['boxes']"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_to_compare_stand_one_after_the_other_whatever_they_are_called(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = f"runs/{name}"
+    if "=" in path:  # what looks like an option is a path where there is such a file
+        Path("runs").mkdir()
+        Path(path).touch()
+    words = words_for_hydra(["--config-dir", "conf", path, "draws=200", "last"], command="compare")
+    assert words[:-1] == ["--config-dir", "conf", "draws=200"]
+    assert list(_read(words[-1])) == [path, "last"]  # type: ignore[call-overload]
+    assert words_for_hydra([path], command="train") == [path]
+
+
+def test_a_list_of_runs_may_be_an_option_too() -> None:
+    (word,) = words_for_hydra(["models=[a,b.onnx]"], command="compare")
+    assert list(_read(word)) == ["a", "b.onnx"]  # type: ignore[call-overload]

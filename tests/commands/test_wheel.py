@@ -87,6 +87,7 @@ def test_every_command_is_installed(scripts: Path) -> None:
         "mnv2dense-info",
         "mnv2dense-shard",
         "mnv2dense-convert",
+        "mnv2dense-compare",
     }
 
 

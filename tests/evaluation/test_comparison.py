@@ -39,7 +39,7 @@ def compared(
     weights = np.concatenate([np.ones((1, images), np.int32), draws(images, count, seed=seed)])
     tables = [each.scores(weights) for each in made]
     shown = made[0].images_of_classes()
-    return judge(tables, sides, headlines=HEADLINES, images=images, images_of_classes=shown, seed=seed)
+    return judge(tables, sides, headlines=HEADLINES, images=images, images_of_classes=shown)
 
 
 def rate_within(promised: float, found: float, sets: int) -> bool:
@@ -130,7 +130,7 @@ def test_the_better_one_is_named_whichever_came_first() -> None:
     # The rare class differs most, and is not judged.
     assert "Of 2 differences of classes 1 lie outside of 0 one by one, and 0.1 would by chance alone" in note
     assert "together 1 are more than chance" in note
-    assert "1 with fewer than 5 images are not judged" in note
+    assert "1 with fewer than 10 images are not judged" in note
     verdict, _ = said(judged_of(better, worse, sides=((0,), (1,))), side("A", 0), side("B", 0))
     assert verdict.startswith("A is better than B by 0.031 AP [0.0")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mnv2dense.metrics.bootstrap import draws, interval, stand_out, with_seeds
+from mnv2dense.metrics.bootstrap import Errors, added, draws, errors_by_images, stand_out
 
 
 def test_a_draw_has_as_many_images_as_there_are_and_is_the_same_for_the_same_seed() -> None:
@@ -17,41 +17,41 @@ def test_a_draw_has_as_many_images_as_there_are_and_is_the_same_for_the_same_see
     assert not np.array_equal(made, draws(30, 200, seed=4))
 
 
-def test_with_many_images_an_interval_is_the_percentiles_and_with_few_it_is_wider() -> None:
-    replicates = np.arange(10_001.0)[None] / 10_000
-    many, few = interval(replicates, images=100_000), interval(replicates, images=10)
-    assert [many.low[0], many.high[0]] == pytest.approx([0.025, 0.975], abs=1e-4)
-    # Student's t has 2.262 at 9 degrees of freedom, a normal sqrt(10 / 9) of it has 0.0086 beyond.
-    assert [few.low[0], few.high[0]] == pytest.approx([0.0086, 0.9914], abs=2e-4)
+def test_errors_are_the_spread_over_draws_and_hang_on_how_many_images_there_are() -> None:
+    replicates = np.tile([0.4, 0.6], (2, 500))
+    errors = errors_by_images(replicates, np.array([10_001, 11]))
+    assert errors.standard == pytest.approx([0.1, 0.1 * np.sqrt(1.1)], rel=1e-4)
+    # Student's t of tables: 1.960 at 10,000 degrees of freedom, 2.228 at 10; and 4.587 for 99.9%.
+    assert errors.reach() == pytest.approx([0.196, 2.228 * 0.1 * np.sqrt(1.1)], rel=1e-3)
+    assert errors.reach(0.999)[1] == pytest.approx(4.587 * 0.1 * np.sqrt(1.1), rel=1e-3)
 
 
-def test_draws_that_cannot_tell_are_left_out_and_a_score_without_any_has_no_interval() -> None:
-    replicates = np.array([[1.0, np.nan, 1.0, np.nan], [np.nan] * 4])
-    found = interval(replicates, images=50)
-    assert (found.low[0], found.high[0]) == (1.0, 1.0)
-    assert np.isnan(found.low[1])
-    assert np.isnan(found.high[1])
+@pytest.mark.parametrize(("freedom", "quantile"), [(1, 12.706), (2, 4.303), (4, 2.776), (30, 2.042), (4999, 1.9604)])
+def test_student_s_t_is_that_of_tables(freedom: int, quantile: float) -> None:
+    errors = Errors(np.array([1.0]), np.array([float(freedom)]))
+    assert errors.reach() == pytest.approx([quantile], rel=3e-4)
+    assert errors.chances(np.array([quantile])) == pytest.approx([0.05], rel=1e-3)
 
 
-def test_few_seeds_make_wide_intervals() -> None:
-    replicates = np.zeros((2, 20_000))
-    wide, wider = (with_seeds(replicates, np.array([0.0, 0.04]), freedom, seed=0) for freedom in (30, 2))
-    assert not wide[0].any()
-    assert np.quantile(wide[1], 0.975) == pytest.approx(0.2 * 2.042, abs=0.02)  # Student's t at 30
-    assert np.quantile(wider[1], 0.975) == pytest.approx(0.2 * 4.303, abs=0.08)  # at 2
+def test_draws_that_cannot_tell_are_left_out_and_a_score_without_any_has_no_error() -> None:
+    errors = errors_by_images(np.array([[1.0, np.nan, 3.0, np.nan], [np.nan] * 4]), np.array([50, 50]))
+    assert errors.standard[0] == pytest.approx(np.sqrt(50 / 49))
+    assert np.isnan(errors.reach()[1])
+    assert np.isnan(errors.chances(np.array([0.1, np.nan]))[1])
+
+
+def test_two_sources_add_up_and_the_less_known_one_decides_how_well_both_are_known() -> None:
+    many, few = Errors(np.array([0.3, 0.0]), np.array([100.0, 100])), Errors(np.array([0.4, 0.0]), np.array([2.0, 2]))
+    both = added(many, few)
+    assert both.standard == pytest.approx([0.5, 0.0])
+    assert both.freedom[0] == pytest.approx(0.5**4 / (0.3**4 / 100 + 0.4**4 / 2))
+    assert both.reach()[1] == 0
+    assert both.chances(np.array([0.0, 0.0]))[1] == 1
 
 
 def test_what_is_far_out_is_marked_and_what_one_of_many_is_by_chance_is_not() -> None:
-    random = np.random.default_rng(0)
-    spread = random.normal(0, 1, (40, 2000))
-    differences = np.zeros(40)
-    differences[[0, 1]] = 6.0, 2.2  # of 40, the largest is beyond 2.2 more often than not
-    differences[2] = np.nan
-    marked = stand_out(differences, spread + differences[:, None])
-    assert np.flatnonzero(marked).tolist() == [0]
-    alone = stand_out(differences[1:2], spread[1:2] + 2.2)
-    assert alone.tolist() == [True]
-
-
-def test_a_score_that_never_varies_is_not_marked() -> None:
-    assert not stand_out(np.array([0.5, 0.1]), np.array([[0.5] * 10, [0.1] * 10])).any()
+    # Of four, by hand: 0.05 / 4, / 3, / 2, and then 0.026 is beyond 0.05 / 2 and ends it.
+    assert stand_out(np.array([0.9, 0.012, np.nan, 0.016, 0.026])).tolist() == [False, True, False, True, False]
+    assert stand_out(np.array([0.03])).tolist() == [True]
+    assert stand_out(np.array([0.03, 0.5])).tolist() == [False, False]
+    assert not len(stand_out(np.zeros(0)))
