@@ -18,6 +18,7 @@ from mnv2dense.cli.joint_data import spell_out_parts
 from mnv2dense.cli.parts import built, plain_config
 from mnv2dense.cli.shell import console
 from mnv2dense.cli.words import as_typed
+from mnv2dense.inference.open_model import open_model
 from mnv2dense.reporting.comparison import Comparison, Difference, Row
 from mnv2dense.reporting.named_run import NamedRun
 from mnv2dense.reporting.run_config import trusted_part
@@ -39,18 +40,21 @@ def run(config: DictConfig, models: Sequence[str]) -> None:
         models: as they were typed.
     """
     named = named_runs(models)
-    data, task = _data_of(config, named)
-    config.task = config.task or task  # data may go by it
-    spell_out_parts(config)
+    if config.get("data") is not None:  # which may go by the task
+        first = open_model(named[0].model, packages=list(config.packages))
+        config.task = first.task
+        spell_out_parts(config, tasks=getattr(first.selection, "tasks", {}))
+    else:
+        config.data = _data_of(named[0])
     plain = plain_config(config)
     folder = _folder(config.output)
-    folder.write_config({**plain, "data": OmegaConf.to_container(data, resolve=True)})
-    folder.write_environment(seed=config.seed)
-    loading = {key: data[key] if config[key] is None else config[key] for key in ("batch_size", "num_workers")}
-    with _bar() as tell:
+    loading = {key: plain["data"][key] if plain[key] is None else plain[key] for key in ("batch_size", "num_workers")}
+    with folder.gone_if_nothing_begins(), _bar() as tell:
+        folder.write_config(plain)
+        folder.write_environment(seed=config.seed)
         found = compare(
             models,
-            built(data.val),
+            built(config.data.val),
             output=folder.path,
             draws=config.draws,
             seed=config.seed,
@@ -61,7 +65,7 @@ def run(config: DictConfig, models: Sequence[str]) -> None:
             device=config.device,
             packages=plain["packages"],
             palette=config.palette,
-            data_config=plain_config(data.val),
+            data_config=plain["data"]["val"],
             progress=tell,
             **loading,
         )
@@ -70,23 +74,19 @@ def run(config: DictConfig, models: Sequence[str]) -> None:
     print(folder.path)
 
 
-def _data_of(config: DictConfig, named: Sequence[NamedRun]) -> tuple[DictConfig, str | None]:
-    """The data of the command line, else of the first run; and the task that its config tells.
+def _data_of(first: NamedRun) -> DictConfig:
+    """The data of a run's own config.
 
     Raises:
-        ValueError: neither names any.
+        ValueError: it names none, or some that are not to be built from a file.
     """
-    trained = named[0].config or {}
-    task = trained.get("task")
-    if config.get("data") is not None:
-        return config.data, task
-    part = trusted_part(trained, "data")
+    part = trusted_part(first.config, "data")
     if part is None:
         raise ValueError(
-            f"{named[0].given} has no config.yaml beside it that tells its data; name some: data=coco data.root=PATH."
+            f"{first.given} has no config.yaml beside it that tells its data; name some: data=coco data.root=PATH."
         )
-    log.info("on the validation data of %s", named[0].given)
-    return OmegaConf.create(as_typed(part)), task
+    log.info("on the validation data of %s", first.given)
+    return OmegaConf.create(as_typed(part))
 
 
 def _folder(output: str | None) -> RunFolder:

@@ -1,5 +1,6 @@
 from .benchmarking import BenchmarkRow, benchmark
 from .conversion import Conversion, convert
+from .comparing import compare
 from .evaluation import Evaluation, evaluate
 from .labelling import Labels, label, labeller_of
 from .prediction import Predictions, predict
@@ -16,6 +17,7 @@ __all__ = [
     "TrainingRun",
     "benchmark",
     "convert",
+    "compare",
     "evaluate",
     "label",
     "labeller_of",

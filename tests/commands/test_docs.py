@@ -115,6 +115,7 @@ COMPOSED: dict[str, str] = {
     "--multirun": "several runs; tests/commands/test_sweep.py",
     ".venv/bin/python tools/train.py": "in a fresh environment, which .ci/run makes; the command alone is run here",
     "weights=imagenet": "downloads; tests/pretrained loads these weights",
+    "tools/compare.py": "wants several runs; tests/commands/test_compare.py compares small ones",
     "tools/demo.py": "serves until Ctrl-C; tests/commands/test_demo.py and test_demo_browser.py drive it",
     "trainer.devices=": "wants several GPUs; tests/commands/test_two_processes.py trains with two processes",
     "data=voc_masks": "no real masks to test on; tests/data/datasets/test_voc_masks.py reads its layout",
