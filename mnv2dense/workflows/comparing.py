@@ -104,7 +104,7 @@ def compare(
     named = named_runs([str(run) for run in runs])
     tell = progress or (lambda *_: None)
     scored = _opened(named, data, device=device, threads=threads, packages=packages)
-    weights = np.concatenate([np.ones((1, len(data)), np.int32), drawn_images(len(data), draws, seed=seed)])
+    images, weights = 0, np.zeros((0, 0), np.int32)
     for number, each in enumerate(scored, start=1):
         what = f"scoring {number} of {len(scored)}"
         module = _module(each.model, data, batch_size=batch_size, num_workers=num_workers)
@@ -112,7 +112,13 @@ def compare(
         score(each.model, module, each.metric, test_time=each.test_time, ranking=each.images, advance=report)
         assert isinstance(each.metric, WeighsImages)
         by_image = each.metric.by_image()
+        if number == 1:
+            images = len(by_image.image_ids)
+            weights = np.concatenate([np.ones((1, images), np.int32), drawn_images(images, draws, seed=seed)])
         each.table, each.classes = by_image.scores(weights), by_image.images_of_classes()
+    main = next(name for name in scored[0].metric.headlines if name in scored[0].table)
+    if np.isnan([each.table[main][0] for each in scored]).any():
+        raise ValueError(f"The validation data have nothing that {main} could be scored by; name others by data=...")
     sides = grouped(named)
     one_configuration = len(sides) == 1
     if one_configuration:
@@ -122,21 +128,20 @@ def compare(
         [each.table for each in scored],
         sides,
         headlines=first.metric.headlines,
-        images=len(data),
+        images=images,
         images_of_classes=first.classes,
     )
-    main = judged.rows[0].score
     short = short_names([run.given for run in named])
     shown = [_side(label, places, named, short, scored, main) for label, places in zip(_labels(), sides, strict=False)]
     leaders = [scored[places[0]] for places in sides]
     comparison = Comparison(
         task=first.model.task,
         data=data_name(data_config or {}, type(data)),
-        images=len(data),
+        images=images,
         draws=draws,
         score=main,
         sides=tuple(shown),
-        verdicts=verdicts(judged, shown, images=len(data), one_configuration=one_configuration),
+        verdicts=verdicts(judged, shown, images=images, one_configuration=one_configuration),
         notes=notes(judged, shown, one_configuration=one_configuration),
         rows=judged.rows,
         classes=judged.classes,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mnv2dense.metrics import Accuracy, MeanIoU
+from mnv2dense.metrics import Accuracy, JointMetric, MeanIoU
 from mnv2dense.metrics.weighted_scores import WeighsImages
 from mnv2dense.types import Batch, Classification, Infos, Sample, Segmentation
 
@@ -91,6 +91,37 @@ def test_weights_stand_for_images_that_are_there_as_often(made: Callable[[list[i
         theirs = made(np.repeat(np.arange(IMAGES), row).tolist()).compute()
         ours = {name: values[k] for name, values in scores.items() if not np.isnan(values[k])}
         assert ours == pytest.approx(theirs), row
+
+
+class Joined(Masks):
+    """Masks of all images, and of every other one a second time, under other ids."""
+
+    def __init__(self, copies: list[int]) -> None:
+        super().__init__(copies)
+        self.parts = {"all": Masks(copies), "some": Masks(copies[::2])}
+
+    def id_in(self, name: str, image_id: int) -> int | None:
+        if name == "all":
+            return image_id
+        return image_id // 2 if image_id % 2 == 0 else None
+
+
+def test_of_several_heads_each_is_scored_on_the_images_that_it_has() -> None:
+    copies = list(range(IMAGES))
+    metric = JointMetric(parts={"all": MeanIoU(), "some": MeanIoU(boundary=False)})
+    metric.bind(Joined(copies))
+    result = [Segmentation(torch.from_numpy(_mask(copy, wrong=True)), CLASSES, None) for copy in copies]
+    metric.update([{"all": each, "some": each} for each in result], _batch(copies))  # type: ignore[misc]
+    own = metric.compute()
+    by_image = metric.by_image()
+    assert by_image.image_ids == tuple(copies)
+    some = np.zeros((2, IMAGES), np.int64)
+    some[0], some[1, 1::2] = 1, 1  # all, and those alone that the second head does not have
+    scores = by_image.scores(some)
+    assert {name: values[0] for name, values in scores.items()} == pytest.approx(own)
+    assert np.isnan(scores["some/mIoU"][1])
+    assert scores["mean"][1] == scores["all/mIoU"][1]
+    assert by_image.images_of_classes()["all/IoU/a"] == metric.parts["all"].by_image().images_of_classes()["IoU/a"]  # type: ignore[attr-defined]
 
 
 def test_it_is_known_how_many_images_show_a_class() -> None:
