@@ -24,7 +24,7 @@ from mnv2dense.reporting.named_run import NamedRun
 from mnv2dense.reporting.run_config import trusted_part
 from mnv2dense.reporting.run_folder import RunFolder
 from mnv2dense.visualization.text import printable
-from mnv2dense.workflows.comparing import compare, named_runs
+from mnv2dense.workflows.comparing import compare
 
 log = logging.getLogger(__name__)
 
@@ -32,28 +32,29 @@ _MOST_CLASSES = 20
 """In the terminal; the page has all."""
 
 
-def run(config: DictConfig, models: Sequence[str]) -> None:
+def compare_runs(config: DictConfig, runs: Sequence[NamedRun]) -> None:
     """Compare them, and write table and page.
 
     Args:
         config: of conf/compare.yaml, checked.
-        models: as they were typed.
+        runs: what is compared.
     """
-    named = named_runs(models)
     if config.get("data") is not None:  # which may go by the task
-        first = open_model(named[0].model, packages=list(config.packages))
+        first = open_model(runs[0].model, packages=list(config.packages))
         config.task = first.task
         spell_out_parts(config, tasks=getattr(first.selection, "tasks", {}))
     else:
-        config.data = _data_of(named[0])
+        OmegaConf.update(config, "data", _data_of(runs[0]), force_add=True)
     plain = plain_config(config)
+    if plain["data"].get("val") is None:
+        raise ValueError("data.val=null: there are no images to compare on; name data with a validation part.")
     folder = _folder(config.output)
     loading = {key: plain["data"][key] if plain[key] is None else plain[key] for key in ("batch_size", "num_workers")}
     with folder.gone_if_nothing_begins(), _bar() as tell:
         folder.write_config(plain)
         folder.write_environment(seed=config.seed)
         found = compare(
-            models,
+            [run.given for run in runs],
             built(config.data.val),
             output=folder.path,
             draws=config.draws,
@@ -61,7 +62,7 @@ def run(config: DictConfig, models: Sequence[str]) -> None:
             timing=config.timing,
             rounds=config.rounds,
             threads=config.threads,
-            pictures=config.pictures,
+            examples=config.examples,
             device=config.device,
             packages=plain["packages"],
             palette=config.palette,

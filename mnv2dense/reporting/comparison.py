@@ -6,12 +6,29 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mnv2dense.utils.files import atomic_write
+from mnv2dense.utils.numbers import is_whole
+
+_LEAST = {"draws": 100, "rounds": 1, "threads": 1, "examples": 0}
+
+
+def check_numbers(options: Mapping[str, Any]) -> None:
+    """Whether the numbers of a comparison are what it can use.
+
+    Args:
+        options: draws, rounds, threads and examples, among others.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for key, least in _LEAST.items():
+        if not is_whole(options[key]) or options[key] < least:
+            raise ValueError(f"{key}={options[key]}: a whole number of at least {least} is needed.")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mnv2dense.inference.tta import TTA
 from mnv2dense.pretrained.checkpoint_file import find_checkpoint, is_own_checkpoint
 from mnv2dense.reporting.run_config import trained_config
 from mnv2dense.runtimes.formats import is_exported, no_such_file
@@ -54,6 +53,21 @@ class NamedRun:
         return plain
 
 
+def named_runs(given: Sequence[str]) -> list[NamedRun]:
+    """What the names of runs to compare stand for.
+
+    Raises:
+        ValueError: fewer than two, or one twice.
+        FileNotFoundError: no such run.
+    """
+    if len(given) < 2:
+        raise ValueError("two or more runs are needed, one after the other: python tools/compare.py RUN RUN")
+    twice = next((name for name in given if list(given).count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{twice} is there twice; name runs that differ.")
+    return [named_run(name) for name in given]
+
+
 def named_run(given: str) -> NamedRun:
     """Find out what a name stands for, without loading it.
 
@@ -74,6 +88,8 @@ def named_run(given: str) -> NamedRun:
 
 
 def _of_evaluation(given: str, folder: Path) -> NamedRun:
+    from mnv2dense.inference.tta import TTA  # with torch: other names are told apart at once
+
     config = read_yaml(folder / "config.yaml")
     checkpoint = config.get("checkpoint") if isinstance(config, dict) else None
     if checkpoint is None:

@@ -25,12 +25,11 @@ from mnv2dense.inference.tta import TTA, with_output_stride
 from mnv2dense.metrics.bootstrap import draws as drawn_images
 from mnv2dense.metrics.weighted_scores import Floats, WeighsImages
 from mnv2dense.reporting.compare_page import write_compare_page
-from mnv2dense.reporting.comparison import Comparison, Cost, Side
+from mnv2dense.reporting.comparison import Comparison, Cost, Side, check_numbers
 from mnv2dense.reporting.data_name import data_name
-from mnv2dense.reporting.named_run import NamedRun, grouped, named_run, option_differences
+from mnv2dense.reporting.named_run import NamedRun, grouped, named_runs, option_differences
 from mnv2dense.reporting.training_curves import training_curves
 from mnv2dense.runtimes.formats import is_exported, megabytes_of
-from mnv2dense.utils.numbers import is_whole
 from mnv2dense.utils.short_names import short_names
 from mnv2dense.visualization.plots import plot_curves
 from mnv2dense.workflows.benchmarking import benchmark
@@ -66,7 +65,7 @@ def compare(
     timing: bool = True,
     rounds: int = 10,
     threads: int = 2,
-    pictures: int = 12,
+    examples: int = 12,
     batch_size: int = 32,
     num_workers: int | None = None,
     device: str = "auto",
@@ -87,7 +86,7 @@ def compare(
         timing: whether models are timed in turns, as :func:`mnv2dense.workflows.benchmark` does.
         rounds: how often it is everyone's turn.
         threads: of exported files, and of all while they are timed.
-        pictures: how many of the images on which they differ most are drawn.
+        examples: how many of the images on which they differ most are drawn.
         batch_size: of scoring.
         num_workers: likewise; None takes the machine's cores, 8 at most.
         device: of scoring, for checkpoints.
@@ -100,7 +99,7 @@ def compare(
         FileNotFoundError: no such run.
         ValueError: fewer than two, one twice, tasks or classes that differ, or a number outside its values.
     """
-    check_numbers(draws=draws, rounds=rounds, threads=threads, pictures=pictures)
+    check_numbers({"draws": draws, "rounds": rounds, "threads": threads, "examples": examples})
     named = named_runs([str(run) for run in runs])
     tell = progress or (lambda *_: None)
     scored = _opened(named, data, device=device, threads=threads, packages=packages)
@@ -157,43 +156,10 @@ def compare(
         side.label: (Predictor(each.model, device=each.model.device, test_time=each.test_time), each.images)
         for side, each in zip(shown, leaders, strict=True)
     }
-    groups, classes = draw_differing(models, data, count=pictures, palette=palette)
+    groups, classes = draw_differing(models, data, count=examples, palette=palette)
     legend = legend_of_model(first.model, classes, palette)
     write_compare_page(folder, comparison, pictures=groups, legend=legend, curves=curves)
     return comparison
-
-
-def check_numbers(*, draws: int, rounds: int, threads: int, pictures: int) -> None:
-    """Whether the numbers of a comparison are what it can use.
-
-    Raises:
-        ValueError: one is not.
-    """
-    for key, value, least in (
-        ("draws", draws, 100),
-        ("rounds", rounds, 1),
-        ("threads", threads, 1),
-        ("pictures", pictures, 0),
-    ):
-        if not is_whole(value) or value < least:
-            raise ValueError(f"{key}={value}: a whole number of at least {least} is needed.")
-
-
-def named_runs(runs: Sequence[str]) -> list[NamedRun]:
-    """What the names stand for.
-
-    Raises:
-        ValueError: fewer than two, or one twice.
-        FileNotFoundError: no such run.
-    """
-    if len(runs) < 2:
-        raise ValueError(
-            f"models has {len(runs)} of the two or more runs that can be compared: python tools/compare.py RUN RUN."
-        )
-    twice = next((run for run in runs if list(runs).count(run) > 1), None)
-    if twice is not None:
-        raise ValueError(f"models={twice}: it is there twice.")
-    return [named_run(run) for run in runs]
 
 
 def _labels() -> Iterator[str]:

@@ -13,7 +13,7 @@ from tests.helpers.tiny import command
 
 pytestmark = pytest.mark.usefixtures("place")
 
-ON_CPU = ("device=cpu", "num_workers=0", "draws=100", "timing=false", "pictures=2")
+ON_CPU = ("device=cpu", "num_workers=0", "draws=100", "timing=false", "examples=2")
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +107,6 @@ def test_other_classes_than_the_data_s_are_refused_with_the_run_s_name(monkeypat
         (("shapes", "shapes"), "error: shapes is there twice; name runs that differ."),
         (("shapes", "nowhere.onnx"), "error: nowhere.onnx: no such file"),
         (("shapes", "runs/detection/nowhere"), "does not exist"),
-        (("shapes", "empty"), "holds no checkpoints/best.ckpt or checkpoints/last.ckpt"),
         (("shapes", "shape", "draws=10"), "error: draws=10: a whole number of at least 100 is needed."),
         (("shapes", "shape", "timing=1"), "error: timing=1: true or false is needed."),
         (("models=[shapes,last.ckpt]",), "last.ckpt"),
@@ -115,7 +114,6 @@ def test_other_classes_than_the_data_s_are_refused_with_the_run_s_name(monkeypat
     ],
 )
 def test_slips_are_answered_in_a_line(words: tuple[str, ...], message: str) -> None:
-    Path("empty").mkdir()
     outcome = command("compare", *words, "output=out")
     assert outcome.code == 2
     assert message in outcome.err
