@@ -31,30 +31,32 @@ def other_seed(run: Path, seed: int) -> Path:
     return folder
 
 
-def test_a_run_its_last_checkpoint_and_an_evaluation_end_in_one_table_and_page(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_an_evaluation_and_a_model_by_name_end_in_one_table_and_page(monkeypatch: pytest.MonkeyPatch) -> None:
     run = small_run("detection")
     monkeypatch.setenv("MNV2DENSE_CACHE", str(run.cache))
     last = run.folder / "checkpoints" / "last.ckpt"
     Path("scored").mkdir()
     Path("scored/config.yaml").write_text(f"checkpoint: {last}\n")
-    outcome = command("compare", run.folder, "scored", *ON_CPU, "timing=true", "rounds=1", "output=out")
+    outcome = command("compare", run.folder, "scored", "shapes", *ON_CPU, "timing=true", "rounds=1", "output=out")
     assert outcome.code == 0, outcome.err
     assert outcome.out.splitlines()[-1] == "out"
     assert "8 images of drawn shapes val" in outcome.out
     told = json.loads(Path("out/compare.json").read_text(encoding="utf-8"))
     assert (told["task"], told["images"], told["draws"], told["score"]) == ("detection", 8, 100, "AP")
-    assert [side["label"] for side in told["sides"]] == ["A", "B"]
-    assert told["options"] == [["checkpoint", [None, "last.ckpt"]]]
-    assert told["verdicts"][0] in " ".join(outcome.out.split())
+    assert [side["label"] for side in told["sides"]] == ["A", "B", "C"]
+    assert told["options"] == [["checkpoint", [None, "last.ckpt", None]]]
+    assert told["verdicts"][1].startswith("C is better than A by 0.")
+    assert told["verdicts"][1] in " ".join(outcome.out.split())
     # As the run itself was scored, to the last digit.
     metrics = json.loads((run.folder / "metrics.json").read_text(encoding="utf-8"))
     ours = {row["score"]: row["values"][0] for row in told["rows"]}
     assert ours["AP"] == pytest.approx(metrics["AP"], abs=1e-12)
     assert ours["AP50"] == pytest.approx(metrics["AP50"], abs=1e-12)
     assert all(cost["parameters"] and cost["milliseconds"] > 0 for cost in told["costs"])
-    assert "Where they differ most" in Path("out/compare.html").read_text(encoding="utf-8")
+    page = Path("out/compare.html").read_text(encoding="utf-8")
+    assert page.count("ground truth beside what each found") == 2
     assert Path("out/curves.png").stat().st_size > 1000
-    assert len(Path("out/compare.csv").read_text().splitlines()) == 1 + 2 * len(told["rows"] + told["classes"])
+    assert len(Path("out/compare.csv").read_text().splitlines()) == 1 + 3 * len(told["rows"] + told["classes"])
 
 
 def test_three_seeds_of_one_configuration_are_equal(monkeypatch: pytest.MonkeyPatch) -> None:
