@@ -13,8 +13,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parent.parent.parent
 
-COMMANDS = ("train", "evaluate", "predict", "info", "export", "benchmark", "demo", "shard", "convert")
-COMMANDS = ("train", "evaluate", "predict", "info", "export", "benchmark", "compare", "demo", "shard")
+COMMANDS = ("train", "evaluate", "predict", "info", "export", "benchmark", "compare", "demo", "shard", "convert")
 
 RUNTIMES = ("onnx", "onnxruntime", "openvino", "nncf", "executorch", "torchao", "ai_edge_litert", "litert_torch")
 COMPILER = ("torch._dynamo", "torch._inductor", "sympy", "torch.onnx")
