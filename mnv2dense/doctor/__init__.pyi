@@ -1,0 +1,3 @@
+from .suspect import Suspect
+
+__all__ = ["Suspect"]
