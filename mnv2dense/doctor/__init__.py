@@ -1,4 +1,4 @@
-"""A data set looked at before anybody trains on it: its images, its boxes and masks, copies, leaks, and wrong labels."""
+"""A data set looked at before anybody trains on it: images, boxes and masks, copies, leaks, wrong labels."""
 
 import lazy_loader
 

@@ -81,7 +81,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
         if os.fstat(file.fileno()).st_size <= MAX_BYTES:
             return decode_image(file.read(), name=path, max_pixels=max_pixels)
         try:
-            return _decoded(_open(file, path, max_pixels), None, path)[0]
+            return _decoded(opened_header(file, path, max_pixels), None, path)[0]
         except ImageError:
             raise
         except Exception as error:
@@ -145,7 +145,7 @@ def open_bytes(data: bytes, *, name: str | os.PathLike[str] = "image", max_pixel
             return bare_of(error).decode(reduction)
 
     try:
-        image = _open(io.BytesIO(data), name, max_pixels)
+        image = opened_header(io.BytesIO(data), name, max_pixels)
         return Undecoded(_upright_size(image), decode)
     except ImageError:
         raise
@@ -158,7 +158,7 @@ def _decoded(
 ) -> tuple[npt.NDArray[np.uint8], int]:
     """The pixels of an open file, and their reduction; ``data`` is all of it, where that is at hand."""
     with image, in_turn(image):
-        upright = _UPRIGHT.get(_orientation(image))
+        upright = _UPRIGHT.get(orientation_of(image))
         if upright is not None and any(side % reduction for side in image.size):
             reduction = 1  # turned, the last pixel would come first, and show less than the others
         pixels = None if data is None else _decode_by_opencv(image, data, reduction)
@@ -183,7 +183,7 @@ def from_pillow(image: Image) -> npt.NDArray[np.uint8]:
         ImageError: a mode that has no agreed black and white.
         OSError: the image was opened from a file that is damaged.
     """
-    upright = _UPRIGHT.get(_orientation(image))
+    upright = _UPRIGHT.get(orientation_of(image))
     picture = _to_rgb(image, "image")
     return picture if upright is None else np.ascontiguousarray(upright(picture))
 
@@ -214,13 +214,13 @@ def image_size(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 
 
 def _header_size(file: IO[bytes], path: str | os.PathLike[str], max_pixels: int) -> tuple[int, int]:
-    with _open(file, path, max_pixels) as image:
+    with opened_header(file, path, max_pixels) as image:
         return _upright_size(image)
 
 
 def _upright_size(image: ImageFile) -> tuple[int, int]:
     width, height = image.size
-    return (width, height) if _orientation(image) >= 5 else (height, width)
+    return (width, height) if orientation_of(image) >= 5 else (height, width)
 
 
 def list_images(folder: str | os.PathLike[str], *, recursive: bool = False) -> list[Path]:
@@ -293,7 +293,7 @@ def is_macos(path: Path) -> bool:
     return path.name.startswith("._") or "__MACOSX" in path.parts
 
 
-def _open(file: IO[bytes], name: str | os.PathLike[str], max_pixels: int) -> ImageFile:
+def opened_header(file: IO[bytes], name: str | os.PathLike[str], max_pixels: int) -> ImageFile:
     """Parse the header, no pixels.
 
     Pillow's readers are called directly: ``Image.open`` has a size limit of its own that only a process-wide
@@ -365,7 +365,7 @@ def by_bands(image: Image, convert: Callable[[Image], npt.NDArray[Any]]) -> npt.
     return whole
 
 
-def _orientation(image: Image) -> int:
+def orientation_of(image: Image) -> int:
     """EXIF (or XMP) orientation, 1..8; 1 where there is none or it is damaged."""
     from PIL import Image
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.data.datasets.coco_instances import coco_instances
-from mnv2dense.data.datasets.image_list import size_of_listed
+from mnv2dense.data.datasets.image_list import BadImages, size_of_listed
 from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.io.reading import Undecoded
 from mnv2dense.types import IGNORE_LABEL, BoxColumns, Sample
@@ -75,6 +75,8 @@ class BoxTable(ImageTable):
         sizes: P recorded (height, width) in pixels; None where the format has none, and 0 in an array, [P, 2].
         objects: the boxes; those of one image keep their order.
         skipped_images: how many :func:`~mnv2dense.data.datasets.image_list.usable_images` left out.
+        bad_images: ``keep`` takes images whose size cannot be told, or is another than the recorded one, as they are
+            recorded; they are refused when they are asked for.
 
     Attributes:
         category_ids: as given.
@@ -93,23 +95,24 @@ class BoxTable(ImageTable):
         sizes: Sequence[tuple[int, int] | None] | npt.NDArray[np.int64],
         objects: Objects,
         skipped_images: int = 0,
+        bad_images: BadImages = "error",
     ) -> None:
         super().__init__(
             source=source, class_names=class_names, image_ids=image_ids, paths=paths, skipped_images=skipped_images
         )
         self.category_ids = list(category_ids)
-        self._sizes = _whole_sizes(sizes, self.paths)
+        self._sizes = _whole_sizes(sizes, self.paths, bad_images)
 
         if (objects.images[1:] < objects.images[:-1]).any():
             objects = objects.rows(np.argsort(objects.images, kind="stable"))
         corners = np.concatenate([objects.boxes[:, :2], objects.boxes[:, :2] + objects.boxes[:, 2:]], axis=1)
-        outside = self._outside(objects, corners)
+        outside = self._outside(objects, corners, bad_images)
         frames = self._sizes.astype(np.float64)[objects.images][:, [1, 0, 1, 0]]
         clipped = np.clip(corners, 0, frames).astype(np.float32)
         kept = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
         self.dropped_boxes = int((~kept).sum())
         self.clipped_boxes = int((outside & kept).sum())
-        self._objects = objects.rows(kept)
+        self._objects, self._dropped = objects.rows(kept), objects.rows(~kept)
         self._boxes = clipped if kept.all() else clipped[kept]
         self._starts = np.searchsorted(self._objects.images, np.arange(len(self.paths) + 1))
         if self.dropped_boxes or self.clipped_boxes:
@@ -181,14 +184,27 @@ class BoxTable(ImageTable):
 
     def box_columns(self) -> BoxColumns:
         """The truth of :meth:`coco_ground_truth` as columns; shared, not copied."""
-        own = self._objects
+        return self._columns(self._objects)
+
+    def dropped_columns(self) -> BoxColumns:
+        """The boxes that were left out because nothing of them lies inside the image, as columns."""
+        return self._columns(self._dropped)
+
+    def _columns(self, own: Objects) -> BoxColumns:
         ids = np.asarray(self.image_ids, np.int64)
         return BoxColumns(ids, own.images, own.boxes, own.labels, own.ignored, own.areas)
 
-    def _outside(self, objects: Objects, corners: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    def image_sizes(self) -> npt.NDArray[np.int64]:
+        """(height, width) of all images as they are recorded, int64 [P, 2], pixels."""
+        return self._sizes
+
+    def _outside(
+        self, objects: Objects, corners: npt.NDArray[np.float64], bad_images: BadImages
+    ) -> npt.NDArray[np.bool_]:
         """Which boxes stick out, bool [T]; the sizes of their images are checked first."""
         frames = self._sizes.astype(np.float64)[objects.images]
-        for image in np.unique(objects.images[_sticks_out(corners, frames)]).tolist():
+        unsure = () if bad_images == "keep" else np.unique(objects.images[_sticks_out(corners, frames)]).tolist()
+        for image in unsure:
             size = size_of_listed(self.paths[image])
             if size != tuple(self._sizes[image].tolist()):
                 rows = objects.images == image
@@ -218,13 +234,13 @@ class BoxTable(ImageTable):
 
 
 def _whole_sizes(
-    sizes: Sequence[tuple[int, int] | None] | npt.NDArray[np.int64], paths: Sequence[Path]
+    sizes: Sequence[tuple[int, int] | None] | npt.NDArray[np.int64], paths: Sequence[Path], bad_images: BadImages
 ) -> npt.NDArray[np.int64]:
     """(height, width) of all images, int64 [P, 2]: of those without one, what their files say."""
     known = sizes if isinstance(sizes, np.ndarray) else [size or (0, 0) for size in sizes]
     whole = np.array(known, np.int64).reshape(-1, 2)
     for image in np.flatnonzero(whole[:, 0] == 0).tolist():
-        whole[image] = size_of_listed(paths[image])
+        whole[image] = size_of_listed(paths[image], bad_images)
     return whole
 
 

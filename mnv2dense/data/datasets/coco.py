@@ -65,5 +65,6 @@ class CocoDetection(BoxTable):
             paths=paths.chosen(usable),
             sizes=taken(content.sizes, usable),
             objects=content.objects.of_images(usable),
+            bad_images=bad_images,
             skipped_images=len(paths[:limit]) - len(usable),
         )

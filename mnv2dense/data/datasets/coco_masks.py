@@ -86,7 +86,7 @@ class CocoMasks(MaskTable[_Drawing]):
         label_of = {content.category_ids[k]: label for k, label in found.items()}
         usable = usable_images(content.file, content.paths, bad_images=bad_images, limit=limit)
         with ThreadPoolExecutor() as pool:
-            sizes = list(pool.map(lambda i: _upright_size(content, i), usable))
+            sizes = list(pool.map(lambda i: _upright_size(content, i, bad_images), usable))
         rows = _rows_of(content, label_of)
         super().__init__(
             source=content.file,
@@ -169,14 +169,14 @@ def _runs_of_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]
     return decoded_runs(mask.merge(mask.frPyObjects(outlines, *size))["counts"].decode()) or []
 
 
-def _upright_size(content: CocoInstances, index: int) -> tuple[int, int]:
+def _upright_size(content: CocoInstances, index: int, bad_images: BadImages) -> tuple[int, int]:
     """The image's (height, width); an error if the file describes one of another size.
 
     A size recorded before EXIF rotation is not another: outlines are drawn on what a browser shows, upright.
     """
     path, recorded = content.paths[index], recorded_size(content.images[index])
-    size = size_of_listed(path)
-    if recorded is not None and recorded not in (size, size[::-1]):
+    size = size_of_listed(path, bad_images)
+    if bad_images != "keep" and recorded is not None and recorded not in (size, size[::-1]):
         raise ValueError(
             f"{path}: the image is {size[1]}x{size[0]}, but {content.file} describes one of "
             f"{recorded[1]}x{recorded[0]}, so its outlines would be misplaced. Use the images "

@@ -20,8 +20,9 @@ from mnv2dense.utils.numbers import is_whole
 
 _log = logging.getLogger(__name__)
 
-BadImages = Literal["error", "skip"]
-"""``error``: stop where an image is bad; ``skip``: decode all at the start, count and leave out the bad."""
+BadImages = Literal["error", "skip", "keep"]
+"""``error``: stop where an image is bad; ``skip``: decode all at the start, count and leave out the bad; ``keep``: look
+at none before it is asked for, so that whoever examines the data meets each fault by itself."""
 
 
 def for_split(path: str | Path, split: str) -> str:
@@ -40,10 +41,12 @@ def usable_images(
         FileNotFoundError: images are missing and ``bad_images`` is ``error``.
         ValueError: an option is wrong, or no image is left.
     """
-    if bad_images not in ("error", "skip"):
-        raise ValueError(f"bad_images={bad_images!r} is neither 'error' nor 'skip'.")
+    if bad_images not in ("error", "skip", "keep"):
+        raise ValueError(f"bad_images={bad_images!r} is neither 'error' nor 'skip', nor 'keep'.")
     check_limit(limit)
     paths = paths[:limit]
+    if bad_images == "keep" and len(paths):
+        return range(len(paths))
     suspects = _unlisted(paths) if isinstance(paths, Paths) else paths
     bad = dict.fromkeys(missing_images(suspects), "no such file")
     if bad and bad_images == "error":
@@ -81,11 +84,15 @@ def open_listed(path: Path) -> Undecoded:
     return Undecoded(image.size, decode)
 
 
-def size_of_listed(path: Path) -> tuple[int, int]:
-    """Its (height, width), as :func:`image_size` gives it; with the same advice."""
+def size_of_listed(path: Path, bad_images: BadImages = "error") -> tuple[int, int]:
+    """Its (height, width), as :func:`image_size` gives it; with the same advice. Of a bad one that is kept, 1 x 1."""
     try:
         return image_size(path)
-    except ImageError as error:
+    except (ImageError, OSError) as error:
+        if bad_images == "keep":
+            return (1, 1)
+        if not isinstance(error, ImageError):
+            raise
         raise ImageError(f"{error} {_LEFT_OUT}") from error
 
 

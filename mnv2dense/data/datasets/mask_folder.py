@@ -96,7 +96,7 @@ class MaskFolder(MaskTable[Path]):
             bad_images=bad_images,
             limit=limit,
         )
-        if len(labels := self.shown - {IGNORE_INDEX}) < 2:
+        if bad_images != "keep" and len(labels := self.shown - {IGNORE_INDEX}) < 2:
             _log.warning(
                 "%s: all pixels are %s, so there is nothing to tell apart. If classes are stored as 255 or other "
                 "numbers, say which: values={0: 0, 255: 1}, and name the background too, as in "

@@ -36,7 +36,8 @@ class MaskTable(ImageTable, Generic[Source]):
         masks: P times what ``read`` takes; paths are asked whether they are there.
         read: -> uint8 [H, W] of classes, 255 ignored; a function or method that worker processes can be given.
         check: read every mask now, so that a wrong one stops before training and not in its midst.
-        bad_images: ``skip`` leaves out what is missing or damaged; a mask with a wrong label is neither.
+        bad_images: ``skip`` leaves out what is missing or damaged; a mask with a wrong label is neither. ``keep``
+            checks nothing now.
         limit: only the first so many.
 
     Attributes:
@@ -74,7 +75,9 @@ class MaskTable(ImageTable, Generic[Source]):
         self.palette = palette
         self._masks = [masks[i] for i in usable]
         self._read = read
-        self.shown: frozenset[int] = self._check(skip=bad_images == "skip") if check else frozenset()
+        self.shown: frozenset[int] = (
+            self._check(skip=bad_images == "skip") if check and bad_images != "keep" else frozenset()
+        )
         self.skipped_images = len(paths[:limit]) - len(self)
 
     def __getitem__(self, index: int) -> Sample:
@@ -143,6 +146,8 @@ def _with_masks(
     bad_images: BadImages,
 ) -> Sequence[int]:
     """Those of the indices whose mask is there; an error where the others may not be skipped."""
+    if bad_images == "keep":
+        return usable
     missing = set(missing_images(mask for i in usable if isinstance(mask := masks[i], Path)))
     if not missing:
         return usable

@@ -106,6 +106,7 @@ class VocDetection(BoxTable):
                 areas=boxes[:, 2] * boxes[:, 3],
                 ids=np.arange(1, len(rows) + 1),
             ),
+            bad_images=bad_images,
             skipped_images=len(paths[:limit]) - len(usable),
         )
 

@@ -75,7 +75,7 @@ class YoloDetection(BoxTable):
         usable = usable_images(found.source, paths, bad_images=bad_images, limit=limit)
         kept = IdFile.of(root)
         image_ids = kept.of_images(paths)
-        sizes = [size_of_listed(paths[i]) for i in usable]
+        sizes = [size_of_listed(paths[i], bad_images) for i in usable]
         files = [found.labels[i] for i in usable]
         if not any(file.is_file() for file in files):
             raise ValueError(
@@ -116,4 +116,5 @@ class YoloDetection(BoxTable):
                 ids=np.arange(1, len(together) + 1),
             ),
             skipped_images=len(paths[:limit]) - len(usable),
+            bad_images=bad_images,
         )
