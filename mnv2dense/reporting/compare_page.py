@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mnv2dense.reporting.comparison import Comparison, Difference, Row
-from mnv2dense.reporting.inlined import jpeg_uri, png_uri
+from mnv2dense.reporting.inline import data_uri, jpeg_uri
 from mnv2dense.utils.files import atomic_write
 
 if TYPE_CHECKING:
@@ -63,11 +63,11 @@ def write_compare_page(
         "it": comparison,
         "tables": [table for table in _tables(comparison) if table[2]],
         "legend": [(name, "#{:02x}{:02x}{:02x}".format(*color)) for name, color in legend],
-        "curves": png_uri(curves.read_bytes()) if curves is not None else None,
+        "curves": data_uri(curves.read_bytes(), "png") if curves is not None else None,
         "pictures": [
             (
                 title,
-                [(one.name, one.scores, jpeg_uri(one.drawn, _IMAGE_WIDTH, _IMAGE_BYTES)) for one in group],
+                [(one.name, one.scores, jpeg_uri(one.drawn, width=_IMAGE_WIDTH, most_bytes=_IMAGE_BYTES)) for one in group],
             )
             for title, group in pictures
         ],

@@ -14,7 +14,7 @@ import yaml
 from mnv2dense.backbones import BACKBONES
 from mnv2dense.models.hub import HUB_TASKS
 from mnv2dense.reporting.facts import ClassScore, RunFacts
-from mnv2dense.reporting.inlined import jpeg_uri, png_uri
+from mnv2dense.reporting.inline import data_uri, jpeg_uri
 from mnv2dense.utils.files import atomic_write
 from mnv2dense.utils.listed import listed
 
@@ -71,7 +71,7 @@ def write_report(
     content = {
         "facts": facts,
         "pictures": [group for group in shown if group[1]],
-        "plots": [(title, text, png_uri((folder / name).read_bytes())) for name, title, text in plots],
+        "plots": [(title, text, data_uri((folder / name).read_bytes(), "png")) for name, title, text in plots],
         "plot_files": plots,
         "legend": [(name, "#{:02x}{:02x}{:02x}".format(*color)) for name, color in legend],
         "samples": _sheet(folder / "samples.jpg"),
@@ -134,7 +134,9 @@ def _for_card(classes: tuple[ClassScore, ...]) -> list[ClassScore]:
 
 
 def _inlined(images: Iterable[tuple[str, float, Pixels]]) -> list[tuple[str, float, str]]:
-    return [(name, score, jpeg_uri(drawn, _IMAGE_WIDTH, _IMAGE_BYTES)) for name, score, drawn in images]
+    return [
+        (name, score, jpeg_uri(drawn, width=_IMAGE_WIDTH, most_bytes=_IMAGE_BYTES)) for name, score, drawn in images
+    ]
 
 
 def _sheet(path: Path) -> str | None:
@@ -143,7 +145,7 @@ def _sheet(path: Path) -> str | None:
     if not path.is_file():
         return None
     with Image.open(path) as sheet:
-        return jpeg_uri(np.asarray(sheet.convert("RGB")), _SHEET_WIDTH, _SHEET_BYTES)
+        return jpeg_uri(np.asarray(sheet.convert("RGB")), width=_SHEET_WIDTH, most_bytes=_SHEET_BYTES)
 
 
 def _score(value: float | None) -> str:
