@@ -31,7 +31,7 @@ _NUMBERS_BY_NAME: Final = ("data.draws.", "loss.weights.")
 # Lists of names, in Hydra's own grammar; a name alone is a list of one.
 _LISTS_OF_NAMES: Final = frozenset(
     {
-        *("packages", "outputs", "curves", "keep_float", "head.features", "head.class_features"),
+        *("packages", "outputs", "curves", "keep_float", "fail_on", "head.features", "head.class_features"),
         "callbacks.freeze.heads",
         *("callbacks.history.scores", "callbacks.progress.scores", "callbacks.quantization_aware.keep_float"),
     }

@@ -103,7 +103,7 @@ def suspects_of_copies(
         pairs: of :func:`find_pairs`.
         labels: place -> the classes that a picture is annotated with, sorted; None where that cannot be told.
     """
-    starts = np.cumsum([0, *(len(looks) for _, looks in splits)])
+    starts = np.cumsum([0, *(len(looks.paths) for _, looks in splits)])
     split_of = np.searchsorted(starts, np.arange(starts[-1]), side="right") - 1
     best: dict[int, tuple[tuple[bool, bool, float], Pair]] = {}
     for pair in pairs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -127,14 +127,14 @@ def _met(
     return met / total if total else None
 
 
-def quantiles(values: Sequence[float] | npt.NDArray[np.float64], count: int = 24) -> list[tuple[float, float, int]]:
-    """A histogram on a logarithmic axis: (from, to, how many) of bars of equal width there; none of no values."""
+def histogram(values: npt.NDArray[np.float64], bars: int = 24) -> tuple[tuple[float, float, int], ...]:
+    """(from, to, how many) of bars of equal width on a logarithmic axis; none where no value is above 0."""
     positive = np.asarray(values, np.float64)
     positive = positive[positive > 0]
     if not len(positive):
-        return []
+        return ()
     low, high = float(positive.min()), float(positive.max())
-    edges = np.geomspace(low, max(high, low * 1.01), count + 1)
-    edges[-1] *= 1 + 1e-9
+    edges = np.geomspace(low, max(high, low * 1.01), bars + 1)
+    edges[0], edges[-1] = low, max(high, low * 1.01)  # as they were, not as logarithms give them back
     counts, _ = np.histogram(positive, edges)
-    return [(float(a), float(b), int(n)) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)]
+    return tuple((float(a), float(b), int(n)) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True))

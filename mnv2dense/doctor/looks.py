@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -43,8 +43,15 @@ class Looks(NamedTuple):
     faults: dict[int, str]
     notes: dict[int, str]
 
-    def __len__(self) -> int:
-        return len(self.paths)
+    def chosen(self, places: Sequence[int]) -> Looks:
+        """The images at these places, in this order."""
+        new = {place: at for at, place in enumerate(places)}
+        rows = np.asarray(places, np.int64)
+        faults, notes = (
+            {new[place]: said for place, said in each.items() if place in new} for each in (self.faults, self.notes)
+        )
+        paths, image_ids = [self.paths[place] for place in places], [self.image_ids[place] for place in places]
+        return Looks(paths, image_ids, self.sizes[rows], self.thumbs[rows], faults, notes)
 
 
 def look_at(dataset: Dataset, *, told: Callable[[int, int], None] = lambda done, total: None) -> Looks:

@@ -24,9 +24,6 @@ _SAME = 0.9
 # Images in which one box may stand, to the pixel, before it looks like a tool's default.
 _MOST_IMAGES = 5
 
-# Of both sides of the image.
-_WHOLE = 0.99
-
 
 def odd_boxes(
     looks: Looks, columns: BoxColumns, dropped: BoxColumns | None, class_names: Sequence[str]
@@ -71,13 +68,6 @@ def odd_boxes(
         message = f"stands at the same pixels in {images} images: a tool's default, or pasted?"
         suspects.add("odd box", 0.7, columns, row, corners[row], message)
     return suspects.found
-
-
-def whole_image_share(columns: BoxColumns, looks: Looks) -> float:
-    """The share of objects that fill their image, 0..1."""
-    frames = looks.sizes[columns.images].astype(np.float64)[:, ::-1]
-    whole = ((columns.boxes[:, 2:] >= _WHOLE * frames) & (frames > 0)).all(axis=1)
-    return float(whole.mean()) if len(whole) else 0.0
 
 
 def wrong_sizes(looks: Looks, recorded: npt.NDArray[np.int64]) -> list[Suspect]:

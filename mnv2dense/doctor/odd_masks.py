@@ -17,8 +17,8 @@ from mnv2dense.protocols import MaskDataset
 from mnv2dense.types import IGNORE_INDEX
 from mnv2dense.utils.cores import usable_cores
 
-# A pixel in no square of 2 x 2 of its class stands alone, unless it is ignored. So large a share of them, and so many times as large as most
-# masks have, is odd: annotators draw regions, not dust.
+# A pixel in no square of 2 x 2 of its class stands alone, unless it is ignored. So large a share of them, and so many
+# times as large as most masks have, is odd: annotators draw regions, not dust.
 _LEAST_ALONE, _TIMES_USUAL = 0.005, 5
 
 
@@ -46,7 +46,7 @@ def look_at_masks(
         looks: of its images.
         told: called with how many are read, of how many.
     """
-    found = MaskLooks(np.zeros((len(looks), 256), np.int64), np.zeros(len(looks)), {})
+    found = MaskLooks(np.zeros((len(looks.paths), 256), np.int64), np.zeros(len(looks.paths)), {})
 
     def look(place: int) -> tuple[npt.NDArray[np.int64], float, str]:
         try:
@@ -62,11 +62,11 @@ def look_at_masks(
         return counts, share_alone(mask), ""
 
     with ThreadPoolExecutor(usable_cores()) as pool:
-        for place, (counts, alone, fault) in enumerate(pool.map(look, range(len(looks)))):
+        for place, (counts, alone, fault) in enumerate(pool.map(look, range(len(looks.paths)))):
             found.pixels[place], found.alone[place] = counts, alone
             if fault:
                 found.faults[place] = fault, 1.0
-            told(place + 1, len(looks))
+            told(place + 1, len(looks.paths))
     return found
 
 

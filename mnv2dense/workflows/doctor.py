@@ -1,0 +1,64 @@
+"""A data set examined before training, with the page and the list of suspects that come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mnv2dense.doctor.examination import Diagnosis, ModelInput, Told, examine
+from mnv2dense.doctor.page import write_json, write_page
+from mnv2dense.doctor.suspect import Suspect
+from mnv2dense.ops.resize import ResizeMode
+from mnv2dense.protocols import Dataset
+
+
+class Examined(NamedTuple):
+    """What :func:`doctor` found and wrote.
+
+    Attributes:
+        diagnosis: counts, findings and suspects.
+        page: doctor.html, which stands alone.
+        json: doctor.json, with every suspect.
+    """
+
+    diagnosis: Diagnosis
+    page: Path
+    json: Path
+
+
+def doctor(
+    splits: Mapping[str, Dataset],
+    folder: str | Path,
+    *,
+    name: str = "data",
+    task: str = "detection",
+    size: tuple[int, int] = (320, 320),
+    resize: ResizeMode = "squash",
+    model: ModelInput | None = None,
+    more: Sequence[Suspect] = (),
+    told: Told = lambda job, done, total: None,
+) -> Examined:
+    """Read every image and label of a data set once, and say what is wrong with it; no model is needed.
+
+    Args:
+        splits: "train" and "val" -> data set, or one of them. Made with ``bad_images='keep'``, so that what is bad is
+            listed and stops nobody.
+        folder: for doctor.html and doctor.json; it is made where there is none.
+        name: of the data, for people.
+        task: "detection", "segmentation", "classification" or "joint".
+        size: (height, width) in pixels that a model is going to see.
+        resize: how images get there.
+        model: in place of ``size`` and ``resize``, with the strides and anchors of a detector.
+        more: suspects that others found.
+        told: for a progress bar.
+
+    Raises:
+        ValueError: no split, or a data set of neither boxes nor masks nor classes.
+        OSError: the folder cannot be written.
+    """
+    seen = model or ModelInput(size, resize, stride=16 if task == "detection" else None, anchors_at=lambda size: None)
+    diagnosis = examine(splits, name=name, task=task, model=seen, more=more, told=told)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return Examined(diagnosis, write_page(folder, diagnosis, splits), write_json(folder, diagnosis))
