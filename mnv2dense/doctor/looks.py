@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -88,7 +89,7 @@ def small_grey(image: Undecoded, side: int) -> npt.NDArray[np.uint8]:
     Raises:
         ImageError: the file is damaged.
     """
-    return _small_grey(_decoded(image, 2 * side), side)
+    return _small_grey(*_decoded(image, 2 * side), image.size, side)
 
 
 class _Look(NamedTuple):
@@ -119,27 +120,39 @@ def _look(dataset: Dataset, place: int) -> _Look:
         path, image_id = dataset.paths[place], int(dataset.image_ids[place])
     try:
         path, image_id, image = opened(dataset, place)
-        pixels = _decoded(image, _LEAST_SIDE)
+        pixels, reduction = _decoded(image, _LEAST_SIDE)
         note = _note(path, pixels)
     except FileNotFoundError:
         return _Look(path, image_id, fault="there is no such file")
     except (ImageError, OSError) as error:
         return _Look(path, image_id, fault=_reason(path, error))
-    return _Look(path, image_id, image.size, _small_grey(pixels, SIDE), note=note)
+    return _Look(path, image_id, image.size, _small_grey(pixels, reduction, image.size, SIDE), note=note)
 
 
-def _decoded(image: Undecoded, least: int) -> npt.NDArray[np.uint8]:
-    """The pixels, reduced as far as a side of ``least`` pixels is left."""
+def _decoded(image: Undecoded, least: int) -> tuple[npt.NDArray[np.uint8], int]:
+    """The pixels, reduced as far as a side of ``least`` pixels is left, and how far that is."""
     shorter = min(image.size)
     reduction = next((factor for factor in (8, 4, 2) if shorter // factor >= least), 1)
-    return image.decode(reduction)[0]
+    return image.decode(reduction)
 
 
-def _small_grey(pixels: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+def _small_grey(pixels: npt.NDArray[np.uint8], reduction: int, size: tuple[int, int], side: int) -> Thumbs:
+    """Means over a grid of side x side, to a fraction of a pixel: a mirrored copy must be the mirror image of this."""
     import cv2
 
-    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    return np.asarray(cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    rows, columns = (_shares(length, reduction, side) for length in size)
+    return np.asarray((rows @ grey @ columns.T).round(), np.uint8)
+
+
+@functools.lru_cache(maxsize=256)
+def _shares(length: int, reduction: int, side: int) -> npt.NDArray[np.float32]:
+    """[side, n]: the share of each of n stored pixels in each part of a side; the last stored one may cover less."""
+    starts = np.arange(0, length, reduction)
+    ends = np.minimum(starts + reduction, length)
+    edges = np.arange(side + 1) * (length / side)
+    overlap = np.minimum(ends, edges[1:, None]) - np.maximum(starts, edges[:-1, None])
+    return np.asarray(np.maximum(overlap, 0) * (side / length), np.float32)
 
 
 def _reason(path: Path, error: Exception) -> str:
