@@ -27,7 +27,7 @@ from mnv2dense.data.datasets.mask_png import MaskRules, read_mask
 from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.doctor.examination import ModelInput, examine
 from mnv2dense.doctor.suspect import Suspect
-from mnv2dense.io.reading import read_image
+from mnv2dense.io.reading import Undecoded, read_image
 from mnv2dense.protocols import Dataset
 from mnv2dense.types import Sample
 
@@ -73,8 +73,13 @@ class Pictures(ImageTable):
         return [0]
 
     def __getitem__(self, index: int) -> Sample:
-        image = self.opened_image(index).decode(1)[0]
-        return Sample(image, None, np.zeros(1, np.int64), None, index, self.paths[index])
+        sample, image = self.opened(index)
+        return sample._replace(image=image.decode(1)[0])
+
+    def opened(self, index: int) -> tuple[Sample, Undecoded]:
+        """The sample without its pixels, and what gives them."""
+        image = self.opened_image(index)
+        return Sample(image.stand_in(), None, np.zeros(1, np.int64), None, index, self.paths[index]), image
 
 
 class Outcome(NamedTuple):

@@ -15,7 +15,7 @@ from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.doctor.descriptors import SIDE, Thumbs
 from mnv2dense.io.headers import read_header
 from mnv2dense.io.reading import ImageError, Undecoded
-from mnv2dense.protocols import Dataset
+from mnv2dense.protocols import Dataset, JoinedData, MaskDataset, OpensImages
 from mnv2dense.utils.cores import usable_cores
 
 # Reduced decoding stops at twice the side of the grey version, so that each of its pixels is a mean of some.
@@ -108,7 +108,8 @@ def opened(dataset: Dataset, place: int) -> tuple[Path, int, Undecoded]:
         ImageError: the file is damaged.
         OSError: it is missing.
     """
-    if isinstance(dataset, ImageTable):
+    # Others may show less of a file than all of it, as crops of it do.
+    if isinstance(dataset, ImageTable) and isinstance(dataset, OpensImages | MaskDataset | JoinedData):
         return dataset.paths[place], int(dataset.image_ids[place]), dataset.opened_image(place)
     sample = dataset[place]
     return sample.path, sample.image_id, Undecoded.whole(sample.image)

@@ -22,18 +22,22 @@ from mnv2dense.utils.cores import usable_cores
 _LEAST_ALONE, _TIMES_USUAL = 0.005, 5
 
 
+FEW_EMPTY = 0.25
+"""Share of a split's images; where more of them show no object, they are meant to be."""
+
+
 class MaskLooks(NamedTuple):
     """The masks of a split.
 
     Attributes:
         pixels: int64 [P, 256], how many pixels each value has; 0 of what cannot be read.
         alone: float64 [P], the share of pixels that are in no 2 x 2 of their class, 0..1.
-        faults: place -> what is wrong with the mask, and how odd that is, 0..1.
+        faults: place -> what is wrong with the mask.
     """
 
     pixels: npt.NDArray[np.int64]
     alone: npt.NDArray[np.float64]
-    faults: dict[int, tuple[str, float]]
+    faults: dict[int, str]
 
 
 def look_at_masks(
@@ -65,14 +69,15 @@ def look_at_masks(
         for place, (counts, alone, fault) in enumerate(pool.map(look, range(len(looks.paths)))):
             found.pixels[place], found.alone[place] = counts, alone
             if fault:
-                found.faults[place] = fault, 1.0
+                found.faults[place] = fault
             told(place + 1, len(looks.paths))
     return found
 
 
 def odd_masks(masks: MaskLooks, looks: Looks, class_names: tuple[str, ...]) -> list[Suspect]:
     """Suspects of a split of masks: what cannot be read, and what is unlike all others."""
-    faults = dict(masks.faults)
+    faults = {place: (said, 1.0) for place, said in masks.faults.items()}
+    empty: list[int] = []
     shown = masks.pixels[:, :IGNORE_INDEX] > 0
     classes, read = shown.sum(axis=1), masks.pixels.sum(axis=1) > 0
     usual = float(np.median(classes[read])) if read.any() else 0.0
@@ -84,15 +89,22 @@ def odd_masks(masks: MaskLooks, looks: Looks, class_names: tuple[str, ...]) -> l
             faults[place] = "all of its pixels are ignored", 0.95
         elif classes[place] == 1 and usual >= 2:
             name = class_names[int(shown[place].argmax())]
+            if name == "background":
+                empty.append(place)
+                continue
             faults[place] = f"all of it is {name}, where most masks have {usual:.0f} classes", 0.5 + 0.4 * (usual >= 4)
         elif (alone := masks.alone[place]) >= max(_LEAST_ALONE, _TIMES_USUAL * usual_alone):
             said = f"{alone:.1%} of its pixels stand alone among other classes, where most masks have {usual_alone:.1%}"
             score = 0.5 + 0.5 * (1 - _LEAST_ALONE / float(alone))
             faults[place] = f"{said}: stored as JPEG once, or enlarged smoothly?", score
-    return [
+    found = [
         Suspect("odd mask", looks.paths[place], looks.image_ids[place], round(score, 4), said)
         for place, (said, score) in sorted(faults.items())
     ]
+    if len(empty) <= FEW_EMPTY * len(looks.paths):
+        said = "no object is drawn in its mask"
+        found += [Suspect("empty image", looks.paths[place], looks.image_ids[place], 0.3, said) for place in empty]
+    return found
 
 
 def share_alone(mask: npt.NDArray[np.uint8]) -> float:

@@ -12,14 +12,11 @@ from mnv2dense.data.datasets.box_table import BoxTable
 from mnv2dense.doctor.facts import SplitFacts, facts_of_boxes, facts_of_classes, facts_of_masks
 from mnv2dense.doctor.looks import Looks
 from mnv2dense.doctor.odd_boxes import odd_boxes, wrong_sizes
-from mnv2dense.doctor.odd_masks import look_at_masks, odd_masks
+from mnv2dense.doctor.odd_masks import FEW_EMPTY, look_at_masks, odd_masks
 from mnv2dense.doctor.suspect import Suspect
 from mnv2dense.metrics.box_columns import TrueBoxes
 from mnv2dense.protocols import BoxDataset, Dataset, MaskDataset, ShowsClasses
 from mnv2dense.types import BoxColumns
-
-# Where more of a split's images are empty, they are meant to be.
-_FEW_EMPTY = 0.25
 
 
 class TruthLook(NamedTuple):
@@ -65,24 +62,33 @@ def look_at_truth(
             suspects += wrong_sizes(looks, dataset.image_sizes())
         counts = np.bincount(columns.images[~columns.crowds], minlength=len(looks.paths))
         empty = np.flatnonzero(counts == 0)
-        if len(empty) <= _FEW_EMPTY * len(counts):
+        if len(empty) <= FEW_EMPTY * len(counts):
             suspects += [_empty(looks, place) for place in empty.tolist()]
         facts = facts_of_boxes(name, looks, columns, len(names))
         return TruthLook(facts, suspects, columns, _classes_of(columns, names, len(looks.paths)))
+    labels = _image_labels(name, dataset)
+    classes = [(names[label],) for label in labels.tolist()]
+    return TruthLook(facts_of_classes(name, looks, labels, len(names)), [], None, classes)
+
+
+def _image_labels(name: str, dataset: Dataset) -> npt.NDArray[np.int64]:
+    """The class of each image; images are read for it where a data set does not know it without."""
     if isinstance(dataset, ShowsClasses):
-        shown = [dataset.labels_of(place) for place in range(len(dataset))]
-        labels = np.array([row[0] for row in shown], np.int64)
-        facts = facts_of_classes(name, looks, labels, len(names))
-        return TruthLook(facts, [], None, [(names[row[0]],) for row in shown])
-    raise ValueError(
-        f"{name}: {type(dataset).__name__} has neither boxes nor masks nor classes of its images; "
-        "mnv2dense.protocols says what a data set of each offers."
-    )
+        return np.array([dataset.labels_of(place)[0] for place in range(len(dataset))], np.int64)
+    found = []
+    for place in range(len(dataset)):
+        sample = dataset[place]
+        if sample.boxes is not None or sample.labels is None:
+            raise ValueError(
+                f"{name}: {type(dataset).__name__} has neither boxes nor masks nor classes of its images; "
+                "mnv2dense.protocols says what a data set of each offers."
+            )
+        found.append(int(sample.labels[0]))
+    return np.array(found, np.int64)
 
 
 def _empty(looks: Looks, place: int) -> Suspect:
-    said = "no object is annotated in it, as in few others"
-    return Suspect("empty image", looks.paths[place], looks.image_ids[place], 0.3, said)
+    return Suspect("empty image", looks.paths[place], looks.image_ids[place], 0.3, "no object is annotated in it")
 
 
 def _columns(dataset: BoxDataset, looks: Looks) -> BoxColumns:
