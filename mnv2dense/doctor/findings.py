@@ -95,7 +95,8 @@ def _of_classes(facts: Sequence[SplitFacts], class_names: Sequence[str]) -> list
         is_train = fact.name.startswith("train")
         absent = [name for name, count in zip(class_names, images, strict=True) if count == 0]
         if absent:
-            said = f"{len(absent)} of {len(images)} classes are in no image of {fact.name}: {listed(absent)}"
+            are = "is" if len(absent) == 1 else "are"
+            said = f"{len(absent)} of {len(images)} classes {are} in no image of {fact.name}: {listed(absent)}"
             step = (
                 "Add images of them, or leave them out of the classes: a model never finds what it has not seen."
                 if is_train
@@ -109,7 +110,8 @@ def _of_classes(facts: Sequence[SplitFacts], class_names: Sequence[str]) -> list
             if 0 < count < least
         ]
         if rare:
-            said = f"{len(rare)} classes are in fewer than {least} images of {fact.name}: {listed(rare, most=5)}"
+            few = "1 class is" if len(rare) == 1 else f"{len(rare)} classes are"
+            said = f"{few} in fewer than {least} images of {fact.name}: {listed(rare, most=5)}"
             step = (
                 "Label more of them first; data.repeat_threshold=0.1 draws their images more often."
                 if is_train

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.doctor.descriptors import SIDE, Thumbs
-from mnv2dense.io.headers import read_header
+from mnv2dense.io.headers import Header, read_header
 from mnv2dense.io.reading import ImageError, Undecoded
 from mnv2dense.protocols import Dataset, JoinedData, MaskDataset, OpensImages
 from mnv2dense.utils.cores import usable_cores
@@ -178,8 +178,7 @@ _UNUSUAL_MODES = {
 def _note(path: Path, pixels: npt.NDArray[np.uint8]) -> str:
     """What is unusual about how an image is stored; "" of nothing."""
     notes = []
-    if path.is_file():  # in a shard it is none
-        header = read_header(path)
+    if (header := _header(path)) is not None:
         if header.orientation != 1:
             notes.append(
                 f"is turned by its EXIF orientation ({header.orientation}), which is followed here and not by every "
@@ -194,6 +193,14 @@ def _note(path: Path, pixels: npt.NDArray[np.uint8]) -> str:
     if (share := _grey_end(pixels)) >= _LEAST_GREY:
         notes.append(f"ends in flat grey, the lowest {share:.0%} of it: stored again from a file that was cut off?")
     return "; ".join(notes)
+
+
+def _header(path: Path) -> Header | None:
+    """None of an image in a shard, which is no file, and where nothing more can be told than its pixels."""
+    try:
+        return read_header(path) if path.is_file() else None
+    except ImageError:  # decoding takes a PNG whose texts Pillow refuses
+        return None
 
 
 def _grey_end(pixels: npt.NDArray[np.uint8]) -> float:

@@ -44,7 +44,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
                 orientation, (width, height) = orientation_of(image), image.size
                 size = (width, height) if orientation >= 5 else (height, width)
                 return Header(str(image.format), size, _mode(image), orientation, int(getattr(image, "n_frames", 1)))
-        except (ImageError, OSError):
+        except ImageError:
             raise
         except Exception as error:  # decoders answer a broken file with whatever exception they fell over
             raise ImageError(f"{path}: damaged header ({error}).") from error

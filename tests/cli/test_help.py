@@ -66,6 +66,7 @@ def test_help_with_a_slip_explains_the_slip() -> None:
 @pytest.mark.parametrize(
     "name", ["train", "evaluate", "predict", "info", "export", "benchmark", "compare", "demo", "shard", "convert"]
 )
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "info", "export", "benchmark", "demo", "shard", "doctor"])
 def test_the_version_is_ours(name: str) -> None:
     assert command(name, "--version").out == f"mnv2dense {mnv2dense.__version__}\n"
 

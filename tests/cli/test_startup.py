@@ -14,6 +14,7 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent.parent
 
 COMMANDS = ("train", "evaluate", "predict", "info", "export", "benchmark", "compare", "demo", "shard", "convert")
+COMMANDS = ("train", "evaluate", "predict", "info", "export", "benchmark", "demo", "shard", "doctor")
 
 RUNTIMES = ("onnx", "onnxruntime", "openvino", "nncf", "executorch", "torchao", "ai_edge_litert", "litert_torch")
 COMPILER = ("torch._dynamo", "torch._inductor", "sympy", "torch.onnx")
@@ -72,6 +73,8 @@ def test_help_a_slip_and_a_missing_file_are_answered_without_torch(tmp_path: Pat
         ("shard", "data=coco"),
         ("convert", "data=coco", "to=yolo", "output=out"),
         ("convert", "data=coco", "data.root=x", "to=yollo", "output=out"),
+        ("doctor", "data=coco"),
+        ("doctor", "data=shapes", "fail_on=leek"),
     ]
     heavy = {*MODELS, *RUNTIMES, *COMPILER, *TRAINING, *SCORING, *OTHERS, "rich"}
     for words, (errors, loaded) in zip(slips, _run(tmp_path, *slips), strict=True):

@@ -65,6 +65,7 @@ FAST: dict[str, tuple[str, ...]] = {
     "python tools/convert.py data=coco data.root=coco to=coco output=coco_folds split.folds=3 images=link": (),
     "python tools/convert.py data=yolo data.root=my_data to=lists output=my_lists split.val=0.2": (),
     f"python tools/predict.py checkpoint={DETECTOR} source=photos annotate=yolo": (),
+    "python tools/doctor.py task=detection data=coco data.root=coco": (),
     "python tools/info.py backbone.width_mult=0.75 size=192": (),
     "python tools/info.py backbone=mobilenet_v1 task=detection": (),
 }

@@ -88,6 +88,7 @@ def test_every_command_is_installed(scripts: Path) -> None:
         "mnv2dense-shard",
         "mnv2dense-convert",
         "mnv2dense-compare",
+        "mnv2dense-doctor",
     }
 
 
