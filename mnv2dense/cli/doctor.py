@@ -48,7 +48,7 @@ def _doctor(config: DictConfig) -> None:
     from mnv2dense.cli.progress import progress_of
     from mnv2dense.data.split_checks import disagreement
     from mnv2dense.reporting.data_name import data_name
-    from mnv2dense.workflows.doctor import doctor as examine
+    from mnv2dense.workflows.examining import examine_data
 
     log.info("reading the data")
     splits = {name: built(config.data[name]) for name in ("train", "val") if config.data.get(name) is not None}
@@ -60,7 +60,7 @@ def _doctor(config: DictConfig) -> None:
     name = data_name({**plain["data"].get(first, {}), "split": ""}, type(dataset))
     with progress_of("images") as bar:
         job = bar.add_task("reading")
-        done = examine(
+        done = examine_data(
             splits,
             output,
             name=name,

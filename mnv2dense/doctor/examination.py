@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -51,7 +52,7 @@ class Diagnosis(NamedTuple):
         task: "detection", "segmentation", "classification" or "joint".
         class_names: K.
         facts: of each split, those of training first.
-        inputs: name of the facts -> what the model's input does to the objects.
+        inputs: name of the facts -> what the model's input does to the objects of the first split.
         suspects: all, those of the worst kinds first, and of a kind the surest.
         findings: what to know in a sentence each, the worst first.
         seconds: that the examination took.
@@ -94,8 +95,7 @@ def examine(
         raise ValueError("there is no data set to examine: give train, val or both.")
     begun = time.perf_counter()
     looks = {
-        split: look_at(dataset, told=lambda done, total, split=split: told(f"reading {split}", done, total))
-        for split, dataset in splits.items()
+        split: look_at(dataset, told=functools.partial(told, f"reading {split}")) for split, dataset in splits.items()
     }
     suspects, facts, inputs = list(more), [], {}
     classes: list[list[tuple[str, ...]] | None] = []
@@ -104,12 +104,10 @@ def examine(
         own: TruthLook | None = None
         for part, (data, seen) in _parts(dataset, looks[split]).items():
             called = f"{split}{part}"
-            own = look_at_truth(
-                called, data, seen, told=lambda done, total, called=called: told(f"masks of {called}", done, total)
-            )
+            own = look_at_truth(called, data, seen, told=functools.partial(told, f"masks of {called}"))
             facts.append(own.facts)
             suspects += own.suspects
-            if own.columns is not None and model.stride is not None:
+            if own.columns is not None and model.stride is not None and split == next(iter(splits)):
                 fitting = input_fit(
                     *(seen, own.columns),
                     size=model.size,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mnv2dense.doctor.columns import without_crowds
 from mnv2dense.doctor.input_size import histogram
 from mnv2dense.doctor.looks import Looks
 from mnv2dense.doctor.odd_masks import MaskLooks
@@ -54,12 +55,12 @@ class SplitFacts(NamedTuple):
 
 def facts_of_boxes(name: str, looks: Looks, columns: BoxColumns, classes: int) -> SplitFacts:
     """Of a split of boxes; ``looks`` in the order of ``columns.image_ids``."""
-    counted = BoxColumns(columns.image_ids, *(column[~columns.crowds] for column in columns[1:]))
+    counted = without_crowds(columns)
     shown = np.unique(np.stack([counted.labels, counted.images], axis=1), axis=0)
     sides = counted.boxes[:, 2:]
     solid = (sides > 0).all(axis=1)
     frames = looks.sizes[counted.images][:, ::-1]
-    whole = ((sides >= 0.99 * frames) & (frames > 0)).all(axis=1)
+    whole = np.asarray(((sides >= 0.99 * frames) & (frames > 0)).all(axis=1))
     return _facts(name, looks)._replace(
         objects=len(counted.labels),
         ignored=float(columns.crowds.sum()),

@@ -32,14 +32,14 @@ class Finding(NamedTuple):
     Attributes:
         kind: of its suspects, or what it is called where it has none.
         level: "wrong", "look" or "note".
-        count: of suspects, classes or whatever it counts.
+        number: of suspects, classes or whatever it counts.
         said: one sentence.
         next_step: what to do.
     """
 
     kind: str
     level: Level
-    count: int
+    number: int
     said: str
     next_step: str
 
@@ -133,9 +133,9 @@ def _of_classes(facts: Sequence[SplitFacts], class_names: Sequence[str]) -> list
 def _of_inputs(inputs: Mapping[str, InputFit]) -> list[Finding]:
     """Objects that the model's input makes too small."""
     found = []
-    for name, fitting in inputs.items():
+    for fitting in inputs.values():
         first = fitting.rows[0]
-        if not name.startswith("train") or first.small < _SMALL:
+        if first.small < _SMALL:
             continue
         size = f"{first.size[0]}x{first.size[1]}"
         said = (

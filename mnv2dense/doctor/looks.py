@@ -73,7 +73,7 @@ def look_at(dataset: Dataset, *, told: Callable[[int, int], None] = lambda done,
     with ThreadPoolExecutor(usable_cores()) as pool:
         for place, look in enumerate(pool.map(lambda place: _look(dataset, place), range(len(dataset)))):
             looks.paths[place], looks.image_ids[place] = str(look.path), look.image_id
-            if look.fault:
+            if look.thumb is None:
                 looks.faults[place] = look.fault
             else:
                 looks.sizes[place], looks.thumbs[place] = look.size, look.thumb
@@ -109,7 +109,8 @@ def opened(dataset: Dataset, place: int) -> tuple[Path, int, Undecoded]:
         OSError: it is missing.
     """
     # Others may show less of a file than all of it, as crops of it do.
-    if isinstance(dataset, ImageTable) and isinstance(dataset, OpensImages | MaskDataset | JoinedData):
+    shows_all = isinstance(dataset, OpensImages | MaskDataset | JoinedData)
+    if shows_all and isinstance(dataset, ImageTable):
         return dataset.paths[place], int(dataset.image_ids[place]), dataset.opened_image(place)
     sample = dataset[place]
     return sample.path, sample.image_id, Undecoded.whole(sample.image)
@@ -206,5 +207,5 @@ def _header(path: Path) -> Header | None:
 def _grey_end(pixels: npt.NDArray[np.uint8]) -> float:
     """The share of the rows, from below, that are all of the grey that decoders fill in."""
     rows = pixels.reshape(len(pixels), -1)
-    filled = (np.abs(rows.astype(np.int16) - 128) <= 2).all(axis=1)[::-1]
+    filled = np.asarray((np.abs(rows.astype(np.int16) - 128) <= 2).all(axis=1))[::-1]
     return float(filled.argmin() if not filled.all() else len(filled)) / len(rows)

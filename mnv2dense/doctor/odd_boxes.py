@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from mnv2dense.doctor.columns import without_crowds
 from mnv2dense.doctor.looks import Looks
 from mnv2dense.doctor.suspect import Suspect
 from mnv2dense.ops.numpy_boxes import iou
 from mnv2dense.types import BoxColumns
 
 # Pixels of the image; a side below is a slip of the mouse more often than an object.
-_LEAST_SIDE = 3.0
+_LEAST_SIDE = 2.0
 
 # Long to short side; and how many times as long as the class's own 99th percentile, as poles and trains are long.
 _LONGEST, _BEYOND_CLASS = 15.0, 1.5
@@ -42,7 +43,7 @@ def odd_boxes(
             width, height = dropped.boxes[row, 2:]
             what = "has no area" if min(width, height) <= 0 else "lies outside of its image"
             suspects.add("odd box", 1.0, dropped, row, corners, f"{what}, and is left out of training")
-    columns = BoxColumns(columns.image_ids, *(column[~columns.crowds] for column in columns[1:]))
+    columns = without_crowds(columns)
     corners = _corners(columns.boxes)
     frames = looks.sizes[columns.images].astype(np.float64)[:, ::-1]  # width, height
     known = (frames > 0).all(axis=1)

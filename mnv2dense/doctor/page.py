@@ -120,7 +120,7 @@ def _histograms(fact: SplitFacts) -> list[dict[str, Any]]:
         ("Objects: root of the area", " px", fact.sides),
         ("Objects: width / height", "", fact.box_aspects),
     ):
-        if not bars:
+        if sum(count > 0 for *_, count in bars) < 2:  # all are alike, which the sizes say
             continue
         most = max(count for *_, count in bars)
         found.append(

@@ -67,7 +67,7 @@ def look_at_truth(
         facts = facts_of_boxes(name, looks, columns, len(names))
         return TruthLook(facts, suspects, columns, _classes_of(columns, names, len(looks.paths)))
     labels = _image_labels(name, dataset)
-    classes = [(names[label],) for label in labels.tolist()]
+    classes: list[tuple[str, ...]] = [(names[label],) for label in labels.tolist()]
     return TruthLook(facts_of_classes(name, looks, labels, len(names)), [], None, classes)
 
 

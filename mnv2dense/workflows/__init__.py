@@ -1,4 +1,4 @@
-"""What the commands do, as functions with typed results: train, evaluate, predict, benchmark and compare.
+"""What the commands do, as functions with typed results: train, evaluate, predict, benchmark, compare, examine data.
 
 The commands compose a config, build its parts and call these; whoever works in Python calls them alike. Exporting is
 :func:`mnv2dense.export.export_model`.

@@ -2,6 +2,7 @@ from .benchmarking import BenchmarkRow, benchmark
 from .conversion import Conversion, convert
 from .comparing import compare
 from .evaluation import Evaluation, evaluate
+from .examining import Examined, examine_data
 from .labelling import Labels, label, labeller_of
 from .prediction import Predictions, predict
 from .ray_labelling import Cluster
@@ -12,6 +13,7 @@ __all__ = [
     "Cluster",
     "Conversion",
     "Evaluation",
+    "Examined",
     "Labels",
     "Predictions",
     "TrainingRun",
@@ -19,6 +21,7 @@ __all__ = [
     "convert",
     "compare",
     "evaluate",
+    "examine_data",
     "label",
     "labeller_of",
     "predict",

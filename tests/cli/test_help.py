@@ -63,10 +63,7 @@ def test_help_with_a_slip_explains_the_slip() -> None:
     assert "did you mean task=detection?" in outcome.err
 
 
-@pytest.mark.parametrize(
-    "name", ["train", "evaluate", "predict", "info", "export", "benchmark", "compare", "demo", "shard", "convert"]
-)
-@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "info", "export", "benchmark", "demo", "shard", "doctor"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "tools").glob("*.py")))
 def test_the_version_is_ours(name: str) -> None:
     assert command(name, "--version").out == f"mnv2dense {mnv2dense.__version__}\n"
 

@@ -13,8 +13,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parent.parent.parent
 
-COMMANDS = ("train", "evaluate", "predict", "info", "export", "benchmark", "compare", "demo", "shard", "convert")
-COMMANDS = ("train", "evaluate", "predict", "info", "export", "benchmark", "demo", "shard", "doctor")
+COMMANDS = tuple(sorted(path.stem for path in (ROOT / "tools").glob("*.py")))
 
 RUNTIMES = ("onnx", "onnxruntime", "openvino", "nncf", "executorch", "torchao", "ai_edge_litert", "litert_torch")
 COMPILER = ("torch._dynamo", "torch._inductor", "sympy", "torch.onnx")

@@ -66,6 +66,7 @@ FAST: dict[str, tuple[str, ...]] = {
     "python tools/convert.py data=yolo data.root=my_data to=lists output=my_lists split.val=0.2": (),
     f"python tools/predict.py checkpoint={DETECTOR} source=photos annotate=yolo": (),
     "python tools/doctor.py task=detection data=coco data.root=coco": (),
+    "python tools/doctor.py task=detection data=yolo data.root=my_data": (),
     "python tools/info.py backbone.width_mult=0.75 size=192": (),
     "python tools/info.py backbone=mobilenet_v1 task=detection": (),
 }
@@ -142,6 +143,7 @@ COMPOSED: dict[str, str] = {
     "split.groups=": "groups are of names; tests/commands/test_convert.py",
     "data.root=corrected": "somebody's labels; tests/commands/test_annotate.py",
     "data.root=new_data": "the output of the command above; tests/commands/test_annotate.py",
+    "data=camvid data.root=camvid output=checked": "not its data; tests/commands/test_doctor.py",
     "data=coco_voc_masks": "minutes; tests/commands/test_coco_voc_score.py measures this figure",
 }
 """Only composed: a part of the command, and why."""

@@ -19,7 +19,8 @@ def pictures(count: int, *, seed: int = 0) -> np.ndarray:
     noise = np.random.default_rng(seed).normal(size=(count, 32, 32))
     smooth = np.fft.ifft2(np.fft.fft2(noise) / (1 + np.hypot(*np.meshgrid(*[np.fft.fftfreq(32) * 32] * 2)) ** 1.5)).real
     low, high = smooth.min(axis=(1, 2), keepdims=True), smooth.max(axis=(1, 2), keepdims=True)
-    return ((smooth - low) / (high - low) * 255).astype(np.uint8)
+    made: np.ndarray = ((smooth - low) / (high - low) * 255).astype(np.uint8)
+    return made
 
 
 def test_symmetries_do_what_their_words_say() -> None:

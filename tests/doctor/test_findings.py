@@ -23,7 +23,7 @@ def test_the_worst_comes_first_and_of_a_kind_the_surest() -> None:
         Suspect("somebody's own", "e", 5, 0.5, "x"),
     ]
     findings, ordered = findings_of(suspects, [], {}, NAMES, images=1500)
-    assert [(each.kind, each.level, each.count) for each in findings] == [
+    assert [(each.kind, each.level, each.number) for each in findings] == [
         ("leak", "wrong", 1),
         ("doubled box", "look", 2),
         ("somebody's own", "look", 1),
@@ -55,7 +55,7 @@ def test_objects_too_small_for_the_input_are_told_with_a_size_that_shows_them() 
     (found,), _ = findings_of([], [], {"train": InputFit(16, rows[:1], None)}, NAMES, images=3)
     assert found.next_step.startswith("Even 320x320 leaves 25%: ")
     few = InputFit(16, (rows[0]._replace(small=0.1),), None)
-    assert findings_of([], [], {"train": few, "val": InputFit(16, rows, None)}, NAMES, images=3)[0] == ()
+    assert findings_of([], [], {"train": few}, NAMES, images=3)[0] == ()
 
 
 def test_facts_of_boxes_count_objects_and_images() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mnv2dense.doctor.looks import Looks
@@ -9,6 +11,9 @@ from mnv2dense.types import BoxColumns
 
 NAMES = ("cat", "dog")
 
+Rows = Sequence[tuple[int, int, Sequence[float]]]
+"""(image, label, xywh) of each box."""
+
 
 def looks_of(sizes: list[tuple[int, int]]) -> Looks:
     count = len(sizes)
@@ -17,7 +22,7 @@ def looks_of(sizes: list[tuple[int, int]]) -> Looks:
     return Looks(paths, [10 + place for place in range(count)], np.array(sizes), thumbs, {}, {})
 
 
-def columns_of(rows: list[tuple[int, int, list[float]]], images: int, *, crowds: tuple[int, ...] = ()) -> BoxColumns:
+def columns_of(rows: Rows, images: int, *, crowds: tuple[int, ...] = ()) -> BoxColumns:
     """(image, label, xywh) of each box."""
     boxes = np.array([row[2] for row in rows], np.float64).reshape(-1, 4)
     return BoxColumns(
@@ -30,7 +35,7 @@ def columns_of(rows: list[tuple[int, int, list[float]]], images: int, *, crowds:
     )
 
 
-def found(rows: list[tuple[int, int, list[float]]], images: int = 1, **options: tuple[int, ...]) -> list[Suspect]:
+def found(rows: Rows, images: int = 1, **options: tuple[int, ...]) -> list[Suspect]:
     return odd_boxes(looks_of([(100, 200)] * images), columns_of(rows, images, **options), None, NAMES)
 
 
@@ -73,8 +78,8 @@ def test_what_the_data_set_left_out_is_the_surest() -> None:
 
 
 def test_a_box_is_long_beside_its_class_alone() -> None:
-    usual: list[tuple[int, int, list[float]]] = [(0, 0, [0, 4 * k, 40 + k, 20]) for k in range(20)]
-    poles: list[tuple[int, int, list[float]]] = [(0, 1, [8 * k, 0, 4, 76 + k]) for k in range(20)]
+    usual = [(0, 0, [0, 4 * k, 40 + k, 20]) for k in range(20)]
+    poles = [(0, 1, [8 * k, 0, 4, 76 + k]) for k in range(20)]
     suspects = found([*usual * 10, *poles, (1, 0, [0, 0, 190, 5])], images=2)
     assert [each.message for each in suspects if "longer" in each.message] == [
         "a box of cat is 190 x 5 pixels: longer than others of its class by far"
@@ -107,7 +112,7 @@ def test_doubled_boxes_are_those_of_a_slow_search_on_100_random_sets() -> None:
         assert sum(each.kind == "doubled box" for each in found(rows, images=3)) == slow
 
 
-def _iou(first: list[float], second: list[float]) -> float:
+def _iou(first: Sequence[float], second: Sequence[float]) -> float:
     width = min(first[0] + first[2], second[0] + second[2]) - max(first[0], second[0])
     height = min(first[1] + first[3], second[1] + second[3]) - max(first[1], second[1])
     shared = max(0.0, width) * max(0.0, height)

@@ -14,7 +14,7 @@ from mnv2dense.protocols import Dataset
 
 
 class Examined(NamedTuple):
-    """What :func:`doctor` found and wrote.
+    """What :func:`examine_data` found and wrote.
 
     Attributes:
         diagnosis: counts, findings and suspects.
@@ -27,7 +27,7 @@ class Examined(NamedTuple):
     json: Path
 
 
-def doctor(
+def examine_data(
     splits: Mapping[str, Dataset],
     folder: str | Path,
     *,
