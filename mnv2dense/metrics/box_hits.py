@@ -26,10 +26,30 @@ class Hits(NamedTuple):
     Attributes:
         ious: float64 [N], with the object that a box found; 0 of a box that found none.
         ignored: bool [N], it found none, and a region to ignore of its class has half of it: neither right nor wrong.
+        objects: int64 [N], the object that a box found; -1 of a box that found none.
     """
 
     ious: npt.NDArray[np.float64]
     ignored: npt.NDArray[np.bool_]
+    objects: Indices
+
+
+class Overlaps(NamedTuple):
+    """Boxes that lie on objects of their image, P pairs of the two.
+
+    Attributes:
+        boxes: int64 [P].
+        objects: int64 [P].
+        ious: float64 [P].
+    """
+
+    boxes: Indices
+    objects: Indices
+    ious: npt.NDArray[np.float64]
+
+    def where(self, chosen: npt.NDArray[np.bool_]) -> Overlaps:
+        """Some of the pairs, bool [P]."""
+        return Overlaps(self.boxes[chosen], self.objects[chosen], self.ious[chosen])
 
 
 def hits(found: FoundBoxes, truth: TrueBoxes, *, least_iou: float) -> Hits:
@@ -43,46 +63,60 @@ def hits(found: FoundBoxes, truth: TrueBoxes, *, least_iou: float) -> Hits:
         truth: the objects of the same images.
         least_iou: of a box and the object that it finds, above 0.
     """
-    ious, ignored = np.zeros(len(found.labels)), np.zeros(len(found.labels), np.bool_)
+    ignored, corners = np.zeros(len(found.labels), np.bool_), truth.corners
+    for boxes, crowds in _pairs(found, truth, np.flatnonzero(truth.crowds), apart=True):
+        shared = intersection(found.boxes[boxes], corners[crowds])
+        within = shared >= _LEAST_IGNORED * areas(found.boxes[boxes])
+        ignored[boxes[within & (shared > 0)]] = True  # a box without area lies in nothing, as pycocotools has it
+    near = overlaps(found, truth, least_iou=least_iou, apart=True)
+    pairs = taken(found, near)
+    ious, objects = np.zeros(len(found.labels)), np.full(len(found.labels), -1)
+    ious[near.boxes[pairs]], objects[near.boxes[pairs]] = near.ious[pairs], near.objects[pairs]
+    return Hits(ious, ignored & (objects < 0), objects)
+
+
+def overlaps(found: FoundBoxes, truth: TrueBoxes, *, least_iou: float, apart: bool) -> Overlaps:
+    """Every box beside every object of its image that it overlaps so far; regions to ignore are none.
+
+    Args:
+        found: the boxes.
+        truth: the objects of the same images.
+        least_iou: of a pair.
+        apart: only objects of the box's own class.
+    """
+    near = [Overlaps(*(np.zeros(0, kind) for kind in (np.int64, np.int64, np.float64)))]
     corners = truth.corners
-    near: list[tuple[Indices, Indices, npt.NDArray[np.float64]]] = []
-    for boxes, objects in _pairs(found, truth):
-        crowds = truth.crowds[objects]
-        box, crowd = found.boxes[boxes[crowds]], corners[objects[crowds]]
-        within = intersection(box, crowd) >= _LEAST_IGNORED * areas(box)
-        ignored[boxes[crowds][within]] = True
-        boxes, objects = boxes[~crowds], objects[~crowds]
-        overlaps = iou(found.boxes[boxes], corners[objects])
-        close = overlaps >= least_iou
-        near.append((boxes[close], objects[close], overlaps[close]))
-    if not near:
-        return Hits(ious, ignored)
-    boxes, objects, overlaps = (np.concatenate(column) for column in zip(*near, strict=True))
-    order = np.lexsort((objects, -overlaps, boxes, -found.scores[boxes]))
-    free = [True] * len(truth.labels)
-    searching = [True] * len(found.labels)
-    pairs = (column[order].tolist() for column in (boxes, objects, overlaps))
-    for box, thing, overlap in zip(*pairs, strict=True):
-        if searching[box] and free[thing]:
-            searching[box] = free[thing] = False
-            ious[box] = overlap
-    ignored &= ious == 0
-    return Hits(ious, ignored)
+    for boxes, objects in _pairs(found, truth, np.flatnonzero(~truth.crowds), apart=apart):
+        ious = iou(found.boxes[boxes], corners[objects])
+        near.append(Overlaps(boxes, objects, ious).where(ious >= least_iou))
+    return Overlaps(*(np.concatenate(column) for column in zip(*near, strict=True)))
 
 
-def _pairs(found: FoundBoxes, truth: TrueBoxes) -> Iterator[tuple[Indices, Indices]]:
-    """Rows of boxes and of objects, one of each for every two of the same image and class; in portions."""
+def taken(found: FoundBoxes, near: Overlaps) -> Indices:
+    """Which pairs come together where the surest box chooses first; of those that overlap alike, the first object."""
+    order = np.lexsort((near.objects, -near.ious, near.boxes, -found.scores[near.boxes]))
+    searching, free = set(near.boxes.tolist()), set(near.objects.tolist())
+    pairs = []
+    for pair, box, thing in zip(order.tolist(), near.boxes[order].tolist(), near.objects[order].tolist(), strict=True):
+        if box in searching and thing in free:
+            searching.remove(box)
+            free.remove(thing)
+            pairs.append(pair)
+    return np.array(pairs, np.int64)
+
+
+def _pairs(found: FoundBoxes, truth: TrueBoxes, chosen: Indices, *, apart: bool) -> Iterator[tuple[Indices, Indices]]:
+    """Boxes, and which of the chosen objects: one of each for every two of an image, and of a class; in portions."""
     classes = 1 + max(found.labels.max(initial=0), truth.labels.max(initial=0))
-    wanted = found.images * classes + found.labels
-    given = truth.images * classes + truth.labels
-    order = np.argsort(given, kind="stable")
+    wanted, given = (part.images * classes + part.labels * apart for part in (found, truth))
+    order = chosen[np.argsort(given[chosen], kind="stable")]
     first = np.searchsorted(given[order], wanted, side="left")
     counts = np.searchsorted(given[order], wanted, side="right") - first
     boxes = np.flatnonzero(counts)
     ends = counts[boxes].cumsum()
-    for chosen in np.split(boxes, np.searchsorted(ends, np.arange(_PAIRS, ends[-1] if len(ends) else 0, _PAIRS))):
-        if not len(chosen):
+    for some in np.split(boxes, np.searchsorted(ends, np.arange(_PAIRS, ends[-1] if len(ends) else 0, _PAIRS))):
+        if not len(some):
             continue
-        repeats = counts[chosen]
+        repeats = counts[some]
         within = np.arange(repeats.sum()) - np.repeat(repeats.cumsum() - repeats, repeats)
-        yield np.repeat(chosen, repeats), order[np.repeat(first[chosen], repeats) + within]
+        yield np.repeat(some, repeats), order[np.repeat(first[some], repeats) + within]

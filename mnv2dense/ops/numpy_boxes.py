@@ -17,14 +17,16 @@ Floats = npt.NDArray[np.float64]
 
 def areas(boxes: Boxes) -> Floats:
     """Xyxy [..., 4] -> [...]."""
-    return np.asarray((boxes[..., 2:] - boxes[..., :2]).prod(axis=-1), np.float64)
+    # Not prod(), which takes five times as long on two numbers of each of many.
+    return np.asarray((boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1]), np.float64)
 
 
 def intersection(first: Boxes, second: Boxes) -> Floats:
     """Shared area of boxes at the same place, xyxy: [..., 4] and [..., 4] that broadcast -> [...]."""
     low = np.maximum(first[..., :2], second[..., :2])
     high = np.minimum(first[..., 2:], second[..., 2:])
-    return np.asarray((high - low).clip(0).prod(axis=-1), np.float64)
+    sides = np.maximum(high - low, 0)
+    return np.asarray(sides[..., 0] * sides[..., 1], np.float64)
 
 
 def iou(first: Boxes, second: Boxes) -> Floats:

@@ -22,7 +22,8 @@ def one_by_one(found: FoundBoxes, truth: TrueBoxes, least_iou: float) -> tuple[l
         if len(overlaps) and overlaps.max() >= least_iou:
             ious[row], free[overlaps.argmax()] = float(overlaps.max()), False
         else:
-            within = pairwise_intersection(box, truth.corners)[0] >= 0.5 * areas(box)
+            shared = pairwise_intersection(box, truth.corners)[0]
+            within = (shared > 0) & (shared >= 0.5 * areas(box))
             ignored[row] = bool((within & own & truth.crowds).any())
     return ious, ignored
 
