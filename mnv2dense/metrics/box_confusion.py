@@ -42,7 +42,9 @@ class BoxConfusion(NamedTuple):
 
 
 def box_confusion(found: FoundBoxes, truth: TrueBoxes, count: int, *, threshold: float) -> BoxConfusion:
-    """Boxes of at least ``threshold`` and objects come together at IoU 0.5, each once, in two rounds:
+    """Which object each box is taken to mean, and what is left of both.
+
+    Boxes of at least ``threshold`` and objects come together at IoU 0.5, each once, in two rounds:
 
     1. Within a class, the surest box first, each the free object of its class that it overlaps most
        (:func:`mnv2dense.metrics.box_hits.hits`). So the diagonal is what precision, recall and F1 at that threshold

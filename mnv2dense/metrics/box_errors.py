@@ -78,8 +78,8 @@ def box_errors(found: FoundBoxes, truth: TrueBoxes, count: int) -> BoxErrors:
 
     Of several boxes of Loc and Cls at one object that nobody found, mending makes the surest right and the others go;
     at an object that is found, all go. Miss has the objects that no box found and no box of Loc and Cls is at; mended,
-    they are none that must be found, as the paper has it, so a class of which all objects are missed then has AP 1 where
-    no box of it is left, and else 0.
+    they need not be found, as the paper has it. A class of which all are missed has AP 1 then where it has no box, else
+    0.
 
     The order is that of the paper's own program, which the paper leaves open, and so is "the surest of Loc and Cls
     together". Regions to ignore are COCO's: a box at least half in one of its class is no error.
