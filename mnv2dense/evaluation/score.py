@@ -23,6 +23,7 @@ from mnv2dense.metrics.mean_iou import MeanIoU
 from mnv2dense.ops.postprocess import JointSelection
 from mnv2dense.protocols import Dataset, Metric, Model
 from mnv2dense.types import Batch, Infos
+from mnv2dense.utils.distributed import gathered_by_id
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,6 +38,7 @@ def score(
     *,
     test_time: TTA | None = None,
     ranking: TakesScores | None = None,
+    places: dict[int, int] | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> dict[str, float]:
     """Score ``model`` on the validation data; a collective call where several processes share the data.
@@ -49,6 +51,7 @@ def score(
             looks as it was trained to.
         ranking: takes each image's own score, where the metric can tell it, and has those of all processes in the
             end.
+        places: takes the place in the data of each image, by its id, and has those of all processes in the end.
         advance: told the number of images done after each batch, for a progress bar.
 
     Raises:
@@ -62,16 +65,19 @@ def score(
     assert isinstance(loader, DataLoader)
     assert isinstance(loader.sampler, EpochSampler)
     indices = (draw.image for draw in loader.sampler)  # in the order of the batches
+    noted: dict[int, int] = {}
     if test_time is not None:
         for batch in _images_of(loader, datamodule.val):
             metric.update([segment(model, batch.images[0], test_time)], batch)
-            _rank(ranking, metric, batch, indices)
+            _note(noted, ranking, metric, batch, indices)
             advance(1)
     else:
-        _predict_all(model, loader, metric, ranking=ranking, indices=indices, advance=advance)
+        _predict_all(model, loader, metric, noted=noted, ranking=ranking, indices=indices, advance=advance)
     scores = metric.compute()
     if ranking is not None:
         ranking.gather()
+    if places is not None:
+        places.update(gathered_by_id(noted))
     return scores
 
 
@@ -106,6 +112,7 @@ def _predict_all(
     loader: DataLoader[Batch],
     metric: Metric,
     *,
+    noted: dict[int, int],
     ranking: TakesScores | None,
     indices: Iterator[int],
     advance: Callable[[int], None],
@@ -115,18 +122,21 @@ def _predict_all(
         for on_host in batches:
             batch = _to_device(on_host, model.device)
             metric.update(model.predict(batch.images, batch.infos), batch)
-            _rank(ranking, metric, batch, indices)
+            _note(noted, ranking, metric, batch, indices)
             advance(len(batch.images))
     finally:
         del batches  # ends its workers; an error's traceback would keep them, and the process, alive
 
 
-def _rank(ranking: TakesScores | None, metric: Metric, batch: Batch, indices: Iterator[int]) -> None:
+def _note(
+    noted: dict[int, int], ranking: TakesScores | None, metric: Metric, batch: Batch, indices: Iterator[int]
+) -> None:
     """Each image of a batch that the metric has just taken."""
-    if ranking is None or not isinstance(metric, ScoresImages):
-        return
     for image_id in batch.infos.image_ids.tolist():
-        index, score = next(indices), metric.image_score(image_id)
+        index = noted[image_id] = next(indices)
+        if ranking is None or not isinstance(metric, ScoresImages):
+            continue
+        score = metric.image_score(image_id)
         if score is not None:
             ranking.add(index, score)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
+from mnv2dense.metrics.calibration import MOST_NUMBERS
 from mnv2dense.metrics.image_ranking import ImageScore
 from mnv2dense.metrics.weighted_scores import WeightedAccuracy
 from mnv2dense.protocols import Dataset
@@ -41,11 +44,17 @@ class Accuracy:
         self._seen: dict[int, tuple[int, int, int]] = {}
         # Image id -> probability of the truth, of this process' images.
         self._probabilities: dict[int, float] = {}
+        # Image id -> all probabilities, likeliest first, float32 [K]; of one image in so many, chosen by their ids.
+        self._tables: dict[int, npt.NDArray[np.float32]] = {}
+        self._one_in = 1
+        # Image id -> score of the likeliest class.
+        self._scores: dict[int, float] = {}
 
     def bind(self, dataset: Dataset) -> None:
         """Take the names of the classes, and forget all results."""
         self._class_names = tuple(dataset.class_names)
         self._paths = dataset
+        self._one_in = -(-len(dataset) * len(self._class_names) // MOST_NUMBERS)
         self.reset()
 
     def score_names(self, dataset: Dataset) -> list[str]:
@@ -58,6 +67,8 @@ class Accuracy:
         """Forget all results."""
         self._seen = {}
         self._probabilities = {}
+        self._tables = {}
+        self._scores = {}
 
     def update(self, results: Sequence[Classification], batch: Batch) -> None:
         """Take one batch's classes, likeliest first, in the order of ``batch.infos.image_ids``."""
@@ -77,6 +88,9 @@ class Accuracy:
             rank = int((labels == truth).nonzero()[0, 0])
             self._probabilities.setdefault(image_id, float(scores[rank]))
             self._seen.setdefault(image_id, (truth, int(labels[0]), rank))
+            self._scores.setdefault(image_id, float(scores[0]))
+            if _mixed(image_id) % self._one_in == 0:
+                self._tables.setdefault(image_id, scores.numpy().copy())
 
     def image_score(self, image_id: int) -> ImageScore:
         """The probability that the right class got."""
@@ -84,7 +98,8 @@ class Accuracy:
 
     def compute(self) -> dict[str, float]:
         """Scores over the images of all processes; every process gets the same."""
-        self._seen = gathered_by_id(self._seen)
+        self._seen, self._scores = gathered_by_id(self._seen), gathered_by_id(self._scores)
+        self._tables = gathered_by_id(self._tables)
         classes = len(self._class_names)
         if not self._seen:
             return {name: -1.0 for name in self.headlines if name != "top5" or classes > 5}
@@ -114,6 +129,21 @@ class Accuracy:
             counts[truth, likeliest] += 1
         return counts
 
+    def probabilities(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Of images of all processes after :meth:`compute`, of so many that they are 4 million numbers at most.
+
+        Returns:
+            [N, K], the likeliest first; int64 [N], the place of the truth among them; int64 [N], the images' ids.
+        """
+        ids = sorted(self._tables)
+        table = np.array([self._tables[each] for each in ids], np.float32).reshape(-1, len(self._class_names))
+        return table, np.array([self._seen[each][2] for each in ids], np.int64), np.array(ids, np.int64)
+
+    def surest_mistakes(self, count: int) -> list[tuple[float, int, int, int]]:
+        """Score, image id, truth and likeliest class of the wrong images, the surest first; after :meth:`compute`."""
+        wrong = ((self._scores[key], key, truth, label) for key, (truth, label, rank) in self._seen.items() if rank)
+        return heapq.nsmallest(count, wrong, key=lambda row: (-row[0], row[1]))
+
     def write(self, folder: Path) -> None:
         """classifications.json (image id, truth and likeliest class) and confusion.png."""
         rows = [
@@ -122,3 +152,8 @@ class Accuracy:
         ]
         (folder / "classifications.json").write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
         plot_confusion(self.confusion().numpy(), self._class_names, folder / "confusion.png")
+
+
+def _mixed(image_id: int) -> int:
+    """A number that goes with the id and not with its order: ids of a class often follow one another, or a step."""
+    return image_id * 2_654_435_761 % 2**32 >> 8

@@ -216,6 +216,10 @@ class CocoMeanAP:
         found = FoundBoxes.of_tables([self._results[image_id]], [0])
         return image_f1(found, truth.of_image(self._places[image_id]))
 
+    def columns(self) -> tuple[FoundBoxes, TrueBoxes]:
+        """All boxes and all objects; those of this process before :meth:`compute`, of all processes after it."""
+        return self._found(), self._require_truth()
+
     def best_threshold(self) -> BestThreshold | None:
         """Where F1 is best, see :func:`mnv2dense.metrics.best_threshold.best_threshold`; after :meth:`compute`."""
         truth = self._require_truth()

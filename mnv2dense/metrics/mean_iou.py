@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.metrics.image_ranking import ImageScore
+from mnv2dense.metrics.mask_errors import ImageErrors, mask_errors
 from mnv2dense.metrics.weighted_scores import PixelCounts, WeightedIoU
 from mnv2dense.protocols import Dataset, MaskDataset
 from mnv2dense.types import IGNORE_INDEX, Batch, Segmentation
-from mnv2dense.utils.distributed import gathered, rank
+from mnv2dense.utils.distributed import gathered, gathered_by_id, rank
 from mnv2dense.visualization.plots import plot_confusion
 
 Counts = npt.NDArray[np.int64]
@@ -59,7 +60,8 @@ class MeanIoU:
     Args:
         boundary: also compute ``boundary_IoU``: the IoU of the two regions' inner edges, 2% of the diagonal wide. It
             tells thin or ragged outlines from good ones where areas hardly differ. What a prediction says of ignored
-            pixels is taken for ignored, too, so both regions have the same edge towards them.
+            pixels is taken for ignored, too, so both regions have the same edge towards them. And what
+            :meth:`errors` tells.
     """
 
     _HEADLINES: ClassVar[dict[str, str]] = {
@@ -78,6 +80,7 @@ class MeanIoU:
         self._dataset: MaskDataset | None = None
         self._names: tuple[str, ...] = ()
         self._images: dict[int, _ImageCounts] = {}
+        self._errors: dict[int, ImageErrors] = {}
         self._totals: _Totals | None = None
 
     @property
@@ -111,6 +114,7 @@ class MeanIoU:
     def reset(self) -> None:
         """Forget all results; keep the truth."""
         self._images = {}
+        self._errors = {}
         self._totals = None
 
     def update(self, results: Sequence[Segmentation], batch: Batch) -> None:
@@ -133,6 +137,8 @@ class MeanIoU:
             predicted = result.labels.cpu().numpy()
             try:
                 self._images[image_id] = _compare(truth, predicted, len(self._names), boundary=self._boundary)
+                if self._boundary:
+                    self._errors[image_id] = mask_errors(truth, predicted)
             except ValueError as error:
                 raise ValueError(f"image {image_id} ({dataset.path_of(image_id)}): {error}") from error
 
@@ -152,6 +158,7 @@ class MeanIoU:
         """
         self._bound()
         self._totals = _sum_over_processes(self._images, len(self._names))
+        self._errors = gathered_by_id(self._errors)
         confusion, boundary = self._totals
         occurrences, right = confusion.sum(axis=1), np.diag(confusion)
         union = occurrences + confusion.sum(axis=0) - right
@@ -186,6 +193,10 @@ class MeanIoU:
         if self._totals is None:
             raise RuntimeError("there are no counts yet; call compute() first.")
         return self._totals.confusion
+
+    def errors(self) -> dict[int, ImageErrors]:
+        """Where each image is wrong: of all processes after :meth:`compute`; empty where ``boundary`` is off."""
+        return self._errors
 
     def write(self, folder: Path) -> None:
         """confusion.png, and confusion.csv with the pixel counts: a row per true class; after :meth:`compute`."""

@@ -13,6 +13,7 @@ import yaml
 
 from mnv2dense.backbones import BACKBONES
 from mnv2dense.models.hub import HUB_TASKS
+from mnv2dense.reporting.errors import HeadErrors
 from mnv2dense.reporting.facts import ClassScore, RunFacts
 from mnv2dense.reporting.inline import data_uri, jpeg_uri
 from mnv2dense.utils.files import atomic_write
@@ -37,6 +38,7 @@ _PLOTS = {
 
 _IMAGE_WIDTH, _IMAGE_BYTES = 880, 110_000
 _SHEET_WIDTH, _SHEET_BYTES = 1400, 420_000
+_CASE_WIDTH, _CASE_BYTES = 320, 12_000
 
 
 def write_report(
@@ -46,6 +48,7 @@ def write_report(
     worst: Iterable[tuple[str, float, Pixels]] = (),
     best: Iterable[tuple[str, float, Pixels]] = (),
     legend: Iterable[tuple[str, tuple[int, int, int]]] = (),
+    errors: Iterable[HeadErrors] = (),
 ) -> None:
     """Write MODEL_CARD.md and report.html into a run folder that has its plots and samples.
 
@@ -55,6 +58,7 @@ def write_report(
         worst: name, score and drawing of the images that went worst, the worst first.
         best: of those that went best.
         legend: name and RGB of the classes that their masks show, in the order of the classes.
+        errors: how each head goes wrong.
     """
     import jinja2
 
@@ -65,7 +69,13 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"score": _score, "cell": _cell, "percent": lambda value: f"{100 * (value or 0):.1f}%"}
+    templates.filters |= {
+        "case": lambda picture: _jpeg(picture, _CASE_WIDTH, _CASE_BYTES),
+        "plot": lambda name: _uri((folder / name).read_bytes(), "png"),
+        "score": _score,
+        "cell": _cell,
+        "percent": lambda value: f"{100 * (value or 0):.1f}%",
+    }
     shown = [(kind, _inlined(images)) for kind, images in (("Worst", worst), ("Best", best))]
     plots = _plots(folder, facts)
     content = {
@@ -75,6 +85,7 @@ def write_report(
         "plot_files": plots,
         "legend": [(name, "#{:02x}{:02x}{:02x}".format(*color)) for name, color in legend],
         "samples": _sheet(folder / "samples.jpg"),
+        "errors": list(errors),
         "front_matter": yaml.safe_dump(_front_matter(facts), sort_keys=False, allow_unicode=True).rstrip(),
         "card_classes": _for_card(facts.classes),
     }

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from mnv2dense.evaluation.anchor_bound import anchor_bounds
+from mnv2dense.evaluation.explain import explain
 from mnv2dense.evaluation.samples import draw_images, masks_of, report
 from mnv2dense.evaluation.score import score
 from mnv2dense.inference.predictor import Predictor
@@ -65,10 +66,12 @@ def score_and_report(
     """
     if isinstance(model, nn.Module):
         model = model.to(memory_format=torch.channels_last)
-    ranking = ImageRanking()
+    ranking, places = ImageRanking(), dict[int, int]()
     if is_first_process():
         log.info("scoring %s images on %s", f"{len(data.val or ()):,}", model.device)
-    scores = score(model, data, metric, test_time=test_time, ranking=ranking, advance=counted(progress, data))
+    scores = score(
+        model, data, metric, test_time=test_time, ranking=ranking, places=places, advance=counted(progress, data)
+    )
     if is_first_process():
         assert data.val is not None
         predictor = Predictor(model, device=model.device, test_time=test_time)
@@ -88,7 +91,10 @@ def score_and_report(
             list(_drawn(predictor, data.val, images, shown, palette)) for images in (ranking.worst, ranking.best)
         )
         legend = legend_of_model(model, shown, palette)
-        write_report(folder.path, facts, worst=worst, best=best, legend=legend)
+        errors = explain(
+            folder.path, predictor=predictor, dataset=data.val, metric=metric, places=places, palette=palette
+        )
+        write_report(folder.path, facts, worst=worst, best=best, legend=legend, errors=errors)
     return scores
 
 

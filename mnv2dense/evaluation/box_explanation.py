@@ -1,0 +1,296 @@
+"""How a detector goes wrong: causes and costs, confusion, sizes, calibration, and the worst cases of each cause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
+from mnv2dense.metrics.box_confusion import SIZES, BoxConfusion, box_confusion
+from mnv2dense.metrics.box_errors import CAUSES, DUPE, LEFT_OUT, MISS, RIGHT, BoxErrors, box_errors
+from mnv2dense.metrics.calibration import LEAST_SCORE, calibration_of_boxes
+from mnv2dense.metrics.coco_map import CocoMeanAP
+from mnv2dense.ops.numpy_boxes import iou
+from mnv2dense.reporting.errors import (
+    Case,
+    Cause,
+    HeadErrors,
+    Table,
+    calibration_figures,
+    calibration_sentence,
+    rounded,
+)
+from mnv2dense.types import SHOWN_SCORE
+from mnv2dense.visualization.crops import draw_case
+from mnv2dense.visualization.error_plots import plot_box_confusion, plot_errors
+
+if TYPE_CHECKING:
+    from mnv2dense.visualization.draw import Pixels
+
+_MEANINGS = {
+    "Cls": "right place, wrong class",
+    "Loc": "right class, but the box fits badly (IoU 0.1 to 0.5)",
+    "Both": "wrong class, and the box fits badly",
+    "Dupe": "a second box on an object that has one",
+    "Bkg": "a box where no object is",
+    "Miss": "an object that no box is at",
+}
+_MOST_CLASSES = 12
+
+
+def explain_boxes(
+    metric: CocoMeanAP,
+    class_names: Sequence[str],
+    folder: Path,
+    *,
+    head: str,
+    image_of: Callable[[int], tuple[str, Pixels]],
+    cases: int,
+) -> HeadErrors:
+    """Look at all boxes; write errors.png and box_confusion.png.
+
+    Args:
+        metric: after ``compute()``.
+        class_names: K names.
+        folder: of this head.
+        head: its name.
+        image_of: name and pixels of an image, by its id.
+        cases: pictures of each cause.
+    """
+    found, truth = metric.columns()
+    best = metric.best_threshold()
+    threshold = SHOWN_SCORE if best is None else best.threshold
+    errors = box_errors(found, truth, len(class_names))
+    confusion = box_confusion(found, truth, len(class_names), threshold=threshold)
+    shown = found.scores >= threshold - 1e-6  # scores are float32
+    seen = FoundBoxes(*(column[shown] for column in found))
+    at_threshold = box_errors(seen, truth, len(class_names))
+    counted = errors.causes != LEFT_OUT
+    calibration = calibration_of_boxes(found.scores[counted], errors.causes[counted] == RIGHT, found.images[counted])
+
+    costs, counts = errors.cost, _counts(at_threshold)
+    advice = _advice(confusion, class_names, hidden=1 - errors.missed.sum() / max(at_threshold.missed.sum(), 1))
+    causes = [
+        Cause(
+            name,
+            _MEANINGS[name],
+            costs[name],
+            counts[name],
+            advice[name] if counts[name] or costs[name] > 0 else "",
+            tuple(_cases(seen, truth, at_threshold, cause, class_names, image_of, cases)),
+        )
+        for cause, name in enumerate(CAUSES)
+    ]
+    causes.sort(key=lambda cause: -(cause.cost or 0))
+    of = f"boxes of score {LEAST_SCORE} and more"
+    diagram = None if calibration is None else calibration.before[:3]
+    title = f"What mending a cause alone adds to AP50 = {errors.ap50:.3f}"
+    plot_errors(
+        {f"{name}": costs[name] for name in (*CAUSES, "FP", "FN")},
+        diagram,
+        folder / "errors.png",
+        title=title,
+        x="AP50",
+    )
+    at = f"boxes of score {threshold:.2f} and more, IoU 0.5"
+    plot_box_confusion(confusion.counts, class_names, folder / "box_confusion.png", at=at)
+    return HeadErrors(
+        head=head,
+        sentences=(
+            *_summary(causes, errors),
+            calibration_sentence(calibration, of, "it finds an object at IoU 0.5"),
+        ),
+        causes=tuple(causes),
+        cost_of="AP50",
+        counted=f"at score ≥ {threshold:.2f}",
+        cases_of="Boxes that were found are orange, true ones green; the surest false boxes, the largest missed objects.",
+        tables=(_sizes(confusion), *_classes(errors, truth, class_names)),
+        plots=(
+            (
+                "errors.png",
+                "Costs and calibration",
+                "Left: what AP50 would gain were one cause mended and nothing else; FP is no wrong box at all, FN no "
+                "missed object. They do not add up. Right: how often boxes of a score are right; below the dashed line "
+                "scores are too sure.",
+            ),
+            (
+                "box_confusion.png",
+                "Confusion of boxes",
+                "Rows are true classes, columns what their boxes say; the last column are missed objects, the last row "
+                f"boxes at no object ({at}).",
+            ),
+        ),
+        figures=_figures(errors, at_threshold, confusion, truth, class_names)
+        | {"calibration": calibration_figures(calibration)},
+    )
+
+
+def _counts(errors: BoxErrors) -> dict[str, int]:
+    counts = np.bincount(errors.causes[errors.causes >= 0], minlength=len(CAUSES))
+    counts[MISS] = errors.missed.sum()
+    return dict(zip(CAUSES, counts.tolist(), strict=True))
+
+
+def _summary(causes: Sequence[Cause], errors: BoxErrors) -> list[str]:
+    first = causes[0]
+    if not (first.cost or 0) > 0:
+        return [f"AP50 is {errors.ap50:.3f}, and mending no single cause would raise it."]
+    return [
+        f"AP50 is {errors.ap50:.3f}. The costliest cause is {first.name}, {first.meaning}: mending it alone would add "
+        f"{first.cost:.3f}."
+    ]
+
+
+def _advice(confusion: BoxConfusion, class_names: Sequence[str], *, hidden: float) -> dict[str, str]:
+    """What to do about each cause; ``hidden`` is the share of missed objects at which there are boxes of less score."""
+    pairs = _pairs(confusion, class_names)
+    often = f" Most often {', '.join(pairs)}." if pairs else ""
+    missed = confusion.objects - confusion.right - confusion.mistaken
+    small = missed[0] / max(int(missed.sum()), 1)
+    found = "A larger model.size, or tile= of tools/predict.py" if small >= 0.5 else "More images of such objects"
+    found = f"{found}: {100 * small:.0f}% of the missed objects are small (below 32 by 32 pixels)."
+    if hidden >= 0.5:
+        found = f"A lower threshold: at {100 * hidden:.0f}% of them there are boxes of lower scores. {found}"
+    return {
+        "Cls": f"Look at their labels, then add images of the classes that are confused.{often}",
+        "Loc": "See whether labels fit their objects tightly; then a larger model.size or longer training.",
+        "Both": "More images of the classes below; such boxes often lie on parts of things.",
+        "Dupe": "A lower head.nms_threshold (selection.nms_threshold= of tools/export.py).",
+        "Bkg": "See below whether labels are missing; else add images without objects that look like these.",
+        "Miss": found,
+    }
+
+
+def _pairs(confusion: BoxConfusion, class_names: Sequence[str], most: int = 3) -> list[str]:
+    """The classes most often taken for another."""
+    counts = confusion.counts[:-1, :-1].copy()
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[:most]
+    rows, columns = np.unravel_index(order, counts.shape)
+    return [
+        f"{class_names[row]} taken for {class_names[column]} ({counts[row, column]})"
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
+        if counts[row, column]
+    ]
+
+
+def _sizes(confusion: BoxConfusion) -> Table:
+    columns = (confusion.objects, confusion.right, confusion.mistaken, confusion.false)
+    rows = []
+    for (size, meaning), objects, right, mistaken, false in zip(
+        SIZES.items(), *(column.tolist() for column in columns), strict=True
+    ):
+        missed = objects - right - mistaken
+        share = f" ({100 * missed / objects:.0f}%)" if objects else ""
+        rows.append((f"{size}, {meaning}", *(f"{count:,}" for count in (objects, right, mistaken)),
+                     f"{missed:,}{share}", f"{false:,}"))  # fmt: skip
+    return Table(
+        f"By size, boxes of score {confusion.threshold:.2f} and more; false boxes by their own size",
+        ("size", "objects", "right", "other class", "missed", "false boxes"),
+        tuple(rows),
+    )
+
+
+def _classes(errors: BoxErrors, truth: TrueBoxes, class_names: Sequence[str]) -> list[Table]:
+    """The worst classes, and what each cause costs them."""
+    objects = np.bincount(truth.labels[~truth.crowds], minlength=len(class_names))
+    there = np.flatnonzero(objects)
+    if len(there) < 2:
+        return []
+    worst = there[np.argsort(errors.ap[there], kind="stable")][:_MOST_CLASSES]
+    rows = [
+        (class_names[label], f"{objects[label]:,}", f"{errors.ap[label]:.3f}",
+         *(f"{errors.fixed[name][label] - errors.ap[label]:.3f}" for name in CAUSES))
+        for label in worst.tolist()
+    ]  # fmt: skip
+    some = f"the {len(rows)} worst of {len(there)} classes" if len(rows) < len(there) else "each class"
+    caption = f"AP50 of {some}, and what mending a cause would add to it"
+    return [Table(caption, ("class", "objects", "AP50", *CAUSES), tuple(rows))]
+
+
+def _cases(
+    found: FoundBoxes,
+    truth: TrueBoxes,
+    errors: BoxErrors,
+    cause: int,
+    class_names: Sequence[str],
+    image_of: Callable[[int], tuple[str, Pixels]],
+    most: int,
+) -> Iterable[Case]:
+    """The worst of a cause, one an image as long as there are others."""
+    if cause == MISS:
+        rows = np.flatnonzero(errors.missed)
+        rows = rows[np.argsort(-truth.areas[rows], kind="stable")]
+        images = truth.images
+    else:
+        rows = np.flatnonzero(errors.causes == cause)
+        rows = rows[np.argsort(-found.scores[rows], kind="stable")]
+        images = found.images
+    first = np.sort(np.unique(images[rows], return_index=True)[1])  # of each image
+    later = np.setdiff1d(np.arange(len(rows)), first, assume_unique=True)
+    for row in rows[np.concatenate([first, later])][:most].tolist():
+        name, image = image_of(int(truth.image_ids[images[row]]))
+        if cause == MISS:
+            label = class_names[truth.labels[row]]
+            yield Case(f"{label} missed. {name}", draw_case(image, [], [(truth.corners[row], label)]))
+            continue
+        yield _false_case(found, truth, errors, row, class_names, name, image)
+
+
+def _false_case(
+    found: FoundBoxes,
+    truth: TrueBoxes,
+    errors: BoxErrors,
+    row: int,
+    class_names: Sequence[str],
+    name: str,
+    image: Pixels,
+) -> Case:
+    label, thing = class_names[found.labels[row]], int(errors.objects[row])
+    boxes = [(found.boxes[row], f"{label} {found.scores[row]:.2f}")]
+    if thing < 0:
+        return Case(f"{label}, nothing there. {name}", draw_case(image, boxes, []))
+    true, corners = class_names[truth.labels[thing]], truth.corners[thing]
+    overlap = float(iou(found.boxes[row], corners))
+    said = f"{label}, is {true}" if label != true else label
+    if errors.causes[row] == DUPE:
+        (other,) = np.flatnonzero((errors.causes == RIGHT) & (errors.objects == thing))[:1]
+        boxes.append((found.boxes[other], f"first {found.scores[other]:.2f}"))
+        said = f"{label} once more"
+    return Case(f"{said}, IoU {overlap:.2f}. {name}", draw_case(image, boxes, [(corners, true)]))
+
+
+def _figures(
+    errors: BoxErrors, shown: BoxErrors, confusion: BoxConfusion, truth: TrueBoxes, class_names: Sequence[str]
+) -> dict[str, Any]:
+    costs, counts = errors.cost, _counts(shown)
+    names = [*class_names, None]  # null is background
+    cells = zip(*(index.tolist() for index in np.nonzero(confusion.counts)), strict=True)
+    objects = np.bincount(truth.labels[~truth.crowds], minlength=len(class_names)).tolist()
+    per_class = zip(
+        class_names, objects, rounded(errors.ap),
+        *(rounded(errors.fixed[name] - errors.ap) for name in errors.fixed), strict=True,
+    )  # fmt: skip
+    sizes = zip(SIZES, *(column.tolist() for column in confusion[2:]), strict=True)
+    return {
+        "AP50": round(errors.ap50, 6),
+        "added_AP50": {name: round(cost, 6) for name, cost in costs.items()},
+        "threshold": confusion.threshold,
+        "counts_at_threshold": counts,
+        "classes": {
+            name: {"objects": count, "AP50": ap, "added_AP50": dict(zip(errors.fixed, added, strict=True))}
+            for name, count, ap, *added in per_class
+            if count
+        },
+        "confusion": [
+            {"truth": names[row], "box": names[column], "count": int(confusion.counts[row, column])}
+            for row, column in cells
+        ],
+        "sizes": {
+            size: {"objects": count, "right": right, "other_class": other, "false_boxes": false}
+            for size, count, right, other, false in sizes
+        },
+    }
