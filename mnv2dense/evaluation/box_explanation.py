@@ -106,7 +106,7 @@ def explain_boxes(
         causes=tuple(causes),
         cost_of="AP50",
         counted=f"at score ≥ {threshold:.2f}",
-        cases_of="Boxes that were found are orange, true ones green; the surest false boxes, the largest missed objects.",
+        cases_of="Found boxes are orange, true ones green: the surest false boxes, the largest missed objects.",
         tables=(_sizes(confusion), *_classes(errors, truth, class_names)),
         plots=(
             (

@@ -10,7 +10,7 @@ import numpy as np
 
 from mnv2dense.metrics.accuracy import Accuracy
 from mnv2dense.metrics.calibration import calibration_of_classes
-from mnv2dense.reporting.errors import Case, Cause, HeadErrors, Table, calibration_figures, calibration_sentence
+from mnv2dense.reporting.errors import Case, Cause, HeadErrors, calibration_figures, calibration_sentence
 from mnv2dense.visualization.crops import window_around
 from mnv2dense.visualization.error_plots import plot_errors
 
@@ -77,15 +77,7 @@ def explain_classes(
         cost_of="top1",
         counted="images",
         cases_of="The mistakes of which it was surest.",
-        tables=(
-            Table(
-                "Which classes are taken for which",
-                ("truth", "taken for", "images"),
-                tuple((truth, other, f"{number:,}") for truth, other, number in pairs),
-            ),
-        )
-        if pairs
-        else (),
+        tables=(),
         plots=(
             (
                 "errors.png",

@@ -12,7 +12,7 @@ import torch
 from mnv2dense.metrics.calibration import Calibration
 from mnv2dense.metrics.mask_errors import REACH, MaskErrors, WrongRegion
 from mnv2dense.metrics.mean_iou import MeanIoU
-from mnv2dense.reporting.errors import Case, Cause, HeadErrors, Table, calibration_figures, calibration_sentence
+from mnv2dense.reporting.errors import Case, Cause, HeadErrors, calibration_figures, calibration_sentence
 from mnv2dense.types import Segmentation
 from mnv2dense.visualization.crops import window_around
 from mnv2dense.visualization.draw import contact_sheet
@@ -105,14 +105,8 @@ def explain_masks(
         causes=tuple(sorted(causes, key=lambda cause: -(cause.cost or 0))),
         cost_of="pixel accuracy",
         counted="pixels",
-        cases_of="The truth on the left, the prediction on the right, around the largest wrong region of an image.",
-        tables=(
-            Table(
-                "Which classes are taken for which",
-                ("truth", "taken for", "share of all wrong pixels", "pixels"),
-                tuple((truth, other, f"{100 * share:.1f}%", f"{count:,}") for truth, other, share, count in pairs),
-            ),
-        ),
+        cases_of="The truth first, the prediction beside it or below, around the largest wrong region of an image.",
+        tables=(),
         plots=(
             (
                 "errors.png",
@@ -128,6 +122,7 @@ def explain_masks(
             "mistaken": [{"truth": truth, "taken_for": other, "pixels": count} for truth, other, _, count in pairs],
             "calibration": calibration_figures(calibration),
         },
+        side_by_side=True,
     )
 
 

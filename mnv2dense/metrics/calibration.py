@@ -34,6 +34,7 @@ class Reliability(NamedTuple):
         right: [BINS], the share of them that is right, NaN of an empty bin.
         error: expected calibration error: the distance of the two, averaged over answers, 0..1.
         surplus: mean score less the share that is right: above 0 the scores are too sure.
+        chance: the error that scores which mean what they say would have all the same, as bins have few answers.
     """
 
     counts: npt.NDArray[np.int64]
@@ -41,6 +42,7 @@ class Reliability(NamedTuple):
     right: Floats
     error: float
     surplus: float
+    chance: float
 
 
 class Calibration(NamedTuple):
@@ -66,7 +68,9 @@ def reliability(scores: Floats, right: Bools) -> Reliability:
         score = np.bincount(bins, scores, BINS) / counts
         share = np.bincount(bins, right, BINS) / counts
     error = float(np.nansum(np.abs(score - share) * counts) / len(scores))
-    return Reliability(counts, score, share, error, float(scores.mean() - right.mean()))
+    # Of a sum of n draws, the mean distance from what is expected: that of a normal distribution.
+    chance = float(np.nansum(np.sqrt(2 / np.pi * score * (1 - score) * counts)) / len(scores))
+    return Reliability(counts, score, share, error, float(scores.mean() - right.mean()), chance)
 
 
 def calibration_of_boxes(scores: Floats, right: Bools, images: npt.NDArray[np.int64]) -> Calibration | None:

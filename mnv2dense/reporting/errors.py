@@ -50,7 +50,7 @@ class Cause:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of words and numbers under a caption; the first column names the row.
+    """Rows of numbers under a caption; the first column names the row.
 
     Attributes:
         caption: what it shows.
@@ -77,6 +77,7 @@ class HeadErrors:
         tables: further figures.
         plots: (file in the run folder, title, text).
         figures: plain values, what errors.json says.
+        side_by_side: whether a picture of a case has two panels.
     """
 
     head: str
@@ -88,10 +89,14 @@ class HeadErrors:
     tables: tuple[Table, ...]
     plots: tuple[tuple[str, str, str], ...]
     figures: dict[str, Any] = field(repr=False)
+    side_by_side: bool = False
 
 
 _WORTH_MENDING = 0.02
 """ECE from which on a temperature is spoken of; below, thresholds move by less than anybody would set them."""
+
+_BEYOND_CHANCE = 1.5
+"""Times the error that chance alone would make."""
 
 
 def calibration_sentence(found: Calibration | None, of: str, right: str) -> str:
@@ -106,11 +111,9 @@ def calibration_sentence(found: Calibration | None, of: str, right: str) -> str:
         return f"There are too few {of} to tell whether their scores can be believed."
     before, after = found.before, found.after
     way = "too sure" if before.surplus > 0 else "too modest"
-    said = (
-        f"Scores of {of} are {abs(before.surplus):.2f} {way} on average (calibration error {before.error:.3f}; one is "
-        f"right where {right})"
-    )
-    if before.error < _WORTH_MENDING:
+    by = f"{abs(before.surplus):.2f} {way}" if abs(before.surplus) >= 0.005 else "neither too sure nor too modest"
+    said = f"Scores of {of} are {by} on average (calibration error {before.error:.3f}; one is right where {right})"
+    if before.error < max(_WORTH_MENDING, _BEYOND_CHANCE * before.chance):
         return f"{said}: they can be read as probabilities."
     if found.temperature is None or after.error > before.error * 0.9:
         return f"{said}; no temperature would mend that: choose thresholds on validation data, not by what scores say."
@@ -126,6 +129,7 @@ def calibration_figures(found: Calibration | None) -> dict[str, Any] | None:
         return None
     return {
         "ece": _rounded(found.before.error),
+        "ece_by_chance": _rounded(found.before.chance),
         "too_sure_by": _rounded(found.before.surplus),
         "temperature": None if found.temperature is None else _rounded(found.temperature),
         "ece_with_temperature": _rounded(found.after.error),

@@ -38,7 +38,7 @@ _PLOTS = {
 
 _IMAGE_WIDTH, _IMAGE_BYTES = 880, 110_000
 _SHEET_WIDTH, _SHEET_BYTES = 1400, 420_000
-_CASE_WIDTH, _CASE_BYTES = 320, 12_000
+_CASE = 320, 12_000
 
 
 def write_report(
@@ -70,7 +70,7 @@ def write_report(
         lstrip_blocks=True,
     )
     templates.filters |= {
-        "case": lambda picture: _jpeg(picture, _CASE_WIDTH, _CASE_BYTES),
+        "case": lambda picture, panels=False: _jpeg(picture, *(size * (1 + panels) for size in _CASE)),
         "plot": lambda name: _uri((folder / name).read_bytes(), "png"),
         "score": _score,
         "cell": _cell,

@@ -6,6 +6,7 @@ import html.parser
 import json
 import re
 import shlex
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import yaml
+from PIL import Image
 
 from mnv2dense.data.shapes.detection import draw_shapes
+from mnv2dense.reporting.errors import Case, Cause, HeadErrors, Table
 from mnv2dense.reporting.facts import ClassScore, RunFacts, Score
 from mnv2dense.reporting.report import write_report
 from mnv2dense.reporting.usage import Usage
@@ -58,10 +61,22 @@ class Page(html.parser.HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
+        self.images = 0
+        self.images_in: Counter[str] = Counter()  # by the class of their section
+        self._section = ""
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        if tag == "section":
+            self._section = dict(attrs).get("class") or ""
+        if tag == "img":
+            self.images += 1
+            self.images_in.update([self._section] if self._section else [])
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "section":
+            self._section = ""
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -121,15 +136,47 @@ def test_the_numbers_from_before_a_resume_are_told_of(tmp_path: Path) -> None:
     assert "in the folder csv, those from before it was resumed in csv_1, csv_2." in text
 
 
-def test_the_heaviest_images_make_a_light_page(tmp_path: Path) -> None:
-    from PIL import Image
+def errors_of(name: str, *, causes: int = 6, cases: int = 4) -> HeadErrors:
+    """Of one head, with as many pictures as there can be."""
+    shown = tuple(
+        Cause(EVIL, EVIL, 0.1, 5, EVIL, tuple(Case(EVIL, noise(9 * k + j, 320, 320)) for j in range(cases)))
+        for k in range(causes)
+    )
+    table = Table(EVIL, ("class", "AP50"), ((EVIL, "0.1"),))
+    return HeadErrors(name, (EVIL,), shown, "AP50", "boxes", EVIL, (table,), (("errors.png", EVIL, EVIL),), {})
 
+
+def test_what_went_wrong_is_text_and_its_pictures_can_be_read(tmp_path: Path) -> None:
+    Image.fromarray(noise(0, 20, 20)).save(tmp_path / "errors.png")
+    write_report(tmp_path, facts(), errors=[errors_of("", causes=2, cases=1)])
+    page = Page(tmp_path / "report.html")
+    page.check()
+    assert "What went wrong" in page.text
+    assert page.images_in["errors"] == 3
+    write_report(tmp_path, facts(), errors=[])
+    assert "What went wrong" not in Page(tmp_path / "report.html").text
+
+
+def test_several_heads_have_a_section_and_files_each(tmp_path: Path) -> None:
+    for name in ("boxes", "masks"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(noise(0, 20, 20)).save(tmp_path / name / "errors.png")
+    write_report(tmp_path, facts(), errors=[errors_of("boxes", causes=1, cases=1), errors_of("masks", causes=0)])
+    page = Page(tmp_path / "report.html")
+    page.check()
+    assert "What went wrong: boxes" in page.text
+    assert "What went wrong: masks" in page.text
+
+
+def test_the_heaviest_images_make_a_light_page(tmp_path: Path) -> None:
+    Image.fromarray(noise(0, 20, 20)).save(tmp_path / "errors.png")
     Image.fromarray(noise(9, 3000, 2800)).save(tmp_path / "samples.jpg")
     write_report(
         tmp_path,
         facts(),
         worst=[(f"{k}.jpg", 0.0, noise(k)) for k in range(4)],
         best=[(f"{k}.jpg", 1.0, noise(k)) for k in range(4, 8)],
+        errors=[errors_of("")],
     )
     assert (tmp_path / "report.html").stat().st_size < 2_500_000
 
@@ -209,8 +256,10 @@ def test_a_run_tells_how_it_went_and_its_commands_work_as_they_stand(task: str, 
         assert f"{scores[headline]:.3f}" in text
         assert "drawn shapes" in text
         assert "It learnt from only " in text
-    # Two plots, the samples, four of the worst and four of the best.
-    assert sum(tag == "img" for tag, _ in page.tags) == 11
+    # Two plots, the samples, four of the worst and four of the best, beside what went wrong.
+    plain = page.images - sum(page.images_in.values())
+    assert plain == 11
+    assert page.images_in["errors"] >= 1
     assert front_matter(folder)["license"] == "apache-2.0"
     run_lines(folder / "MODEL_CARD.md", "predict", "evaluate")
     exec(compile(fences(folder / "MODEL_CARD.md", "python")[0], "card", "exec"), {})
