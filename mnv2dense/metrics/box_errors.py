@@ -63,6 +63,15 @@ class BoxErrors(NamedTuple):
         """As :class:`mnv2dense.metrics.CocoMeanAP` has it; 0 without objects."""
         return _mean(self.ap)
 
+    def of_shown(self, shown: Bools, truth: TrueBoxes) -> BoxErrors:
+        """The same of the boxes from some score on, bool [N]; AP and what it would be stay those of all.
+
+        A surer box's cause does not hang on those below it; which objects are missed does.
+        """
+        causes, objects = self.causes[shown], self.objects[shown]
+        found, missed = _fates(causes, objects, truth)
+        return self._replace(causes=causes, objects=objects, found=found, missed=missed)
+
 
 def box_errors(found: FoundBoxes, truth: TrueBoxes, count: int) -> BoxErrors:
     """The cause of every wrong box and missed object, and AP with each cause mended alone (sections 2.2 and 2.3).
@@ -93,15 +102,11 @@ def box_errors(found: FoundBoxes, truth: TrueBoxes, count: int) -> BoxErrors:
     counted = ~went.ignored & (_ranks(found) < _MOST_BOXES)
     # A box past the limit could have taken an object only after all that are within it, as it is less sure.
     right = counted & (went.objects >= 0)
-    there = np.zeros(len(truth.labels), np.bool_)
-    there[went.objects[right]] = True
     causes, objects = _causes(found, truth, counted & ~right)
     causes[right], objects[right] = RIGHT, went.objects[right]
     causes[~counted] = LEFT_OUT
+    there, missed = _fates(causes, objects, truth)
     mended = _mended(found, causes, objects, there)
-    within_reach = np.zeros(len(truth.labels), np.bool_)
-    within_reach[objects[mended]] = True
-    missed = ~truth.crowds & ~there & ~within_reach
 
     positives = np.bincount(truth.labels[~truth.crowds], minlength=count)
     curve = _Curves(found, positives)
@@ -158,6 +163,14 @@ def _best(near: Overlaps, count: int) -> tuple[Floats, Indices]:
     boxes, first = np.unique(near.boxes[order], return_index=True)
     ious[boxes], objects[boxes] = near.ious[order][first], near.objects[order][first]
     return ious, objects
+
+
+def _fates(causes: npt.NDArray[np.int8], objects: Indices, truth: TrueBoxes) -> tuple[Bools, Bools]:
+    """Which objects are found, and which are missed with no box of Loc or Cls at them."""
+    found, reached = np.zeros(len(truth.labels), np.bool_), np.zeros(len(truth.labels), np.bool_)
+    found[objects[causes == RIGHT]] = True
+    reached[objects[(causes == LOC) | (causes == CLS)]] = True
+    return found, ~(truth.crowds | found | reached)
 
 
 def _mended(found: FoundBoxes, causes: npt.NDArray[np.int8], objects: Indices, there: Bools) -> Bools:

@@ -120,8 +120,10 @@ def masks_in_batches(dataset: Masks) -> DataModule:
 
 def test_masks_are_read_once_for_each_score() -> None:
     dataset = Masks()
-    scores = score(AllSky(), masks_in_batches(dataset), MeanIoU())  # type: ignore[arg-type]
+    places: dict[int, int] = {}
+    scores = score(AllSky(), masks_in_batches(dataset), MeanIoU(), places=places)  # type: ignore[arg-type]
     assert dataset.reads == {0: 1, 1: 1}
+    assert {image_id: dataset[index].image_id for image_id, index in places.items()} == {0: 0, 1: 1}
     assert scores["pixel_accuracy"] == (48 - 6 + 15 - 3) / 63  # the diagonals are road
 
 

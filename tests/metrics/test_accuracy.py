@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import distributed
 
+from mnv2dense.metrics import accuracy
 from mnv2dense.metrics.accuracy import Accuracy
 from mnv2dense.types import Batch, Classification, Infos, Sample
 
@@ -133,3 +134,29 @@ def test_two_processes_count_every_image_once(tmp_path: Path) -> None:
     assert expected["top1"] == 0.75
     for rank in range(2):
         assert json.loads((tmp_path / f"{rank}.json").read_text()) == [expected, expected]
+
+
+def test_the_probabilities_of_all_images_are_kept_with_the_place_of_the_truth() -> None:
+    metric = bound()
+    metric.update([ranked(0), ranked(1, 0), ranked(0)], batch([9, 2, 5], [0, 0, 0]))
+    metric.compute()
+    table, truth, ids = metric.probabilities()
+    assert table.shape == (3, len(NAMES))
+    assert truth.tolist() == [1, 0, 0]
+    assert ids.tolist() == [2, 5, 9]
+    assert metric.surest_mistakes(5) == [(pytest.approx(0.1), 2, 0, 1)]
+    metric.reset()
+    assert len(metric.probabilities()[0]) == 0
+
+
+def test_of_very_many_images_some_are_kept_whatever_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Truth, "__len__", lambda _: 4_000)
+    monkeypatch.setattr(accuracy, "MOST_NUMBERS", 4_000 * len(NAMES) // 4)
+    metric = bound()
+    ids = [100 * number for number in range(4_000)]  # as of a data set that numbers them so
+    metric.update([ranked(0)] * len(ids), batch(ids, [0] * len(ids)))
+    metric.compute()
+    kept = metric.probabilities()[2]
+    assert 800 < len(kept) < 1200
+    assert 0.4 < (kept < 200_000).mean() < 0.6
+    assert metric.compute()["top1"] == 1  # of all

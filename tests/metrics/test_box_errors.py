@@ -151,6 +151,16 @@ def test_the_average_precision_that_costs_are_taken_from_is_cocos() -> None:
         np.testing.assert_allclose(box_errors(found, truth, classes).ap, expected, rtol=0, atol=1e-12)
 
 
+def test_of_the_boxes_from_a_score_on_it_is_as_if_there_were_no_others() -> None:
+    for seed in range(60):
+        found, truth, classes = set_of(seed)
+        shown = found.scores >= 0.5
+        some = box_errors(found, truth, classes).of_shown(shown, truth)
+        alone = box_errors(FoundBoxes(*(column[shown] for column in found)), truth, classes)
+        for name in ("causes", "objects", "found", "missed"):
+            assert getattr(some, name).tolist() == getattr(alone, name).tolist(), (seed, name)
+
+
 def causes(errors: BoxErrors) -> list[int]:
     return [int(each) for each in errors.causes]
 
