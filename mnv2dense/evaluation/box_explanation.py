@@ -66,7 +66,7 @@ def explain_boxes(
     errors = box_errors(found, truth, len(class_names))
     confusion = box_confusion(found, truth, len(class_names), threshold=threshold)
     shown = found.scores >= threshold - 1e-6  # scores are float32
-    seen = FoundBoxes(*(column[shown] for column in found))
+    seen = found.where(shown)
     at_threshold = errors.of_shown(shown, truth)
     counted = errors.causes != LEFT_OUT
     calibration = calibration_of_boxes(found.scores[counted], errors.causes[counted] == RIGHT, found.images[counted])

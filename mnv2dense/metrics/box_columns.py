@@ -39,6 +39,10 @@ class FoundBoxes(NamedTuple):
         places = np.repeat(np.asarray(images, np.int64), [len(each) for each in tables])
         return cls(places, table[:, :4], table[:, 5].astype(np.int64), table[:, 4])
 
+    def where(self, chosen: npt.NDArray[np.bool_]) -> FoundBoxes:
+        """Some of them, bool [N]."""
+        return FoundBoxes(self.images[chosen], self.boxes[chosen], self.labels[chosen], self.scores[chosen])
+
     @property
     def xywh(self) -> npt.NDArray[np.float64]:
         """The boxes as COCO has them, [N, 4]."""

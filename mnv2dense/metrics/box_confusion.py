@@ -60,8 +60,7 @@ def box_confusion(found: FoundBoxes, truth: TrueBoxes, count: int, *, threshold:
         count: of classes, K.
         threshold: of scores.
     """
-    shown = found.scores >= threshold - 1e-6  # scores are float32
-    found = FoundBoxes(*(column[shown] for column in found))
+    found = found.where(found.scores >= threshold - 1e-6)  # scores are float32
     went = hits(found, truth, least_iou=_IOU)
     objects, free = went.objects.copy(), ~truth.crowds
     free[objects[objects >= 0]] = False

@@ -84,7 +84,7 @@ def overlaps(found: FoundBoxes, truth: TrueBoxes, *, least_iou: float, apart: bo
         least_iou: of a pair.
         apart: only objects of the box's own class.
     """
-    near = [Overlaps(*(np.zeros(0, kind) for kind in (np.int64, np.int64, np.float64)))]
+    near = [Overlaps(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
     corners = truth.corners
     for boxes, objects in _pairs(found, truth, np.flatnonzero(~truth.crowds), apart=apart):
         ious = iou(found.boxes[boxes], corners[objects])

@@ -87,8 +87,9 @@ def _largest(wrong: npt.NDArray[np.bool_], truth: Mask, predicted: Mask) -> Wron
     import cv2
 
     step = math.ceil(math.sqrt(wrong.size / _SEARCHED))
-    wrong, truth, predicted = (np.ascontiguousarray(each[::step, ::step]) for each in (wrong, truth, predicted))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(wrong.view(np.uint8), connectivity=4)
+    some = np.s_[::step, ::step]
+    truth, predicted = truth[some], predicted[some]
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(wrong[some].astype(np.uint8), connectivity=4)
     if count < 2:
         return None
     largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
@@ -98,4 +99,4 @@ def _largest(wrong: npt.NDArray[np.bool_], truth: Mask, predicted: Mask) -> Wron
     label = int(np.bincount(truth[window][inside]).argmax())
     taken_for = int(np.bincount(predicted[window][inside & (truth[window] == label)]).argmax())
     box = (left * step, top * step, (left + width) * step, (top + height) * step)
-    return WrongRegion(area / wrong.size, box, label, taken_for)
+    return WrongRegion(area / truth.size, box, label, taken_for)

@@ -70,7 +70,7 @@ def write_report(
         lstrip_blocks=True,
     )
     templates.filters |= {
-        "case": lambda picture, panels=False: _jpeg(picture, *(size * (1 + panels) for size in _CASE)),
+        "case": _case,
         "plot": lambda name: _uri((folder / name).read_bytes(), "png"),
         "score": _score,
         "cell": _cell,
@@ -148,6 +148,11 @@ def _inlined(images: Iterable[tuple[str, float, Pixels]]) -> list[tuple[str, flo
     return [
         (name, score, jpeg_uri(drawn, width=_IMAGE_WIDTH, most_bytes=_IMAGE_BYTES)) for name, score, drawn in images
     ]
+
+
+def _case(picture: Pixels, two_panels: bool) -> str:
+    width, most_bytes = _CASE
+    return _jpeg(picture, width * (1 + two_panels), most_bytes * (1 + two_panels))
 
 
 def _sheet(path: Path) -> str | None:

@@ -144,7 +144,9 @@ def test_the_probabilities_of_all_images_are_kept_with_the_place_of_the_truth() 
     assert table.shape == (3, len(NAMES))
     assert truth.tolist() == [1, 0, 0]
     assert ids.tolist() == [2, 5, 9]
-    assert metric.surest_mistakes(5) == [(pytest.approx(0.1), 2, 0, 1)]
+    ((score, *mistake),) = metric.surest_mistakes(5)
+    assert score == pytest.approx(0.1)
+    assert mistake == [2, 0, 1]
     metric.reset()
     assert len(metric.probabilities()[0]) == 0
 

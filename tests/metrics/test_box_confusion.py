@@ -44,8 +44,10 @@ def slowly(found: FoundBoxes, truth: TrueBoxes, classes: int, threshold: float) 
                 ):
                     left.append(box)
             boxes = left
-        np.add.at(counts, (truth.labels[free], classes), 1)
-        np.add.at(counts, (classes, found.labels[boxes]), 1)
+        for thing in free:
+            counts[truth.labels[thing], classes] += 1
+        for box in boxes:
+            counts[classes, found.labels[box]] += 1
     return counts
 
 

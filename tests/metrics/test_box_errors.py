@@ -21,7 +21,7 @@ def set_of(seed: int) -> tuple[FoundBoxes, TrueBoxes, int]:
     """A random set without boxes that are inside out: COCO's areas leave these out, and no model gives them."""
     found, truth, classes = columns(seed)
     whole = (found.boxes[:, 2:] >= found.boxes[:, :2]).all(axis=1)
-    return FoundBoxes(*(column[whole] for column in found)), truth, classes
+    return found.where(whole), truth, classes
 
 
 class Slowly:
@@ -91,10 +91,10 @@ class Slowly:
     def ap(self, cause: str = "") -> float:
         scores = []
         for label in range(self.classes):
-            objects = [each for each in np.flatnonzero(self.truth.labels == label) if not self.truth.crowds[each]]
+            objects = np.flatnonzero((self.truth.labels == label) & ~self.truth.crowds).tolist()
             if not objects:
                 continue
-            fewer = {"Miss": set(self.missed), "FN": set(objects) - self.taken}.get(cause, set())
+            fewer: set[int] = {"Miss": set(self.missed), "FN": set(objects) - self.taken}.get(cause, set())
             order = np.argsort(-self.found.scores, kind="stable").tolist()
             rows = [row for box in order if (row := self.row(box, cause))[0] == label]
             scores.append(self.average([hit for _, hit in rows], len(set(objects) - fewer)))
@@ -156,7 +156,7 @@ def test_of_the_boxes_from_a_score_on_it_is_as_if_there_were_no_others() -> None
         found, truth, classes = set_of(seed)
         shown = found.scores >= 0.5
         some = box_errors(found, truth, classes).of_shown(shown, truth)
-        alone = box_errors(FoundBoxes(*(column[shown] for column in found)), truth, classes)
+        alone = box_errors(found.where(shown), truth, classes)
         for name in ("causes", "objects", "found", "missed"):
             assert getattr(some, name).tolist() == getattr(alone, name).tolist(), (seed, name)
 
