@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
+from mnv2dense.evaluation.box_cases import worst_boxes
+from mnv2dense.metrics.box_columns import TrueBoxes, of_every
 from mnv2dense.metrics.box_confusion import SIZES, BoxConfusion, box_confusion
-from mnv2dense.metrics.box_errors import CAUSES, DUPE, LEFT_OUT, MISS, RIGHT, BoxErrors, box_errors
+from mnv2dense.metrics.box_errors import CAUSES, LEFT_OUT, MISS, RIGHT, BoxErrors, box_errors
 from mnv2dense.metrics.calibration import LEAST_SCORE, calibration_of_boxes
 from mnv2dense.metrics.coco_map import CocoMeanAP
-from mnv2dense.ops.numpy_boxes import iou
 from mnv2dense.reporting.errors import (
-    Case,
     Cause,
     HeadErrors,
     Table,
@@ -24,7 +23,6 @@ from mnv2dense.reporting.errors import (
     rounded,
 )
 from mnv2dense.types import SHOWN_SCORE
-from mnv2dense.visualization.crops import draw_case
 from mnv2dense.visualization.error_plots import plot_box_confusion, plot_errors
 
 if TYPE_CHECKING:
@@ -40,6 +38,9 @@ _MEANINGS = {
 }
 _MOST_CLASSES = 12
 
+_MOST_BOXES = 2_000_000
+"""That are looked at, in some ten seconds; of data sets with more every second image is, or every third, and so on."""
+
 
 def explain_boxes(
     metric: CocoMeanAP,
@@ -47,7 +48,7 @@ def explain_boxes(
     folder: Path,
     *,
     head: str,
-    image_of: Callable[[int], tuple[str, Pixels]],
+    image_of: Callable[[int], tuple[str, Pixels] | None],
     cases: int,
 ) -> HeadErrors:
     """Look at all boxes; write errors.png and box_confusion.png.
@@ -57,10 +58,12 @@ def explain_boxes(
         class_names: K names.
         folder: of this head.
         head: its name.
-        image_of: name and pixels of an image, by its id.
+        image_of: name and pixels of an image, by its id; None where it cannot be shown.
         cases: pictures of each cause.
     """
     found, truth = metric.columns()
+    step = max(1, -(-len(found.labels) // _MOST_BOXES))
+    found, truth = of_every(step, found, truth)
     best = metric.best_threshold()
     threshold = SHOWN_SCORE if best is None else best.threshold
     errors = box_errors(found, truth, len(class_names))
@@ -80,7 +83,7 @@ def explain_boxes(
             costs[name],
             counts[name],
             advice[name] if counts[name] or costs[name] > 0 else "",
-            tuple(_cases(seen, truth, at_threshold, cause, class_names, image_of, cases)),
+            tuple(worst_boxes(seen, truth, at_threshold, cause, class_names, image_of, cases)),
         )
         for cause, name in enumerate(CAUSES)
     ]
@@ -101,6 +104,7 @@ def explain_boxes(
         head=head,
         sentences=(
             *_summary(causes, errors),
+            *([f"These figures are of one image in {step}, which is enough to tell."] if step > 1 else []),
             calibration_sentence(calibration, of, "it finds an object at IoU 0.5"),
         ),
         causes=tuple(causes),
@@ -209,58 +213,6 @@ def _classes(errors: BoxErrors, truth: TrueBoxes, class_names: Sequence[str]) ->
     some = f"the {len(rows)} worst of {len(there)} classes" if len(rows) < len(there) else "each class"
     caption = f"AP50 of {some}, and what mending a cause would add to it"
     return [Table(caption, ("class", "objects", "AP50", *CAUSES), tuple(rows))]
-
-
-def _cases(
-    found: FoundBoxes,
-    truth: TrueBoxes,
-    errors: BoxErrors,
-    cause: int,
-    class_names: Sequence[str],
-    image_of: Callable[[int], tuple[str, Pixels]],
-    most: int,
-) -> Iterable[Case]:
-    """The worst of a cause, one an image as long as there are others."""
-    if cause == MISS:
-        rows = np.flatnonzero(errors.missed)
-        rows = rows[np.argsort(-truth.areas[rows], kind="stable")]
-        images = truth.images
-    else:
-        rows = np.flatnonzero(errors.causes == cause)
-        rows = rows[np.argsort(-found.scores[rows], kind="stable")]
-        images = found.images
-    first = np.sort(np.unique(images[rows], return_index=True)[1])  # of each image
-    later = np.setdiff1d(np.arange(len(rows)), first, assume_unique=True)
-    for row in rows[np.concatenate([first, later])][:most].tolist():
-        name, image = image_of(int(truth.image_ids[images[row]]))
-        if cause == MISS:
-            label = class_names[truth.labels[row]]
-            yield Case(f"{label} missed. {name}", draw_case(image, [], [(truth.corners[row], label)]))
-            continue
-        yield _false_case(found, truth, errors, row, class_names, name, image)
-
-
-def _false_case(
-    found: FoundBoxes,
-    truth: TrueBoxes,
-    errors: BoxErrors,
-    row: int,
-    class_names: Sequence[str],
-    name: str,
-    image: Pixels,
-) -> Case:
-    label, thing = class_names[found.labels[row]], int(errors.objects[row])
-    boxes = [(found.boxes[row], f"{label} {found.scores[row]:.2f}")]
-    if thing < 0:
-        return Case(f"{label}, nothing there. {name}", draw_case(image, boxes, []))
-    true, corners = class_names[truth.labels[thing]], truth.corners[thing]
-    overlap = float(iou(found.boxes[row], corners))
-    said = f"{label}, is {true}" if label != true else label
-    if errors.causes[row] == DUPE:
-        (other,) = np.flatnonzero((errors.causes == RIGHT) & (errors.objects == thing))[:1]
-        boxes.append((found.boxes[other], f"first {found.scores[other]:.2f}"))
-        said = f"{label} once more"
-    return Case(f"{said}, IoU {overlap:.2f}. {name}", draw_case(image, boxes, [(corners, true)]))
 
 
 def _figures(

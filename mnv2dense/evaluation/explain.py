@@ -77,12 +77,19 @@ def _explained(
     head: _Head, folder: Path, predictor: Predictor[Any], dataset: Dataset, palette: PaletteChoice, cases: int
 ) -> HeadErrors | None:
     @functools.lru_cache(maxsize=8)
-    def image_of(image_id: int) -> tuple[str, Pixels]:
+    def image_of(image_id: int) -> tuple[str, Pixels] | None:
+        if image_id not in head.places:  # it was not scored, and counts as one where nothing was found
+            return None
         sample = dataset[head.places[image_id]]
         return sample.path.name, sample.image
 
+    def scored(image_id: int) -> tuple[str, Pixels]:
+        shown = image_of(image_id)
+        assert shown is not None
+        return shown
+
     def looked_at(image_id: int) -> tuple[str, Pixels, Segmentation]:
-        name, image = image_of(image_id)
+        name, image = scored(image_id)
         found = predictor(image)
         return name, image, found[head.name] if head.name else found
 
@@ -90,7 +97,7 @@ def _explained(
     if isinstance(head.metric, CocoMeanAP):
         return explain_boxes(head.metric, names, folder, head=head.name, image_of=image_of, cases=cases)
     if isinstance(head.metric, Accuracy):
-        return explain_classes(head.metric, names, folder, head=head.name, image_of=image_of, cases=2 * cases)
+        return explain_classes(head.metric, names, folder, head=head.name, image_of=scored, cases=2 * cases)
     assert isinstance(head.data, MaskDataset)
     # Seen at other scales, probabilities are other ones than the model's.
     calibration = None if predictor.test_time else pixel_calibration(predictor.model, dataset, head.name)

@@ -120,6 +120,23 @@ class TrueBoxes(NamedTuple):
         return np.concatenate([self.boxes[:, :2], self.boxes[:, :2] + self.boxes[:, 2:]], axis=1)
 
 
+def of_every(step: int, found: FoundBoxes, truth: TrueBoxes) -> tuple[FoundBoxes, TrueBoxes]:
+    """What there is in every so many images, by their places; 1 is all."""
+    chosen = truth.images % step == 0
+    images = truth.images[chosen] // step
+    image_ids = truth.image_ids[::step]
+    some = found.where(found.images % step == 0)
+    return some._replace(images=some.images // step), TrueBoxes(
+        image_ids,
+        images,
+        truth.boxes[chosen],
+        truth.labels[chosen],
+        truth.areas[chosen],
+        truth.crowds[chosen],
+        np.searchsorted(images, np.arange(len(image_ids) + 1)),
+    )
+
+
 def _columns(truth: Mapping[str, Any], category_ids: Sequence[int]) -> BoxColumns:
     """COCO's dict as columns; annotations of images that it does not list are left out, as pycocotools does."""
     listed = [int(category["id"]) for category in truth["categories"]]

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import tensor
 
+from mnv2dense.evaluation import box_explanation
 from mnv2dense.evaluation.box_explanation import explain_boxes
 from mnv2dense.evaluation.class_explanation import explain_classes
 from mnv2dense.evaluation.mask_explanation import explain_masks
@@ -91,6 +92,22 @@ def test_the_worst_cases_come_from_as_many_images_as_there_are(tmp_path: Path) -
     assert [case.caption for case in cases] == ["cat, nothing there. 0.jpg", "cat, nothing there. 1.jpg"]
 
 
+def test_of_very_many_boxes_those_of_some_images_are_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(box_explanation, "_MOST_BOXES", 3)
+    explained = explained_boxes(tmp_path)
+    assert "one image in 2" in explained.sentences[1]
+    assert {cause.name: cause.count for cause in explained.causes}["Miss"] == 0  # it is in the second
+    assert explained.figures["sizes"]["medium"]["objects"] == 2
+
+
+def test_what_cannot_be_shown_is_counted_all_the_same(tmp_path: Path) -> None:
+    metric = bound(truth_of((0, CAT, [0, 0, 40, 40])))
+    metric.compute()
+    explained = explain_boxes(metric, ("cat", "dog"), tmp_path, head="", image_of=lambda _: None, cases=2)
+    assert explained.causes[0].count == 1
+    assert explained.causes[0].cases == ()
+
+
 def test_a_detector_that_finds_nothing_is_told_so(tmp_path: Path) -> None:
     metric = bound(truth_of((0, CAT, [0, 0, 40, 40])))
     metric.compute()
@@ -160,7 +177,7 @@ def test_of_masks_without_boundaries_nothing_is_said(tmp_path: Path) -> None:
 
 
 class Labels(Masks):
-    class_names = ("cat", "dog")
+    class_names: tuple[str, ...] = ("cat", "dog")
 
     def __len__(self) -> int:
         return 60

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
+from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes, of_every
 from mnv2dense.metrics.box_errors import BKG, BOTH, CAUSES, CLS, DUPE, LEFT_OUT, LOC, MISS, RIGHT, BoxErrors, box_errors
 from mnv2dense.metrics.coco_backends import BACKENDS
 from mnv2dense.ops.numpy_boxes import areas, iou, pairwise_intersection
@@ -21,7 +21,7 @@ def set_of(seed: int) -> tuple[FoundBoxes, TrueBoxes, int]:
     """A random set without boxes that are inside out: COCO's areas leave these out, and no model gives them."""
     found, truth, classes = columns(seed)
     whole = (found.boxes[:, 2:] >= found.boxes[:, :2]).all(axis=1)
-    return found.where(whole), truth, classes
+    return found.where(np.asarray(whole)), truth, classes
 
 
 class Slowly:
@@ -223,3 +223,14 @@ def test_of_nothing_there_is_nothing_to_say() -> None:
     errors = box_errors(found_boxes([]), true_boxes([]), 2)
     assert errors.ap50 == 0
     assert set(errors.cost.values()) == {0.0}
+
+
+def test_every_so_many_images_are_as_a_set_of_those_alone() -> None:
+    for seed in range(20):
+        found, truth, _ = set_of(seed)
+        some, of_some = of_every(2, found, truth)
+        assert of_some.image_ids.tolist() == truth.image_ids[::2].tolist()
+        for place in range(len(of_some.image_ids)):
+            assert of_some.of_image(place).boxes.tolist() == truth.of_image(2 * place).boxes.tolist()
+            assert some.scores[some.images == place].tolist() == found.scores[found.images == 2 * place].tolist()
+        assert of_every(1, found, truth)[1].labels.tolist() == truth.labels.tolist()
