@@ -112,7 +112,7 @@ def _parts(metric: object, truth: _Truth) -> None:
     assert isinstance(metric, CocoMeanAP)
     steps: dict[str, Callable[[], object]] = {
         "bind": lambda: CocoMeanAP().bind(truth),
-        "best threshold": metric.best_threshold,
+        "best threshold": lambda: metric.threshold_curves().best(),
         "scores of images": lambda: [metric.image_score(image_id) for image_id in range(len(truth))],
     }
     for name, step in steps.items():

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from mnv2dense.types import Batch, BoxColumns, FeatureInfo, Infos, Sample
+from mnv2dense.types import Batch, BoxColumns, FeatureInfo, Infos, Sample, Thresholds
 
 if TYPE_CHECKING:  # whoever reuses the backbone needs torch alone
     from pathlib import Path
@@ -53,6 +53,11 @@ class Model(Protocol):
     @property
     def selection(self) -> Selection:
         """Decides what :meth:`predict` returns: thresholds, suppression, colours of classes."""
+        ...
+
+    @property
+    def thresholds(self) -> Mapping[str, Thresholds]:
+        """The scores from which on boxes are shown best, as far as known: by the names of heads, "" is an only head."""
         ...
 
     @property

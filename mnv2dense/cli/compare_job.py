@@ -87,7 +87,8 @@ def _data_of(first: NamedRun) -> DictConfig:
             f"{first.given} has no config.yaml beside it that tells its data; name some: data=coco data.root=PATH."
         )
     log.info("on the validation data of %s", first.given)
-    return OmegaConf.create(as_typed(part))
+    made: DictConfig = OmegaConf.create(as_typed(part))
+    return made
 
 
 def _folder(output: str | None) -> RunFolder:

@@ -11,6 +11,8 @@ from mnv2dense.cli.parts import check_checkpoint, plain_config
 from mnv2dense.cli.shell import run_command
 from mnv2dense.runtimes.formats import is_exported
 from mnv2dense.runtimes.metadata import PRECISIONS
+from mnv2dense.types.thresholds import AUTO
+from mnv2dense.utils.numbers import is_number
 from mnv2dense.visualization.palettes import check_palette
 
 
@@ -37,6 +39,9 @@ def _check(plain: dict[str, Any]) -> None:
     if not isinstance(plain["open"], bool):
         raise ValueError(f"open={plain['open']}: true or false is needed.")
     check_palette(plain["palette"])
+    threshold = plain["threshold"]
+    if threshold not in (None, AUTO) and not (is_number(threshold) and 0 <= threshold <= 1):
+        raise ValueError(f"threshold={threshold}: a score from 0 to 1 is needed, or auto for what the model keeps.")
     size = plain["size"]
     if size is not None and (not isinstance(size, list) or [type(side) for side in size] != [int, int]):
         raise ValueError(f"size={size}: give height and width, as in size=[320,320].")

@@ -16,10 +16,12 @@ from mnv2dense.demo.onnxruntime_web import runtime_folder
 from mnv2dense.demo.server import DemoServer
 from mnv2dense.export.calibration import drawn_images, images_of_folder, model_inputs
 from mnv2dense.export.graph import ExportGraph
+from mnv2dense.inference.least_scores import kept_scores
 from mnv2dense.models.checkpoint import load_model
 from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.runtimes.formats import is_exported
 from mnv2dense.runtimes.metadata import Metadata, Precision
+from mnv2dense.types.thresholds import AUTO
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,13 @@ def _write(folder: Path, plain: dict[str, Any], runtime: Path) -> Path:
     """The page with its model."""
     with tempfile.TemporaryDirectory(prefix="mnv2dense-demo-model-") as made:
         model, description = _model(Path(made), plain)
+        if plain["threshold"] == AUTO:
+            kept_scores(
+                description.make_selection(),
+                description.make_thresholds(),
+                named=plain["checkpoint"],
+                exported=is_exported(plain["checkpoint"] or SHIPPED),
+            )
         return write_page(
             folder,
             model,
@@ -70,6 +79,7 @@ def _write(folder: Path, plain: dict[str, Any], runtime: Path) -> Path:
             runtime=runtime,
             samples=None if plain["samples"] is None else Path(plain["samples"]),
             palette=plain["palette"],
+            threshold=plain["threshold"],
         )
 
 

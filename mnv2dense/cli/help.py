@@ -51,7 +51,7 @@ def help_text(name: str, *, config_folder: str, words: Sequence[str]) -> str:
     if name in _OF_DATA:
         choices = {group: choice for group, choice in choices.items() if group in ("task", "data")}
         own = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
-        config = OmegaConf.masked_copy(config, [key for key in config if key in ("task", "data") or key in own])
+        config = OmegaConf.masked_copy(config, [str(key) for key in config if key in ("task", "data") or key in own])
     comments = dict(_comments(folder, folder / f"{name}.yaml", ""))
     for group, choice in choices.items():
         comments |= dict(_comments(folder, folder / group / f"{choice}.yaml", group))

@@ -96,6 +96,7 @@ def _predict(config: DictConfig) -> None:
 def _check(config: DictConfig) -> None:
     """What can be told of the options alone."""
     from mnv2dense.types import SHOWN_SCORE
+    from mnv2dense.types.thresholds import AUTO
     from mnv2dense.visualization.masks import check_opacity
     from mnv2dense.visualization.palettes import check_palette
 
@@ -110,8 +111,10 @@ def _check(config: DictConfig) -> None:
     if config.annotate_images not in ("copy", "link", "none"):
         raise ValueError(f"annotate_images={config.annotate_images}: copy, link or none.")
     threshold = config.threshold
-    if threshold is not None and not is_number(threshold):
-        raise ValueError(f"threshold={threshold}: a number is needed; {SHOWN_SCORE} is a good start.")
+    if threshold not in (None, AUTO) and not is_number(threshold):
+        raise ValueError(
+            f"threshold={threshold}: a number is needed, as {SHOWN_SCORE}, or auto for what the model keeps."
+        )
     tracking_of(config)
     explaining_of(config)
     if config.engine != "plain" and config.output is None:
@@ -185,6 +188,7 @@ def _predictor(config: DictConfig) -> Predictor:
 
 def model_and_options(config: DictConfig) -> tuple[Model, dict[str, Any]]:
     """The model that a config names, and what :class:`mnv2dense.Predictor` takes beside it."""
+    from mnv2dense.inference.least_scores import least_scores
     from mnv2dense.inference.tiles import Tiles
     from mnv2dense.types import SHOWN_SCORE
 
@@ -199,6 +203,7 @@ def model_and_options(config: DictConfig) -> tuple[Model, dict[str, Any]]:
         )
     if threshold is None and model.task in ("detection", "joint"):
         threshold = SHOWN_SCORE  # of a classifier the likeliest classes are shown, whatever their scores
+    least_scores(model, threshold, named=str(config.checkpoint))  # said of what was typed
     return model, {"threshold": threshold, "device": model.device, "test_time": test_time, "tiles": tiles}
 
 

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ def write_page(
     runtime: Path,
     samples: Path | None = None,
     palette: PaletteChoice = "auto",
+    threshold: float | Literal["auto"] | None = None,
 ) -> Path:
     """Write the page into ``folder``, which is made; files of the same names are replaced.
 
@@ -55,6 +56,7 @@ def write_page(
         samples: a folder of images to try; None draws some for a model of the embedded shapes, and has none for
             others.
         palette: of masks, see :data:`mnv2dense.visualization.palettes.PaletteChoice`.
+        threshold: lowest score that the page shows at first; "auto" is the model's own of each class, None the page's.
 
     Returns:
         ``folder``.
@@ -81,6 +83,7 @@ def write_page(
         "description": asdict(description),
         "colors": _colors(description, palette),
         "samples": shown,
+        "threshold": threshold,
     }
     (folder / "model.json").write_text(json.dumps(about, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return folder

@@ -64,7 +64,7 @@ def explain_boxes(
     found, truth = metric.columns()
     step = max(1, -(-len(found.labels) // _MOST_BOXES))
     found, truth = of_every(step, found, truth)
-    best = metric.best_threshold()
+    best = metric.threshold_curves().best()
     threshold = SHOWN_SCORE if best is None else best.threshold
     errors = box_errors(found, truth, len(class_names))
     confusion = box_confusion(found, truth, len(class_names), threshold=threshold)

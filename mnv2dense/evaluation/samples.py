@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -35,12 +35,13 @@ def report(
     metric: Metric,
     scores: Mapping[str, float],
     samples: int = 8,
+    threshold: float | Literal["auto"] = SHOWN_SCORE,
     palette: PaletteChoice = "auto",
 ) -> None:
     """Write metrics.json, samples.jpg and what the metric itself has to show into the run folder."""
     folder.write_metrics(scores)
     metric.write(folder.path)
-    draw_samples(predictor, dataset, folder.path / "samples.jpg", count=samples, palette=palette)
+    draw_samples(predictor, dataset, folder.path / "samples.jpg", count=samples, threshold=threshold, palette=palette)
 
 
 def draw_samples(
@@ -49,7 +50,7 @@ def draw_samples(
     path: Path,
     *,
     count: int = 8,
-    threshold: float = SHOWN_SCORE,
+    threshold: float | Literal["auto"] = SHOWN_SCORE,
     palette: PaletteChoice = "auto",
 ) -> None:
     """Predictions beside the truth for ``count`` images, evenly spread over a data set, as one, with one legend."""
@@ -82,11 +83,12 @@ def draw_images(
     dataset: Dataset,
     indices: Sequence[int],
     *,
-    threshold: float = SHOWN_SCORE,
+    threshold: float | Literal["auto"] = SHOWN_SCORE,
     palette: PaletteChoice = "auto",
 ) -> Iterator[DrawnImage]:
     """Of these images of a data set, one after the other, predictions beside the truth, without a legend.
 
+    ``threshold`` is the lowest score to draw; "auto" draws all that a predictor with ``threshold="auto"`` gives.
     Several predictors, of the same classes, have a panel each under their names.
     """
     predictors = predictor if isinstance(predictor, Mapping) else {"predictions": predictor}

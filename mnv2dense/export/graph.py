@@ -121,6 +121,7 @@ class ExportGraph(nn.Module):
             selection=self._selection.config,
             license=license,
             parts=self.parts,
+            thresholds=model.config.get("thresholds", {}),
             versions={"mnv2dense": _version("mnv2dense"), "torch": torch.__version__},
         )
 

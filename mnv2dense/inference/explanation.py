@@ -138,8 +138,11 @@ def explain(
         decoded = module.decode(raw, model.size)
         select = getattr(module, "select", None) or module.selection
         (found,) = select(_detached(decoded), back)
-        if predictor.threshold is not None and not isinstance(found, Segmentation):
-            found = found.above(predictor.threshold)
+        least = predictor.least_scores
+        if isinstance(least, dict):
+            least = least.get(part)
+        if least is not None and not isinstance(found, Segmentation):
+            found = found.above(least)
         target = _target_of(found, raw, decoded, back, name, index)
         slopes = torch.autograd.grad(target.value, list(read.values()), allow_unused=True)
     heat = _heat(dict(zip(read, slopes, strict=True)), read, method, fit, size, model.size)

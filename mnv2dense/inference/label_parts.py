@@ -38,6 +38,9 @@ _WORDS = {
 }
 
 
+_LONGEST_VALUE = 120
+
+
 class Labeller(NamedTuple):
     """A predictor, and a hash of the model that it was made of: hexadecimal, the same on every device."""
 
@@ -202,7 +205,9 @@ class LabelParts:
 
 
 def _change(before: Any, now: Any) -> str:  # noqa: ANN401 - plain JSON types
-    """Both values, unless they are hashes, which tell nobody anything."""
+    """Both values, unless they are hashes, which tell nobody anything, or as long as the thresholds of 80 classes."""
     if any(isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) for value in (before, now)):
+        return ""
+    if max(len(str(value)) for value in (before, now)) > _LONGEST_VALUE:
         return ""
     return f" ({before} there, {now} now)"

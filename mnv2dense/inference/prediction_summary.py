@@ -6,7 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import final
 
+from mnv2dense.inference.least_scores import Threshold
 from mnv2dense.types import Classification, Detections, JointResult, Segmentation
+from mnv2dense.types.thresholds import AUTO
 
 # More classes would scroll away what was said before.
 _LISTED_CLASSES = 10
@@ -56,16 +58,20 @@ class Summary:
             return names
         return names[:1]
 
-    def lines(self, unit: str = "images", *, threshold: float | None = None) -> list[str]:
+    def lines(self, unit: str = "images", *, threshold: Threshold = None) -> list[str]:
         """For people; none of no images, of which the reasons are told elsewhere.
 
         Args:
             unit: "images" or "frames".
-            threshold: lowest score that counted; None where none was set.
+            threshold: lowest score that counted; "auto" where it was the model's own of each class, None where none was
+                set.
         """
         if not self.images:
             return []
-        at = "" if threshold is None else f" of score {threshold:g} or more"
+        if threshold == AUTO:
+            at = " from the model's own thresholds on"
+        else:
+            at = "" if threshold is None else f" of score {threshold:g} or more"
         but = " but background" if self.task in ("segmentation", "joint") else ""
         nothing = f"; nothing in {_counted(self.empty, unit)}{but}" if self.empty else ""
         what = {

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from mnv2dense.inference.explanation import Explanation
     from mnv2dense.inference.annotating import Annotations
+    from mnv2dense.inference.explanation import Explanation
 
 
 @final

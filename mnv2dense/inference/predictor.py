@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypedDict, Unpack, cast, final, overload
 
 import torch
 from torch import Tensor
 
+from mnv2dense.inference.least_scores import Threshold, check_threshold, least_scores
 from mnv2dense.inference.open_model import open_model
 from mnv2dense.inference.results import (
     ImageClassification,
@@ -25,7 +27,7 @@ from mnv2dense.io.inputs import fetched, is_image, pixels_of
 from mnv2dense.ops.postprocess import BoxSelection, JointSelection
 from mnv2dense.ops.resize import Fit, infos, resize
 from mnv2dense.protocols import Model
-from mnv2dense.types import SHOWN_SCORE, Detections, Infos, JointResult
+from mnv2dense.types import Detections, Infos, JointResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +52,7 @@ _BYTES_OF_BATCH = 2**29
 class _Options(TypedDict, total=False):
     """What a predictor takes for models of any task."""
 
-    threshold: float | None
+    threshold: Threshold
     device: torch.device | str
     test_time: TTA | None
     threads: int | None
@@ -74,7 +76,9 @@ class Predictor(Generic[Result]):
     Args:
         model: a model, or the run folder, checkpoint or exported file (.onnx, .xml, .pte, .tflite) to load one from.
         task: "detection", "segmentation", "classification" or "joint", where it shall be that; None takes any.
-        threshold: results with a lower score are left out; None keeps what the model's head keeps.
+        threshold: results with a lower score are left out; "auto" leaves out boxes below the thresholds that the model
+            keeps, which training's end and ``evaluate(keep_in=...)`` choose for each class; None keeps what
+            the model's head keeps.
         device: "auto" takes a GPU where there is one, and the CPU for an exported file.
         test_time: how a segmentation model looks at images; None looks as it was trained to.
         threads: of an exported file's runtime; None takes what it takes.
@@ -84,10 +88,11 @@ class Predictor(Generic[Result]):
         packages: packages whose classes a checkpoint may name, see :func:`mnv2dense.load_model`.
 
     Raises:
-        ValueError: a threshold outside 0..1; a model for another task than ``task``; ``test_time`` for another task
-            than segmentation or for an exported file; another device than the CPU for such a file, or ``threads`` for
-            anything but the path of one; ``tiles`` for a classifier, for an exported file of masks or beside
-            ``test_time``; or what :func:`mnv2dense.load_model` or :class:`mnv2dense.ExportedModel` raise.
+        ValueError: a threshold outside 0..1, or "auto" of a model that keeps none; a model for another task than
+            ``task``; ``test_time`` for another task than segmentation or for an exported file; another device than the
+            CPU for such a file, or ``threads`` for anything but the path of one; ``tiles`` for a classifier, for an
+            exported file of masks or beside ``test_time``; or what :func:`mnv2dense.load_model` or
+            :class:`mnv2dense.ExportedModel` raise.
     """
 
     @overload
@@ -132,17 +137,17 @@ class Predictor(Generic[Result]):
         model: Model | str | Path,
         *,
         task: str | None = None,
-        threshold: float | None = None,
+        threshold: Threshold = None,
         device: torch.device | str = "auto",
         test_time: TTA | None = None,
         threads: int | None = None,
         tiles: Tiles | None = None,
         packages: Sequence[str] = ("mnv2dense",),
     ) -> None:
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise ValueError(f"threshold={threshold}: scores lie between 0 and 1; {SHOWN_SCORE} is a good start.")
+        check_threshold(threshold)
         # What is loaded here is nobody else's, so it needs no copy.
         is_own = isinstance(model, str | Path)
+        named = str(model) if is_own else None
         if isinstance(model, str | Path):
             model = open_model(model, device=device, threads=threads, packages=packages)
         elif threads is not None:
@@ -160,8 +165,20 @@ class Predictor(Generic[Result]):
             raise ValueError("tiles: a classifier says one thing of the whole image.")
         self.model = model.for_inference(device, copy=not is_own)
         self.threshold = threshold
+        self.least_scores: Any = least_scores(self.model, threshold, named=named)
         self.test_time = test_time
         self.tiles = tiles
+
+    def with_threshold(self, threshold: Threshold) -> Predictor[Result]:
+        """The same model with another threshold.
+
+        Raises:
+            ValueError: see :class:`Predictor`.
+        """
+        check_threshold(threshold)
+        made = copy(self)
+        made.threshold, made.least_scores = threshold, least_scores(self.model, threshold)
+        return made
 
     @property
     def device(self) -> torch.device:
@@ -261,8 +278,8 @@ class Predictor(Generic[Result]):
             fits = [image.fit for image in batch if image.fit is not None]
             results = self._predict([image.image for image in batch], [image.size for image in batch], fits)
         # Of masks every pixel has a class, and none has a score.
-        if self.threshold is not None and self.model.task != "segmentation":
-            results = [result.above(self.threshold) for result in results]
+        if self.least_scores is not None and self.model.task != "segmentation":
+            results = [result.above(self.least_scores) for result in results]
         ids = self.model.category_ids
         found = [with_image(found, one.given, one.size, ids) for found, one in zip(results, batch, strict=True)]
         return cast("list[Result]", found)
@@ -280,7 +297,7 @@ class Predictor(Generic[Result]):
                 images, fits = zip(*(resize(part, self.model.size, self.model.resize) for part in parts), strict=True)
             sizes = [(int(part.shape[1]), int(part.shape[2])) for part in parts]
             found = self._predict(list(images), sizes, list(fits))
-            return found if self.threshold is None else [one.above(self.threshold) for one in found]
+            return found if self.least_scores is None else [one.above(self.least_scores) for one in found]
 
         selection = self.model.selection
         if isinstance(selection, JointSelection):

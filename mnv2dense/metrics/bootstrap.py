@@ -33,7 +33,8 @@ class Errors(NamedTuple):
 
     def reach(self, level: float = LEVEL) -> Floats:
         """Half the width of intervals of this level."""
-        return self.standard * np.array([_quantile((1 + level) / 2, float(each)) for each in self.freedom])
+        quantiles = [_quantile((1 + level) / 2, float(each)) for each in self.freedom]
+        return np.asarray(self.standard * np.array(quantiles))
 
     def chances(self, differences: Floats) -> Floats:
         """How likely differences as large are where there is none; NaN of what is not known, 1 of none."""

@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, final
 import numpy as np
 import torch
 
-from mnv2dense.metrics.best_threshold import BestThreshold, best_threshold
 from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
+from mnv2dense.metrics.box_hits import Hits, hits
 from mnv2dense.metrics.box_matches import box_matches
 from mnv2dense.metrics.coco_backends import BACKENDS, Backend, chosen_backend
 from mnv2dense.metrics.image_f1 import image_f1
+from mnv2dense.metrics.missed_promise import Promise, Promised, promised
+from mnv2dense.metrics.threshold_curves import LEAST_IOU, ThresholdCurves, threshold_curves
 from mnv2dense.metrics.weighted_ap import WeightedAP
 from mnv2dense.protocols import BoxDataset
 from mnv2dense.utils.distributed import gathered_by_id, on_first_process
-from mnv2dense.visualization.plots import plot_precision_recall
+from mnv2dense.utils.files import atomic_write
+from mnv2dense.visualization.plots import plot_precision_recall, plot_thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -133,6 +136,12 @@ class CocoMeanAP:
         # Image id -> float32 [N, 6]: x1, y1, x2, y2, score, label (exact in float32 up to 2^24 classes).
         self._results: dict[int, npt.NDArray[np.float32]] = {}
         self._evaluation: _Evaluation | None = None
+        self._hits: Hits | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the bound data set."""
+        return self._names
 
     @property
     def backend(self) -> Backend:
@@ -182,7 +191,7 @@ class CocoMeanAP:
     def reset(self) -> None:
         """Forget all results and the last evaluation; keep the truth."""
         self._results = {}
-        self._evaluation = None
+        self._evaluation = self._hits = None
 
     def update(self, results: Sequence[Detections], batch: Batch) -> None:
         """Take one batch's detections, in the order of ``batch.infos.image_ids``.
@@ -220,10 +229,19 @@ class CocoMeanAP:
         """All boxes and all objects; those of this process before :meth:`compute`, of all processes after it."""
         return self._found(), self._require_truth()
 
-    def best_threshold(self) -> BestThreshold | None:
-        """Where F1 is best, see :func:`mnv2dense.metrics.best_threshold.best_threshold`; after :meth:`compute`."""
-        truth = self._require_truth()
-        return best_threshold(self._found(), truth, len(self._names))
+    def threshold_curves(self) -> ThresholdCurves:
+        """How each score does as a threshold, and which are best; after :meth:`compute`."""
+        return threshold_curves(self._found(), self._require_truth(), len(self._names), went=self._went())
+
+    def promised(self, promise: Promise) -> tuple[Promised, dict[str, Promised]]:
+        """The thresholds that keep a promise, of all classes together and of each that has objects.
+
+        After :meth:`compute`; see :mod:`mnv2dense.metrics.missed_promise`.
+        """
+        truth, found, went = self._require_truth(), self._found(), self._went()
+        there = np.unique(truth.labels[~truth.crowds]).tolist()
+        classes = {self._names[label]: promised(promise, found, truth, went, label=label) for label in there}
+        return promised(promise, found, truth, went), classes
 
     def compute(self) -> dict[str, float]:
         """Scores over the results of all processes; every process must call it, all get the same values.
@@ -234,7 +252,7 @@ class CocoMeanAP:
             RuntimeError: no data set is bound, or (on the other processes) process 0 failed.
         """
         truth = self._require_truth()
-        self._results = gathered_by_id(self._results)
+        self._results, self._hits = gathered_by_id(self._results), None
         self._evaluation = on_first_process(lambda: self._evaluate(truth), what="compute COCO mAP")
         return dict(self._evaluation.scores)
 
@@ -278,8 +296,24 @@ class CocoMeanAP:
         ]
 
     def write(self, folder: Path) -> None:
-        """detections.json, every detection in COCO's format, and precision_recall.png; after :meth:`compute`."""
+        """What the scores come from; after :meth:`compute`.
+
+        detections.json, every detection in COCO's format; precision_recall.png; thresholds.png and thresholds.json,
+        precision, recall and F1 over the score.
+        """
         plot_precision_recall(*self.precision_recall(), folder / "precision_recall.png")
+        curves = self.threshold_curves()
+        best = curves.best()
+        plot_thresholds(
+            curves.thresholds,
+            curves.curves(),
+            {self._names[label]: curves.f1[:, label] for label in np.flatnonzero(curves.objects)},
+            folder / "thresholds.png",
+            best=best and best.threshold,
+            best_of_classes=curves.own_best(self._names),
+        )
+        with atomic_write(folder / "thresholds.json") as thresholds:
+            thresholds.write(json.dumps(curves.to_dict(self._names), ensure_ascii=False).encode() + b"\n")
         rows = self.detections_as_coco()
         with (folder / "detections.json").open("w", encoding="utf-8") as file:
             file.write("[")
@@ -314,6 +348,12 @@ class CocoMeanAP:
             index = bisect_right(ends, row)
             image_id, start = image_ids[index], [0, *ends][index]
             raise ValueError(f"image {image_id} ({self._path_of(image_id)}): detection {row - start} has {rule}")
+
+    def _went(self) -> Hits:
+        """What became of the boxes at IoU 0.5; compared once, as that takes a second on half a million."""
+        if self._hits is None:
+            self._hits = hits(self._found(), self._require_truth(), least_iou=LEAST_IOU)
+        return self._hits
 
     def _found(self) -> FoundBoxes:
         """All results, by image id and then as given."""

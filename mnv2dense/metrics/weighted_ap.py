@@ -144,4 +144,4 @@ def _mean(values: Floats) -> Floats:
     told = ~np.isnan(values)
     counts = told.sum(axis=0)
     total = np.where(told, values, 0.0).sum(axis=0)
-    return np.divide(total, counts, out=np.full(values.shape[1], np.nan), where=counts > 0)
+    return np.asarray(np.divide(total, counts, out=np.full(values.shape[1], np.nan), where=counts > 0))

@@ -190,7 +190,7 @@ class WeightedParts:
 
 def _ratio(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> Floats:
     part, whole = part.astype(np.float64), whole.astype(np.float64)
-    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    return np.asarray(np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0))
 
 
 def _mean(values: Floats) -> Floats:

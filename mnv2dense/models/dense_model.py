@@ -15,9 +15,10 @@ from mnv2dense.heads.joint import JointHead
 from mnv2dense.models.construct import construct
 from mnv2dense.models.fuse import fold_batch_norms
 from mnv2dense.models.normalize import Normalize
-from mnv2dense.ops.postprocess import Selection
+from mnv2dense.ops.postprocess import Selection, box_parts
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
-from mnv2dense.types import FeatureInfo, Infos
+from mnv2dense.types import FeatureInfo, Infos, Thresholds
+from mnv2dense.types.thresholds import kept, read_kept
 from mnv2dense.utils.device import device_of
 from mnv2dense.utils.joint_names import part_names
 from mnv2dense.utils.numbers import whole
@@ -38,6 +39,7 @@ class DenseModel(nn.Module):
         resize: how they get there, see :data:`mnv2dense.ops.resize.ResizeMode`.
         category_ids: what each label is called in the data set's own json, for files of predictions; COCO's have
             gaps. Left out, labels + 1.
+        thresholds: what :meth:`keep_thresholds` left in a config; None where nothing was kept.
 
     Raises:
         ValueError: a part that lacks what its contract promises, or options that do not belong together.
@@ -56,6 +58,7 @@ class DenseModel(nn.Module):
         size: tuple[int, int],
         resize: ResizeMode = "squash",
         category_ids: Sequence[int] | None = None,
+        thresholds: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         _check_part("backbone", backbone, ("feature_info", "mean", "std", "config"))
@@ -84,6 +87,31 @@ class DenseModel(nn.Module):
             "backbone": backbone.config,
             "head": head.config,
         }
+        if thresholds:
+            self.keep_thresholds(read_kept(thresholds, self._boxes()))
+
+    def keep_thresholds(self, thresholds: Mapping[str, Thresholds]) -> None:
+        """Take the scores from which on boxes are shown with ``threshold="auto"``, in the place of those before.
+
+        They belong to the weights, and travel in :attr:`config`: into checkpoints, folders and exported files.
+
+        Args:
+            thresholds: name of the head -> its own; "" is an only head.
+
+        Raises:
+            ValueError: of heads or classes that the model does not have.
+        """
+        config = kept(thresholds)
+        read_kept(config, self._boxes())
+        self.config["thresholds"] = config
+
+    @property
+    def thresholds(self) -> dict[str, Thresholds]:
+        """What is kept of them, by the names of heads; "" is an only head. Nothing of a model that has none."""
+        return read_kept(self.config.get("thresholds"), self._boxes())
+
+    def _boxes(self) -> dict[str, tuple[str, ...]]:
+        return {name: part.class_names for name, part in box_parts(self.selection).items()}
 
     @property
     def name(self) -> str:
@@ -188,8 +216,8 @@ def build_model(
     with what the backbone then offers, so channel counts stand nowhere in a config.
 
     Args:
-        config: ``size``, ``resize``, ``class_names``, ``category_ids`` (optional), and ``backbone`` and ``head`` with a
-            ``_target_`` each; ``head.features`` names the features.
+        config: ``size``, ``resize``, ``class_names``, ``category_ids`` and ``thresholds`` (optional), and ``backbone``
+            and ``head`` with a ``_target_`` each; ``head.features`` names the features.
         packages: packages whose classes may be named, beside ours. A config out of a file someone sent must not name
             others: naming is running.
         factories: whether functions may be named too that these packages define and that return a module. False for a
@@ -249,6 +277,7 @@ def build_model(
         size=size,
         resize=config.get("resize", "squash"),
         category_ids=config.get("category_ids"),
+        thresholds=config.get("thresholds"),
     )
 
 

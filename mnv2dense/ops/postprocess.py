@@ -214,6 +214,12 @@ def selection_of(task: str, class_names: Sequence[str], config: dict[str, Any]) 
     return made
 
 
+def box_parts(selection: object) -> dict[str, BoxSelection]:
+    """The selections of boxes within one, by the names of their heads; "" is that of an only head."""
+    parts = selection.parts if isinstance(selection, JointSelection) else {"": selection}
+    return {name: part for name, part in parts.items() if isinstance(part, BoxSelection)}
+
+
 def _nearest(pixels: int, scale: float, offset: float, input_pixels: int) -> Tensor:
     """The input's pixel that the centre of each original pixel falls into."""
     at_input = (torch.arange(pixels, dtype=torch.float64) + 0.5) * scale + offset

@@ -67,7 +67,10 @@ def write_compare_page(
         "pictures": [
             (
                 title,
-                [(one.name, one.scores, jpeg_uri(one.drawn, width=_IMAGE_WIDTH, most_bytes=_IMAGE_BYTES)) for one in group],
+                [
+                    (one.name, one.scores, jpeg_uri(one.drawn, width=_IMAGE_WIDTH, most_bytes=_IMAGE_BYTES))
+                    for one in group
+                ],
             )
             for title, group in pictures
         ],

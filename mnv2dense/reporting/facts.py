@@ -17,12 +17,12 @@ from mnv2dense.data.module import DataModule
 from mnv2dense.data.shapes import ShapeCrops, ShapeMasks, Shapes
 from mnv2dense.data.split_checks import parts_of
 from mnv2dense.metrics.accuracy import Accuracy
-from mnv2dense.metrics.best_threshold import BestThreshold
-from mnv2dense.metrics.coco_map import CocoMeanAP
 from mnv2dense.metrics.image_ranking import ImageRanking
 from mnv2dense.metrics.joint import JointMetric
 from mnv2dense.metrics.mean_iou import MeanIoU
 from mnv2dense.metrics.metric_group import MetricGroup
+from mnv2dense.metrics.of_boxes import PromisedThresholds, box_metrics
+from mnv2dense.metrics.threshold_curves import BestThreshold
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.pretrained.checkpoint_file import find_checkpoint
 from mnv2dense.pretrained.named import license_of
@@ -30,6 +30,7 @@ from mnv2dense.protocols import BoxDataset, Dataset, Metric, Model
 from mnv2dense.reporting.data_name import data_name
 from mnv2dense.reporting.limits import Curves, limits_of
 from mnv2dense.reporting.run_config import trained_config
+from mnv2dense.reporting.threshold_facts import ThresholdFacts, threshold_facts
 from mnv2dense.reporting.unfinished import epochs_done
 from mnv2dense.reporting.usage import Usage, shown_command, usage_of
 from mnv2dense.runtimes.formats import megabytes_of
@@ -85,6 +86,7 @@ class RunFacts:
         trained_on: of the data that the run learnt from; empty where it only scored.
         unfinished: how far the training of what was scored is, where it has not come to its end: "12 of 60 epochs".
         best_threshold: of a detector's scores; None where nothing is right, and of others.
+        thresholds: of each head for boxes.
         drawn_data: whether its images are the embedded shapes.
         scores: the metric's headlines, in its order.
         score_of_classes: what :attr:`classes` are scored by; empty where the metric does not say.
@@ -124,6 +126,7 @@ class RunFacts:
     trained_on: str = ""
     unfinished: str = ""
     best_threshold: BestThreshold | None = None
+    thresholds: tuple[ThresholdFacts, ...] = ()
 
 
 def facts_of(
@@ -136,6 +139,8 @@ def facts_of(
     ranking: ImageRanking,
     curves: Curves | None = None,
     anchor_bounds: Mapping[str, float] | None = None,
+    promised: Mapping[str, PromisedThresholds] | None = None,
+    keeps_thresholds: bool = False,
 ) -> RunFacts:
     """Gather them, from a run folder that has config.yaml and environment.json, and from what was just scored.
 
@@ -148,6 +153,8 @@ def facts_of(
         ranking: of the images that were scored.
         curves: of the training, where it is known.
         anchor_bounds: head -> the highest recall that its anchors allow at IoU 0.5; "" is the only head.
+        promised: thresholds that were promised, by the names of heads for boxes.
+        keeps_thresholds: whether the model's file keeps those that were chosen.
     """
     assert datamodule.val is not None
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
@@ -204,6 +211,7 @@ def facts_of(
         began_with=_with_license(began_with) if trained and began_with else "",
         unfinished=unfinished,
         best_threshold=_best_threshold(metric),
+        thresholds=threshold_facts(metric, promised=promised, kept=keeps_thresholds),
     )
 
 
@@ -259,10 +267,8 @@ def _bound_rows(anchor_bounds: Mapping[str, float]) -> list[tuple[str, str]]:
 
 
 def _best_threshold(metric: Metric) -> BestThreshold | None:
-    metric = metric.first if isinstance(metric, MetricGroup) else metric
-    if isinstance(metric, JointMetric):
-        metric = next((part for part in metric.parts.values() if isinstance(part, CocoMeanAP)), metric)
-    return metric.best_threshold() if isinstance(metric, CocoMeanAP) else None
+    found = next(iter(box_metrics(metric).values()), None)
+    return None if found is None else found.threshold_curves().best()
 
 
 def _cost_rows(model: Model, checkpoint: str) -> list[tuple[str, str]]:

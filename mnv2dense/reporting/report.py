@@ -71,7 +71,7 @@ def write_report(
     )
     templates.filters |= {
         "case": _case,
-        "plot": lambda name: _uri((folder / name).read_bytes(), "png"),
+        "plot": lambda name: data_uri((folder / name).read_bytes(), "png"),
         "score": _score,
         "cell": _cell,
         "percent": lambda value: f"{100 * (value or 0):.1f}%",
@@ -83,6 +83,7 @@ def write_report(
         "pictures": [group for group in shown if group[1]],
         "plots": [(title, text, data_uri((folder / name).read_bytes(), "png")) for name, title, text in plots],
         "plot_files": plots,
+        "threshold_plots": _threshold_plots(folder, facts),
         "legend": [(name, "#{:02x}{:02x}{:02x}".format(*color)) for name, color in legend],
         "samples": _sheet(folder / "samples.jpg"),
         "errors": list(errors),
@@ -108,6 +109,12 @@ def _plots(folder: Path, facts: RunFacts) -> list[tuple[str, str, str]]:
         )
     found = [(name, title, text) for name, (title, text) in _PLOTS.items() if (folder / name).is_file()]
     return [(name, title, text + more.get(name, "")) for name, title, text in found]
+
+
+def _threshold_plots(folder: Path, facts: RunFacts) -> list[str | None]:
+    """Of each head for boxes, a data URI; None where there is no plot."""
+    files = [folder / head.head / "thresholds.png" for head in facts.thresholds]
+    return [data_uri(file.read_bytes(), "png") if file.is_file() else None for file in files]
 
 
 def _front_matter(facts: RunFacts) -> dict[str, Any]:
@@ -152,7 +159,7 @@ def _inlined(images: Iterable[tuple[str, float, Pixels]]) -> list[tuple[str, flo
 
 def _case(picture: Pixels, two_panels: bool) -> str:
     width, most_bytes = _CASE
-    return _jpeg(picture, width * (1 + two_panels), most_bytes * (1 + two_panels))
+    return jpeg_uri(picture, width=width * (1 + two_panels), most_bytes=most_bytes * (1 + two_panels))
 
 
 def _sheet(path: Path) -> str | None:

@@ -18,7 +18,7 @@ from mnv2dense.ops.postprocess import BoxSelection, ClassSelection, JointSelecti
 from mnv2dense.ops.resize import ResizeMode
 from mnv2dense.runtimes.formats import files_of, format_of, is_exported, no_such_file, runnable_suffixes, runtime_module
 from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Metadata, Outputs
-from mnv2dense.types import Infos, PixelLogits, ScoredBoxes
+from mnv2dense.types import Infos, PixelLogits, ScoredBoxes, Thresholds
 
 
 class Runtime(Protocol):
@@ -82,6 +82,12 @@ class ExportedModel:
         self.category_ids = self.description.category_ids
         self.selection = self.description.make_selection()
         self._one_at_a_time = threading.Lock()
+
+    @property
+    def thresholds(self) -> dict[str, Thresholds]:
+        """Those that the model kept when it was exported."""
+        kept: dict[str, Thresholds] = self.description.make_thresholds()
+        return kept
 
     @property
     def name(self) -> str:

@@ -12,6 +12,7 @@ from mnv2dense.utils.numbers import is_number
 if TYPE_CHECKING:  # precisions and suffixes are wanted before torch is loaded
     from mnv2dense.ops.postprocess import Selection
     from mnv2dense.ops.resize import ResizeMode
+    from mnv2dense.types import Thresholds
 
 Outputs = Literal["boxes", "selected_boxes", "nms_node", "logits", "labels", "scores", "joint"]
 """What comes out of a file; the tensors of each stand in :data:`OUTPUT_TENSORS`."""
@@ -78,6 +79,7 @@ class Metadata:
         versions: of what made the file.
         extra: notes of an exporter, for people.
         parts: of several heads, name -> which of its tensors come out.
+        thresholds: of boxes, as :func:`mnv2dense.types.thresholds.kept` has them; empty where the model keeps none.
     """
 
     task: str
@@ -92,6 +94,7 @@ class Metadata:
     versions: dict[str, str] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, Outputs] = field(default_factory=dict)
+    thresholds: dict[str, Any] = field(default_factory=dict)
 
     @property
     def output_tensors(self) -> tuple[str, ...]:
@@ -101,8 +104,9 @@ class Metadata:
     def to_json(self) -> str:
         """One json object; :meth:`from_json` reads it."""
         said = asdict(self)
-        if not self.parts:  # of one head, as files have always said it
-            del said["parts"]
+        for name in ("parts", "thresholds"):  # of one head, and without any, as files have always said it
+            if not said[name]:
+                del said[name]
         return json.dumps({"format": _FORMAT, **said}, ensure_ascii=False)
 
     @classmethod
@@ -149,6 +153,7 @@ class Metadata:
             raise ValueError(f"its description has outputs={made.outputs!r}, which no model for {made.task} gives")
         made._check_parts()
         made._check_selection()
+        made.make_thresholds()
         return made
 
     def make_selection(self) -> Selection:
@@ -156,6 +161,18 @@ class Metadata:
         from mnv2dense.ops.postprocess import selection_of
 
         return selection_of(self.task, self.class_names, self.selection)
+
+    def make_thresholds(self) -> dict[str, Thresholds]:
+        """Those that the model kept, by the names of heads; "" is an only head.
+
+        Raises:
+            ValueError: the file says something else.
+        """
+        from mnv2dense.ops.postprocess import box_parts
+        from mnv2dense.types.thresholds import read_kept
+
+        heads = {name: part.class_names for name, part in box_parts(self.make_selection()).items()}
+        return read_kept(self.thresholds, heads)
 
     def _check_parts(self) -> None:
         """Whether each head gives what a head of its task gives.
@@ -245,6 +262,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "license": (_text, "a text"),
     "versions": (lambda value: isinstance(value, dict) and all(map(_text, value.values())), "versions by name"),
     "extra": (lambda value: isinstance(value, dict), "notes by name"),
+    "thresholds": (lambda value: isinstance(value, dict), "thresholds by name"),
     "parts": (lambda value: isinstance(value, dict) and all(map(_text, value.values())), "outputs by the heads' names"),
 }
 

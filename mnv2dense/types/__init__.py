@@ -20,6 +20,7 @@ from mnv2dense.types.results import (
     ScoredClass,
     Segmentation,
 )
+from mnv2dense.types.thresholds import Thresholds
 
 __all__ = [
     "IGNORE_INDEX",
@@ -43,5 +44,6 @@ __all__ = [
     "ScoredBoxes",
     "ScoredClass",
     "Segmentation",
+    "Thresholds",
     "Truth",
 ]

@@ -125,9 +125,11 @@ class Detections:
         """The class name of each box, [N]."""
         return [self.class_names[i] for i in self.labels.tolist()]
 
-    def above(self, threshold: float) -> Self:
-        """Those with a score of at least ``threshold``."""
-        return self[self.scores >= threshold]
+    def above(self, threshold: float | Sequence[float]) -> Self:
+        """Those with a score of at least ``threshold``: a number, or one for each of the K classes."""
+        if not isinstance(threshold, Sequence):
+            return self[self.scores >= threshold]
+        return self[self.scores >= self.scores.new_tensor(threshold)[self.labels]]
 
     @classmethod
     def merge(cls, found: Sequence[Self]) -> Self:
@@ -328,15 +330,17 @@ class JointResult:
     def __len__(self) -> int:
         return len(self.parts)
 
-    def above(self, threshold: float) -> Self:
-        """With the boxes of a score of at least ``threshold``.
+    def above(self, threshold: float | Mapping[str, Sequence[float]]) -> Self:
+        """With the boxes of a score of at least ``threshold``: a number, or one for each class of a head, by its name.
 
         Masks have no scores and stay, and so do the classes of whole images, of which one is always the likeliest.
         """
         return replace(
             self,
             parts={
-                name: part.above(threshold) if isinstance(part, Detections) else part
+                name: part.above(threshold[name] if isinstance(threshold, Mapping) else threshold)
+                if isinstance(part, Detections)
+                else part
                 for name, part in self.parts.items()
             },
         )

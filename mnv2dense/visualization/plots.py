@@ -118,6 +118,56 @@ def plot_precision_recall(
     return _save(figure, path)
 
 
+def plot_thresholds(
+    thresholds: npt.NDArray[np.float64],
+    mean: Mapping[str, npt.NDArray[np.float64]],
+    f1_of_classes: Mapping[str, npt.NDArray[np.float64]],
+    path: str | Path,
+    *,
+    best: float | None,
+    best_of_classes: Mapping[str, float],
+) -> Path:
+    """Precision, recall and F1 over the threshold of scores on the left, F1 of each class on the right.
+
+    Args:
+        thresholds: [T], of scores.
+        mean: curve name -> value [T], averaged over classes; NaN where there is none.
+        f1_of_classes: class name -> F1 [T]. Beyond 20 classes only the best and the worst are named.
+        path: PNG to write.
+        best: threshold for all classes; None where there is none.
+        best_of_classes: class name -> its own threshold; others go by ``best``.
+    """
+    figure, (left, right) = _figure(2)
+    _style(left, title="All classes, IoU 0.50", x="threshold", y="")
+    for k, (name, values) in enumerate(mean.items()):
+        left.plot(thresholds, values, color=_hex(k), linewidth=2, label=name)
+    if best is not None:
+        left.axvline(best, color=FAINT_INK, linewidth=1.2, linestyle="--", label=f"best F1 at {best:.2f}")
+    _style(right, title="F1 of each class, its threshold marked", x="threshold", y="")
+    highest = {name: float(np.max(values)) for name, values in f1_of_classes.items()}
+    ranked = sorted(f1_of_classes, key=lambda name: -highest[name])
+    named = list(f1_of_classes) if len(ranked) <= 20 else [*ranked[:6], *ranked[-6:]]
+    labels = {name: k for k, name in enumerate(named)}
+    for name in ranked:
+        if name not in labels:
+            right.plot(thresholds, f1_of_classes[name], color="#d0d7de", linewidth=0.8, zorder=1)
+    for name in named:
+        color, values = _hex(labels[name]), f1_of_classes[name]
+        own = best_of_classes.get(name, best)
+        said = "" if own is None else f" at {own:.2f}{'' if name in best_of_classes else ' (that of all)'}"
+        right.plot(thresholds, values, color=color, linewidth=1.4, label=f"{_plain(name)}{said}")
+        if own is not None:
+            right.plot(own, np.interp(own, thresholds, values), "o", color=color, markersize=6, zorder=3)
+    for axis in (left, right):
+        axis.set(xlim=(0, 1), ylim=(0, 1.02))
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, frameon=False, fontsize=9)
+    if named:
+        title = "class" if len(named) == len(ranked) else f"best and worst 6 of {len(ranked)}"
+        legend = right.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8, title=title)
+        legend.get_title().set_fontsize(8)
+    return _save(figure, path)
+
+
 def plot_confusion(counts: npt.NDArray[np.int64], class_names: Sequence[str], path: str | Path) -> Path:
     """What each class was taken for, as shares of the true class; the classes most mistaken where there are many.
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 
 from mnv2dense.types import IGNORE_INDEX, SHOWN_SCORE, Classification, Detections, JointResult, Segmentation
+from mnv2dense.types.thresholds import AUTO
 from mnv2dense.utils.joint_names import SEPARATOR, joint_names
 from mnv2dense.visualization.draw import INK, PAPER, checked_image, contact_sheet, draw_classes, draw_detections
 from mnv2dense.visualization.masks import (
@@ -84,7 +85,7 @@ def draw_truth_beside(
     truth: Result,
     found: Result | Mapping[str, Result],
     *,
-    threshold: float = SHOWN_SCORE,
+    threshold: float | Literal["auto"] = SHOWN_SCORE,
     legend: bool = True,
     palette: PaletteChoice = "auto",
 ) -> Pixels:
@@ -94,7 +95,7 @@ def draw_truth_beside(
         image: uint8 [H, W, 3], RGB.
         truth: in pixels of ``image``; its scores are not shown. A label below 0 is a region to ignore.
         found: in pixels of ``image``; what several models found by their names, a panel each.
-        threshold: lowest score to draw, 0..1.
+        threshold: lowest score to draw, 0..1; "auto" draws all, of results that the model's thresholds were applied to.
         legend: whether to name the colours of masks, below the panels, in the order of the classes.
         palette: of masks, see :data:`mnv2dense.visualization.palettes.PaletteChoice`.
 
@@ -108,11 +109,14 @@ def draw_truth_beside(
     factor = max(1, min(math.ceil(320 / min(height, width)), 1280 // max(height, width)))
     large = np.asarray(Image.fromarray(image).resize((width * factor, height * factor)), dtype=np.uint8)
     answers = found if isinstance(found, Mapping) else {"predictions": found}
+    least = 0.0 if threshold == AUTO else threshold
+    shown = "the model's own thresholds" if threshold == AUTO else f"score ≥ {threshold:.2f}"
     panels = [("ground truth", _panel(large, truth, factor, threshold=None, palette=palette))]
     for name, result in answers.items():
         boxes = any(isinstance(part, Detections) for part in _parts_of(result))
-        title = f"{name} (score ≥ {threshold:.2f})" if boxes else name
-        panels.append((title, _panel(large, result, factor, threshold=threshold, palette=palette)))
+        panels.append(
+            (f"{name} ({shown})" if boxes else name, _panel(large, result, factor, threshold=least, palette=palette))
+        )
     sheet = contact_sheet([_titled(panel, title) for title, panel in panels], columns=len(panels))
     masks = masks_in(next(iter(answers.values())))
     if not legend or not masks:

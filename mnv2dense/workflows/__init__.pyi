@@ -1,6 +1,6 @@
 from .benchmarking import BenchmarkRow, benchmark
-from .conversion import Conversion, convert
 from .comparing import compare
+from .conversion import Conversion, convert
 from .evaluation import Evaluation, evaluate
 from .examining import Examined, examine_data
 from .labelling import Labels, label, labeller_of
@@ -18,8 +18,8 @@ __all__ = [
     "Predictions",
     "TrainingRun",
     "benchmark",
-    "convert",
     "compare",
+    "convert",
     "evaluate",
     "examine_data",
     "label",

@@ -175,7 +175,7 @@ def _settings(mine: Labeller, images: _Images, part_size: int) -> dict[str, Any]
     predictor = mine.predictor
     return {
         "model": mine.fingerprint,
-        "threshold": predictor.threshold,
+        "threshold": predictor.least_scores,
         "test_time": None if predictor.test_time is None else asdict(predictor.test_time),
         "tiles": None if predictor.tiles is None else asdict(predictor.tiles),
         "images": images.count,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from copy import copy
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnv2dense.inference.explain_options import Explaining
+from mnv2dense.inference.least_scores import Threshold
 from mnv2dense.inference.outputs import IMAGE_OUTPUTS, VIDEO_OUTPUTS
 from mnv2dense.inference.prediction_summary import Summary
 from mnv2dense.inference.prediction_writer import Outcome, PredictionWriter
@@ -21,6 +21,8 @@ from mnv2dense.inference.video_tracks import VideoTracks
 from mnv2dense.io.sources import CameraSource, ImageSource, Source, VideoSource, in_counting_order, source_of
 from mnv2dense.ops.postprocess import JointSelection
 from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
+from mnv2dense.types import SHOWN_SCORE
+from mnv2dense.types.thresholds import AUTO
 from mnv2dense.utils.numbers import is_whole
 from mnv2dense.visualization.masks import MASK_OPACITY, check_opacity
 from mnv2dense.visualization.palettes import PaletteChoice, check_palette
@@ -60,7 +62,8 @@ class Predictions:
         failed: file -> why it could not be read, or not to its end; the others are done.
         unit: "images" or "frames".
         summary: counts of what was found.
-        threshold: lowest score that counted; None where none was set, and of tracks, on which weak boxes count too.
+        threshold: lowest score that counted; "auto" where it was the model's own of each class, None where none was
+            set, and of tracks, on which weak boxes count too.
         tracks: what was tracked and counted; None where nothing was.
         stopped_by: the signal that ended it early, Ctrl-C's SIGINT or SIGTERM, with all files whole; None of one that
             came to its end.
@@ -71,7 +74,7 @@ class Predictions:
     failed: Mapping[str, str]
     unit: str
     summary: Summary
-    threshold: float | None
+    threshold: Threshold
     tracks: VideoTracks | None = None
     stopped_by: signal.Signals | None = None
 
@@ -143,9 +146,9 @@ def predict(
         if isinstance(meant, ImageSource) and meant.folder is not None:  # a list says itself what comes after what
             meant = replace(meant, entries=in_counting_order(meant.entries))
         rate = None if opened.reader is None else float(opened.reader.rate)
+        assert not isinstance(predictor.threshold, str)  # refused above
         tracks = tracking.started(threshold=predictor.threshold, rate=rate)
-        predictor = copy(predictor)  # of the same model, but with what tracks go on by
-        predictor.threshold = tracks.lowest
+        predictor = predictor.with_threshold(tracks.lowest)  # what tracks go on by
     annotations = None if annotate is None else _annotations(predictor, meant, annotate, annotate_images)
     folder = run_dir if isinstance(run_dir, RunFolder) else RunFolder.create(run_dir, task="predict")
     refuse_a_run(folder, "Name another folder for the predictions.")
@@ -203,6 +206,11 @@ def check_asked(
     selection = model.selection
     if "detection" not in (selection.tasks.values() if isinstance(selection, JointSelection) else (model.task,)):
         raise ValueError(f"track=true is of boxes, and this model is for {model.task}; leave it out.")
+    if predictor.threshold == AUTO:
+        raise ValueError(
+            "threshold=auto is another score for each class, and tracks of all classes begin at one: give a number, as "
+            f"threshold={SHOWN_SCORE}."
+        )
     if isinstance(source, ImageSource) and source.count == 1:
         raise ValueError("track=true is of videos, cameras and folders of frames, not of a single image; leave it out.")
 

@@ -6,8 +6,9 @@ import logging
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -20,14 +21,18 @@ from mnv2dense.inference.predictor import Predictor
 from mnv2dense.metrics.image_ranking import ImageRanking, RankedImage
 from mnv2dense.reporting.facts import facts_of
 from mnv2dense.reporting.report import write_report
+from mnv2dense.types import SHOWN_SCORE
+from mnv2dense.types.thresholds import AUTO
 from mnv2dense.utils.distributed import is_first_process
 from mnv2dense.utils.signals import OneInterrupt
 from mnv2dense.visualization.palettes import PaletteChoice, legend_of
 from mnv2dense.visualization.results import masks_together
+from mnv2dense.workflows.choosing import Chosen, choose, write_promises
 
 if TYPE_CHECKING:
     from mnv2dense.data.module import DataModule
     from mnv2dense.inference.tta import TTA
+    from mnv2dense.metrics.missed_promise import Promise
     from mnv2dense.protocols import Dataset, Metric, Model
     from mnv2dense.reporting.run_folder import RunFolder
     from mnv2dense.visualization.draw import Color, Pixels
@@ -45,7 +50,10 @@ def score_and_report(
     progress: Callable[[int, int], None] | None = None,
     curves: Mapping[str, Sequence[tuple[int, float]]] | None = None,
     palette: PaletteChoice = "auto",
-) -> dict[str, float]:
+    threshold: float | Literal["auto"] = SHOWN_SCORE,
+    promise: Promise | None = None,
+    keep_in: str | Path | None = None,
+) -> tuple[dict[str, float], Chosen]:
     """Score, and write metrics.json, plots, samples, report and model card; a collective call.
 
     Args:
@@ -57,9 +65,13 @@ def score_and_report(
         progress: told (done, in all) after each batch.
         curves: name -> (epoch, value) of the training, where it is known; the report says what they tell.
         palette: of drawn masks, see :data:`mnv2dense.visualization.palettes.PaletteChoice`.
+        threshold: lowest score of the boxes that are drawn; "auto" goes by the thresholds that the model keeps, which
+            are those that are chosen here where ``keep_in`` is given.
+        promise: see :func:`mnv2dense.workflows.choosing.choose`.
+        keep_in: likewise.
 
     Returns:
-        The scores, the same on all processes.
+        The scores, the same on all processes, and the thresholds that were chosen.
 
     Raises:
         ValueError: what :func:`mnv2dense.evaluation.score.score` finds wrong.
@@ -72,10 +84,25 @@ def score_and_report(
     scores = score(
         model, data, metric, test_time=test_time, ranking=ranking, places=places, advance=counted(progress, data)
     )
+    chosen = choose(metric, model, promise=promise, keep_in=keep_in)
     if is_first_process():
         assert data.val is not None
-        predictor = Predictor(model, device=model.device, test_time=test_time)
-        report(folder, predictor=predictor, dataset=data.val, metric=metric, scores=scores, palette=palette)
+        if threshold == AUTO and not model.thresholds:
+            threshold = SHOWN_SCORE  # none could be chosen
+        # Boxes below a number are left out where results are drawn.
+        own: Literal["auto"] | None = AUTO if threshold == AUTO else None
+        predictor = Predictor(model, threshold=own, device=model.device, test_time=test_time)
+        drawn = partial(_drawn, predictor, data.val, threshold=threshold, palette=palette)
+        report(
+            folder,
+            predictor=predictor,
+            dataset=data.val,
+            metric=metric,
+            scores=scores,
+            threshold=threshold,
+            palette=palette,
+        )
+        write_promises(folder.path, chosen.promised)
         facts = facts_of(
             folder.path,
             model=model,
@@ -85,17 +112,17 @@ def score_and_report(
             ranking=ranking,
             curves=curves,
             anchor_bounds=anchor_bounds(model, data.val),
+            promised=chosen.promised,
+            keeps_thresholds=chosen.kept_in is not None,
         )
         shown: set[int] = set()
-        worst, best = (
-            list(_drawn(predictor, data.val, images, shown, palette)) for images in (ranking.worst, ranking.best)
-        )
+        worst, best = (list(drawn(images, shown)) for images in (ranking.worst, ranking.best))
         legend = legend_of_model(model, shown, palette)
         errors = explain(
             folder.path, predictor=predictor, dataset=data.val, metric=metric, places=places, palette=palette
         )
         write_report(folder.path, facts, worst=worst, best=best, legend=legend, errors=errors)
-    return scores
+    return scores, chosen
 
 
 def legend_of_model(model: Model, shown: set[int], palette: PaletteChoice) -> list[tuple[str, Color]]:
@@ -151,10 +178,13 @@ def _drawn(
     dataset: Dataset,
     images: Sequence[RankedImage],
     shown: set[int],
+    *,
+    threshold: float | Literal["auto"],
     palette: PaletteChoice,
 ) -> Iterator[tuple[str, float, Pixels]]:
     """Name, score and drawing of each; adds the classes of masks to ``shown``."""
-    drawn = draw_images(predictor, dataset, [image.place for image in images], palette=palette)
+    places = [image.place for image in images]
+    drawn = draw_images(predictor, dataset, places, threshold=threshold, palette=palette)
     for image, (path, panels, classes) in zip(images, drawn, strict=True):
         shown |= classes
         yield path.name, image.score.value, panels

@@ -270,7 +270,9 @@ def train(
                 device=lightning.strategy.root_device,
                 packages=packages,
             )
-            scores = score_and_report(folder, best, data, metric, progress=progress, curves=points, palette=palette)
+            scores, _ = score_and_report(
+                folder, best, data, metric, progress=progress, curves=points, palette=palette, keep_in=kept
+            )
             if lightning.is_global_zero:
                 step = lightning.global_step
                 log_outcome(lightning.loggers, folder.path, scores, kept, step=step, artifacts=log_artifacts)

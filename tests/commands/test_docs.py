@@ -144,6 +144,9 @@ COMPOSED: dict[str, str] = {
     "data.root=corrected": "somebody's labels; tests/commands/test_annotate.py",
     "data.root=new_data": "the output of the command above; tests/commands/test_annotate.py",
     "data=camvid data.root=camvid output=checked": "not its data; tests/commands/test_doctor.py",
+    "threshold=auto": "wants a run that finds something; tests/commands/test_thresholds.py",
+    "keep_thresholds=true": "wants a run that finds something; tests/commands/test_thresholds.py",
+    "promise.missed=0.1": "wants a run that finds something; tests/commands/test_thresholds.py",
     "data=coco_voc_masks": "minutes; tests/commands/test_coco_voc_score.py measures this figure",
 }
 """Only composed: a part of the command, and why."""

@@ -41,6 +41,7 @@ def test_it_goes_the_way_that_one_head_goes(caplog: pytest.LogCaptureFixture) ->
     assert "masks/background" in report
     assert Path("run/samples.jpg").exists()
     assert Path("run/boxes/precision_recall.png").exists()
+    assert Path("run/boxes/thresholds.json").exists()
     assert Path("run/masks/confusion.png").exists()
 
     resumed = command("train", *JOINT, "trainer.max_epochs=2", "run_dir=run", "resume=run")

@@ -206,7 +206,7 @@ def test_a_run_leaves_all_that_its_folder_promises(trained: tuple[Path, Outcome]
     assert per_class
     for checkpoint in ("best.ckpt", "last.ckpt"):
         assert torch.load(run / "checkpoints" / checkpoint, weights_only=True)["mnv2dense"]["format"] == 1
-    for image in ("curves.png", "precision_recall.png", "samples.jpg"):
+    for image in ("curves.png", "precision_recall.png", "thresholds.png", "samples.jpg"):
         assert np.asarray(Image.open(run / image).convert("L")).std() > 1
     assert yaml.safe_load((run / "config.yaml").read_text())["backbone"]["width_mult"] == 0.35
     assert json.loads((run / "environment.json").read_text())["seed"] == 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.metrics.best_threshold import best_threshold
 from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
 from mnv2dense.metrics.box_confusion import box_confusion
+from mnv2dense.metrics.threshold_curves import threshold_curves
 from mnv2dense.ops.numpy_boxes import areas, iou, pairwise_intersection
 from tests.helpers.box_columns import found_boxes, true_boxes
 from tests.metrics.test_coco_backends import columns
@@ -73,7 +73,7 @@ def test_the_diagonal_is_what_f1_at_that_threshold_calls_right() -> None:
     checked = 0
     for seed in range(60):
         found, truth, classes = columns(seed)
-        best = best_threshold(found, truth, classes)
+        best = threshold_curves(found, truth, classes).best()
         if best is None:
             continue
         counts = box_confusion(found, truth, classes, threshold=best.threshold).counts

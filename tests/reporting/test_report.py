@@ -256,10 +256,13 @@ def test_a_run_tells_how_it_went_and_its_commands_work_as_they_stand(task: str, 
         assert f"{scores[headline]:.3f}" in text
         assert "drawn shapes" in text
         assert "It learnt from only " in text
-    # Two plots, the samples, four of the worst and four of the best, beside what went wrong.
+    # Two plots, the samples, four of the worst and four of the best, beside what went wrong; of boxes the thresholds,
+    # if anything is right.
+    thresholds = page.text.count("F1 of each class on the right")
     plain = page.images - sum(page.images_in.values())
-    assert plain == 11
+    assert plain == 11 + thresholds
     assert page.images_in["errors"] >= 1
+    assert ("Thresholds" in page.text) == (task == "detection")
     assert front_matter(folder)["license"] == "apache-2.0"
     run_lines(folder / "MODEL_CARD.md", "predict", "evaluate")
     exec(compile(fences(folder / "MODEL_CARD.md", "python")[0], "card", "exec"), {})

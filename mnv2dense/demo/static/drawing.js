@@ -10,7 +10,7 @@ const MOST_NAMES = 12;
  * @param {object} shown {bitmap, width, height}: the picture.
  * @param {object[]} views {name, task, class_names, colors, result, highlight}: what each head found in it; highlight is a row's
  *   index, or null where all are drawn alike.
- * @param {object} look {threshold, opacity, unit, legend}; unit is the pixels of a thin line.
+ * @param {object} look {threshold, opacity, unit, legend}; threshold is a score or "auto", unit is the pixels of a thin line.
  */
 export function draw(context, shown, views, look) {
   const { width, height } = context.canvas;
@@ -32,9 +32,10 @@ export function draw(context, shown, views, look) {
 // --- boxes ---------------------------------------------------------------------------------------------------
 
 /** Taken are the places of the tags so far; others are added. */
-function drawBoxes(context, shown, { class_names: names, colors, result, highlight }, look, taken) {
+function drawBoxes(context, shown, view, look, taken) {
+  const { class_names: names, colors, result, highlight } = view;
   const scale = context.canvas.width / shown.width;
-  const rows = visible(result, look.threshold);
+  const rows = visible(view, look.threshold);
   // The best ends up on top.
   for (const row of [...rows].reverse()) {
     const [left, top, right, bottom] = result.boxes[row].map((at) => at * scale);
@@ -57,9 +58,10 @@ function drawBoxes(context, shown, { class_names: names, colors, result, highlig
   context.globalAlpha = 1;
 }
 
-/** Rows of a result from a score on. */
-export function visible(result, threshold) {
-  return result.scores.map((_, row) => row).filter((row) => result.scores[row] >= threshold);
+/** Rows of what a head found from a score on, or with "auto" from the one that it keeps for their class; scores are float32. */
+export function visible({ result, least }, threshold) {
+  const reaches = (row) => result.scores[row] >= Math.fround(threshold === "auto" ? least[result.labels[row]] : threshold);
+  return result.scores.map((_, row) => row).filter(reaches);
 }
 
 /** Above the box, inside it or below it, where no other tag is; above in the end. */

@@ -217,8 +217,9 @@ function masksOf(views) {
   return views.filter(({ task }) => task === "segmentation");
 }
 
+/** A score, or "auto" for the model's own of each class. */
 function threshold() {
-  return Number(byId("score").value);
+  return byId("own-scores").checked ? "auto" : Number(byId("score").value);
 }
 
 function tell() {
@@ -252,11 +253,11 @@ function paint() {
 }
 new ResizeObserver(paint).observe(stage);
 
-for (const id of ["score", "opacity"]) {
+for (const id of ["score", "own-scores", "opacity"]) {
   byId(id).addEventListener("input", () => {
     writeControls();
     if (!shown) return;
-    if (id === "score") tell();
+    if (id !== "opacity") tell();
     paint();
   });
 }
@@ -286,7 +287,8 @@ function listSwitches() {
 }
 
 function writeControls() {
-  byId("score-value").textContent = Number(byId("score").value).toFixed(2);
+  byId("score").disabled = byId("own-scores").checked;
+  byId("score-value").textContent = byId("own-scores").checked ? "each class's own" : Number(byId("score").value).toFixed(2);
   byId("opacity-value").textContent = `${Math.round(100 * byId("opacity").value)} %`;
 }
 
@@ -335,6 +337,9 @@ byId("fact-size").textContent = megabytes(about.bytes);
 const detectors = parts.filter(({ task }) => task === "detection");
 byId("score-control").hidden = detectors.length === 0;
 if (detectors.length > 0) byId("score").min = Math.min(...detectors.map(({ selection }) => selection.score_threshold));
+byId("own-scores-control").hidden = detectors.length === 0 || detectors.some(({ least }) => least === null);
+byId("own-scores").checked = about.threshold === "auto" && !byId("own-scores-control").hidden;
+if (typeof about.threshold === "number") byId("score").value = about.threshold;
 byId("opacity-control").hidden = byId("save-labels").hidden = masksOf(parts).length === 0;
 listSwitches();
 writeControls();

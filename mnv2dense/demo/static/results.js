@@ -6,11 +6,13 @@ const MOST_CLASSES = 5;
 
 /**
  * Rows {label, value: 0..1, text, highlight} for the list beside the picture, best first.
- * @param {object} view {task, class_names, result}: what a head found.
+ * @param {object} view {task, class_names, result, least}: what a head found, and the lowest score that it keeps of each class.
+ * @param {number | "auto"} threshold
  */
-export function rowsOf({ task, class_names: names, result }, threshold) {
+export function rowsOf(view, threshold) {
+  const { task, class_names: names, result } = view;
   if (task === "detection") {
-    return visible(result, threshold).map((row) => ({
+    return visible(view, threshold).map((row) => ({
       label: result.labels[row], value: result.scores[row], text: result.scores[row].toFixed(2), highlight: row,
     }));
   }
@@ -117,7 +119,7 @@ export function jsonOf(about, shown, views, backend, threshold) {
 function findsOf(view, threshold) {
   const { task, class_names: names, result } = view;
   if (task === "detection") {
-    const detections = visible(result, threshold).map((row) => ({
+    const detections = visible(view, threshold).map((row) => ({
       label: result.labels[row], name: names[result.labels[row]], score: result.scores[row], box: result.boxes[row],
     }));
     return { threshold, detections };
