@@ -18,6 +18,7 @@ from mnv2dense.inference.prediction_writer import Outcome, PredictionWriter
 from mnv2dense.inference.predictor import BATCH_SIZE, Predictor
 from mnv2dense.inference.tracking import Tracking
 from mnv2dense.inference.video_tracks import VideoTracks
+from mnv2dense.io.inputs import is_address
 from mnv2dense.io.sources import CameraSource, ImageSource, Source, VideoSource, in_counting_order, source_of
 from mnv2dense.ops.postprocess import JointSelection
 from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
@@ -245,6 +246,11 @@ def _annotations(predictor: Predictor[Any], source: Source, annotate: BoxFormat,
     check_annotate(annotate, images, task=model.task)
     if not isinstance(source, ImageSource):
         raise ValueError(f"annotate={annotate} is of images; save a video's frames as images first.")
+    entries = source.entries if isinstance(source.entries, Sequence) else ()
+    if (address := next((each for each in entries if isinstance(each, str) and is_address(each)), None)) is not None:
+        raise ValueError(
+            f"annotate={annotate} is of files, whose copies lie beside their labels; download {address} first."
+        )
     return Annotations(model.class_names, model.category_ids)
 
 

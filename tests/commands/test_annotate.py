@@ -46,7 +46,7 @@ def test_boxes_become_a_data_set_that_is_read_back(to: str, detector: Path, phot
     outcome = predict(f"checkpoint={detector}", "source=photos/**/*.*", f"annotate={to}")
     assert outcome.code == 0, outcome.err
     said = json.loads(Path("out/predictions.json").read_text())
-    data = READERS[to](root=Path("out") / to, split="train")  # type: ignore[abstract, operator]  # each has these two
+    data = READERS[to](root=Path("out") / to, split="train")
     assert len(data) == 3
     truth = data.coco_ground_truth()
     assert len(truth["annotations"]) == len(said["annotations"]) > 5
@@ -100,6 +100,7 @@ def test_corrected_labels_are_divided_and_learnt_from(detector: Path, photos: Pa
             ("annotate=yolo", "output=a.parquet"),
             "error: annotate=yolo writes labels of images, output=a.parquet a table",
         ),
+        (("annotate=yolo", "source=https://example.org/a.jpg"), "download https://example.org/a.jpg first."),
         (
             ("annotate=yolo", "source=webcam:0"),
             "error: annotate=yolo is of images; save a video's frames as images first.",
