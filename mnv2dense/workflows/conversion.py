@@ -32,7 +32,8 @@ class Conversion:
         to: the format.
         splits: name -> how many images; of folds "fold_0/train" and so on.
         notes: what the format cannot say, or what was changed.
-        read_by: the words of a command that read it, of folds the first; nothing of lists.
+        read_by: the words of a command that read it, of folds the first; nothing of lists, and of labels
+            without pictures.
     """
 
     folder: Path
@@ -96,7 +97,7 @@ def convert(
             notes += said if below == next(iter(sets)) else []  # each fold has all images
             counts |= {f"{below}/{name}".strip("/"): len(places) for name, places in parts.items()}
         below, parts = next(iter(sets.items()))
-        words = _words(folder / below, to, list(parts), first)
+        words = _words(folder / below, to, list(parts), first) if images != "none" else ""
         done = Conversion(folder, to, counts, merged(notes), words)
         report = json.dumps(_report(done, splits, images, plan), indent=1, ensure_ascii=False)
         (new / REPORT).write_text(f"{report}\n", "utf-8", "backslashreplace")

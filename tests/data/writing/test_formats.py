@@ -58,7 +58,8 @@ def test_yolo_is_laid_out_as_ultralytics_and_cvat_read_it(tmp_path: Path) -> Non
 
 def test_yolo_without_pictures_has_lists_of_names_for_cvat(tmp_path: Path) -> None:
     data = coco(tmp_path / "coco", [([10, 20, 20, 10], 0)])
-    convert({"train": data}, tmp_path / "out", to="yolo", images="none")
+    done = convert({"train": data}, tmp_path / "out", to="yolo", images="none")
+    assert done.read_by == ""
     assert yaml.safe_load((tmp_path / "out/data.yaml").read_text())["train"] == "train.txt"
     assert (tmp_path / "out/train.txt").read_text() == "images/train/a b.jpg\nimages/train/empty.jpg\n"
     assert not (tmp_path / "out/images").exists()
