@@ -61,6 +61,8 @@ def test_help_a_slip_and_a_missing_file_are_answered_without_torch(tmp_path: Pat
         ("predict", "checkpoint=nowhere", "source=x.jpg"),
         ("predict", "checkpoint=shapes", "source=x.jpg"),
         ("predict", "checkpoint=shapes", "source=.", "opacity=2"),
+        ("predict", "checkpoint=shapes", "source=.", "track.patience=2"),
+        ("predict", "checkpoint=shapes", "source=.", "explain=true", "explain.method=x"),
         ("export", "checkpoint=shapes", "exporter=onxn"),
         ("benchmark", "models=[a,a]"),
         ("compare", "shapes"),

@@ -161,8 +161,8 @@ def masks_of_colours() -> DenseModel:
         for module in head.modules():
             if isinstance(module, nn.Conv2d):
                 module.weight.zero_()
-        head.branches[0][0].weight[:3, :, 0, 0] = torch.eye(3)  # type: ignore[index,operator]
-        head.projection[0].weight[:3, 4:7, 0, 0] = torch.eye(3)  # type: ignore[index,operator]
+        head.branches[0][0].weight[:3, :, 0, 0] = torch.eye(3)  # type: ignore[index]
+        head.projection[0].weight[:3, 4:7, 0, 0] = torch.eye(3)  # type: ignore[operator]
         head.classifier.weight[1, 0] = head.classifier.weight[2, 1] = 1
         head.classifier.bias.copy_(torch.tensor([0.2, 0.0, 0.0]))  # type: ignore[union-attr]
     return DenseModel(backbone, head, size=SIZE).eval()
