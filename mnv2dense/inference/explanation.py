@@ -141,7 +141,10 @@ def explain(
         least = predictor.least_scores
         if isinstance(least, dict):
             least = least.get(part)
-        if least is not None and not isinstance(found, Segmentation):
+        # Of several heads it is boxes alone that a threshold leaves out, as JointResult.above says.
+        if least is not None and (
+            isinstance(found, Detections) or (part is None and isinstance(found, Classification))
+        ):
             found = found.above(least)
         target = _target_of(found, raw, decoded, back, name, index)
         slopes = torch.autograd.grad(target.value, list(read.values()), allow_unused=True)

@@ -190,6 +190,8 @@ def test_a_head_of_several_is_named() -> None:
     predictor = Predictor(DenseModel(backbone, JointHead(parts), size=SIZE).eval(), device="cpu")
     image = picture(64, 64, red=(8, 8), green=(40, 40))
     assert explain(predictor, image).name == "colour/red"
+    unsure = Predictor(predictor.model, threshold=0.9, device="cpu")  # as a threshold of boxes leaves classes
+    assert explain(unsure, image).name == "colour/red"
     assert explain(predictor, image, head="masks", name="green").name == "masks/green"
     with pytest.raises(ValueError, match=r"explain\.head=boxes: no head is called so; there are colour, masks\."):
         explain(predictor, image, head="boxes")
