@@ -51,7 +51,7 @@ def draw_differing(
     Args:
         models: name -> model, and how well it did on each image; beyond four they are not drawn.
         data: what they saw.
-        count: of images, half of them of each kind at most.
+        count: of images, half of them of each kind where there are as many.
         palette: of masks.
 
     Returns:
@@ -65,9 +65,11 @@ def draw_differing(
     gains = scores[1:].mean(axis=0) - scores[0] if places else np.zeros(0)
     order = np.argsort(gains, kind="stable").tolist()
     those = " and ".join(others)
+    better, worse = [k for k in order[::-1] if gains[k] > 0], [k for k in order if gains[k] < 0]
+    of_worse = min(len(worse), max(count // 2, count - len(better)))
     chosen = (
-        (f"{those} better than {first}", [k for k in order[::-1][: count - count // 2] if gains[k] > 0]),
-        (f"{first} better than {those}", [k for k in order[: count // 2] if gains[k] < 0]),
+        (f"{those} better than {first}", better[: count - of_worse]),
+        (f"{first} better than {those}", worse[:of_worse]),
     )
     predictors = {name: predictor for name, (predictor, _) in models.items()}
     classes: set[int] = set()

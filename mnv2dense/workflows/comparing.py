@@ -146,7 +146,9 @@ def compare(
         classes=judged.classes,
         options=option_differences([each.run for each in leaders]),
         costs=tuple(_costs(leaders, timing=timing, rounds=rounds, threads=threads, packages=packages, tell=tell)),
-        timed=f"median of {rounds} rounds in turns, one image, {threads} threads" if timing else "",
+        timed=f"median of {rounds} rounds in turns, one image, {threads} thread{'s' if threads > 1 else ''}"
+        if timing
+        else "",
     )
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
