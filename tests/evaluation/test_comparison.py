@@ -55,7 +55,7 @@ def test_an_interval_of_95_percent_holds_the_true_difference_as_often() -> None:
     sets, truth = 150, true_score(0.7, 3) - true_score(0.3, 3)
     assert truth == pytest.approx(0.103, abs=0.005)
     held = [holds(compared(seed, (0.3, 0.7), ((0,), (1,))), truth) for seed in range(sets)]
-    assert rate_within(0.95, np.mean(held), sets), np.mean(held)
+    assert rate_within(0.95, float(np.mean(held)), sets), np.mean(held)
 
 
 @pytest.mark.slow
@@ -63,7 +63,7 @@ def test_an_interval_of_95_percent_holds_the_true_difference_as_often() -> None:
 def test_an_interval_of_95_percent_holds_the_true_difference_as_often_on_many_sets(images: int, sets: int) -> None:
     truth = true_score(0.45, 3) - true_score(0.3, 3)
     held = [holds(compared(seed, (0.3, 0.45), ((0,), (1,)), images=images), truth) for seed in range(sets)]
-    assert rate_within(0.95, np.mean(held), sets), np.mean(held)
+    assert rate_within(0.95, float(np.mean(held)), sets), np.mean(held)
 
 
 @pytest.mark.slow
@@ -72,8 +72,8 @@ def test_with_seeds_an_interval_holds_the_difference_of_configurations() -> None
     for seed in range(sets):
         jitter = np.random.default_rng(10**7 + seed).normal(0, 0.12, 6)
         skills = np.array([0.3] * 3 + [0.5] * 3) + jitter
-        held.append(holds(compared(seed, skills, ((0, 1, 2), (3, 4, 5)), count=150), truth))
-        alone.append(holds(compared(seed, skills[[0, 3]], ((0,), (1,)), count=150), truth))
+        held.append(holds(compared(seed, skills.tolist(), ((0, 1, 2), (3, 4, 5)), count=150), truth))
+        alone.append(holds(compared(seed, skills[[0, 3]].tolist(), ((0,), (1,)), count=150), truth))
     assert np.mean(held) >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / sets), np.mean(held)
     # Single runs speak of themselves alone: of configurations they promise too much.
     assert np.mean(alone) < 0.9, np.mean(alone)
@@ -185,5 +185,6 @@ def test_a_score_that_one_run_cannot_tell_has_no_difference() -> None:
     lacking = table([0.5, 0.5], 0.01)
     judged = judged_of(lacking, table([0.5, 0.5, 0.4], 0.01, seed=1), sides=((0,), (1,)))
     row = next(row for row in judged.classes if row.score == "AP/b")
-    assert row.values == (None, pytest.approx(0.4))
+    assert row.values[0] is None
+    assert row.values[1] == pytest.approx(0.4)
     assert row.differences == (None,)

@@ -117,8 +117,8 @@ def test_of_more_than_a_hundred_boxes_of_a_class_the_surest_count() -> None:
         np.zeros(count, np.int64),
         np.linspace(0.1, 0.9, count),
     )
-    empty = BoxColumns(np.array([7]), *(np.zeros(shape) for shape in (0, (0, 4), 0, 0, 0)))
-    columns_ = empty._replace(images=np.zeros(0, np.int64), labels=np.zeros(0, np.int64), crowds=np.zeros(0, np.bool_))
+    none, nobody = np.zeros(0, np.int64), np.zeros(0)
+    columns_ = BoxColumns(np.array([7]), none, np.zeros((0, 4)), none, np.zeros(0, np.bool_), nobody)
     matches = box_matches(found, TrueBoxes.of_columns(columns_))
     assert len(matches.labels) == MOST_BOXES
     assert not matches.right.any()
