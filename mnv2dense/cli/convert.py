@@ -36,15 +36,16 @@ def _convert(config: DictConfig) -> None:
     if not isinstance(plain["split"], dict):
         raise ValueError(f"split={config.split}: its options are set one by one, as in split.val=0.2.")
     asked = any(plain["split"][name] is not None for name in ("val", "test", "folds"))
-    if not asked and plain["split"]["groups"] is not None:
-        raise ValueError("split.groups is of new splits: say which, as in split.val=0.2.")
+    for name in ("groups", "alike"):
+        if not asked and plain["split"][name] is not None:
+            raise ValueError(f"split.{name} is of new splits: say which, as in split.val=0.2.")
     plan = SplitPlan(**plain["split"]) if asked else None
 
     from mnv2dense.cli.progress import progress_of, told
 
     log.info("reading the data")
     splits = {name: built(config.data[name]) for name in ("train", "val") if config.data.get(name) is not None}
-    with told(progress_of("pictures"), "writing") as tell:
+    with told(progress_of("pictures"), "pictures") as tell:
         done = convert_data(
             splits,
             output,

@@ -28,6 +28,8 @@ _SAME_GAIN = 1e-9
 _NOTHING = -1
 """In the place of a label: of an image that shows no class."""
 
+Alike = Literal["copies", "near"]
+
 By = Literal["stratified", "random"]
 """``stratified``: each part shows each class as often as its share says; ``random``: whatever comes."""
 
@@ -43,6 +45,8 @@ class SplitPlan:
         by: see :data:`By`.
         groups: what must stay together: a regular expression, whose first group (or match) in a file's name is the name
             of its group, or a csv file with the columns ``file`` and ``group``.
+        alike: images that show the same stay together, too: ``copies``, or also what is ``near`` one, as the frames of
+            a video are. Whoever divides finds them.
         seed: another gives other parts.
 
     Raises:
@@ -54,6 +58,7 @@ class SplitPlan:
     folds: int | None = None
     by: By = "stratified"
     groups: str | None = None
+    alike: Alike | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -78,6 +83,8 @@ class SplitPlan:
                 f"split.by={self.by}: stratified (classes alike in each part) or random; what is "
                 "named by split.groups stays together in either."
             )
+        if self.alike is not None and self.alike not in get_args(Alike):
+            raise ValueError(f"split.alike={self.alike}: copies or near stay together; null asks no image.")
         if not is_whole(self.seed) or self.seed < 0:
             raise ValueError(f"split.seed={self.seed}: a whole number, 0 or more.")
 

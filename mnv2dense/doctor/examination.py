@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from mnv2dense.doctor.copies import find_pairs, suspects_of_copies
+from mnv2dense.doctor.alike import pairs_in
+from mnv2dense.doctor.copies import suspects_of_copies
 from mnv2dense.doctor.descriptors import is_flat
 from mnv2dense.doctor.facts import SplitFacts
 from mnv2dense.doctor.findings import Finding, findings_of
 from mnv2dense.doctor.input_size import InputFit, input_fit
-from mnv2dense.doctor.looks import Looks, look_at, opened, small_grey
+from mnv2dense.doctor.looks import Looks, look_at
 from mnv2dense.doctor.suspect import Suspect
 from mnv2dense.doctor.truth import TruthLook, look_at_truth
 from mnv2dense.ops.resize import ResizeMode
@@ -160,22 +160,14 @@ def _copies(
     splits: Mapping[str, Dataset], looks: Mapping[str, Looks], classes: Sequence[list[tuple[str, ...]] | None]
 ) -> list[Suspect]:
     """Duplicates, leaks, and what is nearly one; places count through all splits."""
-    where = [(split, place) for split, own in looks.items() for place in range(len(own.paths))]
+    where = [split for split, own in looks.items() for _ in own.paths]
     lengths = [len(own.paths) for own in looks.values()]
     starts = dict(zip(looks, np.cumsum([0, *lengths[:-1]]).tolist(), strict=True))
     known = dict(zip(looks, classes, strict=True))
-    kept: dict[int, npt.NDArray[np.uint8]] = {}
-
-    def detailed(at: int) -> npt.NDArray[np.uint8]:
-        if at not in kept:
-            split, place = where[at]
-            kept[at] = small_grey(opened(splits[split], place)[2], 64)
-        return kept[at]
 
     def labels(at: int) -> tuple[str, ...] | None:
-        split, _ = where[at]
+        split = where[at]
         own = known[split]
         return None if own is None else own[at - starts[split]]
 
-    pairs = find_pairs(np.concatenate([own.thumbs for own in looks.values()]), detailed)
-    return suspects_of_copies(list(looks.items()), pairs, labels)
+    return suspects_of_copies(list(looks.items()), pairs_in(splits, looks), labels)

@@ -85,7 +85,14 @@ def convert(
             raise ValueError(disagreement(tuple(first.class_names), tuple(other.class_names)))
     pool = Pool.of(splits)
     _check_pictures(pool, folder, images=images if to != "lists" else "none", overwrite=overwrite)
-    sets = {"": pool.splits} if plan is None else divided(pool, plan, together)
+    pairs = [*together]
+    if plan is not None and plan.alike is not None:
+        from mnv2dense.doctor.alike import alike_files
+
+        alike = alike_files(splits, near=plan.alike == "near", told=told or (lambda done, total: None))
+        pool.notes.append(Note("alike", len(alike), "pairs of images show the same, and stay on one side"))
+        pairs += alike
+    sets = {"": pool.splits} if plan is None else divided(pool, plan, pairs)
     writer = PoolWriter(pool, plan is None, Writing(to, images, corners, told))
     with whole_folder(folder, overwrite=overwrite) as new:
         notes = [*pool.notes, *writer.notes()]

@@ -6,7 +6,9 @@ import json
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from mnv2dense.data.datasets import CocoDetection, MaskFolder, VocDetection, YoloDetection
 from mnv2dense.data.shapes.detection import draw_shapes
@@ -93,6 +95,27 @@ def test_groups_by_a_pattern_stay_whole(place: None) -> None:
     films = [{path.name[:5] for path in VocDetection(root="out", split=split).paths} for split in ("train", "val")]
     assert not films[0] & films[1]
     assert [len(each) for each in films] == [3, 1]
+
+
+def test_copies_stay_on_one_side(place: None) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        noise = Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)).resize((160, 120), Image.Resampling.BICUBIC)
+        for split, picture in (("train", noise), ("val", ImageOps.mirror(noise).resize((120, 90)))):
+            for kind in ("images", "labels"):
+                Path(f"data/{kind}/{split}").mkdir(parents=True, exist_ok=True)
+            picture.save(f"data/images/{split}/{split}{number}.jpg", quality=80)
+            Path(f"data/labels/{split}/{split}{number}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    Path("data/data.yaml").write_text("names: [cat]\n")
+    words = ("data=yolo", "data.root=data", "to=lists", "output=out", "split.val=0.25", "split.alike=copies")
+    outcome = command("convert", *words)
+    assert outcome.code == 0, outcome.err
+    assert "  alike: 8 pairs of images show the same, and stay on one side" in outcome.out
+    val = [Path(line).stem for line in Path("out/val.txt").read_text().split()]
+    assert len(val) == 4
+    assert sorted(name.removeprefix("train") for name in val if name.startswith("train")) == sorted(
+        name.removeprefix("val") for name in val if name.startswith("val")
+    )
 
 
 def test_masks_become_masks(place: None) -> None:

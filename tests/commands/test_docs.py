@@ -63,6 +63,7 @@ FAST: dict[str, tuple[str, ...]] = {
     "python tools/convert.py data=yolo data.root=my_data to=voc output=my_data_as_voc": (),
     "python tools/convert.py data=yolo data.root=my_data to=yolo output=my_splits split.val=0.2 split.test=0.1": (),
     "python tools/convert.py data=coco data.root=coco to=coco output=coco_folds split.folds=3 images=link": (),
+    "python tools/convert.py data=yolo data.root=my_data to=yolo output=my_clean split.val=0.25 split.alike=copies": (),
     "python tools/convert.py data=yolo data.root=my_data to=lists output=my_lists split.val=0.2": (),
     f"python tools/predict.py checkpoint={DETECTOR} source=photos annotate=yolo": (),
     "python tools/doctor.py task=detection data=coco data.root=coco": (),

@@ -156,6 +156,7 @@ def test_groups_that_cannot_be_are_refused(given: str, message: str) -> None:
         ({"folds": 5, "val": 0.2}, "leave split.val out"),
         ({"val": 0.2, "by": "group"}, "split.by=group: stratified"),
         ({"val": 0.2, "seed": -1}, "split.seed=-1"),
+        ({"val": 0.2, "alike": "twins"}, "split.alike=twins: copies or near"),
     ],
 )
 def test_plans_that_cannot_be_are_refused(options: dict[str, object], message: str) -> None:
