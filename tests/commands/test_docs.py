@@ -77,6 +77,7 @@ SLOW: dict[str, tuple[str, ...]] = {
     "python tools/train.py task=detection": TINY,
     "python tools/train.py task=detection backbone=mobilenet_v1": TINY,
     "python tools/train.py task=detection data=voc data.root=VOCdevkit": (*NARROW, "data.limit=4"),
+    "python tools/convert.py data=voc data.root=VOCdevkit to=coco output=voc_as_coco": ("data.limit=4",),
     "python tools/train.py task=detection data=yolo data.root=my_data": NARROW,
     f"python tools/train.py task=detection data=coco data.root=coco init_from={DETECTOR}": NARROW,
     f"python tools/train.py task=detection resume={DETECTOR}": (*TINY, "trainer.max_epochs=3"),
