@@ -12,8 +12,8 @@ import functools
 import io
 import sys
 import tempfile
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, final
 
@@ -40,6 +40,9 @@ COPIES: dict[str, Change] = {
     "mirrored": lambda image, rng: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
 }
 """What is done to a copy before it is stored as JPEG of quality 60 to 90."""
+
+CUTS: dict[str, Change] = {"cut": lambda image, rng: _cut(image, rng.uniform(0, 0.05, 4))}
+"""A copy that is said to be nearly the same: up to 5% is cut off at each side."""
 
 Mask = npt.NDArray[np.uint8]
 
@@ -99,7 +102,13 @@ class Outcome(NamedTuple):
 
 
 def with_copies(
-    train: Sequence[Path], val: Sequence[Path], folder: Path, *, share: float, seed: int = 0
+    train: Sequence[Path],
+    val: Sequence[Path],
+    folder: Path,
+    *,
+    share: float,
+    changes: Mapping[str, Change] = COPIES,
+    seed: int = 0,
 ) -> tuple[dict[str, Dataset], dict[str, dict[str, Path]]]:
     """Splits with copies of training images among those of training, and others among those of validation.
 
@@ -112,7 +121,7 @@ def with_copies(
     added: dict[str, list[Path]] = {"duplicate": [], "leak": []}
     order = iter(rng.permutation(len(train)).tolist() * 2)
     for kind, files in added.items():
-        for change, make in COPIES.items():
+        for change, make in changes.items():
             own = planted[f"{kind}, {change}"] = {}
             for _ in range(count):
                 source = train[next(order)]
@@ -188,15 +197,22 @@ def suspects_of(splits: dict[str, Dataset], task: str = "classification") -> tup
 
 
 def outcomes_of_copies(
-    splits: dict[str, Dataset], planted: dict[str, dict[str, Path]], clean: Iterable[Suspect]
+    splits: dict[str, Dataset], planted: dict[str, dict[str, Path]], clean: Iterable[Suspect], *, near: bool = False
 ) -> dict[str, Outcome]:
-    """Of each kind and change; a copy is found where its source, or another copy of that, is named."""
+    """Of each kind and change; a copy is found where its source, or another copy of that, is named.
+
+    Args:
+        splits: of :func:`with_copies`.
+        planted: likewise.
+        clean: suspects of the set as it was.
+        near: what is nearly the same counts, too.
+    """
     suspects = suspects_of(splits)
     root = {path: str(source) for files in planted.values() for path, source in files.items()}
     known = {(each.kind, each.image) for each in clean}
     found: dict[str, Outcome] = {}
     for kind in ("duplicate", "leak"):
-        own = [each for each in suspects if each.kind == kind]
+        own = [each for each in suspects if each.kind == kind or (near and each.kind == f"near {kind}")]
         right = [each for each in own if each.image in root and root.get(each.other, each.other) == root[each.image]]
         false = [each for each in own if each not in right and (each.kind, each.image) not in known]
         most = sum(len(files) for name, files in planted.items() if name.startswith(kind))
@@ -221,6 +237,13 @@ def outcomes_of(suspects: Iterable[Suspect], kind: str, planted: dict[str, set[s
 
 def _resized(image: Image.Image, factor: float) -> Image.Image:
     return image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.LANCZOS)
+
+
+def _cut(image: Image.Image, shares: npt.NDArray[np.float64]) -> Image.Image:
+    left, top, right, bottom = shares.tolist()
+    width, height = image.size
+    corners = left * width, top * height, (1 - right) * width, (1 - bottom) * height
+    return image.crop(tuple(round(corner) for corner in corners))  # type: ignore[arg-type]
 
 
 def _with_spot(mask: Mask, rng: np.random.Generator, value: int) -> Mask:
@@ -258,10 +281,12 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             clean = suspects_of({"train": Pictures(paths[0]), "val": Pictures(paths[1])})
-            alarms = [each for each in clean if each.kind in ("leak", "duplicate")]
-            print(f"\n{name}: {len(alarms)} copies in the clean set")
+            kinds = Counter(each.kind for each in clean)
+            print(f"\n{name}, as it is: {dict(kinds)}")
             splits, planted = with_copies(*paths, folder, share=0.05)
             _print(outcomes_of_copies(splits, planted, clean))
+            splits, planted = with_copies(*paths, folder, share=0.05, changes=CUTS)
+            _print(outcomes_of_copies(splits, planted, clean, near=True))
             broken, files = with_broken(paths[0], folder, share=0.05)
             _print(outcomes_of(suspects_of({"train": broken}), "broken image", files))
     with tempfile.TemporaryDirectory() as place:

@@ -54,7 +54,7 @@ KINDS: Final[dict[str, Kind]] = {
         "look",
         "validation image shows nearly what a training image shows",
         "validation images show nearly what training images show",
-        "Frames of one video, or shots of one thing, belong in one split: split by video, place or day.",
+        "Cut copies, frames of one video and shots of one thing belong in one split: split by video, place or day.",
     ),
     "wrong class": Kind(
         "look",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.planted_copies import Pictures, outcomes_of_copies, suspects_of, with_copies
+from benchmarks.planted_copies import CUTS, Pictures, outcomes_of_copies, suspects_of, with_copies
 from mnv2dense.data.datasets import CocoDetection, VocDetection
 from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.doctor.copies import Pair, find_pairs, suspects_of_copies
@@ -102,3 +102,14 @@ def test_planted_copies_are_found_without_a_false_alarm(name: str, shared: Path,
     if name == "bccd":  # one slide, focused twice
         near = [(Path(each.image).stem, Path(each.other).stem) for each in clean if each.kind == "near leak"]
         assert near == [("BloodImage_00037", "BloodImage_00038")]
+
+
+def test_copies_of_which_a_part_was_cut_off_are_nearly_the_same(shared: Path, tmp_path: Path) -> None:
+    train, val = subset(shared, "voc")
+    clean = suspects_of({"train": Pictures(train), "val": Pictures(val)})
+    assert clean == ()
+    splits, planted = with_copies(train, val, tmp_path, share=0.1, changes=CUTS)
+    outcomes = outcomes_of_copies(splits, planted, clean, near=True)
+    total, found = (sum(getattr(each, field) for each in outcomes.values()) for field in ("planted", "found"))
+    assert found >= 0.8 * total
+    assert all(each.precision == 1 and each.false == 0 for each in outcomes.values()), outcomes

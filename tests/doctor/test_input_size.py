@@ -10,8 +10,12 @@ from tests.doctor.test_odd_boxes import columns_of, looks_of
 
 def test_sides_are_those_at_the_input_without_crowds_and_unread_images() -> None:
     looks = looks_of([(100, 200), (0, 0), (400, 400)])
-    wide, tiny, large = [0, 0, 40.0, 10.0], [0, 0, 9.0, 9.0], [0, 0, 100.0, 100.0]
-    rows = [(0, 0, wide), (0, 1, wide), (1, 0, tiny), (2, 0, large)]
+    rows = [
+        (0, 0, [0, 0, 40.0, 10.0]),
+        (0, 1, [0, 0, 40.0, 10.0]),
+        (1, 0, [0, 0, 9.0, 9.0]),
+        (2, 0, [0, 0, 100.0, 100.0]),
+    ]
     columns = columns_of(rows, 3, crowds=(1,))
     # Squashed to 100 x 100: half as wide, as high as before; and a quarter of both.
     assert sides_at(looks, columns, (100, 100), "squash").tolist() == pytest.approx([np.sqrt(20 * 10), 25])
