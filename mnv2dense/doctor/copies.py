@@ -165,11 +165,12 @@ def suspects_of_copies(
 
 def _sentence(pair: Pair, splits: Sequence[str], other: str, sizes: Sequence[str], *, disagree: bool) -> str:
     where = f"{other} of {splits[1]}" if splits[0] != splits[1] else other
-    if not pair.is_copy:
-        return f"shows nearly the same as {where}: cut from it, a frame of the same video, or a second shot?"
     done = [SYMMETRIES[pair.symmetry]] if pair.symmetry else []
-    turned = sizes[1].split("x")[::-1] if pair.symmetry >= 4 else sizes[1].split("x")
-    if sizes[0].split("x") != turned:
+    if not pair.is_copy:
+        turned = f" ({done[0]})" if done else ""
+        return f"shows nearly the same as {where}{turned}: cut from it, a frame of the same video, or a second shot?"
+    width_height = sizes[1].split("x")[:: -1 if pair.symmetry >= 4 else 1]
+    if sizes[0].split("x") != width_height:
         done.append(f"{sizes[0]} and not {sizes[1]} pixels")
     said = f"is a copy of {where}" + (f" ({', '.join(done)})" if done else "")
     return f"{said}, and is annotated otherwise" if disagree else said
