@@ -1,0 +1,324 @@
+"""How many planted faults the search for wrong labels finds.
+
+    python benchmarks/planted_faults.py --shared ../shared --data bccd voc coco_mini camvid voc_images --seeds 0 1 2
+
+Into the labels of a data set 5% faults of each kind are planted, by a seed: another class; a box moved by 30 to 50% of
+its sides; a box removed; a box drawn twice, 6% off; a mask moved by 16 to 40 pixels; a region of another class; a
+region given to what surrounds it. Of the k surest suspects of a kind, k being the number planted, the table says how
+many are planted faults: recall and precision at k are then one number, but for places that two suspects name. Real
+faults of the data count as false. What the backbone saw and every row that is done are kept in --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mnv2dense.data.datasets import CocoDetection, MaskFolder, VocDetection
+from mnv2dense.doctor.crops import CropFeatures
+from mnv2dense.doctor.folds import folds
+from mnv2dense.doctor.frozen import FrozenFeatures, boxes_of, frozen_features, true_boxes
+from mnv2dense.doctor.held_out import out_of_fold_boxes, out_of_fold_pixels
+from mnv2dense.doctor.linear_probe import out_of_fold_probabilities
+from mnv2dense.doctor.neighbours import without_neighbours
+from mnv2dense.doctor.wrong_boxes import doubled_boxes, missing_boxes, shifted_boxes
+from mnv2dense.doctor.wrong_classes import doubt_classes
+from mnv2dense.doctor.wrong_masks import doubted_regions, shift_of
+from mnv2dense.metrics.box_columns import TrueBoxes
+from mnv2dense.models import mobilenet_v2
+from mnv2dense.ops.numpy_boxes import pairwise_iou
+from mnv2dense.types import IGNORE_INDEX, IGNORE_LABEL, Sample
+
+SHARE = 0.05
+FOLDS, CLASS_FOLDS = 3, 5
+CAMVID = (
+    "sky",
+    "building",
+    "pole",
+    "road",
+    "pavement",
+    "tree",
+    "sign symbol",
+    "fence",
+    "car",
+    "pedestrian",
+    "bicyclist",
+)
+
+Rows = dict[str, dict[str, float]]
+"""Kind of fault -> how many were planted, their share among the k surest, and seconds of one core."""
+
+
+def main() -> None:
+    """Plant and look for what is not there yet, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, default=Path("../shared"), help="the folder of data/ and weights/")
+    parser.add_argument("--weights", default=None, help="of the backbone; None takes those of --shared")
+    parser.add_argument("--data", nargs="+", default=list(SEARCHES), choices=list(SEARCHES))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--kinds", choices=("classes", "places"), nargs="+", default=["classes", "places"], help="of boxes"
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/planted_faults"))
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    weights = arguments.weights or arguments.shared / "weights/mobilenet_v2_1.0_224"
+    for name in arguments.data:
+        for seed in arguments.seeds:
+            for kind, row in SEARCHES[name](
+                Bench(name, arguments.shared, str(weights), arguments.out, arguments.kinds), seed
+            ):
+                (arguments.out / f"{name}-{kind.replace(' ', '_')}-{seed}.json").write_text(json.dumps(row))
+    print(
+        "| data | fault | planted | found among the k surest | seconds of one core |\n| --- | --- | --- | --- | --- |"
+    )
+    for name in arguments.data:
+        kinds = sorted({file.name.rsplit("-", 2)[1] for file in arguments.out.glob(f"{name}-*-*.json")})
+        for kind in kinds:
+            rows = [json.loads(file.read_text()) for file in sorted(arguments.out.glob(f"{name}-{kind}-*.json"))]
+            found = [row["found"] for row in rows]
+            spread = f" ± {pstdev(found):.3f}" if len(found) > 1 else " (one planting)"
+            seconds = fmean(row["seconds"] for row in rows)
+            said = f"{fmean(found):.3f}{spread}"
+            print(f"| {name} | {kind.replace('_', ' ')} | {rows[0]['planted']:.0f} | {said} | {seconds:.0f} |")
+
+
+class Bench(NamedTuple):
+    """One data set under test."""
+
+    name: str
+    shared: Path
+    weights: str
+    out: Path
+    kinds: Sequence[str]
+
+    def kept(self, what: str, made: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever was made
+        """What an earlier call made and kept."""
+        file = self.out / f"{self.name}_{what}.pt"
+        if not file.is_file():
+            torch.save(made(), file)
+        return torch.load(file, weights_only=False)
+
+    def backbone(self, *features: str, output_stride: int = 32) -> torch.nn.Module:
+        """In eval mode."""
+        built = mobilenet_v2(features=features, weights=self.weights, output_stride=output_stride)
+        return built.eval().to(memory_format=torch.channels_last)
+
+
+def boxes(bench: Bench, seed: int) -> Iterator[tuple[str, dict[str, float]]]:
+    """Faults of a data set of boxes."""
+    if "classes" in bench.kinds:
+        features, truth, classes = bench.kept("crops", lambda: seen_crops(bench))
+        yield "wrong class", classes_found(features, truth, classes, seed)
+    if "places" not in bench.kinds:
+        return
+    frozen, truth = bench.kept("maps", lambda: seen_images(bench))
+    yield from places_found(frozen, truth, seed)
+
+
+def seen_crops(bench: Bench) -> tuple[npt.NDArray[np.float32], TrueBoxes, int]:
+    """Features of all objects, their boxes, and the number of classes."""
+    data, look = Both(bench), CropFeatures(bench.backbone("stride16", "last_conv"))
+    rows, samples = [], []
+    for sample in data:
+        kept = sample.labels != IGNORE_LABEL
+        sample = sample._replace(boxes=sample.boxes[kept], labels=sample.labels[kept])
+        rows.append(look(sample.image, sample.boxes))
+        samples.append(sample._replace(image=sample.image[:1, :1]))
+    return np.concatenate(rows), boxes_of(samples), len(data.class_names)
+
+
+def seen_images(bench: Bench) -> tuple[FrozenFeatures, TrueBoxes]:
+    """Maps of all images, and their boxes."""
+    samples: list[Sample] = []
+    backbone = bench.backbone("stride8", "stride16", "last_bottleneck")
+    frozen = frozen_features(backbone, Both(bench), size=(320, 320), look=lambda place, sample: samples.append(sample))
+    return frozen, boxes_of(samples)
+
+
+def classes_found(features: npt.NDArray[np.float32], truth: TrueBoxes, classes: int, seed: int) -> dict[str, float]:
+    """Of planted wrong classes, any other of those that there are."""
+    start, rng = time.process_time(), np.random.default_rng(seed)
+    there, given = np.unique(truth.labels), truth.labels.copy()
+    rows = rng.choice(len(given), round(SHARE * len(given)), replace=False)
+    for row in rows.tolist():
+        given[row] = rng.choice(there[there != truth.labels[row]])
+    fold_of = folds(len(truth.image_ids), CLASS_FOLDS)[truth.images]
+    said = out_of_fold_probabilities(features, given, fold_of, classes=classes)
+    doubts = doubt_classes(given, without_neighbours(said, truth._replace(labels=given)))
+    surest = np.argsort(-doubts.scores, kind="stable")[: len(rows)]
+    return row_of(len(rows), np.isin(surest, rows).sum(), start)
+
+
+def places_found(frozen: FrozenFeatures, truth: TrueBoxes, seed: int) -> Iterator[tuple[str, dict[str, float]]]:
+    """Of shifted, missing and doubled boxes, planted together."""
+    start, rng = time.process_time(), np.random.default_rng(seed)
+    objects = np.flatnonzero(~truth.crowds)
+    k = round(SHARE * len(objects))
+    moved, gone, twice = np.split(rng.permutation(objects)[: 3 * k], 3)
+    corners = truth.corners
+    sides = corners[:, 2:] - corners[:, :2]
+    angles, far = rng.uniform(0, 2 * np.pi, k), rng.uniform(0.3, 0.5, k)
+    corners[moved] += np.tile(np.column_stack([np.cos(angles), np.sin(angles)]) * far[:, None] * sides[moved], 2)
+    again = truth.corners[twice] + rng.uniform(-0.06, 0.06, (k, 4)) * np.tile(sides[twice], 2)
+    kept = np.setdiff1d(np.arange(len(corners)), gone)
+    marks = np.concatenate([np.isin(kept, moved) * 1, np.full(k, 2)])
+    images = np.concatenate([truth.images[kept], truth.images[twice]])
+    order = np.argsort(images, kind="stable")
+    labels = np.concatenate([truth.labels[kept], truth.labels[twice]])
+    planted = true_boxes(len(truth.image_ids), images, np.concatenate([corners[kept], again]).clip(0), labels)
+    marks = marks[order]
+    found = out_of_fold_boxes(frozen, planted, folds(len(truth.image_ids), FOLDS))
+    surest = np.argsort(-shifted_boxes(found, planted).scores, kind="stable")[:k]
+    yield "shifted box", row_of(k, (marks[surest] == 1).sum(), start)
+    rows = missing_boxes(found, planted).rows[:k]
+    same = pairwise_iou(found.boxes[rows], truth.corners[gone]) * (found.images[rows][:, None] == truth.images[gone])
+    yield "missing box", row_of(k, (same >= 0.5).any(axis=0).sum(), start)
+    doubled = doubled_boxes(planted)
+    hit = (marks[doubled.rows[:k]] == 2) | (marks[doubled.others[:k]] == 2)
+    yield "doubled box", row_of(k, hit.sum(), start)
+
+
+def masks(bench: Bench, seed: int) -> Iterator[tuple[str, dict[str, float]]]:
+    """Faults of CamVid's masks."""
+    frozen, clean = bench.kept("maps", lambda: seen_masks(bench))
+    start, rng = time.process_time(), np.random.default_rng(seed)
+    given, moved, wrong, gone = planted_masks(clean, rng)
+    rows, columns = frozen.maps["stride8"].shape[-2:]
+    grid = np.stack([cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_NEAREST) for mask in given])
+    said = (
+        out_of_fold_pixels(frozen, torch.from_numpy(grid), folds(len(grid), FOLDS), classes=len(CAMVID)).float().numpy()
+    )
+    shifts = np.array([shift_of(mask, one).score for mask, one in zip(grid, said, strict=True)])
+    surest = np.argsort(-shifts, kind="stable")[: len(moved)]
+    yield "shifted mask", row_of(len(moved), np.isin(surest, moved).sum(), start)
+    regions = [
+        (place, region)
+        for place, (mask, one) in enumerate(zip(grid, said, strict=True))
+        if place not in moved
+        for region in doubted_regions(mask, one)
+    ]
+    regions.sort(key=lambda each: -each[1].score)
+    cell = np.array(given[0].shape[::-1] * 2) / (columns, rows, columns, rows)
+    for kind, faults, whole in (("wrong region", wrong, True), ("missing region", gone, False)):
+        chosen = [each for each in regions if each[1].whole == whole][: len(faults)]
+        places, boxes_of_regions = np.array([place for place, _ in chosen]), np.array([r.box for _, r in chosen]) * cell
+        same = pairwise_iou(boxes_of_regions, np.array([box for _, box in faults], np.float64))
+        same *= places[:, None] == np.array([place for place, _ in faults])
+        yield kind, row_of(len(faults), (same >= 0.3).any(axis=0).sum(), start)
+
+
+def seen_masks(bench: Bench) -> tuple[FrozenFeatures, list[npt.NDArray[np.uint8]]]:
+    """Maps of all images at their own size, and their masks."""
+    kept: list[npt.NDArray[np.uint8]] = []
+    backbone = bench.backbone("stride8", "last_bottleneck", output_stride=16)
+    look = lambda place, sample: kept.append(sample.mask)  # noqa: E731
+    return frozen_features(backbone, Both(bench), size=(360, 480), look=look), kept
+
+
+Fault = tuple[int, tuple[int, int, int, int]]
+
+
+def planted_masks(
+    clean: Sequence[npt.NDArray[np.uint8]], rng: np.random.Generator
+) -> tuple[list[npt.NDArray[np.uint8]], npt.NDArray[np.int64], list[Fault], list[Fault]]:
+    """Masks with faults; which are moved; where regions have another class; where regions are gone."""
+    given = [mask.copy() for mask in clean]
+    moved = rng.permutation(len(given))[: round(SHARE * len(given))]
+    for place in moved.tolist():
+        down, right = rng.integers(16, 41, 2) * rng.choice([-1, 1], 2)
+        matrix = np.array([[1, 0, right], [0, 1, down]], np.float64)
+        size = given[place].shape[::-1]
+        given[place] = cv2.warpAffine(
+            given[place], matrix, size, flags=cv2.INTER_NEAREST, borderValue=(float(IGNORE_INDEX),)
+        )
+    regions = []
+    for place in np.setdiff1d(np.arange(len(given)), moved).tolist():
+        for label in np.unique(clean[place][clean[place] != IGNORE_INDEX]).tolist():
+            count, _, stats, _ = cv2.connectedComponentsWithStats((clean[place] == label).astype(np.uint8), None, 4)
+            regions += [(place, label, n, *stats[n].tolist()) for n in range(1, count) if stats[n][4] >= 600]
+    order = rng.permutation(len(regions))
+    k = round(SHARE * len(regions))
+    small = [i for i in order[k:] if regions[i][-1] < 0.05 * clean[0].size][:k]
+    faults: dict[bool, list[Fault]] = {True: [], False: []}
+    for index, whole in [(i, True) for i in order[:k]] + [(i, False) for i in small]:
+        place, label, number, left, top, width, height, _ = regions[index]
+        inside = cv2.connectedComponents((clean[place] == label).astype(np.uint8), None, 4)[1] == number
+        ring = (cv2.dilate(inside.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0) & ~inside
+        around = clean[place][ring & (clean[place] != IGNORE_INDEX)]
+        others = np.setdiff1d(np.arange(len(CAMVID)), [label])
+        if not whole and not len(around):
+            continue
+        given[place][inside] = rng.choice(others) if whole else np.bincount(around).argmax()
+        faults[whole].append((place, (left, top, left + width, top + height)))
+    return given, moved, faults[True], faults[False]
+
+
+def images(bench: Bench, seed: int) -> Iterator[tuple[str, dict[str, float]]]:
+    """Images of VOC that show objects of one class alone, as a data set of classes."""
+    features, labels = bench.kept("images", lambda: seen_whole(bench))
+    whole = true_boxes(len(labels), np.arange(len(labels)), np.tile([0.0, 0, 1, 1], (len(labels), 1)), labels)
+    yield "wrong class", classes_found(features, whole, 20, seed)
+
+
+def seen_whole(bench: Bench) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Features and class of each of these images."""
+    look, rows, labels = CropFeatures(bench.backbone("stride16", "last_conv")), [], []
+    for sample in Both(bench._replace(name="voc")):
+        shown = np.unique(sample.labels[sample.labels >= 0])
+        if len(shown) == 1:
+            height, width = sample.image.shape[:2]
+            rows.append(look(sample.image, np.array([[0, 0, width, height]], np.float32)))
+            labels.append(int(shown[0]))
+    return np.concatenate(rows), np.array(labels)
+
+
+class Both:
+    """Both splits of a data set, one after the other."""
+
+    def __init__(self, bench: Bench) -> None:
+        data, name = bench.shared / "data", bench.name
+        made: dict[str, Callable[[str], Any]] = {
+            "bccd": lambda split: VocDetection(root=data / "bccd", split=split),
+            "voc": lambda split: VocDetection(root=data / "VOCdevkit", split=split),
+            "coco_mini": lambda split: CocoDetection(root=data / "coco_mini", split=f"{split}2017"),
+            "camvid": lambda split: MaskFolder(root=data / "camvid", split=split, class_names=CAMVID, ignored=[11]),
+        }
+        self.parts = [made[name](split) for split in ("train", "val")]
+        self.class_names = self.parts[0].class_names
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __getitem__(self, index: int) -> Sample:
+        first = len(self.parts[0])
+        if index >= len(self):
+            raise IndexError(index)
+        return self.parts[0][index] if index < first else self.parts[1][index - first]  # type: ignore[no-any-return]
+
+
+def row_of(planted: int, found: float, start: float) -> dict[str, float]:
+    """What is kept of a kind."""
+    return {"planted": planted, "found": float(found) / planted, "seconds": time.process_time() - start}
+
+
+SEARCHES: dict[str, Callable[[Bench, int], Iterator[tuple[str, dict[str, float]]]]] = {
+    "bccd": boxes,
+    "voc": boxes,
+    "coco_mini": boxes,
+    "camvid": masks,
+    "voc_images": images,
+}
+
+if __name__ == "__main__":
+    main()

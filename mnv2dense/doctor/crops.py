@@ -1,0 +1,91 @@
+"""Annotated objects cut out and seen by a pretrained backbone: what their classes are learnt and doubted from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mnv2dense.models.normalize import Normalize
+from mnv2dense.ops.resize import PAD_VALUE
+from mnv2dense.protocols import Backbone
+
+Floats = npt.NDArray[np.float32]
+
+# Sides of a crop in sides of its box: a little of what is around it tells a boat from a car.
+_CONTEXT = 1.2
+
+# Of one object, next to 1,280 numbers of a backbone: where and how large it is, which alone tells some classes.
+_PLACE_FACTS = 5
+
+
+class CropFeatures:
+    """What a backbone says of boxes: its maps averaged over the crop of each, and where the box lies.
+
+    Args:
+        backbone: a torch module in eval mode, which runs where it is; its features are averaged and put together, so
+            that "stride16" and "last_conv" give parts and whole.
+        size_px: side of the square that each crop is resized to.
+        batch_size: crops at a time.
+    """
+
+    def __init__(self, backbone: Backbone, *, size_px: int = 128, batch_size: int = 64) -> None:
+        assert isinstance(backbone, nn.Module)
+        self._backbone = backbone
+        self._device = next(backbone.parameters()).device
+        self._normalize = Normalize(backbone.mean, backbone.std).to(self._device)
+        self._size_px = size_px
+        self._batch_size = batch_size
+
+    @property
+    def length(self) -> int:
+        """D, numbers for each box."""
+        return sum(info.channels for info in self._backbone.feature_info.values()) + _PLACE_FACTS
+
+    @torch.no_grad()
+    def __call__(self, image: npt.NDArray[np.uint8], boxes: npt.NDArray[np.floating]) -> Floats:  # type: ignore[type-arg]
+        """Boxes [N, 4] of an image, xyxy in its pixels -> float32 [N, D]."""
+        seen = [np.zeros((0, self.length - _PLACE_FACTS), np.float32)]
+        seen += [self._look(crops).numpy() for crops in self._batches(image, boxes)]
+        return np.concatenate([np.concatenate(seen), place_facts(image.shape[:2], boxes)], axis=1)
+
+    def _look(self, crops: Tensor) -> Tensor:
+        maps = self._backbone(self._normalize(crops.to(self._device)))
+        return torch.cat([found.float().mean(dim=(2, 3)) for found in maps.values()], dim=1).cpu()
+
+    def _batches(self, image: npt.NDArray[np.uint8], boxes: npt.NDArray[np.floating]) -> Iterator[Tensor]:  # type: ignore[type-arg]
+        for start in range(0, len(boxes), self._batch_size):
+            cut = np.stack([_crop(image, box, self._size_px) for box in boxes[start : start + self._batch_size]])
+            yield torch.from_numpy(cut).permute(0, 3, 1, 2)
+
+
+def place_facts(size: tuple[int, ...], boxes: npt.NDArray[np.floating]) -> Floats:  # type: ignore[type-arg]
+    """Logarithms of width, height and their ratio, and the middle, of boxes [N, 4] in shares of an image -> [N, 5]."""
+    height, width = size[:2]
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-3)
+    middles = (boxes[:, 2:] + boxes[:, :2]) / 2 / (width, height)
+    shares = np.log(sides / (width, height))
+    return np.column_stack([shares, np.log(sides[:, 0] / sides[:, 1]), middles]).astype(np.float32)
+
+
+def _crop(image: npt.NDArray[np.uint8], box: npt.NDArray[np.floating], size_px: int) -> npt.NDArray[np.uint8]:  # type: ignore[type-arg]
+    """The square around a box, as a square of ``size_px``; grey where it leaves the image."""
+    side = max(float((box[2:] - box[:2]).max()) * _CONTEXT, 8.0)
+    left, top = (box[:2] + box[2:]) / 2 - side / 2
+    scale = size_px / side
+    if scale < 1:  # warping does not average pixels, so that fewer have to be there first
+        rows = slice(max(0, int(top)), max(0, int(np.ceil(top + side))) + 1)
+        columns = slice(max(0, int(left)), max(0, int(np.ceil(left + side))) + 1)
+        image, left, top = image[rows, columns], left - columns.start, top - rows.start
+        smaller = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+        across, down = smaller[0] / image.shape[1], smaller[1] / image.shape[0]
+        image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        matrix = np.array([[scale / across, 0, -left * scale], [0, scale / down, -top * scale]])
+    else:
+        matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
+    grey = (PAD_VALUE, PAD_VALUE, PAD_VALUE)
+    return np.asarray(cv2.warpAffine(image, matrix, (size_px, size_px), borderValue=grey), np.uint8)

@@ -1,0 +1,374 @@
+"""Wrong labels, found by models that have not learnt from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mnv2dense.data.collate import collate, prepare
+from mnv2dense.doctor.crops import CropFeatures
+from mnv2dense.doctor.folds import folds
+from mnv2dense.doctor.frozen import boxes_of, frozen_features, true_boxes
+from mnv2dense.doctor.held_out import USUAL, Schedule, out_of_fold_boxes, out_of_fold_pixels
+from mnv2dense.doctor.linear_probe import out_of_fold_probabilities
+from mnv2dense.doctor.neighbours import without_neighbours
+from mnv2dense.doctor.suspects_of_boxes import (
+    Named,
+    doubled_box_suspects,
+    missing_box_suspects,
+    shifted_box_suspects,
+    wrong_class_suspects,
+)
+from mnv2dense.doctor.suspects_of_masks import image_class_suspects, mask_suspects
+from mnv2dense.doctor.wrong_boxes import doubled_boxes, missing_boxes, shifted_boxes
+from mnv2dense.doctor.wrong_classes import doubt_classes
+from mnv2dense.inference.open_model import open_model
+from mnv2dense.metrics.box_columns import FoundBoxes
+from mnv2dense.models.backbone import mobilenet_v2
+from mnv2dense.ops.postprocess import BoxSelection
+from mnv2dense.types import IGNORE_LABEL, Sample
+from mnv2dense.utils.device import device_of
+
+if TYPE_CHECKING:
+    from mnv2dense.doctor.suspect import Suspect
+    from mnv2dense.protocols import Dataset, Model
+
+Told = Callable[[str, int, int], None]
+"""What is done now, how much of it is done, and how much it is."""
+
+# Found boxes that are looked at a second time, to say which class they would be of.
+_NAMED_AT_MOST = 500
+
+
+class OutOfFold(NamedTuple):
+    """How wrong labels are looked for.
+
+    Attributes:
+        weights: pretrained MobileNetV2, as ``backbone.weights=`` takes it.
+        parts: folds of which a head each is trained on the others.
+        class_parts: the same for the classifiers of crops, which take a second each.
+        size: (height, width) of the input, pixels; None takes 320 x 320 for boxes, and for masks the first image's
+            size up to 512 pixels.
+        crop_px: side of the crops that classes are learnt from.
+        schedule: of the heads' training.
+        seed: of folds, weights and order.
+        device: of torch; "auto" is a GPU where there is one.
+    """
+
+    weights: str | Path = "imagenet"
+    parts: int = 3
+    class_parts: int = 5
+    size: tuple[int, int] | None = None
+    crop_px: int = 128
+    schedule: Schedule = USUAL
+    seed: int = 0
+    device: str = "auto"
+
+
+def wrong_labels(
+    data: Mapping[str, Dataset] | Dataset,
+    *,
+    task: str,
+    options: OutOfFold = OutOfFold(),  # noqa: B008 - a tuple of constants
+    model: Model | str | Path | None = None,
+    groups: npt.NDArray[np.int64] | None = None,
+    told: Told = lambda job, done, total: None,
+) -> list[Suspect]:
+    """Objects, masks or images whose labels are probably wrong, each kind with the surest first.
+
+    A pretrained backbone sees every image once. Small heads learn from what it saw, each on all folds but one, and
+    judge the labels of that one; splits are put together, for more to learn from. Features of boxes take about 0.25 MB
+    of memory an image, of masks about 0.5 MB.
+
+    Args:
+        data: splits of a data set by name, or one of them; of all the same classes.
+        task: "detection", "segmentation" or "classification".
+        options: of the search.
+        model: a trained model, run or exported file that judges in place of the heads. It must not have learnt from
+            ``data``: give its validation split alone. Classes of boxes are still learnt from their crops.
+        groups: of all images, in the order of the splits: those of a number share a fold (:func:`folds`).
+        told: for a progress bar.
+
+    Raises:
+        ValueError: another task, a model of other classes, or too few images for the folds.
+        FileNotFoundError: no such weights or model.
+    """
+    together = _Together(tuple(data.values()) if isinstance(data, Mapping) else (data,))
+    searches: dict[str, Callable[..., list[Suspect]]] = {
+        "detection": _wrong_boxes,
+        "segmentation": _wrong_masks,
+        "classification": _wrong_images,
+    }
+    if task not in searches:
+        raise ValueError(f"task={task!r}: wrong labels are looked for in {', '.join(searches)}.")
+    judge = open_model(model, device=options.device) if isinstance(model, str | Path) else model
+    if judge is not None and (judge.task != task or judge.class_names != together.class_names):
+        raise ValueError(
+            f"model: {judge.name} is for {judge.task} of {len(judge.class_names)} classes, and the data for {task} of "
+            f"{len(together.class_names)}; give a model of the same task and classes, or none."
+        )
+    by_heads, by_crops = (
+        folds(len(together), parts, groups=groups, seed=options.seed) for parts in (options.parts, options.class_parts)
+    )
+    return searches[task](together, options, judge, Folds(by_heads, by_crops), told)
+
+
+class Folds(NamedTuple):
+    """The fold of each image: of those that heads judge, and of those that classifiers of crops do."""
+
+    heads: npt.NDArray[np.int64]
+    crops: npt.NDArray[np.int64]
+
+
+class _Together:
+    """Data sets one after the other, as one; images are their places."""
+
+    def __init__(self, parts: Sequence[Dataset]) -> None:
+        names = {tuple(part.class_names) for part in parts}
+        if len(names) != 1:
+            raise ValueError(f"{len(parts)} splits of {len(names)} lists of classes: all need the same, in one order.")
+        self.class_names = names.pop()
+        self._parts = parts
+        self._starts = np.cumsum([0, *(len(part) for part in parts)]).tolist()
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, index: int) -> Sample:
+        part = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return self._parts[part][index - self._starts[part]]
+
+    def path_of(self, image_id: int) -> Path:
+        raise LookupError(f"images of several splits are known by their samples' paths, not by id {image_id}.")
+
+
+class _Seen:
+    """What is kept of the samples of one pass over the images, their pixels left out."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.samples: list[Sample] = []
+        self._names = names
+
+    def add(self, sample: Sample) -> None:
+        shape = np.broadcast_to(np.uint8(0), sample.image.shape)
+        self.samples.append(sample._replace(image=shape))
+
+    @property
+    def named(self) -> Named:
+        paths = [sample.path for sample in self.samples]
+        return Named(paths, [sample.image_id for sample in self.samples], self._names)
+
+
+def _wrong_boxes(data: _Together, options: OutOfFold, model: Model | None, fold_of: Folds, told: Told) -> list[Suspect]:
+    crops = CropFeatures(_backbone(options, "stride16", "last_conv"), size_px=options.crop_px)
+    seen, features = _Seen(data.class_names), [np.zeros((0, crops.length), np.float32)]
+
+    def look(place: int, sample: Sample) -> None:
+        seen.add(sample)
+        assert sample.boxes is not None
+        assert sample.labels is not None
+        features.append(crops(sample.image, sample.boxes[sample.labels != IGNORE_LABEL]))
+
+    counted = _counted(told, "looking at images", len(data))
+    found: FoundBoxes
+    if model is None:
+        backbone = _backbone(options, "stride8", "stride16", "last_bottleneck")
+        frozen = frozen_features(backbone, data, size=options.size or (320, 320), look=look, advance=counted)
+        truth = boxes_of(seen.samples)
+        found = out_of_fold_boxes(
+            frozen,
+            truth,
+            fold_of.heads,
+            schedule=options.schedule,
+            seed=options.seed,
+            device=device_of(options.device),
+            advance=_counted(told, "learning what objects are", _steps(len(data), options)),
+        )
+        del frozen
+    else:
+        found = _found_by(model, data, look, counted)
+        truth = boxes_of(seen.samples)
+    missing = missing_boxes(found, truth)
+    named = missing.rows[:_NAMED_AT_MOST]
+    features.append(_features_at(data, crops, found, named))
+    objects = np.flatnonzero(~truth.crowds)
+    rows = np.concatenate(features)
+    labels = np.concatenate([truth.labels[objects], np.full(len(named), -1)])
+    places = np.concatenate([truth.images[objects], np.sort(found.images[named], kind="stable")])
+    said = out_of_fold_probabilities(
+        rows,
+        labels,
+        fold_of.crops[places],
+        classes=len(data.class_names),
+        advance=_counted(told, "learning what classes look like", 2 * options.class_parts),
+    )
+    proposed = np.full(len(missing.rows), -1)
+    proposed[np.argsort(found.images[named], kind="stable")] = said[len(objects) :].argmax(axis=1)
+    images = seen.named
+    suspects = []
+    if len(data.class_names) > 1:
+        own = true_boxes(len(data), truth.images[objects], truth.corners[objects], truth.labels[objects])
+        doubts = doubt_classes(own.labels, without_neighbours(said[: len(objects)], own))
+        suspects += wrong_class_suspects(images, truth, objects, doubts)
+    return [
+        *suspects,
+        *shifted_box_suspects(images, truth, shifted_boxes(found, truth)),
+        *missing_box_suspects(images, found, missing, proposed),
+        *doubled_box_suspects(images, truth, doubled_boxes(truth)),
+    ]
+
+
+def _wrong_masks(data: _Together, options: OutOfFold, model: Model | None, fold_of: Folds, told: Told) -> list[Suspect]:
+    first = data[0].image.shape[:2]
+    size = options.size or _at_most(first, 512)
+    seen, masks = _Seen(data.class_names), []
+    grid = tuple(-(-side // 8) for side in (size if model is None else model.size))
+
+    def look(place: int, sample: Sample) -> None:
+        seen.add(sample._replace(mask=None))
+        masks.append(torch.from_numpy(_on_grid(sample, grid)))
+
+    counted = _counted(told, "looking at images", len(data))
+    if model is None:
+        backbone = _backbone(options, "stride8", "last_bottleneck", output_stride=16)
+        frozen = frozen_features(backbone, data, size=size, look=look, advance=counted)
+        said = out_of_fold_pixels(
+            frozen,
+            torch.stack(masks),
+            fold_of.heads,
+            classes=len(data.class_names),
+            schedule=options.schedule,
+            seed=options.seed,
+            device=device_of(options.device),
+            advance=_counted(told, "learning what regions look like", _steps(len(data), options)),
+        )
+        infos = frozen.infos
+    else:
+        said, infos, size = *_pixels_by(model, data, grid, look, counted), model.size
+    return mask_suspects(seen.named, torch.stack(masks), said, infos, size)
+
+
+def _wrong_images(
+    data: _Together, options: OutOfFold, model: Model | None, fold_of: Folds, told: Told
+) -> list[Suspect]:
+    seen = _Seen(data.class_names)
+    counted = _counted(told, "looking at images", len(data))
+    if model is None:
+        whole = CropFeatures(_backbone(options, "stride16", "last_conv"), size_px=options.crop_px)
+        features = []
+        for place in range(len(data)):
+            sample = data[place]
+            seen.add(sample)
+            height, width = sample.image.shape[:2]
+            features.append(whole(sample.image, np.array([[0, 0, width, height]], np.float32)))
+            counted(1)
+        labels = _classes_of(seen.samples)
+        told_of = _counted(told, "learning what classes look like", 2 * options.class_parts)
+        rows = np.concatenate(features)
+        said = out_of_fold_probabilities(rows, labels, fold_of.crops, classes=len(data.class_names), advance=told_of)
+    else:
+        batches = _batches(model, data, lambda place, sample: seen.add(sample), counted)
+        said = np.concatenate([model.decoded(images).float().cpu().numpy() for images, _ in batches])
+        labels = _classes_of(seen.samples)
+    return image_class_suspects(seen.named, labels, doubt_classes(labels, said))
+
+
+def _backbone(options: OutOfFold, *features: str, output_stride: int = 32) -> nn.Module:
+    built = mobilenet_v2(features=features, weights=options.weights, output_stride=output_stride).eval()
+    return built.to(device_of(options.device), memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _features_at(
+    data: _Together, crops: CropFeatures, found: FoundBoxes, rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    """Of found boxes, ordered by their images."""
+    places = found.images[rows]
+    features = [np.zeros((0, crops.length), np.float32)]
+    for place in np.unique(places).tolist():
+        features.append(crops(data[place].image, found.boxes[rows[places == place]]))
+    return np.concatenate(features)
+
+
+def _found_by(
+    model: Model, data: _Together, look: Callable[[int, Sample], None], counted: Callable[[int], None]
+) -> FoundBoxes:
+    """What a detector finds, also what it would not show."""
+    tables: list[npt.NDArray[np.float32]] = []
+    selection = model.selection
+    if isinstance(selection, BoxSelection):
+        selection = BoxSelection(selection.class_names, 0.01, selection.nms_threshold, selection.candidates, 100)
+    for images, infos in _batches(model, data, look, counted):
+        results: list[Any] = selection(model.decoded(images), infos)
+        for result in results:
+            found = result.to("cpu")
+            tables.append(torch.cat([found.boxes, found.scores[:, None], found.labels[:, None]], dim=1).numpy())
+    return FoundBoxes.of_tables(tables, range(len(tables)))
+
+
+def _pixels_by(
+    model: Model,
+    data: _Together,
+    grid: tuple[int, ...],
+    look: Callable[[int, Sample], None],
+    counted: Callable[[int], None],
+) -> tuple[Tensor, Any]:
+    said, infos = [], []
+    for images, of in _batches(model, data, look, counted):
+        logits = model.decoded(images).logits
+        said.append(F.interpolate(logits, grid, mode="bilinear", antialias=True).softmax(1).half().cpu())
+        infos.append(of)
+    joined = (torch.cat(parts).cpu() for parts in zip(*infos, strict=True))
+    return torch.cat(said), type(infos[0])(*joined)
+
+
+def _batches(
+    model: Model, data: _Together, look: Callable[[int, Sample], None], counted: Callable[[int], None], size: int = 16
+) -> Any:  # noqa: ANN401 - pairs of images and infos
+    for start in range(0, len(data), size):
+        items = []
+        for place in range(start, min(start + size, len(data))):
+            sample = data[place]
+            look(place, sample)
+            items.append(prepare(sample._replace(boxes=None, labels=None, mask=None), model.size, model.resize))
+        batch = collate(items, max_boxes=1)
+        yield batch.images.to(model.device), type(batch.infos)(*(part.to(model.device) for part in batch.infos))
+        counted(len(items))
+
+
+def _on_grid(sample: Sample, grid: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """The mask, one cell for each of the probabilities; nearest, as classes do not blend."""
+    assert sample.mask is not None
+    mask = torch.from_numpy(np.ascontiguousarray(sample.mask))[None, None]
+    return F.interpolate(mask, grid, mode="nearest-exact")[0, 0].numpy()  # type: ignore[no-any-return]
+
+
+def _classes_of(samples: Sequence[Sample]) -> npt.NDArray[np.int64]:
+    return np.array([-1 if sample.labels is None else int(sample.labels[0]) for sample in samples], np.int64)
+
+
+def _at_most(size: Sequence[int], limit: int) -> tuple[int, int]:
+    scale = min(1.0, limit / max(size))
+    height, width = (max(32, round(side * scale / 8) * 8) for side in size)
+    return height, width
+
+
+def _steps(images: int, options: OutOfFold) -> int:
+    return images * (options.parts - 1) * options.schedule.epochs
+
+
+def _counted(told: Told, job: str, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done = min(total, done + count)
+        told(job, done, total)
+
+    return advance
