@@ -43,6 +43,10 @@ def test_it_goes_the_way_that_one_head_goes(caplog: pytest.LogCaptureFixture) ->
     assert Path("run/boxes/precision_recall.png").exists()
     assert Path("run/boxes/thresholds.json").exists()
     assert Path("run/masks/confusion.png").exists()
+    page = Path("run/report.html").read_text(encoding="utf-8")
+    for name in ("boxes", "masks"):
+        assert Path("run", name, "errors.json").exists()
+        assert f"What went wrong: {name}" in page
 
     resumed = command("train", *JOINT, "trainer.max_epochs=2", "run_dir=run", "resume=run")
     assert resumed.code == 0, resumed.err
