@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,12 @@ from mnv2dense.cli.joint_data import spell_out_parts
 from mnv2dense.cli.parts import built, packages_of, plain_config, size_of
 from mnv2dense.cli.shell import run_command
 from mnv2dense.doctor.kinds import KINDS
+from mnv2dense.utils.numbers import is_whole
 from mnv2dense.utils.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from mnv2dense.doctor.examination import Diagnosis, ModelInput
+    from mnv2dense.doctor.suspect import Suspect
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,9 @@ def _doctor(config: DictConfig) -> None:
     fail_on = _kinds(config.fail_on)
     size_of(config.model.size)
     spell_out_parts(config)
-    _keep_bad_images(config.data)
+    # Bad images are what is looked for: nothing is refused that can be listed, unless they are asked to be skipped.
+    _set_bad_images(config.data, "error", "keep")
+    _check_labels(config)
     plain = plain_config(config)
     output = Path(str(config.output))
     if output.exists() and not output.is_dir():
@@ -60,13 +64,18 @@ def _doctor(config: DictConfig) -> None:
     name = data_name({**plain["data"].get(first, {}), "split": ""}, type(dataset))
     with progress_of("images") as bar:
         job = bar.add_task("reading")
+
+        def told(what: str, so_far: int, total: int) -> None:
+            bar.update(job, description=what, completed=so_far, total=total)
+
         done = examine_data(
             splits,
             output,
             name=name,
             task=str(config.task),
             model=_model_input(config, plain, dataset),
-            told=lambda what, so_far, total: bar.update(job, description=what, completed=so_far, total=total),
+            more=_wrong_labels(config, told) if config.labels.enabled else (),
+            told=told,
         )
     print("\n".join(_summary(done.diagnosis)))
     print(f"{done.page}\n{done.json}")
@@ -74,6 +83,29 @@ def _doctor(config: DictConfig) -> None:
     if found:
         print(f"fail_on: found {', '.join(found)}")
         sys.exit(_FOUND)
+
+
+def _check_labels(config: DictConfig) -> None:
+    labels = config.labels
+    if not isinstance(labels, DictConfig):
+        raise ValueError(f"labels={labels}: its options are set one by one, as in labels.weights=imagenet.")
+    if not isinstance(labels.enabled, bool):
+        raise ValueError(f"labels={labels.enabled}: true or false is needed.")
+    if not is_whole(labels.seed):
+        raise ValueError(f"labels.seed={labels.seed}: a whole number is needed.")
+    if labels.enabled and config.task == "joint":
+        raise ValueError("labels=true is of one task; look at the parts one by one, as in task=detection data=coco.")
+
+
+def _wrong_labels(config: DictConfig, told: Callable[[str, int, int], None]) -> list[Suspect]:
+    """Of images that can be read: the others have been listed, and nobody learns from them."""
+    from mnv2dense.workflows.out_of_fold import OutOfFold, wrong_labels
+
+    data = config.data.copy()
+    _set_bad_images(data, "keep", "skip")
+    splits = {name: built(data[name]) for name in ("train", "val") if data.get(name) is not None}
+    options = OutOfFold(weights=config.labels.weights, seed=config.labels.seed)
+    return wrong_labels(splits, task=str(config.task), options=options, model=config.labels.model, told=told)
 
 
 def _kinds(given: object) -> list[str]:
@@ -85,17 +117,17 @@ def _kinds(given: object) -> list[str]:
     return [str(kind) for kind in kinds]
 
 
-def _keep_bad_images(data: DictConfig) -> None:
-    """Bad images are what is looked for: nothing is refused that can be listed, unless they are asked to be skipped."""
+def _set_bad_images(data: DictConfig, before: str, after: str) -> None:
+    """In the data and in each part of them, where they are treated as ``before`` says."""
     nodes: list[Any] = [data]
     for split in ("train", "val"):
         own = data.get(split)
         if isinstance(own, DictConfig):
             nodes += [own, *(own.get("parts") or {}).values()]
     for node in nodes:
-        if isinstance(node, DictConfig) and "bad_images" in node and node.get("bad_images") == "error":
+        if isinstance(node, DictConfig) and "bad_images" in node and node.get("bad_images") == before:
             with open_dict(node):
-                node.bad_images = "keep"
+                node.bad_images = after
 
 
 def _model_input(config: DictConfig, plain: Mapping[str, Any], dataset: Any) -> ModelInput:  # noqa: ANN401 - any data set

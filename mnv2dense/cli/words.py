@@ -43,6 +43,7 @@ _NAME = re.compile(r"(?!auto:)[^\[\](){},$]+")  # auto:4 is how many, of keep_fl
 _OWN_MEANING: Final[Mapping[str, Mapping[str, str]]] = {
     "evaluate": {"task": "expected_task"},
     "predict": {"track": "track.enabled", "explain": "explain.enabled"},
+    "doctor": {"labels": "labels.enabled"},
 }
 
 # Words that are no option are values of this list: compare.py RUN RUN.

@@ -16,6 +16,7 @@ from mnv2dense.doctor.facts import SplitFacts
 from mnv2dense.doctor.findings import Finding, findings_of
 from mnv2dense.doctor.input_size import InputFit, input_fit
 from mnv2dense.doctor.looks import Looks, look_at
+from mnv2dense.doctor.odd_boxes import DOUBLED
 from mnv2dense.doctor.suspect import Suspect
 from mnv2dense.doctor.truth import TruthLook, look_at_truth
 from mnv2dense.ops.resize import ResizeMode
@@ -97,7 +98,8 @@ def examine(
     looks = {
         split: look_at(dataset, told=functools.partial(told, f"reading {split}")) for split, dataset in splits.items()
     }
-    suspects, facts, inputs = list(more), [], {}
+    # What needs no model is looked for here, whatever a model said of it.
+    suspects, facts, inputs = [suspect for suspect in more if suspect.kind != DOUBLED], [], {}
     classes: list[list[tuple[str, ...]] | None] = []
     for split, dataset in splits.items():
         suspects += _of_images(looks[split])

@@ -13,6 +13,9 @@ from mnv2dense.doctor.suspect import Suspect
 from mnv2dense.ops.numpy_boxes import iou
 from mnv2dense.types import BoxColumns
 
+DOUBLED = "doubled box"
+"""The kind of a box that covers another of its class."""
+
 # Pixels of the image; a side below is a slip of the mouse more often than an object.
 _LEAST_SIDE = 2.0
 
@@ -64,7 +67,7 @@ def odd_boxes(
         suspects.add("odd box", 0.4, columns, row, corners[row], message)
     for row, overlap in _doubled(columns, corners):
         message = f"covers another {class_names[columns.labels[row]]} of the same image (IoU {overlap:.2f})"
-        suspects.add("doubled box", 0.5 + overlap / 2, columns, row, corners[row], message)
+        suspects.add(DOUBLED, 0.5 + overlap / 2, columns, row, corners[row], message)
     for row, images in _defaults(columns, frames):
         message = f"stands at the same pixels in {images} images: a tool's default, or pasted?"
         suspects.add("odd box", 0.7, columns, row, corners[row], message)

@@ -102,3 +102,30 @@ def test_a_file_is_no_folder_to_write_into(place: None) -> None:
         2,
         "error: output=out: it is a file; name a folder for doctor.html and doctor.json.\n",
     )
+
+
+def test_wrong_labels_are_looked_for_in_the_images_that_can_be_read(place: None) -> None:
+    words = ("task=classification", "data=image_folder", f"data.root={folders(Path('data'))}", "labels.weights=null")
+    outcome = command("doctor", *words, "labels=true")
+    assert outcome.code == 0, outcome.err
+    told = json.loads(Path("doctor/doctor.json").read_text())
+    kinds = {suspect["kind"] for suspect in told["suspects"]}
+    assert {"leak", "broken image"} <= kinds
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("task=detection", "labels=yes"), "labels=yes: true or false is needed."),
+        (("task=detection", "labels.seed=one"), "labels.seed=one: a whole number is needed."),
+        (("task=joint", "labels=true"), "labels=true is of one task; look at the parts one by one"),
+        (("task=detection", "labels=true", "labels.model=nowhere"), "nowhere"),
+    ],
+)
+def test_slips_in_the_search_for_wrong_labels_are_answered_in_a_line(
+    words: tuple[str, ...], said: str, place: None
+) -> None:
+    outcome = command("doctor", *words, *SMALL)
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert "Traceback" not in outcome.err
