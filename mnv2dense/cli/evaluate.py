@@ -119,7 +119,8 @@ def _check_thresholds(config: DictConfig) -> None:
         raise ValueError(f"keep_thresholds={config.keep_thresholds}: true or false is needed.")
     if not isinstance(config.promise, DictConfig):
         raise ValueError(f"promise={config.promise}: its options are set one by one, as in promise.missed=0.1.")
-    for name, value in config.promise.items():
+    for name in ("missed", "confidence"):
+        value = config.promise[name]
         if not is_number(value) and not (name == "missed" and value is None):
             raise ValueError(f"promise.{name!s}={value}: a share between 0 and 1 is needed, as 0.1 for 10%.")
 

@@ -74,7 +74,7 @@ class ExportedModel:
         self.runtime = name
         self._run: Runtime = importlib.import_module(runtime_module(name)).load(path, threads=threads)
         self.batch = self._run.batch
-        self.description = self._run.description
+        self.description: Metadata = self._run.description
         self.task = self.description.task
         self.size = self.description.size
         self.resize: ResizeMode = self.description.resize

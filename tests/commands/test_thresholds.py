@@ -6,9 +6,10 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from mnv2dense import load_model, save_model
+from mnv2dense import load_model, mobilenet_v2_classifier, save_model
 from mnv2dense.data.shapes.drawing import draw_image
 from mnv2dense.visualization.draw import save_image
 from tests.helpers.tiny import command
@@ -19,12 +20,10 @@ SHAPES = ("data=shapes", "data.val_images=24", "data.train_images=1", "num_worke
 
 
 def test_they_are_kept_by_evaluate_used_by_predict_and_told_in_the_report(tmp_path: Path) -> None:
-    import numpy as np
-
     save_model(load_model("shapes"), "shapes.ckpt")
     save_image(draw_image(np.random.default_rng(0), size=200)[0], tmp_path / "photo.png")
     early = command("predict", "checkpoint=shapes.ckpt", "source=photo.png", "threshold=auto", "device=cpu")
-    assert early.code == 1
+    assert early.code == 2
     assert "tools/evaluate.py checkpoint=shapes.ckpt keep_thresholds=true" in early.err
 
     options = ("keep_thresholds=true", "threshold=auto", "promise.missed=0.4", "promise.confidence=0.8")
@@ -43,7 +42,10 @@ def test_they_are_kept_by_evaluate_used_by_predict_and_told_in_the_report(tmp_pa
 
     found = command("predict", "checkpoint=shapes.ckpt", "source=photo.png", "threshold=auto", "device=cpu")
     assert found.code == 0, found.err
-    assert "from the model's own thresholds on" in found.err
+    boxes = json.loads(Path(found.out.splitlines()[-1], "predictions.json").read_text())["annotations"]
+    least = kept.of(load_model("shapes.ckpt").class_names)
+    assert boxes
+    assert all(box["score"] >= least[box["category_id"] - 1] - 1e-5 for box in boxes)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,7 @@ def test_they_are_kept_by_evaluate_used_by_predict_and_told_in_the_report(tmp_pa
         (("keep_thresholds=maybe",), "keep_thresholds=maybe: true or false is needed"),
         (("keep_thresholds=true",), "save the model first"),
         (("promise.missed=10",), r"promise.missed=10: a share between 0 and 1 is needed, as 0.1 for 10%"),
-        (("promise.missed=0.1", "promise.confidence=much"), "promise.confidence=much: a share"),
+        (("promise.missed=0.1", "promise.confidence=much"), "promise.confidence=much: a number is needed"),
         (("promise=0.1",), "promise"),
     ],
 )
@@ -65,10 +67,9 @@ def test_what_cannot_be_meant_is_told_before_anything_is_scored(options: tuple[s
     assert "scoring" not in outcome.err
 
 
-def test_thresholds_are_not_asked_of_what_has_no_boxes() -> None:
-    from mnv2dense import mobilenet_v2_classifier
-
+def test_thresholds_are_not_asked_of_what_has_no_boxes(tmp_path: Path) -> None:
+    save_image(draw_image(np.random.default_rng(0), size=64)[0], tmp_path / "photo.png")
     save_model(mobilenet_v2_classifier(3, width_mult=0.35, size=(64, 64)), "classes.ckpt")
-    for options in (("predict", "source=photo.png"),):
-        outcome = command(*options, "checkpoint=classes.ckpt", "threshold=auto", "device=cpu")
-        assert outcome.code != 0
+    outcome = command("predict", "source=photo.png", "checkpoint=classes.ckpt", "threshold=auto", "device=cpu")
+    assert outcome.code == 2
+    assert "threshold=auto is of boxes, and classes.ckpt gives none" in outcome.err

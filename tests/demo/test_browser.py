@@ -537,3 +537,30 @@ def test_a_host_without_headers_for_threads_gets_one_thread_and_says_so(browser:
         finally:
             server.shutdown()
             thread.join()
+
+
+# --- thresholds ------------------------------------------------------------------------------------------------
+
+
+def test_boxes_go_by_the_score_that_is_kept_for_their_class(shapes: Browser) -> None:
+    description = {
+        "task": "joint",
+        "class_names": ["cars/car", "cars/van", "masks/road"],
+        "parts": {"cars": "boxes", "masks": "logits"},
+        "selection": {"parts": {"cars": {"task": "detection"}, "masks": {"task": "segmentation"}}},
+        "thresholds": {"cars": {"overall": 0.5, "classes": {"van": 0.7}}},
+    }
+    least, rows, masks = shapes.driver.execute_async_script(
+        """
+        const [description, scores, labels, done] = arguments;
+        const load = (name) => import(new URL(name, location.href));
+        Promise.all([load("parts.js"), load("drawing.js")]).then(([{ partsOf }, { visible }]) => {
+          const [cars, masks] = partsOf({ description, colors: [[0, 0, 0], [1, 1, 1], [2, 2, 2]] });
+          done([cars.least, visible({ ...cars, result: { scores, labels } }, "auto"), masks.least]);
+        });
+        """,
+        description,
+        np.array([0.7, 0.7, 0.6, 0.4], np.float32).tolist(),  # a float32 of 0.7 is less than 0.7
+        [1, 0, 1, 0],
+    )
+    assert (least, rows, masks) == ([0.5, 0.7], [0, 1], None)
