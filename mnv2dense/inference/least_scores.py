@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 from mnv2dense.ops.postprocess import Selection, box_parts
@@ -69,7 +70,8 @@ def kept_scores(
         raise ValueError(f"threshold=auto is of boxes, and {called} gives none: leave it out.")
     if missing := [name for name in heads if name not in kept]:
         of = f" of {missing[0]!r}" if missing[0] else ""
-        run, again = ("RUN", ", and export that again") if exported else (named or "RUN", "")
+        run = named if named is not None and Path(named).exists() and not exported else "RUN"
+        again = ", and export that again" if exported else ""
         raise ValueError(
             f"threshold=auto: {called} keeps no thresholds{of}. python tools/evaluate.py checkpoint={run} "
             f"keep_thresholds=true chooses them on validation data and keeps them in the checkpoint{again}; "
