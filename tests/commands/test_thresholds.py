@@ -38,7 +38,7 @@ def test_they_are_kept_by_evaluate_used_by_predict_and_told_in_the_report(tmp_pa
     assert len(curves["thresholds"]) == len(curves["all"]["F1"]) == 95
     page = Path("scores/report.html").read_text(encoding="utf-8")
     assert "The promise: at most 40% of objects missed, with 80% confidence" in page
-    assert "The model keeps these thresholds" in page
+    assert "The model keeps those of the promise below" in page
 
     found = command("predict", "checkpoint=shapes.ckpt", "source=photo.png", "threshold=auto", "device=cpu")
     assert found.code == 0, found.err
