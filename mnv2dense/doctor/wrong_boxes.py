@@ -28,7 +28,7 @@ _TOUCHING = 0.1
 _TAKEN = 0.5
 
 
-# What fits is much nearer than a box that is off by a third: to the power of 5 an IoU of 0.9 is 0.59, of 0.6 it is 0.08.
+# What fits is far nearer than a box that is off by a third: to the power of 5 an IoU of 0.9 is 0.59, one of 0.6 0.08.
 _FITTING = 5
 
 # Scores that the weakest boxes have anywhere.

@@ -117,7 +117,7 @@ def test_wrong_labels_are_looked_for_in_the_images_that_can_be_read(place: None)
     ("words", "said"),
     [
         (("task=detection", "labels=yes"), "labels=yes: true or false is needed."),
-        (("task=detection", "labels.seed=one"), "labels.seed=one: a whole number is needed."),
+        (("task=detection", "labels.seed=one"), "labels.seed=one: a number is needed"),
         (("task=joint", "labels=true"), "labels=true is of one task; look at the parts one by one"),
         (("task=detection", "labels=true", "labels.model=nowhere"), "nowhere"),
     ],
