@@ -38,6 +38,7 @@ COPIES: dict[str, Change] = {
     "resized": lambda image, rng: _resized(image, float(rng.uniform(0.5, 0.9))),
     "turned": lambda image, rng: image.rotate(int(rng.integers(1, 4)) * 90, expand=True),
     "mirrored": lambda image, rng: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    "all at once": lambda image, rng: _all_at_once(image, rng),
 }
 """What is done to a copy before it is stored as JPEG of quality 60 to 90."""
 
@@ -239,11 +240,17 @@ def _resized(image: Image.Image, factor: float) -> Image.Image:
     return image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.LANCZOS)
 
 
+def _all_at_once(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    for name in ("resized", "turned", "mirrored"):
+        image = COPIES[name](image, rng)
+    return image
+
+
 def _cut(image: Image.Image, shares: npt.NDArray[np.float64]) -> Image.Image:
     left, top, right, bottom = shares.tolist()
     width, height = image.size
     corners = left * width, top * height, (1 - right) * width, (1 - bottom) * height
-    return image.crop(tuple(round(corner) for corner in corners))  # type: ignore[arg-type]
+    return image.crop(tuple(round(corner) for corner in corners))
 
 
 def _with_spot(mask: Mask, rng: np.random.Generator, value: int) -> Mask:

@@ -18,14 +18,14 @@ from mnv2dense.doctor.suspect import Suspect
 # copies cut by up to 5% at each side 0.95 and more in nine of ten.
 _CLOSE = 0.95
 
-# Correlations at 32 x 32. Stored again at quality 60, at half the size, turned: 0.998 and more. Of unlike photos of the
+# Correlations at 32 x 32. Stored again at quality 60, at half the size, turned: 0.995 and more. Of unlike photos of the
 # sets in docs/doctor.md the highest is 0.936; above it are frames of one video, and one refocused slide of cells.
-_COPY, _NEAR = 0.995, 0.95
+_COPY, _NEAR = 0.99, 0.95
 
 # Once shifted and scaled onto each other: cut copies 0.965 and more in 19 of 20, unlike photos 0.96 at most.
 _ALIGNED, _WORTH_ALIGNING = 0.97, 0.5
 
-# The largest difference, at 64 x 64, of any of 8 x 8 parts, in standard deviations of the picture. Of copies 0.15 at
+# The largest difference, at 64 x 64, of any of 8 x 8 parts, in standard deviations of the picture. Of copies 0.18 at
 # most; of frames a fifteenth of a second apart 0.25 at least, as something always moves.
 _CHANGED = 0.2
 _CHECK_SIDE, _PARTS = 64, 8

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.planted_copies import CUTS, Pictures, outcomes_of_copies, suspects_of, with_copies
+from benchmarks.planted_copies import COPIES, CUTS, Pictures, outcomes_of_copies, suspects_of, with_copies
 from mnv2dense.data.datasets import CocoDetection, VocDetection
 from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.doctor.copies import Pair, find_pairs, suspects_of_copies
@@ -95,7 +95,7 @@ def test_planted_copies_are_found_without_a_false_alarm(name: str, shared: Path,
     assert [each for each in clean if each.kind in ("leak", "duplicate")] == []
     splits, planted = with_copies(train, val, tmp_path, share=0.05)
     outcomes = outcomes_of_copies(splits, planted, clean)
-    assert len(outcomes) == 8
+    assert len(outcomes) == 2 * len(COPIES)
     total, found = (sum(getattr(each, field) for each in outcomes.values()) for field in ("planted", "found"))
     assert found >= 0.98 * total
     assert all(each.precision == 1 and each.false == 0 for each in outcomes.values()), outcomes
