@@ -80,8 +80,10 @@ def odd_masks(masks: MaskLooks, looks: Looks, class_names: tuple[str, ...]) -> l
     empty: list[int] = []
     shown = masks.pixels[:, :IGNORE_INDEX] > 0
     classes, read = shown.sum(axis=1), masks.pixels.sum(axis=1) > 0
+    whole = read & (classes > 1)  # what is odd anyway is no measure of others
+    whole[list(faults)] = False
     usual = float(np.median(classes[read])) if read.any() else 0.0
-    usual_alone = float(np.median(masks.alone[read])) if read.any() else 0.0
+    usual_alone = float(np.median(masks.alone[whole])) if whole.any() else 0.0
     for place in np.flatnonzero(read).tolist():
         if place in faults:
             continue
