@@ -32,6 +32,9 @@ def check(config: DictConfig) -> None:
     for name in ("track", "explain"):
         if config[name].enabled:
             raise ValueError(f"{name}=true goes into a run folder, and a table of labels has none; leave it out.")
+    if config.engine == "plain":
+        for name, value in changed_options(config, (f"ray.{key}" for key in config.ray)).items():
+            raise ValueError(f"{name}={value} is of workers of Ray: add engine=ray, or leave it out.")
     check_table(str(config.output), config.engine)
 
 

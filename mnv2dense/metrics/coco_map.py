@@ -287,12 +287,9 @@ class CocoMeanAP:
 
         Sorted by image id. Those of this process before :meth:`compute`, of all processes after it.
         """
-        truth, found = self._require_truth(), self._found()
-        category_ids = [self._category_ids[label] for label in found.labels.tolist()]
-        columns = (truth.image_ids[found.images].tolist(), category_ids, found.xywh.tolist(), found.scores.tolist())
         return [
             {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}
-            for image_id, category_id, box, score in zip(*columns, strict=True)
+            for image_id, category_id, box, score in zip(*self._as_coco(), strict=True)
         ]
 
     def write(self, folder: Path) -> None:
@@ -314,13 +311,20 @@ class CocoMeanAP:
         )
         with atomic_write(folder / "thresholds.json") as thresholds:
             thresholds.write(json.dumps(curves.to_dict(self._names), ensure_ascii=False).encode() + b"\n")
-        rows = self.detections_as_coco()
+        columns = self._as_coco()
         with (folder / "detections.json").open("w", encoding="utf-8") as file:
             file.write("[")
             # In pieces: within one call for millions of rows no other thread of the process would have its turn.
-            for start in range(0, len(rows), _ROWS_AT_ONCE):
-                file.write((", " if start else "") + json.dumps(rows[start : start + _ROWS_AT_ONCE])[1:-1])
+            for start in range(0, len(columns[0]), _ROWS_AT_ONCE):
+                piece = (column[start : start + _ROWS_AT_ONCE] for column in columns)
+                file.write((", " if start else "") + ", ".join(map(_row, *piece)))
             file.write("]")
+
+    def _as_coco(self) -> tuple[list[int], list[int], list[list[float]], list[float]]:
+        """Image ids, category ids, boxes and scores of all results."""
+        truth, found = self._require_truth(), self._found()
+        category_ids = np.array(self._category_ids)[found.labels].tolist()
+        return truth.image_ids[found.images].tolist(), category_ids, found.xywh.tolist(), found.scores.tolist()
 
     def _require_truth(self) -> TrueBoxes:
         if self._truth is None:
@@ -378,6 +382,15 @@ def _of_boxes(dataset: Dataset) -> BoxDataset:
     lacking = [name for name in ("category_ids", "box_counts", "ignored_count") if not hasattr(dataset, name)]
     advice = f"it lacks {', '.join(lacking)}" if hasattr(dataset, "coco_ground_truth") else "choose data of boxes"
     raise ValueError(f"{type(dataset).__name__} has no boxes to score mAP on; {advice}.")
+
+
+def _row(image_id: int, category_id: int, box: list[float], score: float) -> str:
+    """What ``json.dumps`` makes of it, in half the time: its texts of numbers are Python's own."""
+    x, y, width, height = box
+    return (
+        f'{{"image_id": {image_id}, "category_id": {category_id}, "bbox": [{x!r}, {y!r}, {width!r}, {height!r}], '
+        f'"score": {score!r}}}'
+    )
 
 
 def _mean(table: FloatArray) -> float:

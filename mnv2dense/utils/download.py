@@ -21,6 +21,9 @@ from mnv2dense.utils.timed_http import Limits, OutOfTimeError, opener
 
 _CHUNK_BYTES = 1 << 18
 
+POLL_SECONDS = 0.01
+"""How often a lock is asked for that another process holds: a small file of a near store is there in 50 ms."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -80,7 +83,7 @@ def download(
 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_name(f".{target.name}.lock")):
+        with FileLock(target.with_name(f".{target.name}.lock")).acquire(poll_interval=POLL_SECONDS):
             if not fetch.is_done():  # it is, if another process was first
                 fetch.run()
     except DownloadError:

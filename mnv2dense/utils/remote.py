@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from mnv2dense.utils.download import DownloadError, WrongHashError, download, fetch, sha256_of
+from mnv2dense.utils.download import POLL_SECONDS, DownloadError, WrongHashError, download, fetch, sha256_of
 
 _CHUNK_BYTES = 1 << 20
 
@@ -108,7 +108,7 @@ def fetch_remote(address: str, target: Path, *, sha256: str, patience: Patience)
             shutil.copyfileobj(source, file, _CHUNK_BYTES)
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_name(f".{target.name}.lock")):
+    with FileLock(target.with_name(f".{target.name}.lock")).acquire(poll_interval=POLL_SECONDS):
         if target.is_file():  # another process was first
             return target
         _patiently(copy, address, patience)

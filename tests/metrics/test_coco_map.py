@@ -14,6 +14,7 @@ import torch
 import torch.multiprocessing
 from torch import distributed, tensor
 
+from mnv2dense.metrics import coco_map
 from mnv2dense.metrics.coco_backends import Backend
 from mnv2dense.metrics.coco_map import CocoMeanAP
 from mnv2dense.protocols import Metric
@@ -320,6 +321,28 @@ def test_results_go_out_as_coco_with_xywh_and_the_data_sets_ids_and_survive_json
         {"image_id": 0, "category_id": 3, "bbox": [5.0, 5.0, 1.0, 2.0], "score": 0.5},
         {"image_id": 1, "category_id": 7, "bbox": [1.0, 2.0, 3.0, 4.0], "score": 0.25},
     ]
+
+
+def test_the_file_is_letter_for_letter_what_json_makes_of_the_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coco_map, "_ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(coco_map, "plot_precision_recall", lambda *_: None)
+    instances = random_instances(seed=1)
+    metric = bound(Truth(instances))
+    scored(metric, guesses_for(instances, seed=2))
+    metric.write(tmp_path)
+    rows = metric.detections_as_coco()
+    assert len(rows) > 20
+    assert (tmp_path / "detections.json").read_text() == json.dumps(rows)
+
+
+def test_a_file_of_no_results_is_an_empty_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coco_map, "plot_precision_recall", lambda *_: None)
+    metric = bound(truth_of((0, 7, [1, 1, 5, 5])))
+    scored(metric, {})
+    metric.write(tmp_path)
+    assert json.loads((tmp_path / "detections.json").read_text()) == []
 
 
 def test_curves_average_to_the_scores() -> None:

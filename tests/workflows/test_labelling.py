@@ -205,7 +205,8 @@ def test_the_command_writes_the_table_and_ends_as_it_does_for_other_outputs() ->
         (("ray.workers=2",), "ray.workers=2 is of a table of labels"),
         (("output=a.parquet", "part_size=0"), "part_size=0: a whole number of at least 1"),
         (("output=a.parquet", "source=webcam:0"), "output= is of images that can be listed again"),
-        (("output=a.parquet", "ray.workers=0"), "ray.workers=0: a whole number of at least 1"),
+        (("output=a.parquet", "engine=ray", "ray.workers=0"), "ray.workers=0: a whole number of at least 1"),
+        (("output=a.parquet", "ray.gpus=1"), "ray.gpus=1 is of workers of Ray: add engine=ray, or leave it out"),
     ],
 )
 def test_options_are_named_before_anything_is_made(options: tuple[str, ...], message: str) -> None:

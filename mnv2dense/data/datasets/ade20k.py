@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import final
 
+from mnv2dense.data.datasets.columns import Names, Paths
 from mnv2dense.data.datasets.image_list import BadImages
-from mnv2dense.data.datasets.mask_png import MaskRules, read_mask
+from mnv2dense.data.datasets.mask_png import MaskRules
 from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.io.reading import list_images
 from mnv2dense.types.class_lists import Palette
@@ -87,9 +87,9 @@ class Ade20kMasks(MaskTable[Path]):
             class_names=ADE20K_CLASSES,
             palette=ADE20K_PALETTE,
             image_ids=range(1, len(images) + 1),
-            paths=images,
-            masks=[folder / "annotations" / split / f"{image.stem}.png" for image in images],
-            read=functools.partial(read_mask, rules=rules),
+            paths=Paths.below(folder / "images" / split, images),
+            masks=Paths(folder / "annotations" / split, Names.of(f"{image.stem}.png" for image in images)),
+            rules=rules,
             bad_images=bad_images,
             limit=limit,
         )

@@ -1,4 +1,4 @@
-"""What reading an annotation file gave, kept as columns that are mapped from then on by whoever opens it again.
+"""What reading annotation files gave, kept as columns that are mapped from then on by whoever opens it again.
 
 Each index is a folder in the cache: a ``.npy`` file per column and ``index.json``, which tells of what file, by what
 reader, and what each column must be. One that is damaged, or of a file that has changed since, is made anew.
@@ -14,19 +14,24 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from mnv2dense.data.datasets.file_states import names_digest, states_digest
 from mnv2dense.utils.cache import cache_folder
+from mnv2dense.utils.mapped import as_plain
 
 _log = logging.getLogger(__name__)
 
 WORTH_BYTES = 4 * 2**20
 """Smaller files are read in a tenth of a second, and nobody needs an index of them."""
+
+WORTH_FILES = 500
+"""Of fewer files no index is kept: they too are read in a tenth of a second, and masks in two."""
 
 _VARIABLE = "MNV2DENSE_ANNOTATION_INDEX"
 
@@ -65,9 +70,34 @@ def indexed(file: Path, *, reader: str, read: Callable[[], Columns]) -> Columns:
         reader: name and version of what reads; one per way of reading, and another where it changes.
         read: raises what is wrong with the file; then nothing is kept.
     """
-    before = _key(file, reader)
-    if os.environ.get(_VARIABLE, "").strip().lower() in ("0", "off", "no", "false") or before["bytes"] < WORTH_BYTES:
+    if file.stat().st_size < WORTH_BYTES:
         return read()
+    return _indexed(lambda: _key(file, reader), read)
+
+
+def indexed_files(*files: Sequence[Path], reader: str, read: Callable[[], Columns], options: str = "") -> Columns:
+    """As :func:`indexed`, of what ``read()`` makes of many files, together.
+
+    Other names in another order, another size or time of change of any, or one that comes or goes make another index;
+    to ask for all of that takes a twentieth of reading small text files.
+
+    Args:
+        files: lists of all that ``read`` looks at; those that are not there count, too.
+        reader: as there.
+        read: as there.
+        options: what else its answer depends on.
+    """
+    if sum(map(len, files)) < WORTH_FILES:
+        return read()
+    place = {"file": [names_digest(each) for each in files], "options": options}
+    return _indexed(lambda: {**place, "state": [states_digest(each) for each in files], "reader": reader}, read)
+
+
+def _indexed(key_now: Callable[[], dict[str, Any]], read: Callable[[], Columns]) -> Columns:
+    """What is kept under the key, which is asked for again when all is read."""
+    if os.environ.get(_VARIABLE, "").strip().lower() in ("0", "off", "no", "false"):
+        return read()
+    before = key_now()
     folder = _folder(before)
     found = _opened(folder, before)
     if found is not None:
@@ -77,15 +107,15 @@ def indexed(file: Path, *, reader: str, read: Callable[[], Columns]) -> Columns:
         if found is not None:
             return found
         columns = read()
-        if _key(file, reader) != before:  # somebody wrote it meanwhile: of which of the two is this?
+        if key_now() != before:  # somebody wrote meanwhile: of which of the two is this?
             return columns
         try:
             _write(folder, before, columns)
         except OSError as error:
             _log.warning(
-                "%s: no index of it could be kept in %s (%s), so each process reads it anew. Set MNV2DENSE_CACHE to a "
-                "folder that has room; %s=off does without an index and without this line.",
-                *(file, folder.parent, error.strerror or error, _VARIABLE),
+                "%s: no index of annotations could be kept there (%s), so each process reads them anew. Set "
+                "MNV2DENSE_CACHE to a folder that has room; %s=off does without an index and without this line.",
+                *(folder.parent, error.strerror or error, _VARIABLE),
             )
             return columns
     _make_room(folder)
@@ -94,7 +124,7 @@ def indexed(file: Path, *, reader: str, read: Callable[[], Columns]) -> Columns:
 
 
 def _key(file: Path, reader: str) -> dict[str, Any]:
-    """What an index is of."""
+    """What an index of one file is of."""
     status = file.stat()
     return {
         "file": str(file.resolve()),
@@ -110,7 +140,7 @@ def _folder(key: Mapping[str, Any]) -> Path:
     def digest(value: object) -> str:
         return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
 
-    place = digest([key["file"], str(key["reader"]).partition(" ")[0]])
+    place = digest([key["file"], key.get("options"), str(key["reader"]).partition(" ")[0]])
     return cache_folder() / "annotations" / f"{place}-{digest(key)}"
 
 
@@ -136,7 +166,7 @@ def _mapped(file: Path, *, dtype: str, shape: list[int], crc32: int) -> Column:
     array = np.load(file, mmap_mode="r" if 0 not in shape else None, allow_pickle=False)
     if array.dtype.str != dtype or list(array.shape) != shape or _crc32(array) != crc32:
         raise ValueError(f"{file.name} is not what was written")
-    return np.asarray(array)  # numpy's own class for this makes every slice slower
+    return as_plain(array) if isinstance(array, np.memmap) else array
 
 
 def _crc32(array: Column) -> int:

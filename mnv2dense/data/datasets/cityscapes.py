@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import NamedTuple, final
 
+from mnv2dense.data.datasets.columns import Paths
 from mnv2dense.data.datasets.image_list import BadImages
-from mnv2dense.data.datasets.mask_png import MaskRules, read_mask
+from mnv2dense.data.datasets.mask_png import MaskRules
 from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.io.reading import is_macos
 from mnv2dense.types.class_lists import Palette
@@ -94,12 +94,15 @@ class CityscapesMasks(MaskTable[Path]):
             class_names=CITYSCAPES_CLASSES,
             palette=CITYSCAPES_PALETTE,
             image_ids=range(1, len(images) + 1),
-            paths=images,
-            masks=[
-                masks_folder / image.parent.name / f"{name}_{annotations}_labelIds.png"
-                for image, name in zip(images, names, strict=True)
-            ],
-            read=functools.partial(read_mask, rules=rules),
+            paths=Paths.below(images_folder, images),
+            masks=Paths.below(
+                masks_folder,
+                (
+                    masks_folder / image.parent.name / f"{name}_{annotations}_labelIds.png"
+                    for image, name in zip(images, names, strict=True)
+                ),
+            ),
+            rules=rules,
             bad_images=bad_images,
             limit=limit,
         )

@@ -29,6 +29,7 @@ from mnv2dense.data.datasets.coco_json import (
     recorded_size,
     with_each_key_once,
 )
+from mnv2dense.data.datasets.coco_outlines import Outlines
 from mnv2dense.data.datasets.coco_rle import check_polygons, check_rle
 from mnv2dense.data.datasets.columns import Names
 from mnv2dense.data.datasets.label_values import LARGEST_COORDINATE, LARGEST_ID
@@ -55,7 +56,10 @@ class _Images(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """Columns of some annotations; ``runs`` are the (row, height, width) of those with run-length masks."""
+    """Columns of some annotations; ``runs`` are the (row, height, width) of those with run-length masks.
+
+    The numbers of polygons are kept where outlines are wanted alone: they are most of the file.
+    """
 
     ids: npt.NDArray[np.int64]
     images: npt.NDArray[np.int64]
@@ -64,10 +68,15 @@ class _Rows(NamedTuple):
     areas: npt.NDArray[np.float64]
     ignored: npt.NDArray[np.bool_]
     runs: npt.NDArray[np.int64]
+    outlines: Outlines | None
 
 
-def read_fast(file: Path) -> CocoColumns | None:
+def read_fast(file: Path, *, outlined: bool = False) -> CocoColumns | None:
     """The columns of an ``instances`` file that is valid; None if it is not, or not as such files are mostly written.
+
+    Args:
+        file: the json.
+        outlined: keep the outlines, too.
 
     Raises:
         OSError: the file cannot be read.
@@ -75,7 +84,7 @@ def read_fast(file: Path) -> CocoColumns | None:
     with file.open("rb") as opened, _without_collecting():
         try:
             with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _read(file, data)
+                return _read(file, data, outlined)
         except (_Declined, ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError):
             return None
 
@@ -92,13 +101,13 @@ def _without_collecting() -> Iterator[None]:
             gc.enable()
 
 
-def _read(file: Path, data: mmap.mmap) -> CocoColumns:
+def _read(file: Path, data: mmap.mmap, outlined: bool) -> CocoColumns:
     images: list[_Images] = []
     rows: list[_Rows] = []
     parser = _Parser()
     take: dict[bytes, Callable[[bytes], None]] = {
         b'"images"': lambda text: images.append(_images(file, parser, text)),
-        b'"annotations"': lambda text: rows.append(_rows(file, parser, text)),
+        b'"annotations"': lambda text: rows.append(_rows(file, parser, text, outlined)),
     }
     rest: list[bytes] = []
     position = 0
@@ -125,6 +134,7 @@ def _read(file: Path, data: mmap.mmap) -> CocoColumns:
         category_ids=category_ids,
         class_names=class_names,
         objects=_objects(file, rows, listed, np.array(category_ids, np.int64)),
+        outlines=Outlines.joined([part.outlines for part in rows if part.outlines]) if outlined else None,
     )
 
 
@@ -226,17 +236,18 @@ def _images(file: Path, parser: _Parser, text: bytes) -> _Images:
 _OF_ROWS = frozenset(("id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation"))
 
 
-def _rows(file: Path, parser: _Parser, text: bytes) -> _Rows:
+def _rows(file: Path, parser: _Parser, text: bytes, outlined: bool) -> _Rows:
     rows = parser.rows(text)
     if not rows:
-        return _Rows(*(np.zeros(0, np.int64),) * 3, np.zeros((0, 4)), np.zeros(0), np.zeros(0, bool), _no_runs())
+        none = np.zeros(0, np.int64)
+        return _Rows(none, none, none, np.zeros((0, 4)), np.zeros(0), np.zeros(0, bool), _no_runs(), None)
     try:
-        return _regular_rows(file, rows, text)
+        return _regular_rows(file, rows, text, outlined)
     except (_Declined, KeyError, TypeError, AttributeError, ValueError):
-        return _odd_rows(file, json.loads(text, object_pairs_hook=with_each_key_once))
+        return _odd_rows(file, json.loads(text, object_pairs_hook=with_each_key_once), outlined)
 
 
-def _regular_rows(file: Path, rows: list[Any], text: bytes) -> _Rows:
+def _regular_rows(file: Path, rows: list[Any], text: bytes, outlined: bool) -> _Rows:
     column = _columns(rows, _OF_ROWS)
     boxes = _numbers(column["bbox"]).reshape(-1, 4)
     if len(boxes) != len(rows) or set(map(len, column["bbox"])) != {4}:
@@ -251,22 +262,42 @@ def _regular_rows(file: Path, rows: list[Any], text: bytes) -> _Rows:
         raise _Declined
     if ((crowds != 0) & (crowds != 1)).any():
         raise _Declined
-    runs, brackets = _segmentations(file, column["id"], column.get("segmentation", []))
+    checked = _segmentations(file, column["id"], column.get("segmentation", [None] * len(rows)))
     # One more than of the lists that were looked at would be of a list inside of a polygon or a box.
-    if text.count(b"[") != 1 + len(rows) + brackets or b"\\u" in text:
+    if text.count(b"[") != 1 + len(rows) + checked.brackets or b"\\u" in text:
         raise _Declined
     ids, images, categories = (_whole(column[key]) for key in ("id", "image_id", "category_id"))
-    return _Rows(ids, images, categories, boxes, areas, crowds == 1, runs)
+    return _Rows(
+        *(ids, images, categories, boxes, areas, crowds == 1),
+        np.array([(place, *mask["size"]) for place, mask in checked.masks], np.int64).reshape(-1, 3),
+        Outlines.of(checked.corners, checked.corner_counts, checked.polygon_counts, checked.masks)
+        if outlined
+        else None,
+    )
 
 
-def _segmentations(file: Path, ids: list[int], values: list[Any]) -> tuple[npt.NDArray[np.int64], int]:
-    """Check outlines; the (row, height, width) of run-length masks, and how many opening brackets there are in all."""
+class _Segmentations(NamedTuple):
+    """The numbers of all polygons, their counts, masks by the rows that have one, and opening brackets of it all."""
+
+    corners: npt.NDArray[np.float64]
+    corner_counts: npt.NDArray[np.int64]
+    polygon_counts: npt.NDArray[np.int64]
+    masks: list[tuple[int, dict[str, Any]]]
+    brackets: int
+
+
+def _segmentations(file: Path, ids: list[int], values: list[Any]) -> _Segmentations:
+    """Check outlines."""
     import simdjson
 
     outlines: list[Any] = [value for value in values if type(value) is simdjson.Array]
-    # Most have one, and to ask for it is faster than to go through them.
-    polygons: list[Any] = [outline[0] for outline in outlines if len(outline) == 1]
-    polygons += [polygon for outline in outlines if len(outline) != 1 for polygon in outline]
+    counts = list(map(len, outlines))
+    polygons: list[Any] = []
+    for outline, count in zip(outlines, counts, strict=True):
+        if count == 1:  # as most have, and to ask for it is faster than to go through them
+            polygons.append(outline[0])
+        else:
+            polygons += outline
     if not set(map(type, polygons)) <= {simdjson.Array}:
         raise _Declined
     lengths = np.fromiter(map(len, polygons), np.int64, len(polygons))
@@ -274,8 +305,10 @@ def _segmentations(file: Path, ids: list[int], values: list[Any]) -> tuple[npt.N
     if (lengths % 2).any() or lengths.sum() != len(numbers) or not (abs(numbers) <= LARGEST_COORDINATE).all():
         raise _Declined
     brackets = len(outlines) + len(polygons)
-    runs = []
+    polygon_counts, masks = np.array(counts, np.int64), []
     if len(outlines) < len(values):
+        polygon_counts = np.zeros(len(values), np.int64)
+        polygon_counts[[place for place, value in enumerate(values) if type(value) is simdjson.Array]] = counts
         for place, value in enumerate(values):
             if type(value) is simdjson.Object:
                 mask: dict[str, Any] = value.as_dict()
@@ -286,11 +319,11 @@ def _segmentations(file: Path, ids: list[int], values: list[Any]) -> tuple[npt.N
                 brackets += sum(
                     part.count("[") if isinstance(part, str) else isinstance(part, list) for part in mask.values()
                 )
-                runs.append((place, *mask["size"]))
-    return np.array(runs, np.int64).reshape(-1, 3), brackets
+                masks.append((place, mask))
+    return _Segmentations(numbers, lengths, polygon_counts, masks, brackets)
 
 
-def _odd_rows(file: Path, rows: list[dict[str, Any]]) -> _Rows:
+def _odd_rows(file: Path, rows: list[dict[str, Any]], outlined: bool) -> _Rows:
     """Of rows that are not all alike, by the other reader's checks."""
     ids, images, categories = (_whole([row[key] for row in rows]) for key in ("id", "image_id", "category_id"))
     boxes = numbers_of(file, rows, [row.get("bbox") for row in rows], "bbox").reshape(-1, 4)
@@ -302,8 +335,13 @@ def _odd_rows(file: Path, rows: list[dict[str, Any]]) -> _Rows:
         if isinstance(row.get("segmentation"), dict):
             check_rle(file, row, None)
             runs.append((place, *row["segmentation"]["size"]))
-    checked_areas = numbers_of(file, rows, areas, "area", limit=LARGEST_COORDINATE**2)
-    return _Rows(ids, images, categories, boxes, checked_areas, ignored, np.array(runs, np.int64).reshape(-1, 3))
+    return _Rows(
+        *(ids, images, categories, boxes),
+        numbers_of(file, rows, areas, "area", limit=LARGEST_COORDINATE**2),
+        ignored,
+        np.array(runs, np.int64).reshape(-1, 3),
+        Outlines.of_rows(rows) if outlined else None,
+    )
 
 
 def _objects(file: Path, parts: list[_Rows], images: _Images, category_ids: npt.NDArray[np.int64]) -> Objects:

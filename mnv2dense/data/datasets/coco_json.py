@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.data.datasets.box_table import Objects, refuse_shares
-from mnv2dense.data.datasets.coco_folder import annotation_file, image_folder
+from mnv2dense.data.datasets.coco_outlines import Outlines
 from mnv2dense.data.datasets.coco_rle import check_polygons, check_rle
 from mnv2dense.data.datasets.columns import Names
 from mnv2dense.data.datasets.label_values import (
@@ -29,7 +29,7 @@ from mnv2dense.utils.text_files import looks_like
 
 
 class CocoColumns(NamedTuple):
-    """A checked ``instances`` file without the outlines, as arrays.
+    """A checked ``instances`` file as arrays.
 
     Attributes:
         image_ids: int64 [P].
@@ -38,6 +38,7 @@ class CocoColumns(NamedTuple):
         category_ids: K ids, ascending.
         class_names: K names, by the ids' order; those that occur twice carry their id.
         objects: the columns of the T annotations.
+        outlines: those of the T annotations, where they were asked for.
     """
 
     image_ids: npt.NDArray[np.int64]
@@ -46,61 +47,11 @@ class CocoColumns(NamedTuple):
     category_ids: list[int]
     class_names: tuple[str, ...]
     objects: Objects
+    outlines: Outlines | None = None
 
 
-class CocoInstances(NamedTuple):
-    """A checked ``instances`` file.
-
-    Attributes:
-        file: the json, for messages.
-        images: its P images: ``id``, ``file_name``, and mostly ``height`` and ``width``.
-        paths: P files, whether or not they are there.
-        category_ids: K ids, ascending.
-        class_names: K names, by the ids' order; those that occur twice carry their id.
-        annotations: its T rows.
-        objects: the columns of the rows, T long.
-    """
-
-    file: Path
-    images: list[dict[str, Any]]
-    paths: list[Path]
-    category_ids: list[int]
-    class_names: tuple[str, ...]
-    annotations: list[dict[str, Any]]
-    objects: Objects
-
-
-def read_instances(
-    root: Path, split: str, annotations: str | Path | None = None, images: str | Path | None = None
-) -> CocoInstances:
-    """Read and check ``annotations``, of images in the folder ``images``, both relative to ``root``.
-
-    ``{split}`` in them stands for the split. Where they are left out, :mod:`coco_folder` looks for them.
-
-    Raises:
-        FileNotFoundError: no such json.
-        ValueError: it is not valid; the message names the file and the annotation.
-    """
-    file = annotation_file(root, split, annotations)
-    content = load_json(file)
-    listed = checked_images(file, content["images"])
-    category_ids, class_names = checked_categories(file, content["categories"])
-    named = None if annotations is None else file
-    example = listed[0]["file_name"] if listed else None
-    folder = image_folder(root, split, images, annotations=named, example=example)
-    return CocoInstances(
-        file=file,
-        images=listed,
-        paths=[folder / image["file_name"] for image in listed],
-        category_ids=category_ids,
-        class_names=class_names,
-        annotations=content["annotations"],
-        objects=_objects(file, content["annotations"], listed, category_ids),
-    )
-
-
-def read_columns(file: Path) -> CocoColumns:
-    """Read and check a file for its boxes.
+def read_columns(file: Path, *, outlined: bool = False) -> CocoColumns:
+    """Read and check a file for its boxes, and for its outlines where they are wanted.
 
     Raises:
         ValueError: it is not valid; the message names the file and the annotation.
@@ -108,13 +59,15 @@ def read_columns(file: Path) -> CocoColumns:
     content = load_json(file)
     listed = checked_images(file, content["images"])
     category_ids, class_names = checked_categories(file, content["categories"])
+    objects = _objects(file, content["annotations"], listed, category_ids)
     return CocoColumns(
         image_ids=np.array([image["id"] for image in listed], np.int64),
         names=Names.of(image["file_name"] for image in listed),
         sizes=np.array([recorded_size(image) or (0, 0) for image in listed], np.int64).reshape(-1, 2),
         category_ids=category_ids,
         class_names=class_names,
-        objects=_objects(file, content["annotations"], listed, category_ids),
+        objects=objects,
+        outlines=Outlines.of_rows(content["annotations"]) if outlined else None,
     )
 
 

@@ -81,7 +81,12 @@ def check_rle(file: Path, row: dict[str, Any], image_size: tuple[int, int] | Non
     elif sum(counts) != math.prod(size):
         problem = f"its runs add up to {sum(counts)}, not to {size[0]}x{size[1]} = {math.prod(size)} pixels"
     if problem:
-        raise ValueError(f"{file}: annotation {row['id']} has a malformed RLE: {problem}. Correct or remove it.")
+        raise malformed_rle(file, row["id"], problem)
+
+
+def malformed_rle(file: Path, annotation: int, problem: str) -> ValueError:
+    """The error of a run-length mask that cannot be used."""
+    return ValueError(f"{file}: annotation {annotation} has a malformed RLE: {problem}. Correct or remove it.")
 
 
 def decoded_runs(counts: str) -> list[int] | None:
@@ -106,6 +111,22 @@ def decoded_runs(counts: str) -> list[int] | None:
         runs.append(value + runs[-2] if len(runs) > 2 else value)
         value = shift = 0
     return None if shift else runs
+
+
+def runs_of_valid(counts: bytes) -> npt.NDArray[np.int64]:
+    """What :func:`decoded_runs` makes of runs that are known to be right, in a tenth of the time."""
+    groups = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero(groups < 32)
+    if not len(ends):
+        return np.zeros(0, np.int64)
+    lengths = np.diff(ends, prepend=-1)
+    starts = ends + 1 - lengths
+    shifts = 5 * (np.arange(len(groups)) - np.repeat(starts, lengths))
+    runs: npt.NDArray[np.int64] = np.add.reduceat((groups & 31) << shifts, starts)
+    runs -= np.where(groups[ends] & 16, np.int64(1) << 5 * lengths, 0)
+    for first in (1, 2):  # each is the difference to the run two before it
+        runs[first::2] = np.cumsum(runs[first::2])
+    return runs
 
 
 def paint_runs(column_major: npt.NDArray[np.uint8], runs: npt.NDArray[np.integer], label: int) -> None:

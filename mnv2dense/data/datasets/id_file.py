@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from mnv2dense.data.datasets.columns import WholeNumbers
 from mnv2dense.data.datasets.image_list import ids_from_stems
 from mnv2dense.data.datasets.label_values import is_id
 from mnv2dense.utils.text_files import read_text
@@ -48,12 +51,12 @@ class IdFile(NamedTuple):
         found = [_ids(file, content, key) for key in ("categories", "images")]
         return cls(root, *found)
 
-    def of_images(self, paths: Sequence[Path]) -> list[int]:
+    def of_images(self, paths: Sequence[Path]) -> WholeNumbers:
         """P unique ids: those that the file has, the next free ones for other images; without any, as always."""
         if not self.images:
             return ids_from_stems(paths)
         known = [self.images.get(os.path.relpath(path, self.root).replace(os.sep, "/")) for path in paths]
-        return _completed(known)
+        return WholeNumbers(np.array(_completed(known), np.int64))
 
     def of_classes(self, class_names: Sequence[str]) -> list[int] | None:
         """K unique ids, likewise by name; None where the file has none."""

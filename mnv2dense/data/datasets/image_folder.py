@@ -9,6 +9,7 @@ from typing import final
 import numpy as np
 
 from mnv2dense.data.datasets import label_values
+from mnv2dense.data.datasets.columns import Paths
 from mnv2dense.data.datasets.image_list import BadImages, check_limit, usable_images
 from mnv2dense.data.datasets.image_table import ImageTable
 from mnv2dense.io.reading import Undecoded, find_images, is_macos, report_left_out
@@ -90,14 +91,14 @@ class ImageFolder(ImageTable):
             source=folder,
             class_names=names,
             image_ids=range(1, len(usable) + 1),
-            paths=[paths[chosen[i]] for i in usable],
+            paths=Paths.below(folder, (paths[chosen[i]] for i in usable)),
             skipped_images=len(chosen) - len(usable),
         )
-        self._labels = [labels[chosen[i]] for i in usable]
+        self._labels = np.array([labels[chosen[i]] for i in usable], np.int64)
 
     def labels_of(self, index: int) -> list[int]:
         """The label of the image at ``index``."""
-        return [self._labels[self._place(index)]]
+        return [int(self._labels[self._place(index)])]
 
     def __getitem__(self, index: int) -> Sample:
         sample, image = self.opened(index)
@@ -107,5 +108,5 @@ class ImageFolder(ImageTable):
         """The sample without its pixels, and what gives them; see :class:`mnv2dense.protocols.OpensImages`."""
         index = self._place(index)
         path, image_id, image = self.paths[index], self.image_ids[index], self.opened_image(index)
-        labels = np.array([self._labels[index]], np.int64)
+        labels = self._labels[index : index + 1].copy()
         return Sample(image.stand_in(), boxes=None, labels=labels, mask=None, image_id=image_id, path=path), image

@@ -12,11 +12,15 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from mnv2dense.data.datasets.columns import Paths
+from mnv2dense.data.datasets.annotation_index import Columns, indexed_files
+from mnv2dense.data.datasets.columns import WholeNumbers, spelled, stem_of
 from mnv2dense.io.reading import ImageError, Undecoded, image_size, open_image, read_image
 from mnv2dense.utils.cores import usable_cores
 from mnv2dense.utils.files import is_file
 from mnv2dense.utils.numbers import is_whole
+
+# Count it up wherever other images are refused.
+_DECODED = "decoded-images 1"
 
 _log = logging.getLogger(__name__)
 
@@ -47,8 +51,7 @@ def usable_images(
     paths = paths[:limit]
     if bad_images == "keep" and len(paths):
         return range(len(paths))
-    suspects = _unlisted(paths) if isinstance(paths, Paths) else paths
-    bad = dict.fromkeys(missing_images(suspects), "no such file")
+    bad = dict.fromkeys(missing_images(paths), "no such file")
     if bad and bad_images == "error":
         folders = ", ".join(sorted({str(path.parent.absolute()) for path in bad})[:3])
         raise FileNotFoundError(
@@ -108,36 +111,32 @@ def check_limit(limit: object) -> None:
     raise ValueError(f"limit={limit!r}: a whole number of images is needed, or None for all.")
 
 
-def ids_from_stems(paths: Sequence[Path]) -> list[int]:
+def ids_from_stems(paths: Sequence[Path]) -> WholeNumbers:
     """The numbers that the files are named by, as COCO and VOC 2007 name them; else 1, 2, 3, ... in order."""
-    stems = [path.stem for path in paths]
+    stems = [stem_of(name) for name in spelled(paths)]
     if all(stem.isascii() and stem.isdigit() and len(stem) < 19 for stem in stems):
-        numbers = [int(stem) for stem in stems]
-        if len(set(numbers)) == len(numbers):
-            return numbers
-    return list(range(1, len(stems) + 1))
+        numbers = np.array([int(stem) for stem in stems], np.int64)
+        if len(np.unique(numbers)) == len(numbers):
+            return WholeNumbers(numbers)
+    return WholeNumbers(np.arange(1, len(stems) + 1))
 
 
-def _unlisted(paths: Paths) -> list[Path]:
-    """Those that are not among the files of the folder itself, by their names alone: a hundred times faster."""
-    listing = _files_in(paths.folder)
-    return [paths[place] for place, name in enumerate(paths.names()) if name not in listing]
-
-
-def missing_images(paths: Iterable[Path]) -> list[Path]:
+def missing_images(paths: Sequence[Path]) -> list[Path]:
     """Those paths that are no file. One listing per folder, not one question per file."""
-    listings: dict[Path, set[str]] = {}
+    listings: dict[str, set[str]] = {}
     missing = []
-    for path in paths:
-        if path.parent not in listings:
-            listings[path.parent] = _files_in(path.parent)
+    for place, text in enumerate(spelled(paths)):
+        folder, separator, name = text.rpartition(os.sep)
+        folder += separator  # of the root folder nothing else is left
+        if folder not in listings:
+            listings[folder] = _files_in(folder or os.curdir)
         # The second look serves file systems that spell accents or case their own way.
-        if path.name not in listings[path.parent] and not is_file(path):
+        if name not in listings[folder] and not is_file(path := paths[place]):
             missing.append(path)
     return missing
 
 
-def _files_in(folder: Path) -> set[str]:
+def _files_in(folder: str) -> set[str]:
     """Names of what is no folder there, nor a link to one or to nothing; none where there is no such folder."""
     try:
         with os.scandir(folder) as entries:
@@ -146,21 +145,28 @@ def _files_in(folder: Path) -> set[str]:
         return set()
 
 
-def unreadable_images(paths: Iterable[Path]) -> dict[Path, str]:
+def unreadable_images(paths: Sequence[Path]) -> dict[Path, str]:
     """Decode every image once; path -> reason of those that :func:`read_image` refuses.
 
-    Slow: about a second per 1,000 images and core.
+    Slow, about a second per 1,000 images and core, at first: what is found is kept until a file changes.
     """
+    from PIL import __version__ as version
 
-    def reason(path: Path) -> tuple[Path, str | None]:
+    def reason(path: Path) -> str | None:
         try:
             read_image(path)
         except (ImageError, OSError) as error:
-            return path, str(error)
-        return path, None
+            return str(error)
+        return None
 
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        return {path: why for path, why in pool.map(reason, paths) if why is not None}
+    def read() -> Columns:
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            reasons = list(pool.map(reason, paths))
+        bad = [place for place, why in enumerate(reasons) if why is not None]
+        return Columns({"bad": np.array(bad, np.int64)}, {"reasons": [reasons[place] for place in bad]})
+
+    found = indexed_files(paths, reader=_DECODED, options=f"Pillow {version}", read=read)
+    return {paths[place]: why for place, why in zip(found.arrays["bad"].tolist(), found.facts["reasons"], strict=True)}
 
 
 def _first(items: Iterable[object], count: int = 5) -> str:

@@ -48,7 +48,7 @@ class ImageTable:
     ) -> None:
         self.source = source
         self.class_names = tuple(class_names)
-        self.image_ids: Sequence[int] = image_ids if isinstance(image_ids, WholeNumbers) else list(image_ids)
+        self.image_ids: Sequence[int] = image_ids if isinstance(image_ids, WholeNumbers | range) else list(image_ids)
         self.paths: Sequence[Path] = paths if isinstance(paths, Paths) else list(paths)
         self.skipped_images = skipped_images
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import final
 
+from mnv2dense.data.datasets.columns import Paths
 from mnv2dense.data.datasets.image_list import BadImages, for_split
-from mnv2dense.data.datasets.mask_png import MaskRules, checked_class_names, checked_palette, read_mask
+from mnv2dense.data.datasets.mask_png import MaskRules, checked_class_names, checked_palette
 from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.io.reading import list_images
 from mnv2dense.types import IGNORE_INDEX
@@ -90,9 +90,11 @@ class MaskFolder(MaskTable[Path]):
             class_names=classes,
             palette=rgb,
             image_ids=range(1, len(pictures) + 1),
-            paths=pictures,
-            masks=[by_stem.get(path.stem, mask_folder / f"{path.stem}.png") for path in pictures],
-            read=functools.partial(read_mask, rules=rules),
+            paths=Paths.below(image_folder, pictures),
+            masks=Paths.below(
+                mask_folder, (by_stem.get(path.stem, mask_folder / f"{path.stem}.png") for path in pictures)
+            ),
+            rules=rules,
             bad_images=bad_images,
             limit=limit,
         )

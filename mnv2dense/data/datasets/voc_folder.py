@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from mnv2dense.io.reading import IMAGE_SUFFIXES, is_macos
+from mnv2dense.data.datasets.columns import Names, Paths, stem_of
+from mnv2dense.io.reading import IMAGE_SUFFIXES
 from mnv2dense.utils.text_files import read_text
 
 
@@ -48,15 +50,19 @@ def listed_names(folder: Path, task: str, split: str) -> list[str]:
     return stems
 
 
-def image_paths(folder: Path, stems: Iterable[str]) -> list[Path]:
+def image_paths(folder: Path, stems: Iterable[str]) -> Paths:
     """``{stem}.jpg``, or with another image's suffix where that is what there is; a stem may begin with sub-folders."""
-    wanted = [folder / f"{stem}.jpg" for stem in stems]
-    found: dict[Path, Path] = {}
-    for below in {folder, *(path.parent for path in wanted)}:
-        there = sorted(below.iterdir()) if below.is_dir() else []
-        found |= {
-            path.parent / f"{path.stem}.jpg": path
-            for path in there
-            if path.suffix.lower() in IMAGE_SUFFIXES and not is_macos(path)
-        }
-    return [found.get(path, path) for path in wanted]
+    wanted = list(stems)
+    found: dict[str, str] = {}
+    for below in {stem.rpartition("/")[0] for stem in wanted}:
+        there = names_in(folder / below, IMAGE_SUFFIXES) if (folder / below).is_dir() else []
+        begins = f"{below}/" if below else ""
+        found |= {f"{begins}{stem_of(name)}": f"{begins}{name}" for name in there}
+    return Paths(folder, Names.of(found.get(stem, f"{stem}.jpg") for stem in wanted))
+
+
+def names_in(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
+    """The names in a folder that end so, in small letters or large, sorted, without what a Mac puts beside them."""
+    with os.scandir(folder) as entries:
+        names = (entry.name for entry in entries)
+        return sorted(name for name in names if name.lower().endswith(suffixes) and not name.startswith("._"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
+from mnv2dense.data.datasets.columns import Names, Paths
 from mnv2dense.data.datasets.image_list import BadImages, ids_from_stems
-from mnv2dense.data.datasets.mask_png import MaskRules, checked_class_names, read_mask
+from mnv2dense.data.datasets.mask_png import MaskRules, checked_class_names
 from mnv2dense.data.datasets.mask_table import MaskTable
 from mnv2dense.data.datasets.voc_folder import image_paths, listed_names, voc_folder
 from mnv2dense.types.class_lists import VOC_MASK_CLASSES, voc_palette
@@ -62,8 +62,8 @@ class VocMasks(MaskTable[Path]):
             palette=rgb,
             image_ids=ids_from_stems(paths),
             paths=paths,
-            masks=[folder / masks / f"{name}.png" for name in names],
-            read=functools.partial(read_mask, rules=MaskRules(len(classes), options=frozenset({"class_names"}))),
+            masks=Paths(folder / masks, Names.of(f"{name}.png" for name in names)),
+            rules=MaskRules(len(classes), options=frozenset({"class_names"})),
             bad_images=bad_images,
             limit=limit,
         )

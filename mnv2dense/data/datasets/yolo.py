@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import final
 
 import numpy as np
+import numpy.typing as npt
 
 from mnv2dense.data.datasets import label_values
 from mnv2dense.data.datasets.box_table import BoxTable, Objects
 from mnv2dense.data.datasets.id_file import IdFile
-from mnv2dense.data.datasets.image_list import BadImages, size_of_listed, usable_images
+from mnv2dense.data.datasets.image_list import BadImages, usable_images
+from mnv2dense.data.datasets.image_sizes import sizes_of_listed
 from mnv2dense.data.datasets.yolo_files import (
     class_names_of,
     files_of_ignored,
@@ -19,7 +21,7 @@ from mnv2dense.data.datasets.yolo_files import (
     read_config,
     report_unmatched,
 )
-from mnv2dense.data.datasets.yolo_lines import Line, boxes_of, read_lines
+from mnv2dense.data.datasets.yolo_labels import YoloLabels
 
 
 @final
@@ -31,7 +33,7 @@ class YoloDetection(BoxTable):
     Of boxes with key points, which ``kpt_shape`` in ``data.yaml`` announces, the boxes are taken. Lines that could be
     either are refused, unless it says ``task: segment``.
 
-    Boxes are shares of the image's size, so every image's header is read at the start (20,000 a second).
+    Boxes are shares of the image's size, so every image's header is read at the first start (20,000 a second).
 
     Args:
         root: holds ``data.yaml``, whose ``train`` and ``val`` name folders of images, lists of them or several; else
@@ -74,47 +76,42 @@ class YoloDetection(BoxTable):
         paths = found.images
         usable = usable_images(found.source, paths, bad_images=bad_images, limit=limit)
         kept = IdFile.of(root)
-        image_ids = kept.of_images(paths)
-        sizes = [size_of_listed(paths[i], bad_images) for i in usable]
-        files = [found.labels[i] for i in usable]
-        if not any(file.is_file() for file in files):
+        files = found.labels.chosen(usable)
+        sizes = sizes_of_listed(paths.chosen(usable), bad_images)
+        there = YoloLabels.of(files, len(classes), keypoints=config.keypoints, are_outlines=config.are_outlines)
+        if not there.are_files.any():
             raise ValueError(
                 f"{files[0].parent}: no label file for any of {len(files)} images in {found.source}, looked for "
                 f"{files[0].name} and so on. Name each like its image, with .txt at the end."
             )
         report_unmatched(found)
-        keypoints = config.keypoints
-        lines = [read_lines(file, len(classes), keypoints) for file in files]
-        of_ignored: list[list[Line]] = [
-            [] if file is None else read_lines(file, len(classes), None) for file in files_of_ignored(files)
-        ]
-        self.reduced_boxes = sum(len(line.values) > 4 for of_file in lines for line in of_file)
-        if keypoints is not None:
-            self.reduced_boxes = sum(map(len, lines))
-        images = np.repeat(np.arange(len(files)), [len(of_file) for of_file in lines])
-        images = np.append(images, np.repeat(np.arange(len(files)), [len(of_file) for of_file in of_ignored]))
-        objects = [line for of_file in lines for line in of_file]
-        regions = [line for of_file in of_ignored for line in of_file]
-        shares = boxes_of(objects, are_outlines=config.are_outlines, keypoints=keypoints)
-        shares += boxes_of(regions, are_outlines=True, keypoints=None)
-        together = [*objects, *regions]
-        frames = np.array(sizes, np.float64).reshape(-1, 2)[images][:, [1, 0, 1, 0]]
-        boxes = np.array(shares, np.float64).reshape(-1, 4) * frames
+        self.reduced_boxes = int(there.reduced.sum())
+        # Regions to ignore lie in files of their own, and come after all objects.
+        places, beside = _ignored_beside(files)
+        regions = YoloLabels.of(beside, len(classes), keypoints=None, are_outlines=True)
+        images = np.concatenate([np.repeat(np.arange(len(files)), there.counts), np.repeat(places, regions.counts)])
+        boxes = np.concatenate([there.shares, regions.shares]) * sizes[images][:, [1, 0, 1, 0]]
         super().__init__(
             source=found.source if found.source.is_file() else files[0].parent,
             class_names=classes,
             category_ids=kept.of_classes(classes) or range(len(classes)),
-            image_ids=[image_ids[i] for i in usable],
-            paths=[paths[i] for i in usable],
-            sizes=list(sizes),
+            image_ids=kept.of_images(paths).chosen(usable),
+            paths=paths.chosen(usable),
+            sizes=sizes,
             objects=Objects(
                 images=images,
                 boxes=boxes,
-                labels=np.array([line.label for line in together], np.int64),
-                ignored=np.arange(len(together)) >= len(objects),
+                labels=np.concatenate([there.labels, regions.labels]),
+                ignored=np.arange(len(boxes)) >= len(there.labels),
                 areas=boxes[:, 2] * boxes[:, 3],
-                ids=np.arange(1, len(together) + 1),
+                ids=np.arange(1, len(boxes) + 1),
             ),
             skipped_images=len(paths[:limit]) - len(usable),
             bad_images=bad_images,
         )
+
+
+def _ignored_beside(files: Sequence[Path]) -> tuple[npt.NDArray[np.int64], list[Path]]:
+    """Which label files have one of regions to ignore beside them, and those."""
+    found = [(place, file) for place, file in enumerate(files_of_ignored(files)) if file is not None]
+    return np.array([place for place, _ in found], np.int64), [file for _, file in found]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mnv2dense.data.datasets import label_values
+from mnv2dense.data.datasets.columns import Paths, spelled
+from mnv2dense.data.datasets.image_list import missing_images
 from mnv2dense.io.reading import list_images
 from mnv2dense.utils.files import is_file
 from mnv2dense.utils.numbers import is_whole
@@ -56,8 +59,8 @@ class YoloFiles(NamedTuple):
     """
 
     source: Path
-    images: list[Path]
-    labels: list[Path]
+    images: Paths
+    labels: Paths
     label_folders: list[Path]
 
 
@@ -121,22 +124,21 @@ def find_files(root: Path, split: str, config: YoloConfig) -> YoloFiles:
         ValueError: data.yaml or a list is not valid.
     """
     named = _named(root, split, config)
-    if named is None:
-        images, labels = _customary(root, split)
-        found = list_images(images, recursive=True)
-        return YoloFiles(images, found, [_below(path, images, labels) for path in found], [labels])
-    files = YoloFiles(named[0], [], [], [])
-    for entry in named:
+    images: list[Path] = []
+    labels: list[str] = []
+    label_folders: list[Path] = []
+    pairs = [_customary(root, split)] if named is None else [(entry, _labels_of(entry)) for entry in named]
+    for entry, own_labels in pairs:
         if entry.is_dir():
-            labels = _labels_of(entry)
             found = list_images(entry, recursive=True)
-            files.label_folders.append(labels)
-            files.labels.extend(_below(path, entry, labels) for path in found)
+            label_folders.append(own_labels)
+            below = Paths.below(entry, found).names()
+            labels += [f"{own_labels}{os.sep}{name.rpartition('.')[0]}.txt" for name in below]
         else:
             found = _listed(entry, root)
-            files.labels.extend(_labels_of(path.parent) / f"{path.stem}.txt" for path in found)
-        files.images.extend(found)
-    return files
+            labels += [os.fspath(_labels_of(path.parent) / f"{path.stem}.txt") for path in found]
+        images += found
+    return YoloFiles(pairs[0][0], Paths.below(root, images), Paths.below(root, labels), label_folders)
 
 
 def _named(root: Path, split: str, config: YoloConfig) -> list[Path] | None:
@@ -216,10 +218,6 @@ def _swapped(folder: Path, one: str, other: str) -> Path:
     return folder
 
 
-def _below(image: Path, images: Path, labels: Path) -> Path:
-    return (labels / image.relative_to(images)).with_suffix(".txt")
-
-
 def _customary(root: Path, split: str) -> tuple[Path, Path]:
     """The folders of images and of labels."""
     names = (split, "valid") if split == "val" else (split,)
@@ -241,14 +239,19 @@ def _customary(root: Path, split: str) -> tuple[Path, Path]:
 
 def report_unmatched(files: YoloFiles) -> None:
     """One line in the log for images without a label file, and one for label files without an image."""
-    without = [path for path, file in zip(files.images, files.labels, strict=True) if not file.is_file()]
+    missing = set(missing_images(files.labels))
+    without = (
+        [path for path, file in zip(files.images, files.labels, strict=True) if file in missing] if missing else []
+    )
     if without:
         _log.warning(
             "%s: %d of %d images have no label file, such as %s; they are taken to show no object.",
             *(files.source, len(without), len(files.images), without[0].name),
         )
-    known = set(files.labels)
+    known = set(spelled(files.labels))
     for folder in files.label_folders:
-        stray = [path for path in sorted(folder.rglob("*.txt")) if path not in known and path.name != "classes.txt"]
+        found = (f"{base}{os.sep}{name}" for base, _, names in os.walk(folder) for name in names)
+        stray = sorted(Path(text) for text in found if text.endswith(".txt") and text not in known)
+        stray = [path for path in stray if path.name != "classes.txt"]
         if stray:
             _log.warning("%s: %d label files fit no image, such as %s.", folder, len(stray), stray[0].name)

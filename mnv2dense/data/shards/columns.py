@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.data.shards.manifest import ShardsError
+from mnv2dense.utils.mapped import as_plain
 
 Column = npt.NDArray[Any]
 
@@ -60,5 +61,4 @@ def _mapped(path: Path, begin: int, size: int, tensor: Mapping[str, Any]) -> Col
         raise ValueError("a column of another size than it says")
     if not count:  # nothing can be mapped of no bytes
         return np.empty(shape, kind)
-    # As a plain array: slices of np.memmap take several times as long.
-    return np.asarray(np.memmap(path, kind, "r", begin + start, shape))
+    return as_plain(np.memmap(path, kind, "r", begin + start, shape))

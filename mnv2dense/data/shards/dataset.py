@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
@@ -45,7 +46,7 @@ def open_shards(
         split: which of it.
         limit: only the first so many images, of joint data those of each part.
         mixed_shards: an epoch's order mixes the images of so many shards, and as many are fetched ahead.
-        cache_gb: how much of remote shards the cache folder keeps, in 10**9 bytes.
+        cache_gb: how much of remote shards the cache folder keeps, in 10**9 bytes: all processes of a machine together.
         draws: of joint data, how often an epoch draws each image of a part; see
             :class:`~mnv2dense.data.datasets.JointDataset`.
         patience: with a store that does not answer; None waits half a minute in all.
@@ -67,10 +68,13 @@ def open_shards(
         raise ValueError(f"{source}: holds no split={split}; there is {', '.join(splits)}.")
     said = splits[split]
     largest = max(shard.size for shard in said.shards)
-    needed = min(2 * mixed_shards, len(said.shards)) * largest  # those drawn from, and those that come next
+    processes = _processes_here()
+    # Those drawn from, and those that come next, of each process others.
+    needed = min(2 * mixed_shards * processes, len(said.shards)) * largest
     if cache_gb * 1e9 < needed:
+        by = f", by each of {processes} processes" if processes > 1 else ""
         raise ValueError(
-            f"cache_gb={cache_gb:g}: {mixed_shards} shards are drawn from and as many fetched ahead, which takes "
+            f"cache_gb={cache_gb:g}: {mixed_shards} shards are drawn from and as many fetched ahead{by}, which takes "
             f"{needed / 1e9:.2g}. Give that much, or set mixed_shards lower."
         )
     images = _Images(str(root), split, said, patience, round(cache_gb * 1e9), mixed_shards)
@@ -78,6 +82,12 @@ def open_shards(
     if draws and not said.joint:
         raise ValueError(f"draws={dict(draws)}: for data of several heads, but {source} has {split} for one.")
     return JointShards(parts, draws) if said.joint else next(iter(parts.values()))
+
+
+def _processes_here() -> int:
+    """How many processes of the run this machine has, where torchrun started them; 1 where nobody says."""
+    said = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, int(said)) if said.isdecimal() else 1
 
 
 class _Images:

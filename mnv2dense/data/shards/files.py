@@ -15,12 +15,13 @@ from typing import Any, final
 
 from mnv2dense.data.shards.manifest import MANIFEST, ShardsError, StoredFile
 from mnv2dense.utils.cache import cache_folder
+from mnv2dense.utils.download import POLL_SECONDS
 from mnv2dense.utils.remote import Patience, address_of, fetch_remote, is_address, read_remote
 
 # A shard takes a line or two of a manifest: this is one of 300,000 shards.
 _LARGEST_MANIFEST = 1 << 26
 
-# A part of a shard that nobody has written to for so long was left by a process that ended.
+# A part of a shard, or the lock of one, that nobody has written to for so long was left by a process that ended.
 _ABANDONED_SECONDS = 3600
 
 # Connections of a process at once, beside that of the shard that is waited for.
@@ -205,13 +206,17 @@ def _make_room(limit: int, *, keep: Path) -> None:
     """Remove shards that were not used for longest until the cache holds ``limit`` bytes."""
     from filelock import FileLock
 
-    with FileLock(keep.parent / ".room.lock"):
+    with FileLock(keep.parent / ".room.lock").acquire(poll_interval=POLL_SECONDS):
         found = []
         for path in keep.parent.glob("*.tar*"):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # one that is gone, or held where what is open stays
                 state = path.stat()
+                is_abandoned = time.time() - state.st_mtime > _ABANDONED_SECONDS
+                if path.suffix == ".lock":  # younger ones may be held
+                    if is_abandoned:
+                        path.unlink()
                 # What fetching left in the midst counts too, once nobody writes it any more.
-                if path.suffix == ".tar" or time.time() - state.st_mtime > _ABANDONED_SECONDS:
+                elif path.suffix == ".tar" or is_abandoned:
                     found.append((state.st_mtime_ns, state.st_size, path))
         excess = sum(size for _, size, _ in found) - limit
         for _, size, path in sorted(found):

@@ -49,7 +49,7 @@ def write_ids(
     places: Mapping[str, list[str]],
     *,
     usual_categories: Mapping[str, list[int]],
-    usual_images: Callable[[list[str]], list[int]],
+    usual_images: Callable[[list[str]], Sequence[int]],
     order: bool = False,
 ) -> list[Note]:
     """Keep ids of images and categories where a reader would give others.
@@ -73,7 +73,7 @@ def write_ids(
     )
     images: dict[str, int] = {}
     for split, truth in splits.items():
-        if usual_images(places[split]) != truth.image_ids:
+        if list(usual_images(places[split])) != truth.image_ids:
             images |= zip(places[split], truth.image_ids, strict=True)
     if images or other_classes or order:
         content = {"categories": categories, "images": images}

@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 
 from mnv2dense.cli.shell import conf_folder
 from mnv2dense.data.datasets.coco_masks import CocoMasks
+from mnv2dense.data.datasets.coco_rle import decoded_runs, runs_of_valid
 from mnv2dense.types.class_lists import VOC_MASK_CLASSES, voc_palette
 
 SIZE = (10, 12)  # height, width
@@ -194,3 +195,16 @@ def test_cocos_stuff_is_another_json(tmp_path: Path) -> None:
     (root / "annotations" / "instances_val.json").rename(root / "annotations" / "stuff_val.json")
     data = CocoMasks(root=root, split="val", annotations="annotations/stuff_{split}.json")
     assert (data.mask_of(5) == 3).all()
+
+
+def test_runs_of_many_lengths_are_decoded_alike_by_both_readers() -> None:
+    rng = np.random.default_rng(0)
+    for number in range(200):
+        size = int(rng.integers(1, 300)), int(rng.integers(1, 300))
+        blobs = rng.random(size) < rng.choice([0.0, 0.02, 0.5, 1.0])
+        counts = coco_mask.encode(np.asfortranarray(blobs.astype(np.uint8)))["counts"]
+        runs = runs_of_valid(counts)
+        assert runs.tolist() == decoded_runs(counts.decode()), number
+        assert runs.sum() == blobs.size
+        assert runs[1::2].sum() == blobs.sum()
+    assert runs_of_valid(b"").tolist() == []

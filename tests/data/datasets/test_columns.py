@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -43,3 +44,27 @@ def test_whole_numbers_are_those_of_a_list_of_them() -> None:
 def test_what_is_chosen_of_an_array_by_a_range_is_no_copy() -> None:
     values = np.arange(5)
     assert np.shares_memory(WholeNumbers(values).chosen(range(1, 3))._values, values)
+
+
+def test_spelled_paths_are_those_that_path_would_spell() -> None:
+    names = [
+        "a",
+        "a/b.c",
+        "a//b",
+        "a/./b",
+        "/abs/x",
+        "./a",
+        "a/",
+        "..",
+        "a/../b",
+        ".h",
+        "a/.h",
+        "",
+        ".",
+        "a b/ä",
+        "c:x",
+    ]
+    for folder in (Path("f/g"), Path("/f"), Path(), Path("/")):
+        assert spelled(Paths(folder, Names.of(names))) == [os.fspath(folder / name) for name in names]
+        paths = [folder / name for name in ("a", "a/b.c", ".h/x", "a b/ä")]
+        assert list(Paths.below(folder, paths)) == paths

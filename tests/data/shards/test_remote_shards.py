@@ -142,6 +142,36 @@ def test_the_cache_keeps_what_was_used_last_and_no_more(server: FileServer, writ
     assert files.read(1, 0, len(content), _crc(content)) == content  # what was removed comes again
 
 
+def test_locks_that_nobody_holds_any_more_go_and_younger_ones_stay(
+    server: FileServer, written: Path, tmp_path: Path
+) -> None:
+    split = read_manifest((written / MANIFEST).read_bytes(), source="")["val"]
+    files = ShardFiles(server.url, split.shards, cache_bytes=10**9, patience=PATIENCE)
+    for shard in (0, 1):
+        content = (written / split.shards[shard].name).read_bytes()
+        files.read(shard, 0, len(content), _crc(content))
+    folder = cached(tmp_path)[0].parent
+    first, second = (folder / f".{split.shards[shard].sha256}.tar.lock" for shard in (0, 1))
+    assert first.exists()
+    os.utime(first, (0, 0))
+    content = (written / split.shards[2].name).read_bytes()
+    assert files.read(2, 0, len(content), _crc(content)) == content
+    assert not first.exists()
+    assert second.exists()
+    assert len(cached(tmp_path)) == 3
+
+
+def test_a_cache_must_hold_what_all_processes_of_a_machine_draw_from(
+    server: FileServer, written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    largest = max(shard.size for shard in read_manifest((written / MANIFEST).read_bytes(), source="")["val"].shards)
+    room = 2.5 * largest / 1e9
+    assert len(open_shards(root=server.url, split="val", mixed_shards=1, cache_gb=room, patience=PATIENCE))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=r"1 shards are drawn from and as many fetched ahead, by each of 2 processes"):
+        open_shards(root=server.url, split="val", mixed_shards=1, cache_gb=room, patience=PATIENCE)
+
+
 def _crc(content: bytes) -> int:
     import zlib
 
