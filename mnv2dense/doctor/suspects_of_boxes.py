@@ -14,7 +14,7 @@ from mnv2dense.doctor.wrong_classes import Doubts
 from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
 
 # Below these most suspects are none.
-SHOWN_CLASS, SHOWN_SHIFT, SHOWN_MISSING = 0.9, 0.25, 0.3
+SHOWN_CLASS, SHOWN_SHIFT, SHOWN_MISSING = 0.9, 0.6, 0.4
 
 # Of a kind, no more than this share of the objects: where a few images of many classes teach little, all is doubted.
 _AT_MOST, _AT_LEAST = 0.05, 20
@@ -44,7 +44,7 @@ def wrong_class_suspects(named: Named, truth: TrueBoxes, rows: np.ndarray, doubt
         doubts: of each.
     """
     found = []
-    for place in np.flatnonzero(doubts.off_diagonal & (doubts.scores >= SHOWN_CLASS)).tolist():
+    for place in np.flatnonzero(doubts.scores >= SHOWN_CLASS).tolist():
         row = int(rows[place])
         label, proposed = (named.class_names[k] for k in (truth.labels[row], doubts.proposed[place]))
         message = f"annotated as {label}, looks like {proposed}"
@@ -67,6 +67,8 @@ def missing_box_suspects(
     found: FoundBoxes,
     missing: MissingBoxes,
     proposed: np.ndarray,  # type: ignore[type-arg]
+    *,
+    objects: int,
 ) -> list[Suspect]:
     """Places where an object was found and none is annotated.
 
@@ -75,6 +77,7 @@ def missing_box_suspects(
         found: what ``missing`` has rows of.
         missing: of them.
         proposed: int [n], a class for each of ``missing``; below 0 where it is not known.
+        objects: how many are annotated.
     """
     suspects = []
     for row, score, label in zip(missing.rows.tolist(), missing.scores.tolist(), proposed.tolist(), strict=True):
@@ -85,7 +88,7 @@ def missing_box_suspects(
         message = f"{name or 'an object'} without a box"
         path, image_id = str(named.paths[place]), int(named.image_ids[place])
         suspects.append(Suspect("missing box", path, image_id, score, message, box, proposed=name))
-    return suspects
+    return surest(suspects, objects)
 
 
 def doubled_box_suspects(named: Named, truth: TrueBoxes, doubled: DoubledBoxes) -> list[Suspect]:

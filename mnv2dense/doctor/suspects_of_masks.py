@@ -44,7 +44,7 @@ def mask_suspects(
 def image_class_suspects(named: Named, labels: np.ndarray, doubts: Doubts) -> list[Suspect]:  # type: ignore[type-arg]
     """Images whose class is doubted, the surest first."""
     found = []
-    for place in np.flatnonzero(doubts.off_diagonal & (doubts.scores >= SHOWN_CLASS)).tolist():
+    for place in np.flatnonzero(doubts.scores >= SHOWN_CLASS).tolist():
         label, proposed = (named.class_names[k] for k in (labels[place], doubts.proposed[place]))
         message = f"annotated as {label}, looks like {proposed}"
         path, score = str(named.paths[place]), float(doubts.scores[place])

@@ -14,15 +14,12 @@ class Doubts(NamedTuple):
     """Of N labels.
 
     Attributes:
-        scores: float64 [N], 0..1, how little the label is believed.
+        scores: float64 [N], 0..1, how little the label is believed: 1 less its probability ("self-confidence").
         proposed: int64 [N], the likeliest other class.
-        off_diagonal: bool [N], whether another class is as likely as is usual where that class is annotated: what
-            confident learning counts as a wrong label. The others are only unclear.
     """
 
     scores: npt.NDArray[np.float64]
     proposed: npt.NDArray[np.int64]
-    off_diagonal: npt.NDArray[np.bool_]
 
 
 def doubt_classes(labels: npt.NDArray[np.int64], probabilities: Floats) -> Doubts:
@@ -42,13 +39,7 @@ def doubt_classes(labels: npt.NDArray[np.int64], probabilities: Floats) -> Doubt
             "classes are needed."
         )
     rows = np.arange(count)
-    own = probabilities[rows, labels].astype(np.float64)
-    usual = np.full(classes, np.inf)  # of a class: how likely it is on average where it is annotated
-    counts = np.bincount(labels, minlength=classes)
-    usual[counts > 0] = (np.bincount(labels, own, classes) / np.maximum(counts, 1))[counts > 0]
     others = probabilities.astype(np.float64)
+    scores = 1.0 - others[rows, labels]
     others[rows, labels] = -1.0
-    proposed = others.argmax(axis=1)
-    reached = others >= usual
-    reached[rows, labels] = False
-    return Doubts(1.0 - own, proposed, reached.any(axis=1) & (others[rows, proposed] > own))
+    return Doubts(scores, others.argmax(axis=1))

@@ -4,6 +4,7 @@ from .conversion import Conversion, convert
 from .evaluation import Evaluation, evaluate
 from .examining import Examined, examine_data
 from .labelling import Labels, label, labeller_of
+from .out_of_fold import OutOfFold, wrong_labels
 from .prediction import Predictions, predict
 from .ray_labelling import Cluster
 from .training import TrainingRun, train
@@ -15,6 +16,7 @@ __all__ = [
     "Evaluation",
     "Examined",
     "Labels",
+    "OutOfFold",
     "Predictions",
     "TrainingRun",
     "benchmark",
@@ -26,4 +28,5 @@ __all__ = [
     "labeller_of",
     "predict",
     "train",
+    "wrong_labels",
 ]

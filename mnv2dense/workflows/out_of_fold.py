@@ -51,7 +51,7 @@ class OutOfFold(NamedTuple):
     """How wrong labels are looked for.
 
     Attributes:
-        weights: pretrained MobileNetV2, as ``backbone.weights=`` takes it.
+        weights: pretrained MobileNetV2, as ``backbone.weights=`` takes it; None has random ones, which see little.
         parts: folds of which a head each is trained on the others.
         class_parts: the same for the classifiers of crops, which take a second each.
         size: (height, width) of the input, pixels; None takes 320 x 320 for boxes, and for masks the first image's
@@ -62,7 +62,7 @@ class OutOfFold(NamedTuple):
         device: of torch; "auto" is a GPU where there is one.
     """
 
-    weights: str | Path = "imagenet"
+    weights: str | Path | None = "imagenet"
     parts: int = 3
     class_parts: int = 5
     size: tuple[int, int] | None = None
@@ -220,7 +220,7 @@ def _wrong_boxes(data: _Together, options: OutOfFold, model: Model | None, fold_
     return [
         *suspects,
         *shifted_box_suspects(images, truth, shifted_boxes(found, truth)),
-        *missing_box_suspects(images, found, missing, proposed),
+        *missing_box_suspects(images, found, missing, proposed, objects=len(objects)),
         *doubled_box_suspects(images, truth, doubled_boxes(truth)),
     ]
 

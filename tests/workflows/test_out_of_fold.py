@@ -1,0 +1,98 @@
+"""Wrong labels of boxes, masks and images, from the data to suspects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnv2dense.doctor.held_out import Schedule
+from mnv2dense.doctor.suspect import Suspect
+from mnv2dense.models import mobilenet_v2_classifier
+from mnv2dense.types import Sample
+from mnv2dense.workflows import OutOfFold, wrong_labels
+
+QUICK = OutOfFold(
+    weights=None, parts=2, class_parts=2, size=(64, 64), crop_px=32, schedule=Schedule(1, 2), device="cpu"
+)
+
+
+class Scenes:
+    """Twelve images of a light or a dark square on grey; of "detection", "segmentation" or "classification"."""
+
+    class_names = ("dark", "light")
+
+    def __init__(self, task: str, *, wrong: int = -1) -> None:
+        self.task, self.wrong = task, wrong
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, index: int) -> Sample:
+        label = index % 2
+        image = np.full((80, 96, 3), 120, np.uint8)
+        left = 5 * index
+        image[20:60, left : left + 40] = 255 * label
+        if self.task == "classification":
+            image[:] = image[40, left]
+        if index == self.wrong:
+            label = 1 - label
+        box = [left, 20, left + 40, 60]
+        boxes, labels, mask = None, np.array([label]), None
+        if self.task == "detection":  # the first object is drawn twice
+            boxes, labels = np.array([box] * (1 + (index == 0)), np.float32), np.repeat(labels, 1 + (index == 0))
+        elif self.task == "segmentation":
+            labels, mask = None, np.full((80, 96), 255, np.uint8)
+            mask[20:60, left : left + 40] = label
+        return Sample(image, boxes, labels, mask, 50 + index, Path(f"{index}.png"))
+
+    def path_of(self, image_id: int) -> Path:
+        return Path(f"{image_id - 50}.png")
+
+
+def test_doubled_boxes_are_among_the_suspects_of_boxes() -> None:
+    jobs: dict[str, tuple[int, int]] = {}
+
+    def told(job: str, done: int, total: int) -> None:
+        jobs[job] = (done, total)
+
+    suspects = wrong_labels({"train": Scenes("detection")}, task="detection", options=QUICK, told=told)
+    assert [suspect for suspect in suspects if suspect.kind == "doubled box"] == [
+        Suspect(
+            *("doubled box", "0.png", 50, 1.0, "covers another dark with IoU 1.00"),
+            box=(0.0, 20.0, 40.0, 60.0),
+            label="dark",
+        )
+    ]
+    assert {"wrong class", "shifted box", "missing box", "doubled box"} >= {suspect.kind for suspect in suspects}
+    assert jobs["looking at images"] == (12, 12)
+    assert jobs["learning what classes look like"] == (4, 4)
+
+
+def test_an_image_of_a_wrong_class_is_found_with_its_own_name_and_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mnv2dense.doctor.suspects_of_masks.SHOWN_CLASS", 0.6)  # 24 images teach little
+    splits = {"train": Scenes("classification"), "val": Scenes("classification", wrong=3)}
+    suspects = wrong_labels(splits, task="classification", options=QUICK)
+    assert [(one.kind, one.image, one.image_id, one.label, one.proposed) for one in suspects[:1]] == [
+        ("wrong class", "3.png", 53, "dark", "light")
+    ]
+
+
+def test_masks_are_searched_from_end_to_end() -> None:
+    suspects = wrong_labels(Scenes("segmentation"), task="segmentation", options=QUICK)
+    assert {"wrong region", "missing region", "shifted mask"} >= {suspect.kind for suspect in suspects}
+
+
+@pytest.mark.parametrize(
+    ("task", "said"), [("joint", "task='joint': wrong labels"), ("detection", "for classification of 3 classes")]
+)
+def test_what_does_not_fit_is_refused(task: str, said: str) -> None:
+    model = mobilenet_v2_classifier(3, width_mult=0.35)
+    with pytest.raises(ValueError, match=said):
+        wrong_labels(Scenes("detection"), task=task, options=QUICK, model=model)
+
+
+def test_a_trained_model_judges_in_the_place_of_heads() -> None:
+    model = mobilenet_v2_classifier(class_names=("dark", "light"), width_mult=0.35, size=(32, 32)).eval()
+    assert isinstance(wrong_labels(Scenes("classification"), task="classification", options=QUICK, model=model), list)
