@@ -14,7 +14,7 @@ from mnv2dense.types import Sample
 from mnv2dense.workflows import OutOfFold, wrong_labels
 
 QUICK = OutOfFold(
-    weights=None, parts=2, class_parts=2, size=(64, 64), crop_px=32, schedule=Schedule(1, 2), device="cpu"
+    weights="shapes", parts=2, class_parts=2, size=(64, 64), crop_px=32, schedule=Schedule(1, 2), device="cpu"
 )
 
 
@@ -71,7 +71,7 @@ def test_doubled_boxes_are_among_the_suspects_of_boxes() -> None:
 
 
 def test_an_image_of_a_wrong_class_is_found_with_its_own_name_and_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mnv2dense.doctor.suspects_of_masks.SHOWN_CLASS", 0.6)  # 24 images teach little
+    monkeypatch.setattr("mnv2dense.doctor.suspects_of_masks.SHOWN_CLASS", 0.5)  # 24 images teach little
     splits = {"train": Scenes("classification"), "val": Scenes("classification", wrong=3)}
     suspects = wrong_labels(splits, task="classification", options=QUICK)
     assert [(one.kind, one.image, one.image_id, one.label, one.proposed) for one in suspects[:1]] == [
