@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mnv2dense.backbones import MobileNetV2
 from mnv2dense.data.datasets import CocoDetection, MaskFolder, VocDetection
 from mnv2dense.doctor.crops import CropFeatures
 from mnv2dense.doctor.folds import folds
@@ -109,7 +110,7 @@ class Bench(NamedTuple):
             torch.save(made(), file)
         return torch.load(file, weights_only=False)
 
-    def backbone(self, *features: str, output_stride: int = 32) -> torch.nn.Module:
+    def backbone(self, *features: str, output_stride: int = 32) -> MobileNetV2:
         """In eval mode."""
         built = mobilenet_v2(features=features, weights=self.weights, output_stride=output_stride)
         return built.eval().to(memory_format=torch.channels_last)
@@ -273,7 +274,7 @@ def images(bench: Bench, seed: int) -> Iterator[tuple[str, dict[str, float]]]:
 
 def seen_whole(bench: Bench) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Features and class of each of these images."""
-    look, rows, labels = CropFeatures(bench.backbone("stride16", "last_conv")), [], []
+    look, rows, labels = CropFeatures(bench.backbone("stride16", "last_conv"), size_px=224, context=1.0), [], []
     for sample in Both(bench._replace(name="voc")):
         shown = np.unique(sample.labels[sample.labels >= 0])
         if len(shown) == 1:
@@ -283,7 +284,7 @@ def seen_whole(bench: Bench) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.in
     return np.concatenate(rows), np.array(labels)
 
 
-class Both:
+class Both(Sequence[Sample]):
     """Both splits of a data set, one after the other."""
 
     def __init__(self, bench: Bench) -> None:

@@ -16,9 +16,6 @@ from mnv2dense.protocols import Backbone
 
 Floats = npt.NDArray[np.float32]
 
-# Sides of a crop in sides of its box: a little of what is around it tells a boat from a car.
-_CONTEXT = 1.2
-
 # Of one object, next to 1,280 numbers of a backbone: where and how large it is, which alone tells some classes.
 _PLACE_FACTS = 5
 
@@ -30,15 +27,16 @@ class CropFeatures:
         backbone: a torch module in eval mode, which runs where it is; its features are averaged and put together, so
             that "stride16" and "last_conv" give parts and whole.
         size_px: side of the square that each crop is resized to.
+        context: sides of a crop in sides of its box: a little of what is around it tells a boat from a car.
         batch_size: crops at a time.
     """
 
-    def __init__(self, backbone: Backbone, *, size_px: int = 128, batch_size: int = 64) -> None:
+    def __init__(self, backbone: Backbone, *, size_px: int = 128, context: float = 1.2, batch_size: int = 64) -> None:
         assert isinstance(backbone, nn.Module)
         self._backbone = backbone
         self._device = next(backbone.parameters()).device
         self._normalize = Normalize(backbone.mean, backbone.std).to(self._device)
-        self._size_px = size_px
+        self._size_px, self._context = size_px, context
         self._batch_size = batch_size
 
     @property
@@ -47,7 +45,7 @@ class CropFeatures:
         return sum(info.channels for info in self._backbone.feature_info.values()) + _PLACE_FACTS
 
     @torch.no_grad()
-    def __call__(self, image: npt.NDArray[np.uint8], boxes: npt.NDArray[np.floating]) -> Floats:  # type: ignore[type-arg]
+    def __call__(self, image: npt.NDArray[np.uint8], boxes: npt.NDArray[np.floating]) -> Floats:
         """Boxes [N, 4] of an image, xyxy in its pixels -> float32 [N, D]."""
         seen = [np.zeros((0, self.length - _PLACE_FACTS), np.float32)]
         seen += [self._look(crops).numpy() for crops in self._batches(image, boxes)]
@@ -57,13 +55,15 @@ class CropFeatures:
         maps = self._backbone(self._normalize(crops.to(self._device)))
         return torch.cat([found.float().mean(dim=(2, 3)) for found in maps.values()], dim=1).cpu()
 
-    def _batches(self, image: npt.NDArray[np.uint8], boxes: npt.NDArray[np.floating]) -> Iterator[Tensor]:  # type: ignore[type-arg]
+    def _batches(self, image: npt.NDArray[np.uint8], boxes: npt.NDArray[np.floating]) -> Iterator[Tensor]:
         for start in range(0, len(boxes), self._batch_size):
-            cut = np.stack([_crop(image, box, self._size_px) for box in boxes[start : start + self._batch_size]])
+            cut = np.stack(
+                [_crop(image, box, self._size_px, self._context) for box in boxes[start : start + self._batch_size]]
+            )
             yield torch.from_numpy(cut).permute(0, 3, 1, 2)
 
 
-def place_facts(size: tuple[int, ...], boxes: npt.NDArray[np.floating]) -> Floats:  # type: ignore[type-arg]
+def place_facts(size: tuple[int, ...], boxes: npt.NDArray[np.floating]) -> Floats:
     """Logarithms of width, height and their ratio, and the middle, of boxes [N, 4] in shares of an image -> [N, 5]."""
     height, width = size[:2]
     sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-3)
@@ -72,9 +72,11 @@ def place_facts(size: tuple[int, ...], boxes: npt.NDArray[np.floating]) -> Float
     return np.column_stack([shares, np.log(sides[:, 0] / sides[:, 1]), middles]).astype(np.float32)
 
 
-def _crop(image: npt.NDArray[np.uint8], box: npt.NDArray[np.floating], size_px: int) -> npt.NDArray[np.uint8]:  # type: ignore[type-arg]
+def _crop(
+    image: npt.NDArray[np.uint8], box: npt.NDArray[np.floating], size_px: int, context: float
+) -> npt.NDArray[np.uint8]:
     """The square around a box, as a square of ``size_px``; grey where it leaves the image."""
-    side = max(float((box[2:] - box[:2]).max()) * _CONTEXT, 8.0)
+    side = max(float((box[2:] - box[:2]).max()) * context, 8.0)
     left, top = (box[:2] + box[2:]) / 2 - side / 2
     scale = size_px / side
     if scale < 1:  # warping does not average pixels, so that fewer have to be there first

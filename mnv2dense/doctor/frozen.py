@@ -84,7 +84,7 @@ def boxes_of(samples: Sequence[Sample]) -> TrueBoxes:
     return true_boxes(len(samples), images, corners, labels)
 
 
-def true_boxes(count: int, images: np.ndarray, corners: np.ndarray, labels: np.ndarray) -> TrueBoxes:  # type: ignore[type-arg]
+def true_boxes(count: int, images: np.ndarray, corners: np.ndarray, labels: np.ndarray) -> TrueBoxes:
     """Columns of M boxes in ``count`` images, xyxy [M, 4], sorted by images here; ``IGNORE_LABEL`` makes a crowd."""
     order = np.argsort(images, kind="stable")
     images, corners, labels = images[order], np.asarray(corners, np.float64)[order], labels[order]
@@ -105,5 +105,5 @@ def _device_of(backbone: Backbone) -> torch.device:
     return next(backbone.parameters()).device
 
 
-def _labels(sample: Sample) -> np.ndarray:  # type: ignore[type-arg]
+def _labels(sample: Sample) -> np.ndarray:
     return np.zeros(0, np.int64) if sample.labels is None else sample.labels

@@ -16,6 +16,7 @@ from mnv2dense.heads.points import PointHead
 from mnv2dense.losses import PixelCrossEntropy, TaskAlignedLoss
 from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
 from mnv2dense.ops.resize import boxes_to_input
+from mnv2dense.protocols import FollowsEpochs
 from mnv2dense.types import IGNORE_LABEL, PADDING_LABEL, Batch, Infos, PixelLogits
 
 
@@ -166,7 +167,7 @@ def _held_out(
             head = new_head().to(device, memory_format=torch.channels_last)
             _train(head, loss.to(device), features, learnt, batch_of, schedule, device, advance)
         head.eval()
-        for places in torch.from_numpy(np.flatnonzero(fold_of == fold)).split(32):
+        for places in torch.from_numpy(np.flatnonzero(fold_of == fold)).split(32):  # type: ignore[no-untyped-call]
             with torch.no_grad():
                 raw = head(_maps(features, places, device), features.size)
                 decoded = head.decode(raw, features.size)
@@ -190,7 +191,7 @@ def _train(
         optimizer, schedule.lr, total_steps=batches * schedule.epochs, pct_start=0.1, cycle_momentum=False
     )
     for epoch in range(schedule.epochs):
-        if hasattr(loss, "begin_epoch"):
+        if isinstance(loss, FollowsEpochs):
             loss.begin_epoch(epoch)
         order = learnt[torch.randperm(len(learnt))]
         for step in range(batches):
@@ -200,7 +201,7 @@ def _train(
                 maps, batch = _mirrored(maps, batch, features.size[1])
             cost = torch.stack(list(loss(head(maps, features.size), batch).values())).sum()
             optimizer.zero_grad(set_to_none=True)
-            cost.backward()
+            cost.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(head.parameters(), 10.0)
             optimizer.step()
             rates.step()
@@ -215,8 +216,10 @@ def _maps(features: FrozenFeatures, places: Tensor, device: torch.device) -> dic
 
 
 def _moved(batch: Batch, device: torch.device) -> Batch:
-    truth = (None if part is None else part.to(device) for part in (batch.boxes, batch.labels, batch.masks))
-    return Batch(batch.images, *truth, batch.infos)
+    boxes, labels, masks = (
+        None if part is None else part.to(device) for part in (batch.boxes, batch.labels, batch.masks)
+    )
+    return batch._replace(boxes=boxes, labels=labels, masks=masks)
 
 
 def _mirrored(maps: dict[str, Tensor], batch: Batch, width: int) -> tuple[dict[str, Tensor], Batch]:

@@ -85,5 +85,5 @@ def _fitted(rows: Tensor, truth: Tensor, classes: int, decay: float, steps: int)
         cost.backward()  # type: ignore[no-untyped-call]
         return cost
 
-    optimizer.step(closure)  # type: ignore[arg-type]  # torch says it returns a float
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
     return weight.detach(), bias.detach()

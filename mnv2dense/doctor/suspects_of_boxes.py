@@ -34,7 +34,7 @@ class Named(NamedTuple):
     class_names: Sequence[str]
 
 
-def wrong_class_suspects(named: Named, truth: TrueBoxes, rows: np.ndarray, doubts: Doubts) -> list[Suspect]:  # type: ignore[type-arg]
+def wrong_class_suspects(named: Named, truth: TrueBoxes, rows: np.ndarray, doubts: Doubts) -> list[Suspect]:
     """Objects whose class is doubted.
 
     Args:
@@ -66,7 +66,7 @@ def missing_box_suspects(
     named: Named,
     found: FoundBoxes,
     missing: MissingBoxes,
-    proposed: np.ndarray,  # type: ignore[type-arg]
+    proposed: np.ndarray,
     *,
     objects: int,
 ) -> list[Suspect]:
@@ -124,9 +124,9 @@ def _suspect(
 
 
 def _label(named: Named, truth: TrueBoxes, row: int) -> str:
-    return named.class_names[truth.labels[row]]
+    return named.class_names[int(truth.labels[row])]
 
 
-def _xyxy(box: np.ndarray) -> tuple[float, float, float, float]:  # type: ignore[type-arg]
+def _xyxy(box: np.ndarray) -> tuple[float, float, float, float]:
     left, top, right, bottom = (round(float(value), 1) for value in box)
     return left, top, right, bottom

@@ -41,7 +41,7 @@ def mask_suspects(
     return sorted(found, key=lambda suspect: -suspect.score)
 
 
-def image_class_suspects(named: Named, labels: np.ndarray, doubts: Doubts) -> list[Suspect]:  # type: ignore[type-arg]
+def image_class_suspects(named: Named, labels: np.ndarray, doubts: Doubts) -> list[Suspect]:
     """Images whose class is doubted, the surest first."""
     found = []
     for place in np.flatnonzero(doubts.scores >= SHOWN_CLASS).tolist():
@@ -54,7 +54,7 @@ def image_class_suspects(named: Named, labels: np.ndarray, doubts: Doubts) -> li
     return surest(found, len(labels))
 
 
-def _shifted(named: Named, place: int, shift: Shift, scale: np.ndarray) -> Suspect:  # type: ignore[type-arg]
+def _shifted(named: Named, place: int, shift: Shift, scale: np.ndarray) -> Suspect:
     right, down = round(shift.right / scale[0]), round(shift.down / scale[1])
     ways = [
         f"{abs(pixels)} pixels {way[pixels < 0]}"
@@ -69,8 +69,8 @@ def _region(
     named: Named,
     place: int,
     region: DoubtedRegion,
-    scale: np.ndarray,  # type: ignore[type-arg]
-    offset: np.ndarray,  # type: ignore[type-arg]
+    scale: np.ndarray,
+    offset: np.ndarray,
     size: list[int],
 ) -> Suspect:
     corners = (np.asarray(region.box, np.float64) - np.tile(offset, 2)) / np.tile(scale, 2)

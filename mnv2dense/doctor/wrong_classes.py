@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.floating]  # type: ignore[type-arg]
+Floats = npt.NDArray[np.floating]
 
 
 class Doubts(NamedTuple):

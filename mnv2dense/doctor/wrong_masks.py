@@ -25,11 +25,15 @@ _TEMPERATURE = 0.1
 _FLOOR = 0.01
 
 
+# Cells of a region that is trusted by half.
+_HALF_TRUSTED = 20
+
+
 class DoubtedRegion(NamedTuple):
     """A connected region of one image of which another class is believed.
 
     Attributes:
-        score: 0..1, mean probability of the proposed class there, less the annotated one's.
+        score: 0..1, mean probability of the proposed class there, less the annotated one's; less of small regions.
         label: what is annotated.
         proposed: what is believed.
         box: xyxy, cells of the probabilities' grid.
@@ -95,7 +99,7 @@ def doubted_regions(mask: Mask, probabilities: Floats, *, at_least_cells: int = 
         for inside, box in _connected(wrong & ~claimed & (believed == proposed), at_least_cells):
             label = int(np.bincount(mask[inside], minlength=256).argmax())
             # The inner cells count: along every edge model and annotator disagree by a cell.
-            score = float(gain[inside].sum() / (inside.sum() + _edge_cells(inside)))
+            score = float(gain[inside].sum() / (inside.sum() + _edge_cells(inside))) * _trust(inside)
             missing.append(DoubtedRegion(score, label, proposed, box, int(inside.sum()), whole=False))
     regions = [region for region, _ in found if region.score > 0] + missing
     return sorted(regions, key=lambda region: -region.score)
@@ -132,7 +136,7 @@ def _annotated_whole(
             own = float(means[label])
             means[label] = -1
             proposed = int(means.argmax())
-            score = float(means[proposed]) - own
+            score = (float(means[proposed]) - own) * _trust(inside)
             yield DoubtedRegion(score, label, proposed, box, int(inside.sum()), whole=True), inside
 
 
@@ -144,6 +148,12 @@ def _connected(
         left, top, width, height, cells = (int(value) for value in stats[number])
         if cells >= at_least_cells:
             yield numbers == number, (left, top, left + width, top + height)
+
+
+def _trust(inside: npt.NDArray[np.bool_]) -> float:
+    """0..1, by size: of small regions a model with cells of 8 pixels is often wrong itself."""
+    cells = float(inside.sum())
+    return cells / (cells + _HALF_TRUSTED)
 
 
 def _edge_cells(inside: npt.NDArray[np.bool_]) -> int:

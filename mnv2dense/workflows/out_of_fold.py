@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from mnv2dense.backbones import MobileNetV2
 from mnv2dense.data.collate import collate, prepare
 from mnv2dense.doctor.crops import CropFeatures
 from mnv2dense.doctor.folds import folds
@@ -54,8 +55,8 @@ class OutOfFold(NamedTuple):
         weights: pretrained MobileNetV2, as ``backbone.weights=`` takes it; None has random ones, which see little.
         parts: folds of which a head each is trained on the others.
         class_parts: the same for the classifiers of crops, which take a second each.
-        size: (height, width) of the input, pixels; None takes 320 x 320 for boxes, and for masks the first image's
-            size up to 512 pixels.
+        size: (height, width) of the input, pixels; None takes 320 x 320 for boxes, 224 x 224 for classes of whole
+            images, and for masks the first image's size up to 512 pixels.
         crop_px: side of the crops that classes are learnt from.
         schedule: of the heads' training.
         seed: of folds, weights and order.
@@ -261,7 +262,8 @@ def _wrong_images(
     seen = _Seen(data.class_names)
     counted = _counted(told, "looking at images", len(data))
     if model is None:
-        whole = CropFeatures(_backbone(options, "stride16", "last_conv"), size_px=options.crop_px)
+        side = max(options.size or (224, 224))
+        whole = CropFeatures(_backbone(options, "stride16", "last_conv"), size_px=side, context=1.0)
         features = []
         for place in range(len(data)):
             sample = data[place]
@@ -280,7 +282,7 @@ def _wrong_images(
     return image_class_suspects(seen.named, labels, doubt_classes(labels, said))
 
 
-def _backbone(options: OutOfFold, *features: str, output_stride: int = 32) -> nn.Module:
+def _backbone(options: OutOfFold, *features: str, output_stride: int = 32) -> MobileNetV2:
     built = mobilenet_v2(features=features, weights=options.weights, output_stride=output_stride).eval()
     return built.to(device_of(options.device), memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
@@ -346,7 +348,7 @@ def _on_grid(sample: Sample, grid: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     """The mask, one cell for each of the probabilities; nearest, as classes do not blend."""
     assert sample.mask is not None
     mask = torch.from_numpy(np.ascontiguousarray(sample.mask))[None, None]
-    return F.interpolate(mask, grid, mode="nearest-exact")[0, 0].numpy()  # type: ignore[no-any-return]
+    return F.interpolate(mask, grid, mode="nearest-exact")[0, 0].numpy()
 
 
 def _classes_of(samples: Sequence[Sample]) -> npt.NDArray[np.int64]:

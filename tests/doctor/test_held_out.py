@@ -20,7 +20,7 @@ ONCE = Schedule(epochs=1, batch_size=4)
 class Squares:
     """Six grey images, a light square of class 1 in each, at a place of its own; the first has a region to ignore."""
 
-    class_names = ("ground", "square")
+    class_names: tuple[str, ...] = ("ground", "square")
 
     def __len__(self) -> int:
         return 6
@@ -76,7 +76,8 @@ def test_the_truth_of_samples_becomes_columns() -> None:
 
 def test_boxes_are_found_in_pixels_of_their_images_and_the_same_again() -> None:
     frozen, samples = seen("stride8", "stride16", "last_bottleneck")
-    truth, fold_of, steps = boxes_of(samples), np.array([0, 1, 0, 1, 0, 1]), []
+    truth, fold_of = boxes_of(samples), np.array([0, 1, 0, 1, 0, 1])
+    steps: list[int] = []
     found = out_of_fold_boxes(frozen, truth, fold_of, schedule=ONCE, channels=16, advance=steps.append)
     again = out_of_fold_boxes(frozen, truth, fold_of, schedule=ONCE, channels=16)
     assert steps == [3, 3], "an incomplete batch is one, where there is no other"

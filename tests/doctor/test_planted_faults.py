@@ -1,4 +1,4 @@
-"""Planted faults in real data: floors under the figures of docs/doctor.md, which benchmarks/planted_faults.py measures."""
+"""Planted faults in real data: floors under the figures that benchmarks/planted_faults.py measures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def seen(root: Path, weights: Path, *, limit: int, size_px: int) -> tuple[np.nda
     """Features of the objects of a few images, and their boxes."""
     backbone = mobilenet_v2(features=("stride16", "last_conv"), weights=weights).eval()
     look, rows, samples = CropFeatures(backbone, size_px=size_px), [], []
-    for sample in VocDetection(root=root, split="train", limit=limit):
+    data = VocDetection(root=root, split="train", limit=limit)
+    for sample in (data[index] for index in range(len(data))):
         assert sample.boxes is not None
         assert sample.labels is not None
         kept = sample.labels != IGNORE_LABEL
@@ -59,7 +60,8 @@ def test_wrong_classes_of_voc_are_found(shared: Path) -> None:
 
 
 def test_doubled_boxes_of_blood_cells_are_found_and_so_are_real_ones(shared: Path) -> None:
-    samples = [*VocDetection(root=shared / "data/bccd", split="train")]
+    data = VocDetection(root=shared / "data/bccd", split="train")
+    samples = [data[index] for index in range(len(data))]
     truth = boxes_of(samples)
     real = len(doubled_boxes(truth).rows)
     assert 0 < real < 10

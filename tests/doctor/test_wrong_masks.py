@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mnv2dense.doctor.wrong_masks import DoubtedRegion, Shift, doubted_regions, mask_score, shift_of
+from mnv2dense.doctor.wrong_masks import Shift, doubted_regions, mask_score, shift_of
 
 
 def believed(classes: np.ndarray, *, sure: float = 0.9, count: int = 3) -> np.ndarray:
@@ -31,15 +31,16 @@ def test_a_right_mask_has_no_suspects() -> None:
 def test_a_region_of_a_wrong_class_is_named_whole() -> None:
     given = scene()
     given[given == 1] = 2
-    assert doubted_regions(given, believed(scene())) == [
-        DoubtedRegion(pytest.approx(0.85), label=2, proposed=1, box=(5, 4, 11, 10), cells=36, whole=True)
-    ]
+    (region,) = doubted_regions(given, believed(scene()))
+    assert region.score == pytest.approx(0.85 * 36 / (36 + 20))
+    assert region[1:] == (2, 1, (5, 4, 11, 10), 36, True)
 
 
 def test_a_missing_region_is_something_inside_another() -> None:
     (region,) = doubted_regions(np.zeros((20, 24), np.uint8), believed(scene()))
-    # 36 cells gain 0.85 each; the 20 at the edge count once more below.
-    assert region == DoubtedRegion(pytest.approx(36 * 0.85 / 56), 0, 1, (5, 4, 11, 10), 36, whole=False)
+    # 36 cells gain 0.85 each; the 20 at the edge count once more below; 36 cells are trusted by 36 / 56.
+    assert region.score == pytest.approx(36 * 0.85 / 56 * 36 / 56)
+    assert region[1:] == (0, 1, (5, 4, 11, 10), 36, False)
 
 
 def test_an_edge_that_is_a_cell_off_scores_less_than_a_region() -> None:
@@ -47,7 +48,7 @@ def test_an_edge_that_is_a_cell_off_scores_less_than_a_region() -> None:
     wider[4:10, 11] = 1
     (edge,) = doubted_regions(wider, believed(scene()))
     assert edge.cells == 6
-    assert edge.score == pytest.approx(0.85 / 2), "all of it is edge"
+    assert edge.score == pytest.approx(0.85 / 2 * 6 / 26), "all of it is edge"
 
 
 def test_a_shifted_mask_finds_its_place() -> None:

@@ -21,7 +21,7 @@ QUICK = OutOfFold(
 class Scenes:
     """Twelve images of a light or a dark square on grey; of "detection", "segmentation" or "classification"."""
 
-    class_names = ("dark", "light")
+    class_names: tuple[str, ...] = ("dark", "light")
 
     def __init__(self, task: str, *, wrong: int = -1) -> None:
         self.task, self.wrong = task, wrong
@@ -39,9 +39,10 @@ class Scenes:
         if index == self.wrong:
             label = 1 - label
         box = [left, 20, left + 40, 60]
-        boxes, labels, mask = None, np.array([label]), None
+        boxes, mask = None, None
+        labels: np.ndarray | None = np.array([label])
         if self.task == "detection":  # the first object is drawn twice
-            boxes, labels = np.array([box] * (1 + (index == 0)), np.float32), np.repeat(labels, 1 + (index == 0))
+            boxes, labels = np.array([box] * (1 + (index == 0)), np.float32), np.repeat(label, 1 + (index == 0))
         elif self.task == "segmentation":
             labels, mask = None, np.full((80, 96), 255, np.uint8)
             mask[20:60, left : left + 40] = label
