@@ -131,11 +131,13 @@ def seen_crops(bench: Bench) -> tuple[npt.NDArray[np.float32], TrueBoxes, int]:
     """Features of all objects, their boxes, and the number of classes."""
     data, look = Both(bench), CropFeatures(bench.backbone("stride16", "last_conv"))
     rows, samples = [], []
-    for sample in data:
+    for sample in data.all():
+        assert sample.boxes is not None
+        assert sample.labels is not None
         kept = sample.labels != IGNORE_LABEL
-        sample = sample._replace(boxes=sample.boxes[kept], labels=sample.labels[kept])
-        rows.append(look(sample.image, sample.boxes))
-        samples.append(sample._replace(image=sample.image[:1, :1]))
+        objects = sample.boxes[kept]
+        rows.append(look(sample.image, objects))
+        samples.append(sample._replace(image=sample.image[:1, :1], boxes=objects, labels=sample.labels[kept]))
     return np.concatenate(rows), boxes_of(samples), len(data.class_names)
 
 
@@ -246,7 +248,9 @@ def planted_masks(
     regions = []
     for place in np.setdiff1d(np.arange(len(given)), moved).tolist():
         for label in np.unique(clean[place][clean[place] != IGNORE_INDEX]).tolist():
-            count, _, stats, _ = cv2.connectedComponentsWithStats((clean[place] == label).astype(np.uint8), None, 4)
+            count, _, stats, _ = cv2.connectedComponentsWithStats(
+                (clean[place] == label).astype(np.uint8), connectivity=4
+            )
             regions += [(place, label, n, *stats[n].tolist()) for n in range(1, count) if stats[n][4] >= 600]
     order = rng.permutation(len(regions))
     k = round(SHARE * len(regions))
@@ -254,7 +258,7 @@ def planted_masks(
     faults: dict[bool, list[Fault]] = {True: [], False: []}
     for index, whole in [(i, True) for i in order[:k]] + [(i, False) for i in small]:
         place, label, number, left, top, width, height, _ = regions[index]
-        inside = cv2.connectedComponents((clean[place] == label).astype(np.uint8), None, 4)[1] == number
+        inside = cv2.connectedComponents((clean[place] == label).astype(np.uint8), connectivity=4)[1] == number
         ring = (cv2.dilate(inside.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0) & ~inside
         around = clean[place][ring & (clean[place] != IGNORE_INDEX)]
         others = np.setdiff1d(np.arange(len(CAMVID)), [label])
@@ -275,7 +279,8 @@ def images(bench: Bench, seed: int) -> Iterator[tuple[str, dict[str, float]]]:
 def seen_whole(bench: Bench) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Features and class of each of these images."""
     look, rows, labels = CropFeatures(bench.backbone("stride16", "last_conv"), size_px=224, context=1.0), [], []
-    for sample in Both(bench._replace(name="voc")):
+    for sample in Both(bench._replace(name="voc")).all():
+        assert sample.labels is not None
         shown = np.unique(sample.labels[sample.labels >= 0])
         if len(shown) == 1:
             height, width = sample.image.shape[:2]
@@ -284,7 +289,7 @@ def seen_whole(bench: Bench) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.in
     return np.concatenate(rows), np.array(labels)
 
 
-class Both(Sequence[Sample]):
+class Both:
     """Both splits of a data set, one after the other."""
 
     def __init__(self, bench: Bench) -> None:
@@ -296,16 +301,23 @@ class Both(Sequence[Sample]):
             "camvid": lambda split: MaskFolder(root=data / "camvid", split=split, class_names=CAMVID, ignored=[11]),
         }
         self.parts = [made[name](split) for split in ("train", "val")]
-        self.class_names = self.parts[0].class_names
+        self.class_names: tuple[str, ...] = self.parts[0].class_names
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
 
     def __getitem__(self, index: int) -> Sample:
         first = len(self.parts[0])
-        if index >= len(self):
-            raise IndexError(index)
-        return self.parts[0][index] if index < first else self.parts[1][index - first]  # type: ignore[no-any-return]
+        sample: Sample = self.parts[0][index] if index < first else self.parts[1][index - first]
+        return sample
+
+    def all(self) -> Iterator[Sample]:
+        """One by one."""
+        return (self[index] for index in range(len(self)))
+
+    def path_of(self, image_id: int) -> Path:
+        """None is asked for."""
+        raise LookupError(f"images of two splits have no common ids, so that {image_id} may be of either.")
 
 
 def row_of(planted: int, found: float, start: float) -> dict[str, float]:

@@ -11,7 +11,7 @@ from mnv2dense.doctor.wrong_classes import Doubts
 from mnv2dense.doctor.wrong_masks import DoubtedRegion, Shift, doubted_regions, shift_of
 from mnv2dense.types import Infos
 
-SHOWN_REGION, SHOWN_MASK_SHIFT = 0.5, 0.3
+SHOWN_REGION, SHOWN_MASK_SHIFT = 0.4, 0.3
 
 
 def mask_suspects(

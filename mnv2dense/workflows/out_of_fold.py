@@ -4,36 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from mnv2dense.backbones import MobileNetV2
-from mnv2dense.data.collate import collate, prepare
 from mnv2dense.doctor.crops import CropFeatures
 from mnv2dense.doctor.folds import folds
 from mnv2dense.doctor.frozen import boxes_of, frozen_features, true_boxes
 from mnv2dense.doctor.held_out import USUAL, Schedule, out_of_fold_boxes, out_of_fold_pixels
+from mnv2dense.doctor.judged_by_model import batches, found_by, pixels_by
 from mnv2dense.doctor.linear_probe import out_of_fold_probabilities
 from mnv2dense.doctor.neighbours import without_neighbours
 from mnv2dense.doctor.suspects_of_boxes import (
-    Named,
     doubled_box_suspects,
     missing_box_suspects,
     shifted_box_suspects,
     wrong_class_suspects,
 )
 from mnv2dense.doctor.suspects_of_masks import image_class_suspects, mask_suspects
+from mnv2dense.doctor.together import Seen, Together
 from mnv2dense.doctor.wrong_boxes import doubled_boxes, missing_boxes, shifted_boxes
 from mnv2dense.doctor.wrong_classes import doubt_classes
 from mnv2dense.inference.open_model import open_model
 from mnv2dense.metrics.box_columns import FoundBoxes
 from mnv2dense.models.backbone import mobilenet_v2
-from mnv2dense.ops.postprocess import BoxSelection
 from mnv2dense.types import IGNORE_LABEL, Sample
 from mnv2dense.utils.device import device_of
 
@@ -101,7 +99,7 @@ def wrong_labels(
         ValueError: another task, a model of other classes, or too few images for the folds.
         FileNotFoundError: no such weights or model.
     """
-    together = _Together(tuple(data.values()) if isinstance(data, Mapping) else (data,))
+    together = Together(tuple(data.values()) if isinstance(data, Mapping) else (data,))
     searches: dict[str, Callable[..., list[Suspect]]] = {
         "detection": _wrong_boxes,
         "segmentation": _wrong_masks,
@@ -128,48 +126,9 @@ class Folds(NamedTuple):
     crops: npt.NDArray[np.int64]
 
 
-class _Together:
-    """Data sets one after the other, as one; images are their places."""
-
-    def __init__(self, parts: Sequence[Dataset]) -> None:
-        names = {tuple(part.class_names) for part in parts}
-        if len(names) != 1:
-            raise ValueError(f"{len(parts)} splits of {len(names)} lists of classes: all need the same, in one order.")
-        self.class_names = names.pop()
-        self._parts = parts
-        self._starts = np.cumsum([0, *(len(part) for part in parts)]).tolist()
-
-    def __len__(self) -> int:
-        return int(self._starts[-1])
-
-    def __getitem__(self, index: int) -> Sample:
-        part = int(np.searchsorted(self._starts, index, side="right")) - 1
-        return self._parts[part][index - self._starts[part]]
-
-    def path_of(self, image_id: int) -> Path:
-        raise LookupError(f"images of several splits are known by their samples' paths, not by id {image_id}.")
-
-
-class _Seen:
-    """What is kept of the samples of one pass over the images, their pixels left out."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.samples: list[Sample] = []
-        self._names = names
-
-    def add(self, sample: Sample) -> None:
-        shape = np.broadcast_to(np.uint8(0), sample.image.shape)
-        self.samples.append(sample._replace(image=shape))
-
-    @property
-    def named(self) -> Named:
-        paths = [sample.path for sample in self.samples]
-        return Named(paths, [sample.image_id for sample in self.samples], self._names)
-
-
-def _wrong_boxes(data: _Together, options: OutOfFold, model: Model | None, fold_of: Folds, told: Told) -> list[Suspect]:
+def _wrong_boxes(data: Together, options: OutOfFold, model: Model | None, fold_of: Folds, told: Told) -> list[Suspect]:
     crops = CropFeatures(_backbone(options, "stride16", "last_conv"), size_px=options.crop_px)
-    seen, features = _Seen(data.class_names), [np.zeros((0, crops.length), np.float32)]
+    seen, features = Seen(data.class_names), [np.zeros((0, crops.length), np.float32)]
 
     def look(place: int, sample: Sample) -> None:
         seen.add(sample)
@@ -194,7 +153,7 @@ def _wrong_boxes(data: _Together, options: OutOfFold, model: Model | None, fold_
         )
         del frozen
     else:
-        found = _found_by(model, data, look, counted)
+        found = found_by(model, data, look, counted)
         truth = boxes_of(seen.samples)
     missing = missing_boxes(found, truth)
     named = missing.rows[:_NAMED_AT_MOST]
@@ -226,10 +185,10 @@ def _wrong_boxes(data: _Together, options: OutOfFold, model: Model | None, fold_
     ]
 
 
-def _wrong_masks(data: _Together, options: OutOfFold, model: Model | None, fold_of: Folds, told: Told) -> list[Suspect]:
+def _wrong_masks(data: Together, options: OutOfFold, model: Model | None, fold_of: Folds, told: Told) -> list[Suspect]:
     first = data[0].image.shape[:2]
     size = options.size or _at_most(first, 512)
-    seen, masks = _Seen(data.class_names), []
+    seen, masks = Seen(data.class_names), []
     grid = tuple(-(-side // 8) for side in (size if model is None else model.size))
 
     def look(place: int, sample: Sample) -> None:
@@ -252,14 +211,12 @@ def _wrong_masks(data: _Together, options: OutOfFold, model: Model | None, fold_
         )
         infos = frozen.infos
     else:
-        said, infos, size = *_pixels_by(model, data, grid, look, counted), model.size
+        said, infos, size = *pixels_by(model, data, grid, look, counted), model.size
     return mask_suspects(seen.named, torch.stack(masks), said, infos, size)
 
 
-def _wrong_images(
-    data: _Together, options: OutOfFold, model: Model | None, fold_of: Folds, told: Told
-) -> list[Suspect]:
-    seen = _Seen(data.class_names)
+def _wrong_images(data: Together, options: OutOfFold, model: Model | None, fold_of: Folds, told: Told) -> list[Suspect]:
+    seen = Seen(data.class_names)
     counted = _counted(told, "looking at images", len(data))
     if model is None:
         side = max(options.size or (224, 224))
@@ -276,8 +233,8 @@ def _wrong_images(
         rows = np.concatenate(features)
         said = out_of_fold_probabilities(rows, labels, fold_of.crops, classes=len(data.class_names), advance=told_of)
     else:
-        batches = _batches(model, data, lambda place, sample: seen.add(sample), counted)
-        said = np.concatenate([model.decoded(images).float().cpu().numpy() for images, _ in batches])
+        answers = batches(model, data, lambda place, sample: seen.add(sample), counted)
+        said = np.concatenate([model.decoded(images).float().cpu().numpy() for images, _ in answers])
         labels = _classes_of(seen.samples)
     return image_class_suspects(seen.named, labels, doubt_classes(labels, said))
 
@@ -288,7 +245,7 @@ def _backbone(options: OutOfFold, *features: str, output_stride: int = 32) -> Mo
 
 
 def _features_at(
-    data: _Together, crops: CropFeatures, found: FoundBoxes, rows: npt.NDArray[np.int64]
+    data: Together, crops: CropFeatures, found: FoundBoxes, rows: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32]:
     """Of found boxes, ordered by their images."""
     places = found.images[rows]
@@ -296,52 +253,6 @@ def _features_at(
     for place in np.unique(places).tolist():
         features.append(crops(data[place].image, found.boxes[rows[places == place]]))
     return np.concatenate(features)
-
-
-def _found_by(
-    model: Model, data: _Together, look: Callable[[int, Sample], None], counted: Callable[[int], None]
-) -> FoundBoxes:
-    """What a detector finds, also what it would not show."""
-    tables: list[npt.NDArray[np.float32]] = []
-    selection = model.selection
-    if isinstance(selection, BoxSelection):
-        selection = BoxSelection(selection.class_names, 0.01, selection.nms_threshold, selection.candidates, 100)
-    for images, infos in _batches(model, data, look, counted):
-        results: list[Any] = selection(model.decoded(images), infos)
-        for result in results:
-            found = result.to("cpu")
-            tables.append(torch.cat([found.boxes, found.scores[:, None], found.labels[:, None]], dim=1).numpy())
-    return FoundBoxes.of_tables(tables, range(len(tables)))
-
-
-def _pixels_by(
-    model: Model,
-    data: _Together,
-    grid: tuple[int, ...],
-    look: Callable[[int, Sample], None],
-    counted: Callable[[int], None],
-) -> tuple[Tensor, Any]:
-    said, infos = [], []
-    for images, of in _batches(model, data, look, counted):
-        logits = model.decoded(images).logits
-        said.append(F.interpolate(logits, grid, mode="bilinear", antialias=True).softmax(1).half().cpu())
-        infos.append(of)
-    joined = (torch.cat(parts).cpu() for parts in zip(*infos, strict=True))
-    return torch.cat(said), type(infos[0])(*joined)
-
-
-def _batches(
-    model: Model, data: _Together, look: Callable[[int, Sample], None], counted: Callable[[int], None], size: int = 16
-) -> Any:  # noqa: ANN401 - pairs of images and infos
-    for start in range(0, len(data), size):
-        items = []
-        for place in range(start, min(start + size, len(data))):
-            sample = data[place]
-            look(place, sample)
-            items.append(prepare(sample._replace(boxes=None, labels=None, mask=None), model.size, model.resize))
-        batch = collate(items, max_boxes=1)
-        yield batch.images.to(model.device), type(batch.infos)(*(part.to(model.device) for part in batch.infos))
-        counted(len(items))
 
 
 def _on_grid(sample: Sample, grid: tuple[int, ...]) -> npt.NDArray[np.uint8]:
