@@ -9,7 +9,7 @@ import pytest
 
 from mnv2dense.doctor.held_out import Schedule
 from mnv2dense.doctor.suspect import Suspect
-from mnv2dense.models import mobilenet_v2_classifier
+from mnv2dense.models import deeplabv3_mobilenet_v2, mobilenet_v2_classifier, points320_mobilenet_v2
 from mnv2dense.types import Sample
 from mnv2dense.workflows import OutOfFold, wrong_labels
 
@@ -94,6 +94,15 @@ def test_what_does_not_fit_is_refused(task: str, said: str) -> None:
         wrong_labels(Scenes("detection"), task=task, options=QUICK, model=model)
 
 
-def test_a_trained_model_judges_in_the_place_of_heads() -> None:
-    model = mobilenet_v2_classifier(class_names=("dark", "light"), width_mult=0.35, size=(32, 32)).eval()
-    assert isinstance(wrong_labels(Scenes("classification"), task="classification", options=QUICK, model=model), list)
+@pytest.mark.parametrize("task", ["detection", "segmentation", "classification"])
+def test_a_trained_model_judges_in_the_place_of_heads(task: str) -> None:
+    makers = {
+        "detection": points320_mobilenet_v2,
+        "segmentation": deeplabv3_mobilenet_v2,
+        "classification": mobilenet_v2_classifier,
+    }
+    model = makers[task](class_names=("dark", "light"), width_mult=0.35, size=(64, 64)).eval()  # type: ignore[operator]
+    jobs: list[str] = []
+    wrong_labels(Scenes(task), task=task, options=QUICK, model=model, told=lambda job, done, total: jobs.append(job))
+    assert not {"learning what objects are", "learning what regions look like"} & set(jobs)
+    assert jobs.count("looking at images") == 1, "one batch"
