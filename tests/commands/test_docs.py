@@ -145,6 +145,7 @@ COMPOSED: dict[str, str] = {
     "split.groups=": "groups are of names; tests/commands/test_convert.py",
     "data.root=corrected": "somebody's labels; tests/commands/test_annotate.py",
     "data.root=new_data": "the output of the command above; tests/commands/test_annotate.py",
+    "data.root=coco labels=true": "wants ImageNet's weights; tests/commands/test_doctor.py",
     "data=camvid data.root=camvid output=checked": "not its data; tests/commands/test_doctor.py",
     "threshold=auto": "wants a run that finds something; tests/commands/test_thresholds.py",
     "keep_thresholds=true": "wants a run that finds something; tests/commands/test_thresholds.py",
