@@ -149,7 +149,7 @@ def test_every_loss_keeps_its_protocol_and_is_a_module_so_that_sums_hold_it(name
     assert isinstance(loss, nn.Module)
 
 
-@pytest.mark.parametrize("name", metrics.__all__)
+@pytest.mark.parametrize("name", [name for name in metrics.__all__ if name != "Promise"])  # what is asked of one
 def test_every_metric_keeps_its_protocol(name: str) -> None:
     options = {"parts": {"own": metrics.Accuracy()}} if name in ("MetricGroup", "JointMetric") else {}
     assert_has(getattr(metrics, name)(**options), Metric)

@@ -49,7 +49,6 @@ KINDS: Final[dict[str, Kind]] = {
         "masks cannot be right",
         "Open each beside its image; draw it again, or store it as PNG and resize it by nearest neighbours.",
     ),
-    "wrong mask": Kind("wrong", "mask looks wrong", "masks look wrong", "Open each beside its image; draw it again."),
     "near leak": Kind(
         "look",
         "validation image shows nearly what a training image shows",
@@ -79,6 +78,24 @@ KINDS: Final[dict[str, Kind]] = {
         "box seems to be misplaced",
         "boxes seem to be misplaced",
         "Look at each, the surest first, and draw them again.",
+    ),
+    "shifted mask": Kind(
+        "look",
+        "mask seems to be misplaced",
+        "masks seem to be misplaced",
+        "Open each beside its image, the surest first; move it, or draw it again.",
+    ),
+    "wrong region": Kind(
+        "look",
+        "region of a mask looks like another class",
+        "regions of masks look like another class",
+        "Look at each, the surest first, and paint those that are wrong again.",
+    ),
+    "missing region": Kind(
+        "look",
+        "object seems to be left out of a mask",
+        "objects seem to be left out of masks",
+        "Look at each, the surest first, and paint the missing ones.",
     ),
     "odd box": Kind(
         "look",
