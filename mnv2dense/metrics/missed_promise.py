@@ -1,22 +1,22 @@
 r"""A threshold with a promise: at most such a share of the objects is missed, and how sure that is.
 
-The validation pictures are taken for independent draws of the pictures to come; objects come together in pictures, and
-nothing is assumed of how. For a threshold let picture i have :math:`N_i` objects, of which :math:`M_i` are missed. The
+The validation images are taken for independent draws of the images to come; objects come together in images, and
+nothing is assumed of how. For a threshold let image i have :math:`N_i` objects, of which :math:`M_i` are missed. The
 share missed in the long run, :math:`E M / E N`, is above :math:`\alpha` just where :math:`Z_i = M_i - \alpha N_i` has a
-mean above 0. Whoever bets against that, a share b on each picture, has :math:`K_b = \prod_i (1 - b Z_i)` in the end:
-never below 0 for :math:`b \le 1 / ((1 - \alpha) B)`, where no picture has more than B objects, and not above 1 in the
+mean above 0. Whoever bets against that, a share b on each image, has :math:`K_b = \prod_i (1 - b Z_i)` in the end:
+never below 0 for :math:`b \le 1 / ((1 - \alpha) B)`, where no image has more than B objects, and not above 1 in the
 mean as long as too much is missed. So the mean of :math:`K_b` over bets fixed before reaches :math:`1 / \delta` with a
 probability of at most :math:`\delta` (Markov): a threshold where it does is promised with confidence
 :math:`1 - \delta` (bets: Waudby-Smith and Ramdas 2020, arXiv:2010.09686). A higher threshold misses no less, so the
 bets fall with it, and the highest that wins is as sure as a single one (Bates et al. 2021, arXiv:2101.02703,
 theorem 1).
 
-B is not known before: it is the largest number of objects that a validation picture has, and the promise is on pictures
-with up to as many. That the fullest picture is known to be there may speak for the bet; so of those with B objects the
+B is not known before: it is the largest number of objects that a validation image has, and the promise is on images
+with up to as many. That the fullest image is known to be there may speak for the bet; so of those with B objects the
 one in which least is missed counts only where it speaks against it. Then, given B, the mean of :math:`K_b` is still 1
-at most: let p be the share of pictures with B objects among those with up to B, and e the mean of their
+at most: let p be the share of images with B objects among those with up to B, and e the mean of their
 :math:`1 - b Z`. Given that one is there, the mean is at most :math:`(1 - (1 - pe)^n) / (1 - (1 - p)^n)` with all
-pictures, at most 1 for :math:`e \le 1`; with one of the fullest left out it is at most that divided by e, which is 1 at
+images, at most 1 for :math:`e \le 1`; with one of the fullest left out it is at most that divided by e, which is 1 at
 most for :math:`e \ge 1`, as :math:`1 - (1 - x)^n` is concave. What counts is the smaller of both.
 """
 
@@ -34,7 +34,7 @@ from mnv2dense.metrics.threshold_curves import passing
 
 _THRESHOLDS = np.arange(1, 1000) / 1000
 
-# Small ones win where there are many pictures, large ones where few must do; squares put as many on either.
+# Small ones win where there are many images, large ones where few must do; squares put as many on either.
 _BETS = (np.arange(1, 51) / 50) ** 2
 
 # More data than this many times what is there is no advice.
@@ -80,7 +80,7 @@ class Promised(NamedTuple):
         objects: of the validation data.
         missed: the share of them that is missed at that threshold, or where there is none with all boxes that the model
             gives; None without objects.
-        most_objects: of a picture, up to which it holds.
+        most_objects: of a image, up to which it holds.
         needed: where there is no threshold, how many objects more it takes at least if they are found as these are;
             None where no number would do.
     """
@@ -113,14 +113,14 @@ def promised(
 
 
 def promised_of_counts(
-    promise: Promise, objects: npt.NDArray[np.int64], pictures: npt.NDArray[np.int64], passed: npt.NDArray[np.int64]
+    promise: Promise, objects: npt.NDArray[np.int64], images: npt.NDArray[np.int64], passed: npt.NDArray[np.int64]
 ) -> Promised:
     """The same from counts.
 
     Args:
         promise: what is asked for.
-        objects: int64 [P], of each picture, at least one.
-        pictures: int64 [N], the place of the picture of each object that is found.
+        objects: int64 [P], of each image, at least one.
+        images: int64 [N], the place of the image of each object that is found.
         passed: int64 [N], how many thresholds, in thousandths from 0.001 on, the score of its box reaches.
     """
     total, most = int(objects.sum()), int(objects.max(initial=0))
@@ -128,7 +128,7 @@ def promised_of_counts(
         return Promised(None, 0, None, 0)
 
     def missed(row: int) -> npt.NDArray[np.int64]:
-        return np.asarray(objects - np.bincount(pictures[passed > row], minlength=len(objects)))
+        return np.asarray(objects - np.bincount(images[passed > row], minlength=len(objects)))
 
     def wins(row: int) -> bool:
         return _log_mean(_log_bets(promise.missed, missed(row), objects)) >= -math.log1p(-promise.confidence)
@@ -148,8 +148,10 @@ def _log_bets(share: float, missed: npt.NDArray[np.int64], objects: npt.NDArray[
     excess = missed - share * objects
     most = objects.max()
     stakes = _BETS / ((1 - share) * most)
-    with np.errstate(divide="ignore"):  # all is lost where the fullest picture is missed whole
-        won = np.log1p(-stakes[:, None] * excess)
+    lost = stakes[:, None] * excess
+    # All is lost where the highest bet meets the fullest image missed whole: 1, were it not for rounding.
+    all_lost = lost > 1 - 1e-9
+    won = np.where(all_lost, -np.inf, np.log1p(-np.where(all_lost, 0.0, lost)))
     best_of_fullest = won[:, objects == most].max(axis=1)
     return np.asarray(won.sum(axis=1) - np.maximum(best_of_fullest, 0.0))
 
