@@ -11,7 +11,7 @@ from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
 from mnv2dense.metrics.box_hits import Indices, hits, overlaps, taken
 from mnv2dense.ops.numpy_boxes import areas
 
-SIZES: Final = {"small": "below 32\u00b2 px", "medium": "up to 96\u00b2 px", "large": "96\u00b2 px and more"}
+SIZES: Final = {"small": "below 32\u00b2 px", "medium": "below 96\u00b2 px", "large": "96\u00b2 px and more"}
 """COCO's, by area. An area on a border is in both of COCO's sizes; here it is in the larger one alone."""
 
 _BORDERS = np.array([32.0**2, 96.0**2])

@@ -78,7 +78,6 @@ def label_map(logits: Tensor, vertical: Samples, horizontal: Samples) -> Tensor:
     slack = logits.abs().amax() * _ROUNDING
     if len(vertical.low) * len(horizontal.low) < _WORTH * blocks or not torch.isfinite(slack):
         return every_pixel(logits, vertical, horizontal)
-    labels = torch.empty(len(vertical.low), len(horizontal.low), dtype=torch.uint8)
     cells = logits.permute(1, 2, 0).contiguous()
     labels = torch.empty(len(vertical.low), len(horizontal.low), dtype=torch.uint8)
     for columns, across in across_all.parts(_COLUMNS // _BLOCK):
