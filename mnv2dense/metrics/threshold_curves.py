@@ -107,9 +107,13 @@ class ThresholdCurves(NamedTuple):
         return None if best is None else Thresholds(best.threshold, self.own_best(class_names))
 
     def curves(self, label: int | None = None) -> dict[str, FloatArray]:
-        """Precision, recall and F1 [T] by their names, of a class or averaged over classes; NaN: it cannot be told."""
+        """Precision, recall and F1 [T] by their names, of a class or averaged over those that have objects.
+
+        NaN is what cannot be told.
+        """
         values = {"precision": self.precision, "recall": self.recall, "F1": self.f1}
-        return {name: mean_of_classes(of) if label is None else of[:, label] for name, of in values.items()}
+        there = self.objects > 0
+        return {name: mean_of_classes(of[:, there]) if label is None else of[:, label] for name, of in values.items()}
 
     def at(self, threshold: float, label: int | None = None) -> dict[str, float | None]:
         """The same at one of the thresholds; None is what cannot be told."""

@@ -47,6 +47,14 @@ def test_classes_count_alike_and_those_without_objects_do_not() -> None:
     assert found.f1 == pytest.approx((2 / 3 + 2 / 3) / 2)
 
 
+def test_precision_recall_and_f1_of_all_are_means_over_the_same_classes() -> None:
+    # The wrong boxes of a class without objects lower none of them, as they lower no AP.
+    found, truth = image([(0, 0.9, CAT), (200, 0.8, DOG)], [(0, CAT)])
+    curves = threshold_curves(found_boxes(found), true_boxes(truth), 2)
+    assert curves.at(0.5) == {"precision": 1.0, "recall": 1.0, "F1": 1.0}
+    assert curves.at(0.5, DOG) == {"precision": 0.0, "recall": None, "F1": None}
+
+
 def test_boxes_in_a_crowd_are_neither_right_nor_wrong() -> None:
     crowd = image([(0, 0.9, CAT)], [(0, CAT)], crowd=True)
     assert best([crowd, image([(0, 0.4, CAT)], [(0, CAT)])], 1) == (0.4, 1.0)
@@ -98,8 +106,8 @@ def test_curves_by_hand_and_what_cannot_be_told_is_none() -> None:
     assert curves.at(0.41, CAT) == {"precision": 1.0, "recall": 0.5, "F1": pytest.approx(2 / 3)}
     assert curves.at(0.95, CAT) == {"precision": None, "recall": 0.0, "F1": 0.0}
     assert curves.at(0.4, DOG) == {"precision": 0.0, "recall": None, "F1": None}
-    # Precision of both, recall and F1 of cats alone.
-    assert curves.at(0.4) == {"precision": 0.25, "recall": 0.5, "F1": 0.5}
+    # Of cats alone: dogs have no object.
+    assert curves.at(0.4) == curves.at(0.4, CAT)
     written = curves.to_dict(("cat", "dog"))
     assert json.loads(json.dumps(written)) == written
     assert list(written["classes"]) == ["cat"]
