@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
-from mnv2dense.metrics.box_hits import Indices, Overlaps, hits, overlaps
+from mnv2dense.metrics.box_hits import MOST_BOXES, Indices, Overlaps, hits, overlaps, turns
 
 CAUSES: Final = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
 """The paper's names (section 2.2), in its order."""
@@ -23,9 +23,6 @@ FOREGROUND_IOU: Final = 0.5
 """The paper's t_f: from there on a box has an object."""
 BACKGROUND_IOU: Final = 0.1
 """The paper's t_b: below it a box has nothing to do with an object."""
-
-_MOST_BOXES = 100
-"""Of an image and a class: COCO's limit."""
 
 _RECALLS = np.linspace(0, 1, 101)
 
@@ -99,7 +96,7 @@ def box_errors(found: FoundBoxes, truth: TrueBoxes, count: int) -> BoxErrors:
         count: of classes, K.
     """
     went = hits(found, truth, least_iou=FOREGROUND_IOU)
-    counted = ~went.ignored & (_ranks(found) < _MOST_BOXES)
+    counted = ~went.ignored & (turns(found) < MOST_BOXES)
     # A box past the limit could have taken an object only after all that are within it, as it is less sure.
     right = counted & (went.objects >= 0)
     causes, objects = _causes(found, truth, counted & ~right)
@@ -122,18 +119,6 @@ def box_errors(found: FoundBoxes, truth: TrueBoxes, count: int) -> BoxErrors:
     of_found = np.bincount(truth.labels[there], minlength=count)
     fixed["FN"] = curve.ap(right, counted, found.labels, of_found)
     return BoxErrors(causes, objects, there, missed, curve.ap(right, counted, found.labels, positives), fixed)
-
-
-def _ranks(found: FoundBoxes) -> Indices:
-    """The place of a box among those of its image and class, the surest first: [N]."""
-    order = np.lexsort((-found.scores, found.labels, found.images))
-    images, labels = found.images[order], found.labels[order]
-    begins = np.ones(len(order), np.bool_)
-    begins[1:] = (images[1:] != images[:-1]) | (labels[1:] != labels[:-1])
-    places = np.arange(len(order))
-    ranks = np.empty_like(places)
-    ranks[order] = places - np.maximum.accumulate(np.where(begins, places, 0))
-    return ranks
 
 
 def _causes(found: FoundBoxes, truth: TrueBoxes, wrong: Bools) -> tuple[npt.NDArray[np.int8], Indices]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
 from mnv2dense.ops.numpy_boxes import areas, intersection, iou
+
+MOST_BOXES: Final = 100
+"""Of a class in an image, the surest: COCO's limit, which average precision keeps to."""
 
 _LEAST_IGNORED = 0.5
 """The share of a box within a region to ignore from which on it is left out."""
@@ -64,7 +67,7 @@ def hits(found: FoundBoxes, truth: TrueBoxes, *, least_iou: float) -> Hits:
         least_iou: of a box and the object that it finds, above 0.
     """
     ignored, corners = np.zeros(len(found.labels), np.bool_), truth.corners
-    for boxes, crowds in _pairs(found, truth, np.flatnonzero(truth.crowds), apart=True):
+    for boxes, crowds in pairs_of(found, truth, np.flatnonzero(truth.crowds), apart=True):
         shared = intersection(found.boxes[boxes], corners[crowds])
         within = shared >= _LEAST_IGNORED * areas(found.boxes[boxes])
         ignored[boxes[within & (shared > 0)]] = True  # a box without area lies in nothing, as pycocotools has it
@@ -86,7 +89,7 @@ def overlaps(found: FoundBoxes, truth: TrueBoxes, *, least_iou: float, apart: bo
     """
     near = [Overlaps(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
     corners = truth.corners
-    for boxes, objects in _pairs(found, truth, np.flatnonzero(~truth.crowds), apart=apart):
+    for boxes, objects in pairs_of(found, truth, np.flatnonzero(~truth.crowds), apart=apart):
         ious = iou(found.boxes[boxes], corners[objects])
         near.append(Overlaps(boxes, objects, ious).where(ious >= least_iou))
     return Overlaps(*(np.concatenate(column) for column in zip(*near, strict=True)))
@@ -105,8 +108,18 @@ def taken(found: FoundBoxes, near: Overlaps) -> Indices:
     return np.array(pairs, np.int64)
 
 
-def _pairs(found: FoundBoxes, truth: TrueBoxes, chosen: Indices, *, apart: bool) -> Iterator[tuple[Indices, Indices]]:
-    """Boxes, and which of the chosen objects: one of each for every two of an image, and of a class; in portions."""
+def pairs_of(found: FoundBoxes, truth: TrueBoxes, chosen: Indices, *, apart: bool) -> Iterator[tuple[Indices, Indices]]:
+    """Every box beside every chosen object of its image, in portions; by the boxes, those of a box as chosen.
+
+    Args:
+        found: the boxes.
+        truth: the objects of the same images.
+        chosen: int64 [C], places of objects.
+        apart: only objects of the box's own class.
+
+    Yields:
+        Places of boxes and of objects, int64 [P] each.
+    """
     classes = 1 + max(found.labels.max(initial=0), truth.labels.max(initial=0))
     wanted, given = (part.images * classes + part.labels * apart for part in (found, truth))
     order = chosen[np.argsort(given[chosen], kind="stable")]
@@ -120,3 +133,15 @@ def _pairs(found: FoundBoxes, truth: TrueBoxes, chosen: Indices, *, apart: bool)
         repeats = counts[some]
         within = np.arange(repeats.sum()) - np.repeat(repeats.cumsum() - repeats, repeats)
         yield np.repeat(some, repeats), order[np.repeat(first[some], repeats) + within]
+
+
+def turns(found: FoundBoxes) -> Indices:
+    """The place of each box among those of its image and class, the surest first and of equal ones the first: [N]."""
+    order = np.lexsort((-found.scores, found.labels, found.images))
+    images, labels = found.images[order], found.labels[order]
+    begins = np.ones(len(order), np.bool_)
+    begins[1:] = (images[1:] != images[:-1]) | (labels[1:] != labels[:-1])
+    places = np.arange(len(order))
+    made = np.empty_like(places)
+    made[order] = places - np.maximum.accumulate(np.where(begins, places, 0))
+    return made

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
+from mnv2dense.metrics.box_hits import MOST_BOXES, Indices, Overlaps, pairs_of, turns
 
 Bools = npt.NDArray[np.bool_]
-Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 THRESHOLDS: Final = np.linspace(0.5, 0.95, 10)
@@ -22,12 +22,6 @@ THRESHOLDS: Final = np.linspace(0.5, 0.95, 10)
 
 AREAS: Final = ((0.0, 1e10), (0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, 1e10))
 """All, small, medium and large: square pixels, both ends included. A of them."""
-
-MOST_BOXES: Final = 100
-"""Of a class in an image; the surest count."""
-
-_PAIRS = 1_000_000
-"""Boxes beside objects that are compared at once."""
 
 
 class BoxMatches(NamedTuple):
@@ -57,13 +51,14 @@ class BoxMatches(NamedTuple):
 
 def box_matches(found: FoundBoxes, truth: TrueBoxes) -> BoxMatches:
     """Boxes take objects of their image and class, the surest box first, for each threshold and size apart."""
-    order, turn = _by_turn(found)
-    found = FoundBoxes(found.images[order], found.boxes[order], found.labels[order], found.scores[order])
+    turn = turns(found)
+    kept = turn < MOST_BOXES
+    found, turn = found.where(kept), turn[kept]
     xywh = found.xywh
     inside = _inside(xywh[:, 2] * xywh[:, 3])
     object_counts = _inside(truth.areas) & ~truth.crowds
     near = _near(found, xywh, truth)
-    matched, right = _taken(near, turn, truth, object_counts, len(order))
+    matched, right = _taken(near, turn, truth, object_counts)
     counted = np.where(matched, right, inside[:, None])
     ranked = np.lexsort((turn, found.images, -found.scores, found.labels))
     return BoxMatches(
@@ -83,44 +78,14 @@ def _inside(areas: Floats) -> Bools:
     return np.stack([(areas >= least) & (areas <= most) for least, most in AREAS])
 
 
-def _by_turn(found: FoundBoxes) -> tuple[Indices, Indices]:
-    """The rows that count, by image and class and from the surest on; and whose turn it is there: 0, 1, ..."""
-    order = np.lexsort((-found.scores, found.labels, found.images))
-    images, labels = found.images[order], found.labels[order]
-    begins = np.ones(len(order), np.bool_)
-    begins[1:] = (images[1:] != images[:-1]) | (labels[1:] != labels[:-1])
-    starts = np.flatnonzero(begins)
-    turn = np.arange(len(order)) - np.repeat(starts, np.diff([*starts, len(order)]))
-    kept = turn < MOST_BOXES
-    return order[kept], turn[kept]
-
-
-class _Near(NamedTuple):
-    """Boxes beside objects that they overlap enough; those of a box together, of one box in the objects' order."""
-
-    boxes: Indices
-    objects: Indices
-    ious: Floats
-
-
-def _near(found: FoundBoxes, xywh: Floats, truth: TrueBoxes) -> _Near:
-    classes = 1 + max(found.labels.max(initial=0), truth.labels.max(initial=0))
-    wanted = found.images * classes + found.labels
-    given = truth.images * classes + truth.labels
-    order = np.argsort(given, kind="stable")
-    first = np.searchsorted(given[order], wanted, side="left")
-    counts = np.searchsorted(given[order], wanted, side="right") - first
-    boxes = np.flatnonzero(counts)
-    ends = counts[boxes].cumsum()
-    parts = []
-    for chosen in np.split(boxes, np.searchsorted(ends, np.arange(_PAIRS, ends[-1] if len(ends) else 0, _PAIRS))):
-        repeats = counts[chosen]
-        within = np.arange(repeats.sum()) - np.repeat(repeats.cumsum() - repeats, repeats)
-        box, thing = np.repeat(chosen, repeats), order[np.repeat(first[chosen], repeats) + within]
-        ious = _iou(xywh[box], truth.boxes[thing], truth.crowds[thing])
+def _near(found: FoundBoxes, xywh: Floats, truth: TrueBoxes) -> Overlaps:
+    """Boxes beside objects that they overlap enough; those of a box together, in the objects' order."""
+    parts = [Overlaps(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    for boxes, objects in pairs_of(found, truth, np.arange(len(truth.labels)), apart=True):
+        ious = _iou(xywh[boxes], truth.boxes[objects], truth.crowds[objects])
         close = ious >= THRESHOLDS[0]
-        parts.append((box[close], thing[close], ious[close]))
-    return _Near(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        parts.append(Overlaps(boxes[close], objects[close], ious[close]))
+    return Overlaps(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _iou(boxes: Floats, objects: Floats, crowds: Bools) -> Floats:
@@ -133,14 +98,14 @@ def _iou(boxes: Floats, objects: Floats, crowds: Bools) -> Floats:
     return np.divide(both, either, out=np.zeros_like(both), where=both > 0)
 
 
-def _taken(near: _Near, turn: Indices, truth: TrueBoxes, object_counts: Bools, boxes: int) -> tuple[Bools, Bools]:
-    """Which boxes find an object, and which of them one that counts: both [A, T, boxes].
+def _taken(near: Overlaps, turn: Indices, truth: TrueBoxes, object_counts: Bools) -> tuple[Bools, Bools]:
+    """Which boxes find an object, and which of them one that counts: both [A, T, N].
 
     An object that counts goes before any other, then the larger overlap, then the later object. All boxes whose turn
     it is in their images and classes choose at once.
     """
     areas, thresholds = len(AREAS), len(THRESHOLDS)
-    matched = np.zeros((areas, thresholds, boxes), np.bool_)
+    matched = np.zeros((areas, thresholds, len(turn)), np.bool_)
     right = np.zeros_like(matched)
     free = np.ones((areas, thresholds, len(truth.labels)), np.bool_)
     by_worth = np.lexsort((np.arange(len(near.boxes)), near.ious))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
-from mnv2dense.metrics.box_matches import MOST_BOXES, box_matches
+from mnv2dense.metrics.box_hits import MOST_BOXES
+from mnv2dense.metrics.box_matches import box_matches
 from mnv2dense.metrics.coco_backends import BACKENDS
 from mnv2dense.metrics.weighted_ap import WeightedAP
 from mnv2dense.types import BoxColumns
