@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnv2dense.evaluation.box_cases import worst_boxes
+from mnv2dense.evaluation.mistaken import most_mistaken
 from mnv2dense.metrics.box_columns import TrueBoxes, of_every
 from mnv2dense.metrics.box_confusion import SIZES, BoxConfusion, box_confusion
 from mnv2dense.metrics.box_errors import CAUSES, LEFT_OUT, MISS, RIGHT, BoxErrors, box_errors
@@ -150,8 +151,9 @@ def _summary(causes: Sequence[Cause], errors: BoxErrors) -> list[str]:
 
 def _advice(confusion: BoxConfusion, class_names: Sequence[str], *, hidden: float) -> dict[str, str]:
     """What to do about each cause; ``hidden`` is the share of missed objects at which there are boxes of less score."""
-    pairs = _pairs(confusion, class_names)
-    often = f" Most often {', '.join(pairs)}." if pairs else ""
+    pairs = most_mistaken(confusion.counts[:-1, :-1], class_names, most=3)
+    said = ", ".join(f"{truth} taken for {other} ({count})" for truth, other, count in pairs)
+    often = f" Most often {said}." if pairs else ""
     missed = confusion.objects - confusion.right - confusion.mistaken
     small = missed[0] / max(int(missed.sum()), 1)
     found = "A larger model.size, or tile= of tools/predict.py" if small >= 0.5 else "More images of such objects"
@@ -166,19 +168,6 @@ def _advice(confusion: BoxConfusion, class_names: Sequence[str], *, hidden: floa
         "Bkg": "See below whether labels are missing; else add images without objects that look like these.",
         "Miss": found,
     }
-
-
-def _pairs(confusion: BoxConfusion, class_names: Sequence[str], most: int = 3) -> list[str]:
-    """The classes most often taken for another."""
-    counts = confusion.counts[:-1, :-1].copy()
-    np.fill_diagonal(counts, 0)
-    order = np.argsort(-counts, axis=None, kind="stable")[:most]
-    rows, columns = np.unravel_index(order, counts.shape)
-    return [
-        f"{class_names[row]} taken for {class_names[column]} ({counts[row, column]})"
-        for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
-        if counts[row, column]
-    ]
 
 
 def _sizes(confusion: BoxConfusion) -> Table:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mnv2dense.evaluation.mistaken import most_mistaken
 from mnv2dense.metrics.accuracy import Accuracy
 from mnv2dense.metrics.calibration import calibration_of_classes
 from mnv2dense.reporting.errors import Case, Cause, HeadErrors, calibration_figures, calibration_sentence
@@ -16,8 +17,6 @@ from mnv2dense.visualization.error_plots import plot_errors
 
 if TYPE_CHECKING:
     from mnv2dense.visualization.draw import Pixels
-
-_MOST_PAIRS = 8
 
 
 def explain_classes(
@@ -40,14 +39,9 @@ def explain_classes(
         cases: pictures to show.
     """
     confusion = metric.confusion().numpy()
-    wrong = confusion - np.diag(np.diag(confusion))
-    count, total = int(wrong.sum()), max(int(confusion.sum()), 1)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_PAIRS]
-    pairs = [
-        (class_names[row], class_names[column], int(wrong[row, column]))
-        for row, column in zip(*(index.tolist() for index in np.unravel_index(order, wrong.shape)), strict=True)
-        if wrong[row, column]
-    ]
+    total = int(confusion.sum())
+    count = total - int(np.trace(confusion))
+    pairs = most_mistaken(confusion, class_names)
     calibration = calibration_of_classes(*metric.probabilities())
     plot_errors(
         {f"{truth} → {other}": number / max(count, 1) for truth, other, number in pairs},
@@ -68,11 +62,13 @@ def explain_classes(
     return HeadErrors(
         head=head,
         sentences=(
-            f"{count:,} of {int(confusion.sum()):,} images are taken for another class.",
+            f"{count:,} of {total:,} images are taken for another class.",
             calibration_sentence(calibration, "the likeliest classes", "it is the true one"),
         ),
         causes=(
-            Cause("Wrong class", "taken for another", count / total, count, advice if count else "", tuple(shown)),
+            Cause(
+                "Wrong class", "taken for another", count / max(total, 1), count, advice if count else "", tuple(shown)
+            ),
         ),
         cost_of="top1",
         counted="images",
@@ -87,7 +83,7 @@ def explain_classes(
             ),
         ),
         figures={
-            "images": int(confusion.sum()),
+            "images": total,
             "wrong": count,
             "mistaken": [{"truth": truth, "taken_for": other, "images": number} for truth, other, number in pairs],
             "calibration": calibration_figures(calibration),

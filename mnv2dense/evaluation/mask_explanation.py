@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from mnv2dense.evaluation.mistaken import most_mistaken
 from mnv2dense.metrics.calibration import Calibration
 from mnv2dense.metrics.mask_errors import REACH, MaskErrors, WrongRegion
 from mnv2dense.metrics.mean_iou import MeanIoU
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from mnv2dense.visualization.draw import Pixels
     from mnv2dense.visualization.palettes import PaletteChoice
 
-_MOST_PAIRS = 8
 _MOST_OUTLINE = 0.6
 """Share of the wrong pixels at boundaries from which on finer masks are what would help most."""
 
@@ -63,7 +63,7 @@ def explain_masks(
         ((each.region, image_id) for image_id, each in images.items() if each.region is not None),
         key=lambda pair: (-pair[0].share, pair[1]),
     )
-    pairs = _pairs(metric.confusion(), class_names)
+    pairs = most_mistaken(metric.confusion(), class_names)
     inside = pixels.wrong - pixels.wrong_near
     everything = max(pixels.counted, 1)
     finer = pixels.boundary_share >= _MOST_OUTLINE
@@ -85,7 +85,7 @@ def explain_masks(
         ),
     )
     plot_errors(
-        {f"{truth} → {taken_for}": share for truth, taken_for, share, _ in pairs},
+        {f"{truth} → {other}": count / max(pixels.wrong, 1) for truth, other, count in pairs},
         None if calibration is None else calibration.before[:3],
         folder / "errors.png",
         title="What is taken for what",
@@ -119,24 +119,11 @@ def explain_masks(
             **pixels._asdict(),
             "boundary_reach": REACH,
             "boundary_share_of_wrong": round(pixels.boundary_share, 6),
-            "mistaken": [{"truth": truth, "taken_for": other, "pixels": count} for truth, other, _, count in pairs],
+            "mistaken": [{"truth": truth, "taken_for": other, "pixels": count} for truth, other, count in pairs],
             "calibration": calibration_figures(calibration),
         },
         side_by_side=True,
     )
-
-
-def _pairs(confusion: npt.NDArray[np.int64], class_names: Sequence[str]) -> list[tuple[str, str, float, int]]:
-    """Truth, what it is taken for, share of all that is wrong, and the count; the most first."""
-    wrong = confusion.copy()
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_PAIRS]
-    rows, columns = (index.tolist() for index in np.unravel_index(order, wrong.shape))
-    return [
-        (class_names[row], class_names[column], float(wrong[row, column] / wrong.sum()), int(wrong[row, column]))
-        for row, column in zip(rows, columns, strict=True)
-        if wrong[row, column]
-    ]
 
 
 def _case(
