@@ -15,6 +15,7 @@ from mnv2dense.metrics.box_confusion import SIZES, BoxConfusion, box_confusion
 from mnv2dense.metrics.box_errors import CAUSES, LEFT_OUT, MISS, RIGHT, BoxErrors, box_errors
 from mnv2dense.metrics.calibration import LEAST_SCORE, calibration_of_boxes
 from mnv2dense.metrics.coco_map import CocoMeanAP
+from mnv2dense.metrics.threshold_curves import reaches
 from mnv2dense.reporting.errors import (
     Cause,
     HeadErrors,
@@ -69,7 +70,7 @@ def explain_boxes(
     threshold = SHOWN_SCORE if best is None else best.threshold
     errors = box_errors(found, truth, len(class_names))
     confusion = box_confusion(found, truth, len(class_names), threshold=threshold)
-    shown = found.scores >= threshold - 1e-6  # scores are float32
+    shown = reaches(threshold, found.scores)
     seen = found.where(shown)
     at_threshold = errors.of_shown(shown, truth)
     counted = errors.causes != LEFT_OUT

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
 from mnv2dense.metrics.box_hits import Indices, hits, overlaps, taken
+from mnv2dense.metrics.threshold_curves import reaches
 from mnv2dense.ops.numpy_boxes import areas
 
 SIZES: Final = {"small": "below 32\u00b2 px", "medium": "below 96\u00b2 px", "large": "96\u00b2 px and more"}
@@ -60,7 +61,7 @@ def box_confusion(found: FoundBoxes, truth: TrueBoxes, count: int, *, threshold:
         count: of classes, K.
         threshold: of scores.
     """
-    found = found.where(found.scores >= threshold - 1e-6)  # scores are float32
+    found = found.where(reaches(threshold, found.scores))
     went = hits(found, truth, least_iou=_IOU)
     objects, free = went.objects.copy(), ~truth.crowds
     free[objects[objects >= 0]] = False

@@ -181,3 +181,8 @@ def _counts(found: FoundBoxes, chosen: npt.NDArray[np.bool_], count: int) -> npt
 def passing(thresholds: FloatArray, scores: FloatArray) -> npt.NDArray[np.int64]:
     """How many of the ascending thresholds each score reaches, as float32: so are results compared with thresholds."""
     return np.searchsorted(thresholds.astype(np.float32), scores.astype(np.float32), side="right")
+
+
+def reaches(threshold: float, scores: FloatArray) -> npt.NDArray[np.bool_]:
+    """Which scores are at least the threshold, compared in the same way."""
+    return passing(np.array([threshold]), scores) > 0

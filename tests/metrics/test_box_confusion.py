@@ -106,3 +106,12 @@ def test_sizes_are_the_objects_own_and_the_false_boxes_own() -> None:
     assert made.right.tolist() == [0, 1, 0]
     assert made.mistaken.tolist() == [0, 0, 1]
     assert made.false.tolist() == [0, 0, 1]
+
+
+def test_a_box_counts_where_it_would_be_shown() -> None:
+    # 0.5 less half a millionth is below 0.5 in float32, too; 0.7 of float32 is below the 0.7 of Python.
+    truth = true_boxes([(0, 0, 10, 10, CAT, False)])
+    for score, threshold, right in ((0.5 - 5e-7, 0.5, 0), (0.7, 0.7, 1)):
+        found = found_boxes([(0, 0, 10, 10, score, CAT)])
+        assert box_confusion(found, truth, 2, threshold=threshold).right.sum() == right
+        assert threshold_curves(found, truth, 2).at(threshold)["recall"] == right
