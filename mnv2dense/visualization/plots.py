@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnv2dense.visualization.draw import FAINT_INK, INK, PAPER
-from mnv2dense.visualization.figures import hex_color as _hex
-from mnv2dense.visualization.figures import new_figure as _figure
-from mnv2dense.visualization.figures import plain_name as _plain
-from mnv2dense.visualization.figures import save_figure as _save
-from mnv2dense.visualization.figures import style_axis as _style
+from mnv2dense.visualization.figures import hex_color, new_figure, plain_name, save_figure, style_axis
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -42,17 +38,17 @@ def plot_curves(
     scores = {name: points for name, points in finite.items() if points and "loss" not in name.lower()}
     panels = [("Loss", losses), *_by_unit(scores)]
     panels = [panel for panel in panels if panel[1]]
-    figure, axes = _figure(max(1, len(panels)))
+    figure, axes = new_figure(max(1, len(panels)))
     for axis, (title, curves) in zip(axes, panels, strict=False):
-        _style(axis, title=title, x="epoch", y="")
+        style_axis(axis, title=title, x="epoch", y="")
         for k, (name, points) in enumerate(curves.items()):
             epochs, values = zip(*points, strict=True)
-            color = _hex(k)
-            label = f"{_plain(name)}, last {values[-1]:.3g}"
+            color = hex_color(k)
+            label = f"{plain_name(name)}, last {values[-1]:.3g}"
             if curves is not losses:
                 best = (min if name in lower_is_better else max)(range(len(values)), key=values.__getitem__)
                 shown = f"{values[best]:.3f}" if title == _SHARES else f"{values[best]:.4g}"
-                label = f"{_plain(name)}, best {shown} at epoch {epochs[best]}"
+                label = f"{plain_name(name)}, best {shown} at epoch {epochs[best]}"
                 axis.plot(epochs[best], values[best], "o", color=color, markersize=7, zorder=3)
             marker = "." if len(points) == 1 else ""  # a line needs two points to be seen
             axis.plot(epochs, values, color=color, linewidth=1.8, marker=marker, label=label)
@@ -63,7 +59,7 @@ def plot_curves(
     if not panels:
         axes[0].set_axis_off()
         axes[0].text(0.5, 0.5, "no values yet", ha="center", color=FAINT_INK, transform=axes[0].transAxes)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 _SHARES = "Score"
@@ -72,7 +68,7 @@ _SHARES = "Score"
 def _by_unit(scores: Mapping[str, Sequence[tuple[int, float]]]) -> list[tuple[str, dict[str, Any]]]:
     """Title and scores of each axis: one for all shares, which 1 is the most of, and one for each other score."""
     shares = {name: points for name, points in scores.items() if all(abs(value) <= 1 for _, value in points)}
-    others = [(_plain(name.removeprefix("val/")), {name: scores[name]}) for name in scores if name not in shares]
+    others = [(plain_name(name.removeprefix("val/")), {name: scores[name]}) for name in scores if name not in shares]
     return [(_SHARES, shares), *others]
 
 
@@ -93,11 +89,11 @@ def plot_precision_recall(
         per_class: class name -> precision [R]. Beyond 20 classes only the best and the worst are named.
         path: PNG to write.
     """
-    figure, (left, right) = _figure(2)
-    _style(left, title="All classes", x="recall", y="precision")
+    figure, (left, right) = new_figure(2)
+    style_axis(left, title="All classes", x="recall", y="precision")
     for k, (name, precision) in enumerate(mean.items()):
-        left.plot(recall, precision, color=_hex(k), linewidth=2, label=f"{name}, AP {np.mean(precision):.3f}")
-    _style(right, title="Per class, IoU 0.50", x="recall", y="precision")
+        left.plot(recall, precision, color=hex_color(k), linewidth=2, label=f"{name}, AP {np.mean(precision):.3f}")
+    style_axis(right, title="Per class, IoU 0.50", x="recall", y="precision")
     ranked = sorted(per_class, key=lambda name: -float(np.mean(per_class[name])))
     named = list(per_class) if len(ranked) <= 20 else [*ranked[:6], *ranked[-6:]]
     labels = {name: k for k, name in enumerate(named)}
@@ -105,8 +101,8 @@ def plot_precision_recall(
         if name not in labels:
             right.plot(recall, per_class[name], color="#d0d7de", linewidth=0.8, zorder=1)
     for name in named:
-        label = f"{_plain(name)}  {np.mean(per_class[name]):.2f}"
-        right.plot(recall, per_class[name], color=_hex(labels[name]), linewidth=1.4, label=label)
+        label = f"{plain_name(name)}  {np.mean(per_class[name]):.2f}"
+        right.plot(recall, per_class[name], color=hex_color(labels[name]), linewidth=1.4, label=label)
     for axis in (left, right):
         axis.set(xlim=(0, 1), ylim=(0, 1.02))
     if mean:
@@ -115,7 +111,7 @@ def plot_precision_recall(
         title = "class, AP50" if len(named) == len(ranked) else f"best and worst 6 of {len(ranked)}, AP50"
         legend = right.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8, title=title)
         legend.get_title().set_fontsize(8)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_thresholds(
@@ -137,13 +133,13 @@ def plot_thresholds(
         best: threshold for all classes; None where there is none.
         best_of_classes: class name -> its own threshold; others go by ``best``.
     """
-    figure, (left, right) = _figure(2)
-    _style(left, title="All classes, IoU 0.50", x="threshold", y="")
+    figure, (left, right) = new_figure(2)
+    style_axis(left, title="All classes, IoU 0.50", x="threshold", y="")
     for k, (name, values) in enumerate(mean.items()):
-        left.plot(thresholds, values, color=_hex(k), linewidth=2, label=name)
+        left.plot(thresholds, values, color=hex_color(k), linewidth=2, label=name)
     if best is not None:
         left.axvline(best, color=FAINT_INK, linewidth=1.2, linestyle="--", label=f"best F1 at {best:.2f}")
-    _style(right, title="F1 of each class, its threshold marked", x="threshold", y="")
+    style_axis(right, title="F1 of each class, its threshold marked", x="threshold", y="")
     highest = {name: float(np.max(values)) for name, values in f1_of_classes.items()}
     ranked = sorted(f1_of_classes, key=lambda name: -highest[name])
     named = list(f1_of_classes) if len(ranked) <= 20 else [*ranked[:6], *ranked[-6:]]
@@ -152,10 +148,10 @@ def plot_thresholds(
         if name not in labels:
             right.plot(thresholds, f1_of_classes[name], color="#d0d7de", linewidth=0.8, zorder=1)
     for name in named:
-        color, values = _hex(labels[name]), f1_of_classes[name]
+        color, values = hex_color(labels[name]), f1_of_classes[name]
         own = best_of_classes.get(name, best)
         said = "" if own is None else f" at {own:.2f}{'' if name in best_of_classes else ' (that of all)'}"
-        right.plot(thresholds, values, color=color, linewidth=1.4, label=f"{_plain(name)}{said}")
+        right.plot(thresholds, values, color=color, linewidth=1.4, label=f"{plain_name(name)}{said}")
         if own is not None:
             right.plot(own, np.interp(own, thresholds, values), "o", color=color, markersize=6, zorder=3)
     for axis in (left, right):
@@ -165,7 +161,7 @@ def plot_thresholds(
         title = "class" if len(named) == len(ranked) else f"best and worst 6 of {len(ranked)}"
         legend = right.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8, title=title)
         legend.get_title().set_fontsize(8)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_confusion(counts: npt.NDArray[np.int64], class_names: Sequence[str], path: str | Path) -> Path:
@@ -182,22 +178,22 @@ def plot_confusion(counts: npt.NDArray[np.int64], class_names: Sequence[str], pa
         wrong = totals - np.diag(counts)
         chosen = np.sort(np.argsort(-wrong, kind="stable")[:30])
     shares = counts[np.ix_(chosen, chosen)] / np.maximum(totals[chosen, None], 1)
-    figure, axes = _figure(1)
+    figure, axes = new_figure(1)
     side = max(4.8, 0.34 * len(chosen) + 2)
     figure.set_size_inches(side + 0.6, side)
     axis = axes[0]
     title = "Confusion" if len(chosen) == len(class_names) else "Confusion, the 30 classes most mistaken"
-    _style(axis, title=title, x="predicted", y="truth")
+    style_axis(axis, title=title, x="predicted", y="truth")
     axis.grid(visible=False)
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    names = [_plain(class_names[int(k)]) for k in chosen]
+    names = [plain_name(class_names[int(k)]) for k in chosen]
     axis.set_xticks(range(len(chosen)), names, rotation=90 if len(chosen) > 6 else 0, fontsize=8)
     axis.set_yticks(range(len(chosen)), names, fontsize=8)
     for row, column in zip(*np.nonzero(shares >= 0.005), strict=True):
         share = shares[row, column]
         color = PAPER if share > 0.5 else INK
         axis.text(column, row, f"{share:.2f}".lstrip("0"), ha="center", va="center", color=color, fontsize=7)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 # Told apart without colours too.
@@ -216,19 +212,19 @@ def plot_tradeoff(points: Sequence[tuple[str, float, float | None, float | None]
         panels = [("latency, ms", "score", 1, 3), ("size, MB", "score", 2, 3)]
     else:
         panels = [("size, MB", "latency, ms", 2, 1)]
-    figure, axes = _figure(len(panels))
+    figure, axes = new_figure(len(panels))
     known: dict[int, Any] = {}
     for axis, (x, y, across, up) in zip(axes, panels, strict=True):
-        _style(axis, title=f"{y.partition(',')[0].capitalize()} against {x.partition(',')[0]}", x=x, y=y)
+        style_axis(axis, title=f"{y.partition(',')[0].capitalize()} against {x.partition(',')[0]}", x=x, y=y)
         for k, point in enumerate(points):
             at = point[across], point[up]
             if None not in at:
-                known[k] = axis.scatter(*at, color=_hex(k), marker=_MARKERS[k % len(_MARKERS)], s=56)
+                known[k] = axis.scatter(*at, color=hex_color(k), marker=_MARKERS[k % len(_MARKERS)], s=56)
         axis.margins(0.15)
     # Beside the points, names of models as fast as each other would hide one another.
-    names = [_plain(Path(points[k][0]).name) for k in sorted(known)]
+    names = [plain_name(Path(points[k][0]).name) for k in sorted(known)]
     figure.legend([known[k] for k in sorted(known)], names, loc="outside right upper", frameon=False, labelcolor=INK)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 # More options than these make a picture that no screen shows.
@@ -257,9 +253,9 @@ def plot_sweep(
     """
     shown = {key: values for key, values in options.items() if len(set(values)) > 1}
     panels = [("run", [str(number) for number in numbers]), *shown.items()][: 1 + _MOST_OPTIONS]
-    figure, axes = _figure(len(panels))
+    figure, axes = new_figure(len(panels))
     for axis, (name, values) in zip(axes, panels, strict=True):
-        _style(axis, title=_plain(score if name == "run" else name), x=_plain(name), y="")
+        style_axis(axis, title=plain_name(score if name == "run" else name), x=plain_name(name), y="")
         for ended in (False, True):
             chosen = [k for k in range(len(scores)) if stopped[k] == ended]
             places, ticks = _places(values)
@@ -267,20 +263,20 @@ def plot_sweep(
                 [places[k] for k in chosen],
                 [scores[k] for k in chosen],
                 s=44,
-                edgecolors=_hex(0),
-                facecolors="none" if ended else _hex(0),
+                edgecolors=hex_color(0),
+                facecolors="none" if ended else hex_color(0),
                 label="stopped early" if ended else "trained to the end",
             )
         if name == "run":
             axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         elif ticks:
-            axis.set_xticks(range(len(ticks)), [_plain(tick) for tick in ticks])
+            axis.set_xticks(range(len(ticks)), [plain_name(tick) for tick in ticks])
         elif min(places) > 0 and max(places) > 20 * min(places):
             axis.set_xscale("log")
         axis.margins(0.12)
     if any(stopped):
         axes[0].legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False, fontsize=9)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _places(values: Sequence[str]) -> tuple[list[float], list[str]]:

@@ -41,7 +41,7 @@ def test_a_score_in_another_unit_has_an_axis_of_its_own(tmp_path: Path, monkeypa
             drawn.append((axis.get_title(loc="left"), [text.get_text() for text in axis.get_legend().get_texts()]))
         return Path(path)
 
-    monkeypatch.setattr(plots, "_save", look)
+    monkeypatch.setattr(plots, "save_figure", look)
     history = {
         "train/loss": [(1, 3.0)],
         "val/AP": [(1, 0.25), (2, 0.5)],
