@@ -14,6 +14,7 @@ from mnv2dense.doctor.facts import SplitFacts
 from mnv2dense.doctor.suspect import Suspect
 from mnv2dense.protocols import Dataset
 from mnv2dense.reporting.inline import jpeg_uri
+from mnv2dense.reporting.page_templates import page_templates
 from mnv2dense.utils.files import atomic_write
 
 # Of each kind so many are drawn and so many listed on the page; the json has all. The page has 8 MB at most.
@@ -29,15 +30,7 @@ def write_page(folder: Path, diagnosis: Diagnosis, splits: Mapping[str, Dataset]
     Returns:
         Its path.
     """
-    import jinja2
-
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=jinja2.select_autoescape(["html"]),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = page_templates(Path(__file__).parent / "templates")
     templates.filters |= {"percent": lambda value: f"{100 * value:.1f}%", "name": lambda path: Path(path).name}
     drawings = Drawings(splits)
     by_kind: dict[str, list[Suspect]] = {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mnv2dense.reporting.comparison import Comparison, Difference, Row
 from mnv2dense.reporting.inline import data_uri, jpeg_uri
+from mnv2dense.reporting.page_templates import page_templates
 from mnv2dense.utils.files import atomic_write
 
 if TYPE_CHECKING:
@@ -49,15 +50,7 @@ def write_compare_page(
         legend: name and RGB of the classes that masks show.
         curves: a PNG of the trainings' curves.
     """
-    import jinja2
-
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=jinja2.select_autoescape(["html"]),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = page_templates(Path(__file__).parent / "templates")
     templates.filters |= {"score": _score, "signed": _signed}
     content = {
         "it": comparison,

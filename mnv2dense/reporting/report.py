@@ -16,6 +16,7 @@ from mnv2dense.models.hub import HUB_TASKS
 from mnv2dense.reporting.errors import HeadErrors
 from mnv2dense.reporting.facts import ClassScore, RunFacts
 from mnv2dense.reporting.inline import data_uri, jpeg_uri
+from mnv2dense.reporting.page_templates import page_templates
 from mnv2dense.utils.files import atomic_write
 from mnv2dense.utils.listed import listed
 
@@ -60,15 +61,7 @@ def write_report(
         legend: name and RGB of the classes that their masks show, in the order of the classes.
         errors: how each head goes wrong.
     """
-    import jinja2
-
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=jinja2.select_autoescape(["html"]),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = page_templates(Path(__file__).parent / "templates")
     templates.filters |= {
         "case": _case,
         "plot": lambda name: data_uri((folder / name).read_bytes(), "png"),
