@@ -73,7 +73,7 @@ def _read(config: Any, class_names: Sequence[str]) -> Thresholds:  # noqa: ANN40
     classes, words = found.get("classes", {}), found.get("chosen_for", BEST_F1)
     if not isinstance(classes, Mapping) or not isinstance(words, str):
         raise ValueError(f"thresholds={_short(config)}: overall, classes and chosen_for are needed.")
-    for name, score in {"overall": found.get("overall"), **classes}.items():
+    for name, score in (("overall", found.get("overall")), *classes.items()):  # a class may be called so, too
         if not is_number(score) or not 0 <= score <= 1:
             raise ValueError(f"thresholds: {name}={_short(score)} is no score, from 0 to 1.")
     if strangers := [str(name) for name in classes if name not in class_names]:

@@ -56,3 +56,8 @@ def test_boxes_are_left_out_by_their_class_as_float32() -> None:
     assert found.above((0.8, 0.7, 0.2)).scores.tolist() == scores[[0, 2, 3]].tolist()
     joint = JointResult({"boxes": found, "cars": found}).above({"boxes": (1.0, 0.7, 1.0), "cars": (0.0, 0.0, 0.0)})
     assert [len(joint["boxes"]), len(joint["cars"])] == [1, 4]
+
+
+def test_a_class_that_is_called_overall_hides_no_missing_threshold_of_all() -> None:
+    with pytest.raises(ValueError, match="overall=None is no score"):
+        read_kept({"classes": {"overall": 0.5}}, {"": ("overall", "cat")})
