@@ -158,7 +158,8 @@ def _advice(confusion: BoxConfusion, class_names: Sequence[str], *, hidden: floa
     missed = confusion.objects - confusion.right - confusion.mistaken
     small = missed[0] / max(int(missed.sum()), 1)
     found = "A larger model.size, or tile= of tools/predict.py" if small >= 0.5 else "More images of such objects"
-    found = f"{found}: {100 * small:.0f}% of the missed objects are small (below 32 by 32 pixels)."
+    share = f": {100 * small:.0f}% of the missed objects are small (below 32\u00b2 px)" if small else ""
+    found = f"{found}{share}."
     if hidden >= 0.5:
         found = f"A lower threshold: at {100 * hidden:.0f}% of them there are boxes of lower scores. {found}"
     return {
@@ -166,7 +167,7 @@ def _advice(confusion: BoxConfusion, class_names: Sequence[str], *, hidden: floa
         "Loc": "See whether labels fit their objects tightly; then a larger model.size or longer training.",
         "Both": "More images of the classes below; such boxes often lie on parts of things.",
         "Dupe": "A lower head.nms_threshold (selection.nms_threshold= of tools/export.py).",
-        "Bkg": "See below whether labels are missing; else add images without objects that look like these.",
+        "Bkg": "See whether labels are missing; else add images without objects that look like these.",
         "Miss": found,
     }
 
