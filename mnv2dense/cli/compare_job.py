@@ -169,6 +169,8 @@ def _scores(found: Comparison, rows: Sequence[Row]) -> Table:
 def _shown(difference: Difference | None) -> Text:
     if difference is None:
         return Text("-")
+    if not difference.has_interval:
+        return Text(f"{difference.value:+.3f}")
     mark = "*" if difference.marked else " "
     text = f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]{mark}"
     return Text(text, style="bold" if difference.excludes_zero else "")

@@ -43,6 +43,8 @@ def notes(judged: Judged, sides: Sequence[Side], *, one_configuration: bool) -> 
 
 def _verdict(difference: Difference, first: str, other: str, *, score: str, images: int) -> str:
     value, low, high = difference.value, difference.low, difference.high
+    if images < FEWEST_IMAGES:
+        return f"{images} images are too few to tell {first} and {other} apart: {value:+.3f} {score} on these."
     if low > 0:
         return f"{other} is better than {first} by {value:.3f} {score} [{low:.3f}, {high:.3f}]."
     if high < 0:

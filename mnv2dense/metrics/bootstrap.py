@@ -59,13 +59,14 @@ def errors_by_images(replicates: Floats, images: npt.NDArray[np.integer]) -> Err
     Args:
         replicates: [S, R]; NaN where a draw could not tell.
         images: how many images each score hangs on, [S]: all, or those that show its class. A draw varies less than
-            they do, by the factor sqrt((n - 1) / n).
+            they do, by the factor sqrt((n - 1) / n). A single image varies in no draw and tells nothing of others: NaN.
     """
     count = np.maximum(images, 2).astype(np.float64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a score that no draw could tell is NaN
         spread = np.nanstd(replicates, axis=1)
-    return Errors(spread * np.sqrt(count / (count - 1)), count - 1)
+    known = np.where(images > 1, spread * np.sqrt(count / (count - 1)), np.nan)
+    return Errors(known, count - 1)
 
 
 def added(first: Errors, second: Errors) -> Errors:

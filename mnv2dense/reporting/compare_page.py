@@ -97,7 +97,7 @@ def _scale(rows: Sequence[Row]) -> float:
 
 def _bar(difference: Difference | None, scale: float) -> tuple[float, float, float] | None:
     """Left end, right end and value, 0 at the scale's left end, 50 at no difference, 100 at its right end."""
-    if difference is None or difference.low != difference.low:
+    if difference is None or not difference.has_interval:
         return None
     low, high, value = (50 + 50 * each / scale for each in (difference.low, difference.high, difference.value))
     return low, high, value

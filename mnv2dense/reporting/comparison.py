@@ -56,8 +56,9 @@ class Difference:
 
     Attributes:
         value: of the scores themselves.
-        low: the interval's end, by images drawn anew, and by seeds where a side has several.
-        high: its other end.
+        low: the interval's end, by images drawn anew, and by seeds where a side has several; NaN where too few images
+            tell of it.
+        high: its other end, or NaN.
         marked: of a class, whether it is more than chance when all classes are judged together.
     """
 
@@ -65,6 +66,11 @@ class Difference:
     low: float
     high: float
     marked: bool = False
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether its ends are known."""
+        return not math.isnan(self.low)
 
     @property
     def excludes_zero(self) -> bool:
@@ -161,7 +167,7 @@ class Comparison:
             for side, value, spread, difference in zip(self.sides, row.values, row.spreads, differences, strict=True):
                 told = difference and (difference.value, difference.low, difference.high, int(difference.marked))
                 runs = " ".join(side.names)
-                yield [row.score, side.label, runs, value, spread, *(told or ("", "", "", "")), row.images]
+                yield [row.score, side.label, runs, value, spread, *_finite(told or ("", "", "", "")), row.images]
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401 - a nest of plain values

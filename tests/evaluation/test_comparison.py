@@ -135,6 +135,22 @@ def test_the_better_one_is_named_whichever_came_first() -> None:
     assert verdict.startswith("A is better than B by 0.031 AP [0.0")
 
 
+def test_of_fewer_images_than_a_class_needs_no_verdict_is_given() -> None:
+    judged = judged_of(table([0.5], 0.004), table([0.9], 0.004, seed=1), sides=((0,), (1,)))
+    (verdict,) = verdicts(judged, (side("A", 0), side("B", 0)), images=FEWEST_IMAGES - 1, one_configuration=False)
+    assert verdict == "9 images are too few to tell A and B apart: +0.400 AP on these."
+
+
+def test_a_class_of_one_image_has_no_interval() -> None:
+    one = dict.fromkeys(COUNTS, 100) | {"AP/rare": 1}
+    tables = table([0.5, 0.5, 0.5, 0.1]), table([0.5, 0.5, 0.5, 0.9])
+    judged = judge(tables, ((0,), (1,)), headlines=HEADLINES, images=1165, images_of_classes=one)
+    (rare,) = (row.differences[0] for row in judged.classes if row.score == "AP/rare")
+    assert rare is not None
+    assert not rare.has_interval
+    assert not rare.excludes_zero
+
+
 def test_what_the_images_cannot_show_is_said_with_their_number() -> None:
     first, second = table([0.5], 0.01), table([0.505], 0.01, seed=1)
     verdict, _ = said(judged_of(first, second, sides=((0,), (1,))), side("A", 0), side("B", 0))

@@ -40,6 +40,13 @@ def test_draws_that_cannot_tell_are_left_out_and_a_score_without_any_has_no_erro
     assert np.isnan(errors.chances(np.array([0.1, np.nan]))[1])
 
 
+def test_of_a_single_image_nothing_is_known() -> None:
+    # It is in every draw that can tell, so that none differs from another.
+    errors = errors_by_images(np.array([[0.3, 0.3, np.nan], [0.3, 0.3, 0.3]]), np.array([1, 2]))
+    assert np.isnan(errors.reach()[0])
+    assert errors.reach()[1] == 0
+
+
 def test_two_sources_add_up_and_the_less_known_one_decides_how_well_both_are_known() -> None:
     many, few = Errors(np.array([0.3, 0.0]), np.array([100.0, 100])), Errors(np.array([0.4, 0.0]), np.array([2.0, 2]))
     both = added(many, few)

@@ -75,6 +75,7 @@ def test_bars_lie_on_the_scale_of_their_table_and_unknown_ones_nowhere(tmp_path:
     assert "--high: 100.0%" in text
     assert text.count("<b></b></span>") == 3  # AP and two classes; nothing where there is no interval
     assert text.count('class="marked"') == 1
+    assert "+nan" not in text
 
 
 def test_many_classes_are_folded(tmp_path: Path) -> None:
@@ -95,6 +96,7 @@ def test_json_has_everything_and_csv_a_line_for_each_score_and_side(tmp_path: Pa
         "difference": "0.04", "low": "0.02", "high": "0.06", "marked": "0", "images": "",
     }  # fmt: skip
     assert (rows[6]["score"], rows[6]["difference"], rows[6]["images"]) == ("AP/0", "", "12")
+    assert (rows[5]["difference"], rows[5]["low"], rows[5]["high"]) == ("0.0", "", "")  # no interval is known
 
 
 @pytest.mark.parametrize(
