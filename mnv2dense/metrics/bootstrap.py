@@ -99,7 +99,7 @@ def stand_out(chances: Floats, *, level: float = LEVEL) -> npt.NDArray[np.bool_]
 _ANGLES = np.linspace(0, np.pi / 2, 40_001)
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=64)  # 20 MB
 def _shares(freedom: float) -> Floats:
     """Of the angles up to each of these, 0..1."""
     density = np.cos(_ANGLES) ** (freedom - 1)
