@@ -80,7 +80,7 @@ class Promised(NamedTuple):
         objects: of the validation data.
         missed: the share of them that is missed at that threshold, or where there is none with all boxes that the model
             gives; None without objects.
-        most_objects: of a image, up to which it holds.
+        most_objects: of an image, up to which it holds.
         needed: where there is no threshold, how many objects more it takes at least if they are found as these are;
             None where no number would do.
     """

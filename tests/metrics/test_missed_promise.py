@@ -22,7 +22,7 @@ SPLITS = 300
 
 
 class Objects:
-    """N objects, each of a image, with the score of the box that finds it; 0 where none does."""
+    """N objects, each of an image, with the score of the box that finds it; 0 where none does."""
 
     def __init__(self, images: npt.NDArray[np.int64], scores: npt.NDArray[np.float64]) -> None:
         self.images, self.scores = images, scores
@@ -138,7 +138,7 @@ def recorded() -> dict[str, npt.NDArray[np.float64]]:
 
 
 def simulated(random: np.random.Generator, images: int) -> Objects:
-    """One to twelve objects in a image; one image in eight is hard, and half of its objects are missed at once."""
+    """One to twelve objects in an image; one image in eight is hard, and half of its objects are missed at once."""
     counts = np.minimum(random.geometric(0.35, images), 12)
     places = np.repeat(np.arange(images), counts)
     hard = (random.random(images) < 0.125)[places]

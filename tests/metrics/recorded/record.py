@@ -1,4 +1,4 @@
-"""Which objects of 800 drawn pictures the shipped detector finds, and with which score: shapes_hits.npz.
+"""Which objects of 800 drawn images the shipped detector finds, and with which score: shapes_hits.npz.
 
     python -m tests.metrics.recorded.record
 
