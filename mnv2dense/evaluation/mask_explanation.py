@@ -19,11 +19,13 @@ from mnv2dense.visualization.crops import window_around
 from mnv2dense.visualization.draw import contact_sheet
 from mnv2dense.visualization.error_plots import plot_errors
 from mnv2dense.visualization.masks import draw_masks
+from mnv2dense.visualization.palettes import legend_of
+from mnv2dense.visualization.results import classes_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from mnv2dense.visualization.draw import Pixels
+    from mnv2dense.visualization.draw import Color, Pixels
     from mnv2dense.visualization.palettes import PaletteChoice
 
 _MOST_OUTLINE = 0.6
@@ -66,6 +68,8 @@ def explain_masks(
     pairs = most_mistaken(metric.confusion(), class_names)
     inside = pixels.wrong - pixels.wrong_near
     everything = max(pixels.counted, 1)
+    shown = [_case(region, *looked_at(key), truth_of(key), palette) for region, key in regions[:cases]]
+    colors = dict(color for _, legend in shown for color in legend)
     finer = pixels.boundary_share >= _MOST_OUTLINE
     causes = (
         Cause(
@@ -81,7 +85,7 @@ def explain_masks(
             inside / everything,
             inside,
             "Look at the regions below and at their labels; then add images that show such things." if inside else "",
-            tuple(_case(region, *looked_at(key), truth_of(key), palette) for region, key in regions[:cases]),
+            tuple(case for case, _ in shown),
         ),
     )
     plot_errors(
@@ -123,6 +127,7 @@ def explain_masks(
             "calibration": calibration_figures(calibration),
         },
         side_by_side=True,
+        legend=tuple((name, colors[name]) for name in class_names if name in colors),
     )
 
 
@@ -133,15 +138,16 @@ def _case(
     found: Segmentation,
     truth: npt.NDArray[np.uint8],
     palette: PaletteChoice,
-) -> Case:
+) -> tuple[Case, list[tuple[str, Color]]]:
+    """The truth and what was found around a region, and the colours of their classes."""
     window = window_around([region.box], image.shape)
     part = window.cut(image)
-    panels = []
-    for labels in (truth, found.labels.cpu().numpy()):
-        own = torch.from_numpy(window.cut(labels, smooth=False).copy())
-        panels.append(
-            draw_masks(part, Segmentation(own, found.class_names, found.palette), legend=False, palette=palette)
-        )
+    masks = [
+        Segmentation(torch.from_numpy(window.cut(labels, smooth=False).copy()), found.class_names, found.palette)
+        for labels in (truth, found.labels.cpu().numpy())
+    ]
+    panels = [draw_masks(part, own, legend=False, palette=palette) for own in masks]
     names = found.class_names
     said = f"{names[region.truth]} taken for {names[region.predicted]}, {100 * region.share:.1f}% of the image. {name}"
-    return Case(said, contact_sheet(panels, columns=2 if window.height >= window.width / 2 else 1, gap=4))
+    picture = contact_sheet(panels, columns=2 if window.height >= window.width / 2 else 1, gap=4)
+    return Case(said, picture), legend_of(found, classes_of(*masks), palette=palette)

@@ -11,7 +11,7 @@ import numpy as np
 from mnv2dense.metrics.calibration import Calibration, Reliability
 
 if TYPE_CHECKING:
-    from mnv2dense.visualization.draw import Pixels
+    from mnv2dense.visualization.draw import Color, Pixels
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ class HeadErrors:
         plots: (file in the run folder, title, text).
         figures: plain values, what errors.json says.
         side_by_side: whether a picture of a case has two panels.
+        legend: name and RGB of the classes of masks in these pictures, in the order of the classes.
     """
 
     head: str
@@ -90,6 +91,7 @@ class HeadErrors:
     plots: tuple[tuple[str, str, str], ...]
     figures: dict[str, Any] = field(repr=False)
     side_by_side: bool = False
+    legend: tuple[tuple[str, Color], ...] = ()
 
 
 _WORTH_MENDING = 0.02

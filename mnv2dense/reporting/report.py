@@ -21,7 +21,7 @@ from mnv2dense.utils.files import atomic_write
 from mnv2dense.utils.listed import listed
 
 if TYPE_CHECKING:
-    from mnv2dense.visualization.draw import Pixels
+    from mnv2dense.visualization.draw import Color, Pixels
 
 _METRICS = {"AP": "mean_average_precision", "mIoU": "mean_iou", "top1": "accuracy", "pixel_accuracy": "accuracy"}
 
@@ -48,7 +48,7 @@ def write_report(
     *,
     worst: Iterable[tuple[str, float, Pixels]] = (),
     best: Iterable[tuple[str, float, Pixels]] = (),
-    legend: Iterable[tuple[str, tuple[int, int, int]]] = (),
+    legend: Iterable[tuple[str, Color]] = (),
     errors: Iterable[HeadErrors] = (),
 ) -> None:
     """Write MODEL_CARD.md and report.html into a run folder that has its plots and samples.
@@ -64,6 +64,7 @@ def write_report(
     templates = page_templates(Path(__file__).parent / "templates")
     templates.filters |= {
         "case": _case,
+        "hex": _hex,
         "plot": lambda name: data_uri((folder / name).read_bytes(), "png"),
         "score": _score,
         "cell": _cell,
@@ -77,7 +78,7 @@ def write_report(
         "plots": [(title, text, data_uri((folder / name).read_bytes(), "png")) for name, title, text in plots],
         "plot_files": plots,
         "threshold_plots": _threshold_plots(folder, facts),
-        "legend": [(name, "#{:02x}{:02x}{:02x}".format(*color)) for name, color in legend],
+        "legend": [(name, _hex(color)) for name, color in legend],
         "samples": _sheet(folder / "samples.jpg"),
         "errors": list(errors),
         "front_matter": yaml.safe_dump(_front_matter(facts), sort_keys=False, allow_unicode=True).rstrip(),
@@ -153,6 +154,10 @@ def _inlined(images: Iterable[tuple[str, float, Pixels]]) -> list[tuple[str, flo
 def _case(picture: Pixels, two_panels: bool) -> str:
     width, most_bytes = _CASE
     return jpeg_uri(picture, width=width * (1 + two_panels), most_bytes=most_bytes * (1 + two_panels))
+
+
+def _hex(color: Color) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*color)
 
 
 def _sheet(path: Path) -> str | None:

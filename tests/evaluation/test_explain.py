@@ -161,6 +161,7 @@ def test_of_masks_the_outlines_share_and_the_largest_wrong_regions_are_shown(tmp
     ]
     assert explained.figures["mistaken"][0] == {"truth": "sky", "taken_for": "car", "pixels": 3000}
     assert explained.figures["wrong"] == 3240
+    assert [name for name, _ in explained.legend] == ["road", "sky", "car"]
     assert (tmp_path / "errors.png").exists()
 
 

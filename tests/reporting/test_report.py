@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +154,17 @@ def test_what_went_wrong_is_text_and_its_pictures_can_be_read(tmp_path: Path) ->
     page.check()
     assert "What went wrong" in page.text
     assert page.images_in["errors"] == 3
+    assert "--color" not in (tmp_path / "report.html").read_text(encoding="utf-8").partition("</style>")[2]
     write_report(tmp_path, facts(), errors=[])
     assert "What went wrong" not in Page(tmp_path / "report.html").text
+
+
+def test_masks_among_what_went_wrong_have_a_legend(tmp_path: Path) -> None:
+    Image.fromarray(noise(0, 20, 20)).save(tmp_path / "errors.png")
+    shown = replace(errors_of("", causes=1, cases=1), legend=(("sky <1>", (0, 128, 255)),))
+    write_report(tmp_path, facts(), errors=[shown])
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert '<li><i style="--color: #0080ff"></i>sky &lt;1&gt;</li>' in text
 
 
 def test_several_heads_have_a_section_and_files_each(tmp_path: Path) -> None:
