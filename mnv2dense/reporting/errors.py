@@ -118,7 +118,7 @@ def calibration_sentence(found: Calibration | None, of: str, right: str) -> str:
     if before.error < max(_WORTH_MENDING, _BEYOND_CHANCE * before.chance):
         return f"{said}: they can be read as probabilities."
     if found.temperature is None or after.error > before.error * 0.9:
-        return f"{said}; no temperature would mend that: choose thresholds on validation data, not by what scores say."
+        return f"{said}; no temperature would mend that: do not read them as probabilities."
     return (
         f"{said}; a temperature of {found.temperature:.2f} would mend it to {after.error:.3f}. It changes no order of "
         "scores, and so neither AP nor top1 nor mIoU; nothing has been changed."
