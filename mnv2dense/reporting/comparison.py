@@ -107,7 +107,8 @@ class Cost:
         parameters: None of an exported file, inside which nobody counts.
         multiply_adds: of an image.
         megabytes: of the weights as float32, or of the exported files.
-        milliseconds: of an image on one core or more, side by side with the others; None where nothing was timed.
+        milliseconds: of an image on one core or more, side by side with the others; None where nothing was timed, and
+            of a side that looks at images otherwise than its file (``test_time``, ``output_stride``).
     """
 
     parameters: int | None

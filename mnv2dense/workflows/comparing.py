@@ -235,8 +235,9 @@ def _costs(
 ) -> Iterator[Cost]:
     """Of the first run of each side: seeds change nothing of it."""
     milliseconds: dict[str, float] = {}
-    if timing:
-        models = list(dict.fromkeys(each.run.model for each in leaders))
+    # What is timed is the file as it is; of a side that looks otherwise that would be another model's time.
+    models = list(dict.fromkeys(each.run.model for each in leaders if not each.run.viewing))
+    if timing and models:
         rows = benchmark(
             models,
             threads=threads,
@@ -246,7 +247,7 @@ def _costs(
         )
         milliseconds = {row.name: row.milliseconds for row in rows}
     for each in leaders:
-        model, taken = each.model, milliseconds.get(each.run.model)
+        model, taken = each.model, None if each.run.viewing else milliseconds.get(each.run.model)
         if isinstance(model, nn.Module):
             costs = complexity(model, model.size)
             yield Cost(costs.parameters, costs.multiply_adds, 4 * costs.parameters / 1e6, taken)
