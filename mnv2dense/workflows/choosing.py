@@ -77,8 +77,9 @@ def choose(
         return Chosen(promised)
     try:
         return Chosen(promised, write_thresholds(keep_in, chosen))
-    except OSError as error:
-        problem = f"{keep_in}: no thresholds are kept in it ({error.strerror or error}); it is as it was."
+    except (OSError, ValueError) as error:  # of a file that somebody wrote meanwhile, too: the scores are not lost by it
+        said = (error.strerror if isinstance(error, OSError) else None) or error
+        problem = f"{keep_in}: no thresholds are kept in it ({said}); it is as it was."
         log.warning("%s", problem)
         return Chosen(promised, not_kept=problem)
 
