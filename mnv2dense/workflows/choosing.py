@@ -77,7 +77,7 @@ def choose(
         return Chosen(promised)
     try:
         return Chosen(promised, write_thresholds(keep_in, chosen))
-    except (OSError, ValueError) as error:  # of a file that somebody wrote meanwhile, too: the scores are not lost by it
+    except (OSError, ValueError) as error:  # somebody else may have written it meanwhile; scores are not lost by it
         said = (error.strerror if isinstance(error, OSError) else None) or error
         problem = f"{keep_in}: no thresholds are kept in it ({said}); it is as it was."
         log.warning("%s", problem)
