@@ -84,8 +84,15 @@ def _content(truth: BoxTruth, names: list[str]) -> dict[str, Any]:
         return {"info": info, "images": images, "categories": categories, "annotations": annotations}
     return {
         **rows.others,
-        # The recorded size is what run-length masks of the image go by.
-        "images": [{**row, **rows.images[row["id"]], "file_name": row["file_name"]} for row in images],
+        # The recorded size is what run-length masks of the image go by. Ids may be new, of several files put together.
+        "images": [_as_it_was(row, rows.images[row["id"]], but=("id", "file_name")) for row in images],
         "categories": [rows.categories[row["id"]] for row in categories],
-        "annotations": [{**row, **rows.annotations[row["id"]], "id": row["id"]} for row in annotations],
+        "annotations": [
+            _as_it_was(row, rows.annotations[row["id"]], but=("id", "image_id", "category_id")) for row in annotations
+        ],
     }
+
+
+def _as_it_was(row: dict[str, Any], before: Mapping[str, Any], *, but: tuple[str, ...]) -> dict[str, Any]:
+    """The row with all fields that it had before, but for these."""
+    return row | before | {key: row[key] for key in but}

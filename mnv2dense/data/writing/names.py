@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -17,9 +18,10 @@ def names_of(paths: Sequence[Path]) -> list[str]:
     """
     if isinstance(paths, Paths):
         return [name if _stays_below(name) else PurePosixPath(name).name for name in map(_as_posix, paths.names())]
-    folders = {path.parent for path in paths}
-    base = next(iter(folders)) if len(folders) == 1 else _common(folders)
-    return [path.relative_to(base).as_posix() if path.is_relative_to(base) else path.name for path in paths]
+    # Not resolve(), which would give the names that links point to.
+    whole = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100
+    base = _common({path.parent for path in whole})
+    return [path.name if base is None else path.relative_to(base).as_posix() for path in whole]
 
 
 class FreeNames:
@@ -68,10 +70,12 @@ def _as_posix(name: str) -> str:
     return PurePosixPath(name.replace("\\", "/")).as_posix()
 
 
-def _common(folders: Iterable[Path]) -> Path:
-    """The lowest folder above all of these."""
-    first, *others = sorted(folders)
-    return next(above for above in (first, *first.parents) if all(folder.is_relative_to(above) for folder in others))
+def _common(folders: Iterable[Path]) -> Path | None:
+    """The lowest folder above all of these, or one of them; None of several drives, and of no folder."""
+    try:
+        return Path(os.path.commonpath(folders))
+    except ValueError:
+        return None
 
 
 def _spelled(part: str) -> str:

@@ -142,21 +142,11 @@ def joined(truths: Sequence[BoxTruth]) -> BoxTruth:
     )
     columns = [np.concatenate(parts) for parts in zip(*(truth.objects for truth in truths), strict=True)]
     objects = Objects(*columns)._replace(images=images)
-    image_ids = [image_id for truth in truths for image_id in truth.image_ids]
-    same_ids = len(set(image_ids)) == len(image_ids) and len(np.unique(objects.ids)) == len(objects.ids)
-    rows = [truth.coco for truth in truths if truth.coco is not None]
-    coco = None
-    if same_ids and len(rows) == len(truths):
-        coco = CocoRows(
-            {key: row for each in rows for key, row in each.images.items()},
-            {key: row for each in rows for key, row in each.annotations.items()},
-            rows[0].categories,
-            rows[0].others,
-        )
-    elif not same_ids:
+    if len(np.unique(objects.ids)) < len(objects.ids):
         objects = objects._replace(ids=np.arange(1, len(objects.ids) + 1))
-        if len(set(image_ids)) < len(image_ids):
-            image_ids = list(range(1, len(image_ids) + 1))
+    image_ids = [image_id for truth in truths for image_id in truth.image_ids]
+    if len(set(image_ids)) < len(image_ids):
+        image_ids = list(range(1, len(image_ids) + 1))
     return first._replace(
         source=" and ".join(truth.source for truth in truths),
         image_ids=image_ids,
@@ -164,8 +154,24 @@ def joined(truths: Sequence[BoxTruth]) -> BoxTruth:
         paths=[path for truth in truths for path in truth.paths],
         sizes=np.concatenate([truth.sizes for truth in truths]),
         objects=objects,
-        coco=coco,
+        coco=_joined_rows(truths, image_ids, objects.ids.tolist()),
         dropped=sum(truth.dropped for truth in truths),
+    )
+
+
+def _joined_rows(truths: Sequence[BoxTruth], image_ids: list[int], object_ids: list[int]) -> CocoRows | None:
+    """The rows of all under the ids that they have now; None where some are not from COCO."""
+    rows = [truth.coco for truth in truths if truth.coco is not None]
+    if len(rows) < len(truths):
+        return None
+    both = list(zip(truths, rows, strict=True))
+    images = (each.images[before] for truth, each in both for before in truth.image_ids)
+    annotations = (each.annotations[before] for truth, each in both for before in truth.objects.ids.tolist())
+    return CocoRows(
+        dict(zip(image_ids, images, strict=True)),
+        dict(zip(object_ids, annotations, strict=True)),
+        rows[0].categories,
+        rows[0].others,
     )
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from mnv2dense.data.datasets import CocoDetection, CocoMasks, MaskFolder, VocDetection, VocMasks, YoloDetection
 from mnv2dense.data.shapes import Shapes
+from mnv2dense.data.splits import SplitPlan
 from mnv2dense.workflows import Conversion, convert
 
 
@@ -166,6 +167,34 @@ def test_drawn_shapes_are_converted_as_any_data(tmp_path: Path) -> None:
     data = Shapes(split="val", root=tmp_path / "drawn", train_images=2, val_images=3)
     convert({"val": data}, tmp_path / "out", to="voc")
     assert VocDetection(root=tmp_path / "out", split="val").box_counts == data.box_counts
+
+
+def test_splits_of_coco_that_use_the_same_ids_keep_every_field_and_every_class(tmp_path: Path) -> None:
+    data = {}
+    for split, cat in (("train", 4), ("val", 5)):  # each file has numbered its classes by itself
+        root = tmp_path / split
+        coco(root, [([10, 20, 20, 10], 0), ([1, 2, 3, 4], 0)])
+        file = root / "annotations/instances_train.json"
+        content = json.loads(file.read_text())
+        content["categories"] = [{"id": cat, "name": "cat"}, {"id": cat + 7, "name": "two words"}]
+        for annotation, label in zip(content["annotations"], (0, 1), strict=True):
+            annotation |= {"category_id": cat + 7 * label, "segmentation": [[1, 2, 3, 2, 3, label]], "seen": split}
+        file.write_text(json.dumps(content))
+        data[split] = CocoDetection(root=root, split="train")
+    convert(data, tmp_path / "out", to="coco", plan=SplitPlan(val=0.5, by="random"))
+    rows = []
+    for split in ("train", "val"):
+        content = json.loads((tmp_path / f"out/annotations/instances_{split}.json").read_text())
+        names = {category["id"]: category["name"] for category in content["categories"]}
+        known = {image["id"] for image in content["images"]}
+        for row in content["annotations"]:
+            assert row["image_id"] in known
+            rows.append((row["seen"], names[row["category_id"]], row["segmentation"][0][-1], row["bbox"]))
+    first, second = [10, 20, 20, 10], [1, 2, 3, 4]
+    assert sorted(rows) == [
+        *(("train", "cat", 0, first), ("train", "two words", 1, second)),
+        *(("val", "cat", 0, first), ("val", "two words", 1, second)),
+    ]
 
 
 def test_replacing_the_folder_that_is_read_is_refused(tmp_path: Path) -> None:

@@ -21,6 +21,14 @@ def test_a_name_cannot_lead_out_of_the_folder() -> None:
     assert names_of(Paths(Path("root"), names)) == ["up.jpg", "abs.jpg", "in/side.jpg", "b.jpg", "win/dows.jpg"]
 
 
+def test_files_of_a_list_cannot_lead_out_of_the_folder_either() -> None:
+    here = Path.cwd()
+    assert names_of([here / "a/1.jpg", here / "a/../b/2.jpg", here / "a/b/../3.jpg"]) == ["a/1.jpg", "b/2.jpg", "a/3.jpg"]
+    assert names_of([Path("a/1.jpg"), Path("../2.jpg")]) == [f"{here.name}/a/1.jpg", "2.jpg"]
+    assert names_of([here / "a/1.jpg", Path("b/2.jpg")]) == ["a/1.jpg", "b/2.jpg"]
+    assert names_of([]) == []
+
+
 def test_names_that_would_meet_get_numbers() -> None:
     free = FreeNames(by_stem=False)
     assert [free.give(name, Path(name)) for name in ("a.jpg", "A.jpg", "a.png", "b/a.jpg")] == [
