@@ -12,14 +12,16 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from mnv2dense.cli.joint_data import spell_out_parts
 from mnv2dense.cli.parts import built, packages_of, plain_config, size_of
-from mnv2dense.cli.shell import run_command
+from mnv2dense.cli.shell import conf_folder, run_command
 from mnv2dense.doctor.kinds import KINDS
 from mnv2dense.utils.numbers import is_whole
 from mnv2dense.utils.suggest import did_you_mean
+from mnv2dense.utils.text_files import read_yaml
 
 if TYPE_CHECKING:
     from mnv2dense.doctor.examination import Diagnosis, ModelInput
     from mnv2dense.doctor.suspect import Suspect
+    from mnv2dense.protocols import Dataset
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +76,7 @@ def _doctor(config: DictConfig) -> None:
             name=name,
             task=str(config.task),
             model=_model_input(config, plain, dataset),
-            more=_wrong_labels(config, told) if config.labels.enabled else (),
+            more=_wrong_labels(config, splits, told) if config.labels.enabled else (),
             told=told,
         )
     print("\n".join(_summary(done.diagnosis)))
@@ -91,19 +93,21 @@ def _check_labels(config: DictConfig) -> None:
         raise ValueError(f"labels={labels}: its options are set one by one, as in labels.weights=imagenet.")
     if not isinstance(labels.enabled, bool):
         raise ValueError(f"labels={labels.enabled}: true or false is needed.")
-    if not is_whole(labels.seed):
-        raise ValueError(f"labels.seed={labels.seed}: a whole number is needed.")
-    if labels.enabled and config.task == "joint":
+    if not is_whole(labels.seed) or labels.seed < 0:
+        raise ValueError(f"labels.seed={labels.seed}: a whole number of at least 0 is needed.")
+    if not labels.enabled:
+        for name, usual in read_yaml(conf_folder() / "doctor.yaml")["labels"].items():
+            if labels[name] != usual:
+                raise ValueError(f"labels.{name}={labels[name]} is of wrong labels: add labels=true.")
+    elif config.task == "joint":
         raise ValueError("labels=true is of one task; look at the parts one by one, as in task=detection data=coco.")
 
 
-def _wrong_labels(config: DictConfig, told: Callable[[str, int, int], None]) -> list[Suspect]:
-    """Of images that can be read: the others have been listed, and nobody learns from them."""
+def _wrong_labels(
+    config: DictConfig, splits: Mapping[str, Dataset], told: Callable[[str, int, int], None]
+) -> list[Suspect]:
     from mnv2dense.workflows.out_of_fold import OutOfFold, wrong_labels
 
-    data = config.data.copy()
-    _set_bad_images(data, "keep", "skip")
-    splits = {name: built(data[name]) for name in ("train", "val") if data.get(name) is not None}
     options = OutOfFold(weights=config.labels.weights, seed=config.labels.seed)
     return wrong_labels(splits, task=str(config.task), options=options, model=config.labels.model, told=told)
 

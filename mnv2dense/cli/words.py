@@ -14,7 +14,8 @@ _TEXTS: Final = frozenset(
     {
         *("checkpoint", "run_dir", "resume", "init_from", "source", "output", "images", "image", "calibration"),
         *("samples", "build", "runtime", "title", "license", "backbone.weights"),
-        *("explain.class", "explain.head", "teacher.model", "teacher.cache", "split.groups"),
+        *("explain.class", "explain.head", "labels.model", "labels.weights"),
+        *("teacher.model", "teacher.cache", "split.groups"),
         *("root", "train_split", "val_split", "split", "year", "images", "masks", "annotations"),
     }
 )

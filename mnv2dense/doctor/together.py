@@ -2,33 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from mnv2dense.doctor.suspects_of_boxes import Named
 from mnv2dense.protocols import Dataset
 from mnv2dense.types import Sample
+from mnv2dense.utils.cores import usable_cores
 
 
 class Together:
-    """Data sets one after the other, as one; images are their places."""
+    """Data sets one after the other, as one; images are their places.
 
-    def __init__(self, parts: Sequence[Dataset]) -> None:
+    Args:
+        parts: of the same classes.
+        places: which of all their images, counted through; None is all.
+    """
+
+    def __init__(self, parts: Sequence[Dataset], places: npt.NDArray[np.int64] | None = None) -> None:
         names = {tuple(part.class_names) for part in parts}
         if len(names) != 1:
             raise ValueError(f"{len(parts)} splits of {len(names)} lists of classes: all need the same, in one order.")
         self.class_names = names.pop()
         self._parts = parts
-        self._starts = np.cumsum([0, *(len(part) for part in parts)]).tolist()
+        self._starts = np.cumsum([0, *(len(part) for part in parts)])
+        self.places = np.arange(self._starts[-1]) if places is None else places
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return len(self.places)
 
     def __getitem__(self, index: int) -> Sample:
-        part = int(np.searchsorted(self._starts, index, side="right")) - 1
-        return self._parts[part][index - self._starts[part]]
+        place = int(self.places[index])
+        part = int(np.searchsorted(self._starts, place, side="right")) - 1
+        return self._parts[part][place - int(self._starts[part])]
+
+    def readable(self, advance: Callable[[int], None] = lambda _: None) -> Together:
+        """Those whose image and labels can be read, which takes reading all; ``advance`` is told 1 after each."""
+
+        def can_be_read(index: int) -> bool:
+            try:
+                self[index]
+            except (ValueError, OSError):
+                return False
+            return True
+
+        kept = np.zeros(len(self), np.bool_)
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            for index, can in enumerate(pool.map(can_be_read, range(len(self)))):
+                kept[index] = can
+                advance(1)
+        return Together(self._parts, self.places[kept])
 
     def path_of(self, image_id: int) -> Path:
         """None is asked for: ids of several splits may be the same."""

@@ -83,8 +83,9 @@ def wrong_labels(
     """Objects, masks or images whose labels are probably wrong, each kind with the surest first.
 
     A pretrained backbone sees every image once. Small heads learn from what it saw, each on all folds but one, and
-    judge the labels of that one; splits are put together, for more to learn from. Features of boxes take about 0.25 MB
-    of memory an image, of masks about 0.5 MB.
+    judge the labels of that one; splits are put together, for more to learn from. Images that cannot be read, and those
+    whose labels are refused, are left out: all are read once before. Features of boxes take about 0.25 MB of memory an
+    image, of masks about 0.5 MB.
 
     Args:
         data: splits of a data set by name, or one of them; of all the same classes.
@@ -113,8 +114,16 @@ def wrong_labels(
             f"model: {judge.name} is for {judge.task} of {len(judge.class_names)} classes, and the data for {task} of "
             f"{len(together.class_names)}; give a model of the same task and classes, or none."
         )
+    together = together.readable(_counted(told, "reading images", len(together)))
+    least = max(options.parts, options.class_parts)
+    if len(together) < least:
+        raise ValueError(
+            f"{len(together)} images can be read with their labels: too few to look for wrong labels, which takes "
+            f"{least} at least and hundreds to be of use."
+        )
+    own = None if groups is None else np.asarray(groups)[together.places]
     by_heads, by_crops = (
-        folds(len(together), parts, groups=groups, seed=options.seed) for parts in (options.parts, options.class_parts)
+        folds(len(together), parts, groups=own, seed=options.seed) for parts in (options.parts, options.class_parts)
     )
     return searches[task](together, options, judge, Folds(by_heads, by_crops), told)
 

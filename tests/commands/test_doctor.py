@@ -83,6 +83,7 @@ def test_bad_images_are_left_out_where_that_is_asked_for(place: None) -> None:
         (("data=coco",), "is needed: add data.root=..."),
         (("data=coco", "data.root=nowhere"), "error: data.root=nowhere: no such folder"),
         ((*SMALL, "fail_on=leek"), "error: fail_on=leek: no kind of suspect; did you mean leak? They are: leak, "),
+        ((*SMALL, "fail_on=[shifted mask,wrong region,missing region]", "model.size=[320]"), "error: model.size=[320]"),
         ((*SMALL, "model.size=[320]"), "error: model.size=[320]: give height and width"),
         ((*SMALL, "data.train=null", "data.val=null"), "there is no data set to examine: give train, val or both."),
     ],
@@ -113,9 +114,37 @@ def test_wrong_labels_are_looked_for_in_the_images_that_can_be_read(place: None)
     assert {"leak", "broken image"} <= kinds
 
 
+def test_what_is_broken_is_listed_and_does_not_stop_the_search_for_wrong_labels(place: None) -> None:
+    assert (
+        command("convert", "data=shapes", "data.train_images=6", "data.val_images=2", "to=coco", "output=data").code
+        == 0
+    )
+    first, second, third = sorted(Path("data/images/train").iterdir())[:3]
+    first.write_bytes(b"no image")
+    Image.new("RGB", (20, 20)).save(second)  # its boxes stick out of it
+    third.unlink()
+    words = ("data=coco", "data.root=data", "data.train_split=train", "data.val_split=val", "labels.weights=null")
+    outcome = command("doctor", *words, "labels=true")
+    assert outcome.code == 0, outcome.err
+    suspects = json.loads(Path("doctor/doctor.json").read_text())["suspects"]
+    assert sorted(row["image"] for row in suspects if row["kind"] == "broken image") == [str(first), str(third)]
+    assert [row["image"] for row in suspects if row["kind"] == "other size"] == [str(second)]
+
+
+def test_too_few_images_for_wrong_labels_are_told_so(place: None) -> None:
+    outcome = command("doctor", "data=shapes", "data.train_images=2", "data.val_images=2", "labels=true")
+    assert outcome.code == 2
+    assert "error: 4 images can be read with their labels: too few to look for wrong labels" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (
+            ("task=detection", "labels.seed=-1", "labels=true"),
+            "labels.seed=-1: a whole number of at least 0 is needed.",
+        ),
+        (("task=detection", "labels.model=my run (1)"), "labels.model=my run (1) is of wrong labels: add labels=true."),
         (("task=detection", "labels=yes"), "labels=yes: true or false is needed."),
         (("task=detection", "labels.seed=one"), "labels.seed=one: a number is needed"),
         (("task=joint", "labels=true"), "labels=true is of one task; look at the parts one by one"),

@@ -23,7 +23,11 @@ def test_a_name_cannot_lead_out_of_the_folder() -> None:
 
 def test_files_of_a_list_cannot_lead_out_of_the_folder_either() -> None:
     here = Path.cwd()
-    assert names_of([here / "a/1.jpg", here / "a/../b/2.jpg", here / "a/b/../3.jpg"]) == ["a/1.jpg", "b/2.jpg", "a/3.jpg"]
+    assert names_of([here / "a/1.jpg", here / "a/../b/2.jpg", here / "a/b/../3.jpg"]) == [
+        "a/1.jpg",
+        "b/2.jpg",
+        "a/3.jpg",
+    ]
     assert names_of([Path("a/1.jpg"), Path("../2.jpg")]) == [f"{here.name}/a/1.jpg", "2.jpg"]
     assert names_of([here / "a/1.jpg", Path("b/2.jpg")]) == ["a/1.jpg", "b/2.jpg"]
     assert names_of([]) == []
