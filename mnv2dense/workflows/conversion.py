@@ -158,8 +158,12 @@ def _check_kinds(data: Mapping[str, Dataset], to: Format) -> None:
 def _check_pictures(pool: Pool, folder: Path, *, images: Images, overwrite: bool) -> None:
     if images != "none" and not pool.paths[0].is_file():
         raise ValueError(f"images={images}: {pool.paths[0]} is no file of its own; images=none leaves pictures out.")
+    if not overwrite or not folder.is_dir():
+        return
     inside = folder.resolve()
-    if overwrite and any(path.resolve().is_relative_to(inside) for path in pool.paths):
+    # A link lies where it is, whatever it leads to; and labels may be read from elsewhere than pictures.
+    read = [*pool.paths, *(Path(str(getattr(dataset, "source", ""))) for dataset in pool.data.values())]
+    if any(path.resolve().is_relative_to(inside) or path.absolute().is_relative_to(inside) for path in read):
         raise ValueError(f"output={folder}: the data that is read lies in it, and would be lost; name another folder.")
 
 

@@ -142,7 +142,7 @@ def test_too_few_images_for_wrong_labels_are_told_so(place: None) -> None:
     [
         (
             ("task=detection", "labels.seed=-1", "labels=true"),
-            "labels.seed=-1: a whole number of at least 0 is needed.",
+            "labels.seed=-1: a whole number of at least 0",
         ),
         (("task=detection", "labels.model=my run (1)"), "labels.model=my run (1) is of wrong labels: add labels=true."),
         (("task=detection", "labels=yes"), "labels=yes: true or false is needed."),

@@ -43,7 +43,8 @@ def check_output(output: Path, *, overwrite: bool) -> None:
 def whole_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A folder beside ``output`` that takes its place when the block ends well.
 
-    Who is killed leaves a hidden folder ``.<name>.unfinished``, which the next call for the same ``output`` removes.
+    Who is killed leaves a hidden folder ``.<name>.unfinished``, which the next call for the same ``output`` removes;
+    killed while it replaces a folder also ``.<name>.replaced``, which the next call puts back first.
 
     Yields:
         The folder to write into.
@@ -51,10 +52,12 @@ def whole_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         FileExistsError: see :func:`check_output`.
     """
-    check_output(output, overwrite=overwrite)
     output = output.absolute()
     output.parent.mkdir(parents=True, exist_ok=True)
     new, old = output.with_name(f".{output.name}.unfinished"), output.with_name(f".{output.name}.replaced")
+    if old.is_dir() and not output.exists():
+        old.rename(output)
+    check_output(output, overwrite=overwrite)
     for left in (new, old):
         if left.is_dir():
             shutil.rmtree(left)

@@ -49,6 +49,23 @@ def test_a_killed_writer_leaves_no_folder_and_the_next_one_tidies_up(tmp_path: P
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.txt", "out"]
 
 
+def test_what_a_killed_writer_was_replacing_comes_back(tmp_path: Path) -> None:
+    old = tmp_path / ".out.replaced"  # as it is left between two renames
+    old.mkdir()
+    for name in (REPORT, "corrected.txt"):
+        (old / name).write_text("old")
+
+    def fails() -> None:
+        with whole_folder(tmp_path / "out", overwrite=True):
+            raise OSError("the disk is full")
+
+    with pytest.raises(FileExistsError, match="holds something already"), whole_folder(tmp_path / "out"):
+        pass
+    with pytest.raises(OSError, match="full"):
+        fails()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted([REPORT, "corrected.txt", "out"])
+
+
 def test_an_empty_folder_is_filled_and_a_full_one_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()

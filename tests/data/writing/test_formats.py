@@ -204,3 +204,13 @@ def test_replacing_the_folder_that_is_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the data that is read lies in it"):
         convert({"train": read}, tmp_path / "out", to="coco", overwrite=True)
     assert YoloDetection(root=tmp_path / "out").image_ids == read.image_ids
+
+
+def test_replacing_labels_that_are_read_is_refused_wherever_their_pictures_lie(tmp_path: Path) -> None:
+    first = coco(tmp_path / "coco", [([10, 20, 20, 10], 0)])
+    out = tmp_path / "out"
+    convert({"train": first}, out, to="coco", images="none")
+    read = CocoDetection(root=out, split="train", images=tmp_path / "coco/train")
+    with pytest.raises(ValueError, match="the data that is read lies in it"):
+        convert({"train": read}, out, to="yolo", images="none", overwrite=True)
+    assert (out / "annotations/instances_train.json").is_file()
