@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -59,6 +61,17 @@ def test_a_flat_picture_is_alike_to_nothing() -> None:
     flat[0, 0, 0] = 190
     assert is_flat(np.concatenate([flat, pictures(1)])).tolist() == [True, False]
     assert normalised(np.full((1, 32, 32), 7, np.uint8)).sum() == 0
+
+
+def test_frames_of_one_film_do_not_fill_the_memory() -> None:
+    vectors = 1 + 0.1 * np.random.default_rng(0).normal(size=(3000, 72)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)  # four and a half million pairs are close
+    tracemalloc.start()
+    firsts, _ = close_pairs(vectors, least=0.95, most_each=8, block=512)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert np.bincount(firsts)[8:].tolist() == [8] * (len(vectors) - 8)
+    assert peak < 40e6
 
 
 def test_close_pairs_are_those_of_a_slow_search_on_100_random_sets() -> None:
