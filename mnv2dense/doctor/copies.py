@@ -30,6 +30,9 @@ _ALIGNED, _WORTH_ALIGNING = 0.97, 0.5
 _CHANGED = 0.2
 _CHECK_SIDE, _PARTS = 64, 8
 
+# The surest of those that are annotated alike; copies that are annotated otherwise come before.
+_SUREST_OTHER = 0.999
+
 # Of each picture so many of the closest are looked at.
 _MOST_EACH = 8
 
@@ -154,7 +157,7 @@ def suspects_of_copies(
                 own.paths[at],
                 own.image_ids[at],
                 # Copies that are annotated otherwise come first: one of them is wrong, too.
-                round(min(1.0, max(0.0, correlation)) * (1.0 if disagree or not is_copy else 0.999), 4),
+                1.0 if disagree else round(min(_SUREST_OTHER, max(0.0, correlation)), 4),
                 _sentence(pair, names, Path(other.paths[other_at]).name, sizes, disagree=disagree),
                 label=", ".join(dict.fromkeys(annotated[0] or ())),
                 other=other.paths[other_at],

@@ -32,8 +32,9 @@ class SplitFacts(NamedTuple):
         sizes: (height, width, how many) of the most frequent image sizes, the most frequent first.
         distinct_sizes: how many sizes there are.
         aspects: histogram of the images' width / height.
-        sides: histogram of the roots of the objects' areas in pixels of their images; empty without boxes.
-        box_aspects: histogram of the objects' width / height.
+        sides: histogram of the roots of the objects' areas in pixels of their images, of images that can be read;
+            empty without boxes.
+        box_aspects: histogram of the objects' width / height, of the same.
         whole: share of objects that fill their image, 0..1.
     """
 
@@ -58,8 +59,9 @@ def facts_of_boxes(name: str, looks: Looks, columns: BoxColumns, classes: int) -
     counted = without_crowds(columns)
     shown = np.unique(np.stack([counted.labels, counted.images], axis=1), axis=0)
     sides = counted.boxes[:, 2:]
-    solid = (sides > 0).all(axis=1)
     frames = looks.sizes[counted.images][:, ::-1]
+    # Formats in shares of the image know no pixels of one that cannot be read.
+    solid = (sides > 0).all(axis=1) & (frames > 0).all(axis=1)
     whole = np.asarray(((sides >= 0.99 * frames) & (frames > 0)).all(axis=1))
     return _facts(name, looks)._replace(
         objects=len(counted.labels),

@@ -57,7 +57,7 @@ class InputFit(NamedTuple):
 
 def sides_at(looks: Looks, columns: BoxColumns, size: tuple[int, int], mode: ResizeMode) -> npt.NDArray[np.float64]:
     """Root of the area of each object in pixels of an input, float64 [N], without crowds and unread images."""
-    chosen = ~columns.crowds & (looks.sizes[columns.images] > 0).all(axis=1)
+    chosen = _of_read_images(looks, columns)
     sizes, which = np.unique(looks.sizes[columns.images[chosen]], axis=0, return_inverse=True)
     scales = [fit(int(height), int(width), size, mode) for height, width in sizes]
     scale = np.array([(at.scale_x, at.scale_y) for at in scales], np.float64).reshape(-1, 2)[which.reshape(-1)]
@@ -73,7 +73,7 @@ def input_fit(
     stride: int,
     anchors_at: Callable[[tuple[int, int]], Tensor | None],
 ) -> InputFit | None:
-    """The chosen size and larger ones; None where there is no object.
+    """The chosen size and larger ones; None where there is no object in an image that can be read.
 
     Args:
         looks: of the images.
@@ -83,7 +83,7 @@ def input_fit(
         stride: of the finest map that the head reads, pixels.
         anchors_at: size -> its anchors, [A, 4], xyxy in pixels; None of a head without.
     """
-    if not (~columns.crowds).any():
+    if not _of_read_images(looks, columns).any():
         return None
     rows: list[SizeRow] = []
     for factor in _FACTORS:
@@ -99,6 +99,11 @@ def input_fit(
     return InputFit(stride, tuple(rows), rows[-1].size if enough else None)
 
 
+def _of_read_images(looks: Looks, columns: BoxColumns) -> npt.NDArray[np.bool_]:
+    """Which boxes are objects whose image could be read."""
+    return np.asarray(~columns.crowds & (looks.sizes[columns.images] > 0).all(axis=1))
+
+
 def _met(
     looks: Looks, columns: BoxColumns, anchors: Tensor | None, size: tuple[int, int], mode: ResizeMode
 ) -> float | None:
@@ -110,7 +115,7 @@ def _met(
     from mnv2dense.ops.matching import anchor_recall
     from mnv2dense.ops.resize import boxes_to_input
 
-    chosen = np.flatnonzero(~columns.crowds & (looks.sizes[columns.images] > 0).all(axis=1))
+    chosen = np.flatnonzero(_of_read_images(looks, columns))
     images = np.unique(columns.images[chosen])
     met = total = 0.0
     for image in images[evenly(len(images), _MOST_IMAGES)].tolist():

@@ -169,9 +169,9 @@ _UNUSUAL_MODES = {
     "CMYK": "is stored as CMYK, whose colours other programs may show otherwise",
     "YCCK": "is stored as YCCK, whose colours other programs may show otherwise",
     "LAB": "is stored as LAB, whose colours other programs may show otherwise",
-    "RGBA": "has transparent parts, which are laid on white",
-    "LA": "has transparent parts, which are laid on white",
-    "PA": "has transparent parts, which are laid on white",
+    "RGBA": "has an alpha channel: what is transparent is laid on white",
+    "LA": "has an alpha channel: what is transparent is laid on white",
+    "PA": "has an alpha channel: what is transparent is laid on white",
     "1": "has one bit a pixel, black and white alone",
 }
 

@@ -44,6 +44,8 @@ def odd_boxes(
     if dropped is not None:
         for row, corners in enumerate(_corners(dropped.boxes)):
             width, height = dropped.boxes[row, 2:]
+            if min(width, height) > 0 and not looks.sizes[dropped.images[row]].all():
+                continue  # nobody knows where an image ends that cannot be read
             what = "has no area" if min(width, height) <= 0 else "lies outside of its image"
             suspects.add("odd box", 1.0, dropped, row, corners, f"{what}, and is left out of training")
     columns = without_crowds(columns)

@@ -47,6 +47,12 @@ def test_a_copy_is_a_leak_before_it_is_a_duplicate_and_a_duplicate_before_it_is_
     assert found[2].label == "cat"
 
 
+def test_copies_that_are_annotated_otherwise_are_the_surest() -> None:
+    pairs = [Pair(1, 0, 0.992, 0, is_copy=True), Pair(2, 0, 1.0, 0, is_copy=True)]
+    found = suspects_of_copies([("train", looks_of(3, "a"))], pairs, lambda place: ("dog",) if place == 1 else ("cat",))
+    assert [each.score for each in found] == [1.0, 0.999]
+
+
 def test_a_thousand_copies_of_one_file_are_a_thousand_suspects_and_no_more() -> None:
     own = pictures(4)
     thumbs = np.concatenate([own, np.repeat(own[:1], 1000, axis=0)])

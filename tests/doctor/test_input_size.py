@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mnv2dense.doctor.facts import facts_of_boxes
 from mnv2dense.doctor.input_size import histogram, input_fit, sides_at
 from tests.doctor.test_odd_boxes import columns_of, looks_of
 
@@ -20,6 +21,13 @@ def test_sides_are_those_at_the_input_without_crowds_and_unread_images() -> None
     # Squashed to 100 x 100: half as wide, as high as before; and a quarter of both.
     assert sides_at(looks, columns, (100, 100), "squash").tolist() == pytest.approx([np.sqrt(20 * 10), 25])
     assert sides_at(looks, columns, (100, 100), "letterbox").tolist() == pytest.approx([np.sqrt(20 * 5), 25])
+
+
+def test_nothing_is_said_where_no_image_of_an_object_can_be_read() -> None:
+    looks, columns = looks_of([(0, 0), (100, 100)]), columns_of([(0, 0, [0, 0, 0.2, 0.2])], 2)
+    assert input_fit(looks, columns, size=(320, 320), mode="squash", stride=16, anchors_at=lambda size: None) is None
+    facts = facts_of_boxes("train", looks, columns, 2)
+    assert (facts.objects, facts.sides, facts.box_aspects) == (1, (), ())
 
 
 def test_the_smallest_size_that_shows_nearly_all_objects_is_advised() -> None:

@@ -44,6 +44,15 @@ def test_ordinary_boxes_are_not_suspect() -> None:
     assert found(rows) == []
 
 
+def test_a_box_of_an_image_that_cannot_be_read_does_not_lie_outside_of_it() -> None:
+    dropped = columns_of([(0, 0, [50, 50, 9, 9]), (1, 0, [50, 50, 9, 9]), (0, 1, [5, 5, 0, 9])], 2)
+    suspects = odd_boxes(looks_of([(0, 0), (40, 40)]), columns_of([], 2), dropped, NAMES)
+    assert [(each.image, each.message.partition(",")[0]) for each in suspects] == [
+        ("1.jpg", "a box of cat lies outside of its image"),
+        ("0.jpg", "a box of dog has no area"),
+    ]
+
+
 def test_boxes_outside_tiny_and_doubled_are_named_with_their_place() -> None:
     rows = [
         (0, 0, [150, 20, 60, 40]),  # ten pixels past the right edge
