@@ -63,6 +63,8 @@ def find_pairs(thumbs: npt.NDArray[np.uint8], detailed: Callable[[int], npt.NDAr
         detailed: place -> uint8 [64, 64], grey, of the few pairs that are looked at closer.
     """
     usable = np.flatnonzero(~is_flat(thumbs))
+    if not len(usable):
+        return []
     # Files that are the same byte by byte stand for one another: a thousand of them would be half a million pairs.
     unique, standing_for = np.unique(thumbs[usable].reshape(len(usable), -1), axis=0, return_inverse=True)
     own = np.full(len(unique), len(thumbs))

@@ -73,6 +73,10 @@ def test_a_picture_of_which_one_part_has_changed_is_no_copy() -> None:
         assert (pair.is_copy, pair.symmetry) == (is_copy, 0)
 
 
+def test_of_images_none_of_which_can_be_read_nothing_is_a_copy() -> None:
+    assert find_pairs(np.zeros((3, 32, 32), np.uint8), lambda place: np.zeros((64, 64), np.uint8)) == []
+
+
 def test_blank_images_are_no_copies_of_each_other(tmp_path: Path) -> None:
     for name, color in (("a", 255), ("b", 255), ("c", 250)):
         Image.new("RGB", (64, 64), (color,) * 3).save(tmp_path / f"{name}.png")
