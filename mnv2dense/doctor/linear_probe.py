@@ -40,7 +40,7 @@ def out_of_fold_probabilities(
         advance: told 1 after each fit.
 
     Returns:
-        float32 [N, K]; rows sum to 1.
+        float32 [N, K]; rows sum to 1. Of a fold beside which there is nothing to learn from all classes are as likely.
     """
     rows, truth = torch.from_numpy(features), torch.from_numpy(labels)
     trusted = truth >= 0
@@ -66,6 +66,10 @@ def _round(
     for fold in np.unique(fold_of).tolist():
         held_out = torch.from_numpy(fold_of == fold)
         learnt = ~held_out & trusted
+        if not learnt.any():  # this fold has all there is
+            said[held_out] = 1 / classes
+            advance(1)
+            continue
         mean, std = rows[learnt].mean(0), rows[learnt].std(0, correction=0) + 1e-3
         weight, bias = _fitted((rows[learnt] - mean) / std, truth[learnt], classes, decay, steps)
         said[held_out] = (((rows[held_out] - mean) / std) @ weight + bias).softmax(1)
