@@ -114,6 +114,8 @@ def wrong_labels(
             f"model: {judge.name} is for {judge.task} of {len(judge.class_names)} classes, and the data for {task} of "
             f"{len(together.class_names)}; give a model of the same task and classes, or none."
         )
+    if groups is not None and len(groups) != len(together):
+        raise ValueError(f"groups has {len(groups)} numbers for {len(together)} images; give one for each.")
     together = together.readable(_counted(told, "reading images", len(together)))
     least = max(options.parts, options.class_parts)
     if len(together) < least:
