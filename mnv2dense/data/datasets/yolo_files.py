@@ -138,7 +138,16 @@ def find_files(root: Path, split: str, config: YoloConfig) -> YoloFiles:
             found = _listed(entry, root)
             labels += [os.fspath(_labels_of(path.parent) / f"{path.stem}.txt") for path in found]
         images += found
-    return YoloFiles(pairs[0][0], Paths.below(root, images), Paths.below(root, labels), label_folders)
+    # An image is called by its place below the folder of all, here as where nobody names it: that of the split.
+    return YoloFiles(pairs[0][0], Paths.below(_common(images, root), images), Paths.below(root, labels), label_folders)
+
+
+def _common(images: Sequence[Path], root: Path) -> Path:
+    """The lowest folder above all of these; ``root`` of none, and of several drives."""
+    try:
+        return Path(os.path.commonpath({path.parent for path in images}))
+    except ValueError:
+        return root
 
 
 def _named(root: Path, split: str, config: YoloConfig) -> list[Path] | None:
