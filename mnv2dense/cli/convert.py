@@ -45,7 +45,7 @@ def _convert(config: DictConfig) -> None:
 
     log.info("reading the data")
     splits = {name: built(config.data[name]) for name in ("train", "val") if config.data.get(name) is not None}
-    with told(progress_of("pictures"), "pictures") as tell:
+    with told(progress_of("images"), "images") as tell:
         done = convert_data(
             splits,
             output,

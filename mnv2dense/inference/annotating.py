@@ -12,7 +12,7 @@ from mnv2dense.data.datasets.box_table import Objects
 from mnv2dense.data.writing.coco import write_coco
 from mnv2dense.data.writing.folder import whole_folder
 from mnv2dense.data.writing.names import names_of
-from mnv2dense.data.writing.pictures import Images
+from mnv2dense.data.writing.placing import Placing
 from mnv2dense.data.writing.truth import BoxTruth, CocoRows
 from mnv2dense.data.writing.voc import write_voc
 from mnv2dense.data.writing.writers import BoxFormat
@@ -31,7 +31,7 @@ def check_annotate(to: object, images: object, *, task: str) -> None:
     """
     if to not in get_args(BoxFormat):
         raise ValueError(f"annotate={to}: labels as coco, voc or yolo.")
-    if images not in get_args(Images):
+    if images not in get_args(Placing):
         raise ValueError(f"annotate_images={images}: copy, link or none.")
     if task != "detection":
         raise ValueError(f"annotate={to} is of boxes, and the model is of {task}; leave it out.")
@@ -58,13 +58,13 @@ class Annotations:
         columns = (found.boxes.float(), found.labels, found.scores.float())
         self._found.append(tuple(column.cpu().numpy() for column in columns))  # type: ignore[arg-type]  # three
 
-    def write(self, folder: Path, *, to: BoxFormat, images: Images) -> int:
+    def write(self, folder: Path, *, to: BoxFormat, images: Placing) -> int:
         """Write the data set; it is there whole or not at all, and may be empty of images.
 
         Args:
             folder: new or empty.
             to: the format.
-            images: whether pictures are copied, linked or left out.
+            images: whether images are copied, linked or left out.
 
         Returns:
             How many boxes there are.

@@ -15,7 +15,7 @@ from mnv2dense.data.split_checks import disagreement
 from mnv2dense.data.splits import SplitPlan
 from mnv2dense.data.writing.folder import REPORT, check_output, whole_folder
 from mnv2dense.data.writing.notes import Note, merged
-from mnv2dense.data.writing.pictures import Images
+from mnv2dense.data.writing.placing import Placing
 from mnv2dense.data.writing.voc import Corners
 from mnv2dense.data.writing.writers import BoxFormat, Format, MaskFormat, PoolWriter, Told, Writing
 from mnv2dense.protocols import BoxDataset, Dataset, JoinedData, MaskDataset
@@ -33,7 +33,7 @@ class Conversion:
         splits: name -> how many images; of folds "fold_0/train" and so on.
         notes: what the format cannot say, or what was changed.
         read_by: the words of a command that read it, of folds the first; nothing of lists, and of labels
-            without pictures.
+            without images.
     """
 
     folder: Path
@@ -48,7 +48,7 @@ def convert(
     output: str | Path,
     *,
     to: Format,
-    images: Images = "copy",
+    images: Placing = "copy",
     corners: Corners = "whole",
     plan: SplitPlan | None = None,
     together: Iterable[tuple[str | Path, str | Path]] = (),
@@ -63,17 +63,17 @@ def convert(
         splits: name -> data set, of boxes or of masks, all of the same classes.
         output: a new folder, or an empty one.
         to: as which choice of ``data`` it is read again; "lists" are text files of the images' paths.
-        images: whether pictures are copied, linked or left out.
+        images: whether images are copied, linked or left out.
         corners: of VOC, integers or decimals.
         plan: how to divide all images anew; None keeps the splits.
         together: pairs of image files that a plan must not part, such as near-duplicates.
         overwrite: replace ``output`` if this function wrote it.
-        told: called with (pictures done, pictures in all) of each split.
+        told: called with (images done, images in all) of each split.
 
     Raises:
         FileExistsError: ``output`` holds something else.
         ValueError: an option outside its values, or data that the format has no place for.
-        OSError: a picture cannot be read, or a file written.
+        OSError: an image cannot be read, or a file written.
     """
     folder = Path(output)
     check_options(to=to, images=images, corners=corners)
@@ -84,7 +84,7 @@ def convert(
         if tuple(other.class_names) != tuple(first.class_names):
             raise ValueError(disagreement(tuple(first.class_names), tuple(other.class_names)))
     pool = Pool.of(splits)
-    _check_pictures(pool, folder, images=images if to != "lists" else "none", overwrite=overwrite)
+    _check_images(pool, folder, images=images if to != "lists" else "none", overwrite=overwrite)
     pairs = [*together]
     if plan is not None and plan.alike is not None:
         from mnv2dense.doctor.alike import alike_files
@@ -121,9 +121,9 @@ def check_options(*, to: object, images: object, corners: object) -> None:
         raise ValueError(
             f"to={to}: coco, voc or yolo for boxes, mask_folder or voc_masks for masks, lists for paths alone."
         )
-    if images not in get_args(Images):
+    if images not in get_args(Placing):
         raise ValueError(
-            f"images={images}: copy, link (takes no room, but a tool that changes a picture changes the original) or "
+            f"images={images}: copy, link (takes no room, but a tool that changes an image changes the original) or "
             "none (labels alone)."
         )
     if corners not in get_args(Corners):
@@ -155,13 +155,13 @@ def _check_kinds(data: Mapping[str, Dataset], to: Format) -> None:
             )
 
 
-def _check_pictures(pool: Pool, folder: Path, *, images: Images, overwrite: bool) -> None:
+def _check_images(pool: Pool, folder: Path, *, images: Placing, overwrite: bool) -> None:
     if images != "none" and not pool.paths[0].is_file():
-        raise ValueError(f"images={images}: {pool.paths[0]} is no file of its own; images=none leaves pictures out.")
+        raise ValueError(f"images={images}: {pool.paths[0]} is no file of its own; images=none leaves images out.")
     if not overwrite or not folder.is_dir():
         return
     inside = folder.resolve()
-    # A link lies where it is, whatever it leads to; and labels may be read from elsewhere than pictures.
+    # A link lies where it is, whatever it leads to; and labels may be read from elsewhere than images.
     read = [*pool.paths, *(Path(str(getattr(dataset, "source", ""))) for dataset in pool.data.values())]
     if any(path.resolve().is_relative_to(inside) or path.absolute().is_relative_to(inside) for path in read):
         raise ValueError(f"output={folder}: the data that is read lies in it, and would be lost; name another folder.")
@@ -188,7 +188,7 @@ def _in_quotes(name: str) -> str:
     return f'"{escaped}"'
 
 
-def _report(done: Conversion, data: Mapping[str, Dataset], images: Images, plan: SplitPlan | None) -> dict[str, Any]:
+def _report(done: Conversion, data: Mapping[str, Dataset], images: Placing, plan: SplitPlan | None) -> dict[str, Any]:
     return {
         "from": {name: str(getattr(dataset, "source", type(dataset).__name__)) for name, dataset in data.items()},
         "to": done.to,

@@ -29,7 +29,7 @@ from mnv2dense.visualization.masks import MASK_OPACITY, check_opacity
 from mnv2dense.visualization.palettes import PaletteChoice, check_palette
 
 if TYPE_CHECKING:
-    from mnv2dense.data.writing.pictures import Images
+    from mnv2dense.data.writing.placing import Placing
     from mnv2dense.data.writing.writers import BoxFormat
     from mnv2dense.inference.annotating import Annotations
     from mnv2dense.io.video import VideoReader
@@ -98,7 +98,7 @@ def predict(
     tracking: Tracking | None = None,
     explaining: Explaining | None = None,
     annotate: BoxFormat | None = None,
-    annotate_images: Images = "copy",
+    annotate_images: Placing = "copy",
     config: Mapping[str, Any] | None = None,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Predictions:
@@ -122,7 +122,7 @@ def predict(
         explaining: where the model looked in each image, drawn into the folder ``explained``; None draws none.
         annotate: a format of labels, in which the boxes of images are a data set, to be corrected and learnt from, in
             a folder of the format's name inside ``run_dir``; None writes none.
-        annotate_images: whether pictures are copied, linked or left out there.
+        annotate_images: whether images are copied, linked or left out there.
         config: what ``config.yaml`` of the folder says; None writes none.
         progress: told (done, in all) after each image or frame, in a thread of its own; in all is None where nobody
             knows.
@@ -239,7 +239,7 @@ def _source(source: str | Path | Iterable[str | Path] | Source) -> Source:
     return ImageSource(entries, len(entries))
 
 
-def _annotations(predictor: Predictor[Any], source: Source, annotate: BoxFormat, images: Images) -> Annotations:
+def _annotations(predictor: Predictor[Any], source: Source, annotate: BoxFormat, images: Placing) -> Annotations:
     from mnv2dense.inference.annotating import Annotations, check_annotate
 
     model = predictor.model

@@ -9,7 +9,7 @@ from typing import Any
 
 from mnv2dense.data.writing.names import FreeNames
 from mnv2dense.data.writing.notes import Note
-from mnv2dense.data.writing.pictures import Images, place_pictures
+from mnv2dense.data.writing.placing import Placing, place_images
 from mnv2dense.data.writing.truth import BoxTruth
 from mnv2dense.utils.files import atomic_write
 
@@ -18,7 +18,7 @@ def write_coco(
     folder: Path,
     splits: Mapping[str, BoxTruth],
     *,
-    images: Images,
+    images: Placing,
     told: Callable[[int, int], None] | None = None,
 ) -> list[Note]:
     """Write data sets of boxes as COCO. Of those that were COCO, every field of a row stays as it was.
@@ -26,8 +26,8 @@ def write_coco(
     Args:
         folder: exists.
         splits: name -> its images and boxes.
-        images: how pictures get there.
-        told: called with (pictures done, pictures in all) of each split.
+        images: how images get there.
+        told: called with (images done, images in all) of each split.
 
     Returns:
         What is not as it was.
@@ -41,7 +41,7 @@ def write_coco(
         with atomic_write(folder / "annotations" / f"instances_{split}.json", sync=False) as file:
             file.write(json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace"))
         pairs = [(path, folder / "images" / split / name) for path, name in zip(truth.paths, names, strict=True)]
-        place_pictures(pairs, images=images, told=told)
+        place_images(pairs, images=images, told=told)
         renamed = sum(name != before for name, before in zip(names, truth.names, strict=True))
         if truth.coco is None:
             crowds = int(truth.objects.ignored.sum())

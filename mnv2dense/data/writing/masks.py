@@ -12,7 +12,7 @@ import numpy as np
 from mnv2dense.data.datasets.mask_png import Mask
 from mnv2dense.data.writing.names import FreeNames, names_of
 from mnv2dense.data.writing.notes import Note
-from mnv2dense.data.writing.pictures import Images, place_pictures
+from mnv2dense.data.writing.placing import Placing, place_images
 from mnv2dense.protocols import MaskDataset
 from mnv2dense.types.class_lists import VOC_MASK_CLASSES, Palette, voc_palette
 from mnv2dense.utils.cores import usable_cores
@@ -58,7 +58,7 @@ def write_masks(
     splits: Mapping[str, list[MaskTruth]],
     *,
     layout: Layout,
-    images: Images,
+    images: Placing,
     told: Callable[[int, int], None] | None = None,
 ) -> list[Note]:
     """Write masks as palette PNGs of values 0..K-1, 255 ignored: what a pixel was, it is.
@@ -67,8 +67,8 @@ def write_masks(
         folder: exists.
         splits: name -> its images, which may come from several data sets of the same classes.
         layout: as which choice of ``data`` they are read.
-        images: how pictures get there.
-        told: called with (pictures done, pictures in all) of each split.
+        images: how images get there.
+        told: called with (images done, images in all) of each split.
 
     Returns:
         What is not as it was.
@@ -83,7 +83,7 @@ def write_masks(
         if not is_voc:
             free = FreeNames(by_stem=True, flat=True)
         names = [free.give(name, path) for part in parts for name, path in zip(part.names, part.paths, strict=True)]
-        pictures, masks = (
+        beside, masks = (
             (folder / "JPEGImages", folder / "SegmentationClass")
             if is_voc
             else (folder / "images" / split, folder / "masks" / split)
@@ -104,9 +104,7 @@ def write_masks(
             listed.mkdir(parents=True, exist_ok=True)
             (listed / f"{split}.txt").write_text("".join(f"{path.stem}\n" for path in targets), encoding="utf-8")
         paths = [path for part in parts for path in part.paths]
-        place_pictures(
-            [(path, pictures / name) for path, name in zip(paths, names, strict=True)], images=images, told=told
-        )
+        place_images([(path, beside / name) for path, name in zip(paths, names, strict=True)], images=images, told=told)
         before = [name for part in parts for name in part.names]
         renamed = sum(name != was for name, was in zip(names, before, strict=True))
         notes.append(

@@ -14,7 +14,7 @@ from mnv2dense.data.datasets.image_list import ids_from_stems
 from mnv2dense.data.writing.beyond import notes_of_boxes, write_ids
 from mnv2dense.data.writing.names import FreeNames
 from mnv2dense.data.writing.notes import Note
-from mnv2dense.data.writing.pictures import Images, place_pictures
+from mnv2dense.data.writing.placing import Placing, place_images
 from mnv2dense.data.writing.truth import BoxTruth
 from mnv2dense.types.class_lists import VOC_CLASSES
 
@@ -30,7 +30,7 @@ def write_voc(
     folder: Path,
     splits: Mapping[str, BoxTruth],
     *,
-    images: Images,
+    images: Placing,
     corners: Corners = "whole",
     told: Callable[[int, int], None] | None = None,
 ) -> list[Note]:
@@ -39,9 +39,9 @@ def write_voc(
     Args:
         folder: exists.
         splits: name -> its images and boxes, all of the same classes.
-        images: how pictures get there.
+        images: how images get there.
         corners: see :data:`Corners`.
-        told: called with (pictures done, pictures in all) of each split.
+        told: called with (images done, images in all) of each split.
 
     Returns:
         What is not as it was.
@@ -58,7 +58,7 @@ def write_voc(
         stems = "".join(f"{PurePosixPath(name).with_suffix('')}\n" for name in names)
         (folder / "ImageSets" / "Main" / f"{split}.txt").write_text(stems, encoding="utf-8")
         pairs = [(path, folder / "JPEGImages" / name) for path, name in zip(truth.paths, names, strict=True)]
-        place_pictures(pairs, images=images, told=told)
+        place_images(pairs, images=images, told=told)
         places[split] = [f"JPEGImages/{name}" for name in names]
         notes += notes_of_boxes(truth, names)
         notes += [

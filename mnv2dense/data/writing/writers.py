@@ -12,7 +12,7 @@ from mnv2dense.data.pool import Pool
 from mnv2dense.data.writing.coco import write_coco
 from mnv2dense.data.writing.masks import MaskTruth, mask_truth, write_masks
 from mnv2dense.data.writing.notes import Note
-from mnv2dense.data.writing.pictures import Images
+from mnv2dense.data.writing.placing import Placing
 from mnv2dense.data.writing.truth import BoxTruth, box_truth, joined
 from mnv2dense.data.writing.voc import Corners, write_voc
 from mnv2dense.data.writing.yolo import write_yolo
@@ -32,13 +32,13 @@ class Writing:
 
     Attributes:
         to: see :data:`Format`.
-        images: how pictures get there.
+        images: how images get there.
         corners: of VOC.
-        told: called with (pictures done, pictures in all) of each split.
+        told: called with (images done, images in all) of each split.
     """
 
     to: Format
-    images: Images = "copy"
+    images: Placing = "copy"
     corners: Corners = "whole"
     told: Told | None = None
 

@@ -16,7 +16,7 @@ from mnv2dense.data.datasets.image_list import ids_from_stems
 from mnv2dense.data.writing.beyond import notes_of_boxes, write_ids
 from mnv2dense.data.writing.names import FreeNames
 from mnv2dense.data.writing.notes import Note
-from mnv2dense.data.writing.pictures import Images, place_pictures
+from mnv2dense.data.writing.placing import Placing, place_images
 from mnv2dense.data.writing.truth import BoxTruth
 
 # Of a share of a side of 100,000 pixels, ten digits leave a hundred-thousandth of a pixel.
@@ -27,7 +27,7 @@ def write_yolo(
     folder: Path,
     splits: Mapping[str, BoxTruth],
     *,
-    images: Images,
+    images: Placing,
     told: Callable[[int, int], None] | None = None,
 ) -> list[Note]:
     """Write data sets of boxes as YOLO.
@@ -35,8 +35,8 @@ def write_yolo(
     Args:
         folder: exists.
         splits: name -> its images and boxes, all of the same classes.
-        images: how pictures get there.
-        told: called with (pictures done, pictures in all) of each split.
+        images: how images get there.
+        told: called with (images done, images in all) of each split.
 
     Returns:
         What is not as it was.
@@ -48,7 +48,7 @@ def write_yolo(
         names = [free.give(name, path) for name, path in zip(truth.names, truth.paths, strict=True)]
         _write_labels(folder, split, truth, names)
         pairs = [(path, folder / "images" / split / name) for path, name in zip(truth.paths, names, strict=True)]
-        place_pictures(pairs, images=images, told=told)
+        place_images(pairs, images=images, told=told)
         places[split] = [f"images/{split}/{name}" for name in names]
         notes += notes_of_boxes(truth, names)
         ignored = int(truth.objects.ignored.sum())
@@ -102,7 +102,7 @@ def _share(value: float) -> str:
 def _write_config(
     folder: Path, splits: Mapping[str, BoxTruth], places: Mapping[str, list[str]], *, as_lists: bool
 ) -> None:
-    """data.yaml with folders; without pictures in them, with lists of names, by which CVAT knows its own."""
+    """data.yaml with folders; without images in them, with lists of names, by which CVAT knows its own."""
     content: dict[str, object] = {}
     for split in splits:
         content[split] = f"{split}.txt" if as_lists else f"images/{split}"

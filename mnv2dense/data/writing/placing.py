@@ -1,4 +1,4 @@
-"""Pictures of a data set beside labels that are written: copied, linked or left where they are; never changed."""
+"""Images of a data set beside labels that are written: copied, linked or left where they are; never changed."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Literal
 
 from mnv2dense.utils.cores import usable_cores
 
-Images = Literal["copy", "link", "none"]
+Placing = Literal["copy", "link", "none"]
 """``copy``: whatever is done to the written folder leaves the originals alone. ``link``: the same file under a second
 name, which takes no room; a tool that writes into it changes both. ``none``: labels alone."""
 
 
-def place_pictures(
-    pairs: Sequence[tuple[Path, Path]], *, images: Images, told: Callable[[int, int], None] | None = None
+def place_images(
+    pairs: Sequence[tuple[Path, Path]], *, images: Placing, told: Callable[[int, int], None] | None = None
 ) -> None:
-    """Put pictures where a format wants them.
+    """Put images where a format wants them.
 
     Args:
         pairs: (the original, where it shall be).
         images: how.
-        told: called with (pictures done, pictures in all).
+        told: called with (images done, images in all).
 
     Raises:
         OSError: one cannot be read or written, or there is no room for all of them.
@@ -43,7 +43,7 @@ def place_pictures(
 
 
 def _link(original: Path, target: Path) -> None:
-    """A hard link: it outlives the original's name, and archives hold the picture; between file systems a soft one."""
+    """A hard link: it outlives the original's name, and archives hold the image; between file systems a soft one."""
     original = original.resolve()
     try:
         os.link(original, target)
@@ -59,5 +59,5 @@ def _check_room(pairs: Iterable[tuple[Path, Path]]) -> None:
     free = shutil.disk_usage(folder).free
     if wanted > free:
         raise OSError(
-            f"{folder}: the pictures take {wanted / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; links take none."
+            f"{folder}: the images take {wanted / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; links take none."
         )
