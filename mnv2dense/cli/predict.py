@@ -62,7 +62,7 @@ def _predict(config: DictConfig) -> None:
     tracking, explaining = tracking_of(config), explaining_of(config)
     opened = open_source(source)  # a video that cannot be read is told before a folder is made
     predictor = _predictor(config)
-    check_asked(predictor, source, tracking=tracking, explaining=explaining)
+    check_asked(predictor, source, tracking=tracking, explaining=explaining, annotate=config.annotate)
     folder = RunFolder.create(config.run_dir, task="predict")
     refuse_a_run(folder, "Name another folder for the predictions.")
     folder.log_to_file()

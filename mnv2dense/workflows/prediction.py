@@ -140,7 +140,7 @@ def predict(
     opened = source if isinstance(source, OpenSource) else open_source(source)
     meant = opened.source
     chosen = _outputs(outputs, meant)
-    check_asked(predictor, meant, tracking=tracking, explaining=explaining)
+    check_asked(predictor, meant, tracking=tracking, explaining=explaining, annotate=annotate)
     explain = None if explaining is None else explaining.started(predictor)
     tracks = None
     if tracking is not None:
@@ -189,15 +189,22 @@ def predict(
 
 
 def check_asked(
-    predictor: Predictor[Any], source: Source, *, tracking: Tracking | None, explaining: Explaining | None
+    predictor: Predictor[Any],
+    source: Source,
+    *,
+    tracking: Tracking | None,
+    explaining: Explaining | None,
+    annotate: BoxFormat | None,
 ) -> None:
-    """Whether a source can be tracked, and a model explained, told before a folder is made.
+    """Whether a source can be tracked and labelled, and a model explained, told before a folder is made.
 
     Raises:
-        ValueError: ``tracking`` of a model without boxes or of a single image, or ``explaining`` of a video or of what
-            has no such head or class.
+        ValueError: ``tracking`` of a model without boxes or of a single image, ``explaining`` of a video or of what
+            has no such head or class, or ``annotate`` of anything but files of images and a detector.
     """
     model = predictor.model
+    if annotate is not None:
+        _annotations(predictor, source, annotate, "copy")
     if explaining is not None:
         if not isinstance(source, ImageSource):
             raise ValueError("explain=true is of images; of a video, give the frames that matter.")

@@ -108,10 +108,12 @@ def test_corrected_labels_are_divided_and_learnt_from(detector: Path, photos: Pa
     ],
 )
 def test_slips_are_one_line(words: tuple[str, ...], message: str, detector: Path, photos: Path) -> None:
+    before = set(Path().rglob("*"))
     outcome = predict(f"checkpoint={detector}", "source=photos", *words)
     assert outcome.code == 2
     assert message in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1
+    assert set(Path().rglob("*")) == before
 
 
 def test_an_export_of_cvat_is_read_whose_lists_name_the_images(photos: Path) -> None:
