@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
+from torch import Tensor
 
 from mnv2dense.backbones import MobileNetV2
 from mnv2dense.doctor.crops import CropFeatures
@@ -32,6 +32,7 @@ from mnv2dense.doctor.wrong_classes import doubt_classes
 from mnv2dense.inference.open_model import open_model
 from mnv2dense.metrics.box_columns import FoundBoxes
 from mnv2dense.models.backbone import mobilenet_v2
+from mnv2dense.ops.resize import ResizeMode, resize_mask
 from mnv2dense.types import IGNORE_LABEL, Sample
 from mnv2dense.utils.device import device_of
 
@@ -200,11 +201,12 @@ def _wrong_masks(data: Together, options: OutOfFold, model: Model | None, fold_o
     first = data[0].image.shape[:2]
     size = options.size or _at_most(first, 512)
     seen, masks = Seen(data.class_names), []
-    grid = tuple(-(-side // 8) for side in (size if model is None else model.size))
+    height, width = size if model is None else model.size
+    grid, mode = (-(-height // 8), -(-width // 8)), "squash" if model is None else model.resize
 
     def look(place: int, sample: Sample) -> None:
         seen.add(sample._replace(mask=None))
-        masks.append(torch.from_numpy(_on_grid(sample, grid)))
+        masks.append(_on_grid(sample, grid, mode))
 
     counted = _counted(told, "looking at images", len(data))
     if model is None:
@@ -266,11 +268,10 @@ def _features_at(
     return np.concatenate(features)
 
 
-def _on_grid(sample: Sample, grid: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """The mask, one cell for each of the probabilities; nearest, as classes do not blend."""
+def _on_grid(sample: Sample, grid: tuple[int, int], mode: ResizeMode) -> Tensor:
+    """The mask as its image is resized, one cell for each of the probabilities."""
     assert sample.mask is not None
-    mask = torch.from_numpy(np.ascontiguousarray(sample.mask))[None, None]
-    return F.interpolate(mask, grid, mode="nearest-exact")[0, 0].numpy()
+    return resize_mask(torch.from_numpy(np.ascontiguousarray(sample.mask)), grid, mode)
 
 
 def _classes_of(samples: Sequence[Sample]) -> npt.NDArray[np.int64]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from mnv2dense.doctor.held_out import Schedule
 from mnv2dense.doctor.suspect import Suspect
 from mnv2dense.models import deeplabv3_mobilenet_v2, mobilenet_v2_classifier, points320_mobilenet_v2
-from mnv2dense.types import Sample
+from mnv2dense.types import PixelLogits, Sample
 from mnv2dense.workflows import OutOfFold, wrong_labels
 
 QUICK = OutOfFold(
@@ -106,3 +109,33 @@ def test_a_trained_model_judges_in_the_place_of_heads(task: str) -> None:
     wrong_labels(Scenes(task), task=task, options=QUICK, model=model, told=lambda job, done, total: jobs.append(job))
     assert not {"learning what objects are", "learning what regions look like"} & set(jobs)
     assert jobs.count("looking at images") == 1, "one batch"
+
+
+class Strips:
+    """Six wide images of a light rectangle on dark, and their masks."""
+
+    class_names = ("dark", "light")
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> Sample:
+        image, mask = np.zeros((48, 160, 3), np.uint8), np.zeros((48, 160), np.uint8)
+        image[16:40, 16:64] = 255
+        mask[16:40, 16:64] = 1
+        return Sample(image, None, None, mask, index, Path(f"{index}.png"))
+
+    def path_of(self, image_id: int) -> Path:
+        return Path(f"{image_id}.png")
+
+
+def test_masks_are_judged_where_a_model_letterboxes_their_images() -> None:
+    def decoded(images: torch.Tensor) -> PixelLogits:
+        bright = images.float().mean(dim=1) / 255
+        return PixelLogits(torch.stack([1 - bright, bright], dim=1) * 10, (160, 160))
+
+    judge: Any = SimpleNamespace(
+        **{"name": "sees all", "task": "segmentation", "class_names": Strips.class_names, "decoded": decoded},
+        **{"size": (160, 160), "resize": "letterbox", "device": torch.device("cpu")},
+    )
+    assert wrong_labels(Strips(), task="segmentation", options=QUICK, model=judge) == []
