@@ -114,7 +114,7 @@ def test_a_trained_model_judges_in_the_place_of_heads(task: str) -> None:
 class Strips:
     """Six wide images of a light rectangle on dark, and their masks."""
 
-    class_names = ("dark", "light")
+    class_names: tuple[str, ...] = ("dark", "light")
 
     def __len__(self) -> int:
         return 6

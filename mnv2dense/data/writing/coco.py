@@ -95,4 +95,4 @@ def _content(truth: BoxTruth, names: list[str]) -> dict[str, Any]:
 
 def _as_it_was(row: dict[str, Any], before: Mapping[str, Any], *, but: tuple[str, ...]) -> dict[str, Any]:
     """The row with all fields that it had before, but for these."""
-    return row | before | {key: row[key] for key in but}
+    return {**row, **before, **{key: row[key] for key in but}}
