@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from collections.abc import Callable, Mapping
@@ -76,7 +77,7 @@ def _doctor(config: DictConfig) -> None:
             name=name,
             task=str(config.task),
             model=_model_input(config, plain, dataset),
-            more=_wrong_labels(config, splits, told) if config.labels.enabled else (),
+            search=functools.partial(_wrong_labels, config, splits, told) if config.labels.enabled else None,
             told=told,
         )
     print("\n".join(_summary(done.diagnosis)))

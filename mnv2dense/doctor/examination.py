@@ -57,6 +57,7 @@ class Diagnosis(NamedTuple):
         suspects: all, those of the worst kinds first, and of a kind the surest.
         findings: what to know in a sentence each, the worst first.
         seconds: that the examination took.
+        images: of all splits.
     """
 
     name: str
@@ -67,6 +68,16 @@ class Diagnosis(NamedTuple):
     suspects: tuple[Suspect, ...]
     findings: tuple[Finding, ...]
     seconds: float
+    images: int
+
+    def with_more(self, more: Sequence[Suspect]) -> Diagnosis:
+        """The same with suspects that others found, such as wrong labels by a model's own predictions.
+
+        Doubled boxes are not among them: these need no model, and have been looked for.
+        """
+        suspects = [*self.suspects, *(suspect for suspect in more if suspect.kind != DOUBLED)]
+        findings, ordered = findings_of(suspects, self.facts, self.inputs, self.class_names, images=self.images)
+        return self._replace(findings=findings, suspects=ordered)
 
 
 def examine(
@@ -75,7 +86,6 @@ def examine(
     name: str,
     task: str,
     model: ModelInput,
-    more: Sequence[Suspect] = (),
     told: Told = lambda job, done, total: None,
 ) -> Diagnosis:
     """Look at every image and label of a data set; no model is needed.
@@ -86,7 +96,6 @@ def examine(
         name: of the data, for people.
         task: see :class:`Diagnosis`.
         model: what it is going to be seen by.
-        more: suspects that others found, such as wrong labels by a model's own predictions.
         told: for a progress bar.
 
     Raises:
@@ -98,8 +107,9 @@ def examine(
     looks = {
         split: look_at(dataset, told=functools.partial(told, f"reading {split}")) for split, dataset in splits.items()
     }
-    # What needs no model is looked for here, whatever a model said of it.
-    suspects, facts, inputs = [suspect for suspect in more if suspect.kind != DOUBLED], [], {}
+    suspects: list[Suspect] = []
+    facts: list[SplitFacts] = []
+    inputs: dict[str, InputFit] = {}
     classes: list[list[tuple[str, ...]] | None] = []
     for split, dataset in splits.items():
         suspects += _of_images(looks[split])
@@ -122,11 +132,10 @@ def examine(
         classes.append(None if isinstance(dataset, JoinedData) or own is None else own.classes)
     suspects += _copies(splits, looks, classes)
     class_names = tuple(next(iter(splits.values())).class_names)
-    findings, ordered = findings_of(
-        suspects, facts, inputs, class_names, images=sum(len(own.paths) for own in looks.values())
-    )
+    images = sum(len(own.paths) for own in looks.values())
+    findings, ordered = findings_of(suspects, facts, inputs, class_names, images=images)
     seconds = time.perf_counter() - begun
-    return Diagnosis(name, task, class_names, tuple(facts), inputs, ordered, findings, seconds)
+    return Diagnosis(name, task, class_names, tuple(facts), inputs, ordered, findings, seconds, images)
 
 
 def _of_images(looks: Looks) -> list[Suspect]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ def examine_data(
     size: tuple[int, int] = (320, 320),
     resize: ResizeMode = "squash",
     model: ModelInput | None = None,
-    more: Sequence[Suspect] = (),
+    search: Callable[[], Sequence[Suspect]] | None = None,
     told: Told = lambda job, done, total: None,
 ) -> Examined:
     """Read every image and label of a data set once, and say what is wrong with it; no model is needed.
@@ -50,7 +50,7 @@ def examine_data(
         size: (height, width) in pixels that a model is going to see.
         resize: how images get there.
         model: in place of ``size`` and ``resize``, with the strides and anchors of a detector.
-        more: suspects that others found.
+        search: looks for more, which may take long: page and json are there before, and are written again with it.
         told: for a progress bar.
 
     Raises:
@@ -58,7 +58,11 @@ def examine_data(
         OSError: the folder cannot be written.
     """
     seen = model or ModelInput(size, resize, stride=16 if task == "detection" else None, anchors_at=lambda size: None)
-    diagnosis = examine(splits, name=name, task=task, model=seen, more=more, told=told)
+    diagnosis = examine(splits, name=name, task=task, model=seen, told=told)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    examined = Examined(diagnosis, write_page(folder, diagnosis, splits), write_json(folder, diagnosis))
+    if search is None:
+        return examined
+    diagnosis = diagnosis.with_more(search())
     return Examined(diagnosis, write_page(folder, diagnosis, splits), write_json(folder, diagnosis))

@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from mnv2dense.data.datasets import MaskFolder, VocDetection
@@ -26,7 +28,7 @@ def test_everything_found_is_in_the_json_and_the_page_shows_the_surest(tmp_path:
     (root / "JPEGImages" / "000028.jpg").write_bytes((root / "JPEGImages" / "000001.jpg").read_bytes())
     data = VocDetection(root=root, bad_images="keep")
     more = [Suspect("wrong class", str(data.paths[3]), 3, 0.8, "<b>a cat</b>", (5, 5, 40, 40), "cat", "dog")]
-    done = examine_data({"train": data}, tmp_path / "out", name="<script>", more=more)
+    done = examine_data({"train": data}, tmp_path / "out", name="<script>", search=lambda: more)
     kinds = {finding.kind: finding for finding in done.diagnosis.findings}
     assert {"broken image", "duplicate", "doubled box", "odd box", "wrong class"} <= set(kinds)
     assert kinds["doubled box"].number == 30
@@ -75,3 +77,14 @@ def test_an_odd_mask_is_drawn_beside_its_image(tmp_path: Path) -> None:
     assert Path(suspect.image).stem == "05"
     assert "data:image/jpeg" in done.page.read_text()
     assert len(data) == 20
+
+
+def test_a_search_that_is_stopped_leaves_the_page_of_what_was_found_before(tmp_path: Path) -> None:
+    def search() -> NoReturn:
+        assert (tmp_path / "out" / "doctor.html").is_file()
+        raise KeyboardInterrupt
+
+    data = VocDetection(root=write(tmp_path / "data", {"000001": voc_object()}))
+    with pytest.raises(KeyboardInterrupt):
+        examine_data({"train": data}, tmp_path / "out", search=search)
+    assert (tmp_path / "out" / "doctor.json").is_file()
