@@ -21,7 +21,7 @@ def verdicts(judged: Judged, sides: Sequence[Side], *, images: int, one_configur
     if one_configuration:
         return (_equal(judged, sides), *_of_runs_that_differ(judged, sides, score))
     return tuple(
-        _verdict(difference, sides[0].label, side.label, score=score, images=images)
+        _verdict(difference, sides[0], side, score=score, images=images)
         for difference, side in zip(judged.main, sides[1:], strict=True)
     )
 
@@ -41,7 +41,8 @@ def notes(judged: Judged, sides: Sequence[Side], *, one_configuration: bool) -> 
     return tuple(said)
 
 
-def _verdict(difference: Difference, first: str, other: str, *, score: str, images: int) -> str:
+def _verdict(difference: Difference, one: Side, two: Side, *, score: str, images: int) -> str:
+    first, other = one.label, two.label
     value, low, high = difference.value, difference.low, difference.high
     if images < FEWEST_IMAGES:
         return f"{images} images are too few to tell {first} and {other} apart: {value:+.3f} {score} on these."
@@ -49,8 +50,11 @@ def _verdict(difference: Difference, first: str, other: str, *, score: str, imag
         return f"{other} is better than {first} by {value:.3f} {score} [{low:.3f}, {high:.3f}]."
     if high < 0:
         return f"{first} is better than {other} by {-value:.3f} {score} [{-high:.3f}, {-low:.3f}]."
+    runs = " and ".join(dict.fromkeys(str(len(side.runs)) for side in (one, two)))
+    # Of several seeds these are what more of would help, not images.
+    shown = f"{images:,} images" if runs == "1" else f"{runs} runs of each on {images:,} images"
     return (
-        f"No difference between {first} and {other} that {images:,} images could show: {value:+.3f} {score} "
+        f"No difference between {first} and {other} that {shown} could show: {value:+.3f} {score} "
         f"[{low:+.3f}, {high:+.3f}]."
     )
 
