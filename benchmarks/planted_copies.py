@@ -278,10 +278,10 @@ def main() -> None:
     root = Path(sys.argv[1])
     camvid = {split: _camvid(root, split) for split in ("train", "val")}
     sets: dict[str, tuple[ImageTable, ImageTable]] = {
-        "BCCD": tuple(VocDetection(root=root / "bccd", split=split) for split in ("train", "val")),  # type: ignore[dict-item]
-        "VOC 2007, 965": tuple(VocDetection(root=root / "VOCdevkit", split=split) for split in ("train", "val")),  # type: ignore[dict-item]
+        "BCCD": tuple(VocDetection(root=root / "bccd", split=split) for split in ("train", "val")),  # type: ignore[dict-item]  # data sets of boxes, of which the table takes any
+        "VOC 2007, 965": tuple(VocDetection(root=root / "VOCdevkit", split=split) for split in ("train", "val")),  # type: ignore[dict-item]  # data sets of boxes, of which the table takes any
         "CamVid": (camvid["train"], camvid["val"]),
-        "COCO, 311": tuple(CocoDetection(root=root / "coco_mini", split=f"{split}2017") for split in ("train", "val")),  # type: ignore[dict-item]
+        "COCO, 311": tuple(CocoDetection(root=root / "coco_mini", split=f"{split}2017") for split in ("train", "val")),  # type: ignore[dict-item]  # data sets of boxes, of which the table takes any
     }
     for name, (train, val) in sets.items():
         paths = list(train.paths), list(val.paths)

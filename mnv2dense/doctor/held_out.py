@@ -167,7 +167,7 @@ def _held_out(
             head = new_head().to(device, memory_format=torch.channels_last)
             _train(head, loss.to(device), features, learnt, batch_of, schedule, device, advance)
         head.eval()
-        for places in torch.from_numpy(np.flatnonzero(fold_of == fold)).split(32):  # type: ignore[no-untyped-call]
+        for places in torch.from_numpy(np.flatnonzero(fold_of == fold)).split(32):  # type: ignore[no-untyped-call]  # torch has no types here
             with torch.no_grad():
                 raw = head(_maps(features, places, device), features.size)
                 decoded = head.decode(raw, features.size)
@@ -201,7 +201,7 @@ def _train(
                 maps, batch = _mirrored(maps, batch, features.size[1])
             cost = torch.stack(list(loss(head(maps, features.size), batch).values())).sum()
             optimizer.zero_grad(set_to_none=True)
-            cost.backward()  # type: ignore[no-untyped-call]
+            cost.backward()  # type: ignore[no-untyped-call]  # torch has no types here
             nn.utils.clip_grad_norm_(head.parameters(), 10.0)
             optimizer.step()
             rates.step()

@@ -86,8 +86,8 @@ def _fitted(rows: Tensor, truth: Tensor, classes: int, decay: float, steps: int)
     def closure() -> Tensor:
         optimizer.zero_grad()
         cost = F.cross_entropy(rows @ weight + bias, truth) + decay / 2 * weight.square().sum()
-        cost.backward()  # type: ignore[no-untyped-call]
+        cost.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         return cost
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch has no types here
     return weight.detach(), bias.detach()

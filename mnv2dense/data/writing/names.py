@@ -19,7 +19,7 @@ def names_of(paths: Sequence[Path]) -> list[str]:
     if isinstance(paths, Paths):
         return [name if _stays_below(name) else PurePosixPath(name).name for name in map(_as_posix, paths.names())]
     # Not resolve(), which would give the names that links point to.
-    whole = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100
+    whole = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - resolve() would follow links
     base = _common({path.parent for path in whole})
     return [path.name if base is None else path.relative_to(base).as_posix() for path in whole]
 
