@@ -225,7 +225,11 @@ def seen_masks(bench: Bench) -> tuple[FrozenFeatures, list[npt.NDArray[np.uint8]
     """Maps of all images at their own size, and their masks."""
     kept: list[npt.NDArray[np.uint8]] = []
     backbone = bench.backbone("stride8", "last_bottleneck", output_stride=16)
-    look = lambda place, sample: kept.append(sample.mask)  # noqa: E731
+
+    def look(place: int, sample: Sample) -> None:
+        assert sample.mask is not None
+        kept.append(sample.mask)
+
     return frozen_features(backbone, Both(bench), size=(360, 480), look=look), kept
 
 
