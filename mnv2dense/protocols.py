@@ -61,6 +61,11 @@ class Model(Protocol):
         ...
 
     @property
+    def temperatures(self) -> Mapping[str, float]:
+        """What scores' logits are divided by to be believed, as far as known: by heads, "" is an only head."""
+        ...
+
+    @property
     def device(self) -> torch.device:
         """Where it runs and wants its images."""
         ...

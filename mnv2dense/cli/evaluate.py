@@ -100,7 +100,7 @@ def _evaluate(config: DictConfig) -> None:
     for name, promised in found.promised.items():
         console().print(promise_table(promised, title=name))
     if found.kept_in is not None:
-        log.info("%s keeps these thresholds; threshold=auto predicts with them.", found.kept_in)
+        log.info("%s keeps what was chosen: threshold=auto and calibrated=true predict with it.", found.kept_in)
     show_scores(folder.path, found.scores, found.metric, model, datamodule.val, title=str(config.checkpoint))
     if found.not_kept:
         raise ValueError(f"keep_thresholds=true: {found.not_kept}")

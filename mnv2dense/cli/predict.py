@@ -115,7 +115,10 @@ def _check(config: DictConfig) -> None:
         raise ValueError(
             f"threshold={threshold}: a number is needed, as {SHOWN_SCORE}, or auto for what the model keeps."
         )
-    tracking_of(config)
+    if not isinstance(config.calibrated, bool):
+        raise ValueError(f"calibrated={config.calibrated}: true or false is needed.")
+    if tracking_of(config) is not None and config.calibrated:
+        raise ValueError("calibrated=true: tracks begin and go on by scores as they are; leave it or track=true out.")
     explaining_of(config)
     if config.engine != "plain" and config.output is None:
         raise ValueError(f"engine={config.engine} fills a table: name it, as in output=labels.parquet.")
@@ -188,6 +191,7 @@ def _predictor(config: DictConfig) -> Predictor:
 
 def model_and_options(config: DictConfig) -> tuple[Model, dict[str, Any]]:
     """The model that a config names, and what :class:`mnv2dense.Predictor` takes beside it."""
+    from mnv2dense.inference.calibrated import temperatures_of
     from mnv2dense.inference.least_scores import least_scores
     from mnv2dense.inference.tiles import Tiles
     from mnv2dense.types import SHOWN_SCORE
@@ -204,7 +208,10 @@ def model_and_options(config: DictConfig) -> tuple[Model, dict[str, Any]]:
     if threshold is None and model.task in ("detection", "joint"):
         threshold = SHOWN_SCORE  # of a classifier the likeliest classes are shown, whatever their scores
     least_scores(model, threshold, named=str(config.checkpoint))  # said of what was typed
-    return model, {"threshold": threshold, "device": model.device, "test_time": test_time, "tiles": tiles}
+    if config.calibrated:
+        temperatures_of(model, named=str(config.checkpoint))
+    options = {"threshold": threshold, "device": model.device, "test_time": test_time, "tiles": tiles}
+    return model, options | {"calibrated": config.calibrated}
 
 
 def _outputs(given: Any, *, is_images: bool) -> tuple[str, ...]:  # noqa: ANN401 - whatever was typed

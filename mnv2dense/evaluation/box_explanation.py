@@ -12,8 +12,8 @@ from mnv2dense.evaluation.box_cases import worst_boxes
 from mnv2dense.evaluation.mistaken import most_mistaken
 from mnv2dense.metrics.box_columns import TrueBoxes, of_every
 from mnv2dense.metrics.box_confusion import SIZES, BoxConfusion, box_confusion
-from mnv2dense.metrics.box_errors import CAUSES, LEFT_OUT, MISS, RIGHT, BoxErrors, box_errors
-from mnv2dense.metrics.calibration import LEAST_SCORE, calibration_of_boxes
+from mnv2dense.metrics.box_errors import CAUSES, MISS, BoxErrors, box_errors
+from mnv2dense.metrics.calibration import LEAST_SCORE
 from mnv2dense.metrics.coco_map import CocoMeanAP
 from mnv2dense.metrics.threshold_curves import reaches
 from mnv2dense.reporting.errors import (
@@ -73,8 +73,7 @@ def explain_boxes(
     shown = reaches(threshold, found.scores)
     seen = found.where(shown)
     at_threshold = errors.of_shown(shown, truth)
-    counted = errors.causes != LEFT_OUT
-    calibration = calibration_of_boxes(found.scores[counted], errors.causes[counted] == RIGHT, found.images[counted])
+    calibration = metric.calibration()
 
     costs, counts = errors.cost, _counts(at_threshold)
     advice = _advice(confusion, class_names, hidden=1 - errors.missed.sum() / max(at_threshold.missed.sum(), 1))

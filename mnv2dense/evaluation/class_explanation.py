@@ -10,7 +10,6 @@ import numpy as np
 
 from mnv2dense.evaluation.mistaken import most_mistaken
 from mnv2dense.metrics.accuracy import Accuracy
-from mnv2dense.metrics.calibration import calibration_of_classes
 from mnv2dense.reporting.errors import Case, Cause, HeadErrors, calibration_figures, calibration_sentence
 from mnv2dense.visualization.crops import window_around
 from mnv2dense.visualization.error_plots import plot_errors
@@ -42,7 +41,7 @@ def explain_classes(
     total = int(confusion.sum())
     count = total - int(np.trace(confusion))
     pairs = most_mistaken(confusion, class_names)
-    calibration = calibration_of_classes(*metric.probabilities())
+    calibration = metric.calibration()
     plot_errors(
         {f"{truth} → {other}": number / max(count, 1) for truth, other, number in pairs},
         None if calibration is None else calibration.before[:3],

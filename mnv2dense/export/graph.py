@@ -122,6 +122,7 @@ class ExportGraph(nn.Module):
             license=license,
             parts=self.parts,
             thresholds=model.config.get("thresholds", {}),
+            temperatures=model.temperatures,
             versions={"mnv2dense": _version("mnv2dense"), "torch": torch.__version__},
         )
 

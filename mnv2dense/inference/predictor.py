@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypedDict, 
 import torch
 from torch import Tensor
 
+from mnv2dense.inference.calibrated import calibrated as with_calibrated_scores
+from mnv2dense.inference.calibrated import temperatures_of
 from mnv2dense.inference.least_scores import Threshold, check_threshold, least_scores
 from mnv2dense.inference.open_model import open_model
 from mnv2dense.inference.results import (
@@ -58,6 +60,7 @@ class _Options(TypedDict, total=False):
     threads: int | None
     tiles: Tiles | None
     packages: Sequence[str]
+    calibrated: bool
 
 
 @final
@@ -86,13 +89,15 @@ class Predictor(Generic[Result]):
             masks logits are blended (which is ``test_time`` with windows; of several heads each pixel goes by the
             tile that shows most around it). None looks at the whole alone.
         packages: packages whose classes a checkpoint may name, see :func:`mnv2dense.load_model`.
+        calibrated: divide the logits of scores by the temperature that the model keeps, so that they say how often
+            answers are right; ``threshold`` and the order of results are of scores as the model gives them.
 
     Raises:
-        ValueError: a threshold outside 0..1, or "auto" of a model that keeps none; a model for another task than
-            ``task``; ``test_time`` for another task than segmentation or for an exported file; another device than the
-            CPU for such a file, or ``threads`` for anything but the path of one; ``tiles`` for a classifier, for an
-            exported file of masks or beside ``test_time``; or what :func:`mnv2dense.load_model` or
-            :class:`mnv2dense.ExportedModel` raise.
+        ValueError: a threshold outside 0..1, or "auto" of a model that keeps none; ``calibrated`` of one that keeps no
+            temperature; a model for another task than ``task``; ``test_time`` for another task than segmentation or
+            for an exported file; another device than the CPU for such a file, or ``threads`` for anything but the path
+            of one; ``tiles`` for a classifier, for an exported file of masks or beside ``test_time``; or what
+            :func:`mnv2dense.load_model` or :class:`mnv2dense.ExportedModel` raise.
     """
 
     @overload
@@ -143,6 +148,7 @@ class Predictor(Generic[Result]):
         threads: int | None = None,
         tiles: Tiles | None = None,
         packages: Sequence[str] = ("mnv2dense",),
+        calibrated: bool = False,
     ) -> None:
         check_threshold(threshold)
         # What is loaded here is nobody else's, so it needs no copy.
@@ -166,6 +172,7 @@ class Predictor(Generic[Result]):
         self.model = model.for_inference(device, copy=not is_own)
         self.threshold = threshold
         self.least_scores: Any = least_scores(self.model, threshold, named=named)
+        self.temperatures = temperatures_of(self.model, named=named) if calibrated else {}
         self.test_time = test_time
         self.tiles = tiles
 
@@ -278,10 +285,16 @@ class Predictor(Generic[Result]):
             fits = [image.fit for image in batch if image.fit is not None]
             results = self._predict([image.image for image in batch], [image.size for image in batch], fits)
         # Of masks every pixel has a class, and none has a score.
+        shown = results
         if self.least_scores is not None and self.model.task != "segmentation":
-            results = [result.above(self.least_scores) for result in results]
+            shown = [result.above(self.least_scores) for result in results]
+        if self.temperatures:
+            shown = [
+                with_calibrated_scores(whole, part, self.temperatures)
+                for whole, part in zip(results, shown, strict=True)
+            ]
         ids = self.model.category_ids
-        found = [with_image(found, one.given, one.size, ids) for found, one in zip(results, batch, strict=True)]
+        found = [with_image(found, one.given, one.size, ids) for found, one in zip(shown, batch, strict=True)]
         return cast("list[Result]", found)
 
     def _predict(self, images: list[Tensor], sizes: list[tuple[int, int]], fits: list[Fit]) -> list[Any]:

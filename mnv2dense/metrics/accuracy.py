@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mnv2dense.metrics.calibration import MOST_NUMBERS
+from mnv2dense.metrics.calibration import MOST_NUMBERS, Calibration, calibration_of_classes
 from mnv2dense.metrics.image_ranking import ImageScore
 from mnv2dense.metrics.weighted_scores import WeightedAccuracy
 from mnv2dense.protocols import Dataset
@@ -138,6 +138,10 @@ class Accuracy:
         ids = sorted(self._tables)
         table = np.array([self._tables[each] for each in ids], np.float32).reshape(-1, len(self._class_names))
         return table, np.array([self._seen[each][2] for each in ids], np.int64), np.array(ids, np.int64)
+
+    def calibration(self) -> Calibration | None:
+        """Whether the likeliest class is right as often as its probability says; None of too few images."""
+        return calibration_of_classes(*self.probabilities())
 
     def surest_mistakes(self, count: int) -> list[tuple[float, int, int, int]]:
         """Score, image id, truth and likeliest class of the wrong images, the surest first; after :meth:`compute`."""

@@ -17,6 +17,7 @@ import torch
 from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
 from mnv2dense.metrics.box_hits import Hits, hits
 from mnv2dense.metrics.box_matches import box_matches
+from mnv2dense.metrics.calibration import Calibration, calibration_of_boxes
 from mnv2dense.metrics.coco_backends import BACKENDS, Backend, chosen_backend
 from mnv2dense.metrics.image_f1 import image_f1
 from mnv2dense.metrics.missed_promise import Promise, Promised, promised
@@ -232,6 +233,12 @@ class CocoMeanAP:
     def threshold_curves(self) -> ThresholdCurves:
         """How each score does as a threshold, and which are best; after :meth:`compute`."""
         return threshold_curves(self._found(), self._require_truth(), len(self._names), went=self._went())
+
+    def calibration(self) -> Calibration | None:
+        """Whether scores say how often boxes find an object at IoU 0.5; None of too few boxes."""
+        found, went = self._found(), self._went()
+        judged = ~went.ignored
+        return calibration_of_boxes(found.scores[judged], went.objects[judged] >= 0, found.images[judged])
 
     def promised(self, promise: Promise) -> tuple[Promised, dict[str, Promised]]:
         """The thresholds that keep a promise, of all classes together and of each that has objects.

@@ -1,4 +1,4 @@
-"""The scores of boxes within a metric, whatever it is made of, and the thresholds that they choose."""
+"""The scores of results within a metric, whatever it is made of: the thresholds and temperatures that they choose."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mnv2dense.metrics.accuracy import Accuracy
 from mnv2dense.metrics.coco_map import CocoMeanAP
 from mnv2dense.metrics.joint import JointMetric
 from mnv2dense.metrics.metric_group import MetricGroup
@@ -44,9 +45,7 @@ class PromisedThresholds:
 
 def box_metrics(metric: Metric) -> dict[str, CocoMeanAP]:
     """Those that score boxes, by the names of their heads; "" is that of an only head. Of a group its first counts."""
-    parts = metric.parts if isinstance(metric, JointMetric) else {"": metric}
-    first = {name: part.first if isinstance(part, MetricGroup) else part for name, part in parts.items()}
-    return {name: part for name, part in first.items() if isinstance(part, CocoMeanAP)}
+    return {name: part for name, part in _first_metrics(metric).items() if isinstance(part, CocoMeanAP)}
 
 
 def best_thresholds(metric: Metric) -> dict[str, Thresholds]:
@@ -55,6 +54,22 @@ def best_thresholds(metric: Metric) -> dict[str, Thresholds]:
     return {name: own for name, own in chosen.items() if own is not None}
 
 
+def best_temperatures(metric: Metric) -> dict[str, float]:
+    """Of each head whose results have scores, where there are enough; after :meth:`mnv2dense.protocols.Metric.compute`.
+
+    That of :class:`mnv2dense.metrics.calibration.Calibration`, whatever it would mend.
+    """
+    scored = {name: part for name, part in _first_metrics(metric).items() if isinstance(part, CocoMeanAP | Accuracy)}
+    found = {name: part.calibration() for name, part in scored.items()}
+    return {name: one.temperature for name, one in found.items() if one is not None and one.temperature is not None}
+
+
 def promised_thresholds(metric: Metric, promise: Promise) -> dict[str, PromisedThresholds]:
     """What each head for boxes can promise; after :meth:`mnv2dense.protocols.Metric.compute`."""
     return {name: PromisedThresholds(promise, *part.promised(promise)) for name, part in box_metrics(metric).items()}
+
+
+def _first_metrics(metric: Metric) -> dict[str, Metric]:
+    """Those that count, by the names of their heads; "" is that of an only head."""
+    parts = metric.parts if isinstance(metric, JointMetric) else {"": metric}
+    return {name: part.first if isinstance(part, MetricGroup) else part for name, part in parts.items()}

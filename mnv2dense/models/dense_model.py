@@ -15,9 +15,10 @@ from mnv2dense.heads.joint import JointHead
 from mnv2dense.models.construct import construct
 from mnv2dense.models.fuse import fold_batch_norms
 from mnv2dense.models.normalize import Normalize
-from mnv2dense.ops.postprocess import Selection, box_parts
+from mnv2dense.ops.postprocess import Selection, box_parts, scored_parts
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode
 from mnv2dense.types import FeatureInfo, Infos, Thresholds
+from mnv2dense.types.temperatures import kept_temperatures, read_temperatures
 from mnv2dense.types.thresholds import kept, read_kept
 from mnv2dense.utils.device import device_of
 from mnv2dense.utils.joint_names import part_names
@@ -40,6 +41,7 @@ class DenseModel(nn.Module):
         category_ids: what each label is called in the data set's own json, for files of predictions; COCO's have
             gaps. Left out, labels + 1.
         thresholds: what :meth:`keep_thresholds` left in a config; None where nothing was kept.
+        temperatures: likewise, of :meth:`keep_temperatures`.
 
     Raises:
         ValueError: a part that lacks what its contract promises, or options that do not belong together.
@@ -59,6 +61,7 @@ class DenseModel(nn.Module):
         resize: ResizeMode = "squash",
         category_ids: Sequence[int] | None = None,
         thresholds: Mapping[str, Any] | None = None,
+        temperatures: float | Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         _check_part("backbone", backbone, ("feature_info", "mean", "std", "config"))
@@ -89,6 +92,8 @@ class DenseModel(nn.Module):
         }
         if thresholds:
             self.keep_thresholds(read_kept(thresholds, self._boxes()))
+        if temperatures is not None:
+            self.keep_temperatures(read_temperatures(temperatures, scored_parts(self.selection)))
 
     def keep_thresholds(self, thresholds: Mapping[str, Thresholds]) -> None:
         """Take the scores from which on boxes are shown with ``threshold="auto"``, in the place of those before.
@@ -109,6 +114,24 @@ class DenseModel(nn.Module):
     def thresholds(self) -> dict[str, Thresholds]:
         """What is kept of them, by the names of heads; "" is an only head. Nothing of a model that has none."""
         return read_kept(self.config.get("thresholds"), self._boxes())
+
+    def keep_temperatures(self, temperatures: Mapping[str, float]) -> None:
+        """Take what makes scores say how often they are right, in the place of those before; see ``calibrated``.
+
+        Args:
+            temperatures: name of the head -> what its logits are divided by; "" is an only head.
+
+        Raises:
+            ValueError: of a head without scores, or no number above 0.
+        """
+        config = kept_temperatures(temperatures)
+        read_temperatures(config, scored_parts(self.selection))
+        self.config["temperatures"] = config
+
+    @property
+    def temperatures(self) -> dict[str, float]:
+        """What is kept of them, by the names of heads; "" is an only head. Nothing of a model that has none."""
+        return read_temperatures(self.config.get("temperatures"), scored_parts(self.selection))
 
     def _boxes(self) -> dict[str, tuple[str, ...]]:
         return {name: part.class_names for name, part in box_parts(self.selection).items()}
@@ -216,8 +239,8 @@ def build_model(
     with what the backbone then offers, so channel counts stand nowhere in a config.
 
     Args:
-        config: ``size``, ``resize``, ``class_names``, ``category_ids`` and ``thresholds`` (optional), and ``backbone``
-            and ``head`` with a ``_target_`` each; ``head.features`` names the features.
+        config: ``size``, ``resize``, ``class_names``, ``category_ids``, ``thresholds`` and ``temperatures`` (optional),
+            and ``backbone`` and ``head`` with a ``_target_`` each; ``head.features`` names the features.
         packages: packages whose classes may be named, beside ours. A config out of a file someone sent must not name
             others: naming is running.
         factories: whether functions may be named too that these packages define and that return a module. False for a
@@ -278,6 +301,7 @@ def build_model(
         resize=config.get("resize", "squash"),
         category_ids=config.get("category_ids"),
         thresholds=config.get("thresholds"),
+        temperatures=config.get("temperatures"),
     )
 
 

@@ -1,10 +1,12 @@
-"""Thresholds written into a file that has its model already: they are chosen when its weights have been scored."""
+"""Thresholds and temperatures written into the file of a model: they are chosen when its weights have been scored."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import torch
 
@@ -13,12 +15,13 @@ from mnv2dense.pretrained.named import is_path
 from mnv2dense.pretrained.own_folder import is_own_folder
 from mnv2dense.runtimes.formats import is_exported
 from mnv2dense.types import Thresholds
+from mnv2dense.types.temperatures import kept_temperatures
 from mnv2dense.types.thresholds import kept
 from mnv2dense.utils.files import atomic_write
 
 
 def file_to_keep_in(path: str | Path) -> Path:
-    """The file that :func:`write_thresholds` would rewrite; whatever is wrong with it is told by reading it.
+    """The file that :func:`write_kept` would rewrite; whatever is wrong with it is told by reading it.
 
     Args:
         path: a run folder, a .ckpt file, or a folder of :func:`mnv2dense.save_pretrained`.
@@ -41,14 +44,17 @@ def file_to_keep_in(path: str | Path) -> Path:
     return folder / "config.json" if is_own_folder(folder) else find_checkpoint(folder)
 
 
-def write_thresholds(path: str | Path, thresholds: Mapping[str, Thresholds]) -> Path:
-    """Keep thresholds with the model in a file, in the place of those before; all else in it stays as it was.
+def write_kept(
+    path: str | Path, thresholds: Mapping[str, Thresholds], temperatures: Mapping[str, float] = MappingProxyType({})
+) -> Path:
+    """Keep what was chosen with the model in a file, in the place of what was; all else in it stays as it was.
 
-    The file is replaced when the new one is on the disk whole. Versions that know no thresholds read it as before.
+    The file is replaced when the new one is on the disk whole. Versions that know neither read it as before.
 
     Args:
         path: see :func:`file_to_keep_in`.
-        thresholds: name of the head -> its own; "" is an only head.
+        thresholds: name of the head -> its own; "" is an only head. Without any those of the file stay.
+        temperatures: likewise.
 
     Returns:
         The file.
@@ -58,17 +64,19 @@ def write_thresholds(path: str | Path, thresholds: Mapping[str, Thresholds]) -> 
         OSError: it cannot be written.
     """
     file = file_to_keep_in(path)
+    chosen: dict[str, Any] = {"thresholds": kept(thresholds)} if thresholds else {}
+    chosen |= {"temperatures": kept_temperatures(temperatures)} if temperatures else {}
     if file.name == "config.json":
         content = json.loads(file.read_text(encoding="utf-8"))
-        content[ENTRY]["config"]["thresholds"] = kept(thresholds)
+        content[ENTRY]["config"] |= chosen
         with atomic_write(file) as new:
             new.write((json.dumps(content, indent=2) + "\n").encode())
         return file
     content = read_checkpoint(file)
     config = content[ENTRY]["config"]
-    if config.get("thresholds") == (chosen := kept(thresholds)):
+    if config == config | chosen:
         return file  # a run that is scored once more
-    config["thresholds"] = chosen
+    config |= chosen
     with atomic_write(file) as new:
         torch.save(content, new)
     return file

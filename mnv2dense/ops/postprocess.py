@@ -220,6 +220,12 @@ def box_parts(selection: object) -> dict[str, BoxSelection]:
     return {name: part for name, part in parts.items() if isinstance(part, BoxSelection)}
 
 
+def scored_parts(selection: object) -> tuple[str, ...]:
+    """The names of the heads whose results have scores, of boxes or of whole images; "" is an only head."""
+    parts = selection.parts if isinstance(selection, JointSelection) else {"": selection}
+    return tuple(name for name, part in parts.items() if not isinstance(part, PixelSelection))
+
+
 def _nearest(pixels: int, scale: float, offset: float, input_pixels: int) -> Tensor:
     """The input's pixel that the centre of each original pixel falls into."""
     at_input = (torch.arange(pixels, dtype=torch.float64) + 0.5) * scale + offset

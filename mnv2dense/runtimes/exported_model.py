@@ -90,6 +90,12 @@ class ExportedModel:
         return kept
 
     @property
+    def temperatures(self) -> dict[str, float]:
+        """Those that the model kept when it was exported."""
+        kept: dict[str, float] = self.description.make_temperatures()
+        return kept
+
+    @property
     def name(self) -> str:
         """Task and runtime in a few words."""
         return f"{self.task} model, exported for {self.runtime}"

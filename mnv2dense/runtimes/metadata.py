@@ -80,6 +80,7 @@ class Metadata:
         extra: notes of an exporter, for people.
         parts: of several heads, name -> which of its tensors come out.
         thresholds: of boxes, as :func:`mnv2dense.types.thresholds.kept` has them; empty where the model keeps none.
+        temperatures: name of each head with scores, "" of an only one -> what its logits are divided by to be believed.
     """
 
     task: str
@@ -95,6 +96,7 @@ class Metadata:
     extra: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, Outputs] = field(default_factory=dict)
     thresholds: dict[str, Any] = field(default_factory=dict)
+    temperatures: dict[str, float] = field(default_factory=dict)
 
     @property
     def output_tensors(self) -> tuple[str, ...]:
@@ -104,7 +106,7 @@ class Metadata:
     def to_json(self) -> str:
         """One json object; :meth:`from_json` reads it."""
         said = asdict(self)
-        for name in ("parts", "thresholds"):  # of one head, and without any, as files have always said it
+        for name in ("parts", "thresholds", "temperatures"):  # of one head, and without any, as files always said it
             if not said[name]:
                 del said[name]
         return json.dumps({"format": _FORMAT, **said}, ensure_ascii=False)
@@ -154,6 +156,7 @@ class Metadata:
         made._check_parts()
         made._check_selection()
         made.make_thresholds()
+        made.make_temperatures()
         return made
 
     def make_selection(self) -> Selection:
@@ -173,6 +176,17 @@ class Metadata:
 
         heads = {name: part.class_names for name, part in box_parts(self.make_selection()).items()}
         return read_kept(self.thresholds, heads)
+
+    def make_temperatures(self) -> dict[str, float]:
+        """Those that the model kept, by the names of heads; "" is an only head.
+
+        Raises:
+            ValueError: the file says something else.
+        """
+        from mnv2dense.ops.postprocess import scored_parts
+        from mnv2dense.types.temperatures import kept_temperatures, read_temperatures
+
+        return read_temperatures(kept_temperatures(self.temperatures), scored_parts(self.make_selection()))
 
     def _check_parts(self) -> None:
         """Whether each head gives what a head of its task gives.
@@ -263,6 +277,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "versions": (lambda value: isinstance(value, dict) and all(map(_text, value.values())), "versions by name"),
     "extra": (lambda value: isinstance(value, dict), "notes by name"),
     "thresholds": (lambda value: isinstance(value, dict), "thresholds by name"),
+    "temperatures": (lambda value: isinstance(value, dict), "temperatures by the heads' names"),
     "parts": (lambda value: isinstance(value, dict) and all(map(_text, value.values())), "outputs by the heads' names"),
 }
 

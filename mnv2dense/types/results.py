@@ -131,6 +131,10 @@ class Detections:
             return self[self.scores >= threshold]
         return self[self.scores >= self.scores.new_tensor(threshold)[self.labels]]
 
+    def cooled(self, temperature: float) -> Self:
+        """With the logit of every score divided by a temperature above 0; the order stays (Guo et al. 2017)."""
+        return replace(self, scores=(self.scores.logit() / temperature).sigmoid())
+
     @classmethod
     def merge(cls, found: Sequence[Self]) -> Self:
         """All boxes of several results of one image, best first; of boxes that mean one object all stay.
@@ -235,6 +239,10 @@ class Classification:
     def above(self, threshold: float) -> Self:
         """Those with a score of at least ``threshold``."""
         return self[self.scores >= threshold]
+
+    def cooled(self, temperature: float) -> Self:
+        """With the logits under the softmax divided by a temperature above 0; of all K classes (Guo et al. 2017)."""
+        return replace(self, scores=(self.scores.log() / temperature).softmax(dim=0))
 
     def top(self, count: int) -> Self:
         """The ``count`` likeliest."""

@@ -1,4 +1,4 @@
-"""Thresholds chosen from what was just scored: told, kept with the model, or promised."""
+"""Thresholds and temperatures chosen from what was just scored: told, kept with the model, or promised."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnv2dense.metrics.missed_promise import Promise
-from mnv2dense.metrics.of_boxes import PromisedThresholds, best_thresholds, box_metrics, promised_thresholds
+from mnv2dense.metrics.of_boxes import (
+    PromisedThresholds,
+    best_temperatures,
+    best_thresholds,
+    box_metrics,
+    promised_thresholds,
+)
 from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.models.kept_thresholds import write_thresholds
+from mnv2dense.models.kept_thresholds import write_kept
 from mnv2dense.utils.distributed import is_first_process
 from mnv2dense.utils.files import atomic_write
 
@@ -28,8 +34,8 @@ class Chosen:
 
     Attributes:
         promised: by the names of heads for boxes, "" is an only head; empty where nothing was asked for.
-        kept_in: the file that keeps the thresholds now; None where none does.
-        not_kept: why none does although one should, in a sentence.
+        kept_in: the file that keeps now what was chosen; None where none does.
+        not_kept: what it does not keep although it should, and why, in a sentence.
     """
 
     promised: Mapping[str, PromisedThresholds] = field(default_factory=dict)
@@ -41,21 +47,28 @@ def check_choosing(model: Model, promise: Promise | None, *, keep: bool) -> None
     """Whether there is something to choose, before an hour of scoring.
 
     Raises:
-        ValueError: thresholds are asked for of a model without boxes, or a promise that cannot be.
+        ValueError: something is asked for of a model without scores, or a promise that cannot be, or of no boxes.
     """
-    from mnv2dense.ops.postprocess import box_parts
+    from mnv2dense.ops.postprocess import box_parts, scored_parts
 
     if promise is not None:
         promise.check()
-    if (keep or promise is not None) and not box_parts(model.selection):
-        asked = "keep_thresholds=true" if keep else f"promise.missed={promise.missed:g}"  # type: ignore[union-attr]
-        raise ValueError(f"{asked}: thresholds are of boxes, and this model is for {model.task}; leave it out.")
+        if not box_parts(model.selection):
+            asked = f"promise.missed={promise.missed:g}"
+            raise ValueError(f"{asked}: thresholds are of boxes, and this model is for {model.task}; leave it out.")
+    if keep and not scored_parts(model.selection):
+        raise ValueError(
+            f"keep_thresholds=true: thresholds and temperatures are of scores, and this model is for {model.task}, "
+            "where pixels have none; leave it out."
+        )
 
 
 def choose(
     metric: Metric, model: Model, *, promise: Promise | None = None, keep_in: str | Path | None = None
 ) -> Chosen:
-    """Choose thresholds from the results that a metric holds, and keep them with the model.
+    """Choose thresholds of boxes and temperatures of scores from what a metric holds, and keep them with the model.
+
+    A head for which nothing can be chosen keeps what it had, and the others have theirs.
 
     Args:
         metric: after :meth:`mnv2dense.protocols.Metric.compute`.
@@ -63,23 +76,28 @@ def choose(
         promise: for which thresholds are chosen; None is for the best F1.
         keep_in: the file or folder of the model, rewritten by the first process; None writes nothing.
     """
-    heads = box_metrics(metric)
     promised = {} if promise is None else promised_thresholds(metric, promise)
-    if keep_in is None or not heads or not isinstance(model, DenseModel):
+    if keep_in is None or not isinstance(model, DenseModel):
         return Chosen(promised)
     kept = best_thresholds(metric) if promise is None else {name: own.kept for name, own in promised.items()}
     chosen = {name: own for name, own in kept.items() if own is not None}
-    if lacking := [name for name in heads if name not in chosen]:
+    not_kept = ""
+    if lacking := [name for name in box_metrics(metric) if name not in chosen]:
         why = "nothing that it finds is right" if promise is None else f"{promise.words}, cannot be promised"
-        return Chosen(promised, not_kept=f"no thresholds are kept{_of(lacking[0])}: {why}.")
-    model.keep_thresholds(chosen)
+        not_kept = f"no thresholds are kept{_of(lacking[0])}: {why}."
+    thresholds, temperatures = model.thresholds | chosen, model.temperatures | best_temperatures(metric)
+    if not chosen and not temperatures:
+        return Chosen(promised, not_kept=not_kept)
+    if chosen:
+        model.keep_thresholds(thresholds)
+    model.keep_temperatures(temperatures)
     if not is_first_process():
-        return Chosen(promised)
+        return Chosen(promised, not_kept=not_kept)
     try:
-        return Chosen(promised, write_thresholds(keep_in, chosen))
+        return Chosen(promised, write_kept(keep_in, thresholds, temperatures), not_kept)
     except (OSError, ValueError) as error:  # somebody else may have written it meanwhile; scores are not lost by it
         said = (error.strerror if isinstance(error, OSError) else None) or error
-        problem = f"{keep_in}: no thresholds are kept in it ({said}); it is as it was."
+        problem = f"{keep_in}: nothing is kept in it ({said}); it is as it was."
         log.warning("%s", problem)
         return Chosen(promised, not_kept=problem)
 

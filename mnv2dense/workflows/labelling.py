@@ -176,6 +176,7 @@ def _settings(mine: Labeller, images: _Images, part_size: int) -> dict[str, Any]
     return {
         "model": mine.fingerprint,
         "threshold": predictor.least_scores,
+        **({"temperatures": predictor.temperatures} if predictor.temperatures else {}),
         "test_time": None if predictor.test_time is None else asdict(predictor.test_time),
         "tiles": None if predictor.tiles is None else asdict(predictor.tiles),
         "images": images.count,

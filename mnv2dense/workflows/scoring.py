@@ -113,7 +113,7 @@ def score_and_report(
             curves=curves,
             anchor_bounds=anchor_bounds(model, data.val),
             promised=chosen.promised,
-            keeps_thresholds=chosen.kept_in is not None,
+            keeps_thresholds=chosen.kept_in is not None and not chosen.not_kept,
         )
         shown: set[int] = set()
         worst, best = (list(drawn(images, shown)) for images in (ranking.worst, ranking.best))

@@ -270,10 +270,12 @@ def train(
                 device=lightning.strategy.root_device,
                 packages=packages,
             )
-            scores, _ = score_and_report(
+            scores, chosen_by_scores = score_and_report(
                 folder, best, data, metric, progress=progress, curves=points, palette=palette, keep_in=kept
             )
             if lightning.is_global_zero:
+                if chosen_by_scores.not_kept:
+                    log.warning("%s", chosen_by_scores.not_kept)
                 step = lightning.global_step
                 log_outcome(lightning.loggers, folder.path, scores, kept, step=step, artifacts=log_artifacts)
     return TrainingRun(folder.path, scores, kept, best, lightning.current_epoch, metric)

@@ -148,6 +148,7 @@ COMPOSED: dict[str, str] = {
     "data.root=coco labels=true": "wants ImageNet's weights; tests/commands/test_doctor.py",
     "data=camvid data.root=camvid output=checked": "not its data; tests/commands/test_doctor.py",
     "threshold=auto": "wants a run that finds something; tests/commands/test_thresholds.py",
+    "calibrated=true": "wants a run that is scored; tests/commands/test_thresholds.py",
     "keep_thresholds=true": "wants a run that finds something; tests/commands/test_thresholds.py",
     "promise.missed=0.1": "wants a run that finds something; tests/commands/test_thresholds.py",
     "data=coco_voc_masks": "minutes; tests/commands/test_coco_voc_score.py measures this figure",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -47,6 +48,17 @@ def test_they_are_kept_by_evaluate_used_by_predict_and_told_in_the_report(tmp_pa
     assert boxes
     assert all(box["score"] >= least[box["category_id"] - 1] - 1e-5 for box in boxes)
 
+    temperature = load_model("shapes.ckpt").temperatures[""]
+    assert json.loads(Path("scores/errors.json").read_text())["calibration"]["temperature"] == pytest.approx(
+        temperature, abs=1e-3
+    )
+    options = ("source=photo.png", "threshold=auto", "calibrated=true", "device=cpu")
+    found = command("predict", "checkpoint=shapes.ckpt", *options)
+    assert found.code == 0, found.err
+    cooled = json.loads(Path(found.out.splitlines()[-1], "predictions.json").read_text())["annotations"]
+    odds = [math.log(box["score"] / (1 - box["score"])) / temperature for box in boxes]
+    assert [box["score"] for box in cooled] == pytest.approx([1 / (1 + math.exp(-odd)) for odd in odds], abs=1e-3)
+
 
 @pytest.mark.parametrize(
     ("options", "expected"),
@@ -73,3 +85,14 @@ def test_thresholds_are_not_asked_of_what_has_no_boxes(tmp_path: Path) -> None:
     outcome = command("predict", "source=photo.png", "checkpoint=classes.ckpt", "threshold=auto", "device=cpu")
     assert outcome.code == 2
     assert "threshold=auto is of boxes, and classes.ckpt gives none" in outcome.err
+
+
+def test_a_model_without_a_temperature_says_so_and_tracks_are_not_calibrated(tmp_path: Path) -> None:
+    save_image(draw_image(np.random.default_rng(0), size=64)[0], tmp_path / "photo.png")
+    save_model(mobilenet_v2_classifier(3, width_mult=0.35, size=(64, 64)), "classes.ckpt")
+    outcome = command("predict", "source=photo.png", "checkpoint=classes.ckpt", "calibrated=true", "device=cpu")
+    assert outcome.code == 2
+    assert "calibrated=true: classes.ckpt keeps no temperature" in outcome.err
+    outcome = command("predict", "source=photo.png", "checkpoint=classes.ckpt", "calibrated=true", "track=true")
+    assert outcome.code == 2
+    assert "tracks begin and go on by scores as they are" in outcome.err

@@ -164,7 +164,7 @@ def _plain(value: Any) -> Any:
         return _plain(dataclasses.asdict(value))
     if isinstance(value, Mapping):
         # A description of one head has no parts, one of a model without thresholds none, and files of then had neither.
-        new = (("parts", {}), ("thresholds", {}))
+        new = (("parts", {}), ("thresholds", {}), ("temperatures", {}))
         return {str(key): _plain(part) for key, part in value.items() if (key, part) not in new}
     return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 

@@ -15,7 +15,7 @@ from mnv2dense import Predictor, load_model, save_model, save_pretrained
 from mnv2dense.export import ExportGraph
 from mnv2dense.inference.least_scores import kept_scores
 from mnv2dense.models import build_model
-from mnv2dense.models.kept_thresholds import write_thresholds
+from mnv2dense.models.kept_thresholds import write_kept
 from mnv2dense.runtimes.metadata import Metadata
 from mnv2dense.training.kept_answers import fingerprint
 from mnv2dense.types import Thresholds
@@ -43,7 +43,7 @@ def test_a_runs_checkpoint_keeps_them_and_all_else_as_it_was_so_that_resuming_is
     file.write_bytes(before.read_bytes())
     model = load_model(file)
     chosen = {"": Thresholds(0.5, {model.class_names[0]: 0.25})}
-    assert write_thresholds(tmp_path, chosen) == file
+    assert write_kept(tmp_path, chosen) == file
     assert load_model(tmp_path).thresholds == chosen
     was, now = (torch.load(path, weights_only=True) for path in (before, file))
     config = now["mnv2dense"]["config"]
@@ -57,16 +57,16 @@ def test_a_runs_checkpoint_keeps_them_and_all_else_as_it_was_so_that_resuming_is
 
 def test_writing_the_same_again_leaves_the_file_alone(tmp_path: Path) -> None:
     file = save_model(tiny_model(), tmp_path / "model.ckpt")
-    write_thresholds(file, KEPT)
+    write_kept(file, KEPT)
     first = file.stat().st_ino
-    assert write_thresholds(file, KEPT).stat().st_ino == first
-    assert write_thresholds(file, {"": Thresholds(0.125)}).stat().st_ino != first
+    assert write_kept(file, KEPT).stat().st_ino == first
+    assert write_kept(file, {"": Thresholds(0.125)}).stat().st_ino != first
     assert load_model(file).thresholds == {"": Thresholds(0.125)}
 
 
 def test_a_folder_for_the_hub_keeps_them_too(tmp_path: Path) -> None:
     folder = save_pretrained(tiny_model(), tmp_path / "mine")
-    assert write_thresholds(str(folder), KEPT) == folder / "config.json"
+    assert write_kept(str(folder), KEPT) == folder / "config.json"
     assert load_model(folder).thresholds == KEPT
 
 
@@ -98,12 +98,12 @@ def test_each_head_of_several_has_its_own() -> None:
 )
 def test_where_they_cannot_be_kept_it_says_what_to_do(name: str, expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
-        write_thresholds(name, KEPT)
+        write_kept(name, KEPT)
 
 
 def test_a_file_with_thresholds_that_cannot_be_is_refused_by_name(tmp_path: Path) -> None:
     file = save_model(tiny_model(), tmp_path / "model.ckpt")
-    write_thresholds(file, {"": Thresholds(0.5, {"unicorn": 0.5})})
+    write_kept(file, {"": Thresholds(0.5, {"unicorn": 0.5})})
     with pytest.raises(ValueError, match=r"model\.ckpt: thresholds: 'unicorn' is none of the model's classes"):
         load_model(file)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 from torch import tensor
 
-from mnv2dense import load_model, mobilenet_v2_classifier, save_model
+from mnv2dense import deeplabv3_mobilenet_v2, load_model, mobilenet_v2_classifier, save_model
 from mnv2dense.metrics import CocoMeanAP, JointMetric, MeanIoU, MetricGroup, Promise
 from mnv2dense.metrics.of_boxes import box_metrics
 from mnv2dense.protocols import Metric
@@ -19,6 +20,10 @@ from tests.helpers.tiny import tiny_model
 from tests.metrics.test_coco_map import Truth, batch_of
 
 NAMES = ("0", "1", "2")
+
+
+def logit(share: float) -> float:
+    return math.log(share / (1 - share))
 
 
 def scored(names: tuple[str, ...], *, images: int = 60, score: float = 0.75, right: bool = True) -> CocoMeanAP:
@@ -81,6 +86,28 @@ def test_each_head_for_boxes_of_several_has_its_own(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "cars" / "promise.json").read_text())["all"]["threshold"] == 0.25
 
 
+def test_a_head_that_finds_nothing_keeps_the_others_from_nothing(tmp_path: Path) -> None:
+    model = joint_model(cars=True)
+    file = save_model(model, tmp_path / "model.ckpt")
+    parts: dict[str, Metric] = {"boxes": scored(BOXES, score=0.5), "cars": scored(CARS, right=False)}
+    chosen = choose(JointMetric(parts=parts), model, keep_in=file)
+    assert chosen.kept_in == file
+    assert chosen.not_kept == "no thresholds are kept of cars: nothing that it finds is right."
+    assert list(load_model(file).thresholds) == ["boxes"]
+
+
+def test_the_temperature_of_the_scores_is_kept_beside_them(tmp_path: Path) -> None:
+    model = tiny_model()
+    file = save_model(model, tmp_path / "model.ckpt")
+    metric = scored(NAMES, images=90, score=0.9)
+    for k in range(30):  # a third is wrong, so that 0.9 should be 2/3
+        metric._results[k][:, :4] += 100
+    metric.compute()
+    choose(metric, model, keep_in=file)
+    assert load_model(file).temperatures == model.temperatures
+    assert model.temperatures[""] == pytest.approx(logit(0.9) / logit(2 / 3), rel=1e-3)
+
+
 def test_a_full_disk_leaves_the_file_as_it_was_and_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model()
     file = save_model(model, tmp_path / "model.ckpt")
@@ -89,7 +116,7 @@ def test_a_full_disk_leaves_the_file_as_it_was_and_is_told(tmp_path: Path, monke
     def full(*_: object) -> Path:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mnv2dense.workflows.choosing.write_thresholds", full)
+    monkeypatch.setattr("mnv2dense.workflows.choosing.write_kept", full)
     chosen = choose(scored(NAMES), model, keep_in=file)
     assert chosen.kept_in is None
     assert "No space left on device" in chosen.not_kept
@@ -99,7 +126,9 @@ def test_a_full_disk_leaves_the_file_as_it_was_and_is_told(tmp_path: Path, monke
 def test_what_has_no_boxes_is_not_asked_for_thresholds() -> None:
     classifier = mobilenet_v2_classifier(3, width_mult=0.35, size=(64, 64))
     check_choosing(classifier, None, keep=False)
-    with pytest.raises(ValueError, match=r"keep_thresholds=true: thresholds are of boxes.* for classification"):
-        check_choosing(classifier, None, keep=True)
+    check_choosing(classifier, None, keep=True)  # a temperature
+    masks = deeplabv3_mobilenet_v2(3, width_mult=0.35, size=(64, 64))
+    with pytest.raises(ValueError, match=r"keep_thresholds=true: .* are of scores.* for segmentation"):
+        check_choosing(masks, None, keep=True)
     with pytest.raises(ValueError, match=r"promise\.missed=0\.1: thresholds are of boxes"):
         check_choosing(classifier, Promise(0.1), keep=False)
