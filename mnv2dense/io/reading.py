@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.io.file_heads import foreign_kind, tiff_kind, without_text
+from mnv2dense.io.jpeg_head import plain_jpeg_size
 from mnv2dense.io.memory import MAX_BYTES, MAX_PIXELS, in_turn, too_much
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ _COMPANIONS = frozenset(
         *(".txt", ".xml", ".yaml", ".yml", ".zip"),
     )
 )
+
+# Pixels of an image that threads need not take turns to decode: ten of them take less than one large one may.
+_SMALL = 2**22
 
 # Images are converted in bands of about so many pixels, so that intermediate copies stay small.
 _BAND_PIXELS = 2**20
@@ -133,7 +137,18 @@ def open_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 
 def open_bytes(data: bytes, *, name: str | os.PathLike[str] = "image", max_pixels: int = MAX_PIXELS) -> Undecoded:
     """As :func:`open_image`, of the bytes of a file; ``name`` stands in messages."""
+    size = plain_jpeg_size(data)
+    if size is None or size[0] * size[1] > min(max_pixels, _SMALL):
+        return _open_any(data, name, max_pixels)
 
+    def decode(reduction: int) -> tuple[npt.NDArray[np.uint8], int]:
+        pixels = _jpeg_by_opencv(data, reduction)
+        return _open_any(data, name, max_pixels).decode(reduction) if pixels is None else (pixels, reduction)
+
+    return Undecoded(size, decode)
+
+
+def _open_any(data: bytes, name: str | os.PathLike[str], max_pixels: int) -> Undecoded:
     def bare_of(error: Exception) -> Undecoded:
         """Decoders answer a broken file with whatever exception they fell over."""
         if (bare := without_text(data)) is not None:
@@ -390,24 +405,31 @@ def _decode_by_opencv(image: ImageFile, data: bytes, reduction: int) -> npt.NDAr
     finer detail.
     """
     # OpenCV fills the missing part of a truncated JPEG with gray; Pillow refuses. A whole file ends in EOI.
-    is_jpeg = _is_jpeg(image) and data.endswith(b"\xff\xd9")
-    if not is_jpeg and (image.format != "WEBP" or getattr(image, "is_animated", True)):
+    if _is_jpeg(image) and data.endswith(b"\xff\xd9"):
+        return _jpeg_by_opencv(data, reduction)
+    if image.format != "WEBP" or getattr(image, "is_animated", True):
         return None
     import cv2
 
-    flags = cv2.IMREAD_IGNORE_ORIENTATION
-    in_order = is_jpeg and hasattr(cv2, "IMREAD_COLOR_RGB")  # 4.10 does not have it
-    if not is_jpeg:
-        flags |= cv2.IMREAD_UNCHANGED
-    else:
-        flags |= cv2.IMREAD_COLOR if reduction == 1 else getattr(cv2, f"IMREAD_REDUCED_COLOR_{reduction}")
-        if in_order:  # in place of BGR, which is its opposite
-            flags ^= cv2.IMREAD_COLOR | cv2.IMREAD_COLOR_RGB
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_UNCHANGED)
     if decoded is None:
         return None
     if decoded.shape[2] == 4:
         return _bgra_on_white(np.asarray(decoded, np.uint8))
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _jpeg_by_opencv(data: bytes, reduction: int) -> npt.NDArray[np.uint8] | None:
+    import cv2
+
+    flags = cv2.IMREAD_IGNORE_ORIENTATION
+    flags |= cv2.IMREAD_COLOR if reduction == 1 else getattr(cv2, f"IMREAD_REDUCED_COLOR_{reduction}")
+    in_order = hasattr(cv2, "IMREAD_COLOR_RGB")  # 4.10 does not have it
+    if in_order:  # in place of BGR, which is its opposite
+        flags ^= cv2.IMREAD_COLOR | cv2.IMREAD_COLOR_RGB
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if decoded is None:
+        return None
     return np.asarray(decoded if in_order else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
 
 

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mnv2dense.data.augment.planes import interleaved
+
 Colours = npt.NDArray[np.float32] | None
 """An affine map of RGB, [3, 4], or None for colours as they are."""
 
@@ -62,7 +64,7 @@ def draw_colours(rng: np.random.Generator, each: float, limits: npt.NDArray[np.f
 
 def recoloured(image: npt.NDArray[np.uint8], colours: Colours) -> npt.NDArray[np.uint8]:
     """[H, W, 3] -> [H, W, 3], in one pass over the pixels."""
-    return image if colours is None else np.asarray(cv2.transform(image, colours), np.uint8)
+    return image if colours is None else np.asarray(cv2.transform(interleaved(image), colours), np.uint8)
 
 
 class Photometric(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations is untyped

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from mnv2dense.data.augment.colour import Colours, recoloured
+from mnv2dense.data.augment.planes import by_plane, planes_of
 from mnv2dense.data.augment.windows import Boxes, View
 from mnv2dense.ops.resize import ResizeMode, interpolated, sides_in_input
 from mnv2dense.ops.windows import Window
@@ -81,7 +82,7 @@ class WindowPlan(NamedTuple):
     def of_image(self, image: npt.NDArray[np.uint8], view: View) -> npt.NDArray[np.uint8]:
         """The canvas, where ``view`` is of the window; see :meth:`View.of_image`."""
         drawn = view.placed(self._part(image, view), self.fill)
-        return np.asarray(cv2.flip(drawn, 1), np.uint8) if self.mirrored else drawn
+        return _mirrored(drawn) if self.mirrored else drawn
 
     def of_mask(self, mask: npt.NDArray[np.uint8], view: View) -> npt.NDArray[np.uint8]:
         """See :meth:`View.of_mask`."""
@@ -141,8 +142,16 @@ def rows_of(sample: Sample, height: int, width: int) -> Boxes:
     return rows
 
 
+def _mirrored(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """[H, W, 3] with left and right exchanged, in the layout that it came in."""
+    planes = planes_of(image)
+    if planes is None:
+        return np.asarray(cv2.flip(image, 1), np.uint8)
+    return by_plane(planes, planes.shape[1:], lambda plane, turned, _: cv2.flip(plane, 1, turned))
+
+
 def _scaled(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """[h, w, 3] -> [H, W, 3], by the resize that every model's input goes through."""
+    """[h, w, 3] -> [H, W, 3], by the resize that every model's input goes through, which leaves planes."""
     if image.shape[:2] == size:
         return image
     if image.shape[0] <= size[0] and image.shape[1] <= size[1]:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mnv2dense.data.augment.planes import by_plane, planes_of
 from mnv2dense.ops.numpy_boxes import pairwise_iou
 from mnv2dense.ops.windows import Window
 from mnv2dense.types import IGNORE_INDEX, IGNORE_LABEL
@@ -138,10 +139,11 @@ class View:
             return part
         # Many times faster than numpy's broadcast of a colour.
         place, bottom, right = self.place, self.size[0] - self.place.bottom, self.size[1] - self.place.right
-        return np.asarray(
-            cv2.copyMakeBorder(part, place.top, bottom, place.left, right, cv2.BORDER_CONSTANT, value=fill),
-            np.uint8,
-        )
+        border = (place.top, bottom, place.left, right, cv2.BORDER_CONSTANT)
+        planes = planes_of(part)
+        if planes is None:
+            return np.asarray(cv2.copyMakeBorder(part, *border, value=fill), np.uint8)
+        return by_plane(planes, self.size, lambda own, all_, k: cv2.copyMakeBorder(own, *border, all_, value=fill[k]))
 
     def scaled(self, part: npt.NDArray[np.uint8], interpolation: int | None = None) -> npt.NDArray[np.uint8]:
         """The part at :attr:`place_size`."""
