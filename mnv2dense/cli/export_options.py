@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from mnv2dense.export.options import ExportOptions, check_output
+from mnv2dense.export.options import ExamOptions, ExportOptions, check_output
 from mnv2dense.pretrained.named import license_of
 
 
@@ -47,6 +47,7 @@ def export_command(config: DictConfig) -> ExportCommand:
         options=_section(config.options, "options", "+options.dynamic_size=true"),
         license=str(config.license or license_of(str(config.checkpoint)) or "unknown"),
         threads=config.threads,
+        exam=_exam(config.exam),
     )
     if config.output is not None:
         check_output(Path(str(config.output)), asked.exporter)
@@ -54,6 +55,12 @@ def export_command(config: DictConfig) -> ExportCommand:
         key = "sensitivity=true" if config.sensitivity else f"keep_float={config.keep_float}"
         raise ValueError(f"{key} tells what int8 activations cost: add precision=int8, and an exporter but coreml.")
     return ExportCommand(asked, keep_worst, _tolerance(config.tolerance))
+
+
+def _exam(exam: object) -> ExamOptions:
+    if not isinstance(exam, DictConfig):
+        raise ValueError(f"exam={exam}: its options are set one by one, as in exam.pictures=0 for a file without one.")
+    return ExamOptions(exam.pictures, None if exam.images is None else str(exam.images))
 
 
 def _keep_float(config: DictConfig) -> tuple[list[str], int]:

@@ -12,7 +12,7 @@ from mnv2dense.utils.renamed import address_now, option_now
 # Paths, names and sentences: all of these are taken as they are typed, whatever signs they hold.
 _TEXTS: Final = frozenset(
     {
-        *("checkpoint", "run_dir", "resume", "init_from", "source", "output", "images", "image", "calibration"),
+        *("checkpoint", "run_dir", "resume", "init_from", "source", "output", "images", "image", "calibration", "exam.images"),
         *("samples", "build", "runtime", "title", "license", "backbone.weights"),
         *("explain.class", "explain.head", "labels.model", "labels.weights"),
         *("teacher.model", "teacher.cache", "split.groups"),
@@ -21,7 +21,7 @@ _TEXTS: Final = frozenset(
 )
 
 # Of these, what is typed is a list of such; without brackets, a list of one.
-_LISTS: Final = frozenset({"models"})
+_LISTS: Final = frozenset({"file", "models"})
 
 # Data of the heads, by their names: choices and options as on a command line.
 _ANY_NAME: Final = "data.parts."
@@ -48,7 +48,7 @@ _OWN_MEANING: Final[Mapping[str, Mapping[str, str]]] = {
 }
 
 # Words that are no option are values of this list: compare.py RUN RUN.
-_BARE_WORDS: Final[Mapping[str, str]] = {"compare": "models"}
+_BARE_WORDS: Final[Mapping[str, str]] = {"check": "file", "compare": "models"}
 _FLAGS_WITH_A_VALUE: Final = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c")
 
 # What asks Hydra for several runs, in the place of a value.

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, final
 from torch import Tensor
 
 from mnv2dense.export.calibration import drawn_images, images_of_folder, model_inputs
+from mnv2dense.export.exam import make_exam
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.export.layer_bisect import LAYER_TOLERANCE, CutGraph, first_divergence
-from mnv2dense.export.options import ExportOptions, check_output, exporter_of
+from mnv2dense.export.options import ExamOptions, ExportOptions, check_output, exporter_of
 from mnv2dense.export.parity import ParityError, Tolerance, compare
 from mnv2dense.export.report import ExportReport
 from mnv2dense.export.tasks import COUNTED_SCORE
@@ -23,6 +24,7 @@ from mnv2dense.ops.postprocess import JointSelection
 from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.runtimes.formats import files_of, is_exported, megabytes_of
 from mnv2dense.runtimes.metadata import Precision
+from mnv2dense.runtimes.stored_constants import checksums
 from mnv2dense.utils.timing import milliseconds, torch_threads
 
 if TYPE_CHECKING:
@@ -80,6 +82,7 @@ def export_model(
     tolerance: Tolerance | None = None,
     license: str = "unknown",
     threads: int | None = None,
+    exam: ExamOptions | None = None,
 ) -> ExportReport:
     """Write a model as a file for a runtime, run it there beside the model, and keep it only if both answer alike.
 
@@ -102,6 +105,7 @@ def export_model(
         tolerance: how far apart file and model may be; None is what the precision should reach on the task.
         license: of the weights, for whoever gets the file: an SPDX expression or a sentence.
         threads: of the runtime and of torch beside it; None is what they take.
+        exam: pictures and answers that the file carries, for :func:`mnv2dense.check_file`; None draws three.
 
     Returns:
         The comparison, its numbers as attributes; its ``table()`` is for rich.
@@ -124,6 +128,7 @@ def export_model(
         options=options or {},
         license=license,
         threads=threads,
+        exam=exam or ExamOptions(),
     )
     check_output(path, asked.exporter)
     graph = asked.graph_of(model)
@@ -194,6 +199,7 @@ def export_graph(
                 )
         else:
             report.notes.append(f"{asked.exporter} runs on other systems than this: structure checked, not run.")
+        _add_exam(report, graph, asked, written)
         put_in_place(Path(made), path)
     return report
 
@@ -279,6 +285,18 @@ def _compare(report: ExportReport, graph: ExportGraph, exported: ExportedModel, 
         report.notes.append(
             f"The model finds no box of score {COUNTED_SCORE} in these images, so agreement cannot be told."
         )
+
+
+def _add_exam(report: ExportReport, graph: ExportGraph, asked: ExportOptions, written: Path) -> None:
+    """Let the file carry its own exam, for whoever gets it."""
+    set_exam = getattr(asked.module, "set_exam", None)
+    if set_exam is None or asked.exam.pictures == 0:
+        return
+    exported = ExportedModel(written, threads=asked.threads) if is_exported(written) else None
+    description = report.description if exported is None else exported.description
+    made = make_exam(graph, description, asked.exam, exported=exported, weights=checksums(written))
+    set_exam(written, made.said)
+    report.notes += made.notes
 
 
 def _where(report: ExportReport, graph: ExportGraph, images: Sequence[Tensor], write: _Writer) -> str:

@@ -35,6 +35,29 @@ _SELECTION = ("score_threshold", "nms_threshold", "limit")
 
 
 @final
+@dataclass(frozen=True)
+class ExamOptions:
+    """What is asked of an exam.
+
+    Attributes:
+        pictures: how many; 0 makes none.
+        images: a folder of own pictures, which then stand inside the file; None draws shapes.
+
+    Raises:
+        ValueError: another number than 0..16.
+    """
+
+    pictures: int = 3
+    images: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        if type(self.pictures) is not int or not 0 <= self.pictures <= 16:
+            raise ValueError(f"exam.pictures={self.pictures}: a whole number of 0 to 16; 0 is a file without an exam.")
+        if self.images is not None and self.pictures == 0:
+            raise ValueError(f"exam.images={self.images} and exam.pictures=0: leave one of them out.")
+
+
+@final
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
     """What is asked of one export.
@@ -51,6 +74,7 @@ class ExportOptions:
         options: of the exporter alone.
         license: of the weights, an SPDX expression or a sentence.
         threads: of the runtime and of torch beside it, in the comparison; None is what they take.
+        exam: what the file carries to be checked by.
 
     Raises:
         ValueError: a value that cannot be; the message names the key and what to write.
@@ -67,6 +91,7 @@ class ExportOptions:
     options: Mapping[str, Any] = field(default_factory=dict)
     license: str = "unknown"
     threads: int | None = None
+    exam: ExamOptions = field(default_factory=ExamOptions)
 
     def __post_init__(self) -> None:
         check_choice("exporter", self.exporter, list(FORMATS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, final
 
@@ -105,3 +106,24 @@ def _set_threads(portable_lib: Untyped, threads: int, path: Path) -> None:
             f"loaded runs with {present}; let go of that file first, or take threads={present}."
         )
     portable_lib._unsafe_reset_threadpool(threads)
+
+
+def constants(path: Path) -> Iterator[tuple[str, bytes]]:
+    """What is stored, as it is stored: the weights of delegates, the program's own, and the delegates' graphs.
+
+    Names are numbers, as a program keeps none.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from executorch.exir._serialize._program import deserialize_pte_binary
+    except ImportError as error:
+        raise ImportError(f'running {path.name} needs executorch: pip install "mnv2dense[executorch]"') from error
+    found = deserialize_pte_binary(path.read_bytes())
+    if found.named_data is not None:
+        for number, content in enumerate(found.named_data.buffers):
+            yield f"weight {number}", bytes(getattr(content, "buffer", content))
+    for number, constant in enumerate(found.program.constant_buffer):
+        yield f"constant {number}", bytes(constant.storage)
+    for number, delegate in enumerate(found.program.backend_delegate_data):
+        yield f"delegate {number}", bytes(delegate.data)

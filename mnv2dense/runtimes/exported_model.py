@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mnv2dense.ops.postprocess import BoxSelection, ClassSelection, JointSelection, PixelSelection, Selection, joined
 from mnv2dense.ops.resize import ResizeMode
+from mnv2dense.runtimes.exam import Exam
 from mnv2dense.runtimes.formats import files_of, format_of, is_exported, no_such_file, runnable_suffixes, runtime_module
 from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Metadata, Outputs
 from mnv2dense.types import Infos, PixelLogits, ScoredBoxes, Thresholds
@@ -94,6 +95,12 @@ class ExportedModel:
         """Those that the model kept when it was exported."""
         kept: dict[str, float] = self.description.make_temperatures()
         return kept
+
+    @property
+    def exam(self) -> Exam | None:
+        """Pictures and answers by which the file can be checked, see :func:`mnv2dense.check_file`."""
+        made: Exam | None = self.description.make_exam()
+        return made
 
     @property
     def name(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, final
 
@@ -73,3 +74,19 @@ def load(path: Path, *, threads: int | None = None) -> LitertRuntime:
         return LitertRuntime(interpreter, description)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: no file of LiteRT, or not this one ({error}); export it again.") from error
+
+
+def constants(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Names and values of what is stored, as it is stored."""
+    try:
+        from ai_edge_litert import schema_py_generated as schema
+    except ImportError as error:
+        raise ImportError(f'running {path.name} needs ai-edge-litert: pip install "mnv2dense[litert]"') from error
+    model = schema.Model.GetRootAs(path.read_bytes())
+    for number in range(model.SubgraphsLength()):
+        graph = model.Subgraphs(number)
+        for index in range(graph.TensorsLength()):
+            tensor = graph.Tensors(index)
+            buffer = model.Buffers(tensor.Buffer())
+            if buffer.DataLength():
+                yield tensor.Name().decode(), buffer.DataAsNumpy().tobytes()

@@ -12,6 +12,7 @@ from mnv2dense.utils.numbers import is_number
 if TYPE_CHECKING:  # precisions and suffixes are wanted before torch is loaded
     from mnv2dense.ops.postprocess import Selection
     from mnv2dense.ops.resize import ResizeMode
+    from mnv2dense.runtimes.exam import Exam
     from mnv2dense.types import Thresholds
 
 Outputs = Literal["boxes", "selected_boxes", "nms_node", "logits", "labels", "scores", "joint"]
@@ -81,6 +82,8 @@ class Metadata:
         parts: of several heads, name -> which of its tensors come out.
         thresholds: of boxes, as :func:`mnv2dense.types.thresholds.kept` has them; empty where the model keeps none.
         temperatures: name of each head with scores, "" of an only one -> what its logits are divided by to be believed.
+        exam: pictures and answers by which the file can be checked, as :class:`mnv2dense.runtimes.exam.Exam` reads
+            them; empty of a file without.
     """
 
     task: str
@@ -97,6 +100,7 @@ class Metadata:
     parts: dict[str, Outputs] = field(default_factory=dict)
     thresholds: dict[str, Any] = field(default_factory=dict)
     temperatures: dict[str, float] = field(default_factory=dict)
+    exam: dict[str, Any] = field(default_factory=dict)
 
     @property
     def output_tensors(self) -> tuple[str, ...]:
@@ -106,7 +110,7 @@ class Metadata:
     def to_json(self) -> str:
         """One json object; :meth:`from_json` reads it."""
         said = asdict(self)
-        for name in ("parts", "thresholds", "temperatures"):  # of one head, and without any, as files always said it
+        for name in ("parts", "thresholds", "temperatures", "exam"):  # without any, as files have always said it
             if not said[name]:
                 del said[name]
         return json.dumps({"format": _FORMAT, **said}, ensure_ascii=False)
@@ -157,6 +161,7 @@ class Metadata:
         made._check_selection()
         made.make_thresholds()
         made.make_temperatures()
+        made.make_exam()
         return made
 
     def make_selection(self) -> Selection:
@@ -187,6 +192,16 @@ class Metadata:
         from mnv2dense.types.temperatures import kept_temperatures, read_temperatures
 
         return read_temperatures(kept_temperatures(self.temperatures), scored_parts(self.make_selection()))
+
+    def make_exam(self) -> Exam | None:
+        """What the file can be checked by; None where it carries nothing.
+
+        Raises:
+            ValueError: the file says something else.
+        """
+        from mnv2dense.runtimes.exam import Exam
+
+        return Exam.read(self.exam) if self.exam else None
 
     def _check_parts(self) -> None:
         """Whether each head gives what a head of its task gives.
@@ -278,6 +293,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "extra": (lambda value: isinstance(value, dict), "notes by name"),
     "thresholds": (lambda value: isinstance(value, dict), "thresholds by name"),
     "temperatures": (lambda value: isinstance(value, dict), "temperatures by the heads' names"),
+    "exam": (lambda value: isinstance(value, dict), "an exam"),
     "parts": (lambda value: isinstance(value, dict) and all(map(_text, value.values())), "outputs by the heads' names"),
 }
 

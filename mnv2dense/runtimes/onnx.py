@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -68,6 +68,21 @@ def load(path: Path, *, threads: int | None = None) -> OnnxRuntime:
             "export it again."
         )
     return OnnxRuntime(session, description)
+
+
+def constants(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Names and values of what is stored, as it is stored, little-endian.
+
+    Raises:
+        ImportError: onnx, which reads files without running them, is not installed.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise ImportError('reading the constants of ONNX files needs onnx: pip install "mnv2dense[onnx]"') from error
+    for constant in onnx.load(path).graph.initializer:
+        array = onnx.numpy_helper.to_array(constant)
+        yield constant.name, array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def _check_input(path: Path, inputs: Sequence[Untyped], description: Metadata) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, final
 
@@ -84,6 +85,14 @@ def load(path: Path, *, threads: int | None = None) -> OpenVinoRuntime:
             "export it again."
         )
     return OpenVinoRuntime(core, model, description, _options(description, threads))
+
+
+def constants(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Names and values of what is stored in the .bin, as it is stored."""
+    model = _openvino().Core().read_model(path)
+    for operator in model.get_ordered_ops():
+        if operator.get_type_name() == "Constant":
+            yield operator.get_friendly_name(), operator.data.tobytes()
 
 
 def _options(description: Metadata, threads: int | None) -> dict[str, Any]:

@@ -8,10 +8,10 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -167,6 +167,20 @@ def write_pair(path: Path, content: bytes, beside: bytes) -> None:
         file.write(content)
         companion_file.write(beside)
         path.unlink(missing_ok=True)
+
+
+def with_exam(description: str, exam: dict[str, Any]) -> str:
+    """A description as its file holds it -> the same with an exam."""
+    return replace(Metadata.from_json(description), exam=exam).to_json()
+
+
+def set_exam_beside(path: Path, exam: dict[str, Any]) -> None:
+    """Write an exam into the description that stands beside a file."""
+    companion = companion_of(path)
+    assert companion is not None
+    text = with_exam(companion.read_text(encoding="utf-8"), exam)
+    with atomic_write(companion) as file:
+        file.write(text.encode())
 
 
 def _torch_version() -> tuple[int, ...]:

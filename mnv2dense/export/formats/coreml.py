@@ -16,6 +16,7 @@ Files run on Apple's systems alone, so elsewhere they can only be looked at: :fu
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -27,10 +28,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.export.formats.common import Writer, quiet
+from mnv2dense.export.formats.common import Writer, quiet, with_exam
 from mnv2dense.export.formats.coreml_structure import INPUT, NETWORK, check, load_coremltools, output_type
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.runtimes.metadata import KEY, Metadata
+from mnv2dense.utils.files import atomic_write
 from mnv2dense.utils.untyped import Untyped
 
 WRITER = Writer("coreml", "Core ML", packages=("coremltools",), calibrates=False)
@@ -93,6 +95,17 @@ def export(
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return path
+
+
+def set_exam(path: Path, exam: dict[str, Any]) -> None:
+    """Write an exam into the description of a package that :func:`export` wrote; all else stays as it is."""
+    ct = importlib.import_module("coremltools")
+    spec = ct.utils.load_spec(str(path))
+    said = spec.description.metadata.userDefined
+    said[KEY] = with_exam(said[KEY], exam)
+    (model,) = path.rglob("*.mlmodel")
+    with atomic_write(model) as file:
+        file.write(spec.SerializeToString())
 
 
 class _ImageGraph(nn.Module):

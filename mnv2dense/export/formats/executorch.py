@@ -21,7 +21,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.export.formats.common import Writer, quiet, write_pair
+from mnv2dense.export.formats.common import Writer, quiet, set_exam_beside, write_pair
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.quantization.bias_correction import bias_corrected
 from mnv2dense.runtimes.metadata import Metadata
@@ -90,6 +90,9 @@ def export(
     description = replace(description, extra={**description.extra, "operators_outside_delegate": outside})
     write_pair(path, content, description.to_json().encode())
     return path
+
+
+set_exam = set_exam_beside
 
 
 def _lower(program: torch.export.ExportedProgram) -> tuple[bytes, list[str]]:

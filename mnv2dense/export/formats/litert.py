@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from mnv2dense.export.formats.common import Writer, quiet, write_pair
+from mnv2dense.export.formats.common import Writer, quiet, set_exam_beside, write_pair
 from mnv2dense.export.formats.litert_int8 import marked, quantized
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.quantization.bias_correction import bias_corrected
@@ -75,6 +75,9 @@ def export(
     description = replace(description, extra={**description.extra, "operators_outside_delegate": outside})
     write_pair(path, content, description.to_json().encode())
     return path
+
+
+set_exam = set_exam_beside
 
 
 class _NamedGraph(nn.Module):

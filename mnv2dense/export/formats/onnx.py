@@ -13,13 +13,13 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.export.formats.common import Writer, quiet
+from mnv2dense.export.formats.common import Writer, quiet, with_exam
 from mnv2dense.export.formats.onnx_int8 import quantized
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.runtimes.metadata import INPUT, KEY, Metadata
@@ -93,6 +93,18 @@ def export(
     with atomic_write(path) as file:
         file.write(model.SerializeToString())
     return path
+
+
+def set_exam(path: Path, exam: dict[str, Any]) -> None:
+    """Write an exam into the description of a file that :func:`export` wrote; all else stays as it is."""
+    import onnx
+
+    model = onnx.load(path)
+    for entry in model.metadata_props:
+        if entry.key == KEY:
+            entry.value = with_exam(entry.value, exam)
+    with atomic_write(path) as file:
+        file.write(model.SerializeToString())
 
 
 class _Form(nn.Module):

@@ -14,13 +14,16 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape, unescape
 
 import torch
 from torch import Tensor
 
-from mnv2dense.export.formats.common import Writer, quiet, write_pair
+from mnv2dense.export.formats.common import Writer, quiet, with_exam, write_pair
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.runtimes.metadata import KEY, Metadata
+from mnv2dense.utils.files import atomic_write
 from mnv2dense.utils.untyped import Untyped
 
 WRITER = Writer("openvino", "OpenVINO", packages=("openvino",), int8_packages=("nncf",))
@@ -28,6 +31,10 @@ WRITER = Writer("openvino", "OpenVINO", packages=("openvino",), int8_packages=("
 # What the converter puts before the names of the modules that an operator is in.
 _PREFIX = "__module.model."
 
+# What XML writes for signs within an attribute, beside those that saxutils knows.
+_QUOTES = {"&quot;": '"', "&#10;": "\n", "&#9;": "\t", "&#13;": "\r"}
+
+_DESCRIPTION = re.compile(rb'(<%s value=")([^"]*)(")' % KEY.encode())
 _SHAPE = re.compile(rb' precision="\w+">(<dim>-?\d+</dim>)*</port>')
 _CONSTANT_SHAPE = re.compile(rb'( size="\d+" /><output><port id="0" precision="\w+")>(<dim>\d+</dim>)*</port>')
 
@@ -67,6 +74,19 @@ def export(
         layers, weights = _serialized(ov, model, half=description.precision == "fp16")
     write_pair(path, layers, weights)
     return path
+
+
+def set_exam(path: Path, exam: dict[str, Any]) -> None:
+    """Write an exam into the description of a file that :func:`export` wrote; all else stays as it is."""
+
+    def described(found: re.Match[bytes]) -> bytes:
+        said = with_exam(unescape(found[2].decode(), _QUOTES), exam)
+        return found[1] + escape(said, {sign: name for name, sign in _QUOTES.items()}).encode() + found[3]
+
+    layers, count = _DESCRIPTION.subn(described, path.read_bytes())
+    assert count == 1
+    with atomic_write(path) as file:
+        file.write(layers)
 
 
 def _converted(ov: Untyped, graph: ExportGraph) -> Untyped:

@@ -1,0 +1,258 @@
+"""The exam that a file carries, made when it has passed its gate."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mnv2dense.export.calibration import Pixels
+from mnv2dense.export.exam_faults import Fault, faults
+from mnv2dense.export.exam_pictures import CANDIDATES, best_places, most_different, small_pictures
+from mnv2dense.export.graph import ExportGraph
+from mnv2dense.export.options import ExamOptions
+from mnv2dense.export.tasks import COUNTED_SCORE
+from mnv2dense.io.reading import decode_image
+from mnv2dense.runtimes.exam import (
+    FORMAT,
+    Values,
+    box_distance,
+    distance,
+    input_means,
+    plain_result,
+    spread_of,
+    values_at,
+)
+from mnv2dense.runtimes.exam_answers import Answered, boxes_key, boxes_of, prepared, rounded, selecting_heads
+from mnv2dense.runtimes.exported_model import ExportedModel
+from mnv2dense.runtimes.metadata import Metadata, Precision
+from mnv2dense.types import Infos, JointResult
+from mnv2dense.types.results import Detections, Segmentation
+from mnv2dense.utils.spread import evenly
+
+# Numbers kept of one picture's answers, all outputs together, and of one output.
+_PLACES, _PLACES_OF_ONE = 96, 64
+
+# Values of each output that tell whether pictures are answered differently.
+_LOOKED_AT = 512
+
+# Pixels of all inputs together that are looked through: fewer pictures where they are large.
+_PIXELS, _FEWEST = CANDIDATES * 320 * 320, 12
+
+# Of a file that is not run here, how far it may be from the model.
+_UNRUN: dict[Precision, float] = {"fp32": 1e-2, "fp16": 5e-2, "int8": 0.5}
+
+# A right file's distance is not the same everywhere: other CPUs round otherwise.
+_ROOM, _LEAST = 3.0, 1e-3
+
+# Boxes of one picture at most.
+_BOXES = 20
+
+
+@final
+@dataclass(frozen=True)
+class MadeExam:
+    """An exam, as a description holds it, and what to say of it."""
+
+    said: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+@torch.no_grad()
+def make_exam(
+    graph: ExportGraph,
+    description: Metadata,
+    options: ExamOptions,
+    *,
+    exported: ExportedModel | None,
+    weights: Mapping[str, int],
+) -> MadeExam:
+    """Choose pictures, let the model answer them, rightly and with each fault, and measure the file against it.
+
+    Args:
+        graph: what was exported.
+        description: of the file.
+        options: what is asked.
+        exported: the file; None where it does not run here.
+        weights: crc32 of its stored constants.
+    """
+    seen = _Seen(graph, description)
+    count = max(_FEWEST, min(CANDIDATES, _PIXELS // (graph.size[0] * graph.size[1])))
+    candidates = small_pictures(options.images, graph.size, max(count, options.pictures))
+    chosen = _chosen(seen, candidates, options.pictures)
+    right = [seen.rightly(png) for png in chosen]
+    pixels = [decode_image(png, name="a picture") for png in chosen]
+    wrong = {name: [seen.wrongly(each, fault) for each in pixels] for name, fault in faults(graph).items()}
+    at = _places(right)
+    answers = {name: [values_at(each.arrays[name], places) for each in right] for name, places in at.items()}
+    threshold = _threshold(right, description)
+    heads = selecting_heads(description)
+
+    def apart(others: Sequence[Answered]) -> dict[str, float]:
+        found = {
+            name: distance([values_at(each.arrays[name], at[name]) for each in others], own, spread_of(own))
+            for name, own in answers.items()
+        }
+        for head in heads:
+            pairs = [
+                box_distance(boxes_of(ours.results(threshold), head), boxes_of(theirs.results(0.0), head), threshold)
+                for ours, theirs in zip(right, others, strict=True)
+            ]
+            found[boxes_key(head)] = sum(pair[0] for pair in pairs) / max(sum(pair[1] for pair in pairs), 1e-12)
+        return found
+
+    own = {} if exported is None else apart([seen.by_file(png, exported) for png in chosen])
+    usual = _UNRUN[description.precision]
+    names = [*at, *map(boxes_key, heads)]
+    limits = {name: max(_LEAST, _ROOM * own[name]) if own else usual for name in names}
+    untold = [name for name, each in wrong.items() if all(d < 2 * limits[key] for key, d in apart(each).items())]
+    told = {name: each for name, each in wrong.items() if name not in untold}
+    pictures = []
+    for number, (png, answer) in enumerate(zip(chosen, right, strict=True)):
+        otherwise: dict[str, dict[str, Any]] = {}
+        for name, each in told.items():
+            values = {key: rounded(values_at(each[number].arrays[key], places), 3) for key, places in at.items()}
+            boxes = {boxes_key(head): boxes_of(each[number].results(threshold), head)[:_BOXES] for head in heads}
+            otherwise[name] = values | boxes
+        image, _ = prepared(png, graph.size, graph.model.resize)
+        pictures.append(
+            {
+                "png": base64.b64encode(png).decode(),
+                "input": input_means(image[0].numpy()).round(1).tolist(),
+                "answers": {key: rounded(found[number], 6) for key, found in answers.items()},
+                "otherwise": otherwise,
+                "results": answer.results(threshold),
+            }
+        )
+    said = {
+        "format": FORMAT,
+        "pictures": pictures,
+        "score_threshold": threshold,
+        "at": {name: places.tolist() for name, places in at.items()},
+        "limits": {name: float(f"{limit:.3g}") for name, limit in limits.items()},
+        "weights": dict(weights),
+    }
+    return MadeExam(said, tuple(_notes(options, right, untold)))
+
+
+class _Seen:
+    """A graph, with what its file says, that answers pictures."""
+
+    def __init__(self, graph: ExportGraph, description: Metadata) -> None:
+        self._graph = graph
+        self._description = description
+        self._selection = description.make_selection()
+
+    def rightly(self, png: bytes) -> Answered:
+        image, back = prepared(png, self._graph.size, self._graph.model.resize)
+        return self._answered(list(self._graph(image)), back)
+
+    def wrongly(self, pixels: Pixels, fault: Fault) -> Answered:
+        # Whoever makes the mistake goes back as is right, and so would find boxes elsewhere.
+        _, back = prepared_pixels(pixels, self._graph)
+        return self._answered(list(fault.graph(fault.prepare(pixels))), back)
+
+    def by_file(self, png: bytes, exported: ExportedModel) -> Answered:
+        image, back = prepared(png, self._graph.size, self._graph.model.resize)
+        form = self._description.outputs
+        return Answered(exported.run(image), self._description, form, self._selection, back, self._graph.size)
+
+    def _answered(self, tensors: Sequence[Tensor], back: Infos) -> Answered:
+        graph = self._graph
+        return Answered(tensors, self._description, graph.outputs, self._selection, back, graph.size)
+
+
+def _chosen(seen: _Seen, candidates: Sequence[bytes], count: int) -> list[bytes]:
+    """Those whose answers differ most, among those that show something where there are enough."""
+    answers, shows = [], []
+    for png in candidates:
+        found = seen.rightly(png)
+        parts = [array.reshape(-1)[evenly(array.size, _LOOKED_AT)] for array in found.arrays.values()]
+        boxes = [_sketch(one) for one in _single(found.result)]
+        answers.append(np.nan_to_num(np.concatenate([*parts, *boxes]).astype(np.float64)))
+        shows.append(_shows(found.result))
+    among = [number for number, told in enumerate(shows) if told]
+    if len(among) < count:
+        among = list(range(len(candidates)))
+    taken = most_different(np.stack([answers[number] for number in among]), count)
+    return [candidates[among[number]] for number in taken]
+
+
+def _single(result: Any) -> list[Any]:  # noqa: ANN401 - of any task
+    return [result[name] for name in result] if isinstance(result, JointResult) else [result]
+
+
+def _sketch(result: Any) -> Values:  # noqa: ANN401
+    """Of boxes that are selected inside a file: how much of each class there is."""
+    made = np.zeros(len(result.class_names))
+    if isinstance(result, Detections):
+        np.add.at(made, result.labels.numpy(), result.scores.numpy())
+    return made
+
+
+def _shows(result: Any) -> bool:  # noqa: ANN401
+    """Whether there is a box, or more than one class."""
+    return all(
+        len(one.above(COUNTED_SCORE)) > 0
+        if isinstance(one, Detections)
+        else len(one) > 1
+        if isinstance(one, Segmentation)
+        else True
+        for one in _single(result)
+    )
+
+
+def _places(right: Sequence[Answered]) -> dict[str, Any]:
+    """Where the pictures' answers differ most."""
+    names = list(right[0].arrays)
+    count = min(_PLACES_OF_ONE, _PLACES // max(1, len(names)))
+    return {
+        name: np.array(best_places(np.stack([each.arrays[name].reshape(-1) for each in right]), count), np.int64)
+        for name in names
+    }
+
+
+def _threshold(right: Sequence[Answered], description: Metadata) -> float:
+    """That of boxes that count; higher where there were more than a few, lower where they are selected and none is."""
+    scores = [
+        sorted(one.scores.tolist(), reverse=True)
+        for each in right
+        for one in _single(each.result)
+        if isinstance(one, Detections)
+    ]
+    if not scores:
+        return COUNTED_SCORE
+    threshold = COUNTED_SCORE
+    if selecting_heads(description) and not any(each and each[0] > threshold for each in scores):
+        threshold = 0.0
+    threshold = max(threshold, *(each[_BOXES] if len(each) > _BOXES else 0.0 for each in scores))
+    return min(0.99, float(f"{threshold:.4g}"))
+
+
+def _notes(options: ExamOptions, right: Sequence[Answered], untold: Sequence[str]) -> list[str]:
+    notes = []
+    if options.images is not None:
+        notes.append(f"The file holds {len(right)} small pictures of {options.images}, for whoever gets it.")
+    results = [plain_result(each.result, threshold=COUNTED_SCORE) for each in right]
+    blind = not any(_shows(each.result) for each in right) or all(result == results[0] for result in results)
+    if blind and len(right) > 1:
+        notes.append(
+            "The exam is blind: on its pictures the model decides the same each time, so decisions tell nothing and "
+            "numbers alone are compared. exam.images=FOLDER takes pictures of yours, which then stand in the file."
+        )
+    if untold:
+        notes.append(f"The exam cannot tell: {', '.join(untold)}.")
+    return notes
+
+
+def prepared_pixels(pixels: Pixels, graph: ExportGraph) -> tuple[Tensor, Infos]:
+    """As :func:`mnv2dense.runtimes.exam_answers.prepared`, of pixels."""
+    from mnv2dense.ops.resize import infos, resize
+
+    image, fit = resize(torch.from_numpy(pixels).permute(2, 0, 1), graph.size, graph.model.resize)
+    return image[None], infos([0], [(pixels.shape[0], pixels.shape[1])], [fit])

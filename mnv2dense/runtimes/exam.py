@@ -1,0 +1,296 @@
+"""The exam that an exported file carries: a few small pictures, and what the model answered when the file was made."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+from mnv2dense.utils.numbers import is_number, is_whole
+
+if TYPE_CHECKING:
+    from mnv2dense.types import JointResult
+    from mnv2dense.types.results import Classification, Detections, Segmentation
+
+FORMAT = 1
+
+GRID = 8
+"""Parts of the input along each side whose means tell whether a picture was prepared rightly."""
+
+LABEL_GRID = 16
+"""Pixels along each side at which a label map is looked at."""
+
+LONGEST_SIDE = 160
+"""Of a picture, pixels."""
+
+BOXES = "results"
+"""Stands for boxes that are selected inside the file, which have no places of their own."""
+
+# What a stranger's file may have at most.
+_PICTURES, _PLACES, _FAULTS, _WEIGHTS, _BOXES, _BYTES = 16, 4096, 64, 20_000, 1000, 1_000_000
+
+Values = npt.NDArray[np.float64]
+
+
+@final
+@dataclass(frozen=True)
+class ExamPicture:
+    """One picture with its answers.
+
+    Attributes:
+        png: the file's bytes.
+        input: means of 8 x 8 equal parts of the prepared input by channel, [3, 8, 8], 0..255.
+        answers: output -> the model's values at the exam's places, float64 [P].
+        otherwise: fault -> output -> what the values would be with it.
+        results: what a user sees: boxes, classes or a grid of labels; of several heads those of each.
+        boxes_otherwise: fault -> boxes by head, where the file selects them itself.
+    """
+
+    png: bytes
+    input: Values
+    answers: Mapping[str, Values]
+    otherwise: Mapping[str, Mapping[str, Values]]
+    results: Any
+    boxes_otherwise: Mapping[str, Mapping[str, list[dict[str, Any]]]] = field(default_factory=dict)
+
+
+@final
+@dataclass(frozen=True)
+class Exam:
+    """All of it; :meth:`read` makes it of what a file says.
+
+    Attributes:
+        pictures: with their answers.
+        score_threshold: from which on boxes count.
+        at: output -> flat indexes into one image's tensor.
+        limits: output -> largest distance that is right.
+        weights: name of a stored constant -> crc32 of its bytes.
+    """
+
+    pictures: tuple[ExamPicture, ...]
+    score_threshold: float
+    at: Mapping[str, npt.NDArray[np.int64]]
+    limits: Mapping[str, float]
+    weights: Mapping[str, int]
+
+    @property
+    def faults(self) -> list[str]:
+        """Those whose answers are known."""
+        first = self.pictures[0]
+        return list(dict.fromkeys([*first.otherwise, *first.boxes_otherwise]))
+
+    @classmethod
+    def read(cls, said: Mapping[str, Any]) -> Exam:
+        """What a description has under ``exam``; a file may come from anybody.
+
+        Raises:
+            ValueError: a value cannot be; which.
+        """
+        try:
+            return cls._read(said)
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise ValueError(f"its exam is incomplete or off ({type(error).__name__}: {error})") from error
+
+    @classmethod
+    def _read(cls, said: Mapping[str, Any]) -> Exam:
+        if said["format"] != FORMAT:
+            raise ValueError(f"its exam is not of format {FORMAT}, which this version reads")
+        at = {name: _places(places) for name, places in _few(said["at"], 256, "at").items()}
+        pictures = said["pictures"]
+        if not isinstance(pictures, list) or not 1 <= len(pictures) <= _PICTURES:
+            raise ValueError(f"its exam has no list of 1 to {_PICTURES} pictures")
+        weights = _few(said.get("weights", {}), _WEIGHTS, "weights")
+        if not all(is_whole(crc) and 0 <= crc < 2**32 for crc in weights.values()):
+            raise ValueError("its exam has weights without a crc32 each")
+        limits = _few(said["limits"], 256, "limits")
+        if not all(is_number(limit) and limit >= 0 for limit in limits.values()) or at.keys() - limits:
+            raise ValueError("its exam has not a limit of 0 or more for each output")
+        threshold = said["score_threshold"]
+        if not is_number(threshold) or not 0 <= threshold < 1:
+            raise ValueError(f"its exam has score_threshold={str(threshold)[:40]}, and not a share")
+        return cls(
+            tuple(_picture(each, at) for each in pictures),
+            float(threshold),
+            at,
+            {name: float(limit) for name, limit in limits.items()},
+            dict(weights),
+        )
+
+
+def _few(found: Any, most: int, name: str) -> dict[str, Any]:  # noqa: ANN401 - whatever json holds
+    if not isinstance(found, dict) or len(found) > most:
+        raise ValueError(f"its exam has {name} that are no table of at most {most}")
+    return found
+
+
+def _places(places: Any) -> npt.NDArray[np.int64]:  # noqa: ANN401
+    if not isinstance(places, list) or len(places) > _PLACES or not all(is_whole(place) for place in places):
+        raise ValueError(f"its exam has places that are no list of at most {_PLACES} whole numbers")
+    if any(not 0 <= place < 2**40 for place in places):
+        raise ValueError("its exam has a place below 0 or beyond any tensor")
+    return np.array(places, np.int64)
+
+
+def _picture(said: Mapping[str, Any], at: Mapping[str, npt.NDArray[np.int64]]) -> ExamPicture:
+    text = said["png"]
+    if not isinstance(text, str) or len(text) > _BYTES:
+        raise ValueError(f"its exam has a picture that is no text of at most {_BYTES:,} signs")
+    try:
+        png = base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"its exam has a picture that is no base64 ({error})") from error
+    means = _numbers(said["input"], 3 * GRID * GRID, "input").reshape(3, GRID, GRID)
+    otherwise, boxes = {}, {}
+    for fault, found in _few(said.get("otherwise", {}), _FAULTS, "otherwise").items():
+        otherwise[fault] = _answers(found, at)
+        boxes[fault] = {key: _boxes(value) for key, value in found.items() if key.endswith(BOXES)}
+    results = said["results"]
+    _check_results(results)
+    return ExamPicture(
+        png=png,
+        input=means,
+        answers=_answers(said["answers"], at),
+        otherwise=otherwise,
+        results=results,
+        boxes_otherwise={fault: found for fault, found in boxes.items() if found},
+    )
+
+
+def _answers(said: Any, at: Mapping[str, npt.NDArray[np.int64]]) -> dict[str, Values]:  # noqa: ANN401
+    found = _few(said, 512, "answers")
+    return {name: _numbers(found[name], len(places), name) for name, places in at.items()}
+
+
+def _numbers(values: Any, count: int, name: str) -> Values:  # noqa: ANN401
+    try:
+        made = np.array(values, np.float64).reshape(-1)
+    except ValueError:
+        made = np.zeros(0)
+    if len(made) != count or not np.isfinite(made).all():
+        raise ValueError(f"its exam has {name[:40]} that are not {count} numbers")
+    return made
+
+
+def _check_results(results: Any) -> None:  # noqa: ANN401
+    """Of boxes; other results are for people, and shown as they are."""
+    if isinstance(results, dict) and "grid" not in results:
+        for each in _few(results, 64, "results").values():
+            _check_results(each)
+    elif isinstance(results, list) and results and "box" in results[0]:
+        _boxes(results)
+
+
+def _boxes(found: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+    if not isinstance(found, list) or len(found) > _BOXES:
+        raise ValueError(f"its exam has boxes that are no list of at most {_BOXES}")
+    for each in found:
+        if not (is_whole(each["label"]) and is_number(each["score"]) and len(each["box"]) == 4):
+            raise ValueError("its exam has a box without label, score and four sides")
+        _numbers(each["box"], 4, "box")
+    return found
+
+
+def values_at(tensor: npt.NDArray[Any], places: npt.NDArray[np.int64]) -> Values:
+    """What one image's tensor holds at flat indexes; what is no number becomes one that no answer is near to.
+
+    Raises:
+        ValueError: a place beyond the tensor.
+    """
+    flat = tensor.reshape(-1)
+    if len(places) and int(places.max()) >= len(flat):
+        raise ValueError(f"its exam looks at place {int(places.max())} of {len(flat)} values")
+    return np.nan_to_num(flat[places].astype(np.float64), nan=1e9, posinf=1e9, neginf=-1e9).clip(-1e9, 1e9)
+
+
+def spread_of(answers: list[Values]) -> float:
+    """What distances are a share of: root of the sum of squares about the mean of all; 1 where all are equal."""
+    every = np.concatenate(answers)
+    spread = float(np.sqrt(((every - every.mean()) ** 2).sum()))
+    return spread if spread > 0 else 1.0
+
+
+def distance(found: list[Values], answers: list[Values], spread: float) -> float:
+    """Of one output over all pictures: root of the sum of squared differences, as a share of ``spread``."""
+    return float(np.sqrt(sum(((ours - theirs) ** 2).sum() for ours, theirs in zip(found, answers, strict=True)))) / spread
+
+
+def box_distance(first: list[dict[str, Any]], second: list[dict[str, Any]], threshold: float) -> tuple[float, float]:
+    """How far two answers in boxes are apart, and what that is a share of.
+
+    Each box counts by how far its score is above the threshold, so that one which rounding drops changes little.
+
+    Args:
+        first: boxes with "label", "score" and "box" (xyxy, pixels); those at the threshold and below are left out.
+        second: likewise.
+        threshold: 0..1.
+    """
+    first, second = (
+        sorted((box for box in boxes if box["score"] > threshold), key=lambda box: -box["score"])
+        for boxes in (first, second)
+    )
+    total = sum(box["score"] - threshold for box in (*first, *second))
+    apart, left = 0.0, list(second)
+    for box in first:
+        overlaps = [_iou(box["box"], other["box"]) if other["label"] == box["label"] else 0.0 for other in left]
+        best = int(np.argmax(overlaps)) if overlaps else -1
+        if best < 0 or overlaps[best] < 0.5:
+            apart += box["score"] - threshold
+            continue
+        other = left.pop(best)
+        least = min(box["score"], other["score"]) - threshold
+        apart += abs(box["score"] - other["score"]) + (1 - overlaps[best]) * least
+    return apart + sum(box["score"] - threshold for box in left), total
+
+
+def _iou(first: list[float], second: list[float]) -> float:
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)]
+    return width * height / (sum(areas) - width * height)
+
+
+def input_means(image: npt.NDArray[np.uint8]) -> Values:
+    """uint8 [3, H, W] -> means of 8 x 8 equal parts by channel, [3, 8, 8]."""
+    rows, columns = ([side * part // GRID for part in range(GRID + 1)] for side in image.shape[1:])
+    sums = image.astype(np.float64)
+    return np.stack(
+        [
+            np.stack(
+                [
+                    sums[:, rows[row] : rows[row + 1], columns[column] : columns[column + 1]].mean((1, 2))
+                    for column in range(GRID)
+                ],
+                axis=-1,
+            )
+            for row in range(GRID)
+        ],
+        axis=1,
+    )
+
+
+def plain_result(result: Detections | Classification | Segmentation | JointResult, *, threshold: float) -> Any:  # noqa: ANN401
+    """What a user sees of a result, as json takes it."""
+    from mnv2dense.types import JointResult
+    from mnv2dense.types.results import Classification, Detections
+
+    if isinstance(result, JointResult):
+        return {name: plain_result(result[name], threshold=threshold) for name in result}
+    if isinstance(result, Detections):
+        return [
+            {"label": box.label, "score": round(box.score, 4), "box": [round(side, 1) for side in box.xyxy]}
+            for box in result.above(threshold)
+        ]
+    if isinstance(result, Classification):
+        return [{"label": one.label, "score": round(one.score, 4)} for one in result.top(3)]
+    height, width = result.labels.shape
+    rows = [int((part + 0.5) * height / LABEL_GRID) for part in range(LABEL_GRID)]
+    columns = [int((part + 0.5) * width / LABEL_GRID) for part in range(LABEL_GRID)]
+    return {"grid": result.labels[rows][:, columns].tolist()}
+
