@@ -37,6 +37,8 @@ from .models.dense_model import DenseModel, build_model
 from .models.hub import from_pretrained, push_to_hub, save_pretrained
 from .models.normalize import Normalize
 from .protocols import Model
+from .runtimes.checking import check_file
+from .runtimes.exam_inputs import check_input
 from .runtimes.exported_model import ExportedModel
 from .types import Batch, Box, Classification, Detections, FeatureInfo, Infos, Region, Sample, ScoredClass, Segmentation
 from .workflows.benchmarking import benchmark
@@ -88,6 +90,8 @@ __all__ = [
     "Tracking",
     "benchmark",
     "build_model",
+    "check_file",
+    "check_input",
     "complexity",
     "deeplabv3_mobilenet_v2",
     "evaluate",

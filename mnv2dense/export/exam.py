@@ -11,13 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mnv2dense.export.calibration import Pixels
 from mnv2dense.export.exam_faults import Fault, faults
 from mnv2dense.export.exam_pictures import CANDIDATES, best_places, most_different, small_pictures
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.export.options import ExamOptions
 from mnv2dense.export.tasks import COUNTED_SCORE
-from mnv2dense.io.reading import decode_image
 from mnv2dense.runtimes.exam import (
     FORMAT,
     Values,
@@ -28,7 +26,8 @@ from mnv2dense.runtimes.exam import (
     spread_of,
     values_at,
 )
-from mnv2dense.runtimes.exam_answers import Answered, boxes_key, boxes_of, prepared, rounded, selecting_heads
+from mnv2dense.runtimes.exam_answers import Answered, boxes_key, boxes_of, coarse, prepared, rounded, selecting_heads
+from mnv2dense.runtimes.exam_inputs import decoded
 from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.runtimes.metadata import Metadata, Precision
 from mnv2dense.types import Infos, JointResult
@@ -86,8 +85,7 @@ def make_exam(
     candidates = small_pictures(options.images, graph.size, max(count, options.pictures))
     chosen = _chosen(seen, candidates, options.pictures)
     right = [seen.rightly(png) for png in chosen]
-    pixels = [decode_image(png, name="a picture") for png in chosen]
-    wrong = {name: [seen.wrongly(each, fault) for each in pixels] for name, fault in faults(graph).items()}
+    wrong = {name: [seen.wrongly(png, fault) for png in chosen] for name, fault in faults(graph).items()}
     at = _places(right)
     answers = {name: [values_at(each.arrays[name], places) for each in right] for name, places in at.items()}
     threshold = _threshold(right, description)
@@ -112,11 +110,14 @@ def make_exam(
     limits = {name: max(_LEAST, _ROOM * own[name]) if own else usual for name in names}
     untold = [name for name, each in wrong.items() if all(d < 2 * limits[key] for key, d in apart(each).items())]
     told = {name: each for name, each in wrong.items() if name not in untold}
+    spreads = {key: spread_of(own) / sum(map(len, own)) ** 0.5 for key, own in answers.items()}
     pictures = []
     for number, (png, answer) in enumerate(zip(chosen, right, strict=True)):
         otherwise: dict[str, dict[str, Any]] = {}
         for name, each in told.items():
-            values = {key: rounded(values_at(each[number].arrays[key], places), 3) for key, places in at.items()}
+            values = {
+                key: coarse(values_at(each[number].arrays[key], places), spreads[key]) for key, places in at.items()
+            }
             boxes = {boxes_key(head): boxes_of(each[number].results(threshold), head)[:_BOXES] for head in heads}
             otherwise[name] = values | boxes
         image, _ = prepared(png, graph.size, graph.model.resize)
@@ -124,7 +125,7 @@ def make_exam(
             {
                 "png": base64.b64encode(png).decode(),
                 "input": input_means(image[0].numpy()).round(1).tolist(),
-                "answers": {key: rounded(found[number], 6) for key, found in answers.items()},
+                "answers": {key: rounded(found[number]) for key, found in answers.items()},
                 "otherwise": otherwise,
                 "results": answer.results(threshold),
             }
@@ -152,10 +153,10 @@ class _Seen:
         image, back = prepared(png, self._graph.size, self._graph.model.resize)
         return self._answered(list(self._graph(image)), back)
 
-    def wrongly(self, pixels: Pixels, fault: Fault) -> Answered:
-        # Whoever makes the mistake goes back as is right, and so would find boxes elsewhere.
-        _, back = prepared_pixels(pixels, self._graph)
-        return self._answered(list(fault.graph(fault.prepare(pixels))), back)
+    def wrongly(self, png: bytes, fault: Fault) -> Answered:
+        # Whoever makes the mistake goes back as is right, and so finds boxes elsewhere.
+        _, back = prepared(png, self._graph.size, self._graph.model.resize)
+        return self._answered(list(fault.graph(fault.prepare(decoded(png)))), back)
 
     def by_file(self, png: bytes, exported: ExportedModel) -> Answered:
         image, back = prepared(png, self._graph.size, self._graph.model.resize)
@@ -248,11 +249,3 @@ def _notes(options: ExamOptions, right: Sequence[Answered], untold: Sequence[str
     if untold:
         notes.append(f"The exam cannot tell: {', '.join(untold)}.")
     return notes
-
-
-def prepared_pixels(pixels: Pixels, graph: ExportGraph) -> tuple[Tensor, Infos]:
-    """As :func:`mnv2dense.runtimes.exam_answers.prepared`, of pixels."""
-    from mnv2dense.ops.resize import infos, resize
-
-    image, fit = resize(torch.from_numpy(pixels).permute(2, 0, 1), graph.size, graph.model.resize)
-    return image[None], infos([0], [(pixels.shape[0], pixels.shape[1])], [fit])

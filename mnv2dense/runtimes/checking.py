@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 import numpy as np
-import numpy.typing as npt
 
 from mnv2dense.runtimes.exam import Exam, ExamPicture, Values, box_distance, distance, input_means, spread_of, values_at
 from mnv2dense.runtimes.exam_answers import Answered, boxes_key, boxes_of, prepared, selecting_heads
@@ -47,6 +46,8 @@ class ExamReport:
         stored: how many the exam has.
         pictures: how many were answered.
         notes: what else there is to say.
+        looked_at_layers: whether fresh files of the model's parts were made and run here.
+        layer: the first of these that answers otherwise than the model; None where all agree.
     """
 
     file: Path
@@ -59,7 +60,9 @@ class ExamReport:
     missing: int = 0
     stored: int = 0
     pictures: int = 0
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    looked_at_layers: bool = False
+    layer: str | None = None
 
     @property
     def differing(self) -> list[str]:
@@ -109,6 +112,10 @@ class ExamReport:
             return f"{self.cause}: {said}"
         if self.is_damaged:
             return f"weights changed after export: {_named(self.changed)} {_is(self.changed)} not as written"
+        if self.layer is not None:
+            return f"the runtime or exporter on this machine: {self.layer} is the first layer that answers otherwise"
+        if self.looked_at_layers:
+            return "this file alone: every layer of a fresh export answers rightly here"
         if self.changed or self.missing > self.stored / 2:
             return "none of the known ones; the weights are others than those of the export"
         if self.stored:
@@ -118,8 +125,10 @@ class ExamReport:
     def _next(self) -> str:
         if self.cause is not None:
             return CAUSES[self.cause].next_step if self.cause in CAUSES else "Export the file again."
-        if self.is_damaged:
+        if self.is_damaged or (self.looked_at_layers and self.layer is None):
             return "Copy the file again from where it was exported, or export it again."
+        if self.layer is not None:
+            return "Try another version of the runtime; at int8, keep_float=[LAYER] leaves the layer in float."
         return f"mnv2dense-check {self.file} checkpoint=RUN finds the first layer that differs."
 
 
@@ -164,7 +173,7 @@ def check_file(path: str | Path, *, threads: int | None = None) -> ExamReport:
     changed, missing = _changed(path, exam, notes)
     cause, nearness = None, 1.0
     if any(not distances[each] <= exam.limits[each] for each in distances):
-        cause, nearness = _nearest(distances, by_fault)
+        cause, nearness = _nearest(distances, by_fault, exam.limits)
     return ExamReport(
         file=path,
         runtime=model.runtime,
@@ -178,19 +187,6 @@ def check_file(path: str | Path, *, threads: int | None = None) -> ExamReport:
         pictures=len(exam.pictures),
         notes=tuple(notes),
     )
-
-
-def nearest_input(path: str | Path, prepared_by_you: npt.NDArray[np.uint8], *, picture: int = 0) -> float:
-    """How far an app's own prepared input is from the right one: largest difference of 8 x 8 parts' means, 0..255.
-
-    Args:
-        path: an exported file.
-        prepared_by_you: uint8 RGB [3, H, W], of :func:`exam_pictures`' picture.
-        picture: which.
-    """
-    exam = ExportedModel(path).exam
-    assert exam is not None
-    return float(np.abs(input_means(prepared_by_you) - exam.pictures[picture].input).max())
 
 
 def _check_names(path: Path, said: Metadata, exam: Exam) -> None:
@@ -240,18 +236,21 @@ def _boxes_apart(found: list[list[dict[str, object]]], answers: list[list[dict[s
     return sum(pair[0] for pair in pairs) / total if total > 0 else 0.0
 
 
-def _nearest(distances: Mapping[str, float], by_fault: Mapping[str, Mapping[str, float]]) -> tuple[str | None, float]:
+def _nearest(
+    distances: Mapping[str, float], by_fault: Mapping[str, Mapping[str, float]], limits: Mapping[str, float]
+) -> tuple[str | None, float]:
     """The fault whose answers are nearest, where they are clearly nearer than the right ones."""
-    own = _together(distances)
-    shares = {fault: _together(found) / own for fault, found in by_fault.items()}
+    own = _together(distances, limits)
+    shares = {fault: _together(found, limits) / own for fault, found in by_fault.items()}
     best = min(shares, key=lambda fault: shares[fault], default=None)
     if best is None or not shares[best] < _NEARER:
         return None, 1.0
     return best, shares[best]
 
 
-def _together(distances: Mapping[str, float]) -> float:
-    return math.sqrt(sum(each**2 for each in distances.values()) / max(1, len(distances)))
+def _together(distances: Mapping[str, float], limits: Mapping[str, float]) -> float:
+    """Of all outputs, each by its limit: one that is rounded coarsely tells little."""
+    return math.sqrt(sum((each / max(limits[name], 1e-6)) ** 2 for name, each in distances.items()))
 
 
 def _changed(path: Path, exam: Exam, notes: list[str]) -> tuple[tuple[str, ...], int]:

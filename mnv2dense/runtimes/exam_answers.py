@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from mnv2dense.io.reading import decode_image
 from mnv2dense.ops.postprocess import Selection
-from mnv2dense.ops.resize import ResizeMode, infos, resize
+from mnv2dense.ops.resize import ResizeMode, fit, infos
 from mnv2dense.runtimes.exam import BOXES, Values, plain_result
+from mnv2dense.runtimes.exam_inputs import decoded, rightly
 from mnv2dense.runtimes.exported_model import results_of
 from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Metadata, Outputs
 from mnv2dense.types import Infos
@@ -91,11 +91,20 @@ def prepared(png: bytes, size: tuple[int, int], mode: ResizeMode) -> tuple[Tenso
     Raises:
         ValueError: no picture, or a damaged one.
     """
-    pixels = torch.from_numpy(decode_image(png, name="a picture of the exam", max_pixels=1 << 22)).permute(2, 0, 1)
-    image, fit = resize(pixels, size, mode)
-    return image[None], infos([0], [(int(pixels.shape[1]), int(pixels.shape[2]))], [fit])
+    pixels = decoded(png)
+    sides = (pixels.shape[0], pixels.shape[1])
+    return rightly(pixels, size, mode), infos([0], [sides], [fit(*sides, size, mode)])
 
 
-def rounded(values: Values, digits: int) -> list[float]:
-    """To significant digits, as json takes it."""
-    return [float(f"{value:.{digits}g}") for value in values]
+def rounded(values: Values) -> list[float]:
+    """To six significant digits, as json takes it."""
+    return [float(f"{value:.6g}") for value in values]
+
+
+def coarse(values: Values, spread: float) -> list[float]:
+    """To decimal places that are at most a thousandth of the spread of one value, as json takes it.
+
+    Half of the room that an exam takes are such values; a thousandth tells one fault from another.
+    """
+    places = min(12, max(0, math.ceil(3 - math.log10(max(spread, 1e-12)))))
+    return [round(float(value), places) for value in values]

@@ -88,11 +88,27 @@ def load(path: Path, *, threads: int | None = None) -> OpenVinoRuntime:
 
 
 def constants(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Names and values of what is stored in the .bin, as it is stored."""
+    """Names and values of what is stored in the .bin, as it is stored.
+
+    A name is the constant's own, which is a number, a space, and the operator that reads it.
+    """
     model = _openvino().Core().read_model(path)
     for operator in model.get_ordered_ops():
         if operator.get_type_name() == "Constant":
-            yield operator.get_friendly_name(), operator.data.tobytes()
+            yield f"{operator.get_friendly_name()} {_reader(operator)}".rstrip(), operator.data.tobytes()
+
+
+def _reader(operator: Untyped) -> str:
+    """The first operator that has a name after a constant, past casts and what undoes rounding."""
+    for _ in range(5):
+        readers = [each.get_node() for output in operator.outputs() for each in output.get_target_inputs()]
+        if not readers:
+            return ""
+        operator = readers[0]
+        name: str = operator.get_friendly_name()
+        if not name.isdigit():
+            return name
+    return ""
 
 
 def _options(description: Metadata, threads: int | None) -> dict[str, Any]:

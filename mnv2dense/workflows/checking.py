@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import torch
+
+from mnv2dense.export.layer_bisect import LAYER_TOLERANCE, CutGraph, first_divergence
+from mnv2dense.export.options import ExportOptions
+from mnv2dense.models.checkpoint import load_model
 from mnv2dense.runtimes.checking import ExamReport, check_file
+from mnv2dense.runtimes.exam import distance, spread_of, values_at
+from mnv2dense.runtimes.exam_answers import prepared
+from mnv2dense.runtimes.exported_model import ExportedModel
+
+log = logging.getLogger(__name__)
+
+# Of the torch model's answers now and when the file was made: other versions of torch round otherwise.
+_SAME_MODEL = 1e-2
 
 
 def check_exported(
@@ -15,12 +31,48 @@ def check_exported(
     packages: Sequence[str] = ("mnv2dense",),
     threads: int | None = None,
 ) -> ExamReport:
-    """Run a file's exam.
+    """Run a file's exam; with its model, say from which layer on a file of it answers otherwise here.
 
     Args:
         path: of an exported file.
-        checkpoint: of the model that it was made of.
+        checkpoint: of the model that it was made of; looked at only where the exam names no cause.
         packages: whose classes the checkpoint may name.
         threads: of the runtime.
+
+    Raises:
+        ValueError: as :func:`mnv2dense.check_file`; or the checkpoint is of another model.
+        ImportError: what exports such files is not installed.
     """
-    return check_file(path, threads=threads)
+    report = check_file(path, threads=threads)
+    if checkpoint is None or report.equal or report.cause is not None or report.is_damaged:
+        return report
+    exported = ExportedModel(path, threads=threads)
+    said, exam = exported.description, exported.exam
+    assert exam is not None
+    asked = ExportOptions(exporter=exported.runtime, precision=said.precision)
+    graph = asked.graph_of(load_model(checkpoint, packages=packages))
+    if graph.size != said.size or graph.model.class_names != said.class_names:
+        raise ValueError(f"checkpoint={checkpoint}: of other classes or another size than {path}; name what it is of.")
+    images = [prepared(picture.png, said.size, said.resize)[0] for picture in exam.pictures]
+    if said.outputs == graph.outputs and not said.parts:
+        with torch.no_grad():
+            answers = [graph(image) for image in images]
+        for number, name in enumerate(graph.output_names):
+            own = [picture.answers[name] for picture in exam.pictures]
+            now = [values_at(each[number].numpy(), exam.at[name]) for each in answers]
+            if distance(now, own, spread_of(own)) > _SAME_MODEL:
+                raise ValueError(f"checkpoint={checkpoint}: it answers otherwise than the model of {path} did; name that.")
+
+    def write(cut: CutGraph, to: Path) -> Path:
+        description = cut.describe(said.precision)
+        calibration = images if asked.calibrates else None
+        written: Path = asked.module.export(cut, to, description=description, calibration=calibration, keep_float=())
+        return written
+
+    log.info("looking for the first layer that diverges; this exports parts of the model")
+    with tempfile.TemporaryDirectory() as folder:
+        tolerance = LAYER_TOLERANCE[said.precision]
+        found = first_divergence(
+            graph, write, images, Path(folder), suffix=asked.suffix, tolerance=tolerance, threads=threads
+        )
+    return replace(report, layer=found.layer, looked_at_layers=True)

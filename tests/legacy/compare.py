@@ -163,8 +163,9 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _plain(dataclasses.asdict(value))
     if isinstance(value, Mapping):
-        # A description of one head has no parts, one of a model without thresholds none, and files of then had neither.
-        new = (("parts", {}), ("thresholds", {}), ("temperatures", {}))
+        # Of one head there are no parts, and a model may keep no thresholds or temperature; files of then had none of
+        # these, and no exam.
+        new = (("parts", {}), ("thresholds", {}), ("temperatures", {}), ("exam", {}))
         return {str(key): _plain(part) for key, part in value.items() if (key, part) not in new}
     return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
