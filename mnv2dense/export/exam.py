@@ -18,15 +18,25 @@ from mnv2dense.export.options import ExamOptions
 from mnv2dense.export.tasks import COUNTED_SCORE
 from mnv2dense.runtimes.exam import (
     FORMAT,
+    MOST_BOXES,
     Values,
     box_distance,
-    distance,
     input_means,
     plain_result,
     spread_of,
     values_at,
 )
-from mnv2dense.runtimes.exam_answers import Answered, boxes_key, boxes_of, coarse, prepared, rounded, selecting_heads
+from mnv2dense.runtimes.exam_answers import (
+    Answered,
+    boxes_key,
+    boxes_of,
+    coarse,
+    label_outputs,
+    prepared,
+    rounded,
+    selecting_heads,
+    values_apart,
+)
 from mnv2dense.runtimes.exam_inputs import decoded
 from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.runtimes.metadata import Metadata, Precision
@@ -47,10 +57,8 @@ _PIXELS, _FEWEST = CANDIDATES * 320 * 320, 12
 _UNRUN: dict[Precision, float] = {"fp32": 1e-2, "fp16": 5e-2, "int8": 0.5}
 
 # A right file's distance is not the same everywhere: other CPUs round otherwise.
-_ROOM, _LEAST = 3.0, 1e-3
-
-# Boxes of one picture at most.
-_BOXES = 20
+# Of labels a few places lie between two classes, where any rounding decides.
+_ROOM, _LEAST, _LEAST_LABELS = 3.0, 1e-3, 0.03
 
 
 @final
@@ -89,11 +97,13 @@ def make_exam(
     at = _places(right)
     answers = {name: [values_at(each.arrays[name], places) for each in right] for name, places in at.items()}
     threshold = _threshold(right, description)
-    heads = selecting_heads(description)
+    heads, labels = selecting_heads(description), label_outputs(description)
 
     def apart(others: Sequence[Answered]) -> dict[str, float]:
         found = {
-            name: distance([values_at(each.arrays[name], at[name]) for each in others], own, spread_of(own))
+            name: values_apart(
+                [values_at(each.arrays[name], at[name]) for each in others], own, own, labels=name in labels
+            )
             for name, own in answers.items()
         }
         for head in heads:
@@ -107,7 +117,8 @@ def make_exam(
     own = {} if exported is None else apart([seen.by_file(png, exported) for png in chosen])
     usual = _UNRUN[description.precision]
     names = [*at, *map(boxes_key, heads)]
-    limits = {name: max(_LEAST, _ROOM * own[name]) if own else usual for name in names}
+    least = {name: _LEAST_LABELS if name in labels else _LEAST for name in names}
+    limits = {name: max(least[name], _ROOM * own[name]) if own else usual for name in names}
     untold = [name for name, each in wrong.items() if all(d < 2 * limits[key] for key, d in apart(each).items())]
     told = {name: each for name, each in wrong.items() if name not in untold}
     spreads = {key: spread_of(own) / sum(map(len, own)) ** 0.5 for key, own in answers.items()}
@@ -118,7 +129,7 @@ def make_exam(
             values = {
                 key: coarse(values_at(each[number].arrays[key], places), spreads[key]) for key, places in at.items()
             }
-            boxes = {boxes_key(head): boxes_of(each[number].results(threshold), head)[:_BOXES] for head in heads}
+            boxes = {boxes_key(head): boxes_of(each[number].results(threshold), head)[:MOST_BOXES] for head in heads}
             otherwise[name] = values | boxes
         image, _ = prepared(png, graph.size, graph.model.resize)
         pictures.append(
@@ -231,7 +242,7 @@ def _threshold(right: Sequence[Answered], description: Metadata) -> float:
     threshold = COUNTED_SCORE
     if selecting_heads(description) and not any(each and each[0] > threshold for each in scores):
         threshold = 0.0
-    threshold = max(threshold, *(each[_BOXES] if len(each) > _BOXES else 0.0 for each in scores))
+    threshold = max(threshold, *(each[MOST_BOXES] if len(each) > MOST_BOXES else 0.0 for each in scores))
     return min(0.99, float(f"{threshold:.4g}"))
 
 

@@ -58,7 +58,7 @@ def _round_weights(model: DenseModel) -> None:
 
 
 def _pad_otherwise(model: DenseModel) -> None:
-    """torch's padding of strided convolutions where TensorFlow's belongs, and the other way round."""
+    """Torch's padding of strided convolutions where TensorFlow's belongs, and the other way round."""
     for module in list(model.modules()):
         for name, child in list(module._modules.items()):
             if isinstance(child, nn.Conv2d) and child.stride == (2, 2) and child.kernel_size == (3, 3):

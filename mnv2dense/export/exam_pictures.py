@@ -57,14 +57,15 @@ def most_different(answers: npt.NDArray[np.float64], count: int) -> list[int]:
 
 
 def best_places(values: npt.NDArray[np.float64], count: int) -> list[int]:
-    """Where answers vary most, ascending; of equal ones the first.
+    """Where answers vary most, ascending; of equal ones some that are spread over all.
 
     Args:
         values: of one output, [answers, places of the tensor].
         count: at most so many.
     """
     spread = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).std(axis=0)
-    return sorted(np.argsort(-spread, kind="stable")[:count].tolist())
+    ties = np.random.default_rng(0).permutation(len(spread))
+    return sorted(np.lexsort((ties, -spread))[:count].tolist())
 
 
 def _drawn(count: int) -> Iterator[Pixels]:
@@ -99,5 +100,3 @@ def _png(image: Pixels) -> bytes:
     # Bits are given, as few colours would be packed into fewer, which small readers do not take.
     Image.fromarray(image).quantize(_COLOURS, dither=Image.Dither.NONE).save(file, "PNG", optimize=True, bits=8)
     return file.getvalue()
-
-

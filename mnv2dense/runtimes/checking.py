@@ -10,8 +10,16 @@ from typing import final
 
 import numpy as np
 
-from mnv2dense.runtimes.exam import Exam, ExamPicture, Values, box_distance, distance, input_means, spread_of, values_at
-from mnv2dense.runtimes.exam_answers import Answered, boxes_key, boxes_of, prepared, selecting_heads
+from mnv2dense.runtimes.exam import Exam, ExamPicture, Values, box_distance, input_means, values_at
+from mnv2dense.runtimes.exam_answers import (
+    Answered,
+    boxes_key,
+    boxes_of,
+    label_outputs,
+    prepared,
+    selecting_heads,
+    values_apart,
+)
 from mnv2dense.runtimes.exam_causes import CAUSES
 from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.runtimes.formats import FORMATS, format_of
@@ -20,6 +28,9 @@ from mnv2dense.runtimes.stored_constants import checksums
 
 # A fault is named where the answers are at least so much nearer to its answers than to the right ones.
 _NEARER = 0.5
+
+# Faults that are no farther from each other than this are named together.
+_ALIKE = 0.01
 
 # Means of parts of a prepared input may differ by so much: other ways to round a resize.
 _INPUT_ROOM = 2.0
@@ -40,6 +51,7 @@ class ExamReport:
         limits: output -> the largest distance that is right for the file.
         cause: the fault whose answers are the nearest, a key of
             :data:`mnv2dense.runtimes.exam_causes.CAUSES`; None where none fits, or nothing differs.
+        also: other faults whose answers are about as near.
         nearness: of the cause: distance to its answers as a share of that to the right ones; 1 without one.
         changed: names of stored constants that are not as they were written.
         missing: how many stored constants of the exam the file does not have.
@@ -55,6 +67,7 @@ class ExamReport:
     distances: Mapping[str, float]
     limits: Mapping[str, float]
     cause: str | None = None
+    also: tuple[str, ...] = ()
     nearness: float = 1.0
     changed: tuple[str, ...] = ()
     missing: int = 0
@@ -93,7 +106,9 @@ class ExamReport:
 
     def _what(self) -> str:
         if not self.differing:
-            return f"{_named(self.changed)} in {self.file} {_is(self.changed)} not as written; answers are within limits"
+            return (
+                f"{_named(self.changed)} in {self.file} {_is(self.changed)} not as written; answers are within limits"
+            )
         name = self.differing[0]
         others = f" (and {', '.join(self.differing[1:])})" if self.differing[1:] else ""
         return (
@@ -109,7 +124,8 @@ class ExamReport:
     def _cause(self) -> str:
         if self.cause is not None:
             said = CAUSES[self.cause].said if self.cause in CAUSES else "see docs/exams.md"
-            return f"{self.cause}: {said}"
+            others = f"; or {' or '.join(self.also)}, which this exam can hardly tell from it" if self.also else ""
+            return f"{self.cause}: {said}{others}"
         if self.is_damaged:
             return f"weights changed after export: {_named(self.changed)} {_is(self.changed)} not as written"
         if self.layer is not None:
@@ -135,7 +151,7 @@ class ExamReport:
 def check_file(path: str | Path, *, threads: int | None = None) -> ExamReport:
     """Run the exam that an exported file carries, in the file's own runtime on this machine.
 
-    ``print(*mnv2dense.check_file("detector.onnx").lines(), sep="\\n")``
+    ``mnv2dense.check_file("detector.onnx").lines()`` is the verdict in words.
 
     Args:
         path: .onnx, .xml (with its .bin beside it), .pte or .tflite (with their .json).
@@ -171,15 +187,16 @@ def check_file(path: str | Path, *, threads: int | None = None) -> ExamReport:
         answered.append(Answered(model.run(image), said, said.outputs, model.selection, back, model.size))
     distances, by_fault = _distances(exam, answered, said)
     changed, missing = _changed(path, exam, notes)
-    cause, nearness = None, 1.0
+    causes, nearness = list[str](), 1.0
     if any(not distances[each] <= exam.limits[each] for each in distances):
-        cause, nearness = _nearest(distances, by_fault, exam.limits)
+        causes, nearness = _nearest(distances, by_fault, exam.limits)
     return ExamReport(
         file=path,
         runtime=model.runtime,
         distances=distances,
         limits=exam.limits,
-        cause=cause,
+        cause=causes[0] if causes else None,
+        also=tuple(causes[1:]),
         nearness=nearness,
         changed=changed,
         missing=missing,
@@ -198,14 +215,16 @@ def _check_names(path: Path, said: Metadata, exam: Exam) -> None:
     unknown = exam.at.keys() - set(said.output_tensors)
     lacking = {boxes_key(head) for head in selecting_heads(said)} - exam.limits.keys()
     if unknown or lacking:
-        raise ValueError(f"{path}: its exam is of other outputs ({', '.join(sorted(unknown | lacking))}); export it again.")
+        raise ValueError(
+            f"{path}: its exam is of other outputs ({', '.join(sorted(unknown | lacking))}); export it again."
+        )
 
 
 def _distances(
     exam: Exam, answered: list[Answered], said: Metadata
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Output -> distance to the right answers; and fault -> the same to its answers."""
-    pictures = exam.pictures
+    pictures, labels = exam.pictures, label_outputs(said)
     found: dict[str, list[Values]] = {
         name: [values_at(each.arrays[name], places) for each in answered] for name, places in exam.at.items()
     }
@@ -213,10 +232,10 @@ def _distances(
     by_fault: dict[str, dict[str, float]] = {fault: {} for fault in exam.faults}
     for name, values in found.items():
         answers = [picture.answers[name] for picture in pictures]
-        spread = spread_of(answers)
-        right[name] = distance(values, answers, spread)
+        right[name] = values_apart(values, answers, answers, labels=name in labels)
         for fault, own in by_fault.items():
-            own[name] = distance(values, [picture.otherwise[fault][name] for picture in pictures], spread)
+            wrong = [picture.otherwise[fault][name] for picture in pictures]
+            own[name] = values_apart(values, wrong, answers, labels=name in labels)
     for head in selecting_heads(said):
         key = boxes_key(head)
         boxes = [boxes_of(each.results(0.0), head) for each in answered]
@@ -238,14 +257,13 @@ def _boxes_apart(found: list[list[dict[str, object]]], answers: list[list[dict[s
 
 def _nearest(
     distances: Mapping[str, float], by_fault: Mapping[str, Mapping[str, float]], limits: Mapping[str, float]
-) -> tuple[str | None, float]:
-    """The fault whose answers are nearest, where they are clearly nearer than the right ones."""
+) -> tuple[list[str], float]:
+    """Faults whose answers are nearest, where they are clearly nearer than the right ones; and how near."""
     own = _together(distances, limits)
     shares = {fault: _together(found, limits) / own for fault, found in by_fault.items()}
-    best = min(shares, key=lambda fault: shares[fault], default=None)
-    if best is None or not shares[best] < _NEARER:
-        return None, 1.0
-    return best, shares[best]
+    found = sorted((fault for fault, share in shares.items() if share < _NEARER), key=lambda fault: shares[fault])
+    best = shares[found[0]] if found else 1.0
+    return [fault for fault in found if shares[fault] <= 1.1 * best + _ALIKE], best
 
 
 def _together(distances: Mapping[str, float], limits: Mapping[str, float]) -> float:

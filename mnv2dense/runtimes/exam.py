@@ -31,6 +31,9 @@ LONGEST_SIDE = 160
 BOXES = "results"
 """Stands for boxes that are selected inside the file, which have no places of their own."""
 
+MOST_BOXES = 20
+"""Of one picture: a fault may show a hundred, and a few tell it."""
+
 # What a stranger's file may have at most.
 _PICTURES, _PLACES, _FAULTS, _WEIGHTS, _BOXES, _BYTES = 16, 4096, 64, 20_000, 1000, 1_000_000
 
@@ -216,7 +219,14 @@ def spread_of(answers: list[Values]) -> float:
 
 def distance(found: list[Values], answers: list[Values], spread: float) -> float:
     """Of one output over all pictures: root of the sum of squared differences, as a share of ``spread``."""
-    return float(np.sqrt(sum(((ours - theirs) ** 2).sum() for ours, theirs in zip(found, answers, strict=True)))) / spread
+    return (
+        float(np.sqrt(sum(((ours - theirs) ** 2).sum() for ours, theirs in zip(found, answers, strict=True)))) / spread
+    )
+
+
+def label_distance(found: list[Values], answers: list[Values]) -> float:
+    """Of labels: the share of places, of all pictures together, at which another class stands."""
+    return float(np.mean(np.concatenate(found) != np.concatenate(answers)))
 
 
 def box_distance(first: list[dict[str, Any]], second: list[dict[str, Any]], threshold: float) -> tuple[float, float]:
@@ -225,12 +235,12 @@ def box_distance(first: list[dict[str, Any]], second: list[dict[str, Any]], thre
     Each box counts by how far its score is above the threshold, so that one which rounding drops changes little.
 
     Args:
-        first: boxes with "label", "score" and "box" (xyxy, pixels); those at the threshold and below are left out.
+        first: boxes with "label", "score" and "box" (xyxy, pixels); the best 20 above the threshold count.
         second: likewise.
         threshold: 0..1.
     """
     first, second = (
-        sorted((box for box in boxes if box["score"] > threshold), key=lambda box: -box["score"])
+        sorted((box for box in boxes if box["score"] > threshold), key=lambda box: -box["score"])[:MOST_BOXES]
         for boxes in (first, second)
     )
     total = sum(box["score"] - threshold for box in (*first, *second))
@@ -293,4 +303,3 @@ def plain_result(result: Detections | Classification | Segmentation | JointResul
     rows = [int((part + 0.5) * height / LABEL_GRID) for part in range(LABEL_GRID)]
     columns = [int((part + 0.5) * width / LABEL_GRID) for part in range(LABEL_GRID)]
     return {"grid": result.labels[rows][:, columns].tolist()}
-

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mnv2dense.ops.postprocess import Selection
 from mnv2dense.ops.resize import ResizeMode, fit, infos
-from mnv2dense.runtimes.exam import BOXES, Values, plain_result
+from mnv2dense.runtimes.exam import BOXES, Values, distance, label_distance, plain_result, spread_of
 from mnv2dense.runtimes.exam_inputs import decoded, rightly
 from mnv2dense.runtimes.exported_model import results_of
 from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Metadata, Outputs
@@ -31,6 +31,21 @@ def numeric_outputs(description: Metadata) -> dict[str, int]:
         for number, (name, (form, tensor)) in enumerate(zip(description.output_tensors, named, strict=True))
         if form not in _OF_ROWS and tensor not in _POINTING
     }
+
+
+def label_outputs(description: Metadata) -> set[str]:
+    """Those whose values are classes: equal or not."""
+    if not description.parts:
+        return {"labels"} if description.outputs == "labels" else set()
+    return {f"{name}_labels" for name, form in description.parts.items() if form == "labels"}
+
+
+def values_apart(found: list[Values], answers: list[Values], right: list[Values], *, labels: bool) -> float:
+    """How far values of one output, of each picture, are from answers; as a share of the spread of the ``right`` ones.
+
+    Of labels it is the share that differs.
+    """
+    return label_distance(found, answers) if labels else distance(found, answers, spread_of(right))
 
 
 def selecting_heads(description: Metadata) -> list[str]:

@@ -123,7 +123,9 @@ def decoded(png: bytes) -> Pixels:
     try:
         with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
             if max(image.size) > _LONGEST:
-                raise ValueError(f"a picture of its exam has {image.size[0]}x{image.size[1]} pixels, at most {_LONGEST}")
+                raise ValueError(
+                    f"a picture of its exam has {image.size[0]}x{image.size[1]} pixels, at most {_LONGEST}"
+                )
             return np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError) as error:
         raise ValueError(f"a picture of its exam is no PNG, or a damaged one ({error})") from error

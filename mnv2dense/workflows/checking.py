@@ -61,7 +61,9 @@ def check_exported(
             own = [picture.answers[name] for picture in exam.pictures]
             now = [values_at(each[number].numpy(), exam.at[name]) for each in answers]
             if distance(now, own, spread_of(own)) > _SAME_MODEL:
-                raise ValueError(f"checkpoint={checkpoint}: it answers otherwise than the model of {path} did; name that.")
+                raise ValueError(
+                    f"checkpoint={checkpoint}: it answers otherwise than the model of {path} did; name that."
+                )
 
     def write(cut: CutGraph, to: Path) -> Path:
         description = cut.describe(said.precision)

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.export.formats.common import Writer
+from mnv2dense.export.formats.common import Writer, with_exam
 from mnv2dense.runtimes.formats import FORMATS, Format
 from mnv2dense.runtimes.metadata import Metadata
 
@@ -70,10 +70,17 @@ def load(path: Path, *, threads: int | None = None) -> _Runtime:
     return _Runtime(path)
 
 
-def install(patch: pytest.MonkeyPatch, *, runs: bool = True) -> None:
-    """Let ``exporter=fake`` be known, and files that end in .fake where they ``runs`` here."""
+def set_exam(path: Path, exam: dict[str, Any]) -> None:
+    """Let the description hold an exam."""
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"description": with_exam(content["description"], exam)}))
+
+
+def install(patch: pytest.MonkeyPatch, *, runs: bool = True, exams: bool = False) -> None:
+    """Let ``exporter=fake`` be known, and files that end in .fake where they ``runs`` here; with ``exams`` in them."""
+    export_part = {"export": export, "WRITER": WRITER} | ({"set_exam": set_exam} if exams else {})
     patch.setitem(FORMATS, "fake", Format(SUFFIX, beside=".json", runs_here=runs))
-    for package, contents in (("export.formats", {"export": export, "WRITER": WRITER}), ("runtimes", {"load": load})):
+    for package, contents in (("export.formats", export_part), ("runtimes", {"load": load})):
         module = ModuleType(f"mnv2dense.{package}.fake")
         vars(module).update(contents)
         patch.setitem(sys.modules, module.__name__, module)
