@@ -12,8 +12,8 @@ from mnv2dense.utils.renamed import address_now, option_now
 # Paths, names and sentences: all of these are taken as they are typed, whatever signs they hold.
 _TEXTS: Final = frozenset(
     {
-        *("checkpoint", "run_dir", "resume", "init_from", "source", "output", "images", "image", "calibration", "exam.images"),
-        *("samples", "build", "runtime", "title", "license", "backbone.weights"),
+        *("checkpoint", "run_dir", "resume", "init_from", "source", "output", "images", "image", "calibration"),
+        *("samples", "build", "runtime", "title", "license", "backbone.weights", "exam.images"),
         *("explain.class", "explain.head", "labels.model", "labels.weights"),
         *("teacher.model", "teacher.cache", "split.groups"),
         *("root", "train_split", "val_split", "split", "year", "images", "masks", "annotations"),

@@ -27,7 +27,7 @@ from mnv2dense.runtimes.metadata import Metadata
 from mnv2dense.runtimes.stored_constants import checksums
 
 # A fault is named where the answers are at least so much nearer to its answers than to the right ones.
-_NEARER = 0.5
+_NEARER = 0.6
 
 # Faults that are no farther from each other than this are named together.
 _ALIKE = 0.01
@@ -36,7 +36,7 @@ _ALIKE = 0.01
 _INPUT_ROOM = 2.0
 
 # Of stored constants so many are named; where more than this share differs, they are other weights, not damaged ones.
-_NAMED, _DAMAGED = 3, 0.2
+_NAMED, _DAMAGED = 3, 0.02
 
 
 @final
@@ -119,7 +119,7 @@ class ExamReport:
     @property
     def is_damaged(self) -> bool:
         """Whether a few stored constants changed, as by a flipped bit, and no other cause explains the answers."""
-        return bool(self.changed) and self.cause is None and len(self.changed) <= max(1, _DAMAGED * self.stored)
+        return bool(self.changed) and self.cause is None and len(self.changed) <= max(_NAMED, _DAMAGED * self.stored)
 
     def _cause(self) -> str:
         if self.cause is not None:

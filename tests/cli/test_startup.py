@@ -74,6 +74,8 @@ def test_help_a_slip_and_a_missing_file_are_answered_without_torch(tmp_path: Pat
         ("shard", "data=coco"),
         ("convert", "data=coco", "to=yolo", "output=out"),
         ("convert", "data=coco", "data.root=x", "to=yollo", "output=out"),
+        ("check",),
+        ("check", "nowhere.onnx"),
         ("doctor", "data=coco"),
         ("doctor", "data=shapes", "fail_on=leek"),
     ]

@@ -132,6 +132,7 @@ COMPOSED: dict[str, str] = {
     "exporter=litert": "a minute of conversion; tests/export/formats",
     "checkpoint=model.xml": "the file of the command above; tests/commands/test_export.py uses exported files",
     "models=[model.xml": "the file of a command above; tests/commands/test_benchmark.py",
+    "tools/check.py": "the file of a command above; tests/commands/test_check.py",
     "detector.tflite": "the file of a command above; tests/runtimes",
     "precision=int8 sensitivity=true": "minutes; tests/export/test_sensitivity.py",
     "checkpoint=RUN-int8": "the run of the command above; tests/training/test_quantization_aware.py",

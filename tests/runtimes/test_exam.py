@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -135,9 +136,7 @@ def test_means_are_of_eight_equal_parts_along_each_side() -> None:
     assert means.sum() == 90
 
 
-def report(**changed: Any) -> ExamReport:
-    from pathlib import Path
-
+def report(**changed: Any) -> ExamReport:  # noqa: ANN401 - any of its attributes
     usual: dict[str, Any] = {
         "file": Path("a.onnx"),
         "runtime": "onnx",
