@@ -15,7 +15,7 @@ _TEXTS: Final = frozenset(
         *("checkpoint", "run_dir", "resume", "init_from", "source", "output", "images", "image", "calibration"),
         *("samples", "build", "runtime", "title", "license", "backbone.weights", "exam.images"),
         *("explain.class", "explain.head", "labels.model", "labels.weights"),
-        *("teacher.model", "teacher.cache", "split.groups"),
+        *("teacher.model", "teacher.cache", "split.groups", "table"),
         *("root", "train_split", "val_split", "split", "year", "images", "masks", "annotations"),
     }
 )
@@ -33,7 +33,7 @@ _NUMBERS_BY_NAME: Final = ("data.draws.", "loss.weights.")
 _LISTS_OF_NAMES: Final = frozenset(
     {
         *("packages", "outputs", "curves", "keep_float", "fail_on", "head.features", "head.class_features"),
-        "callbacks.freeze.heads",
+        *("callbacks.freeze.heads", "heads", "precisions"),
         *("callbacks.history.scores", "callbacks.progress.scores", "callbacks.quantization_aware.keep_float"),
     }
 )
@@ -43,6 +43,7 @@ _NAME = re.compile(r"(?!auto:)[^\[\](){},$]+")  # auto:4 is how many, of keep_fl
 # checkpoint's, and what switches on what the group describes.
 _OWN_MEANING: Final[Mapping[str, Mapping[str, str]]] = {
     "evaluate": {"task": "expected_task"},
+    "fit_budget": {"task": "for_task"},
     "predict": {"track": "track.enabled", "explain": "explain.enabled"},
     "doctor": {"labels": "labels.enabled"},
 }

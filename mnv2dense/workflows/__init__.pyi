@@ -3,6 +3,7 @@ from .comparing import compare
 from .conversion import Conversion, convert
 from .evaluation import Evaluation, evaluate
 from .examining import Examined, examine_data
+from .fitting import Fitted, fit_budget
 from .labelling import Labels, label, labeller_of
 from .out_of_fold import OutOfFold, wrong_labels
 from .prediction import Predictions, predict
@@ -15,6 +16,7 @@ __all__ = [
     "Conversion",
     "Evaluation",
     "Examined",
+    "Fitted",
     "Labels",
     "OutOfFold",
     "Predictions",
@@ -24,6 +26,7 @@ __all__ = [
     "convert",
     "evaluate",
     "examine_data",
+    "fit_budget",
     "label",
     "labeller_of",
     "predict",
