@@ -17,13 +17,12 @@ from typing import cast
 
 import numpy as np
 
-from mnv2dense.budget.files import RUNTIMES, TORCH, installed_runtime
-from mnv2dense.budget.networks import HEADS, TASKS, Network
+from mnv2dense.budget.files import installed_runtime
+from mnv2dense.budget.networks import HEADS, RUNTIMES, TASKS, TORCH, USUAL_CLASSES, Network
 from mnv2dense.budget.prediction import Prices
 from mnv2dense.budget.table import Setting, Table, design, measure
 from mnv2dense.budget.turns import Clock
 from mnv2dense.runtimes.metadata import Precision
-from mnv2dense.workflows.fitting import USUAL_CLASSES
 
 
 def main() -> None:

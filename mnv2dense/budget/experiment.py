@@ -9,8 +9,7 @@ from typing import Any, Final, NamedTuple
 import yaml
 
 from mnv2dense.budget.choice import Candidate
-from mnv2dense.budget.files import TORCH
-from mnv2dense.budget.networks import HEADS, Network
+from mnv2dense.budget.networks import HEADS, TORCH, Network
 from mnv2dense.runtimes.formats import FORMATS
 from mnv2dense.utils.files import atomic_write
 

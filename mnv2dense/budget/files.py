@@ -15,13 +15,8 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.budget.networks import Network, build
+from mnv2dense.budget.networks import RUNTIMES, TORCH, Network, build
 from mnv2dense.runtimes.formats import FORMATS, megabytes_of
-
-TORCH: Final = "torch"
-
-RUNTIMES: Final = ("openvino", "onnx", "litert", "executorch", TORCH)
-"""That networks can be timed in here, the first of these that is installed is taken where none is named."""
 
 _MODULES: Final = {
     "openvino": "openvino",

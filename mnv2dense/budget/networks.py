@@ -65,6 +65,14 @@ HEADS: Final[Mapping[str, HeadChoice]] = {
 }
 """By the names that ``heads=`` takes."""
 
+USUAL_CLASSES: Final[Mapping[str, int]] = {"detection": 80, "segmentation": 21, "classification": 1000}
+"""By task: COCO's boxes, VOC's masks, ImageNet."""
+
+TORCH: Final = "torch"
+
+RUNTIMES: Final = ("openvino", "onnx", "litert", "executorch", TORCH)
+"""That networks can be timed in here; the first of these that is installed is taken where none is named."""
+
 TASKS: Final = tuple(dict.fromkeys(choice.task for choice in HEADS.values()))
 
 _TARGETS: Final = {

@@ -121,7 +121,8 @@ def _trace(head: str, width: float, classes: int) -> _Network:
             return 0
         options = {key: value for key, value in HEADS[head].options.items() if key != "features"}
         kind: Any = type(model.head)
-        laid = kind(model.backbone.feature_info, size=(size, size), class_names=model.class_names, **options)
+        with torch.device("meta"):
+            laid = kind(model.backbone.feature_info, size=(size, size), class_names=("one",), **options)
         return len(laid.points if hasattr(laid, "points") else laid.anchors)
 
     return _Network(model.task, tuple(watch.parts), watch.biases, boxes)

@@ -1,8 +1,8 @@
 """How long a network takes, from what its parts are and what networks of the same parts took on this machine.
 
 A network's time is the sum of its parts' times, and a part's the sum of three: what it takes to begin, its
-multiply-adds and the numbers that it reads and writes, each at a price of its kind of part. The prices are those with
-which the measured networks come out best (least squares of relative errors, none below zero).
+multiply-adds and the numbers that it reads and writes, each at a price of its kind of part; weights come from memory.
+The prices are those with which the measured networks come out best (least squares of relative errors, none below zero).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ LANES = 16
 PRICES = (
     "a network",
     "a part",
+    "weights",
     "stem, multiply-adds",
     "pointwise, multiply-adds",
     "pointwise, elements",
@@ -162,6 +163,7 @@ def quantities(network: Network) -> Floats:
     counts = dict.fromkeys(PRICES, 0.0)
     counts["a network"] = 1
     counts["a part"] = len(parts.parts)
+    counts["weights"] = parts.weights
     counts["classes of pixels"] = parts.pixel_scores if network.decides else 0
     for part in parts.parts:
         read, given = (math.ceil(channels / LANES) * LANES for channels in part.channels)
@@ -179,18 +181,28 @@ def quantities(network: Network) -> Floats:
     return np.array(list(counts.values()))
 
 
-def non_negative(rows: Floats, wanted: Floats, *, rounds: int = 2000) -> Floats:
-    """The x >= 0 for which |rows x - wanted|^2 is least, by coordinate descent."""
+def non_negative(rows: Floats, wanted: Floats) -> Floats:
+    """The x >= 0 for which |rows x - wanted|^2 is least (Lawson and Hanson, Solving Least Squares Problems, 1974)."""
     scale = np.sqrt((rows**2).sum(0))
     scale[scale == 0] = 1
     unit = rows / scale
-    gram, aim = unit.T @ unit, unit.T @ wanted
     x = np.zeros(rows.shape[1])
-    for _ in range(rounds):
-        before = x.copy()
-        for i in range(len(x)):
-            if gram[i, i] > 0:
-                x[i] = max(0.0, x[i] + (aim[i] - gram[i] @ x) / gram[i, i])
-        if np.abs(x - before).max() <= 1e-9 * max(1e-30, np.abs(x).max()):
+    free = np.zeros(len(x), bool)
+    for _ in range(10 * len(x)):
+        gain = unit.T @ (wanted - unit @ x)
+        gain[free] = -np.inf
+        if gain.max() <= 1e-10 * np.abs(wanted).sum():
             break
-    return x / scale
+        free[gain.argmax()] = True
+        while free.any():
+            best = np.zeros(len(x))
+            best[free] = np.linalg.lstsq(unit[:, free], wanted, rcond=None)[0]
+            below = free & (best <= 0)
+            if not below.any():
+                x = best
+                break
+            # As far towards it as nothing gets below zero; what is zero then is no longer free.
+            step = (x[below] / np.maximum(x[below] - best[below], 1e-300)).min()
+            x = np.maximum(x + step * (best - x), 0)
+            free &= x > 1e-12 * max(x.max(), 1e-300)
+    return np.asarray(x / scale, np.float64)

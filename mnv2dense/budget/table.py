@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, final
 
-from mnv2dense.budget.networks import Network, heads_of
+from mnv2dense.budget.networks import TORCH, USUAL_CLASSES, Network, heads_of
 from mnv2dense.budget.turns import Clock, Turns
 from mnv2dense.runtimes.metadata import Precision
 from mnv2dense.utils.cache import cache_folder
@@ -77,7 +77,7 @@ class Setting:
 
     Attributes:
         machine: processor and cores.
-        runtime: of :data:`mnv2dense.budget.files.RUNTIMES`.
+        runtime: of :data:`mnv2dense.budget.networks.RUNTIMES`.
         version: of the runtime.
         threads: of the runtime.
         clock: what counts.
@@ -166,15 +166,15 @@ def design(task: str, precisions: Sequence[Precision], *, runtime: str) -> list[
         precisions: that are considered.
         runtime: torch has no files that suppress boxes.
     """
-    usual = {"detection": 80, "segmentation": 21, "classification": 1000}[task]
-    masks = task == "segmentation" and runtime != "torch"
+    usual = USUAL_CLASSES[task]
+    masks = task == "segmentation" and runtime != TORCH
     heads = heads_of(task)
     networks = [
         Network(heads[number % len(heads)], width, size, usual, precision, decides=masks)
         for number, (width, size) in enumerate(_DESIGN)
         for precision in precisions
     ]
-    if task == "detection" and runtime != "torch":
+    if task == "detection" and runtime != TORCH:
         # Boxes are decoded and suppressed in float32 whatever the network's precision.
         for width, size in _SUPPRESSING:
             both = (Network("ssdlite", width, size, usual, "fp32", decides=decides) for decides in (False, True))

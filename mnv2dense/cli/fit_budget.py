@@ -8,14 +8,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from mnv2dense.budget.networks import HEADS, TASKS, heads_of
+from mnv2dense.budget.networks import HEADS, RUNTIMES, TASKS, heads_of
 from mnv2dense.cli.parts import plain_config
 from mnv2dense.cli.shell import run_command
 from mnv2dense.runtimes.metadata import PRECISIONS
 from mnv2dense.utils.numbers import is_number, is_whole
 from mnv2dense.utils.suggest import did_you_mean
-
-_RUNTIMES = ("openvino", "onnx", "litert", "executorch", "torch")
 
 
 def fit_budget() -> None:
@@ -28,7 +26,7 @@ def _fit_budget(config: DictConfig) -> None:
     _check_limits(plain)
     task = plain["for_task"]
     _check_choice("task", task, TASKS)
-    _check_choice("runtime", plain["runtime"], (*_RUNTIMES, None))
+    _check_choice("runtime", plain["runtime"], (*RUNTIMES, None))
     _check_choice("clock", plain["clock"], ("wall", "cpu"))
     for key in ("decides", "remeasure"):
         _check_choice(key, plain[key], (True, False))

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mnv2dense.budget.choice import Budget, Choice, candidates, choose
-from mnv2dense.budget.files import TORCH, check_runtime, installed_runtime
-from mnv2dense.budget.networks import Network, build, heads_of
+from mnv2dense.budget.files import check_runtime, installed_runtime
+from mnv2dense.budget.networks import TORCH, USUAL_CLASSES, Network, build, heads_of
 from mnv2dense.budget.prediction import Prices
 from mnv2dense.budget.table import Setting, Table, design, measure
 from mnv2dense.budget.turns import Clock
@@ -18,8 +18,6 @@ WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.4)
 """That somebody publishes ImageNet weights of, to be fetched by name."""
 
 SIZES = tuple(range(96, 513, 32))
-
-USUAL_CLASSES = {"detection": 80, "segmentation": 21, "classification": 1000}
 
 
 class Fitted(NamedTuple):

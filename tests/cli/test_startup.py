@@ -76,6 +76,8 @@ def test_help_a_slip_and_a_missing_file_are_answered_without_torch(tmp_path: Pat
         ("convert", "data=coco", "data.root=x", "to=yollo", "output=out"),
         ("check",),
         ("check", "nowhere.onnx"),
+        ("fit_budget", "task=detection"),
+        ("fit_budget", "milliseconds=10", "runtime=openvion"),
         ("doctor", "data=coco"),
         ("doctor", "data=shapes", "fail_on=leek"),
     ]

@@ -89,6 +89,7 @@ def test_every_command_is_installed(scripts: Path) -> None:
         "mnv2dense-convert",
         "mnv2dense-compare",
         "mnv2dense-doctor",
+        "mnv2dense-fit-budget",
     }
 
 
