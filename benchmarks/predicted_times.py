@@ -4,6 +4,7 @@
 
 Widths, sizes, heads and precisions are drawn at random. Both tables are kept, so that it goes on where it was cut off;
 ``--clock cpu`` is for machines that others use too: the processor's own time counts, in turns with a reference.
+``--budget detection 10 2`` (milliseconds, megabytes) chooses a network and measures its file as tools/benchmark.py does.
 """
 
 from __future__ import annotations
@@ -13,16 +14,20 @@ import random
 import statistics
 from itertools import zip_longest
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 
 import numpy as np
 
-from mnv2dense.budget.files import installed_runtime
+from mnv2dense.budget.choice import Budget
+from mnv2dense.budget.files import installed_runtime, ready
 from mnv2dense.budget.networks import HEADS, RUNTIMES, TASKS, TORCH, USUAL_CLASSES, Network
 from mnv2dense.budget.prediction import Prices
-from mnv2dense.budget.table import Setting, Table, design, measure
-from mnv2dense.budget.turns import Clock
+from mnv2dense.budget.table import REFERENCE, Setting, Table, design, measure
+from mnv2dense.budget.turns import Clock, Turns
+from mnv2dense.runtimes.formats import FORMATS
 from mnv2dense.runtimes.metadata import Precision
+from mnv2dense.workflows import benchmark, fit_budget
 
 
 def main() -> None:
@@ -35,6 +40,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--left-out", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--budget", nargs=3, action="append", default=[], metavar=("TASK", "MS", "MB"))
     parser.add_argument("--table", type=Path, help="of the measured networks; those left out stand beside it")
     arguments = parser.parse_args()
     runtime = arguments.runtime
@@ -52,7 +58,7 @@ def main() -> None:
     prices = {precision: Prices.of(table.measured, precision) for precision in precisions}
     print(f"{setting.runtime} {setting.version}, {setting.threads} threads, {setting.machine}, clock {setting.clock}\n")
     print("| network | predicted ms | measured ms | error | predicted MB | measured MB |\n" + "| --- " * 6 + "|")
-    errors: dict[str, list[float]] = {precision: [] for precision in precisions}
+    errors: dict[Precision, list[float]] = {precision: [] for precision in precisions}
     sizes = []
     for network in drawn:
         if network not in others.seen:
@@ -72,6 +78,27 @@ def main() -> None:
         if own:
             print(f"{precision}: {_summary(own)}; the table's own, each by the others: "
                   f"{_summary(np.abs(prices[precision].errors).tolist())}.")  # fmt: skip
+    for task, milliseconds, megabytes in arguments.budget:
+        _keep(Budget(float(milliseconds), float(megabytes)), task, setting, path, precisions)
+
+
+def _keep(budget: Budget, task: str, setting: Setting, path: Path, precisions: list[Precision]) -> None:
+    """Choose a network for a budget, and measure the file of one with random weights."""
+    runtime, threads = setting.runtime, setting.threads
+    fitted = fit_budget(
+        budget, task=task, runtime=runtime, precisions=precisions, threads=threads, clock=setting.clock, table=path
+    )
+    chosen, estimate = fitted.choice.chosen, fitted.choice.chosen.estimate
+    with TemporaryDirectory() as folder:
+        made = ready(chosen.network, runtime, threads=threads, folder=Path(folder))
+        (file,) = Path(folder).glob(f"*{FORMATS[runtime].suffix}")
+        Path(folder, "reference").mkdir()
+        reference = ready(REFERENCE, runtime, threads=threads, folder=Path(folder, "reference"))
+        own = Turns(reference.run, clock=setting.clock, seconds=3).measure(made.run).ratio * fitted.table.reference
+        (row,) = benchmark([file], threads=threads)
+    print(f"{task} in {budget.milliseconds:g} ms and {budget.megabytes:g} MB: {chosen.network}, predicted "
+          f"{estimate.milliseconds:.2f} ms, up to {estimate.at_most:.2f}, {estimate.megabytes:.2f} MB; "
+          f"in turns {own:.2f} ms, by tools/benchmark.py {row.milliseconds:.2f} ms; {made.megabytes:.2f} MB")  # fmt: skip
 
 
 def _summary(errors: list[float]) -> str:

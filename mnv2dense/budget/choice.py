@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, final
@@ -204,14 +205,11 @@ def _nothing(found: Sequence[Candidate], budget: Budget, held: Mapping[Network, 
         if not said:
             said.append(_takes(smallest))
     if not said:  # each limit can be kept, both together not
-        assert budget.milliseconds is not None
-        assert budget.megabytes is not None
+        milliseconds, megabytes = budget.milliseconds, budget.megabytes
+        assert milliseconds is not None
+        assert megabytes is not None
         near = min(
-            found,
-            key=lambda each: max(
-                each.estimate.at_most / budget.milliseconds,
-                each.estimate.megabytes / budget.megabytes,  # type: ignore[operator]
-            ),
+            found, key=lambda each: max(each.estimate.at_most / milliseconds, each.estimate.megabytes / megabytes)
         )
         said.append(_takes(near))
         allow.append(
@@ -230,7 +228,5 @@ def _takes(candidate: Candidate) -> str:
 
 def _rounded_up(value: float) -> str:
     """Two digits, never less than the value."""
-    from math import ceil, floor, log10
-
-    unit = 10.0 ** (floor(log10(value)) - 1)
-    return f"{ceil(value / unit - 1e-9) * unit:g}"
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return f"{math.ceil(value / unit - 1e-9) * unit:g}"

@@ -140,4 +140,5 @@ def _law() -> np.ndarray:
     figures = [(width, size, top1) for width, row in TOP1.items() for size, top1 in row.items()]
     rows = np.array([_terms(width, size) for width, size, _ in figures])
     errors = np.log([100 - top1 for _, _, top1 in figures])
-    return np.linalg.lstsq(rows, errors, rcond=None)[0]
+    found: np.ndarray = np.linalg.lstsq(rows, errors, rcond=None)[0]
+    return found

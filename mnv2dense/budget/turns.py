@@ -51,7 +51,8 @@ class Turns:
             run()
         once, reference = self._timed(run, 1), self._timed(self.reference, 1)
         runs, references = _even(once, reference)
-        ratios, alone = [], []
+        ratios: list[float] = []
+        alone: list[float] = []
         until = time.perf_counter() + self.seconds
         while len(ratios) < self.least or time.perf_counter() < until:
             before = self._timed(self.reference, references)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import pytest
 
@@ -28,7 +29,7 @@ class Machine:
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine([1.0, 3.0, 1.0, 2.0])
     monkeypatch.setitem(turns._CLOCKS, "wall", lambda: made.now)
-    monkeypatch.setattr(turns.time, "perf_counter", lambda: made.now)
+    monkeypatch.setattr(time, "perf_counter", lambda: made.now)
     return made
 
 

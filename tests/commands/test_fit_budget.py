@@ -12,6 +12,8 @@ from tests.helpers.tiny import command
 
 pytestmark = pytest.mark.usefixtures("place")
 
+FEW = ("classes=4", "sizes=[128,256,512]")
+
 
 @pytest.fixture
 def table() -> str:
@@ -20,7 +22,7 @@ def table() -> str:
 
 
 def test_it_chooses_and_says_what_to_type_next(table: str) -> None:
-    outcome = command("fit_budget", "milliseconds=6", "megabytes=8", "runtime=torch", table, "run_dir=out", "classes=4")
+    outcome = command("fit_budget", "milliseconds=6", "megabytes=8", "runtime=torch", table, "run_dir=out", *FEW)
     assert outcome.code == 0, outcome.err
     told = json.loads(Path("out/budget.json").read_text())
     chosen = told["chosen"]
@@ -48,7 +50,7 @@ def test_one_head_and_own_widths_may_be_asked_for(table: str) -> None:
 
 
 def test_what_nothing_fits_is_told_and_leaves_nothing(table: str) -> None:
-    outcome = command("fit_budget", "milliseconds=0.01", "runtime=torch", table, "run_dir=out")
+    outcome = command("fit_budget", "milliseconds=0.01", "runtime=torch", table, "run_dir=out", *FEW)
     assert outcome.code == 2
     assert outcome.err.startswith("error: milliseconds=0.01: nothing fits. The nearest: ")
     assert "Allow milliseconds=" in outcome.err
