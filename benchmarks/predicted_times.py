@@ -4,7 +4,7 @@
 
 Widths, sizes, heads and precisions are drawn at random. Both tables are kept, so that it goes on where it was cut off;
 ``--clock cpu`` is for machines that others use too: the processor's own time counts, in turns with a reference.
-``--budget detection 10 2`` (milliseconds, megabytes) chooses a network and measures its file as tools/benchmark.py does.
+``--budget detection 10 2`` (milliseconds, megabytes) chooses one and measures its file as tools/benchmark.py does.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _keep(budget: Budget, task: str, setting: Setting, path: Path, precisions: l
         (row,) = benchmark([file], threads=threads)
     print(f"{task} in {budget.milliseconds:g} ms and {budget.megabytes:g} MB: {chosen.network}, predicted "
           f"{estimate.milliseconds:.2f} ms, up to {estimate.at_most:.2f}, {estimate.megabytes:.2f} MB; "
-          f"in turns {own:.2f} ms, by tools/benchmark.py {row.milliseconds:.2f} ms; {made.megabytes:.2f} MB")  # fmt: skip
+          f"in turns {own:.2f} ms, by tools/benchmark.py {row.milliseconds:.2f}; {made.megabytes:.2f} MB")  # fmt: skip
 
 
 def _summary(errors: list[float]) -> str:

@@ -109,10 +109,16 @@ class Prices:
         )
 
     def predict(self, network: Network) -> Estimate:
-        """Of a network of this precision."""
+        """Of a network of this precision.
+
+        Raises:
+            ValueError: it suppresses boxes, and nothing that does was measured.
+        """
         parts = _parts(network)
         milliseconds = float(quantities(network) @ self.milliseconds)
         if _suppresses(network):
+            if not len(self.suppression):
+                raise ValueError("what suppressing boxes takes was not measured; measure it, or take decides=false.")
             milliseconds += float(np.array([1, parts.scores]) @ self.suppression)
         error = float(np.quantile(np.abs(self.errors), 0.9))
         megabytes = weights_megabytes(network) + float(_beside_weights(parts) @ self.megabytes)
@@ -148,12 +154,12 @@ def _prices(rows: Floats, times: Floats) -> Floats:
 
 
 def _suppression(measured: Sequence[Measured]) -> Floats:
-    """By networks that were measured with and without."""
+    """By networks that were measured with and without; nothing where there are none."""
     times = {row.network: row.milliseconds for row in measured}
     pairs = [(network, replace(network, decides=False)) for network in times if _suppresses(network)]
     both = [(_parts(own).scores, times[own] - times[without]) for own, without in pairs if without in times]
     if not both:
-        return np.zeros(2)
+        return np.zeros(0)
     return non_negative(np.array([[1.0, scores] for scores, _ in both]), np.array([more for _, more in both]))
 
 

@@ -71,6 +71,12 @@ def test_too_few_networks_are_refused() -> None:
         Prices.of(measured, "int8")
 
 
+def test_suppressing_boxes_is_not_taken_for_free_where_it_was_not_measured() -> None:
+    measured = [row for row in made_up_table("detection", precisions=["fp32"]).measured if not row.network.decides]
+    with pytest.raises(ValueError, match="what suppressing boxes takes was not measured"):
+        Prices.of(measured, "fp32").predict(Network("ssdlite", 0.5, 160, 4))
+
+
 def test_sizes_follow_from_weights_and_precision() -> None:
     sizes = [weights_megabytes(Network("classifier", 1.0, 224, 1000, precision)) for precision in PRECISIONS]
     # Of the 3,504,872 parameters, 17,056 are scales of batch norms, which folding takes away.

@@ -120,7 +120,6 @@ COMPOSED: dict[str, str] = {
     ".venv/bin/python tools/train.py": "in a fresh environment, which .ci/run makes; the command alone is run here",
     "weights=imagenet": "downloads; tests/pretrained loads these weights",
     "tools/fit_budget.py": "measures for minutes; tests/commands/test_fit_budget.py gives it a table of times",
-    "experiment=budget": "the config of the command above; tests/budget/test_experiment.py builds its model",
     "tools/compare.py": "wants several runs; tests/commands/test_compare.py compares small ones",
     "tools/demo.py": "serves until Ctrl-C; tests/commands/test_demo.py and test_demo_browser.py drive it",
     "trainer.devices=": "wants several GPUs; tests/commands/test_two_processes.py trains with two processes",
