@@ -55,7 +55,7 @@ def place(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 PEERS = (
     *("ai_edge_litert", "h5py", "huggingface_hub", "keras", "segmentation_models_pytorch", "supervision"),
     *("timm", "torchvision", "trackers", "transformers", "coremltools", "executorch", "litert_torch", "nncf", "onnx"),
-    *("onnxruntime", "onnxscript", "openvino", "torchao", "pyarrow", "ray"),
+    *("ncnn", "pnnx", "onnxruntime", "onnxscript", "openvino", "torchao", "pyarrow", "ray"),
 )
 
 

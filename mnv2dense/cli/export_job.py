@@ -20,7 +20,7 @@ from mnv2dense.export.report import ExportReport
 from mnv2dense.models.checkpoint import load_model
 from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
 from mnv2dense.runtimes.exported_model import ExportedModel
-from mnv2dense.runtimes.formats import companion_of
+from mnv2dense.runtimes.formats import companions_of
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,6 @@ def run(config: DictConfig, command: ExportCommand) -> None:
     if report.parity is not None:
         report.scores = data.scores(ExportedModel(output, threads=asked.threads))
     note(report)
-    if (companion := companion_of(output)) is not None:
-        print(f"{companion} has to lie beside this file, wherever it goes:")
+    if companions := " and ".join(map(str, companions_of(output))):
+        print(f"{companions} {'has' if len(companions_of(output)) == 1 else 'have'} to lie beside this file, wherever it goes:")
     print(output)

@@ -22,7 +22,7 @@ from mnv2dense.io.inputs import pixels_of
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.ops.postprocess import JointSelection
 from mnv2dense.runtimes.exported_model import ExportedModel
-from mnv2dense.runtimes.formats import files_of, is_exported, megabytes_of
+from mnv2dense.runtimes.formats import FORMATS, files_of, is_exported, megabytes_of
 from mnv2dense.runtimes.metadata import Precision
 from mnv2dense.runtimes.stored_constants import checksums
 from mnv2dense.utils.timing import milliseconds, torch_threads
@@ -91,7 +91,7 @@ def export_model(
     Args:
         model: of any task; is not changed.
         path: of the file; an older one is replaced when the new one has passed, with what belongs beside it.
-        exporter: "onnx", "openvino", "executorch", "litert" or "coreml"; None goes by the suffix of ``path``.
+        exporter: "onnx", "openvino", "executorch", "litert", "ncnn" or "coreml"; None goes by the suffix of ``path``.
         precision: "fp32", "fp16" or "int8".
         images: to compare file and model on: a folder, of which 64 are taken, or images as
             :class:`mnv2dense.Predictor` takes them. None takes those to calibrate with, or draws shapes.
@@ -308,7 +308,7 @@ def _where(report: ExportReport, graph: ExportGraph, images: Sequence[Tensor], w
             write,
             images[:_SEARCH_IMAGES],
             Path(folder),
-            suffix=report.file.suffix,
+            suffix=FORMATS[report.exporter].suffix,
             tolerance=LAYER_TOLERANCE[report.description.precision],
             threads=report.threads,
         )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,10 @@ class Divergence(NamedTuple):
         return f"the first layer that diverges is {self.layer} (error {self.error:.2g})"
 
 
+class _EndedError(Exception):
+    """The layer that a graph is cut after is done."""
+
+
 @final
 class CutGraph(nn.Module):
     """An export graph that ends at one of its model's layers; exporters take it as they take the whole.
@@ -63,10 +68,16 @@ class CutGraph(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """uint8 [B, 3, H, W] -> the layer's output, float32."""
         found: list[Tensor] = []
+
+        def end(*call: Any) -> None:  # noqa: ANN401
+            found.append(call[2])
+            raise _EndedError  # what would follow is no part of the file, and pnnx breaks down over it
+
         # The hook lives within this call, so that an exporter may copy the module.
-        handle = self.model.get_submodule(self._layer).register_forward_hook(lambda *call: found.append(call[2]))
+        handle = self.model.get_submodule(self._layer).register_forward_hook(end)
         try:
-            self.model(images)
+            with suppress(_EndedError):
+                self.model(images)
         finally:
             handle.remove()
         return (found[0].float(),)  # an exporter may have halved its copy

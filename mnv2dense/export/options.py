@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from mnv2dense.export.tasks import TASKS
-from mnv2dense.runtimes.formats import FORMATS, exporter_module, format_of
+from mnv2dense.runtimes.formats import FORMATS, ends_in, exporter_module, format_of
 from mnv2dense.runtimes.metadata import PRECISIONS, Precision
 from mnv2dense.utils.numbers import is_number, is_whole
 from mnv2dense.utils.suggest import did_you_mean
@@ -107,6 +107,8 @@ class ExportOptions:
         module = self.module
         _check_own(self.exporter, module, self.options)
         module.WRITER.check_precision(self.precision)
+        switched = {"nms": self.nms is True, "labels": self.labels}
+        module.WRITER.check_outputs(known.decided for known in TASKS.values() if switched.get(known.switch or ""))
         module.WRITER.check_installed(self.precision)
 
     @property
@@ -189,7 +191,7 @@ def check_output(path: Path, exporter: str) -> None:
         PermissionError: the folder may not be written to.
     """
     suffix = FORMATS[exporter].suffix
-    if path.suffix != suffix:
+    if not ends_in(path, suffix):
         raise ValueError(f"output={path}: such a file ends in {suffix}.")
     if path.is_dir() and not (suffix == ".mlpackage" and (path / _PACKAGE_MARK).is_file()):
         raise ValueError(f"output={path}: a folder of that name is there, which no export replaces; name another file.")

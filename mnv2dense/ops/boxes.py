@@ -152,9 +152,10 @@ def _centre_form(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def clip(boxes: Tensor, height: float, width: float) -> Tensor:
     """Cut boxes [..., 4] to an image of ``height`` x ``width`` pixels; one wholly outside gets area 0."""
-    x = boxes[..., 0::2].clamp(min=0, max=width)
-    y = boxes[..., 1::2].clamp(min=0, max=height)
-    return torch.stack((x, y), dim=-1).flatten(-2)
+    left, top, right, bottom = boxes.unbind(-1)  # and not every second one: ncnn has no slices with steps
+    return torch.stack(
+        (left.clamp(0, width), top.clamp(0, height), right.clamp(0, width), bottom.clamp(0, height)), dim=-1
+    )
 
 
 def nms(boxes: Tensor, scores: Tensor, labels: Tensor, *, iou_threshold: float, limit: int) -> Tensor:

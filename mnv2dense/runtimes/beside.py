@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mnv2dense.runtimes.formats import companion_of
+from mnv2dense.runtimes.formats import companions_of
 from mnv2dense.runtimes.metadata import Metadata
 
 
@@ -14,13 +14,12 @@ def read_beside(path: Path) -> Metadata:
     Raises:
         ValueError: there is none, or it is not what the exporter wrote; the message says what to do.
     """
-    beside = companion_of(path)
-    assert beside is not None
+    (beside,) = (each for each in companions_of(path) if each.suffix == ".json")
     try:
         return Metadata.from_json(beside.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(
-            f"{path}: {beside.name} is not beside it, and without it nobody knows its classes; take both files along, "
+            f"{path}: {beside.name} is not beside it, and without it nobody knows its classes; take all its files along, "
             "or export again with tools/export.py."
         ) from None
     except ValueError as error:

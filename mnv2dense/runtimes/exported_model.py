@@ -45,7 +45,7 @@ class ExportedModel:
     Several threads may use it; they wait for each other, as runtimes know one image, or batch, at a time.
 
     Args:
-        path: .onnx, .xml (with its .bin beside it), .pte or .tflite (with their .json).
+        path: .onnx, .xml (with its .bin beside it), .pte or .tflite (with their .json), or .ncnn.param (with both).
         threads: of the runtime; None takes what it takes.
 
     Attributes:

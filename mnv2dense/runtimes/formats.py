@@ -14,22 +14,24 @@ class Format(NamedTuple):
 
     Attributes:
         suffix: of the file that the user names, with the dot, in small letters.
-        beside: what stands beside it, as the end of a name: ".bin" takes the suffix's place, ".json" follows it.
+        beside: what stands beside it, as ends of names: ".json" follows the suffix, any other takes its place.
         runs_here: whether there is a runtime for it on this system, so a module of :mod:`mnv2dense.runtimes`.
         module: of a format of somebody else's: the module that writes its files and runs them. None where ours do.
     """
 
     suffix: str
-    beside: str | None = None
+    beside: tuple[str, ...] = ()
     runs_here: bool = True
     module: str | None = None
 
 
 FORMATS = {
     "onnx": Format(".onnx"),
-    "openvino": Format(".xml", beside=".bin"),
-    "executorch": Format(".pte", beside=".json"),
-    "litert": Format(".tflite", beside=".json"),
+    "openvino": Format(".xml", beside=(".bin",)),
+    "executorch": Format(".pte", beside=(".json",)),
+    "litert": Format(".tflite", beside=(".json",)),
+    # Of two dots, so that its weights are not those of an OpenVINO file of the same name.
+    "ncnn": Format(".ncnn.param", beside=(".ncnn.bin", ".json")),
     "coreml": Format(".mlpackage", runs_here=False),  # on Apple's systems alone
 }
 """Name -> format. The name is that of its module in :mod:`mnv2dense.export.formats`, of the one in
@@ -39,8 +41,13 @@ with its ``module`` (docs/contributing.md)."""
 
 def format_of(path: str | Path) -> str | None:
     """The name of the format that a file's suffix, of capital or small letters, tells; None for any other file."""
-    suffix = Path(path).suffix.lower()
-    return next((name for name, known in FORMATS.items() if known.suffix == suffix), None)
+    path = Path(path)
+    return next((name for name, known in FORMATS.items() if ends_in(path.with_name(path.name.lower()), known.suffix)), None)
+
+
+def ends_in(path: Path, suffix: str) -> bool:
+    """Whether a name ends in a format's suffix, and is more than it."""
+    return path.name.endswith(suffix) and path.name != suffix
 
 
 def exporter_module(name: str) -> str:
@@ -70,22 +77,21 @@ def runnable_suffixes() -> list[str]:
     return [known.suffix for known in FORMATS.values() if known.runs_here]
 
 
-def companion_of(path: str | Path) -> Path | None:
-    """The file that belongs beside an exported one: weights or metadata. None where it is whole by itself."""
+def companions_of(path: str | Path) -> tuple[Path, ...]:
+    """The files that belong beside an exported one: weights, metadata, or none where it is whole by itself."""
     path, name = Path(path), format_of(path)
-    beside = None if name is None else FORMATS[name].beside
-    if beside is None:
-        return None
-    return path.with_suffix(beside) if beside == ".bin" else path.with_name(path.name + beside)
+    if name is None:
+        return ()
+    stem = path.name[: -len(FORMATS[name].suffix)]
+    return tuple(path.with_name((path.name if end == ".json" else stem) + end) for end in FORMATS[name].beside)
 
 
 def files_of(path: str | Path) -> tuple[Path, ...]:
-    """All that an exported model is made of: the file itself first, and the one beside it; of a folder each file."""
+    """All that an exported model is made of: the file itself first, and those beside it; of a folder each file."""
     path = Path(path)
     if path.is_dir():
         return tuple(sorted(file for file in path.rglob("*") if file.is_file()))
-    companion = companion_of(path)
-    return (path,) if companion is None else (path, companion)
+    return (path, *companions_of(path))
 
 
 def megabytes_of(files: Iterable[Path]) -> float:

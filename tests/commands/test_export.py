@@ -85,7 +85,7 @@ def report(folder: str | Path) -> dict[str, Any]:
     ("task", "arguments", "expected"),
     [
         ("classification", ["exporter=onyx"], "exporter=onyx: there is no such choice; did you mean exporter=onnx?"),
-        ("classification", ["exporter=tensorrt"], "Choose from onnx, openvino, executorch, litert, coreml"),
+        ("classification", ["exporter=tensorrt"], "Choose from onnx, openvino, executorch, litert, ncnn, coreml"),
         ("classification", ["precision=int4"], "did you mean precision=int8? Choose from fp32, fp16, int8"),
         ("classification", ["nms=true"], "nms=true is for detection, and this model is for classification"),
         ("segmentation", ["nms=true"], "nms=true is for detection, and this model is for segmentation"),

@@ -24,6 +24,7 @@ NEEDED = {
     "test_documented.py": ["openvino"],
     "test_executorch.py": ["executorch", "torchao"],
     "test_litert.py": ["litert_torch", "ai_edge_litert"],
+    "test_ncnn.py": ["pnnx", "ncnn"],
     "test_onnx.py": ["onnx", "onnxscript", "onnxruntime"],
     "test_openvino.py": ["openvino", "nncf"],
 }
@@ -40,14 +41,14 @@ def test_exporters(name: str) -> None:
 # In parts, which several processes share among them.
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("exporter", ["onnx", "openvino", "executorch", "litert"])
+@pytest.mark.parametrize("exporter", ["onnx", "openvino", "executorch", "litert", "ncnn"])
 def test_every_task_in_a_runtime(exporter: str) -> None:
     run_apart(MATRIX, exporter)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("exporter", ["onnx", "openvino", "executorch", "litert"])
+@pytest.mark.parametrize("exporter", ["onnx", "openvino", "executorch", "litert", "ncnn"])
 def test_several_heads_in_a_runtime(exporter: str) -> None:
     run_apart(JOINT, exporter)
 

@@ -79,7 +79,7 @@ def set_exam(path: Path, exam: dict[str, Any]) -> None:
 def install(patch: pytest.MonkeyPatch, *, runs: bool = True, exams: bool = False) -> None:
     """Let ``exporter=fake`` be known, and files that end in .fake where they ``runs`` here; with ``exams`` in them."""
     export_part = {"export": export, "WRITER": WRITER} | ({"set_exam": set_exam} if exams else {})
-    patch.setitem(FORMATS, "fake", Format(SUFFIX, beside=".json", runs_here=runs))
+    patch.setitem(FORMATS, "fake", Format(SUFFIX, beside=(".json",), runs_here=runs))
     for package, contents in (("export.formats", export_part), ("runtimes", {"load": load})):
         module = ModuleType(f"mnv2dense.{package}.fake")
         vars(module).update(contents)

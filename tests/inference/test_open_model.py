@@ -90,6 +90,7 @@ def test_a_model_stays_as_it_is_when_it_is_made_ready_and_answers_the_same() -> 
         ("a/model.onnx", ["a/model.onnx"]),
         ("a/model.xml", ["a/model.xml", "a/model.bin"]),
         ("a/model.pte", ["a/model.pte", "a/model.pte.json"]),
+        ("a/m.ncnn.param", ["a/m.ncnn.param", "a/m.ncnn.bin", "a/m.ncnn.param.json"]),
         ("model.TFLITE", ["model.TFLITE", "model.TFLITE.json"]),
     ],
 )

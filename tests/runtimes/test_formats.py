@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from mnv2dense.runtimes.formats import FORMATS, companion_of, files_of, format_of, is_exported
+from mnv2dense.runtimes.formats import FORMATS, companions_of, files_of, format_of, is_exported
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("a.onnx", "onnx"), ("A.ONNX", "onnx"), ("a.xml", "openvino"), ("a.b.pte", "executorch"), ("a.onnx.json", None)],
+    [("a.onnx", "onnx"), ("A.ONNX", "onnx"), ("a.xml", "openvino"), ("a.b.pte", "executorch"), ("a.onnx.json", None), ("A.ncnn.PARAM", "ncnn"), ("a.param", None), (".onnx", None)],
 )
 def test_a_suffix_of_any_letters_tells_the_format(name: str, expected: str | None) -> None:
     assert format_of(name) == expected
@@ -28,9 +28,15 @@ def test_no_two_formats_end_alike() -> None:
 
 
 def test_weights_take_the_suffixs_place_and_metadata_follows_it() -> None:
-    assert companion_of("out/a.xml") == Path("out/a.bin")
-    assert companion_of("out/a.b.tflite") == Path("out/a.b.tflite.json")
-    assert companion_of("out/a.onnx") is None
+    assert companions_of("out/a.xml") == (Path("out/a.bin"),)
+    assert companions_of("out/a.b.tflite") == (Path("out/a.b.tflite.json"),)
+    assert companions_of("out/a.b.ncnn.param") == (Path("out/a.b.ncnn.bin"), Path("out/a.b.ncnn.param.json"))
+    assert companions_of("out/a.onnx") == ()
+
+
+def test_files_of_one_stem_do_not_share_what_lies_beside_them() -> None:
+    each = [path for known in FORMATS.values() for path in files_of(f"out/a{known.suffix}")]
+    assert len(set(each)) == len(each)
 
 
 def test_a_file_is_not_charged_for_what_only_has_its_stem(tmp_path: Path) -> None:

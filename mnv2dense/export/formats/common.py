@@ -6,7 +6,7 @@ import importlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -18,8 +18,8 @@ from torch import Tensor
 
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.quantization.int8 import check_names
-from mnv2dense.runtimes.formats import FORMATS, companion_of
-from mnv2dense.runtimes.metadata import Metadata, Precision
+from mnv2dense.runtimes.formats import FORMATS, companions_of, ends_in
+from mnv2dense.runtimes.metadata import Metadata, Outputs, Precision
 from mnv2dense.utils.files import atomic_write
 
 
@@ -35,6 +35,7 @@ class Writer:
         int8_packages: and those that int8 needs besides.
         calibrates: whether int8 takes its ranges from images.
         refused: precision -> why there is no such file, and what to take instead.
+        refused_outputs: likewise, of what comes out.
         torch_below: (major, minor) of the first torch that it does not go with.
     """
 
@@ -44,6 +45,7 @@ class Writer:
     int8_packages: tuple[str, ...] = ()
     calibrates: bool = True
     refused: Mapping[Precision, str] = field(default_factory=dict)
+    refused_outputs: Mapping[Outputs, str] = field(default_factory=dict)
     torch_below: tuple[int, int] | None = None
 
     def check(
@@ -58,13 +60,14 @@ class Writer:
         """Whether it can be done, as far as that is known beforehand; the arguments are those of ``export``.
 
         Raises:
-            ValueError: another suffix, a precision that the format lacks, an unknown module in ``keep_float``, or int8
+            ValueError: another suffix, a precision or outputs that the format lacks, an unknown module in ``keep_float``, or int8
                 without calibration.
         """
         suffix = FORMATS[self.name].suffix
-        if path.suffix != suffix:
+        if not ends_in(path, suffix):
             raise ValueError(f"{path}: {self.title} files end in {suffix}; name it so.")
         self.check_precision(metadata.precision)
+        self.check_outputs([metadata.outputs, *metadata.parts.values()])
         check_names(graph.model, keep_float)
         self.check_calibration(metadata.precision, calibration)
 
@@ -76,6 +79,16 @@ class Writer:
         """
         if precision in self.refused:
             raise ValueError(f"precision={precision}: {self.refused[precision]}")
+
+    def check_outputs(self, outputs: Iterable[Outputs]) -> None:
+        """Whether such files can give these.
+
+        Raises:
+            ValueError: they cannot; the message says why.
+        """
+        for each in outputs:
+            if each in self.refused_outputs:
+                raise ValueError(self.refused_outputs[each])
 
     def check_calibration(self, precision: Precision, calibration: Sequence[Tensor] | None) -> None:
         """Whether there is what int8 takes its ranges from.
@@ -150,22 +163,21 @@ def quiet(*, stdout: bool = False, stderr: bool = False) -> Iterator[None]:
         logging.disable(before)
 
 
-def write_pair(path: Path, content: bytes, beside: bytes) -> None:
+def write_together(path: Path, content: bytes, *beside: bytes) -> None:
     """Write a file and what belongs beside it, its weights or its metadata.
 
-    Cut off in between, there is none under the name, and never an older file beside the new companion.
+    Cut off in between, there is none under the name, and never an older file beside a new companion.
 
     Args:
-        path: of one of the formats that have a companion; both are replaced if they exist.
+        path: of one of the formats that have companions; all are replaced if they exist.
         content: of the file.
-        beside: of its companion.
+        beside: of its companions, in their order.
     """
-    companion = companion_of(path)
-    assert companion is not None
-    # Blocks end inside out: the companion takes its name before the file does.
-    with atomic_write(path) as file, atomic_write(companion) as companion_file:
-        file.write(content)
-        companion_file.write(beside)
+    with ExitStack() as files:
+        # Blocks end inside out: the companions take their names before the file does.
+        files.enter_context(atomic_write(path)).write(content)
+        for companion, its in zip(companions_of(path), beside, strict=True):
+            files.enter_context(atomic_write(companion)).write(its)
         path.unlink(missing_ok=True)
 
 

@@ -21,7 +21,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.export.formats.common import Writer, quiet, set_exam_beside, write_pair
+from mnv2dense.export.formats.common import Writer, quiet, set_exam_beside, write_together
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.quantization.bias_correction import bias_corrected
 from mnv2dense.runtimes.metadata import Metadata
@@ -88,7 +88,7 @@ def export(
             program = torch.export.export(quantized, (images,), strict=False)
         content, outside = _lower(program)
     description = replace(description, extra={**description.extra, "operators_outside_delegate": outside})
-    write_pair(path, content, description.to_json().encode())
+    write_together(path, content, description.to_json().encode())
     return path
 
 

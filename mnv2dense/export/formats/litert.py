@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from mnv2dense.export.formats.common import Writer, quiet, set_exam_beside, write_pair
+from mnv2dense.export.formats.common import Writer, quiet, set_exam_beside, write_together
 from mnv2dense.export.formats.litert_int8 import marked, quantized
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.quantization.bias_correction import bias_corrected
@@ -73,7 +73,7 @@ def export(
         content = _compacted(content)
         outside = _operators_outside_delegate(content)
     description = replace(description, extra={**description.extra, "operators_outside_delegate": outside})
-    write_pair(path, content, description.to_json().encode())
+    write_together(path, content, description.to_json().encode())
     return path
 
 

@@ -20,7 +20,7 @@ from xml.sax.saxutils import escape, unescape
 import torch
 from torch import Tensor
 
-from mnv2dense.export.formats.common import Writer, quiet, with_exam, write_pair
+from mnv2dense.export.formats.common import Writer, quiet, with_exam, write_together
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.runtimes.metadata import KEY, Metadata
 from mnv2dense.utils.files import atomic_write
@@ -72,7 +72,7 @@ def export(
             model = _quantized(model, calibration, keep_float)
         _finish(model, graph.output_names, description)
         layers, weights = _serialized(ov, model, half=description.precision == "fp16")
-    write_pair(path, layers, weights)
+    write_together(path, layers, weights)
     return path
 
 

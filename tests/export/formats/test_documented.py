@@ -28,6 +28,7 @@ BLOCKS = {
     "openvino": "# openvino",
     "executorch": "# executorch",
     "litert": "# ai_edge_litert",
+    "ncnn": "# ncnn",
 }
 
 
