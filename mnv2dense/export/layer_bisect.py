@@ -71,7 +71,8 @@ class CutGraph(nn.Module):
 
         def end(*call: Any) -> None:  # noqa: ANN401
             found.append(call[2])
-            raise _EndedError  # what would follow is no part of the file, and pnnx breaks down over it
+            if torch.jit.is_tracing():
+                raise _EndedError  # what would follow stays in a trace, and pnnx breaks down over it
 
         # The hook lives within this call, so that an exporter may copy the module.
         handle = self.model.get_submodule(self._layer).register_forward_hook(end)
