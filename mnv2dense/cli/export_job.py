@@ -80,5 +80,7 @@ def run(config: DictConfig, command: ExportCommand) -> None:
         report.scores = data.scores(ExportedModel(output, threads=asked.threads))
     note(report)
     if companions := " and ".join(map(str, companions_of(output))):
-        print(f"{companions} {'has' if len(companions_of(output)) == 1 else 'have'} to lie beside this file, wherever it goes:")
+        print(
+            f"{companions} {'has' if len(companions_of(output)) == 1 else 'have'} to lie beside this file, wherever it goes:"
+        )
     print(output)

@@ -45,6 +45,7 @@ class ExportGraph(nn.Module):
         outputs: which tensors come out.
         parts: of several heads, name -> which tensors of each come out; empty of one.
         size: of the input.
+        classes_last: for exporters to set: whether label maps are made with the classes of a pixel side by side.
 
     Raises:
         ValueError: a size for a detector that is not its own, decisions asked of a classifier, or a selection asked of
@@ -62,6 +63,7 @@ class ExportGraph(nn.Module):
         super().__init__()
         self.model = fold_batch_norms(copy.deepcopy(model).cpu().float().eval())
         self.size = size or model.size
+        self.classes_last = False
         self.parts: dict[str, Outputs] = {}
         heads = {"": self.model.head}
         if isinstance(self.model.head, JointHead):
@@ -96,11 +98,30 @@ class ExportGraph(nn.Module):
         size = (images.shape[-2], images.shape[-1])
         decoded = self.model.decode(self.model(images), size)
         if not isinstance(self._selection, JointSelection):
-            return _answers(decoded, self.outputs, self._selection, size)
+            return self._answers(decoded, self.outputs, self._selection, size)
         answers: list[Tensor] = []
         for name, outputs in self.parts.items():
-            answers += _answers(decoded[name], outputs, self._selection.parts[name], size)
+            answers += self._answers(decoded[name], outputs, self._selection.parts[name], size)
         return tuple(answers)
+
+    def _answers(
+        self,
+        decoded: Any,  # noqa: ANN401 - what the task decodes
+        outputs: Outputs,
+        selection: Selection,
+        size: tuple[int, int],
+    ) -> tuple[Tensor, ...]:
+        """Of one head."""
+        if isinstance(selection, BoxSelection):
+            if outputs == "boxes":
+                return decoded.boxes, decoded.scores
+            return fixed_shape_nms(decoded.boxes, decoded.scores, **selection.config)
+        if isinstance(selection, PixelSelection):
+            if outputs == "logits":
+                return (decoded.logits,)
+            make = label_map_classes_last if self.classes_last else label_map
+            return (make(decoded.logits, size, align_corners=selection.align_corners),)
+        return (decoded,)
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -143,24 +164,6 @@ def _select_otherwise(heads: Iterable[nn.Module], selection: Mapping[str, float]
         head.selection = replace(cast(BoxSelection, head.selection), **selection)  # type: ignore[arg-type, assignment]
 
 
-def _answers(
-    decoded: Any,  # noqa: ANN401 - what the task decodes
-    outputs: Outputs,
-    selection: Selection,
-    size: tuple[int, int],
-) -> tuple[Tensor, ...]:
-    """Of one head."""
-    if isinstance(selection, BoxSelection):
-        if outputs == "boxes":
-            return decoded.boxes, decoded.scores
-        return fixed_shape_nms(decoded.boxes, decoded.scores, **selection.config)
-    if isinstance(selection, PixelSelection):
-        if outputs == "logits":
-            return (decoded.logits,)
-        return (label_map(decoded.logits, size, align_corners=selection.align_corners),)
-    return (decoded,)
-
-
 def label_map(logits: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:
     """Bilinear upsampling and argmax, a strip of rows at a time: an eighth of all scores in memory, not all.
 
@@ -179,6 +182,26 @@ def label_map(logits: Tensor, size: tuple[int, int], *, align_corners: bool) -> 
     across = _strips(int(logits.shape[3]), int(size[1]), align_corners=align_corners)
     wide = torch.cat([logits[..., cells] @ shares.T for cells, shares in across], dim=3)
     return torch.cat([(shares @ wide[:, :, cells]).argmax(dim=1) for cells, shares in down], dim=1).to(torch.uint8)
+
+
+def label_map_classes_last(logits: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:
+    """The same as :func:`label_map`, of one image: for runtimes that compare a pixel's classes side by side sooner.
+
+    LiteRT needs 9 ms instead of 26 for a map of 513x513 and 21 classes, OpenVINO 24 instead of 5.
+
+    Args:
+        logits: float32 [1, K, h, w].
+        size: (H, W), pixels.
+        align_corners: see :class:`mnv2dense.ops.postprocess.PixelSelection`.
+    """
+    classes, height, width = (int(side) for side in logits.shape[1:])
+    cells_last = logits[0].permute(1, 2, 0)
+    across = _strips(width, int(size[1]), align_corners=align_corners)
+    strips = []
+    for cells, shares in _strips(height, int(size[0]), align_corners=align_corners):
+        rows = (shares @ cells_last[cells].reshape(-1, width * classes)).reshape(-1, width, classes)
+        strips.append(torch.cat([(part @ rows[:, columns]).argmax(dim=2) for columns, part in across], dim=1))
+    return torch.cat(strips)[None].to(torch.uint8)
 
 
 def _strips(cells: int, pixels: int, *, align_corners: bool) -> list[tuple[slice, Tensor]]:

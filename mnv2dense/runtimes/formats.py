@@ -42,7 +42,9 @@ with its ``module`` (docs/contributing.md)."""
 def format_of(path: str | Path) -> str | None:
     """The name of the format that a file's suffix, of capital or small letters, tells; None for any other file."""
     path = Path(path)
-    return next((name for name, known in FORMATS.items() if ends_in(path.with_name(path.name.lower()), known.suffix)), None)
+    return next(
+        (name for name, known in FORMATS.items() if ends_in(path.with_name(path.name.lower()), known.suffix)), None
+    )
 
 
 def ends_in(path: Path, suffix: str) -> bool:

@@ -15,7 +15,18 @@ ROOT = Path(__file__).parent.parent.parent
 
 COMMANDS = tuple(sorted(path.stem for path in (ROOT / "tools").glob("*.py")))
 
-RUNTIMES = ("onnx", "onnxruntime", "openvino", "nncf", "executorch", "torchao", "ai_edge_litert", "litert_torch", "ncnn", "pnnx")
+RUNTIMES = (
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "nncf",
+    "executorch",
+    "torchao",
+    "ai_edge_litert",
+    "litert_torch",
+    "ncnn",
+    "pnnx",
+)
 COMPILER = ("torch._dynamo", "torch._inductor", "sympy", "torch.onnx")
 TRAINING = ("pytorch_lightning", "torchmetrics", "tensorboard", "albumentations", "scipy", "pydantic")
 SCORING = ("pycocotools", "faster_coco_eval", "hotcoco")

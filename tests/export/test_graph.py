@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnv2dense.export.graph import label_map
+from mnv2dense.export.graph import label_map, label_map_classes_last
 
 
 @pytest.mark.parametrize("align_corners", [True, False])
@@ -24,17 +26,22 @@ def test_a_label_map_is_interpolation_and_argmax(
     assert labels.dtype == torch.uint8
     assert labels.shape == (2, *size)
     assert (labels == expected).float().mean() > 0.999
+    by_pixel = torch.cat([label_map_classes_last(each[None], size, align_corners=align_corners) for each in logits])
+    assert by_pixel.dtype == torch.uint8
+    assert (by_pixel == expected).float().mean() > 0.999
 
 
-def test_of_equal_scores_the_lowest_class_is_taken() -> None:
+@pytest.mark.parametrize("make", [label_map, label_map_classes_last])
+def test_of_equal_scores_the_lowest_class_is_taken(make: Callable[..., Tensor]) -> None:
     logits = torch.tensor([0.0, 1.0, 1.0]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
-    assert label_map(logits, (16, 16), align_corners=True).unique().tolist() == [1]
+    assert make(logits, (16, 16), align_corners=True).unique().tolist() == [1]
 
 
-def test_a_label_map_needs_no_map_of_all_classes() -> None:
+@pytest.mark.parametrize("make", [label_map, label_map_classes_last])
+def test_a_label_map_needs_no_map_of_all_classes(make: Callable[..., Tensor]) -> None:
     class Labels(nn.Module):
         def forward(self, logits: Tensor) -> Tensor:
-            return label_map(logits, (160, 160), align_corners=False)
+            return make(logits, (160, 160), align_corners=False)
 
     program = torch.export.export(Labels(), (torch.zeros(1, 20, 10, 10),))
     sizes = [node.meta["val"].numel() for node in program.graph.nodes if isinstance(node.meta.get("val"), Tensor)]
@@ -42,10 +49,11 @@ def test_a_label_map_needs_no_map_of_all_classes() -> None:
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
-def test_a_label_map_can_be_exported(align_corners: bool) -> None:
+@pytest.mark.parametrize("make", [label_map, label_map_classes_last])
+def test_a_label_map_can_be_exported(make: Callable[..., Tensor], align_corners: bool) -> None:
     class Labels(nn.Module):
         def forward(self, logits: Tensor) -> Tensor:
-            return label_map(logits, (24, 32), align_corners=align_corners)
+            return make(logits, (24, 32), align_corners=align_corners)
 
     logits = torch.randn(1, 3, 6, 8, generator=torch.Generator().manual_seed(0))
     program = torch.export.export(Labels(), (logits,))

@@ -11,7 +11,16 @@ from mnv2dense.runtimes.formats import FORMATS, companions_of, files_of, format_
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("a.onnx", "onnx"), ("A.ONNX", "onnx"), ("a.xml", "openvino"), ("a.b.pte", "executorch"), ("a.onnx.json", None), ("A.ncnn.PARAM", "ncnn"), ("a.param", None), (".onnx", None)],
+    [
+        ("a.onnx", "onnx"),
+        ("A.ONNX", "onnx"),
+        ("a.xml", "openvino"),
+        ("a.b.pte", "executorch"),
+        ("a.onnx.json", None),
+        ("A.ncnn.PARAM", "ncnn"),
+        ("a.param", None),
+        (".onnx", None),
+    ],
 )
 def test_a_suffix_of_any_letters_tells_the_format(name: str, expected: str | None) -> None:
     assert format_of(name) == expected

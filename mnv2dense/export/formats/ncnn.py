@@ -41,7 +41,9 @@ WRITER = Writer(
     },
 )
 
-_NOTE = "float32 [3, H, W] of the image's values 0..255, as ncnn::Mat::from_pixels makes them; outputs without the batch"
+_NOTE = (
+    "float32 [3, H, W] of the image's values 0..255, as ncnn::Mat::from_pixels makes them; outputs without the batch"
+)
 
 
 def export(

@@ -148,7 +148,10 @@ def test_an_operator_that_ncnn_lacks_is_named_and_nothing_is_left(
         ("missing json", r"model\.ncnn\.param\.json is not beside it"),
         ("missing weights", r"model\.ncnn\.bin, its weights, is missing"),
         ("another size", r"takes images of \[64, 64\], but the json beside it is of a file that takes \[96, 64\]"),
-        ("other outputs", r"images in and found out, but the json beside it is of a file with images in and scores out"),
+        (
+            "other outputs",
+            r"images in and found out, but the json beside it is of a file with images in and scores out",
+        ),
         ("short weights", r"ncnn cannot read model\.ncnn\.bin"),
         ("others' layers", r"it does not say what goes in"),
         ("empty", r"it does not say what goes in"),
