@@ -79,8 +79,7 @@ def run(config: DictConfig, command: ExportCommand) -> None:
     if report.parity is not None:
         report.scores = data.scores(ExportedModel(output, threads=asked.threads))
     note(report)
-    if companions := " and ".join(map(str, companions_of(output))):
-        print(
-            f"{companions} {'has' if len(companions_of(output)) == 1 else 'have'} to lie beside this file, wherever it goes:"
-        )
+    if companions := companions_of(output):
+        verb = "has" if len(companions) == 1 else "have"
+        print(f"{' and '.join(map(str, companions))} {verb} to lie beside this file, wherever it goes:")
     print(output)

@@ -191,7 +191,7 @@ def check_output(path: Path, exporter: str) -> None:
         PermissionError: the folder may not be written to.
     """
     suffix = FORMATS[exporter].suffix
-    if not ends_in(path, suffix):
+    if not ends_in(path.name, suffix):
         raise ValueError(f"output={path}: such a file ends in {suffix}.")
     if path.is_dir() and not (suffix == ".mlpackage" and (path / _PACKAGE_MARK).is_file()):
         raise ValueError(f"output={path}: a folder of that name is there, which no export replaces; name another file.")

@@ -19,8 +19,8 @@ def read_beside(path: Path) -> Metadata:
         return Metadata.from_json(beside.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(
-            f"{path}: {beside.name} is not beside it, and without it nobody knows its classes; take all its files along, "
-            "or export again with tools/export.py."
+            f"{path}: {beside.name} is not beside it, and without it nobody knows its classes; take all its files "
+            "along, or export again with tools/export.py."
         ) from None
     except ValueError as error:
         raise ValueError(f"{beside}: {error}; export {path.name} again.") from error

@@ -41,15 +41,13 @@ with its ``module`` (docs/contributing.md)."""
 
 def format_of(path: str | Path) -> str | None:
     """The name of the format that a file's suffix, of capital or small letters, tells; None for any other file."""
-    path = Path(path)
-    return next(
-        (name for name, known in FORMATS.items() if ends_in(path.with_name(path.name.lower()), known.suffix)), None
-    )
+    file = Path(path).name.lower()
+    return next((name for name, known in FORMATS.items() if ends_in(file, known.suffix)), None)
 
 
-def ends_in(path: Path, suffix: str) -> bool:
-    """Whether a name ends in a format's suffix, and is more than it."""
-    return path.name.endswith(suffix) and path.name != suffix
+def ends_in(name: str, suffix: str) -> bool:
+    """Whether a file's name ends in a format's suffix, and is more than it."""
+    return name.endswith(suffix) and name != suffix
 
 
 def exporter_module(name: str) -> str:

@@ -19,6 +19,7 @@ from mnv2dense.runtimes.formats import FORMATS, companions_of, files_of, format_
         ("a.onnx.json", None),
         ("A.ncnn.PARAM", "ncnn"),
         ("a.param", None),
+        ("", None),
         (".onnx", None),
     ],
 )

@@ -60,11 +60,11 @@ class Writer:
         """Whether it can be done, as far as that is known beforehand; the arguments are those of ``export``.
 
         Raises:
-            ValueError: another suffix, a precision or outputs that the format lacks, an unknown module in ``keep_float``, or int8
-                without calibration.
+            ValueError: another suffix, a precision or outputs that the format lacks, an unknown module in
+                ``keep_float``, or int8 without calibration.
         """
         suffix = FORMATS[self.name].suffix
-        if not ends_in(path, suffix):
+        if not ends_in(path.name, suffix):
             raise ValueError(f"{path}: {self.title} files end in {suffix}; name it so.")
         self.check_precision(metadata.precision)
         self.check_outputs([metadata.outputs, *metadata.parts.values()])
