@@ -1,4 +1,4 @@
-"""Every task in every runtime at int8 (or fp16), and boxes at float32, from real weights, through the command and its gate.
+"""Every task in every runtime at int8 (or fp16), and boxes at float32, real weights, through command and gate.
 
 That float32 classes and masks are the model's numbers is for each runtime's own file of tests.
 """
