@@ -27,12 +27,13 @@ import torch
 from mnv2dense.backbones import MobileNetV2
 from mnv2dense.data.datasets import CocoDetection, MaskFolder, VocDetection
 from mnv2dense.doctor.crops import CropFeatures
+from mnv2dense.doctor.doubled_boxes import doubled_boxes
 from mnv2dense.doctor.folds import folds
 from mnv2dense.doctor.frozen import FrozenFeatures, boxes_of, frozen_features, true_boxes
 from mnv2dense.doctor.held_out import out_of_fold_boxes, out_of_fold_pixels
 from mnv2dense.doctor.linear_probe import out_of_fold_probabilities
 from mnv2dense.doctor.neighbours import without_neighbours
-from mnv2dense.doctor.wrong_boxes import doubled_boxes, missing_boxes, shifted_boxes
+from mnv2dense.doctor.wrong_boxes import missing_boxes, shifted_boxes
 from mnv2dense.doctor.wrong_classes import doubt_classes
 from mnv2dense.doctor.wrong_masks import doubted_regions, shift_of
 from mnv2dense.metrics.box_columns import TrueBoxes

@@ -16,7 +16,6 @@ from mnv2dense.doctor.facts import SplitFacts
 from mnv2dense.doctor.findings import Finding, findings_of
 from mnv2dense.doctor.input_size import InputFit, input_fit
 from mnv2dense.doctor.looks import Looks, look_at
-from mnv2dense.doctor.odd_boxes import DOUBLED
 from mnv2dense.doctor.suspect import Suspect
 from mnv2dense.doctor.truth import TruthLook, look_at_truth
 from mnv2dense.ops.resize import ResizeMode
@@ -71,12 +70,10 @@ class Diagnosis(NamedTuple):
     images: int
 
     def with_more(self, more: Sequence[Suspect]) -> Diagnosis:
-        """The same with suspects that others found, such as wrong labels by a model's own predictions.
-
-        Doubled boxes are not among them: these need no model, and have been looked for.
-        """
-        suspects = [*self.suspects, *(suspect for suspect in more if suspect.kind != DOUBLED)]
-        findings, ordered = findings_of(suspects, self.facts, self.inputs, self.class_names, images=self.images)
+        """The same with suspects that others found, such as wrong labels by a model's own predictions."""
+        findings, ordered = findings_of(
+            [*self.suspects, *more], self.facts, self.inputs, self.class_names, images=self.images
+        )
         return self._replace(findings=findings, suspects=ordered)
 
 

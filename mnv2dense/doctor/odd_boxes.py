@@ -8,22 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from mnv2dense.doctor.columns import without_crowds
+from mnv2dense.doctor.doubled_boxes import doubled_boxes
 from mnv2dense.doctor.looks import Looks
 from mnv2dense.doctor.suspect import Suspect
-from mnv2dense.ops.numpy_boxes import iou
 from mnv2dense.types import BoxColumns
-
-DOUBLED = "doubled box"
-"""The kind of a box that covers another of its class."""
 
 # Pixels of the image; a side below is a slip of the mouse more often than an object.
 _LEAST_SIDE = 2.0
 
 # Long to short side; and how many times as long as the class's own 99th percentile, as poles and trains are long.
 _LONGEST, _BEYOND_CLASS = 15.0, 1.5
-
-# IoU from which on two boxes of a class are one object twice.
-_SAME = 0.9
 
 # Images in which one box may stand, to the pixel, before it looks like a tool's default.
 _MOST_IMAGES = 5
@@ -67,9 +61,10 @@ def odd_boxes(
     for row in np.flatnonzero(long).tolist():
         message = f"is {_size(sides[row])} pixels: longer than others of its class by far"
         suspects.add("odd box", 0.4, columns, row, corners[row], message)
-    for row, overlap in _doubled(columns, corners):
+    doubled = doubled_boxes(columns)
+    for row, overlap in zip(doubled.rows.tolist(), doubled.scores.tolist(), strict=True):
         message = f"covers another {class_names[columns.labels[row]]} of the same image (IoU {overlap:.2f})"
-        suspects.add(DOUBLED, 0.5 + overlap / 2, columns, row, corners[row], message)
+        suspects.add("doubled box", 0.5 + overlap / 2, columns, row, corners[row], message)
     for row, images in _defaults(columns, frames):
         message = f"stands at the same pixels in {images} images: a tool's default, or pasted?"
         suspects.add("odd box", 0.7, columns, row, corners[row], message)
@@ -140,23 +135,6 @@ def _long(columns: BoxColumns, sides: npt.NDArray[np.float64], classes: int) -> 
     for label in np.unique(columns.labels).tolist():
         usual[label] = np.quantile(ratios[columns.labels == label], 0.99)
     return np.asarray((ratios > _LONGEST) & (ratios > _BEYOND_CLASS * usual[columns.labels]))
-
-
-def _doubled(columns: BoxColumns, corners: npt.NDArray[np.float64]) -> list[tuple[int, float]]:
-    """(row, IoU) of boxes that cover another of their class in their image."""
-    order = np.lexsort((columns.labels, columns.images))
-    images, labels, boxes = columns.images[order], columns.labels[order], corners[order]
-    found: dict[int, float] = {}
-    # Compared with the next of its group, the one after that, ...: as many steps as the largest group has boxes.
-    for step in range(1, len(order)):
-        same = np.flatnonzero((images[step:] == images[:-step]) & (labels[step:] == labels[:-step]))
-        if not len(same):
-            break
-        overlaps = iou(boxes[same], boxes[same + step])
-        for k in np.flatnonzero(overlaps >= _SAME).tolist():
-            row = int(order[same[k] + step])
-            found[row] = max(found.get(row, 0.0), float(overlaps[k]))
-    return list(found.items())
 
 
 def _defaults(columns: BoxColumns, frames: npt.NDArray[np.float64]) -> list[tuple[int, int]]:

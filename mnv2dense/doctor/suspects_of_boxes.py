@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mnv2dense.doctor.suspect import Suspect
-from mnv2dense.doctor.wrong_boxes import DoubledBoxes, MissingBoxes, ShiftedBoxes
+from mnv2dense.doctor.wrong_boxes import MissingBoxes, ShiftedBoxes
 from mnv2dense.doctor.wrong_classes import Doubts
 from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
 
@@ -89,16 +89,6 @@ def missing_box_suspects(
         path, image_id = str(named.paths[place]), int(named.image_ids[place])
         suspects.append(Suspect("missing box", path, image_id, score, message, box, proposed=name))
     return surest(suspects, objects)
-
-
-def doubled_box_suspects(named: Named, truth: TrueBoxes, doubled: DoubledBoxes) -> list[Suspect]:
-    """Objects that are annotated twice."""
-    return [
-        _suspect(
-            "doubled box", named, truth, row, score, f"covers another {_label(named, truth, row)} with IoU {score:.2f}"
-        )
-        for row, score in zip(doubled.rows.tolist(), doubled.scores.tolist(), strict=True)
-    ]
 
 
 def surest(suspects: list[Suspect], objects: int) -> list[Suspect]:

@@ -1,4 +1,4 @@
-"""Boxes that lie wrong, are missing or stand twice, by what a model that has not learnt from them found.
+"""Boxes that lie wrong or are missing, by what a model that has not learnt from them found.
 
 The kinds are ObjectLab's (Tkachenko et al. 2023: badly located, overlooked); the scores are our own, as detectors that
 learn for a minute are less sure of themselves.
@@ -6,20 +6,16 @@ learn for a minute are less sure of themselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from mnv2dense.doctor.overlaps import overlapping
 from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
-from mnv2dense.ops.numpy_boxes import areas, intersection, iou
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-
-# Pairs of boxes that are compared at once: 2 million are 100 MB.
-_TOGETHER = 2_000_000
 
 # Of a found box and an annotated one: from here on they may be of one object.
 _TOUCHING = 0.1
@@ -33,22 +29,6 @@ _FITTING = 5
 
 # Scores that the weakest boxes have anywhere.
 _NOISE = 0.1
-
-
-class Pairs(NamedTuple):
-    """Boxes of the same image that overlap.
-
-    Attributes:
-        first: rows of the first columns, ascending.
-        second: rows of the second columns.
-        iou: intersection over union of each pair.
-        share: of the first box, how much of it lies in the second.
-    """
-
-    first: Ints
-    second: Ints
-    iou: Floats
-    share: Floats
 
 
 class ShiftedBoxes(NamedTuple):
@@ -72,20 +52,6 @@ class MissingBoxes(NamedTuple):
     """
 
     rows: Ints
-    scores: Floats
-
-
-class DoubledBoxes(NamedTuple):
-    """Annotated boxes that repeat another of their class and image, the surest first.
-
-    Attributes:
-        rows: int64 [n], the later one of each pair.
-        others: int64 [n], the one that it repeats.
-        scores: float64 [n], their IoU.
-    """
-
-    rows: Ints
-    others: Ints
     scores: Floats
 
 
@@ -133,51 +99,6 @@ def missing_boxes(found: FoundBoxes, truth: TrueBoxes, *, at_least: float = 0.05
     rows = rows[np.argsort(-scores[rows], kind="stable")]
     rows = rows[_one_of_each_place(found.images[rows], found.boxes[rows])]
     return MissingBoxes(rows, scores[rows].clip(0, 1))
-
-
-def doubled_boxes(truth: TrueBoxes, *, at_least: float = 0.7) -> DoubledBoxes:
-    """Pairs of objects of the same class whose IoU is ``at_least``; needs no model."""
-    objects = np.flatnonzero(~truth.crowds)
-    columns = (truth.images[objects], truth.corners[objects])
-    pairs = overlapping(columns, columns, at_least=at_least)
-    first, second = objects[pairs.first], objects[pairs.second]
-    twice = (second < first) & (truth.labels[first] == truth.labels[second])
-    order = np.argsort(-pairs.iou[twice], kind="stable")
-    return DoubledBoxes(first[twice][order], second[twice][order], pairs.iou[twice][order])
-
-
-def overlapping(first: tuple[Ints, Floats], second: tuple[Ints, Floats], *, at_least: float) -> Pairs:
-    """All pairs of the same image whose IoU is above 0 and ``at_least``.
-
-    Args:
-        first: images int64 [N], in any order, and boxes [N, 4], xyxy.
-        second: images int64 [M], ascending, and boxes [M, 4].
-        at_least: IoU.
-    """
-    found = list(_chunks(first, second, at_least))
-    return Pairs(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
-
-
-def _chunks(first: tuple[Ints, Floats], second: tuple[Ints, Floats], at_least: float) -> Iterator[Pairs]:
-    starts = np.searchsorted(second[0], first[0], side="left")
-    counts = np.searchsorted(second[0], first[0], side="right") - starts
-    ends = np.cumsum(counts)
-    row = 0
-    while True:
-        stop = max(row + 1, int(np.searchsorted(ends, (ends[row - 1] if row else 0) + _TOGETHER, side="right")))
-        stop = min(stop, len(counts))
-        count = counts[row:stop]
-        rows = np.repeat(np.arange(row, stop), count)
-        within = np.arange(len(rows)) - np.repeat(np.cumsum(count) - count, count)
-        others = np.repeat(starts[row:stop], count) + within
-        boxes, other = first[1][rows], second[1][others]
-        overlap = iou(boxes, other)
-        kept = (overlap > 0) & (overlap >= at_least)
-        shared = intersection(boxes[kept], other[kept]) / np.maximum(areas(boxes[kept]), 1e-9)
-        yield Pairs(rows[kept], others[kept], overlap[kept], shared)
-        if stop >= len(counts):
-            return
-        row = stop
 
 
 def _first_of_each(groups: Ints, order: Floats) -> Ints:

@@ -20,14 +20,13 @@ from mnv2dense.doctor.judged_by_model import batches, found_by, pixels_by
 from mnv2dense.doctor.linear_probe import out_of_fold_probabilities
 from mnv2dense.doctor.neighbours import without_neighbours
 from mnv2dense.doctor.suspects_of_boxes import (
-    doubled_box_suspects,
     missing_box_suspects,
     shifted_box_suspects,
     wrong_class_suspects,
 )
 from mnv2dense.doctor.suspects_of_masks import image_class_suspects, mask_suspects
 from mnv2dense.doctor.together import Seen, Together
-from mnv2dense.doctor.wrong_boxes import doubled_boxes, missing_boxes, shifted_boxes
+from mnv2dense.doctor.wrong_boxes import missing_boxes, shifted_boxes
 from mnv2dense.doctor.wrong_classes import doubt_classes
 from mnv2dense.inference.open_model import open_model
 from mnv2dense.metrics.box_columns import FoundBoxes
@@ -193,7 +192,6 @@ def _wrong_boxes(data: Together, options: OutOfFold, model: Model | None, fold_o
         *suspects,
         *shifted_box_suspects(images, truth, shifted_boxes(found, truth)),
         *missing_box_suspects(images, found, missing, proposed, objects=len(objects)),
-        *doubled_box_suspects(images, truth, doubled_boxes(truth)),
     ]
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from mnv2dense.data.datasets import VocDetection
 from mnv2dense.doctor.crops import CropFeatures
+from mnv2dense.doctor.doubled_boxes import doubled_boxes
 from mnv2dense.doctor.folds import folds
 from mnv2dense.doctor.frozen import boxes_of, true_boxes
 from mnv2dense.doctor.linear_probe import out_of_fold_probabilities
 from mnv2dense.doctor.neighbours import without_neighbours
-from mnv2dense.doctor.wrong_boxes import doubled_boxes
 from mnv2dense.doctor.wrong_classes import doubt_classes
 from mnv2dense.metrics.box_columns import TrueBoxes
 from mnv2dense.models import mobilenet_v2

@@ -1,4 +1,4 @@
-"""Boxes that lie wrong, are missing or stand twice."""
+"""Boxes that lie wrong or are missing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from mnv2dense.doctor.frozen import true_boxes
-from mnv2dense.doctor.wrong_boxes import doubled_boxes, missing_boxes, overlapping, shifted_boxes
+from mnv2dense.doctor.wrong_boxes import missing_boxes, shifted_boxes
 from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
-from mnv2dense.ops.numpy_boxes import pairwise_iou
 from mnv2dense.types import IGNORE_LABEL
 
 
@@ -70,32 +69,10 @@ def test_a_find_that_only_falls_to_one_that_falls_itself_stays() -> None:
     assert missing_boxes(chain, truth).rows.tolist() == [0, 2]
 
 
-def test_doubled_boxes_are_of_one_class_and_named_once() -> None:
-    truth = truth_of(
-        (0, 0, 0, 0, 10, 10), (0, 0, 0, 0, 10, 9), (0, 1, 0, 0, 10, 10), (0, 0, 30, 0, 40, 10), (1, 0, 0, 0, 10, 10)
-    )
-    doubled = doubled_boxes(truth)
-    assert (doubled.rows.tolist(), doubled.others.tolist(), doubled.scores.tolist()) == ([1], [0], [0.9])
-
-
-def test_pairs_are_those_of_a_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    for together in (1, 7, 10_000):
-        monkeypatch.setattr("mnv2dense.doctor.wrong_boxes._TOGETHER", together)
-        low = rng.uniform(0, 20, (2, 30, 2))
-        first, second = np.concatenate([low, low + rng.uniform(1, 20, low.shape)], axis=2)
-        images, others = rng.integers(0, 5, 30), np.sort(rng.integers(0, 5, 30))
-        pairs = overlapping((images, first), (others, second), at_least=0.2)
-        table = (pairwise_iou(first, second) >= 0.2) & (images[:, None] == others)
-        assert sorted(np.column_stack(pairs[:2]).tolist()) == np.argwhere(table).tolist()
-        assert np.array_equal(pairs.iou, pairwise_iou(first, second)[pairs.first, pairs.second])
-
-
 def test_nothing_found_and_nothing_annotated_are_no_suspects() -> None:
     nothing, empty = found_of(), true_boxes(3, np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0, np.int64))
     assert shifted_boxes(nothing, empty).scores.shape == (0,)
     assert missing_boxes(nothing, empty).rows.shape == (0,)
-    assert doubled_boxes(empty).rows.shape == (0,)
 
 
 def test_thousands_of_boxes_take_a_moment() -> None:
