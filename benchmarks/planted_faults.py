@@ -26,6 +26,7 @@ import torch
 
 from mnv2dense.backbones import MobileNetV2
 from mnv2dense.data.datasets import CocoDetection, MaskFolder, VocDetection
+from mnv2dense.doctor.class_context import with_context
 from mnv2dense.doctor.crops import CropFeatures
 from mnv2dense.doctor.doubled_boxes import doubled_boxes
 from mnv2dense.doctor.folds import folds
@@ -36,7 +37,7 @@ from mnv2dense.doctor.neighbours import without_neighbours
 from mnv2dense.doctor.wrong_boxes import missing_boxes, shifted_boxes
 from mnv2dense.doctor.wrong_classes import doubt_classes
 from mnv2dense.doctor.wrong_masks import doubted_regions, shift_of
-from mnv2dense.metrics.box_columns import TrueBoxes
+from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
 from mnv2dense.models import mobilenet_v2
 from mnv2dense.ops.numpy_boxes import pairwise_iou
 from mnv2dense.types import IGNORE_INDEX, IGNORE_LABEL, Sample
@@ -71,6 +72,7 @@ def main() -> None:
     parser.add_argument(
         "--kinds", choices=("classes", "places"), nargs="+", default=["classes", "places"], help="of boxes"
     )
+    parser.add_argument("--limit", type=int, default=None, help="images of each split, into another --out; None is all")
     parser.add_argument("--out", type=Path, default=Path("runs/planted_faults"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -78,7 +80,7 @@ def main() -> None:
     for name in arguments.data:
         for seed in arguments.seeds:
             for kind, row in SEARCHES[name](
-                Bench(name, arguments.shared, str(weights), arguments.out, arguments.kinds), seed
+                Bench(name, arguments.shared, str(weights), arguments.out, arguments.kinds, arguments.limit), seed
             ):
                 (arguments.out / f"{name}-{kind.replace(' ', '_')}-{seed}.json").write_text(json.dumps(row))
     print(
@@ -103,6 +105,7 @@ class Bench(NamedTuple):
     weights: str
     out: Path
     kinds: Sequence[str]
+    limit: int | None
 
     def kept(self, what: str, made: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever was made
         """What an earlier call made and kept."""
@@ -124,8 +127,7 @@ def boxes(bench: Bench, seed: int) -> Iterator[tuple[str, dict[str, float]]]:
         yield "wrong class", classes_found(features, truth, classes, seed)
     if "places" not in bench.kinds:
         return
-    frozen, truth = bench.kept("maps", lambda: seen_images(bench))
-    yield from places_found(frozen, truth, seed)
+    yield from places_found(bench, seed)
 
 
 def seen_crops(bench: Bench) -> tuple[npt.NDArray[np.float32], TrueBoxes, int]:
@@ -138,16 +140,19 @@ def seen_crops(bench: Bench) -> tuple[npt.NDArray[np.float32], TrueBoxes, int]:
         kept = sample.labels != IGNORE_LABEL
         objects = sample.boxes[kept]
         rows.append(look(sample.image, objects))
-        samples.append(sample._replace(image=sample.image[:1, :1], boxes=objects, labels=sample.labels[kept]))
+        samples.append(bare(sample)._replace(boxes=objects, labels=sample.labels[kept]))
     return np.concatenate(rows), boxes_of(samples), len(data.class_names)
 
 
-def seen_images(bench: Bench) -> tuple[FrozenFeatures, TrueBoxes]:
-    """Maps of all images, and their boxes."""
-    samples: list[Sample] = []
+def seen_images(bench: Bench) -> FrozenFeatures:
+    """Maps of all images."""
     backbone = bench.backbone("stride8", "stride16", "last_bottleneck")
-    frozen = frozen_features(backbone, Both(bench), size=(320, 320), look=lambda place, sample: samples.append(sample))
-    return frozen, boxes_of(samples)
+    return frozen_features(backbone, Both(bench), size=(320, 320))
+
+
+def bare(sample: Sample) -> Sample:
+    """Without its pixels."""
+    return sample._replace(image=sample.image[:1, :1].copy())
 
 
 def classes_found(features: npt.NDArray[np.float32], truth: TrueBoxes, classes: int, seed: int) -> dict[str, float]:
@@ -159,14 +164,39 @@ def classes_found(features: npt.NDArray[np.float32], truth: TrueBoxes, classes: 
         given[row] = rng.choice(there[there != truth.labels[row]])
     fold_of = folds(len(truth.image_ids), CLASS_FOLDS)[truth.images]
     said = out_of_fold_probabilities(features, given, fold_of, classes=classes)
-    doubts = doubt_classes(given, without_neighbours(said, truth._replace(labels=given)))
+    planted = truth._replace(labels=given)
+    doubts = doubt_classes(given, with_context(without_neighbours(said, planted), planted))
     surest = np.argsort(-doubts.scores, kind="stable")[: len(rows)]
-    return row_of(len(rows), np.isin(surest, rows).sum(), start)
+    return row_of(len(rows), np.isin(surest, rows).sum(), time.process_time() - start)
 
 
-def places_found(frozen: FrozenFeatures, truth: TrueBoxes, seed: int) -> Iterator[tuple[str, dict[str, float]]]:
+def places_found(bench: Bench, seed: int) -> Iterator[tuple[str, dict[str, float]]]:
     """Of shifted, missing and doubled boxes, planted together."""
-    start, rng = time.process_time(), np.random.default_rng(seed)
+    truth = bench.kept("boxes", lambda: boxes_of([bare(sample) for sample in Both(bench).all()]))
+    planted, gone, marks = planted_boxes(truth, np.random.default_rng(seed))
+    k = len(gone)
+
+    def learnt() -> tuple[FoundBoxes, float]:
+        frozen = bench.kept("maps", lambda: seen_images(bench))
+        start = time.process_time()
+        found = out_of_fold_boxes(frozen, planted, folds(len(truth.image_ids), FOLDS))
+        return found, time.process_time() - start
+
+    found, seconds = bench.kept(f"found_{seed}", learnt)
+    surest = np.argsort(-shifted_boxes(found, planted).scores, kind="stable")[:k]
+    yield "shifted box", row_of(k, (marks[surest] == 1).sum(), seconds)
+    rows = missing_boxes(found, planted).rows[:k]
+    same = pairwise_iou(found.boxes[rows], truth.corners[gone]) * (found.images[rows][:, None] == truth.images[gone])
+    yield "missing box", row_of(k, (same >= 0.5).any(axis=0).sum(), seconds)
+    doubled = doubled_boxes(planted)
+    hit = (marks[doubled.rows[:k]] == 2) | (marks[doubled.others[:k]] == 2)
+    yield "doubled box", row_of(k, hit.sum(), 0.0)
+
+
+def planted_boxes(
+    truth: TrueBoxes, rng: np.random.Generator
+) -> tuple[TrueBoxes, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Boxes with faults; the rows of ``truth`` that are left out; of each box 1 if it is moved, 2 if drawn again."""
     objects = np.flatnonzero(~truth.crowds)
     k = round(SHARE * len(objects))
     moved, gone, twice = np.split(rng.permutation(objects)[: 3 * k], 3)
@@ -178,34 +208,29 @@ def places_found(frozen: FrozenFeatures, truth: TrueBoxes, seed: int) -> Iterato
     kept = np.setdiff1d(np.arange(len(corners)), gone)
     marks = np.concatenate([np.isin(kept, moved) * 1, np.full(k, 2)])
     images = np.concatenate([truth.images[kept], truth.images[twice]])
-    order = np.argsort(images, kind="stable")
     labels = np.concatenate([truth.labels[kept], truth.labels[twice]])
     planted = true_boxes(len(truth.image_ids), images, np.concatenate([corners[kept], again]).clip(0), labels)
-    marks = marks[order]
-    found = out_of_fold_boxes(frozen, planted, folds(len(truth.image_ids), FOLDS))
-    surest = np.argsort(-shifted_boxes(found, planted).scores, kind="stable")[:k]
-    yield "shifted box", row_of(k, (marks[surest] == 1).sum(), start)
-    rows = missing_boxes(found, planted).rows[:k]
-    same = pairwise_iou(found.boxes[rows], truth.corners[gone]) * (found.images[rows][:, None] == truth.images[gone])
-    yield "missing box", row_of(k, (same >= 0.5).any(axis=0).sum(), start)
-    doubled = doubled_boxes(planted)
-    hit = (marks[doubled.rows[:k]] == 2) | (marks[doubled.others[:k]] == 2)
-    yield "doubled box", row_of(k, hit.sum(), start)
+    return planted, gone, marks[np.argsort(images, kind="stable")]
 
 
 def masks(bench: Bench, seed: int) -> Iterator[tuple[str, dict[str, float]]]:
     """Faults of CamVid's masks."""
-    frozen, clean = bench.kept("maps", lambda: seen_masks(bench))
-    start, rng = time.process_time(), np.random.default_rng(seed)
-    given, moved, wrong, gone = planted_masks(clean, rng)
-    rows, columns = frozen.maps["stride8"].shape[-2:]
-    grid = np.stack([cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_NEAREST) for mask in given])
-    said = (
-        out_of_fold_pixels(frozen, torch.from_numpy(grid), folds(len(grid), FOLDS), classes=len(CAMVID)).float().numpy()
-    )
+    clean = bench.kept("masks", lambda: [sample.mask for sample in Both(bench).all()])
+    given, moved, wrong, gone = planted_masks(clean, np.random.default_rng(seed))
+
+    def learnt() -> tuple[torch.Tensor, npt.NDArray[np.uint8], float]:
+        frozen = bench.kept("maps", lambda: seen_masks(bench))
+        rows, columns = frozen.maps["stride8"].shape[-2:]
+        grid = np.stack([cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_NEAREST) for mask in given])
+        start = time.process_time()
+        said = out_of_fold_pixels(frozen, torch.from_numpy(grid), folds(len(grid), FOLDS), classes=len(CAMVID))
+        return said, grid, time.process_time() - start
+
+    kept, grid, seconds = bench.kept(f"said_{seed}", learnt)
+    said, (rows, columns) = kept.float().numpy(), grid.shape[1:]
     shifts = np.array([shift_of(mask, one).score for mask, one in zip(grid, said, strict=True)])
     surest = np.argsort(-shifts, kind="stable")[: len(moved)]
-    yield "shifted mask", row_of(len(moved), np.isin(surest, moved).sum(), start)
+    yield "shifted mask", row_of(len(moved), np.isin(surest, moved).sum(), seconds)
     regions = [
         (place, region)
         for place, (mask, one) in enumerate(zip(grid, said, strict=True))
@@ -219,19 +244,13 @@ def masks(bench: Bench, seed: int) -> Iterator[tuple[str, dict[str, float]]]:
         places, boxes_of_regions = np.array([place for place, _ in chosen]), np.array([r.box for _, r in chosen]) * cell
         same = pairwise_iou(boxes_of_regions, np.array([box for _, box in faults], np.float64))
         same *= places[:, None] == np.array([place for place, _ in faults])
-        yield kind, row_of(len(faults), (same >= 0.3).any(axis=0).sum(), start)
+        yield kind, row_of(len(faults), (same >= 0.3).any(axis=0).sum(), seconds)
 
 
-def seen_masks(bench: Bench) -> tuple[FrozenFeatures, list[npt.NDArray[np.uint8]]]:
-    """Maps of all images at their own size, and their masks."""
-    kept: list[npt.NDArray[np.uint8]] = []
+def seen_masks(bench: Bench) -> FrozenFeatures:
+    """Maps of all images at their own size."""
     backbone = bench.backbone("stride8", "last_bottleneck", output_stride=16)
-
-    def look(place: int, sample: Sample) -> None:
-        assert sample.mask is not None
-        kept.append(sample.mask)
-
-    return frozen_features(backbone, Both(bench), size=(360, 480), look=look), kept
+    return frozen_features(backbone, Both(bench), size=(360, 480))
 
 
 Fault = tuple[int, tuple[int, int, int, int]]
@@ -300,10 +319,12 @@ class Both:
     def __init__(self, bench: Bench) -> None:
         data, name = bench.shared / "data", bench.name
         made: dict[str, Callable[[str], Any]] = {
-            "bccd": lambda split: VocDetection(root=data / "bccd", split=split),
-            "voc": lambda split: VocDetection(root=data / "VOCdevkit", split=split),
-            "coco_mini": lambda split: CocoDetection(root=data / "coco_mini", split=f"{split}2017"),
-            "camvid": lambda split: MaskFolder(root=data / "camvid", split=split, class_names=CAMVID, ignored=[11]),
+            "bccd": lambda split: VocDetection(root=data / "bccd", split=split, limit=bench.limit),
+            "voc": lambda split: VocDetection(root=data / "VOCdevkit", split=split, limit=bench.limit),
+            "coco_mini": lambda split: CocoDetection(root=data / "coco_mini", split=f"{split}2017", limit=bench.limit),
+            "camvid": lambda split: MaskFolder(
+                root=data / "camvid", split=split, class_names=CAMVID, ignored=[11], limit=bench.limit
+            ),
         }
         self.parts = [made[name](split) for split in ("train", "val")]
         self.class_names: tuple[str, ...] = self.parts[0].class_names
@@ -325,9 +346,9 @@ class Both:
         raise LookupError(f"images of two splits have no common ids, so that {image_id} may be of either.")
 
 
-def row_of(planted: int, found: float, start: float) -> dict[str, float]:
+def row_of(planted: int, found: float, seconds: float) -> dict[str, float]:
     """What is kept of a kind."""
-    return {"planted": planted, "found": float(found) / planted, "seconds": time.process_time() - start}
+    return {"planted": planted, "found": float(found) / planted, "seconds": seconds}
 
 
 SEARCHES: dict[str, Callable[[Bench, int], Iterator[tuple[str, dict[str, float]]]]] = {

@@ -20,6 +20,9 @@ from mnv2dense.utils.suggest import did_you_mean
 from mnv2dense.utils.text_files import read_yaml
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from mnv2dense.doctor.examination import Diagnosis, ModelInput
     from mnv2dense.doctor.suspect import Suspect
     from mnv2dense.protocols import Dataset
@@ -105,12 +108,17 @@ def _check_labels(config: DictConfig) -> None:
 
 
 def _wrong_labels(
-    config: DictConfig, splits: Mapping[str, Dataset], told: Callable[[str, int, int], None]
+    config: DictConfig,
+    splits: Mapping[str, Dataset],
+    told: Callable[[str, int, int], None],
+    groups: npt.NDArray[np.int64],
 ) -> list[Suspect]:
     from mnv2dense.workflows.out_of_fold import OutOfFold, wrong_labels
 
     options = OutOfFold(weights=config.labels.weights, seed=config.labels.seed)
-    return wrong_labels(splits, task=str(config.task), options=options, model=config.labels.model, told=told)
+    return wrong_labels(
+        splits, task=str(config.task), options=options, model=config.labels.model, groups=groups, told=told
+    )
 
 
 def _kinds(given: object) -> list[str]:

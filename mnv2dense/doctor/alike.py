@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,3 +45,32 @@ def pairs_in(splits: Mapping[str, Dataset], looks: Mapping[str, Looks]) -> list[
         return kept[at]
 
     return find_pairs(np.concatenate([own.thumbs for own in looks.values()]), detailed)
+
+
+# Frames of one film may be a whole data set; of groups as large as this ten fill any number of folds.
+_LARGEST = 0.1
+
+
+def groups_of(pairs: Sequence[Pair], count: int) -> npt.NDArray[np.int64]:
+    """Images that are alike, also by way of others, have the same number: none vouches for another's labels then.
+
+    Copies join first, then what is closest. No group grows past a tenth of the images, so that folds can be filled with
+    them: what would make it larger stays outside.
+
+    Args:
+        pairs: of :func:`pairs_in`.
+        count: images.
+
+    Returns:
+        int64 [count]; the number is the place of one of the group.
+    """
+    group_of = np.arange(count)
+    members = {place: [place] for place in range(count)}
+    for pair in sorted(pairs, key=lambda pair: (not pair.is_copy, -pair.correlation)):
+        first, second = int(group_of[pair.first]), int(group_of[pair.second])
+        if first == second or len(members[first]) + len(members[second]) > _LARGEST * count:
+            continue
+        kept, gone = sorted((first, second), key=lambda group: -len(members[group]))
+        group_of[members[gone]] = kept
+        members[kept] += members.pop(gone)
+    return group_of

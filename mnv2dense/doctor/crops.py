@@ -21,7 +21,7 @@ _PLACE_FACTS = 5
 
 
 class CropFeatures:
-    """What a backbone says of boxes: its maps averaged over the crop of each, and where the box lies.
+    """What a backbone says of boxes: its maps of the crop of each, averaged over the box, and where the box lies.
 
     Args:
         backbone: a torch module in eval mode, which runs where it is; its features are averaged and put together, so
@@ -48,19 +48,37 @@ class CropFeatures:
     def __call__(self, image: npt.NDArray[np.uint8], boxes: npt.NDArray[np.floating]) -> Floats:
         """Boxes [N, 4] of an image, xyxy in its pixels -> float32 [N, D]."""
         seen = [np.zeros((0, self.length - _PLACE_FACTS), np.float32)]
-        seen += [self._look(crops).numpy() for crops in self._batches(image, boxes)]
+        seen += [self._look(crops, shares).numpy() for crops, shares in self._batches(image, boxes)]
         return np.concatenate([np.concatenate(seen), place_facts(image.shape[:2], boxes)], axis=1)
 
-    def _look(self, crops: Tensor) -> Tensor:
+    def _look(self, crops: Tensor, shares: Tensor) -> Tensor:
         maps = self._backbone(self._normalize(crops.to(self._device)))
-        return torch.cat([found.float().mean(dim=(2, 3)) for found in maps.values()], dim=1).cpu()
+        return torch.cat([_averaged(found.float().cpu(), shares) for found in maps.values()], dim=1)
 
-    def _batches(self, image: npt.NDArray[np.uint8], boxes: npt.NDArray[np.floating]) -> Iterator[Tensor]:
+    def _batches(
+        self, image: npt.NDArray[np.uint8], boxes: npt.NDArray[np.floating]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Crops uint8 [B, 3, S, S], and the width and height of each box in sides of its crop, [B, 2]."""
         for start in range(0, len(boxes), self._batch_size):
-            cut = np.stack(
-                [_crop(image, box, self._size_px, self._context) for box in boxes[start : start + self._batch_size]]
-            )
-            yield torch.from_numpy(cut).permute(0, 3, 1, 2)
+            some = boxes[start : start + self._batch_size]
+            cut = np.stack([_crop(image, box, self._size_px, self._context) for box in some])
+            sides = np.maximum(some[:, 2:] - some[:, :2], 1e-3)
+            shares = torch.from_numpy(sides / _crop_sides(some, self._context)[:, None]).float()
+            yield torch.from_numpy(cut).permute(0, 3, 1, 2), shares
+
+
+def _averaged(maps: Tensor, shares: Tensor) -> Tensor:
+    """Maps [B, C, h, w] -> [B, C], each cell as far as a box in the middle covers it; of long boxes most does not."""
+    (rows, columns) = (
+        (
+            (torch.arange(1, cells + 1) / cells).minimum(0.5 + share / 2)
+            - (torch.arange(cells) / cells).maximum(0.5 - share / 2)
+        ).clamp(min=0)
+        for cells, share in ((maps.shape[2], shares[:, 1:]), (maps.shape[3], shares[:, :1]))
+    )
+    weights = rows[:, :, None] * columns[:, None, :]
+    weights /= weights.sum(dim=(1, 2), keepdim=True)
+    return torch.einsum("bchw,bhw->bc", maps, weights)
 
 
 def place_facts(size: tuple[int, ...], boxes: npt.NDArray[np.floating]) -> Floats:
@@ -72,11 +90,16 @@ def place_facts(size: tuple[int, ...], boxes: npt.NDArray[np.floating]) -> Float
     return np.column_stack([shares, np.log(sides[:, 0] / sides[:, 1]), middles]).astype(np.float32)
 
 
+def _crop_sides(boxes: npt.NDArray[np.floating], context: float) -> npt.NDArray[np.floating]:
+    """The side in pixels of the square around boxes [..., 4]."""
+    return np.maximum((boxes[..., 2:] - boxes[..., :2]).max(axis=-1) * context, 8.0)
+
+
 def _crop(
     image: npt.NDArray[np.uint8], box: npt.NDArray[np.floating], size_px: int, context: float
 ) -> npt.NDArray[np.uint8]:
     """The square around a box, as a square of ``size_px``; grey where it leaves the image."""
-    side = max(float((box[2:] - box[:2]).max()) * context, 8.0)
+    side = float(_crop_sides(box, context))
     left, top = (box[:2] + box[2:]) / 2 - side / 2
     scale = size_px / side
     if scale < 1:  # warping does not average pixels, so that fewer have to be there first

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from mnv2dense.doctor.alike import pairs_in
-from mnv2dense.doctor.copies import suspects_of_copies
+from mnv2dense.doctor.alike import groups_of, pairs_in
+from mnv2dense.doctor.copies import Pair, suspects_of_copies
 from mnv2dense.doctor.descriptors import is_flat
 from mnv2dense.doctor.facts import SplitFacts
 from mnv2dense.doctor.findings import Finding, findings_of
@@ -57,6 +58,7 @@ class Diagnosis(NamedTuple):
         findings: what to know in a sentence each, the worst first.
         seconds: that the examination took.
         images: of all splits.
+        groups: int64 [images], those of a number show the same or nearly so (:func:`groups_of`).
     """
 
     name: str
@@ -68,6 +70,7 @@ class Diagnosis(NamedTuple):
     findings: tuple[Finding, ...]
     seconds: float
     images: int
+    groups: npt.NDArray[np.int64]
 
     def with_more(self, more: Sequence[Suspect]) -> Diagnosis:
         """The same with suspects that others found, such as wrong labels by a model's own predictions."""
@@ -127,12 +130,14 @@ def examine(
                 if fitting is not None:
                     inputs[called] = fitting
         classes.append(None if isinstance(dataset, JoinedData) or own is None else own.classes)
-    suspects += _copies(splits, looks, classes)
+    pairs = pairs_in(splits, looks)
+    suspects += _copies(pairs, looks, classes)
     class_names = tuple(next(iter(splits.values())).class_names)
     images = sum(len(own.paths) for own in looks.values())
     findings, ordered = findings_of(suspects, facts, inputs, class_names, images=images)
     seconds = time.perf_counter() - begun
-    return Diagnosis(name, task, class_names, tuple(facts), inputs, ordered, findings, seconds, images)
+    groups = groups_of(pairs, images)
+    return Diagnosis(name, task, class_names, tuple(facts), inputs, ordered, findings, seconds, images, groups)
 
 
 def _of_images(looks: Looks) -> list[Suspect]:
@@ -165,7 +170,7 @@ def _parts(dataset: Dataset, looks: Looks) -> dict[str, tuple[Dataset, Looks]]:
 
 
 def _copies(
-    splits: Mapping[str, Dataset], looks: Mapping[str, Looks], classes: Sequence[list[tuple[str, ...]] | None]
+    pairs: Sequence[Pair], looks: Mapping[str, Looks], classes: Sequence[list[tuple[str, ...]] | None]
 ) -> list[Suspect]:
     """Duplicates, leaks, and what is nearly one; places count through all splits."""
     where = [split for split, own in looks.items() for _ in own.paths]
@@ -178,4 +183,4 @@ def _copies(
         own = known[split]
         return None if own is None else own[at - starts[split]]
 
-    return suspects_of_copies(list(looks.items()), pairs_in(splits, looks), labels)
+    return suspects_of_copies(list(looks.items()), pairs, labels)

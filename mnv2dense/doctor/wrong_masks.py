@@ -108,22 +108,28 @@ def doubted_regions(mask: Mask, probabilities: Floats, *, at_least_cells: int = 
 def shift_of(mask: Mask, probabilities: Floats, *, reach: int = 6) -> Shift:
     """Where a mask would fit best, at most ``reach`` cells away; the place where it is needs no reason.
 
-    Surprise is the mean of -log p over the cells that lie inside the image in all places.
+    Surprise is -log p of a cell's label. Counted are the cells that lie inside the image in all places; one that is
+    ignored here or there is as surprising there as here, so that nothing is gained by covering what does not fit.
     """
     height, width = mask.shape
     reach = min(reach, (min(height, width) - 1) // 4)
-    surprise = -np.log(np.maximum(probabilities, _FLOOR))
-    surprise = np.concatenate([surprise, np.zeros((1, height, width), np.float32)])  # of what is ignored
+    surprise = -np.log(np.maximum(probabilities.astype(np.float32), _FLOOR))
     rows, columns = np.mgrid[reach : height - reach, reach : width - reach]
-    costs = np.empty((2 * reach + 1, 2 * reach + 1))
-    labels = np.where(mask == IGNORE_INDEX, len(surprise) - 1, mask)
+    labels = mask.astype(np.int64)
+    counted = mask != IGNORE_INDEX
+    labels[~counted] = 0
+    inner = counted[rows, columns]
+    here = np.where(inner, surprise[labels[rows, columns], rows, columns], np.float32(0))
+    gains = np.empty((2 * reach + 1, 2 * reach + 1))
     for down in range(-reach, reach + 1):
         for right in range(-reach, reach + 1):
-            moved = labels[rows - down, columns - right]
-            costs[down + reach, right + reach] = surprise[moved, rows, columns].mean()
-    down, right = (int(place) - reach for place in np.unravel_index(costs.argmin(), costs.shape))
-    here = costs[reach, reach]
-    return Shift(float(max(0.0, 1 - costs.min() / here)) if here > 0 else 0.0, down, right)
+            moved = rows - down, columns - right
+            there = surprise[labels[moved], rows, columns]
+            gains[down + reach, right + reach] = (here - there)[inner & counted[moved]].sum()
+    if gains.max() <= 0:
+        return Shift(0.0, 0, 0)
+    down, right = (int(place) - reach for place in np.unravel_index(gains.argmax(), gains.shape))
+    return Shift(float(gains.max() / here.sum()), down, right)
 
 
 def _annotated_whole(

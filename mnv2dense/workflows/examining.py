@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from mnv2dense.doctor.examination import Diagnosis, ModelInput, Told, examine
 from mnv2dense.doctor.page import write_json, write_page
 from mnv2dense.doctor.suspect import Suspect
@@ -36,7 +39,7 @@ def examine_data(
     size: tuple[int, int] = (320, 320),
     resize: ResizeMode = "squash",
     model: ModelInput | None = None,
-    search: Callable[[], Sequence[Suspect]] | None = None,
+    search: Callable[[npt.NDArray[np.int64]], Sequence[Suspect]] | None = None,
     told: Told = lambda job, done, total: None,
 ) -> Examined:
     """Read every image and label of a data set once, and say what is wrong with it; no model is needed.
@@ -50,7 +53,8 @@ def examine_data(
         size: (height, width) in pixels that a model is going to see.
         resize: how images get there.
         model: in place of ``size`` and ``resize``, with the strides and anchors of a detector.
-        search: looks for more, which may take long: page and json are there before, and are written again with it.
+        search: looks for more, which may take long: page and json are there before, and are written again with it. It
+            is given a number for each image, in the order of the splits; those of a number show nearly the same.
         told: for a progress bar.
 
     Raises:
@@ -64,5 +68,5 @@ def examine_data(
     examined = Examined(diagnosis, write_page(folder, diagnosis, splits), write_json(folder, diagnosis))
     if search is None:
         return examined
-    diagnosis = diagnosis.with_more(search())
+    diagnosis = diagnosis.with_more(search(diagnosis.groups))
     return Examined(diagnosis, write_page(folder, diagnosis, splits), write_json(folder, diagnosis))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mnv2dense.backbones import MobileNetV2
+from mnv2dense.doctor.class_context import with_context
 from mnv2dense.doctor.crops import CropFeatures
 from mnv2dense.doctor.folds import folds
 from mnv2dense.doctor.frozen import boxes_of, frozen_features, true_boxes
@@ -186,7 +187,7 @@ def _wrong_boxes(data: Together, options: OutOfFold, model: Model | None, fold_o
     suspects = []
     if len(data.class_names) > 1:
         own = true_boxes(len(data), truth.images[objects], truth.corners[objects], truth.labels[objects])
-        doubts = doubt_classes(own.labels, without_neighbours(said[: len(objects)], own))
+        doubts = doubt_classes(own.labels, with_context(without_neighbours(said[: len(objects)], own), own))
         suspects += wrong_class_suspects(images, truth, objects, doubts)
     return [
         *suspects,

@@ -28,7 +28,15 @@ def test_everything_found_is_in_the_json_and_the_page_shows_the_surest(tmp_path:
     (root / "JPEGImages" / "000028.jpg").write_bytes((root / "JPEGImages" / "000001.jpg").read_bytes())
     data = VocDetection(root=root, bad_images="keep")
     more = [Suspect("wrong class", str(data.paths[3]), 3, 0.8, "<b>a cat</b>", (5, 5, 40, 40), "cat", "dog")]
-    done = examine_data({"train": data}, tmp_path / "out", name="<script>", search=lambda: more)
+    told_of: list[int] = []
+
+    def search(groups: np.ndarray) -> list[Suspect]:
+        told_of.extend(groups.tolist())
+        return more
+
+    done = examine_data({"train": data}, tmp_path / "out", name="<script>", search=search)
+    assert len(set(told_of)) == 29, "28 is a copy of 1"
+    assert told_of[28] == told_of[1]
     kinds = {finding.kind: finding for finding in done.diagnosis.findings}
     assert {"broken image", "duplicate", "doubled box", "odd box", "wrong class"} <= set(kinds)
     assert kinds["doubled box"].number == 30
@@ -80,7 +88,7 @@ def test_an_odd_mask_is_drawn_beside_its_image(tmp_path: Path) -> None:
 
 
 def test_a_search_that_is_stopped_leaves_the_page_of_what_was_found_before(tmp_path: Path) -> None:
-    def search() -> NoReturn:
+    def search(groups: np.ndarray) -> NoReturn:
         assert (tmp_path / "out" / "doctor.html").is_file()
         raise KeyboardInterrupt
 

@@ -58,6 +58,12 @@ def test_a_shifted_mask_finds_its_place() -> None:
     assert 0 < shift.score <= 1
 
 
+def test_nothing_is_gained_by_covering_what_does_not_fit_with_ignored_cells() -> None:
+    given, said = np.zeros((20, 24), np.uint8), believed(scene())
+    given[4:10, 12:18] = 255  # as large as the square that lies to the left of it and is not annotated
+    assert shift_of(given, said) == Shift(0.0, 0, 0)
+
+
 def test_ignored_pixels_are_no_suspects() -> None:
     given = scene()
     given[given == 1] = 255
