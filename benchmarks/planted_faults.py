@@ -43,7 +43,7 @@ from mnv2dense.ops.numpy_boxes import pairwise_iou
 from mnv2dense.types import IGNORE_INDEX, IGNORE_LABEL, Sample
 
 SHARE = 0.05
-FOLDS, CLASS_FOLDS = 3, 5
+FOLDS, CLASS_FOLDS = 3, 10
 CAMVID = (
     "sky",
     "building",

@@ -21,9 +21,15 @@ class Together:
     Args:
         parts: of the same classes.
         places: which of all their images, counted through; None is all.
+        objects: how many labels each of these has; None where nobody has looked.
     """
 
-    def __init__(self, parts: Sequence[Dataset], places: npt.NDArray[np.int64] | None = None) -> None:
+    def __init__(
+        self,
+        parts: Sequence[Dataset],
+        places: npt.NDArray[np.int64] | None = None,
+        objects: npt.NDArray[np.int64] | None = None,
+    ) -> None:
         names = {tuple(part.class_names) for part in parts}
         if len(names) != 1:
             raise ValueError(f"{len(parts)} splits of {len(names)} lists of classes: all need the same, in one order.")
@@ -31,6 +37,7 @@ class Together:
         self._parts = parts
         self._starts = np.cumsum([0, *(len(part) for part in parts)])
         self.places = np.arange(self._starts[-1]) if places is None else places
+        self.objects = np.zeros(len(self.places), np.int64) if objects is None else objects
 
     def __len__(self) -> int:
         return len(self.places)
@@ -43,19 +50,23 @@ class Together:
     def readable(self, advance: Callable[[int], None] = lambda _: None) -> Together:
         """Those whose image and labels can be read, which takes reading all; ``advance`` is told 1 after each."""
 
-        def can_be_read(index: int) -> bool:
+        def labels_in(index: int) -> int:
             try:
-                self[index]
+                labels = self[index].labels
             except (ValueError, OSError):
-                return False
-            return True
+                return -1
+            return 0 if labels is None else len(labels)
 
-        kept = np.zeros(len(self), np.bool_)
+        objects = np.zeros(len(self), np.int64)
         with ThreadPoolExecutor(usable_cores()) as pool:
-            for index, can in enumerate(pool.map(can_be_read, range(len(self)))):
-                kept[index] = can
+            for index, count in enumerate(pool.map(labels_in, range(len(self)))):
+                objects[index] = count
                 advance(1)
-        return Together(self._parts, self.places[kept])
+        return Together(self._parts, self.places, objects).chosen(objects >= 0)
+
+    def chosen(self, kept: npt.NDArray[np.bool_]) -> Together:
+        """Some of them, bool [P]."""
+        return Together(self._parts, self.places[kept], self.objects[kept])
 
     def path_of(self, image_id: int) -> Path:
         """None is asked for: ids of several splits may be the same."""

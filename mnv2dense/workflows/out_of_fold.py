@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,6 +20,7 @@ from mnv2dense.doctor.frozen import boxes_of, frozen_features, true_boxes
 from mnv2dense.doctor.held_out import USUAL, Schedule, out_of_fold_boxes, out_of_fold_pixels
 from mnv2dense.doctor.judged_by_model import batches, found_by, pixels_by
 from mnv2dense.doctor.linear_probe import out_of_fold_probabilities
+from mnv2dense.doctor.memory_need import bytes_needed, parts_for
 from mnv2dense.doctor.neighbours import without_neighbours
 from mnv2dense.doctor.suspects_of_boxes import (
     missing_box_suspects,
@@ -35,13 +37,19 @@ from mnv2dense.models.backbone import mobilenet_v2
 from mnv2dense.ops.resize import ResizeMode, resize_mask
 from mnv2dense.types import IGNORE_LABEL, Sample
 from mnv2dense.utils.device import device_of
+from mnv2dense.utils.memory import free_megabytes
 
 if TYPE_CHECKING:
     from mnv2dense.doctor.suspect import Suspect
     from mnv2dense.protocols import Dataset, Model
 
+_log = logging.getLogger(__name__)
+
 Told = Callable[[str, int, int], None]
 """What is done now, how much of it is done, and how much it is."""
+
+# Images of which something can be learnt at all.
+_LEAST = 5
 
 # Found boxes that are looked at a second time, to say which class they would be of.
 _NAMED_AT_MOST = 500
@@ -53,7 +61,7 @@ class OutOfFold(NamedTuple):
     Attributes:
         weights: pretrained MobileNetV2, as ``backbone.weights=`` takes it; None has random ones, which see little.
         parts: folds of which a head each is trained on the others.
-        class_parts: the same for the classifiers of crops, which take a second each.
+        class_parts: the same for the classifiers of crops, which take a second each; of fewer images as many as these.
         size: (height, width) of the input, pixels; None takes 320 x 320 for boxes, 224 x 224 for classes of whole
             images, and for masks the first image's size up to 512 pixels.
         crop_px: side of the crops that classes are learnt from.
@@ -64,7 +72,7 @@ class OutOfFold(NamedTuple):
 
     weights: str | Path | None = "imagenet"
     parts: int = 3
-    class_parts: int = 5
+    class_parts: int = 10
     size: tuple[int, int] | None = None
     crop_px: int = 128
     schedule: Schedule = USUAL
@@ -85,8 +93,8 @@ def wrong_labels(
 
     A pretrained backbone sees every image once. Small heads learn from what it saw, each on all folds but one, and
     judge the labels of that one; splits are put together, for more to learn from. Images that cannot be read, and those
-    whose labels are refused, are left out: all are read once before. Features of boxes take about 0.25 MB of memory an
-    image, of masks about 0.5 MB.
+    whose labels are refused, are left out: all are read once before. Where more than half of the free memory would be
+    needed, images are searched in parts, each by what its own others teach.
 
     Args:
         data: splits of a data set by name, or one of them; of all the same classes.
@@ -118,17 +126,41 @@ def wrong_labels(
     if groups is not None and len(groups) != len(together):
         raise ValueError(f"groups has {len(groups)} numbers for {len(together)} images; give one for each.")
     together = together.readable(_counted(told, "reading images", len(together)))
-    least = max(options.parts, options.class_parts)
+    least = max(_LEAST, options.parts)
     if len(together) < least:
         raise ValueError(
             f"{len(together)} images can be read with their labels: too few to look for wrong labels, which takes "
             f"{least} at least and hundreds to be of use."
         )
-    own = None if groups is None else np.asarray(groups)[together.places]
-    by_heads, by_crops = (
-        folds(len(together), parts, groups=own, seed=options.seed) for parts in (options.parts, options.class_parts)
+    own = np.arange(len(together)) if groups is None else np.asarray(groups)[together.places]
+    part_of = _part_of(together, task, options, own, least)
+    found = []
+    for part in np.unique(part_of).tolist():
+        kept = part_of == part
+        by_heads, by_crops = (
+            folds(int(kept.sum()), parts, groups=own[kept], seed=options.seed)
+            for parts in (options.parts, min(options.class_parts, len(np.unique(own[kept]))))
+        )
+        found += searches[task](together.chosen(kept), options, judge, Folds(by_heads, by_crops), told)
+    return sorted(found, key=lambda suspect: -suspect.score)
+
+
+def _part_of(
+    data: Together, task: str, options: OutOfFold, groups: npt.NDArray[np.int64], least: int
+) -> npt.NDArray[np.int64]:
+    """Which part of the search each image is in: all in one, unless memory is short."""
+    size = options.size or (_at_most(data[0].image.shape[:2], 512) if task == "segmentation" else (320, 320))
+    needed = bytes_needed(task, len(data), int(data.objects.sum()), size, len(data.class_names))
+    free = free_megabytes()
+    parts = min(parts_for(needed, free), len(np.unique(groups)) // least)
+    if parts < 2 or free is None:
+        return np.zeros(len(data), np.int64)
+    _log.warning(
+        "%s images need %.1f GB of memory, and %.1f GB are free: they are searched in %d parts, each by what the "
+        "others of its part teach.",
+        *(f"{len(data):,}", needed / 1e9, free * 2**20 / 1e9, parts),
     )
-    return searches[task](together, options, judge, Folds(by_heads, by_crops), told)
+    return folds(len(data), parts, groups=groups, seed=options.seed)
 
 
 class Folds(NamedTuple):
@@ -179,7 +211,7 @@ def _wrong_boxes(data: Together, options: OutOfFold, model: Model | None, fold_o
         labels,
         fold_of.crops[places],
         classes=len(data.class_names),
-        advance=_counted(told, "learning what classes look like", 2 * options.class_parts),
+        advance=_counted(told, "learning what classes look like", 2 * len(np.unique(fold_of.crops))),
     )
     proposed = np.full(len(missing.rows), -1)
     proposed[np.argsort(found.images[named], kind="stable")] = said[len(objects) :].argmax(axis=1)
@@ -241,7 +273,7 @@ def _wrong_images(data: Together, options: OutOfFold, model: Model | None, fold_
             features.append(whole(sample.image, np.array([[0, 0, width, height]], np.float32)))
             counted(1)
         labels = _classes_of(seen.samples)
-        told_of = _counted(told, "learning what classes look like", 2 * options.class_parts)
+        told_of = _counted(told, "learning what classes look like", 2 * len(np.unique(fold_of.crops)))
         rows = np.concatenate(features)
         said = out_of_fold_probabilities(rows, labels, fold_of.crops, classes=len(data.class_names), advance=told_of)
     else:

@@ -47,3 +47,18 @@ def test_windows_tells_nothing_and_is_asked_for_no_module_that_it_lacks(
     monkeypatch.setitem(sys.modules, "resource", None)
     assert memory.peak_megabytes() is None
     assert memory.resident_megabytes() is None
+
+
+def test_a_container_that_may_take_less_than_the_machine_has_left_says_what_is_free(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("_MACHINE", "_ALLOWED", "_TAKEN"):
+        monkeypatch.setattr(memory, name, tmp_path / name)
+    assert memory.free_megabytes() is None
+    (tmp_path / "_MACHINE").write_text("MemTotal: 9000 kB\nMemAvailable:    4096 kB\n")
+    assert memory.free_megabytes() == 4
+    (tmp_path / "_TAKEN").write_text(str(1 << 20))
+    (tmp_path / "_ALLOWED").write_text("max\n")
+    assert memory.free_megabytes() == 4
+    (tmp_path / "_ALLOWED").write_text(f"{3 << 20}\n")
+    assert memory.free_megabytes() == 2

@@ -131,3 +131,23 @@ def test_masks_are_judged_where_a_model_letterboxes_their_images() -> None:
         **{"size": (160, 160), "resize": "letterbox", "device": torch.device("cpu")},
     )
     assert wrong_labels(Strips(), task="segmentation", options=QUICK, model=judge) == []
+
+
+def test_where_memory_is_short_images_are_searched_in_parts(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("mnv2dense.doctor.suspects_of_masks.SHOWN_CLASS", 0.5)
+    monkeypatch.setattr("mnv2dense.workflows.out_of_fold.free_megabytes", lambda: 0.4)
+    splits = {"train": Scenes("classification"), "val": Scenes("classification", wrong=3)}
+    jobs: dict[str, list[int]] = {}
+    suspects = wrong_labels(
+        *(splits,),
+        task="classification",
+        options=QUICK,
+        told=lambda job, done, total: jobs.setdefault(job, []).append(total),
+    )
+    assert set(jobs["looking at images"]) == {8}, "three parts of 24 images"
+    assert "24 images need 0.0 GB of memory" in caplog.text
+    assert "searched in 3 parts" in caplog.text
+    assert suspects[0][:3] == ("wrong class", "3.png", 53)
+    assert [suspect.score for suspect in suspects] == sorted((one.score for one in suspects), reverse=True)
