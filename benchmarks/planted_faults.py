@@ -183,22 +183,32 @@ def places_found(bench: Bench, seed: int) -> Iterator[tuple[str, dict[str, float
         return found, time.process_time() - start
 
     found, seconds = bench.kept(f"found_{seed}", learnt)
-    surest = np.argsort(-shifted_boxes(found, planted).scores, kind="stable")[:k]
-    yield "shifted box", row_of(k, (marks[surest] == 1).sum(), seconds)
-    rows = missing_boxes(found, planted).rows[:k]
-    same = pairwise_iou(found.boxes[rows], truth.corners[gone]) * (found.images[rows][:, None] == truth.images[gone])
-    yield "missing box", row_of(k, (same >= 0.5).any(axis=0).sum(), seconds)
+    yield "shifted box", row_of(k, moved_among(found, planted, marks), seconds)
+    yield "missing box", row_of(k, gone_among(found, planted, truth, gone), seconds)
     doubled = doubled_boxes(planted)
     hit = (marks[doubled.rows[:k]] == 2) | (marks[doubled.others[:k]] == 2)
     yield "doubled box", row_of(k, hit.sum(), 0.0)
 
 
+def moved_among(found: FoundBoxes, planted: TrueBoxes, marks: npt.NDArray[np.int64]) -> int:
+    """Of the surest shifted boxes, as many as were moved, those that were."""
+    surest = np.argsort(-shifted_boxes(found, planted).scores, kind="stable")[: int((marks == 1).sum())]
+    return int((marks[surest] == 1).sum())
+
+
+def gone_among(found: FoundBoxes, planted: TrueBoxes, truth: TrueBoxes, gone: npt.NDArray[np.int64]) -> int:
+    """Of the boxes that were left out, those that as many surest missing boxes find."""
+    rows = missing_boxes(found, planted).rows[: len(gone)]
+    same = pairwise_iou(found.boxes[rows], truth.corners[gone]) * (found.images[rows][:, None] == truth.images[gone])
+    return int((same >= 0.5).any(axis=0).sum())
+
+
 def planted_boxes(
-    truth: TrueBoxes, rng: np.random.Generator
+    truth: TrueBoxes, rng: np.random.Generator, *, share: float = SHARE
 ) -> tuple[TrueBoxes, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Boxes with faults; the rows of ``truth`` that are left out; of each box 1 if it is moved, 2 if drawn again."""
     objects = np.flatnonzero(~truth.crowds)
-    k = round(SHARE * len(objects))
+    k = round(share * len(objects))
     moved, gone, twice = np.split(rng.permutation(objects)[: 3 * k], 3)
     corners = truth.corners
     sides = corners[:, 2:] - corners[:, :2]
@@ -257,11 +267,11 @@ Fault = tuple[int, tuple[int, int, int, int]]
 
 
 def planted_masks(
-    clean: Sequence[npt.NDArray[np.uint8]], rng: np.random.Generator
+    clean: Sequence[npt.NDArray[np.uint8]], rng: np.random.Generator, *, share: float = SHARE
 ) -> tuple[list[npt.NDArray[np.uint8]], npt.NDArray[np.int64], list[Fault], list[Fault]]:
     """Masks with faults; which are moved; where regions have another class; where regions are gone."""
     given = [mask.copy() for mask in clean]
-    moved = rng.permutation(len(given))[: round(SHARE * len(given))]
+    moved = rng.permutation(len(given))[: round(share * len(given))]
     for place in moved.tolist():
         down, right = rng.integers(16, 41, 2) * rng.choice([-1, 1], 2)
         matrix = np.array([[1, 0, right], [0, 1, down]], np.float64)
@@ -277,7 +287,7 @@ def planted_masks(
             )
             regions += [(place, label, n, *stats[n].tolist()) for n in range(1, count) if stats[n][4] >= 600]
     order = rng.permutation(len(regions))
-    k = round(SHARE * len(regions))
+    k = round(share * len(regions))
     small = [i for i in order[k:] if regions[i][-1] < 0.05 * clean[0].size][:k]
     faults: dict[bool, list[Fault]] = {True: [], False: []}
     for index, whole in [(i, True) for i in order[:k]] + [(i, False) for i in small]:

@@ -204,6 +204,7 @@ def _wrong_boxes(data: Together, options: OutOfFold, model: Model | None, fold_o
     features.append(_features_at(data, crops, found, named))
     objects = np.flatnonzero(~truth.crowds)
     rows = np.concatenate(features)
+    features.clear()
     labels = np.concatenate([truth.labels[objects], np.full(len(named), -1)])
     places = np.concatenate([truth.images[objects], np.sort(found.images[named], kind="stable")])
     said = out_of_fold_probabilities(
@@ -275,6 +276,7 @@ def _wrong_images(data: Together, options: OutOfFold, model: Model | None, fold_
         labels = _classes_of(seen.samples)
         told_of = _counted(told, "learning what classes look like", 2 * len(np.unique(fold_of.crops)))
         rows = np.concatenate(features)
+        features.clear()
         said = out_of_fold_probabilities(rows, labels, fold_of.crops, classes=len(data.class_names), advance=told_of)
     else:
         answers = batches(model, data, lambda place, sample: seen.add(sample), counted)
