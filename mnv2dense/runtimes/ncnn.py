@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, final
 
@@ -18,6 +19,8 @@ from mnv2dense.utils.untyped import Untyped
 
 # "Input images 0 1 images 0=320 1=320 2=3": width, height and channels.
 _INPUT = re.compile(rf"^Input +\S+ +0 +1 +{INPUT} +0=(\d+) +1=(\d+) +2=3$", re.MULTILINE)
+
+_PART_BYTES = 2**12
 
 
 @final
@@ -95,6 +98,14 @@ def load(path: Path, *, threads: int | None = None) -> NcnnRuntime:
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: no file of ncnn, or not this one ({error}); export it again.") from error
     return NcnnRuntime(ncnn, net, description)
+
+
+def constants(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Names and values of what is stored: parts of the .bin, where layers' weights follow one another unnamed."""
+    weights = companions_of(path)[0]
+    content = weights.read_bytes()
+    for start in range(0, len(content), _PART_BYTES):
+        yield f"the .ncnn.bin from byte {start} on", content[start : start + _PART_BYTES]
 
 
 def _check_input(path: Path, description: Metadata) -> None:

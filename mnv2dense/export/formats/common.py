@@ -188,8 +188,7 @@ def with_exam(description: str, exam: dict[str, Any]) -> str:
 
 def set_exam_beside(path: Path, exam: dict[str, Any]) -> None:
     """Write an exam into the description that stands beside a file."""
-    companion = companion_of(path)
-    assert companion is not None
+    (companion,) = (each for each in companions_of(path) if each.suffix == ".json")
     text = with_exam(companion.read_text(encoding="utf-8"), exam)
     with atomic_write(companion) as file:
         file.write(text.encode())

@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.export.formats.common import Writer, quiet, write_together
+from mnv2dense.export.formats.common import Writer, quiet, set_exam_beside, write_together
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.runtimes.metadata import INPUT, Metadata
 
@@ -81,6 +81,9 @@ def export(
     description = replace(description, extra={**description.extra, "input": _NOTE})
     write_together(path, layers.encode(), weights, description.to_json().encode())
     return path
+
+
+set_exam = set_exam_beside
 
 
 class _OfFloats(nn.Module):

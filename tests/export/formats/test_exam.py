@@ -17,7 +17,7 @@ from tests.helpers.exam import PLANTED, flip, plant
 from tests.helpers.small_models import SIZE, classifier, detector
 from tests.helpers.tiny import random_images
 
-NEEDS = {"onnx": "onnxscript", "openvino": "nncf", "executorch": "executorch", "litert": "litert_torch"}
+NEEDS = {"onnx": "onnxscript", "openvino": "nncf", "executorch": "executorch", "litert": "litert_torch", "ncnn": "pnnx"}
 SLOW = ("executorch", "litert")
 
 RUNTIMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NEEDS]
