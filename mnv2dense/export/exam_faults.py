@@ -77,7 +77,8 @@ class _OtherPadding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C', H / 2, W / 2]."""
         top, left = (1, 1) if self._is_tf else (x.shape[-2] % 2, x.shape[-1] % 2)
-        return self.conv._conv_forward(F.pad(x, (left, 1, top, 1)), self.conv.weight, self.conv.bias)
+        found: Tensor = self.conv._conv_forward(F.pad(x, (left, 1, top, 1)), self.conv.weight, self.conv.bias)
+        return found
 
 
 CHANGES: dict[str, Callable[[DenseModel], None]] = {

@@ -90,7 +90,7 @@ def _shrunk(image: Pixels) -> Pixels:
 
 def _stretch(image: Pixels, wanted: float) -> float:
     proportion = image.shape[1] / image.shape[0] / wanted
-    return max(proportion, 1 / proportion)
+    return float(max(proportion, 1 / proportion))
 
 
 def _png(image: Pixels) -> bytes:

@@ -85,7 +85,7 @@ def test_help_a_slip_and_a_missing_file_are_answered_without_torch(tmp_path: Pat
         ("shard", "data=coco"),
         ("convert", "data=coco", "to=yolo", "output=out"),
         ("convert", "data=coco", "data.root=x", "to=yollo", "output=out"),
-        ("check",),
+        ("check", "threads=2"),
         ("check", "nowhere.onnx"),
         ("fit_budget", "task=detection"),
         ("fit_budget", "milliseconds=10", "runtime=openvion"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,20 @@ from tests.helpers.tiny import command, random_images
 pytestmark = pytest.mark.usefixtures("place")
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("right") / "right.fake"
+    with pytest.MonkeyPatch.context() as patch:
+        fake_exporter.install(patch, exams=True)
+        patch.setattr("mnv2dense.export.exam.CANDIDATES", 6)
+        export_model(classifier(), path, images=list(random_images(2, SIZE)))
+    return path.read_text()
+
+
 @pytest.fixture(autouse=True)
-def right(place: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+def right(written: str, place: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     fake_exporter.install(monkeypatch, exams=True)
-    monkeypatch.setattr("mnv2dense.export.exam.CANDIDATES", 6)
-    export_model(classifier(), "right.fake", images=list(random_images(2, SIZE)))
+    Path("right.fake").write_text(written)
     return Path("right.fake")
 
 
@@ -62,7 +72,7 @@ def test_with_its_model_it_is_told_whether_the_file_or_the_machine_is_wrong(
     plain = fake_exporter.export
     module = "backbone.blocks.1"
     monkeypatch.setattr(
-        fake_exporter.sys.modules["mnv2dense.export.formats.fake"],
+        sys.modules["mnv2dense.export.formats.fake"],
         "export",
         lambda *given, **options: plain(*given, **options, stretched=module, factor=1.5),
     )

@@ -117,11 +117,11 @@ def test_a_distance_is_a_share_of_the_spread_of_the_right_answers() -> None:
 
 def test_boxes_count_by_how_far_they_are_above_the_threshold() -> None:
     here = {"label": 0, "score": 0.8, "box": [0, 0, 10, 10]}
-    assert box_distance([here], [here], 0.3) == (0, pytest.approx(1.0))
+    assert box_distance([here], [here], 0.3) == pytest.approx((0, 1.0))
     lower = here | {"score": 0.7}
-    assert box_distance([here], [lower], 0.3) == (pytest.approx(0.1), pytest.approx(0.9))
+    assert box_distance([here], [lower], 0.3) == pytest.approx((0.1, 0.9))
     other = here | {"label": 1}
-    assert box_distance([here], [other], 0.3) == (pytest.approx(1.0), pytest.approx(1.0))
+    assert box_distance([here], [other], 0.3) == pytest.approx((1.0, 1.0))
     narrower = here | {"box": [0, 0, 10, 8]}  # IoU 0.8: a fifth of 0.5
     assert box_distance([here], [narrower], 0.3)[0] == pytest.approx(0.1)
     faint = here | {"score": 0.3}
