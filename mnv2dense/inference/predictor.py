@@ -299,10 +299,9 @@ class Predictor(Generic[Result]):
 
     def _predict(self, images: list[Tensor], sizes: list[tuple[int, int]], fits: list[Fit]) -> list[Any]:
         back = infos(range(len(images)), sizes, fits)
+        together = images[0][None] if len(images) == 1 else torch.stack(images)
         with self.model.beside(), torch.inference_mode():
-            return self.model.predict(
-                torch.stack(images).to(self.device), Infos(*(part.to(self.device) for part in back))
-            )
+            return self.model.predict(together.to(self.device), Infos(*(part.to(self.device) for part in back)))
 
     def _in_tiles(self, image: Tensor, tiles: Tiles) -> Detections | JointResult:
         def find(parts: list[Tensor]) -> list[Any]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mnv2dense.ops.cells import cells_at
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Numbers = npt.NDArray[Any]
 
 # Pixels at a time, down and across: 21 classes of a 12-megapixel image at once would be a gigabyte.
 _ROWS, _COLUMNS = 128, 8192
@@ -19,8 +24,11 @@ _BLOCK = 12
 _WORTH = 8
 """Pixels of a block on average: where they are fewer, looking at each pixel is as cheap as bounding blocks of them."""
 
-_ROUNDING = 1e-6
-"""Of the largest logit: by how much rounding may carry an interpolated value past the ones it lies between."""
+_TOGETHER = 4096
+"""Blocks that are decided at once: where any of 21 classes may win, their pixels have 50 MB of values."""
+
+_ROUNDING = 4e-6
+"""Of the largest logit: by how much rounding may part values that were interpolated in two ways."""
 
 
 class Samples(NamedTuple):
@@ -58,10 +66,10 @@ class Samples(NamedTuple):
 def label_map(logits: Tensor, vertical: Samples, horizontal: Samples) -> Tensor:
     """The class whose interpolated logit is the highest, of every pixel; of equal ones the first.
 
-    On a CPU only what can matter is interpolated: within a block of pixels between the same four cells a bilinear
-    surface lies between its values at the block's corners, so a class that stays below another's lowest corner wins
-    nowhere in it. Most blocks are left with one class; the pixels of the others are decided among those that are left,
-    by the same arithmetic. On other devices every pixel is.
+    On a CPU only what can matter is interpolated: between four cells a bilinear surface lies within their values, so a
+    class that stays below the lowest of another's wins nowhere there. Most places are left with one class. In the
+    others a block of pixels is bounded by its own corners in the same way, and the pixels of what is still open are
+    decided among the classes that are left, by the same arithmetic. On other devices every pixel is.
 
     Args:
         logits: float32 [K, h, w].
@@ -73,16 +81,30 @@ def label_map(logits: Tensor, vertical: Samples, horizontal: Samples) -> Tensor:
     """
     if logits.device.type != "cpu":
         return every_pixel(logits, vertical, horizontal)
-    across_all, down_all = _Blocks.of(horizontal.low), _Blocks.of(vertical.low)
-    blocks = len(across_all.first) * len(down_all.first)
-    slack = logits.abs().amax() * _ROUNDING
-    if len(vertical.low) * len(horizontal.low) < _WORTH * blocks or not torch.isfinite(slack):
+    down, across = _Blocks.of(vertical), _Blocks.of(horizontal)
+    pixels, blocks = len(vertical.low) * len(horizontal.low), len(down.first) * len(across.first)
+    grid = logits.detach().contiguous().numpy()
+    slack = np.abs(grid).max() * np.float32(_ROUNDING)
+    if pixels < _WORTH * blocks or not np.isfinite(slack):
         return every_pixel(logits, vertical, horizontal)
-    cells = logits.permute(1, 2, 0).contiguous()
-    labels = torch.empty(len(vertical.low), len(horizontal.low), dtype=torch.uint8)
-    for columns, across in across_all.parts(_COLUMNS // _BLOCK):
-        for rows, down in down_all.parts(max(1, _ROWS * _COLUMNS // _BLOCK // len(across.first))):
-            labels[rows, columns] = _tile(cells, vertical.at(rows), horizontal.at(columns), down, across, slack)
+    winner, may_win = _by_cells(grid, slack)
+    winners = winner[down.low][:, across.low]
+    undecided = (may_win.sum(axis=2) > 1)[down.low][:, across.low].nonzero()
+    decided = []
+    for start in range(0, len(undecided[0]), _TOGETHER):
+        row, column = (part[start : start + _TOGETHER] for part in undecided)
+        rivals = _Rivals.of(may_win[down.low[row], across.low[column]], grid, down, across, row, column)
+        rivals = rivals.within(down.ends[:, row], across.ends[:, column], slack)
+        winners[row, column] = rivals.label[rivals.starts]
+        several = rivals.counts > 1
+        if several.any():
+            rows, columns = down.pixels(row[several]), across.pixels(column[several])
+            found = rivals.of_blocks(several).winners(vertical.share[rows], horizontal.share[columns])
+            decided.append((rows[:, :, None], columns[:, None, :], found))
+    # Rows last, which are copied whole.
+    labels = torch.from_numpy(winners[:, across.of_pixel][down.of_pixel])
+    for rows, columns, found in decided:
+        labels[rows, columns] = found
     return labels
 
 
@@ -98,108 +120,140 @@ def every_pixel(logits: Tensor, vertical: Samples, horizontal: Samples) -> Tenso
     return labels
 
 
-class _Blocks(NamedTuple):
-    """Runs of pixels of one side that lie between the same two cells: the first and the last pixel of each."""
-
-    first: Tensor
-    last: Tensor
-
-    @classmethod
-    def of(cls, low: Tensor) -> _Blocks:
-        places = torch.arange(len(low))
-        begins = torch.ones(len(low), dtype=torch.bool)
-        begins[1:] = low[1:] != low[:-1]
-        of_cell = places[begins]
-        lengths = torch.diff(of_cell, append=torch.tensor([len(low)]))
-        since = places - of_cell.repeat_interleave(lengths)
-        parts = (lengths + _BLOCK - 1) // _BLOCK
-        side = ((lengths + parts - 1) // parts).repeat_interleave(lengths)  # those of a cell are about alike
-        first = places[since % side == 0]
-        return cls(first, torch.cat([first[1:] - 1, places[-1:]]))
-
-    def parts(self, count: int) -> Iterator[tuple[slice, _Blocks]]:
-        """The pixels of so many blocks at a time, and the blocks, counted from the first of these pixels."""
-        for first, last in zip(torch.split(self.first, count), torch.split(self.last, count), strict=True):
-            start = int(first[0])
-            yield slice(start, int(last[-1]) + 1), _Blocks(first - start, last - start)
-
-    def pixels(self, chosen: Tensor) -> Tensor:
-        """[n, side]: those of the chosen blocks; the last of a shorter one again."""
-        side = int((self.last - self.first).max()) + 1
-        return torch.minimum(self.first[chosen, None] + torch.arange(side), self.last[chosen, None])
-
-    def labelled(self, values: Tensor, dim: int) -> Tensor:
-        """A value for each block -> for each pixel."""
-        return values.repeat_interleave(self.last - self.first + 1, dim=dim)
-
-
 def _upsampled(logits: Tensor, vertical: Samples, horizontal: Samples) -> Tensor:
     """[K, h, w] -> [K, rows, columns], bilinear."""
     wide = torch.lerp(logits[..., horizontal.low], logits[..., horizontal.high], horizontal.share)
     return torch.lerp(wide[:, vertical.low], wide[:, vertical.high], vertical.share[:, None])
 
 
-def _corners(cells: Tensor, vertical: Samples, horizontal: Samples) -> Tensor:
-    """[h, w, K] -> [rows, columns, K], bilinear: of few pixels far apart, whose classes lie side by side."""
-    left, right = (cells.index_select(1, side) for side in (horizontal.low, horizontal.high))
-    wide = torch.lerp(left, right, horizontal.share[:, None])
-    upper, lower = (wide.index_select(0, side) for side in (vertical.low, vertical.high))
-    return torch.lerp(upper, lower, vertical.share[:, None, None])
+class _Blocks(NamedTuple):
+    """Runs of pixels of one side that lie between the same two cells.
+
+    Attributes:
+        first, last: int64 [N], the first and the last pixel of each.
+        low, high: int64 [N], the cells.
+        ends: float32 [2, N], the share of ``high`` in the first and the last pixel.
+        of_pixel: int64, of each pixel its block.
+    """
+
+    first: Numbers
+    last: Numbers
+    low: Numbers
+    high: Numbers
+    ends: Numbers
+    of_pixel: Numbers
+
+    @classmethod
+    def of(cls, side: Samples) -> _Blocks:
+        low, high, share = (part.numpy() for part in side)
+        (of_cell,) = np.diff(low, prepend=-1).nonzero()
+        lengths = np.diff(of_cell, append=len(low))
+        since = np.arange(len(low)) - of_cell.repeat(lengths)
+        parts = (lengths + _BLOCK - 1) // _BLOCK
+        is_first = since % ((lengths + parts - 1) // parts).repeat(lengths) == 0  # those of a cell are about alike
+        (first,) = is_first.nonzero()
+        last = np.append(first[1:], len(low)) - 1
+        return cls(first, last, low[first], high[first], share[np.stack((first, last))], is_first.cumsum() - 1)
+
+    def pixels(self, chosen: Numbers) -> Tensor:
+        """[n, side]: those of the chosen blocks; the last of a shorter one again."""
+        side = int((self.last - self.first).max()) + 1
+        return torch.from_numpy(np.minimum(self.first[chosen, None] + np.arange(side), self.last[chosen, None]))
 
 
-def _tile(
-    cells: Tensor, vertical: Samples, horizontal: Samples, down: _Blocks, across: _Blocks, slack: Tensor
-) -> Tensor:
-    """Labels of the rows of ``vertical`` and the columns of ``horizontal``, from logits [h, w, K]."""
-    corners = _corners(cells, vertical.at(torch.cat(down)), horizontal.at(torch.cat(across)))
-    rows, columns = len(down.first), len(across.first)
-    sides = corners[:rows], corners[rows:]
-    least, most = torch.minimum(*sides), torch.maximum(*sides)
-    least = torch.minimum(least[:, :columns], least[:, columns:])
-    most = torch.maximum(most[:, :columns], most[:, columns:])
-    floor, winner = least.max(dim=2)
-    may_win = most >= (floor - slack)[..., None]
-    labels = down.labelled(across.labelled(winner.to(torch.uint8), 1), 0)
-    row, column = (may_win.sum(dim=2) > 1).nonzero(as_tuple=True)
-    if len(row):
-        down_pixels, across_pixels = down.pixels(row), across.pixels(column)
-        labels[down_pixels[:, :, None], across_pixels[:, None, :]] = _contested(
-            cells, vertical.at(down_pixels), horizontal.at(across_pixels), may_win[row, column]
-        )
-    return labels
-
-
-def _contested(cells: Tensor, vertical: Samples, horizontal: Samples, may_win: Tensor) -> Tensor:
-    """The classes of the pixels of n blocks.
-
-    Args:
-        cells: logits [h, w, K].
-        vertical: where the rows of each block read, [n, side]; all between the same two cells.
-        horizontal: where the columns do.
-        may_win: bool [n, K], two or more of each block.
+def _by_cells(grid: Numbers, slack: Numbers) -> tuple[Numbers, Numbers]:
+    """Of the places between each cell of [K, h, w] and the next ones: the likeliest class, and which may win somewhere.
 
     Returns:
-        uint8 [n, side, side].
+        uint8 [h, w], and bool [h, w, K].
     """
-    block, label = may_win.nonzero(as_tuple=True)  # of each block its classes, rising
-    counts = may_win.sum(dim=1)
-    starts = counts.cumsum(0) - counts
+    least = most = grid
+    for axis in (1, 2):
+        after = np.minimum(np.arange(grid.shape[axis]) + 1, grid.shape[axis] - 1)
+        least = np.minimum(least, least.take(after, axis))
+        most = np.maximum(most, most.take(after, axis))
+    may_win = most >= least.max(axis=0) - slack
+    return least.argmax(axis=0).astype(np.uint8), np.ascontiguousarray(may_win.transpose(1, 2, 0))
 
-    flat = cells.flatten()
 
-    def at(rows: Tensor, columns: Tensor) -> Tensor:
-        place = rows[:, 0] * cells.shape[1] + columns[:, 0]
-        return flat.index_select(0, place.index_select(0, block) * cells.shape[2] + label)[:, None]
+class _Rivals(NamedTuple):
+    """Classes that may win somewhere in n blocks of pixels, each of which lies between four cells.
 
-    share = horizontal.share[block]
-    upper = torch.lerp(at(vertical.low, horizontal.low), at(vertical.low, horizontal.high), share)
-    lower = torch.lerp(at(vertical.high, horizontal.low), at(vertical.high, horizontal.high), share)
-    values = torch.lerp(upper[:, None, :], lower[:, None, :], vertical.share[block][:, :, None])
-    best, won = values[starts], label[starts].to(torch.uint8)[:, None, None].expand_as(values[starts]).clone()
-    for rank in range(1, int(counts.max())):
-        (still,) = (counts > rank).nonzero(as_tuple=True)
-        pair = starts[still] + rank
-        better = values[pair] > best[still]
-        best[still] = torch.where(better, values[pair], best[still])
-        won[still] = torch.where(better, label[pair].to(torch.uint8)[:, None, None], won[still])
-    return won
+    Attributes:
+        counts: int64 [n], at least one of each block; P in all, one block's after the other's.
+        label: int64 [P], of each block rising.
+        cells: float32 [4, P], the logits of the class at the block's cells: upper left and right, lower left and right.
+    """
+
+    counts: Numbers
+    label: Numbers
+    cells: Numbers
+
+    @classmethod
+    def of(
+        cls, may_win: Numbers, grid: Numbers, down: _Blocks, across: _Blocks, row: Numbers, column: Numbers
+    ) -> _Rivals:
+        """From bool [n, K], logits [K, h, w], and which blocks these are."""
+        block, label = may_win.nonzero()
+        rows, columns = (down.low[row], down.high[row]), (across.low[column], across.high[column])
+        corners = np.stack([y * grid.shape[2] + x for y in rows for x in columns])
+        places = corners[:, block] + label * grid[0].size
+        return cls(may_win.sum(axis=1), label, grid.ravel()[places])
+
+    @property
+    def starts(self) -> Numbers:
+        """Where each block's begin."""
+        starts: Numbers = self.counts.cumsum() - self.counts
+        return starts
+
+    def of_each(self, of_block: Numbers) -> Numbers:
+        """Something of each block, [..., n], for each of its classes, [..., P]."""
+        return of_block.repeat(self.counts, axis=-1)
+
+    def some(self, kept: Numbers) -> _Rivals:
+        """Those where bool [P] says so, at least one of each block."""
+        return _Rivals(np.add.reduceat(kept, self.starts, dtype=np.int64), self.label[kept], self.cells[:, kept])
+
+    def of_blocks(self, kept: Numbers) -> _Rivals:
+        """Those of the blocks where bool [n] says so."""
+        of_these = self.of_each(kept)
+        return _Rivals(self.counts[kept], self.label[of_these], self.cells[:, of_these])
+
+    def within(self, y: Numbers, x: Numbers, slack: Numbers) -> _Rivals:
+        """Without those that win nowhere between two rows and two columns of each block, shares [2, n]."""
+        corners = _between(self.cells[:, None, None], self.of_each(y)[:, None], self.of_each(x)).reshape(4, -1)
+        floor = np.maximum.reduceat(corners.min(axis=0), self.starts)
+        return self.some(corners.max(axis=0) >= self.of_each(floor - slack))
+
+    def winners(self, y: Tensor, x: Tensor) -> Tensor:
+        """The best of each of n blocks at each of its pixels, shares [n, side] down and across.
+
+        Returns:
+            uint8 [n, side, side].
+        """
+        block = torch.from_numpy(self.of_each(np.arange(len(self.counts))))
+        upper_left, upper_right, lower_left, lower_right = torch.from_numpy(self.cells)[..., None]
+        x, y = x[block], y[block]
+        upper, lower = torch.lerp(upper_left, upper_right, x), torch.lerp(lower_left, lower_right, x)
+        values = torch.lerp(upper[:, None, :], lower[:, None, :], y[:, :, None]).numpy()
+        order = (-self.counts).argsort(kind="stable")  # those of many classes first
+        counts, starts = self.counts[order], self.starts[order]
+        labels = self.label.astype(np.uint8)[:, None, None]
+        best, won = values[starts], labels[starts].repeat(values.shape[1], 1).repeat(values.shape[2], 2)
+        for rank in range(1, int(counts[0])):
+            rivals = starts[: np.count_nonzero(counts > rank)] + rank
+            part = slice(len(rivals))
+            better = values[rivals] > best[part]
+            np.copyto(best[part], values[rivals], where=better)
+            np.copyto(won[part], labels[rivals], where=better)
+        back = np.empty_like(won)
+        back[order] = won
+        return torch.from_numpy(back)
+
+
+def _between(cells: Numbers, y: Numbers, x: Numbers) -> Numbers:
+    """Bilinear, from logits [4, ...] at four cells; rounds otherwise than torch does."""
+    upper_left, upper_right, lower_left, lower_right = cells
+    upper, lower = upper_left + x * (upper_right - upper_left), lower_left + x * (lower_right - lower_left)
+    between: Numbers = upper + y * (lower - upper)
+    return between

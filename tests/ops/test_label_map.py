@@ -60,14 +60,14 @@ def test_most_pixels_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     logits = torch.full((6, 9, 9), -5.0)
     logits[1, :, :4], logits[4, :, 4:] = 5.0, 15.0
     contested: list[int] = []
-    decide = lazy._contested
+    decide = lazy._Rivals.winners
 
-    def counted(cells: Tensor, vertical: Samples, horizontal: Samples, may_win: Tensor) -> Tensor:
-        contested.append(len(may_win))
-        assert (may_win.sum(dim=1) == 2).all()
-        return decide(cells, vertical, horizontal, may_win)
+    def counted(rivals: lazy._Rivals, y: Tensor, x: Tensor) -> Tensor:
+        contested.append(len(rivals.counts))
+        assert (rivals.counts == 2).all()
+        return decide(rivals, y, x)
 
-    monkeypatch.setattr(lazy, "_contested", counted)
+    monkeypatch.setattr(lazy._Rivals, "winners", counted)
     grid = samples((180, 180), logits, align_corners=True)
     labels = label_map(logits, *grid)
     assert labels[:, 0].eq(1).all()
@@ -76,7 +76,7 @@ def test_most_pixels_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_model_of_as_many_cells_as_pixels_is_decided_pixel_by_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lazy, "_tile", None)
+    monkeypatch.setattr(lazy, "_by_cells", None)
     logits = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(3))
     label_map(logits, *samples((70, 70), logits, align_corners=False))
 
@@ -87,5 +87,6 @@ def test_a_row_of_millions_of_pixels_is_decided_in_parts(monkeypatch: pytest.Mon
     whole = label_map(logits, *grid)
     monkeypatch.setattr(lazy, "_COLUMNS", 100)
     monkeypatch.setattr(lazy, "_ROWS", 10)
+    monkeypatch.setattr(lazy, "_TOGETHER", 7)
     assert torch.equal(label_map(logits, *grid), whole)
     assert torch.equal(every_pixel(logits, *grid), whole)
