@@ -80,13 +80,14 @@ def draw_detections(
         left, top, right, bottom = _pixels(box, canvas.width, canvas.height)
         pen.rectangle((left, top, right, bottom), outline=color, width=line)
 
-    taken: list[tuple[int, int, int, int]] = []
+    taken = np.zeros((len(shown), 4), np.int64)
     rows = zip(boxes, labels, scores, tracks, colors, strict=True)
-    for box, label, score, track, color in rows:  # the best chooses its place first
+    for row, (box, label, score, track, color) in enumerate(rows):  # the best chooses its place first
         name = printable(shown.class_names[label]) if label >= 0 else "ignored"
         name = name if track is None else f"{name} {track}"
         text = f"{name} {score:.2f}" if show_scores else name
-        draw_tag(pen, text, color, _pixels(box, canvas.width, canvas.height), taken, letters)
+        place = _pixels(box, canvas.width, canvas.height)
+        taken[row] = draw_tag(pen, text, color, place, taken[:row], letters)
     return np.asarray(canvas, dtype=np.uint8).copy()
 
 

@@ -9,10 +9,14 @@ import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from PIL import ImageDraw, ImageFont
 
     Color = tuple[int, int, int]
+    Places = npt.NDArray[np.int64]
 
 
 # What no font has a letter for: control characters, halves of surrogate pairs, breaks of lines and paragraphs.
@@ -40,13 +44,17 @@ def draw_tag(
     text: str,
     color: Color,
     box: tuple[int, int, int, int],
-    taken: list[tuple[int, int, int, int]],
+    taken: Places,
     size: float,
-) -> None:
-    """Write ``text`` on a filled tag at a corner of ``box``, off the tags in ``taken`` if there is room."""
+) -> tuple[int, int, int, int]:
+    """Write ``text`` on a filled tag at a corner of ``box``, off the tags at ``taken`` [N, 4] if there is room.
+
+    Returns:
+        Where the tag is; nothing at all, at the origin, where there is none, as the image is too small for it.
+    """
     tag = fitting_tag(pen, text, size)
     if tag is None:
-        return
+        return (0, 0, 0, 0)
     image_width, image_height = pen.im.size
     left, top, right, bottom = box
     corners = (
@@ -57,17 +65,13 @@ def draw_tag(
         (right - tag.width + 1, bottom - tag.height + 1),
         (left, bottom - tag.height + 1),
     )
-    least, place = math.inf, (0, 0, 0, 0)
+    places = []
     for x, y in corners:
         x, y = min(max(x, 0), image_width - tag.width), min(max(y, 0), image_height - tag.height)
-        candidate = (x, y, x + tag.width, y + tag.height)
-        hidden = sum(_overlap(candidate, other) for other in taken)
-        if hidden < least:
-            least, place = hidden, candidate
-        if least == 0:
-            break
-    taken.append(place)
+        places.append((x, y, x + tag.width, y + tag.height))
+    place = places[int(_hidden(np.array(places), taken).argmin())]
     paint_tag(pen, tag, text, color, (place[0], place[1]))
+    return place
 
 
 def fitting_tag(pen: ImageDraw.ImageDraw, text: str, size: float) -> Tag | None:
@@ -89,10 +93,11 @@ def paint_tag(pen: ImageDraw.ImageDraw, tag: Tag, text: str, color: Color, corne
     pen.text((x + tag.padding, y), text, font=tag.font, fill=_text_color(color), anchor="la")
 
 
-def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> int:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    return max(width, 0) * max(height, 0)
+def _hidden(places: Places, taken: Places) -> Places:
+    """Of each of [M, 4] how many pixels the [N, 4] hide, counted again for each that does."""
+    sides = np.minimum(places[:, None, 2:], taken[:, 2:]) - np.maximum(places[:, None, :2], taken[:, :2])
+    hidden: Places = sides.clip(min=0).prod(axis=2).sum(axis=1)
+    return hidden
 
 
 def luminance(color: Color) -> float:
