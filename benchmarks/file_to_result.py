@@ -2,7 +2,7 @@ r"""From a JPEG to its result beside the bare network and beside what others use
 
     python tools/export.py checkpoint=deeplabv3_mobilenet_v2_1.0_513 exporter=openvino precision=int8 \
         calibration=photos output=deeplab.xml
-    python benchmarks/file_to_result.py --images photos --deeplab deeplab.xml --official deeplabv3_mnv2_pascal_quant.tflite
+    python benchmarks/file_to_result.py --images photos --deeplab deeplab.xml --official official.tflite
     python benchmarks/file_to_result.py --images photos --ssdlite ssdlite.xml
     python benchmarks/file_to_result.py --images photos --weights deeplabv3_mobilenet_v2_1.0_513 --equal 500
 

@@ -113,6 +113,20 @@ def test_nms_keeps_the_best_up_to_its_limit() -> None:
     assert kept.tolist() == [3, 1]
 
 
+@pytest.mark.parametrize("spread", [40, 4000])  # where most are dropped, and where hardly any is
+def test_the_best_that_fill_the_limit_are_those_of_all_boxes(spread: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(1)
+    corners = torch.rand(300, 2, generator=generator) * spread
+    boxes = torch.cat([corners, corners + 5 + 20 * torch.rand(300, 2, generator=generator)], dim=1)
+    scores = (torch.rand(300, generator=generator) * 50).round() / 50  # many are equal
+    labels = torch.randint(0, 3, (300,), generator=generator)
+    found = [box_math.nms(boxes, scores, labels, iou_threshold=0.3, limit=limit) for limit in (1, 20, 59, 60)]
+    monkeypatch.setattr("mnv2dense.ops.boxes._FIRST", 300)
+    for kept in found:
+        assert torch.equal(kept, box_math.nms(boxes, scores, labels, iou_threshold=0.3, limit=300)[: len(kept)])
+    assert [len(kept) for kept in found][:2] == [1, 20]
+
+
 def test_nms_of_nothing_is_nothing() -> None:
     empty = torch.zeros(0, dtype=torch.int64)
     assert box_math.nms(torch.zeros(0, 4), torch.zeros(0), empty, iou_threshold=0.6, limit=9).tolist() == []
