@@ -6,6 +6,7 @@ import logging
 import signal
 import tempfile
 import webbrowser
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,12 +16,15 @@ from mnv2dense.demo.build import write_page
 from mnv2dense.demo.onnxruntime_web import runtime_folder
 from mnv2dense.demo.server import DemoServer
 from mnv2dense.export.calibration import drawn_images, images_of_folder, model_inputs
+from mnv2dense.export.exam import make_exam
 from mnv2dense.export.graph import ExportGraph
+from mnv2dense.export.options import ExamOptions
 from mnv2dense.inference.least_scores import kept_scores
 from mnv2dense.models.checkpoint import load_model
 from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.runtimes.formats import is_exported
 from mnv2dense.runtimes.metadata import Metadata, Precision
+from mnv2dense.runtimes.stored_constants import checksums
 from mnv2dense.types.thresholds import AUTO
 
 log = logging.getLogger(__name__)
@@ -98,7 +102,7 @@ def _model(folder: Path, plain: dict[str, Any]) -> tuple[Path, Metadata]:
     checkpoint = plain["checkpoint"] or SHIPPED
     if is_exported(checkpoint):
         return Path(checkpoint), ExportedModel(checkpoint, threads=1).description
-    from mnv2dense.export.formats.onnx import export
+    from mnv2dense.export.formats.onnx import export, set_exam
 
     precision = cast(Precision, plain["precision"])
     model = load_model(checkpoint, packages=plain["packages"])
@@ -107,7 +111,11 @@ def _model(folder: Path, plain: dict[str, Any]) -> tuple[Path, Metadata]:
     description = graph.describe(precision)
     log.info("exporting the model to ONNX")
     calibration = _calibration(plain, graph) if precision == "int8" else None
-    return export(graph, folder / "model.onnx", description=description, calibration=calibration), description
+    file = export(graph, folder / "model.onnx", description=description, calibration=calibration)
+    log.info("making the exam that the page takes on each visitor's device")
+    exam = make_exam(graph, description, ExamOptions(), exported=ExportedModel(file), weights=checksums(file))
+    set_exam(file, exam.said)
+    return file, replace(description, exam=exam.said)
 
 
 def _calibration(plain: dict[str, Any], graph: ExportGraph) -> list[Tensor]:

@@ -16,6 +16,7 @@ from mnv2dense.data.shapes.drawing import SHAPE_CLASSES, draw_image
 from mnv2dense.demo.onnxruntime_web import FILES, VERSION
 from mnv2dense.io.reading import ImageError, list_images, read_image
 from mnv2dense.ops.postprocess import JointSelection, PixelSelection, Selection
+from mnv2dense.runtimes.exam_causes import CAUSES
 from mnv2dense.runtimes.metadata import Metadata
 from mnv2dense.types import Segmentation
 from mnv2dense.utils.joint_names import part_labels
@@ -81,6 +82,7 @@ def write_page(
         "bytes": model.stat().st_size,
         "runtime": f"onnxruntime-web {VERSION}",
         "description": asdict(description),
+        "causes": {fault: cause._asdict() for fault, cause in CAUSES.items()} if description.exam else {},
         "colors": _colors(description, palette),
         "samples": shown,
         "threshold": threshold,

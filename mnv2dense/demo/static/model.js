@@ -5,11 +5,11 @@ export class Model {
   #waiting = new Map();
   #next = 0;
 
-  /** @param {object} events {loading(share), ready(backend, note), failed(reason)}. */
+  /** @param {object} events {loading(share), ready(backend, note, model), failed(reason)}; `model` tells files apart. */
   constructor(about, backend, events) {
     this.#worker.onmessage = ({ data }) => {
       if (data.kind === "loading") events.loading(data.share);
-      else if (data.kind === "ready") events.ready(data.backend, data.note);
+      else if (data.kind === "ready") events.ready(data.backend, data.note, data.model);
       else if (data.kind === "failed") events.failed(data.reason);
       else this.#settle(data);
     };
@@ -22,10 +22,22 @@ export class Model {
    * @returns {Promise<object>} {bitmap, width, height, results, milliseconds}, a result of each head.
    */
   run(source) {
+    return this.#ask({ kind: "run", source }, source instanceof ImageBitmap ? [source] : []);
+  }
+
+  /**
+   * @param {number} number of a picture of the exam; one after the other.
+   * @returns {Promise<object | null>} after the last one the verdict, see exam.js.
+   */
+  async examine(number) {
+    return (await this.#ask({ kind: "examine", number })).report;
+  }
+
+  #ask(message, transfer = []) {
     const id = this.#next++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
-      this.#worker.postMessage({ kind: "run", id, source }, source instanceof ImageBitmap ? [source] : []);
+      this.#worker.postMessage({ ...message, id }, transfer);
     });
   }
 

@@ -1,6 +1,7 @@
 // The page: pictures come in by file, drop, paste, sample or camera, and go out as drawings and words.
 
 import { Camera } from "./camera.js";
+import { check } from "./check.js";
 import { draw } from "./drawing.js";
 import { Model } from "./model.js";
 import { partsOf } from "./parts.js";
@@ -30,7 +31,7 @@ const model = new Model(about, new URLSearchParams(location.search).get("backend
   loading(share) {
     byId("progress").value = share;
   },
-  ready(name, note) {
+  ready(name, note, file) {
     backend = name;
     byId("fact-backend").textContent = name;
     byId("fact-backend").title = note;
@@ -38,6 +39,7 @@ const model = new Model(about, new URLSearchParams(location.search).get("backend
     byId("summary").textContent = "Ready for a picture";
     root.dataset.state = "ready";
     loaded();
+    check(about, `${file} ${name}`, (number) => inTurn(() => model.examine(number)), byId("exam"));
   },
   failed(reason) {
     byId("progress").hidden = true;
@@ -65,18 +67,25 @@ async function readAbout() {
 async function analyse(source, name) {
   const turn = ++newest;
   byId("alert").hidden = true;
-  const before = free;
-  let done;
-  free = new Promise((resolve) => (done = resolve));
-  await before;
-  try {
+  await inTurn(async () => {
     if (turn !== newest) return;
     root.dataset.state = "busy";
     const answer = await model.run(source);
     if (turn === newest) show({ name, ...answer });
     else answer.bitmap.close();
-  } catch (error) {
+  }).catch((error) => {
     if (turn === newest) complain(messageOf(error, name));
+  });
+}
+
+/** Do something with the model when all that was asked of it before is done. */
+async function inTurn(work) {
+  const before = free;
+  let done;
+  free = new Promise((resolve) => (done = resolve));
+  await before;
+  try {
+    return await work();
   } finally {
     done();
   }

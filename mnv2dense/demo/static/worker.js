@@ -1,5 +1,7 @@
 // The model, in a thread of its own: takes pictures, answers with results in their pixels.
 
+import { checksums, crc32 } from "./constants.js";
+import { answerOf, pngOf, verdict } from "./exam.js";
 import { fit, resize } from "./geometry.js";
 import { outputsOf, partsOf } from "./parts.js";
 import { select } from "./selection.js";
@@ -10,13 +12,16 @@ let ort;
 let session;
 let about;
 let parts;
+let file; // the model's bytes, until its exam is over
+let examined = []; // answers so far
 
 const say = (message, transfer = []) => self.postMessage(message, transfer);
 
 self.onmessage = async ({ data }) => {
   if (data.kind === "load") return load(data).catch((error) => say({ kind: "failed", reason: reasonOf(error) }));
   try {
-    await answer(data);
+    if (data.kind === "examine") await examine(data);
+    else await answer(data);
   } catch (error) {
     say({ kind: "refused", id: data.id, unreadable: error instanceof UnreadableError, reason: reasonOf(error) });
   }
@@ -31,18 +36,18 @@ function reasonOf(error) {
 async function load({ about: given, backend: wanted }) {
   about = given;
   parts = partsOf(about);
-  const model = await fetchModel();
+  file = await fetchModel();
   let backend;
   let note = "";
   if (wanted !== "wasm") {
     try {
-      backend = await loadOnGpu(model, wanted);
+      backend = await loadOnGpu(file, wanted);
     } catch (error) {
       note = `WebGPU was tried and failed: ${reasonOf(error)}`;
     }
   }
-  backend ??= await loadOnCpu(model);
-  say({ kind: "ready", backend, note });
+  backend ??= await loadOnCpu(file);
+  say({ kind: "ready", backend, note, model: `${file.length}-${crc32(file).toString(16)}` });
 }
 
 async function fetchModel() {
@@ -108,19 +113,42 @@ async function answer({ id, source }) {
   const started = performance.now();
   const bitmap = source instanceof ImageBitmap ? source : await decode(source);
   const { width, height } = bitmap;
-  const pixels = pixelsOf(bitmap);
-  const { size, resize: mode } = about.description;
-  const place = fit(height, width, size, mode);
-  const planes = resize(pixels, width, height, size, mode);
-  const prepared = performance.now();
-  const outputs = await infer(planes);
-  const inferred = performance.now();
-  const results = parts.map((part) => select(part, outputsOf(part, outputs), { width, height }, place));
+  const { outputs, results, model } = await look(bitmap);
   for (const output of Object.values(outputs)) output.dispose();
-  const milliseconds = { model: inferred - prepared, whole: performance.now() - started };
+  const milliseconds = { model, whole: performance.now() - started };
   const masks = results.filter((result) => result.labels instanceof Uint8Array);
   const transfer = [bitmap, ...masks.map((result) => result.labels.buffer)];
   say({ kind: "answer", id, bitmap, width, height, results, milliseconds }, transfer);
+}
+
+/** data: {id, number: of the exam's picture}; with the last one goes the verdict. */
+async function examine({ id, number }) {
+  const { exam } = about.description;
+  const bitmap = await decode(new Blob([pngOf(exam.pictures[number])], { type: "image/png" }));
+  const { planes, outputs, results } = await look(bitmap);
+  bitmap.close();
+  examined[number] = answerOf(exam, parts, planes, outputs, results);
+  for (const output of Object.values(outputs)) output.dispose();
+  let report = null;
+  if (number === exam.pictures.length - 1) {
+    report = verdict(exam, examined, checksums(file));
+    file = null;
+    examined = [];
+  }
+  say({ kind: "answer", id, report });
+}
+
+/** What the model makes of a picture: its input, its outputs, each head's result, and the milliseconds of the run. */
+async function look(bitmap) {
+  const { width, height } = bitmap;
+  const { size, resize: mode } = about.description;
+  const place = fit(height, width, size, mode);
+  const planes = resize(pixelsOf(bitmap), width, height, size, mode);
+  const prepared = performance.now();
+  const outputs = await infer(planes);
+  const model = performance.now() - prepared;
+  const results = parts.map((part) => select(part, outputsOf(part, outputs), { width, height }, place));
+  return { planes, outputs, results, model };
 }
 
 async function decode(blob) {
