@@ -20,7 +20,6 @@ from PIL import Image
 
 from mnv2dense import Predictor, save_model
 from mnv2dense.data.shapes.drawing import draw_image
-from mnv2dense.demo.onnxruntime_web import runtime_folder
 from mnv2dense.export.formats.onnx import export
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.inference.results import ImageJoint
@@ -28,36 +27,10 @@ from mnv2dense.ops.boxes import pairwise_iou
 from mnv2dense.ops.label_map import Samples, every_pixel
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode, resize
 from mnv2dense.types import SHOWN_SCORE, Detections
-from tests.helpers.browser import Browser, chromium, refuse, require_browser, served
+from tests.helpers.browser import Browser, build, chromium, served
 from tests.helpers.joint import joint_model
-from tests.helpers.tiny import command
 
 PHOTOS = ("cat_720p.jpg", "kite_and_cold.jpg", "parrot.jpg", "pets.jpg")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    require_browser()
-    pytest.importorskip("onnxscript")
-    try:
-        runtime_folder()  # the real one, from the registry or the user's cache
-    except OSError as error:
-        refuse(str(error))
-    with chromium(tmp_path_factory.mktemp("chromium")) as opened:
-        yield opened
-
-
-def build(folder: Path, *arguments: str) -> Path:
-    outcome = command("demo", f"build={folder}", *arguments)
-    assert outcome.code == 0, outcome.err
-    assert outcome.out.splitlines()[-1] == str(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def shapes_page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of no checkpoint at all."""
-    return build(tmp_path_factory.mktemp("shapes"))
 
 
 @pytest.fixture

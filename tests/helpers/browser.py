@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pytest
 
 from mnv2dense.demo.server import DemoServer
+from tests.helpers.tiny import command
 
 PATIENCE_SECONDS = 90.0
 
@@ -59,6 +60,14 @@ def refuse(reason: str) -> None:
     if os.environ.get("MNV2DENSE_REQUIRE_BROWSER"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def build(folder: Path, *arguments: str) -> Path:
+    """A page, by the command."""
+    outcome = command("demo", f"build={folder}", *arguments)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.splitlines()[-1] == str(folder)
+    return folder
 
 
 @contextmanager

@@ -86,7 +86,7 @@ export function verdict(exam, answers, stored) {
     distances,
     limits: exam.limits,
     differing,
-    cause: differing.length > 0 ? nearest(distances, byFault) : null,
+    cause: differing.length > 0 ? nearest(distances, byFault, exam.limits) : null,
     changed,
     missing: written.filter(([name]) => !stored.has(name)).length,
     stored: written.length,
@@ -192,8 +192,8 @@ function iou(one, other) {
 }
 
 /** The fault whose answers are the nearest, where they are clearly nearer than the right ones. */
-function nearest(distances, byFault) {
-  const together = (each) => Math.hypot(...Object.values(each));
+function nearest(distances, byFault, limits) {
+  const together = (each) => Math.hypot(...Object.entries(each).map(([name, far]) => far / Math.max(limits[name], 1e-12)));
   const faults = Object.keys(byFault).sort((one, other) => together(byFault[one]) - together(byFault[other]));
   return faults.length > 0 && together(byFault[faults[0]]) < NEARER * together(distances) ? faults[0] : null;
 }
