@@ -137,7 +137,7 @@ def test_boxes_that_the_file_selects_are_compared_as_boxes(browser: Browser, sha
     found = [box(1, 0.8, [0, 0, 10, 10]), box(2, 0.29, [50, 50, 60, 60])]
     report = verdict_of(browser, shapes_page, right, found)
     assert report["distances"]["results"] == pytest.approx((0.1 + 0.2) / (0.6 + 0.2 + 0.5))
-    assert report["cause"] == "channels swapped"
+    assert report["causes"] == ["channels swapped"]
     assert not report["equal"]
 
 
@@ -154,7 +154,7 @@ def verdict_of(browser: Browser, page: Path, right: list[Any], found: list[Any])
         "input": means,
     }
     exam = {"at": {}, "limits": {"results": 0.01}, "score_threshold": 0.3, "pictures": [picture], "weights": {}}
-    answer = {"values": {}, "boxes": {"results": {"head": "", "found": found}}, "means": [0.0] * 192}
+    answer = {"values": {}, "labels": [], "boxes": {"results": {"head": "", "found": found}}, "means": [0.0] * 192}
     with served(page) as url:
         browser.open(url)
         report = browser.driver.execute_async_script(

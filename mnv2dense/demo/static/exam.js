@@ -2,9 +2,11 @@
 //
 // Who runs the model gives what it answered to each picture of the exam; nothing here needs a page.
 
-const NEARER = 0.5; // a fault is named whose answers are at least so much nearer than the right ones
+const NEARER = 0.6; // a fault is named whose answers are at least so much nearer than the right ones
+const ALIKE = 0.01; // and others that are as near but for this and a tenth
 const INPUT_ROOM = 2; // means of a prepared input may differ by this: other ways to round
 const SAME_BOX = 0.5; // IoU
+const MOST_BOXES = 20; // of one picture
 const GRID = 8;
 const NAMED = 3;
 const DAMAGED = 0.2; // where more constants than this share differ, they are other weights, not damaged ones
@@ -24,6 +26,7 @@ export function pngOf(picture) {
  */
 export function answerOf(exam, parts, planes, outputs, results) {
   const values = {};
+  const labels = parts.filter((part) => part.outputs === "labels").map(({ name }) => (name ? `${name}_labels` : "labels"));
   for (const [name, places] of Object.entries(exam.at)) {
     const { data } = outputs[name];
     values[name] = places.map((place) => {
@@ -41,17 +44,17 @@ export function answerOf(exam, parts, planes, outputs, results) {
       found: found.boxes.map((box, row) => ({ label: found.labels[row], score: found.scores[row], box })),
     };
   });
-  return { values, boxes, means: inputMeans(planes, parts[0].size) };
+  return { values, labels, boxes, means: inputMeans(planes, parts[0].size) };
 }
 
 /**
  * @param {object} exam description.exam.
  * @param {object[]} answers what answerOf() gave of each picture.
  * @param {Map<string, number>} stored what checksums() says of the file.
- * @returns {object} {equal, distances, limits, differing, cause, changed, missing, stored, pictures, inputOff}: output ->
- *   distance to the model's answers as a share of their spread; outputs beyond their limits, the worst first; the fault
- *   whose answers are nearest, or null; names of constants that are not as written; the largest difference of a mean of
- *   the prepared inputs, 0..255.
+ * @returns {object} {equal, distances, limits, differing, causes, changed, missing, stored, pictures, inputOff}: output ->
+ *   distance to the model's answers as a share of their spread; outputs beyond their limits, the worst first; faults
+ *   whose answers are the nearest; names of constants that are not as written; how many are gone, of how many; the
+ *   largest difference of a mean of the prepared inputs, 0..255.
  */
 export function verdict(exam, answers, stored) {
   const faults = Object.keys(exam.pictures[0].otherwise);
@@ -60,10 +63,10 @@ export function verdict(exam, answers, stored) {
   for (const name of Object.keys(exam.at)) {
     const found = answers.map(({ values }) => values[name]);
     const right = exam.pictures.map((picture) => picture.answers[name]);
-    const spread = spreadOf(right);
-    distances[name] = distance(found, right) / spread;
+    const apart = answers[0].labels.includes(name) ? shareApart : distanceBy(spreadOf(right));
+    distances[name] = apart(found, right);
     for (const fault of faults) {
-      byFault[fault][name] = distance(found, exam.pictures.map((picture) => picture.otherwise[fault][name])) / spread;
+      byFault[fault][name] = apart(found, exam.pictures.map((picture) => picture.otherwise[fault][name]));
     }
   }
   for (const key of Object.keys(answers[0].boxes)) {
@@ -86,7 +89,7 @@ export function verdict(exam, answers, stored) {
     distances,
     limits: exam.limits,
     differing,
-    cause: differing.length > 0 ? nearest(distances, byFault, exam.limits) : null,
+    causes: differing.length > 0 ? nearest(distances, byFault, exam.limits) : [],
     changed,
     missing: written.filter(([name]) => !stored.has(name)).length,
     stored: written.length,
@@ -118,9 +121,13 @@ function isDamaged({ changed, stored }) {
   return changed.length > 0 && changed.length <= Math.max(1, DAMAGED * stored);
 }
 
-function causeOf(report, causes) {
-  const { cause, changed, missing, stored } = report;
-  if (cause !== null) return causes[cause] ? `${cause}, that is, ${causes[cause].said}` : cause;
+function causeOf({ causes: faults, ...report }, causes) {
+  const { changed, missing, stored } = report;
+  if (faults.length > 0) {
+    const [fault, ...others] = faults;
+    const also = others.length > 0 ? `; or ${others.join(" or ")}, which the exam can hardly tell from it` : "";
+    return `${fault}${causes[fault] ? `, that is, ${causes[fault].said}` : ""}${also}`;
+  }
   if (isDamaged(report)) return `weights changed after export: ${named(changed)}`;
   if (report.inputOff > INPUT_ROOM) return "this browser changes the pixels that pages read, as some do against tracking";
   if (changed.length > 0 || missing > stored / 2) return "none of the known ones; the weights are others than those of the export";
@@ -129,11 +136,11 @@ function causeOf(report, causes) {
 }
 
 function nextOf(report, causes) {
-  const { cause, differing } = report;
-  if (cause !== null) return causes[cause]?.next_step ?? "Export the file again.";
+  const [fault] = report.causes;
+  if (fault) return causes[fault]?.next_step ?? "Export the file again.";
   if (isDamaged(report)) return "Copy the file again from where it was exported, or export it again.";
   if (report.inputOff > INPUT_ROOM) return "Allow this page to read canvases, or take another browser.";
-  return `Do not rely on ${differing[0]}; try another browser, or ?backend=wasm after the address.`;
+  return `Do not rely on ${report.differing[0] ?? "it"}; try another browser, or ?backend=wasm after the address.`;
 }
 
 // --- distances -----------------------------------------------------------------------------------------------
@@ -145,10 +152,15 @@ function spreadOf(lists) {
   return Math.sqrt(every.reduce((sum, value) => sum + (value - mean) ** 2, 0)) || 1;
 }
 
-function distance(found, right) {
-  let sum = 0;
-  found.forEach((list, picture) => list.forEach((value, place) => (sum += (value - right[picture][place]) ** 2)));
-  return Math.sqrt(sum);
+const distanceBy = (spread) => (found, right) => {
+  const others = right.flat();
+  return Math.sqrt(found.flat().reduce((sum, value, place) => sum + (value - others[place]) ** 2, 0)) / spread;
+};
+
+/** Of labels, which are equal or not. */
+function shareApart(found, right) {
+  const others = right.flat();
+  return found.flat().filter((value, place) => value !== others[place]).length / Math.max(1, others.length);
 }
 
 function boxesApart(found, right, threshold) {
@@ -165,7 +177,7 @@ function boxesApart(found, right, threshold) {
 /** How far two answers in boxes are apart, and what that is a share of: each counts by its score above the threshold. */
 function boxDistance(first, second, threshold) {
   const [ours, left] = [first, second].map((boxes) =>
-    boxes.filter(({ score }) => score > threshold).sort((one, other) => other.score - one.score),
+    boxes.filter(({ score }) => score > threshold).sort((one, other) => other.score - one.score).slice(0, MOST_BOXES),
   );
   const weight = (sum, { score }) => sum + score - threshold;
   const total = [...ours, ...left].reduce(weight, 0);
@@ -191,11 +203,13 @@ function iou(one, other) {
   return (width * height) / (area(one) + area(other) - width * height);
 }
 
-/** The fault whose answers are the nearest, where they are clearly nearer than the right ones. */
+/** The faults whose answers are the nearest, the nearest first, where they are clearly nearer than the right ones. */
 function nearest(distances, byFault, limits) {
-  const together = (each) => Math.hypot(...Object.entries(each).map(([name, far]) => far / Math.max(limits[name], 1e-12)));
-  const faults = Object.keys(byFault).sort((one, other) => together(byFault[one]) - together(byFault[other]));
-  return faults.length > 0 && together(byFault[faults[0]]) < NEARER * together(distances) ? faults[0] : null;
+  const together = (each) => Math.hypot(...Object.entries(each).map(([name, far]) => far / Math.max(limits[name], 1e-6)));
+  const own = together(distances);
+  const shares = Object.entries(byFault).map(([fault, each]) => [fault, together(each) / own]);
+  const found = shares.filter(([, share]) => share < NEARER).sort(([, one], [, other]) => one - other);
+  return found.filter(([, share]) => share <= 1.1 * found[0][1] + ALIKE).map(([fault]) => fault);
 }
 
 /** Means of 8 x 8 equal parts of an input 3 x height x width, channel by channel, row by row. */
