@@ -112,7 +112,9 @@ def _official(file: Path, threads: int) -> dict[str, Callable[[Path], object]]:
     given, wanted = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
     def run(picture: Path) -> npt.NDArray[np.uint8]:
-        image = cv2.cvtColor(cv2.imread(str(picture)), cv2.COLOR_BGR2RGB)
+        read = cv2.imread(str(picture))
+        assert read is not None
+        image = cv2.cvtColor(read, cv2.COLOR_BGR2RGB)
         interpreter.set_tensor(given["index"], cv2.resize(image, (513, 513))[None].astype(given["dtype"]))
         interpreter.invoke()
         labels = interpreter.get_tensor(wanted["index"]).reshape(513, 513).astype(np.uint8)

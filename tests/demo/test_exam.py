@@ -44,7 +44,7 @@ def test_a_right_file_gets_a_quiet_line_and_is_not_examined_again(browser: Brows
 
 
 def swap_channels(name: str, values: Floats) -> Floats:
-    return values[:, ::-1] if name.endswith("stem.0.weight") else values
+    return np.flip(values, axis=1) if name.endswith("stem.0.weight") else values
 
 
 def leave_out_normalisation(name: str, values: Floats) -> Floats:
@@ -57,7 +57,7 @@ def round_by_tensor(name: str, values: Floats) -> Floats:
     if values.ndim != 4 or "normalize" in name:
         return values
     step = np.abs(values).max() / 127
-    return np.round(values / step).astype(np.float32) * step
+    return np.asarray(np.round(values / step) * step, np.float32)
 
 
 def flip_one_bit(name: str, values: Floats) -> Floats:

@@ -31,7 +31,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         del os.environ[FOLDER]
 
 
-def made_once(name: str, make: Callable[[Path], None]) -> Path:
+def made_once(name: str, make: Callable[[Path], object]) -> Path:
     """A folder that the first to ask fills; the others wait for it."""
     folder = Path(os.environ[FOLDER], name)
     done = folder.with_suffix(".done")
