@@ -77,8 +77,9 @@ def model(tmp_path: Path) -> Path:
 
 def test_a_folder_holds_all_that_the_page_loads(tmp_path: Path, model: Path, runtime: Path, photos: Path) -> None:
     folder = write_page(tmp_path / "page", model, description(), title="Dogs", runtime=runtime, samples=photos)
-    page = {"README.md", "camera.js", "drawing.js", "geometry.js", "icon.svg", "index.html", "label_map.js", "model.js"}
-    page |= {"page.css", "page.js", "parts.js", "results.js", "selection.js", "worker.js"}
+    page = {"README.md", "camera.js", "check.js", "constants.js", "drawing.js", "exam.js", "geometry.js", "icon.svg"}
+    page |= {"index.html", "label_map.js", "model.js", "page.css", "page.js", "parts.js", "results.js", "selection.js"}
+    page |= {"worker.js"}
     assert {path.name for path in folder.iterdir()} == page | {"model.json", "model.onnx", "runtime", "samples"}
     assert {path.name for path in (folder / "runtime").iterdir()} == set(FILES)
     found = about(folder)
