@@ -14,7 +14,8 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.quantization.int8 import int8_layers
+from mnv2dense.quantization.int8 import int8_layers, quantized_weight
+from mnv2dense.quantization.targets import PER_CHANNEL, Target
 
 
 class HasModel(Protocol):
@@ -38,19 +39,22 @@ _SMALLEST_ROW = 1e-3
 
 
 @torch.no_grad()
-def bias_corrected(graph: Graph, calibration: Sequence[Tensor], keep_float: Sequence[str] = ()) -> Graph:
-    """A copy for an int8 file whose weights have a symmetric scale for each output channel, 1/127 of its largest.
+def bias_corrected(
+    graph: Graph, calibration: Sequence[Tensor], keep_float: Sequence[str] = (), *, target: Target = PER_CHANNEL
+) -> Graph:
+    """A copy for an int8 file whose weights are symmetric, their largest held by 127 steps.
 
     Args:
         graph: with batch norms folded.
         calibration: uint8 [1, 3, H, W] each.
         keep_float: names of modules of the model whose weights are not rounded.
+        target: whose rounding.
     """
     graph = copy.deepcopy(graph)
     layers = int8_layers(graph.model, keep_float)
     means = _input_means(graph, layers, calibration)
     for name, layer in layers.items():
-        _correct(layer, means[name])
+        _correct(layer, means[name], target)
     return graph
 
 
@@ -75,17 +79,18 @@ def _input_means(graph: HasModel, layers: Mapping[str, nn.Module], calibration: 
     return means
 
 
-def _correct(layer: nn.Conv2d | nn.Linear, means: Tensor) -> None:
+def _correct(layer: nn.Conv2d | nn.Linear, means: Tensor, target: Target) -> None:
     """In place."""
-    rows = layer.weight.flatten(1).clone()
-    largest = rows.abs().amax(dim=1)
-    smallest = _SMALLEST_ROW * float(largest.max())
-    rows[largest < smallest, 0] = smallest
-    scales = rows.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / 127
-    shift = (rows / scales).round() * scales - layer.weight.flatten(1)
-    shift = shift.view(len(rows), layer.weight.shape[1], -1).sum(dim=2)
+    weight = layer.weight.clone()
+    if target.per_channel:
+        rows = weight.flatten(1)
+        largest = rows.abs().amax(dim=1)
+        smallest = _SMALLEST_ROW * float(largest.max())
+        rows[largest < smallest, 0] = smallest
+    shift = quantized_weight(weight, target) - layer.weight
+    shift = shift.flatten(1).view(len(weight), weight.shape[1], -1).sum(dim=2)
     if isinstance(layer, nn.Conv2d):  # each output sees the inputs of its group alone
-        means = means.view(layer.groups, -1).repeat_interleave(len(rows) // layer.groups, dim=0)
-    layer.weight.copy_(rows.view_as(layer.weight))
-    bias = torch.zeros(len(rows)) if layer.bias is None else layer.bias
+        means = means.view(layer.groups, -1).repeat_interleave(len(weight) // layer.groups, dim=0)
+    layer.weight.copy_(weight)
+    bias = torch.zeros(len(weight)) if layer.bias is None else layer.bias
     layer.bias = nn.Parameter(bias - (shift * means).sum(dim=1), requires_grad=False)

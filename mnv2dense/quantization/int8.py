@@ -1,8 +1,9 @@
 """int8 arithmetic played in float: what quantisation will cost, before there is a file and whatever runs it.
 
-As the runtimes do it: weights symmetric with one scale for each output channel, activations asymmetric with one scale
-for each tensor (Krishnamoorthi 2018, sections 2 and 3). A layer is a convolution or a product with weights; what goes
-into it is quantised, so that a sum of a shortcut is where the next layer reads it. Decoding stays in float.
+As the runtimes do it: weights symmetric, with a scale for each output channel or, on other devices
+(:mod:`mnv2dense.quantization.targets`), for each tensor; activations with one for each tensor (Krishnamoorthi 2018,
+sections 2 and 3). A layer is a convolution or a product with weights. What goes into it is quantised, and what comes
+out where no activation follows: the ends of a shortcut are integers before they are added. Decoding stays in float.
 """
 
 from __future__ import annotations
@@ -14,18 +15,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mnv2dense.quantization.targets import PER_CHANNEL, Target
 from mnv2dense.utils.suggest import near
 
 LAYERS = (nn.Conv2d, nn.Linear)
 """The modules that runtimes compute in int8."""
 
 # -128 has no positive partner, so symmetric weights leave it out.
-_WEIGHT_LEVELS = 127
+WEIGHT_LEVELS = 127
 _ACTIVATION_LEVELS = 255
 
 
 class Range(NamedTuple):
-    """Of the values that go into a layer."""
+    """Of the values that go into a layer, or come out of it."""
 
     low: float
     high: float
@@ -89,45 +91,86 @@ def input_ranges(model: nn.Module, run: Callable[[Tensor], object], images: Iter
     return found
 
 
-def quantized_weight(weight: Tensor) -> Tensor:
-    """[C, ...] as int8 holds it: 255 levels around 0 for each output channel. Gradients pass straight through."""
-    scale = weight.detach().flatten(1).abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny) / _WEIGHT_LEVELS
-    zeros = torch.zeros_like(scale, dtype=torch.int32)
-    return torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -_WEIGHT_LEVELS, _WEIGHT_LEVELS)
+def weight_scales(weight: Tensor, target: Target = PER_CHANNEL) -> Tensor:
+    """[C], or [1] of the whole tensor: the real number that a step of int8 stands for; the largest weight is held.
+
+    Args:
+        weight: [C, ...].
+        target: whose scales.
+    """
+    ends = weight.detach().flatten(1).abs().amax(1)
+    if not target.per_channel:
+        ends = ends.amax(0, keepdim=True)
+    scales = ends.clamp(min=torch.finfo(torch.float32).tiny) / WEIGHT_LEVELS
+    return _power_above(scales) if target.power_of_two else scales
 
 
-def quantized_activation(x: Tensor, bounds: Range) -> Tensor:
+def quantized_weight(weight: Tensor, target: Target = PER_CHANNEL) -> Tensor:
+    """[C, ...] as int8 holds it: 255 levels around 0 for each scale. Gradients pass straight through."""
+    scales = weight_scales(weight, target).expand(len(weight)).contiguous()
+    zeros = torch.zeros_like(scales, dtype=torch.int32)
+    return torch.fake_quantize_per_channel_affine(weight, scales, zeros, 0, -WEIGHT_LEVELS, WEIGHT_LEVELS)
+
+
+def quantized_activation(x: Tensor, bounds: Range, target: Target = PER_CHANNEL) -> Tensor:
     """Any shape, as int8 holds it, in float: 256 levels over the range, one of them 0; values beyond it saturate."""
     low, high = min(bounds.low, 0.0), max(bounds.high, 0.0)  # padding must be exact
+    if target.power_of_two:
+        scale = activation_power(max(-low, high))
+        return torch.fake_quantize_per_tensor_affine(x, scale, 0, -WEIGHT_LEVELS - 1, WEIGHT_LEVELS)
     scale = max(high - low, 1e-12) / _ACTIVATION_LEVELS
     return torch.fake_quantize_per_tensor_affine(x, scale, round(-low / scale), 0, _ACTIVATION_LEVELS)
 
 
+def activation_power(end: float) -> float:
+    """The least power of two whose 127 steps hold an end of a range."""
+    return float(_power_above(torch.tensor(max(end, 1e-12) / WEIGHT_LEVELS, dtype=torch.float64)))
+
+
 @contextmanager
 def simulated_int8(
-    model: nn.Module, ranges: Mapping[str, Range], layers: Sequence[str] | None = None
+    model: nn.Module,
+    ranges: Mapping[str, Range],
+    layers: Sequence[str] | None = None,
+    *,
+    outputs: Mapping[str, Range] | None = None,
+    target: Target = PER_CHANNEL,
 ) -> Iterator[None]:
     """Within, layers of the model compute as if in int8; afterwards the model is as it was.
 
     Args:
         model: batch norms folded, or the weights' ranges are not those of the file.
-        ranges: what :func:`input_ranges` gave.
+        ranges: of what goes into layers: what :func:`input_ranges` gave, or
+            :func:`mnv2dense.quantization.seen.seen_ranges`.
         layers: names; None takes all that have a range.
+        outputs: of what comes out of layers; those that are not named give floats.
+        target: whose rounding.
     """
-    every = int8_layers(model)
-    chosen = [(every[name], ranges[name]) for name in (ranges if layers is None else layers)]
+    every, outputs = int8_layers(model), outputs or {}
+    names = list(ranges if layers is None else layers)
+    chosen = [every[name] for name in names]
 
     def rounds(bounds: Range) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
-        return lambda _layer, inputs: (quantized_activation(inputs[0], bounds), *inputs[1:])
+        return lambda _layer, inputs: (quantized_activation(inputs[0], bounds, target), *inputs[1:])
 
-    exact = [layer.weight.data for layer, _ in chosen]
-    handles = [layer.register_forward_pre_hook(rounds(bounds)) for layer, bounds in chosen]
+    def rounds_after(bounds: Range) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+        return lambda _layer, _inputs, output: quantized_activation(output, bounds, target)
+
+    exact = [layer.weight.data for layer in chosen]
+    handles = [every[name].register_forward_pre_hook(rounds(ranges[name])) for name in names]
+    handles += [every[name].register_forward_hook(rounds_after(outputs[name])) for name in names if name in outputs]
     try:
-        for layer, _ in chosen:
-            layer.weight.data = quantized_weight(layer.weight.data)
+        for layer in chosen:
+            layer.weight.data = quantized_weight(layer.weight.data, target)
         yield
     finally:
         for handle in handles:
             handle.remove()
-        for (layer, _), weight in zip(chosen, exact, strict=True):
+        for layer, weight in zip(chosen, exact, strict=True):
             layer.weight.data = weight
+
+
+def _power_above(x: Tensor) -> Tensor:
+    """The least power of two that is not below x > 0, exactly."""
+    mantissa, exponent = torch.frexp(x)  # x = mantissa * 2**exponent, 0.5 <= mantissa < 1
+    return torch.ldexp(torch.ones_like(x), torch.where(mantissa == 0.5, exponent - 1, exponent))

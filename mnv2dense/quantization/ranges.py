@@ -1,8 +1,9 @@
 """Ranges of activations: the ends between which 256 steps give calibration's values with the least squared error.
 
-What is far out and rare is cut off, as finer steps for all the rest are worth more. Two ways to the same end, as the
+What is far out and rare is cut off, as finer steps for all the rest are worth more. Three ways to the same end, as the
 runtimes want it: :func:`best_range` looks at all pairs of ends and puts 0 on a step, as onnxruntime does;
-:func:`best_range_of_samples` looks for the upper end first, then for the lower.
+:func:`best_range_of_samples` looks for the upper end first, then for the lower; :func:`best_power_range` is for devices
+whose scales are powers of two.
 """
 
 from __future__ import annotations
@@ -46,6 +47,28 @@ def best_range(counts: npt.NDArray[np.float64], low: float, high: float) -> tupl
         best = int(squares.argmin())
         errors[float(start), float(stops[best])] = float(squares[best])
     return min(errors, key=lambda ends: errors[ends])
+
+
+def best_power_range(
+    counts: npt.NDArray[np.float64], low: float, high: float, *, largest: float
+) -> tuple[float, float]:
+    """The symmetric range of the values of a histogram, 127 steps of a power of two on either side.
+
+    Args:
+        counts: [N] of equal bins between ``low`` and ``high``.
+        low: smallest value, 0 or less.
+        high: largest value, 0 or more.
+        largest: step that holds both; it and its half, quarter and eighth are tried.
+    """
+    edges = np.linspace(low, high, len(counts) + 1)
+    values = (edges[1:] + edges[:-1]) / 2
+
+    def error(step: float) -> float:
+        rounded = np.clip(np.round(values / step), -128, 127) * step
+        return float(((rounded - values) ** 2 * counts).sum())
+
+    step = min((largest / 2**halved for halved in range(4)), key=error)
+    return -127 * step, 127 * step
 
 
 def best_range_of_samples(values: npt.NDArray[np.float32]) -> tuple[float, float]:

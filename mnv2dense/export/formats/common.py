@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.quantization.int8 import check_names
+from mnv2dense.quantization.targets import TARGETS, TargetName
 from mnv2dense.runtimes.formats import FORMATS, companions_of, ends_in
 from mnv2dense.runtimes.metadata import Metadata, Outputs, Precision
 from mnv2dense.utils.files import atomic_write
@@ -36,6 +37,8 @@ class Writer:
         calibrates: whether int8 takes its ranges from images.
         refused: precision -> why there is no such file, and what to take instead.
         refused_outputs: likewise, of what comes out.
+        targets: devices whose rounding its int8 files can have, keys of
+            :data:`mnv2dense.quantization.targets.TARGETS`.
         torch_below: (major, minor) of the first torch that it does not go with.
     """
 
@@ -46,6 +49,7 @@ class Writer:
     calibrates: bool = True
     refused: Mapping[Precision, str] = field(default_factory=dict)
     refused_outputs: Mapping[Outputs, str] = field(default_factory=dict)
+    targets: tuple[TargetName, ...] = ("per_channel",)
     torch_below: tuple[int, int] | None = None
 
     def check(
@@ -89,6 +93,18 @@ class Writer:
         for each in outputs:
             if each in self.refused_outputs:
                 raise ValueError(self.refused_outputs[each])
+
+    def check_target(self, target: TargetName) -> None:
+        """Whether its int8 files can be rounded so.
+
+        Raises:
+            ValueError: they cannot; the message names who can.
+        """
+        if target not in self.targets:
+            raise ValueError(
+                f"target={target}: {self.title} files of this project have {TARGETS['per_channel'].words}; "
+                f"exporter=onnx writes {TARGETS[target].words}."
+            )
 
     def check_calibration(self, precision: Precision, calibration: Sequence[Tensor] | None) -> None:
         """Whether there is what int8 takes its ranges from.

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from mnv2dense.export.formats.common import Writer, quiet, set_exam_beside, write_together
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.quantization.bias_correction import bias_corrected
+from mnv2dense.quantization.targets import TARGETS, TargetName
 from mnv2dense.runtimes.metadata import Metadata
 from mnv2dense.utils.untyped import Untyped
 
@@ -31,6 +32,7 @@ WRITER = Writer(
     "executorch",
     "ExecuTorch",
     packages=("executorch.exir", "torchao"),
+    targets=("per_channel", "per_tensor"),
     refused={"fp16": "ExecuTorch's XNNPACK keeps such weights as float32, which gains nothing; take fp32 or int8."},
 )
 
@@ -57,6 +59,7 @@ def export(
     description: Metadata,
     calibration: Sequence[Tensor] | None = None,
     keep_float: Sequence[str] = (),
+    target: TargetName = "per_channel",
 ) -> Path:
     """Write ``path`` and the description beside it.
 
@@ -69,6 +72,7 @@ def export(
         description: its ``precision`` says which weights and arithmetic the file gets.
         calibration: uint8 [1, 3, H, W] images for int8's ranges.
         keep_float: modules of the model that stay float32 at int8, such as "backbone.stem".
+        target: of int8: how many scales weights have.
 
     Raises:
         ValueError: another suffix, fp16, an unknown module in ``keep_float``, or int8 without calibration.
@@ -80,11 +84,11 @@ def export(
     with quiet(), torch.no_grad():
         if description.precision == "int8":
             assert calibration is not None
-            graph = bias_corrected(graph, calibration, keep_float)
+            graph = bias_corrected(graph, calibration, keep_float, target=TARGETS[target])
         program = torch.export.export(graph, (images,), strict=False)
         if description.precision == "int8":
             assert calibration is not None
-            quantized = _quantize(program, calibration, keep_float)
+            quantized = _quantize(program, calibration, keep_float, per_channel=TARGETS[target].per_channel)
             program = torch.export.export(quantized, (images,), strict=False)
         content, outside = _lower(program)
     description = replace(description, extra={**description.extra, "operators_outside_delegate": outside})
@@ -118,13 +122,17 @@ def _operators(nodes: Iterable[torch.fx.Node]) -> list[str]:
 
 
 def _quantize(
-    program: torch.export.ExportedProgram, calibration: Sequence[Tensor], keep_float: Sequence[str]
+    program: torch.export.ExportedProgram,
+    calibration: Sequence[Tensor],
+    keep_float: Sequence[str],
+    *,
+    per_channel: bool,
 ) -> nn.Module:
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
         XNNPACKQuantizer,
         get_symmetric_quantization_config,
     )
-    from torchao.quantization.pt2e import PerChannelMinMaxObserver
+    from torchao.quantization.pt2e import MinMaxObserver, PerChannelMinMaxObserver
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
     from torchao.quantization.pt2e.quantizer.quantizer import (
         Q_ANNOTATION_KEY,
@@ -169,9 +177,10 @@ def _quantize(
                     )
             return model
 
-    config = get_symmetric_quantization_config(is_per_channel=True)
+    config = get_symmetric_quantization_config(is_per_channel=per_channel)
+    observer = PerChannelMinMaxObserver if per_channel else MinMaxObserver
     # Its own observer has a smallest scale, 2**-12, too coarse for channels of small weights.
-    exact = replace(config.weight, observer_or_fake_quant_ctr=PerChannelMinMaxObserver.with_args(eps=_SMALLEST_SCALE))
+    exact = replace(config.weight, observer_or_fake_quant_ctr=observer.with_args(eps=_SMALLEST_SCALE))
     quantizer = Quantizer().set_global(replace(config, weight=exact))
     quantizer.set_filter_function(is_quantized)
     observed = prepare_pt2e(program.module(check_guards=False), quantizer)

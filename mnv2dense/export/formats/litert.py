@@ -29,11 +29,18 @@ from mnv2dense.export.formats.common import Writer, quiet, set_exam_beside, writ
 from mnv2dense.export.formats.litert_int8 import marked, quantized
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.quantization.bias_correction import bias_corrected
+from mnv2dense.quantization.targets import TARGETS, TargetName
 from mnv2dense.runtimes.metadata import INPUT, Metadata
 from mnv2dense.utils.native_stderr import native_notes_held_back
 from mnv2dense.utils.untyped import Untyped
 
-WRITER = Writer("litert", "LiteRT", packages=("litert_torch",), torch_below=(2, 15))  # the converter's own limit
+WRITER = Writer(
+    "litert",
+    "LiteRT",
+    packages=("litert_torch",),
+    targets=("per_channel", "per_tensor"),
+    torch_below=(2, 15),  # the converter's own limit
+)
 
 
 def export(
@@ -43,6 +50,7 @@ def export(
     description: Metadata,
     calibration: Sequence[Tensor] | None = None,
     keep_float: Sequence[str] = (),
+    target: TargetName = "per_channel",
 ) -> Path:
     """Write ``path`` and the description beside it.
 
@@ -54,6 +62,7 @@ def export(
         description: its ``precision`` says which weights and arithmetic the file gets.
         calibration: uint8 [1, 3, H, W] images for int8's ranges.
         keep_float: modules of the model that stay float32 at int8, such as "backbone.stem".
+        target: of int8: how many scales weights have.
 
     Raises:
         ValueError: another suffix, an unknown module in ``keep_float``, or int8 without calibration.
@@ -64,8 +73,9 @@ def export(
         WRITER.load(description.precision)
         if description.precision == "int8":
             assert calibration is not None
-            content = _converted(marked(bias_corrected(graph, calibration, keep_float), keep_float))
-            content = quantized(content, calibration, input_name=INPUT)
+            corrected = bias_corrected(graph, calibration, keep_float, target=TARGETS[target])
+            content = _converted(marked(corrected, keep_float))
+            content = quantized(content, calibration, input_name=INPUT, per_channel=TARGETS[target].per_channel)
         else:
             content = _converted(graph)
             if description.precision == "fp16":

@@ -1,4 +1,4 @@
-"""Integers for a .tflite: int8 weights with a scale for each output channel, int8 activations with one for each tensor.
+"""Integers for a .tflite: int8 weights with a scale for each output channel or one, activations with one.
 
 Two things decide how much is lost, beside biases (:mod:`mnv2dense.quantization.bias_correction`):
 
@@ -44,23 +44,25 @@ def marked(graph: ExportGraph, keep_float: Sequence[str]) -> ExportGraph:
     return graph
 
 
-def quantized(content: bytes, calibration: Sequence[Tensor], *, input_name: str) -> bytes:
+def quantized(content: bytes, calibration: Sequence[Tensor], *, input_name: str, per_channel: bool = True) -> bytes:
     """The same file with int8 where backbone and head compute.
 
     Args:
         content: a float .tflite of what :func:`marked` returned.
         calibration: uint8 [1, 3, H, W] each.
         input_name: of the file's one input.
+        per_channel: whether weights have a scale for each output channel, or one for the tensor.
     """
     from ai_edge_quantizer import qtyping, quantizer
 
-    everything = qtyping.TFLOperationName.ALL_SUPPORTED
+    everything, granularity = qtyping.TFLOperationName.ALL_SUPPORTED, qtyping.QuantGranularity
     made = quantizer.Quantizer(content)
     made.add_static_config(
         regex=_NETWORK,
         operation_name=everything,
         activation_num_bits=8,
         weight_num_bits=8,
+        weight_granularity=granularity.CHANNELWISE if per_channel else granularity.TENSORWISE,
     )
     # Of two that fit, the later one holds.
     made.update_quantization_recipe(regex=_FLOAT, operation_name=everything, algorithm_key="no_quantize")

@@ -22,13 +22,20 @@ from torch import Tensor, nn
 from mnv2dense.export.formats.common import Writer, quiet, with_exam
 from mnv2dense.export.formats.onnx_int8 import quantized
 from mnv2dense.export.graph import ExportGraph
+from mnv2dense.quantization.targets import TARGET_NAMES, TARGETS, TargetName
 from mnv2dense.runtimes.metadata import INPUT, KEY, Metadata
 from mnv2dense.utils.files import atomic_write
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-WRITER = Writer("onnx", "ONNX", packages=("onnx", "onnxscript"), int8_packages=("onnxruntime.quantization",))
+WRITER = Writer(
+    "onnx",
+    "ONNX",
+    packages=("onnx", "onnxscript"),
+    int8_packages=("onnxruntime.quantization",),
+    targets=TARGET_NAMES,
+)
 
 # Newer ones bring nothing that these graphs use, and fewer runtimes read them.
 _OPSET = 20
@@ -47,6 +54,7 @@ def export(
     dynamic_size: bool = False,
     nms_node: bool = False,
     reduce_range: bool = False,
+    target: TargetName = "per_channel",
 ) -> Path:
     """Write ``path``, with the description in its ``metadata_props``.
 
@@ -61,6 +69,7 @@ def export(
         nms_node: of boxes: suppression by ONNX's own NonMaxSuppression. The file's description then has
             ``outputs="nms_node"``, see :data:`mnv2dense.runtimes.metadata.OUTPUT_TENSORS`.
         reduce_range: of int8: weights of 7 bits, for x86 CPUs without VNNI, where products of 8 bits saturate.
+        target: of int8: which scales weights and activations have.
 
     Raises:
         ValueError: another suffix, an option that outputs or precision do not go with, an unknown module in
@@ -71,6 +80,8 @@ def export(
     _check_outputs(graph, dynamic_size=dynamic_size, nms_node=nms_node)
     if reduce_range and description.precision != "int8":
         raise ValueError(f"reduce_range=true is about int8's weights, and the precision is {description.precision}.")
+    if reduce_range and target != "per_channel":
+        raise ValueError(f"reduce_range=true is for x86 CPUs, and target={target} for other devices; leave one out.")
     WRITER.load(description.precision)
     import onnx
 
@@ -85,7 +96,7 @@ def export(
         if description.precision == "int8":
             assert calibration is not None
             kept = {name for name, scopes in modules.items() if not scopes.isdisjoint(keep_float)}
-            model = quantized(model, calibration, float_nodes=kept, reduce_range=reduce_range)
+            model = quantized(model, calibration, float_nodes=kept, reduce_range=reduce_range, target=TARGETS[target])
     if nms_node:
         _append_nms(model, description)
     _finish(model, description)

@@ -1,7 +1,7 @@
 """Integers for an ONNX file: onnxruntime's static quantisation, with ranges and biases of our own choosing.
 
-Weights are symmetric with a scale for each output channel, activations uint8 with one range for each tensor. Three
-things decide how much is lost, and are done here:
+Weights are symmetric with a scale for each output channel, activations uint8 with one range for each tensor; of other
+devices as :mod:`mnv2dense.quantization.targets` says. Three things decide how much is lost, and are done here:
 
 * Only what stands between two convolutions is quantised, so images are normalised and answers decoded in float.
 * Ranges are those of least squared error (:mod:`mnv2dense.quantization.ranges`).
@@ -19,9 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
-from mnv2dense.quantization.ranges import best_range
+from mnv2dense.quantization.int8 import quantized_weight, weight_scales
+from mnv2dense.quantization.seen import range_of_counts
+from mnv2dense.quantization.targets import PER_CHANNEL, Target
 from mnv2dense.runtimes.metadata import INPUT
 
 if TYPE_CHECKING:
@@ -37,7 +40,12 @@ _BINS = 2048
 
 
 def quantized(
-    model: ModelProto, calibration: Sequence[Tensor], *, float_nodes: set[str], reduce_range: bool = False
+    model: ModelProto,
+    calibration: Sequence[Tensor],
+    *,
+    float_nodes: set[str],
+    reduce_range: bool = False,
+    target: Target = PER_CHANNEL,
 ) -> ModelProto:
     """The same model with int8 weights and uint8 activations, as pairs of QuantizeLinear and DequantizeLinear.
 
@@ -47,6 +55,7 @@ def quantized(
         calibration: uint8 [1, 3, H, W] each.
         float_nodes: names of nodes that stay float.
         reduce_range: weights of 7 bits, whose products do not saturate on x86 CPUs without VNNI.
+        target: which scales weights and activations have; at powers of two activations are int8.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -56,7 +65,10 @@ def quantized(
         return model
     statistics = _Statistics(model, nodes)
     statistics.collect(calibration)
-    correct_biases(model, nodes, statistics.means, largest=64 if reduce_range else 127)
+    correct_biases(model, nodes, statistics.means, largest=64 if reduce_range else 127, target=target)
+    overrides = statistics.ranges(target)
+    if target.power_of_two:
+        overrides |= _weight_ranges(model, nodes, target)
     # Says that shapes are inferred; else it advises to do so.
     onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
     with tempfile.TemporaryDirectory() as folder:
@@ -66,13 +78,13 @@ def quantized(
             path,
             _Images(calibration[:1]),  # it insists on ranges of its own, which ours then replace
             quant_format=QuantFormat.QDQ,
-            per_channel=True,
+            per_channel=target.per_channel,
             reduce_range=reduce_range,
-            activation_type=QuantType.QUInt8,
+            activation_type=QuantType.QInt8 if target.power_of_two else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=sorted({node.op_type for node in nodes}),
             nodes_to_quantize=[node.name for node in nodes],
-            extra_options={"TensorQuantOverrides": statistics.ranges()},
+            extra_options={"TensorQuantOverrides": overrides, "ActivationSymmetric": target.power_of_two},
         )
         return onnx.load(path)
 
@@ -150,17 +162,24 @@ class _Statistics:
                 counts = np.bincount(np.minimum(bins, _BINS - 1), minlength=_BINS)
                 self._counts[name] = np.asarray(self._counts.get(name, 0.0) + counts, np.float64)
 
-    def ranges(self) -> dict[str, list[dict[str, Any]]]:
+    def ranges(self, target: Target) -> dict[str, list[dict[str, Any]]]:
         """Tensor -> its range, as onnxruntime's option ``TensorQuantOverrides`` takes it."""
-        found = {name: best_range(self._counts[name], self._low[name], self._high[name]) for name in self._names}
-        return {name: [{"rmin": np.float32(low), "rmax": np.float32(high)}] for name, (low, high) in found.items()}
+        return {
+            name: _override(*range_of_counts(self._counts[name], self._low[name], self._high[name], target))
+            for name in self._names
+        }
 
     def _run(self, image: Tensor) -> Iterable[tuple[str, npt.NDArray[np.float32]]]:
         return zip(self._names, self._session.run(self._names, {INPUT: image.numpy()}), strict=True)
 
 
 def correct_biases(
-    model: ModelProto, nodes: Iterable[NodeProto], means: dict[str, Floats], *, largest: int = 127
+    model: ModelProto,
+    nodes: Iterable[NodeProto],
+    means: dict[str, Floats],
+    *,
+    largest: int = 127,
+    target: Target = PER_CHANNEL,
 ) -> None:
     """Let each bias take back what rounding its layer's weights does to the mean of the output; in place.
 
@@ -169,6 +188,7 @@ def correct_biases(
         nodes: which convolutions and products with weights; others are passed over.
         means: of each channel of these nodes' inputs.
         largest: integer that a weight may become.
+        target: which scales weights have.
     """
     from onnx import numpy_helper
 
@@ -179,7 +199,7 @@ def correct_biases(
         weight, bias = (numpy_helper.to_array(constants[name]) for name in node.input[1:3])
         mean = means[node.input[0]]
         # Summed over the kernel: [out, in of the group].
-        error = (weight - rounded_weight(weight, largest)).reshape(*weight.shape[:2], -1).sum(axis=2)
+        error = (weight - rounded_weight(weight, largest, target)).reshape(*weight.shape[:2], -1).sum(axis=2)
         if error.shape[1] == len(mean):
             shift = error @ mean
         elif error.shape[1] == 1:  # depthwise
@@ -189,12 +209,31 @@ def correct_biases(
         constants[node.input[2]].CopyFrom(numpy_helper.from_array((bias + shift).astype(np.float32), node.input[2]))
 
 
-def rounded_weight(weight: npt.NDArray[np.float32], largest: int = 127) -> Floats:
+def rounded_weight(weight: npt.NDArray[np.float32], largest: int = 127, target: Target = PER_CHANNEL) -> Floats:
     """What int8 makes of a weight [out, ...]: steps of a 127th (or other share) of each output channel's largest."""
+    if not target.per_channel:
+        return quantized_weight(torch.from_numpy(weight.copy()), target).double().numpy()
     ends = np.abs(weight.astype(np.float64)).reshape(len(weight), -1).max(axis=1)
     step = np.where(ends > 0, ends / largest, 1).reshape(-1, *(1,) * (weight.ndim - 1))
     rounded: Floats = np.round(weight / step) * step
     return rounded
+
+
+def _weight_ranges(model: ModelProto, nodes: Iterable[NodeProto], target: Target) -> dict[str, list[dict[str, Any]]]:
+    """Of weights whose scale is not their largest one's 127th."""
+    from onnx import numpy_helper
+
+    constants = {constant.name: constant for constant in model.graph.initializer}
+    names = {node.input[1] for node in nodes if node.op_type in _WEIGHTED} & constants.keys()
+    ends = {
+        name: 127 * float(weight_scales(torch.from_numpy(numpy_helper.to_array(constants[name]).copy()), target))
+        for name in sorted(names)
+    }
+    return {name: _override(-end, end) for name, end in ends.items()}
+
+
+def _override(low: float, high: float) -> list[dict[str, Any]]:
+    return [{"rmin": np.float32(low), "rmax": np.float32(high)}]
 
 
 class _Images:
