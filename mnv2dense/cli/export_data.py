@@ -99,6 +99,10 @@ class ExportData:
         log.info("No images are named, so shapes are drawn to compare on; images=FOLDER takes real ones.")
         return self._inputs(drawn_images(count, seed=config.seed)), "drawn shapes"
 
+    def scores_of(self, model: Model) -> dict[str, float]:
+        """Of one model on the data that the command line names; nothing where it names none."""
+        return {} if self._scored is None else score(model, *self._scored)
+
     def scores(self, exported: Model) -> dict[str, tuple[float, float]]:
         """Of the model and the file on the data that the command line names; nothing where it names none."""
         if self._scored is None:

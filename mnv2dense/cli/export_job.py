@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from mnv2dense.cli.export_data import ExportData
 from mnv2dense.cli.export_options import ExportCommand
 from mnv2dense.cli.export_sensitivity import sensitivity_report
+from mnv2dense.cli.export_target import report_target
 from mnv2dense.cli.parts import plain_config
 from mnv2dense.cli.shell import console
 from mnv2dense.export.gate import RefusedExportError, export_graph, tolerance_of
@@ -43,6 +44,8 @@ def run(config: DictConfig, command: ExportCommand) -> None:
             "sensitivity=true and keep_float=auto:N look at models of one head; name layers that shall stay in float, "
             "as in keep_float=[backbone.stem]."
         )
+    if model.task == "joint" and asked.target != "per_channel":
+        raise ValueError(f"target={asked.target} plays models of one head; leave it out.")
     graph = asked.graph_of(model)
     config.task = model.task  # data and metrics go by it
     plain = plain_config(config)
@@ -59,9 +62,14 @@ def run(config: DictConfig, command: ExportCommand) -> None:
 
     calibration = data.calibration() if asked.calibrates else None
     images, images_from = data.images()
+    prepared = asked.prepared(graph, calibration)
     if config.sensitivity or command.keep_worst:
-        layers = sensitivity_report(graph, images, calibration, folder)
-        asked = replace(asked, keep_float=asked.keep_float or layers.worst(command.keep_worst))
+        layers = sensitivity_report(prepared, images, calibration, folder, asked.target)
+        if command.keep_worst and not asked.keep_float:
+            asked = replace(asked, keep_float=layers.worst(command.keep_worst))
+            prepared = asked.prepared(graph, calibration)  # what stays in float needs no cutting off
+    if asked.target != "per_channel" and calibration is not None:
+        report_target(graph, prepared, images, calibration, folder, asked=asked, data=data)
 
     def note(report: ExportReport) -> None:
         folder.write_metrics(report.plain(), "parity.json")
@@ -71,7 +79,14 @@ def run(config: DictConfig, command: ExportCommand) -> None:
 
     try:
         report = export_graph(
-            graph, output, asked, images=images, images_from=images_from, calibration=calibration, tolerance=tolerance
+            graph,
+            output,
+            asked,
+            images=images,
+            images_from=images_from,
+            calibration=calibration,
+            tolerance=tolerance,
+            prepared=prepared,
         )
     except RefusedExportError as refused:
         note(refused.report)

@@ -44,6 +44,8 @@ def export_command(config: DictConfig) -> ExportCommand:
         size=_size(config.size),
         selection=_section(config.selection, "selection", "selection.limit=20"),
         keep_float=keep_float,
+        target=cast(Any, str(config.target)),
+        repair=config.repair,
         options=_section(config.options, "options", "+options.dynamic_size=true"),
         license=str(config.license or license_of(str(config.checkpoint)) or "unknown"),
         threads=config.threads,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, final
 
@@ -21,6 +22,7 @@ from mnv2dense.export.tasks import COUNTED_SCORE
 from mnv2dense.io.inputs import pixels_of
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.ops.postprocess import JointSelection
+from mnv2dense.quantization.targets import TargetName
 from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.runtimes.formats import FORMATS, files_of, is_exported, megabytes_of
 from mnv2dense.runtimes.metadata import Precision
@@ -78,6 +80,8 @@ def export_model(
     size: tuple[int, int] | None = None,
     selection: Mapping[str, float] | None = None,
     keep_float: Sequence[str] = (),
+    target: TargetName = "per_channel",
+    repair: bool = True,
     options: Mapping[str, Any] | None = None,
     tolerance: Tolerance | None = None,
     license: str = "unknown",
@@ -101,6 +105,8 @@ def export_model(
         size: (height, width) of the file's input, pixels; None is the model's own. Detectors have no other.
         selection: of detectors: ``score_threshold``, ``nms_threshold`` or ``limit``, where not the model's own.
         keep_float: names of modules that stay in float at int8, such as "backbone.stem".
+        target: of int8: the kind of device whose rounding the file has: "per_channel", "per_tensor" or "power_of_two".
+        repair: of the latter two: whether the weights are made ready for it, see :mod:`mnv2dense.export.repair`.
         options: of the exporter alone, such as ``{"dynamic_size": True}`` of ONNX.
         tolerance: how far apart file and model may be; None is what the precision should reach on the task.
         license: of the weights, for whoever gets the file: an SPDX expression or a sentence.
@@ -125,6 +131,8 @@ def export_model(
         size=size,
         selection=selection or {},
         keep_float=keep_float,
+        target=target,
+        repair=repair,
         options=options or {},
         license=license,
         threads=threads,
@@ -153,6 +161,7 @@ def export_graph(
     images_from: str,
     calibration: Sequence[Tensor] | None = None,
     tolerance: Tolerance | None = None,
+    prepared: ExportGraph | None = None,
 ) -> ExportReport:
     """The same for images that are resized already.
 
@@ -164,6 +173,7 @@ def export_graph(
         images_from: where these come from, in words.
         calibration: for int8's ranges, likewise.
         tolerance: see :func:`export_model`.
+        prepared: what is written in the graph's place; None makes it, see :meth:`ExportOptions.prepared`.
 
     Raises:
         RefusedExportError: the file answers otherwise.
@@ -173,11 +183,13 @@ def export_graph(
         raise ValueError("there are no images to compare the file and its model on.")
     asked.module.WRITER.check_calibration(asked.precision, calibration)
     write = _Writer(asked, calibration)
+    if prepared is None:
+        prepared = asked.prepared(graph, calibration)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Under the name that it shall have there is never a file that failed, and an older one survives a failure.
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as made:
         log.info("writing %s (%s)", path, _stages(asked, calibration))
-        written = write(graph, Path(made) / path.name)
+        written = write(prepared, Path(made) / path.name)
         report = ExportReport(
             exporter=asked.exporter,
             file=path,
@@ -191,7 +203,7 @@ def export_graph(
         if is_exported(written):
             _compare(report, graph, ExportedModel(written, threads=asked.threads), images)
             if report.failures:
-                report.diverges = _where(report, graph, images, write)
+                report.diverges = _where(report, prepared, images, write)
                 raise RefusedExportError(
                     f"{path} is refused: {'; '.join(report.failures)}; {report.diverges}. "
                     f"{_NEXT_STEPS[asked.precision]}",
@@ -258,6 +270,9 @@ class _Writer:
             calibration = None if calibration is None else calibration[:_SEARCH_CALIBRATION]
             options = {key: value for key, value in options.items() if key not in _OF_OUTPUTS}
         description = graph.describe(asked.precision, license=asked.license)
+        if asked.target != "per_channel":  # others' exporters need not know of it
+            options["target"] = asked.target
+            description = replace(description, extra={**description.extra, "target": asked.target})
         written: Path = self._export(
             graph, path, description=description, calibration=calibration, keep_float=asked.keep_float, **options
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from mnv2dense.export.tasks import TASKS
+from mnv2dense.quantization.targets import TARGET_NAMES, TARGETS, TargetName
 from mnv2dense.runtimes.formats import FORMATS, ends_in, exporter_module, format_of
 from mnv2dense.runtimes.metadata import PRECISIONS, Precision
 from mnv2dense.utils.numbers import is_number, is_whole
@@ -18,6 +19,8 @@ from mnv2dense.utils.suggest import did_you_mean
 from mnv2dense.utils.untyped import Untyped
 
 if TYPE_CHECKING:  # a choice that is none is told before torch is loaded
+    from torch import Tensor
+
     from mnv2dense.export.graph import ExportGraph
     from mnv2dense.models.dense_model import DenseModel
 
@@ -25,7 +28,7 @@ NMS = (False, True, "node")
 """Who suppresses boxes: whoever runs the file, the file's own graph, or ONNX's operator in it."""
 
 # What every exporter is given; its other parameters are its own options.
-_GIVEN = ("graph", "path", "description", "calibration", "keep_float", "nms_node")
+_GIVEN = ("graph", "path", "description", "calibration", "keep_float", "nms_node", "target")
 
 # In every package that Core ML's tools write.
 _PACKAGE_MARK = "Manifest.json"
@@ -71,6 +74,9 @@ class ExportOptions:
         selection: of detectors: ``score_threshold``, ``nms_threshold`` (IoU) or ``limit`` (boxes of an image), where
             they shall not be the model's own.
         keep_float: names of modules that stay in float at int8.
+        target: of int8: the kind of device whose rounding the file has, a key of
+            :data:`mnv2dense.quantization.targets.TARGETS`.
+        repair: of int8 with one scale for each weight tensor: whether channels are evened out and wild weights cut off.
         options: of the exporter alone.
         license: of the weights, an SPDX expression or a sentence.
         threads: of the runtime and of torch beside it, in the comparison; None is what they take.
@@ -88,6 +94,8 @@ class ExportOptions:
     size: tuple[int, int] | None = None
     selection: Mapping[str, float] = field(default_factory=dict)
     keep_float: Sequence[str] = ()
+    target: TargetName = "per_channel"
+    repair: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
     license: str = "unknown"
     threads: int | None = None
@@ -98,6 +106,10 @@ class ExportOptions:
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("nms", self.nms, NMS)
         check_choice("labels", self.labels, [False, True])
+        check_choice("target", self.target, TARGET_NAMES)
+        check_choice("repair", self.repair, [False, True])
+        if self.target != "per_channel" and self.precision != "int8":
+            raise ValueError(f"target={self.target} is about how int8 rounds: add precision=int8, or leave target out.")
         if self.nms == "node" and self.exporter != "onnx":
             raise ValueError(f"nms=node is ONNX's own operator, which {self.exporter} lacks; take nms=true.")
         if self.threads is not None and (type(self.threads) is not int or self.threads < 1):
@@ -109,6 +121,7 @@ class ExportOptions:
         module.WRITER.check_precision(self.precision)
         switched = {"nms": self.nms is True, "labels": self.labels}
         module.WRITER.check_outputs(known.decided for known in TASKS.values() if switched.get(known.switch or ""))
+        module.WRITER.check_target(self.target)
         module.WRITER.check_installed(self.precision)
 
     @property
@@ -120,6 +133,19 @@ class ExportOptions:
     def calibrates(self) -> bool:
         """Whether images are needed to take ranges from."""
         return self.precision == "int8" and bool(self.module.WRITER.calibrates)
+
+    def prepared(self, graph: ExportGraph, calibration: Sequence[Tensor] | None) -> ExportGraph:
+        """What is rounded and written in a graph's place: itself, or a repaired copy.
+
+        Args:
+            graph: of :meth:`graph_of`.
+            calibration: uint8 [1, 3, H, W] each; None where nothing is calibrated.
+        """
+        if not self.repair or self.target == "per_channel" or calibration is None:
+            return graph
+        from mnv2dense.export.repair import repaired
+
+        return repaired(graph, calibration, TARGETS[self.target], self.keep_float)
 
     @property
     def suffix(self) -> str:
