@@ -17,7 +17,7 @@ from mnv2dense.quantization.int8 import WEIGHT_LEVELS, int8_layers, quantized_we
 from mnv2dense.quantization.seen import followed_by_activation
 from mnv2dense.quantization.targets import Target
 
-# Ever smaller ones are tried until this many have been no better than the best.
+# Ever smaller ones are tried until this many in a row have been worse than the best.
 _PATIENCE = 3
 _SMALLEST = 1 / 128
 
@@ -91,7 +91,7 @@ def _best_cut(layer: nn.Conv2d | nn.Linear, x: Tensor, output: Tensor, activatio
     best, least, tried_in_vain = 1.0, error(1.0), 0
     for share in _shares(exact, end, target):
         now = error(share)
-        tried_in_vain = 0 if now < least else tried_in_vain + 1
+        tried_in_vain = 0 if now < least else tried_in_vain + (now > least)
         if now < least:
             best, least = share, now
         if tried_in_vain == _PATIENCE:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn, tensor
 
-from mnv2dense.quantization.int8 import Range, input_ranges, quantized_activation, quantized_weight, simulated_int8
+from mnv2dense.quantization.int8 import (
+    Range,
+    input_ranges,
+    quantized_activation,
+    quantized_weight,
+    simulated_int8,
+    weight_scales,
+)
+from mnv2dense.quantization.seen import seen_ranges
+from mnv2dense.quantization.spread import spread_of
+from mnv2dense.quantization.targets import TARGETS
 
 
 def test_each_output_channel_has_its_own_127_steps() -> None:
@@ -19,6 +30,32 @@ def test_activations_have_256_steps_one_of_which_is_0_and_saturate() -> None:
     rounded = quantized_activation(x, Range(-1.0, 1.55))  # steps of 0.01
     torch.testing.assert_close(rounded, tensor([-1.0, -1.0, 0.0, 0.0, 0.01, 1.55, 1.55]))
     assert quantized_activation(x, Range(0.5, 0.7))[2] == 0, "a range that leaves 0 out is widened"
+
+
+def test_one_scale_for_a_tensor_leaves_small_channels_few_steps() -> None:
+    weight = tensor([[127.0, -1.4], [0.254, 0.6]])  # steps of 1
+    assert quantized_weight(weight, TARGETS["per_tensor"]).tolist() == [[127, -1], [0, 1]]
+    assert spread_of(weight, TARGETS["per_tensor"]) == (pytest.approx(127 / 0.6), 0.5)
+
+
+def test_powers_of_two_are_the_least_that_hold_the_largest() -> None:
+    weight = tensor([[100.0, 0.6], [3.0, 1.4]])
+    assert weight_scales(weight, TARGETS["power_of_two"]).tolist() == [1.0], "100 / 127 is above a half"
+    assert weight_scales(weight * 1.27, TARGETS["power_of_two"]).tolist() == [1.0], "127 steps of 1 just do"
+    assert weight_scales(weight * 1.28, TARGETS["power_of_two"]).tolist() == [2.0]
+    x = tensor([-9.0, 0.03, 0.04, 1.0, 7.95])
+    rounded = quantized_activation(x, Range(-1.0, 7.0), TARGETS["power_of_two"])  # steps of 1/16, -8..7.9375
+    assert rounded.tolist() == [-8.0, 0.0, 0.0625, 1.0, 7.9375]
+
+
+def test_outputs_are_rounded_where_a_range_is_given() -> None:
+    model = _two_layers().eval()
+    image = _image(0)
+    ranges, outputs = seen_ranges(model, [image], TARGETS["power_of_two"])
+    assert list(outputs) == ["3"], "an activation follows the other"
+    with simulated_int8(model, ranges, outputs=outputs, target=TARGETS["power_of_two"]):
+        steps = model(image) * 127 / outputs["3"].high
+    torch.testing.assert_close(steps, steps.round())
 
 
 def _two_layers() -> nn.Sequential:
