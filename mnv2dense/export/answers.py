@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import compress
+from typing import Any
 
 from torch import Tensor
 
@@ -26,6 +27,10 @@ class Loss:
 
     sqnr: float
     agreement: float | None
+
+    def plain(self) -> dict[str, Any]:
+        """As json takes it; infinite numbers are None."""
+        return {name: None if value == math.inf else value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)

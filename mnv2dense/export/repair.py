@@ -10,7 +10,7 @@ from torch import Tensor
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.quantization.clipping import clip
 from mnv2dense.quantization.equalization import equalize
-from mnv2dense.quantization.links import links
+from mnv2dense.quantization.linked_layers import links
 from mnv2dense.quantization.seen import channel_peaks
 from mnv2dense.quantization.targets import Target
 

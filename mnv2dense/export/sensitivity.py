@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
@@ -71,9 +70,9 @@ class SensitivityReport:
             "task": self.task,
             "images": self.images,
             "target": self.target.name,
-            "together": _plain(self.together),
-            "kept": [{"layers": count, **_plain(loss)} for count, loss in self.kept],
-            "layers": [_plain(layer) for layer in self.layers],
+            "together": self.together.plain(),
+            "kept": [{"layers": count, **loss.plain()} for count, loss in self.kept],
+            "layers": [layer.plain() for layer in self.layers],
         }
 
     def table(self, count: int = 12) -> Table:
@@ -84,8 +83,8 @@ class SensitivityReport:
         for heading in ("SQNR, dB", f"{TASKS[self.task].counted} agree", "range of its input"):
             made.add_column(heading, justify="right")
         if not self.target.per_channel:
-            made.add_column("channels' weights, largest : smallest", justify="right")
-            made.add_column("of -1, 0, 1 alone", justify="right")
+            for heading in ("range of channels", "coarse"):
+                made.add_column(heading, justify="right")
         for layer in self.layers[:count]:
             spread = () if layer.spread is None else layer.spread.cells
             made.add_row(layer.name, *_row(layer), f"{layer.low:.3g} .. {layer.high:.3g}", *spread)
@@ -150,7 +149,3 @@ def sensitivity(
 
 def _row(loss: Loss) -> tuple[str, str]:
     return f"{loss.sqnr:.1f}", "-" if loss.agreement is None else f"{loss.agreement:.1%}"
-
-
-def _plain(loss: Loss) -> dict[str, Any]:
-    return {name: None if value == math.inf else value for name, value in asdict(loss).items()}

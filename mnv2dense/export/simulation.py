@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, final
 
 import torch
@@ -82,7 +82,7 @@ class TargetReport:
         return {
             "target": self.target.name,
             "images": self.images,
-            "steps": [{"as": step.words, **asdict(step.loss), "scores": dict(step.scores)} for step in self.steps],
+            "steps": [{"as": step.words, **step.loss.plain(), "scores": dict(step.scores)} for step in self.steps],
             "layers": {
                 name: {"before": before._asdict(), "repaired": after._asdict()}
                 for name, (before, after) in self.spreads.items()
@@ -97,8 +97,8 @@ class TargetReport:
             share = "-" if step.loss.agreement is None else f"{step.loss.agreement:.1%}"
             scores = [f"{step.scores[name]:.3f}" if name in step.scores else "" for name in self.headlines]
             steps.add_row(step.words, share, f"{step.loss.sqnr:.1f}", *scores)
-        ratio, coarse = "channels' weights, largest : smallest", "of -1, 0, 1 alone"
-        layers = _table("", "layer", ratio, coarse, "repaired", coarse)
+        title = "largest weight of a channel, most : least; channels of -1, 0 and 1 alone"
+        layers = _table(title, "layer", "range", "coarse", "repaired", "coarse")
         for name, (before, after) in list(self.spreads.items())[:count]:
             layers.add_row(name, *before.cells, *after.cells)
         return steps, layers

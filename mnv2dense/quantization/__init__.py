@@ -1,6 +1,5 @@
-"""int8 in float: ranges, simulation and bias correction; torch alone."""
+"""int8 in float: devices, ranges, simulation, equalisation and bias correction; torch alone."""
 
-from mnv2dense.quantization.bias_correction import bias_corrected
-from mnv2dense.quantization.int8 import int8_layers, simulated_int8
+import lazy_loader
 
-__all__ = ["bias_corrected", "int8_layers", "simulated_int8"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

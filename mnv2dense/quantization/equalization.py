@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mnv2dense.quantization.int8 import int8_layers
-from mnv2dense.quantization.links import Link, input_channel_ends, output_channel_ends
+from mnv2dense.quantization.linked_layers import Link, input_channel_ends, output_channel_ends
 
 # Of ReLU6.
 _BOUND = 6.0
@@ -38,7 +38,7 @@ def equalize(model: nn.Module, chain: Sequence[Link], peaks: Mapping[str, Tensor
 
     Args:
         model: batch norms folded.
-        chain: what :func:`mnv2dense.quantization.links.links` found in it.
+        chain: what :func:`mnv2dense.quantization.linked_layers.links` found in it.
         peaks: of the layers before clamped links, [C]: the largest value of each output channel before its ReLU6, over
             calibration images.
     """

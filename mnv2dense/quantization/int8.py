@@ -3,7 +3,8 @@
 As the runtimes do it: weights symmetric, with a scale for each output channel or, on other devices
 (:mod:`mnv2dense.quantization.targets`), for each tensor; activations with one for each tensor (Krishnamoorthi 2018,
 sections 2 and 3). A layer is a convolution or a product with weights. What goes into it is quantised, and what comes
-out where no activation follows: the ends of a shortcut are integers before they are added. Decoding stays in float.
+out where no activation follows: the ends of a shortcut are integers before they are added, and their sum is one again.
+Decoding stays in float.
 """
 
 from __future__ import annotations
@@ -46,6 +47,20 @@ def int8_layers(model: nn.Module, keep_float: Sequence[str] = ()) -> dict[str, n
         for name, module in model.named_modules()
         if isinstance(module, LAYERS) and not f"{name}.".startswith(kept)
     }
+
+
+def shortcuts(model: nn.Module) -> dict[str, str]:
+    """Modules that add their input to what their last layer gives, with the name of that layer.
+
+    They say so by an attribute ``shortcut``, as :class:`mnv2dense.backbones.blocks.InvertedResidual` does.
+    """
+    layers = list(int8_layers(model))
+    found = {}
+    for path, module in model.named_modules():
+        inside = [name for name in layers if name.startswith(f"{path}.")]
+        if getattr(module, "shortcut", False) is True and inside:
+            found[path] = inside[-1]
+    return found
 
 
 def check_names(model: nn.Module, keep_float: Sequence[str]) -> None:
@@ -143,7 +158,8 @@ def simulated_int8(
         ranges: of what goes into layers: what :func:`input_ranges` gave, or
             :func:`mnv2dense.quantization.seen.seen_ranges`.
         layers: names; None takes all that have a range.
-        outputs: of what comes out of layers; those that are not named give floats.
+        outputs: of what comes out of layers and of shortcuts, which go with their last layer; those that are not named
+            give floats.
         target: whose rounding.
     """
     every, outputs = int8_layers(model), outputs or {}
@@ -158,7 +174,9 @@ def simulated_int8(
 
     exact = [layer.weight.data for layer in chosen]
     handles = [every[name].register_forward_pre_hook(rounds(ranges[name])) for name in names]
-    handles += [every[name].register_forward_hook(rounds_after(outputs[name])) for name in names if name in outputs]
+    ends = [name for name in names if name in outputs]
+    ends += [name for name, last in shortcuts(model).items() if name in outputs and last in names]
+    handles += [model.get_submodule(name).register_forward_hook(rounds_after(outputs[name])) for name in ends]
     try:
         for layer in chosen:
             layer.weight.data = quantized_weight(layer.weight.data, target)

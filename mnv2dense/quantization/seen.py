@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import NamedTuple
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.quantization.int8 import Range, activation_power, int8_layers
+from mnv2dense.quantization.int8 import Range, activation_power, int8_layers, shortcuts
 from mnv2dense.quantization.ranges import best_power_range, best_range
 from mnv2dense.quantization.targets import Target
 
@@ -25,7 +25,7 @@ class SeenRanges(NamedTuple):
 
     Attributes:
         inputs: of what goes in.
-        outputs: of what comes out, where no activation follows.
+        outputs: of what comes out, where no activation follows; and of sums, by name of the module that ends in one.
     """
 
     inputs: dict[str, Range]
@@ -56,7 +56,7 @@ def seen_ranges(model: nn.Module, images: Sequence[Tensor], target: Target) -> S
             counts[key] = counts.get(key, np.zeros(_BINS)) + torch.histc(x, _BINS, low, high).double().numpy()
 
     for visit in (note, count):
-        with watched(model, linear, visit):
+        with watched(model, linear, visit, sums=shortcuts(model)):
             for image in images:
                 model(image)
     found = {
@@ -81,8 +81,21 @@ def followed_by_activation(model: nn.Module) -> dict[str, nn.Module]:
 
 
 @contextmanager
-def watched(model: nn.Module, linear: set[str], visit: Callable[[tuple[str, bool], Tensor], None]) -> Iterator[None]:
-    """Within, what goes into every layer, and what comes out of ``linear`` ones, is shown with (name, comes out)."""
+def watched(
+    model: nn.Module,
+    linear: set[str],
+    visit: Callable[[tuple[str, bool], Tensor], None],
+    *,
+    sums: Iterable[str] = (),
+) -> Iterator[None]:
+    """Within, what goes into every layer, and what comes out of ``linear`` ones and of sums, is shown.
+
+    Args:
+        model: holds the layers.
+        linear: names of layers.
+        visit: takes (name, whether it comes out) and the values.
+        sums: names of modules whose outputs are shown.
+    """
 
     def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def show(_layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -92,7 +105,11 @@ def watched(model: nn.Module, linear: set[str], visit: Callable[[tuple[str, bool
 
         return show
 
+    def hook_sum(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        return lambda _module, _inputs, output: visit((name, True), output)
+
     handles = [layer.register_forward_hook(hook(name)) for name, layer in int8_layers(model).items()]
+    handles += [model.get_submodule(name).register_forward_hook(hook_sum(name)) for name in sums]
     try:
         yield
     finally:

@@ -136,6 +136,8 @@ COMPOSED: dict[str, str] = {
     "models=[model.xml": "the file of a command above; tests/commands/test_benchmark.py",
     "tools/check.py": "the file of a command above; tests/commands/test_check.py",
     "detector.tflite": "the file of a command above; tests/runtimes",
+    "target=per_tensor": "minutes; tests/export/test_simulation.py and tests/commands/test_export.py",
+    "target=power_of_two": "minutes; tests/export/test_simulation.py",
     "precision=int8 sensitivity=true": "minutes; tests/export/test_sensitivity.py",
     "checkpoint=RUN-int8": "the run of the command above; tests/training/test_quantization_aware.py",
     "checkpoint=RUN test_time.view=whole test_time.flip=true output_stride=8": "minutes; tests/inference/test_tta.py",

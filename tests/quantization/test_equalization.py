@@ -12,7 +12,7 @@ from torch import Tensor, nn, tensor
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.quantization.equalization import equalize
-from mnv2dense.quantization.links import Link, links
+from mnv2dense.quantization.linked_layers import Link, links
 from mnv2dense.quantization.seen import channel_peaks
 from tests.helpers.small_models import calibration, classifier, detector, segmenter
 
