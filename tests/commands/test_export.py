@@ -101,6 +101,18 @@ def report(folder: str | Path) -> dict[str, Any]:
             ["precision=int8"],
             "give calibration=FOLDER of images like those the model will see, or ",
         ),
+        (
+            "classification",
+            ["target=per_tensr"],
+            "did you mean target=per_tensor? Choose from per_channel, per_ten",
+        ),
+        ("classification", ["target=per_tensor"], "target=per_tensor is about how int8 rounds: add precision=int8"),
+        (
+            "classification",
+            ["target=power_of_two", "precision=int8"],
+            "Fake files of this project have a scale for each output channel; exporter=onnx writes one power of two",
+        ),
+        ("classification", ["repair=maybe"], "repair=maybe: there is no such choice"),
         ("classification", ["calibration=nowhere", "precision=int8"], "nowhere: no such folder of images"),
         ("classification", ["images=nowhere"], "nowhere: no such folder of images"),
         ("classification", ["parity_images=0"], "parity_images=0: a number of images, at least 1"),
@@ -191,6 +203,27 @@ def test_int8_is_calibrated_on_images_spread_over_a_folder(models: dict[str, Pat
     assert written["calibration"] == [[1, 3, 64, 64]] * 3
     assert report("run")["images_from"] == "photos"
     assert report("run")["parity"]["images"] == 2
+
+
+def test_a_device_is_played_before_its_file_is_written(models: dict[str, Path], photos: Path) -> None:
+    options = ("precision=int8", "calibration=photos", "target=per_tensor", "run_dir=run")
+    outcome = export(models["classification"], *options)
+    assert outcome.code == 0, outcome.err
+    assert "one scale for each weight tensor" in outcome.out
+    played = json.loads(Path("run/target.json").read_text())
+    assert [step["as"] for step in played["steps"]] == [
+        "float32",
+        "float32, repaired",
+        "int8, a scale for each channel",
+        "int8, one scale for each weight tensor",
+        "the same, repaired",
+    ]
+    assert played["steps"][1]["agreement"] == 1
+    assert report("run")["extra"]["target"] == "per_tensor"
+    assert json.loads(Path("run/model.fake").read_text())["target"] == "per_tensor"
+    unrepaired = export(models["classification"], *options[:-1], "repair=false", "run_dir=plain")
+    assert unrepaired.code == 0, unrepaired.err
+    assert len(json.loads(Path("plain/target.json").read_text())["steps"]) == 3
 
 
 def test_a_run_brings_its_own_pictures(models: dict[str, Path], cache: Path) -> None:

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from mnv2dense.export.formats.common import Writer, with_exam
+from mnv2dense.quantization.targets import TargetName
 from mnv2dense.runtimes.formats import FORMATS, Format
 from mnv2dense.runtimes.metadata import Metadata
 
 SUFFIX = ".fake"
 
-WRITER = Writer("fake", "Fake", packages=("torch",))
+WRITER = Writer("fake", "Fake", packages=("torch",), targets=("per_channel", "per_tensor"))
 
 _modules: dict[str, nn.Module] = {}
 """What the files written so far stand for."""
@@ -35,6 +36,7 @@ def export(
     description: Metadata,
     calibration: Sequence[Tensor] | None = None,
     keep_float: Sequence[str] = (),
+    target: TargetName = "per_channel",
     stretched: str | None = None,
     factor: float = 1.01,
 ) -> Path:
@@ -47,6 +49,7 @@ def export(
     _modules[name] = copied
     seen = None if calibration is None else [list(image.shape) for image in calibration]
     content = {"module": name, "description": description.to_json(), "calibration": seen, "keep_float": [*keep_float]}
+    content["target"] = target
     path.write_text(json.dumps(content))
     path.with_name(f"{path.name}.json").write_text("{}")
     return path
