@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
     "exporter",
     [
-        pytest.param("litert", marks=pytest.mark.needs("litert")),
+        pytest.param("litert", marks=pytest.mark.needs("litert_torch")),
         pytest.param("executorch", marks=pytest.mark.needs("executorch")),
     ],
 )
