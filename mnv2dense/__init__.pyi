@@ -1,7 +1,6 @@
 from .backbones.mobilenet_v1 import MobileNetV1
 from .backbones.mobilenet_v2 import MobileNetV2
 from .costs.complexity import complexity
-from .costs.split import memory_bound, split_inference
 from .data.module import DataModule
 from .export.gate import export_model
 from .heads.classifier import ClassifierHead
@@ -36,6 +35,7 @@ from .models.convert import save_safetensors, to_huggingface, to_torchvision
 from .models.dense_model import DenseModel, build_model
 from .models.hub import from_pretrained, push_to_hub, save_pretrained
 from .models.normalize import Normalize
+from .models.split import memory_bound, split_inference
 from .protocols import Model
 from .runtimes.checking import check_file
 from .runtimes.exam_inputs import check_input

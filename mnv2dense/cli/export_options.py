@@ -50,12 +50,19 @@ def export_command(config: DictConfig) -> ExportCommand:
         license=str(config.license or license_of(str(config.checkpoint)) or "unknown"),
         threads=config.threads,
         exam=_exam(config.exam),
+        split=config.split,
     )
     if config.output is not None:
         check_output(Path(str(config.output)), asked.exporter)
     if (config.sensitivity or keep_worst) and (asked.precision != "int8" or asked.exporter == "coreml"):
         key = "sensitivity=true" if config.sensitivity else f"keep_float={config.keep_float}"
         raise ValueError(f"{key} tells what int8 activations cost: add precision=int8, and an exporter but coreml.")
+    if asked.split is not None and (config.sensitivity or keep_worst):
+        key = "sensitivity=true" if config.sensitivity else f"keep_float={config.keep_float}"
+        raise ValueError(
+            f"{key} looks at whole blocks, and split={asked.split} cuts them: make the table without split, then name "
+            "what stays in float, as in keep_float=[backbone.blocks.1]."
+        )
     return ExportCommand(asked, keep_worst, _tolerance(config.tolerance))
 
 

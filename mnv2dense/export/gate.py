@@ -23,6 +23,7 @@ from mnv2dense.io.inputs import pixels_of
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.ops.postprocess import JointSelection
 from mnv2dense.quantization.targets import TargetName
+from mnv2dense.runtimes.arena import read_arena
 from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.runtimes.formats import FORMATS, files_of, is_exported, megabytes_of
 from mnv2dense.runtimes.metadata import Precision
@@ -87,6 +88,7 @@ def export_model(
     license: str = "unknown",
     threads: int | None = None,
     exam: ExamOptions | None = None,
+    split: int | Literal["auto"] | None = None,
 ) -> ExportReport:
     """Write a model as a file for a runtime, run it there beside the model, and keep it only if both answer alike.
 
@@ -112,6 +114,8 @@ def export_model(
         license: of the weights, for whoever gets the file: an SPDX expression or a sentence.
         threads: of the runtime and of torch beside it; None is what they take.
         exam: pictures and answers that the file carries, for :func:`mnv2dense.check_file`; None draws three.
+        split: how many groups of channels the file computes each block in (the paper's section 5.1), so that it holds
+            less while it runs; "auto" cuts the blocks that hold most. The file is compared with the whole model.
 
     Returns:
         The comparison, its numbers as attributes; its ``table()`` is for rich.
@@ -137,6 +141,7 @@ def export_model(
         license=license,
         threads=threads,
         exam=exam or ExamOptions(),
+        split=split,
     )
     check_output(path, asked.exporter)
     graph = asked.graph_of(model)
@@ -189,11 +194,12 @@ def export_graph(
     # Under the name that it shall have there is never a file that failed, and an older one survives a failure.
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as made:
         log.info("writing %s (%s)", path, _stages(asked, calibration))
-        written = write(prepared, Path(made) / path.name)
+        cut = asked.written(prepared)
+        written = write(cut, Path(made) / path.name)
         report = ExportReport(
             exporter=asked.exporter,
             file=path,
-            description=graph.describe(asked.precision, license=asked.license),
+            description=cut.describe(asked.precision, license=asked.license),
             megabytes=megabytes_of(files_of(written)),
             model_megabytes=4e-6 * sum(parameter.numel() for parameter in graph.model.parameters()),
             tolerance=tolerance or tolerance_of(graph.model, asked.precision),
@@ -201,9 +207,10 @@ def export_graph(
             threads=asked.threads,
         )
         if is_exported(written):
+            _read_arena(report, written)
             _compare(report, graph, ExportedModel(written, threads=asked.threads), images)
             if report.failures:
-                report.diverges = _where(report, prepared, images, write)
+                report.diverges = _where(report, cut, images, write)
                 raise RefusedExportError(
                     f"{path} is refused: {'; '.join(report.failures)}; {report.diverges}. "
                     f"{_NEXT_STEPS[asked.precision]}",
@@ -277,6 +284,14 @@ class _Writer:
             graph, path, description=description, calibration=calibration, keep_float=asked.keep_float, **options
         )
         return written
+
+
+def _read_arena(report: ExportReport, written: Path) -> None:
+    """A file is no worse for a plan that cannot be read."""
+    try:
+        report.arena = read_arena(written)
+    except ValueError as error:
+        report.notes.append(f"its arena is not known: {error}")
 
 
 def _compare(report: ExportReport, graph: ExportGraph, exported: ExportedModel, images: Sequence[Tensor]) -> None:

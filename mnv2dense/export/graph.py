@@ -16,6 +16,7 @@ from mnv2dense.export.tasks import TASKS
 from mnv2dense.heads.joint import JointHead
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.models.fuse import fold_batch_norms
+from mnv2dense.models.split import Groups, SplitMobileNetV2, split_inference
 from mnv2dense.ops.boxes import fixed_shape_nms
 from mnv2dense.ops.cells import cells_at
 from mnv2dense.ops.postprocess import BoxSelection, JointSelection, PixelSelection, Selection
@@ -123,6 +124,19 @@ class ExportGraph(nn.Module):
             return (make(decoded.logits, size, align_corners=selection.align_corners),)
         return (decoded,)
 
+    def in_groups(self, groups: Groups) -> ExportGraph:
+        """A copy whose backbone computes its blocks in channel groups, for a file that holds less while it runs.
+
+        Args:
+            groups: of :func:`mnv2dense.split_inference`: how many in every block, or "auto".
+
+        Raises:
+            ValueError: the backbone cannot be cut; the message says why.
+        """
+        made = copy.deepcopy(self)
+        made.model = split_inference(self.model, groups, size=self.size, convolutions=True)
+        return made
+
     @property
     def output_names(self) -> tuple[str, ...]:
         """Of what :meth:`forward` returns."""
@@ -130,7 +144,7 @@ class ExportGraph(nn.Module):
 
     def describe(self, precision: Precision, *, license: str = "unknown") -> Metadata:
         """What the file shall say of itself."""
-        model = self.model
+        model, backbone = self.model, self.model.backbone
         return Metadata(
             task=model.task,
             outputs=self.outputs,
@@ -145,6 +159,8 @@ class ExportGraph(nn.Module):
             thresholds=model.config.get("thresholds", {}),
             temperatures=model.temperatures,
             versions={"mnv2dense": _version("mnv2dense"), "torch": torch.__version__},
+            # Of each block, the first with the stem: 1 where it is whole.
+            extra={"groups_of_blocks": list(backbone.groups)} if isinstance(backbone, SplitMobileNetV2) else {},
         )
 
 

@@ -15,6 +15,7 @@ from torch.autograd.graph import Node
 
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.models.normalize import Normalize
 from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.runtimes.metadata import CUT_AT, OUTPUT_TENSORS, Metadata, Outputs, Precision
 
@@ -115,11 +116,15 @@ def layers(model: DenseModel, image: Tensor) -> dict[str, Layer]:
     """
     # What autograd would go back through is what a layer is computed from.
     with torch.enable_grad():
-        handle = model.normalize.register_forward_hook(lambda *call: call[2].requires_grad_().clone())
+        beginnings = [module for module in model.modules() if isinstance(module, Normalize)]
+        handles = [
+            module.register_forward_hook(lambda *call: call[2].requires_grad_().clone()) for module in beginnings
+        ]
         try:
             finished = _finished(model, image)
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
     outermost = {id(output): name for name, output in finished}
     outputs = {name: output for name, output in finished if outermost[id(output)] == name}
     layer_of = {output.grad_fn: name for name, output in outputs.items()}

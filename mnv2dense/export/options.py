@@ -81,6 +81,8 @@ class ExportOptions:
         license: of the weights, an SPDX expression or a sentence.
         threads: of the runtime and of torch beside it, in the comparison; None is what they take.
         exam: what the file carries to be checked by.
+        split: how many groups of channels the file computes each block in, so that it holds less while it runs; "auto"
+            cuts the blocks that hold most. None leaves blocks whole.
 
     Raises:
         ValueError: a value that cannot be; the message names the key and what to write.
@@ -100,6 +102,7 @@ class ExportOptions:
     license: str = "unknown"
     threads: int | None = None
     exam: ExamOptions = field(default_factory=ExamOptions)
+    split: int | Literal["auto"] | None = None
 
     def __post_init__(self) -> None:
         check_choice("exporter", self.exporter, list(FORMATS))
@@ -114,6 +117,7 @@ class ExportOptions:
             raise ValueError(f"nms=node is ONNX's own operator, which {self.exporter} lacks; take nms=true.")
         if self.threads is not None and (type(self.threads) is not int or self.threads < 1):
             raise ValueError(f"threads={self.threads}: at least 1, or null for what the runtime takes.")
+        _check_split(self.split, self.exporter, self.options)
         _check_size(self.size)
         _check_selection(self.selection)
         module = self.module
@@ -153,10 +157,11 @@ class ExportOptions:
         return FORMATS[self.exporter].suffix
 
     def graph_of(self, model: DenseModel) -> ExportGraph:
-        """What is written of a model.
+        """What a file is compared with; :meth:`written` is what it is written of.
 
         Raises:
-            ValueError: the model makes no such decisions, has another size, or lacks a module that shall stay in float.
+            ValueError: the model makes no such decisions, has another size, cannot be cut into groups, or lacks a
+                module that shall stay in float.
         """
         from mnv2dense.export.graph import ExportGraph
         from mnv2dense.quantization.int8 import check_names
@@ -174,8 +179,21 @@ class ExportOptions:
             asked = {"nms": self.nms is True, "labels": self.labels}
             decided = [task for task in tasks if asked.get(TASKS[task].switch or "")]
         graph = ExportGraph(model, decided=decided, size=self.size, selection=self.selection)
-        check_names(graph.model, self.keep_float)
+        check_names(self.written(graph).model, self.keep_float)
         return graph
+
+    def written(self, graph: ExportGraph) -> ExportGraph:
+        """The graph as the file has it: in groups where ``split`` says so.
+
+        Raises:
+            ValueError: its backbone cannot be cut into groups.
+        """
+        if self.split is None:
+            return graph
+        try:
+            return graph.in_groups(self.split)
+        except ValueError as error:
+            raise ValueError(f"split={self.split}: {error}") from error
 
 
 def _tasks_of(model: DenseModel) -> list[str]:
@@ -228,6 +246,20 @@ def check_output(path: Path, exporter: str) -> None:
         raise ValueError(f"output={path}: {folder} is a file, so no folder; name another place.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(f"output={path}: the folder {folder} may not be written to; name another place.")
+
+
+def _check_split(split: object, exporter: str, options: Mapping[str, object]) -> None:
+    if split is None:
+        return
+    if split != "auto" and (not is_whole(split) or int(split) < 2):
+        raise ValueError(
+            f"split={split}: auto, or in how many groups of channels each block is computed, 2 or more; null leaves "
+            "blocks whole."
+        )
+    if exporter == "coreml":
+        raise ValueError(f"split={split}: Core ML's files run on Apple's systems, which have memory; leave split out.")
+    if options.get("dynamic_size"):
+        raise ValueError(f"split={split} is laid out for one size: leave options.dynamic_size out, or split.")
 
 
 def _check_size(size: object) -> None:

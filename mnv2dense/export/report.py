@@ -11,6 +11,7 @@ from rich.table import Table
 
 from mnv2dense.export.parity import Parity, Tolerance
 from mnv2dense.export.tasks import TASKS
+from mnv2dense.runtimes.arena import Arena
 from mnv2dense.runtimes.metadata import Metadata
 
 
@@ -31,6 +32,7 @@ class ExportReport:
         torch_ms: median time of the model in torch for one image, milliseconds.
         file_ms: that of the file in its runtime.
         threads: of both; None where both took what they take.
+        arena: what the file's runtime planned for activations; None where it tells of no plan.
         scores: name -> the model's and the file's score on a data set.
         notes: what else there is to say.
         failures: why it is refused; empty where it is not.
@@ -48,6 +50,7 @@ class ExportReport:
     torch_ms: float | None = None
     file_ms: float | None = None
     threads: int | None = None
+    arena: Arena | None = None
     scores: dict[str, tuple[float, float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -58,6 +61,7 @@ class ExportReport:
         described = self.description
         return {
             **asdict(self),
+            "arena": None if self.arena is None else self.arena._asdict(),
             "file": str(self.file),
             "description": {"task": described.task, "outputs": described.outputs, "precision": described.precision},
             "extra": described.extra,
@@ -77,6 +81,9 @@ class ExportReport:
         made.add_column(f"{self.exporter} {self.description.precision}", justify="right")
         made.add_column("needed", style="dim")
         made.add_row("MB", f"{self.model_megabytes:.2f}", f"{self.megabytes:.2f}", "")
+        if self.arena is not None:
+            of = "arena" if self.arena.whole else "arena outside the delegate"
+            made.add_row(f"{of}, kB", "", f"{self.arena.bytes / 1e3:.1f}", "")
         if self.parity is not None:
             self._add_parity(made, self.parity)
         if self.torch_ms is not None and self.file_ms is not None:

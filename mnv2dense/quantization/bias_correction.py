@@ -60,12 +60,14 @@ def bias_corrected(
 
 def _input_means(graph: HasModel, layers: Mapping[str, nn.Module], calibration: Sequence[Tensor]) -> dict[str, Tensor]:
     """Of each layer's inputs [1, C, ...], the mean of every channel over the images."""
-    means = {name: torch.zeros(()) for name in layers}
+    sums = {name: torch.zeros(()) for name in layers}
+    runs = dict.fromkeys(layers, 0)  # more than one of an image where it comes in strips
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor]], None]:
         def add(_: nn.Module, inputs: tuple[Tensor]) -> None:
             (x,) = inputs
-            means[name] = means[name] + x.reshape(x.shape[1], -1).mean(dim=1) / len(calibration)
+            sums[name] = sums[name] + x.reshape(x.shape[1], -1).mean(dim=1)
+            runs[name] += 1
 
         return add
 
@@ -76,7 +78,7 @@ def _input_means(graph: HasModel, layers: Mapping[str, nn.Module], calibration: 
     finally:
         for hook in hooks:
             hook.remove()
-    return means
+    return {name: sums[name] / max(1, runs[name]) for name in layers}
 
 
 def _correct(layer: nn.Conv2d | nn.Linear, means: Tensor, target: Target) -> None:

@@ -82,6 +82,26 @@ def load(path: Path, *, threads: int | None = None) -> ExecutorchRuntime:
     return runtime
 
 
+def arena(path: Path) -> tuple[int, bool]:
+    """Bytes of the program's plan of memory, and whether no delegate holds more beside it.
+
+    Raises:
+        ValueError: the file is damaged or no program.
+        ImportError: ExecuTorch is not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from executorch.exir._serialize._program import deserialize_pte_binary
+    except ImportError as error:
+        raise ImportError(f'reading {path.name} needs executorch: pip install "mnv2dense[executorch]"') from error
+    try:
+        plan = deserialize_pte_binary(path.read_bytes()).program.execution_plan[0]
+    except Exception as error:  # whatever a flatbuffer's reader stumbles over
+        raise ValueError(f"{path}: no program of ExecuTorch, or a damaged one ({error}); export it again.") from error
+    return sum(plan.non_const_buffer_sizes), not plan.delegates
+
+
 def _check_agreement(method: Untyped, description: Metadata) -> None:
     """A json of another file would give wrong names to what comes out."""
     shape = list(method.input_tensor_meta(0).sizes())

@@ -90,3 +90,37 @@ def constants(path: Path) -> Iterator[tuple[str, bytes]]:
             buffer = model.Buffers(tensor.Buffer())
             if buffer.DataLength():
                 yield tensor.Name().decode(), buffer.DataAsNumpy().tobytes()
+
+
+def arena(path: Path) -> tuple[int, bool]:
+    """Bytes from the first activation to the end of the last, as LiteRT laid them out for its plainest kernels.
+
+    Raises:
+        ValueError: the file is damaged, or these kernels do not take it.
+        ImportError: LiteRT is not installed.
+    """
+    try:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    except ImportError as error:
+        raise ImportError(f'reading {path.name} needs ai-edge-litert: pip install "mnv2dense[litert]"') from error
+    try:
+        with native_notes_held_back():
+            # Not the quick kernels: they take room of their own in the arena, which no small device has.
+            interpreter = Interpreter(str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"{path}: LiteRT's own kernels do not take it ({error}).") from error
+    found = {tensor["index"] for tensor in interpreter.get_input_details()}
+    for operator in interpreter._get_ops_details():
+        # What is made of constants alone, as widened weights are, is made once, elsewhere.
+        if not found.isdisjoint(operator["inputs"]):
+            found.update(operator["outputs"])
+    ends = [_place(interpreter, tensor) for tensor in found]
+    return max(end for _, end in ends) - min(begin for begin, _ in ends), True
+
+
+def _place(interpreter: Untyped, tensor: int) -> tuple[int, int]:
+    """The addresses that a tensor begins and ends at; an array that lived on would keep the interpreter from running."""
+    values = interpreter.tensor(tensor)()
+    begin: int = values.__array_interface__["data"][0]
+    return begin, begin + values.nbytes

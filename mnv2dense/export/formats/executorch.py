@@ -60,6 +60,7 @@ def export(
     calibration: Sequence[Tensor] | None = None,
     keep_float: Sequence[str] = (),
     target: TargetName = "per_channel",
+    delegate: bool = True,
 ) -> Path:
     """Write ``path`` and the description beside it.
 
@@ -73,12 +74,19 @@ def export(
         calibration: uint8 [1, 3, H, W] images for int8's ranges.
         keep_float: modules of the model that stay float32 at int8, such as "backbone.stem".
         target: of int8: how many scales weights have.
+        delegate: False leaves all of it to ExecuTorch's portable kernels, which run anywhere and slowly; all memory is
+            then in the file's own plan. Of fp32 alone, as these kernels compute in float.
 
     Raises:
-        ValueError: another suffix, fp16, an unknown module in ``keep_float``, or int8 without calibration.
+        ValueError: another suffix, fp16, int8 without the delegate, an unknown module in ``keep_float``, or int8 without calibration.
         ImportError: ExecuTorch is not installed.
     """
     WRITER.check(graph, path, description, calibration=calibration, keep_float=keep_float)
+    if description.precision == "int8" and not delegate:
+        raise ValueError(
+            "options.delegate=false: ExecuTorch's portable kernels compute in float, so int8 would gain nothing; take "
+            "precision=fp32, or exporter=litert, whose own kernels compute in int8."
+        )
     WRITER.load(description.precision)
     images = torch.zeros(1, 3, *graph.size, dtype=torch.uint8)
     with quiet(), torch.no_grad():
@@ -90,7 +98,7 @@ def export(
             assert calibration is not None
             quantized = _quantize(program, calibration, keep_float, per_channel=TARGETS[target].per_channel)
             program = torch.export.export(quantized, (images,), strict=False)
-        content, outside = _lower(program)
+        content, outside = (_lower if delegate else _portable)(program)
     description = replace(description, extra={**description.extra, "operators_outside_delegate": outside})
     write_together(path, content, description.to_json().encode())
     return path
@@ -110,6 +118,16 @@ def _lower(program: torch.export.ExportedProgram) -> tuple[bytes, list[str]]:
             return [part for part in found if set(_operators(part.nodes)) != {_NOT_ALONE}]
 
     edge = to_edge_transform_and_lower(program, partitioner=[Partitioner()])
+    names = Counter(_operators(edge.exported_program().graph.nodes))
+    return bytes(edge.to_executorch().buffer), [f"{name} x{count}" for name, count in names.most_common()]
+
+
+def _portable(program: torch.export.ExportedProgram) -> tuple[bytes, list[str]]:
+    """The same without a delegate."""
+    from executorch.exir import EdgeCompileConfig, to_edge
+
+    # As a product it would be handed its weights transposed, a copy made at every run.
+    edge = to_edge(program, compile_config=EdgeCompileConfig(preserve_ops=[torch.ops.aten.linear.default]))
     names = Counter(_operators(edge.exported_program().graph.nodes))
     return bytes(edge.to_executorch().buffer), [f"{name} x{count}" for name, count in names.most_common()]
 
@@ -200,6 +218,8 @@ def _network_without(keep_float: Sequence[str]) -> Callable[[torch.fx.Node], boo
         # Paths of all modules that it is inside of. Decoding is nobody's forward but the graph's own, so it is in none.
         modules = [f"{path}." for path, _ in node.meta.get("nn_module_stack", {}).values()]
         inside = any(path.startswith(("model.backbone.", "model.head.")) for path in modules)
+        # Strips of an image are normalised inside the backbone.
+        inside = inside and not any(path.endswith(".normalize.") for path in modules)
         return inside and not any(path.startswith(kept) for path in modules)
 
     return check

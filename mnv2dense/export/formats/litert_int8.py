@@ -24,7 +24,8 @@ Floats = npt.NDArray[np.float32]
 # Those of operators that were merged follow after a semicolon, of constants too, which one module has from another.
 _NETWORK = r"^[^;]*DenseModel_model/[^/;]*_(backbone|head)[/;]"
 _KEPT = "KeptInFloat"
-_FLOAT = rf"^[^;]*{_KEPT}"
+# Strips of an image are normalised inside the backbone.
+_FLOAT = rf"^[^;]*({_KEPT}|_normalize[/;])"
 
 # Values of a tensor that are looked at, of each image.
 _SAMPLES = 4096

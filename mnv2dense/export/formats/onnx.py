@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from mnv2dense.export.formats.common import Writer, quiet, with_exam
 from mnv2dense.export.formats.onnx_int8 import quantized
 from mnv2dense.export.graph import ExportGraph
+from mnv2dense.models.normalize import Normalize
 from mnv2dense.quantization.targets import TARGET_NAMES, TARGETS, TargetName
 from mnv2dense.runtimes.metadata import INPUT, KEY, Metadata
 from mnv2dense.utils.files import atomic_write
@@ -137,7 +138,9 @@ class _Form(nn.Module):
             # place in float16.
             for parameter in self.whole.model.parameters():
                 parameter.data = parameter.data.half()
-            self.whole.model.normalize.register_forward_hook(lambda module, inputs, output: output.half())
+            for module in self.whole.model.modules():
+                if isinstance(module, Normalize):
+                    module.register_forward_hook(lambda module, inputs, output: output.half())
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         outputs = tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in self.whole(images))

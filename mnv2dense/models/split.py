@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
-from mnv2dense.costs.block_memory import block_memory, block_of_feature
-from mnv2dense.costs.split_blocks import SplitBlock, SplitStart
+from mnv2dense.models.block_memory import block_memory, block_of_feature
+from mnv2dense.models.normalize import Normalize
+from mnv2dense.models.split_blocks import SplitBlock, SplitStart
+from mnv2dense.models.split_convolutions import BlockInGroups, StemInStrips
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.models.fuse import fold_batch_norms
 from mnv2dense.types import FeatureInfo
@@ -23,11 +25,11 @@ Groups = int | Literal["auto"]
 
 @overload
 def split_inference(
-    model: DenseModel, t: Groups = ..., *, slack: float = ..., size: tuple[int, int] | None = ...
+    model: DenseModel, t: Groups = ..., *, slack: float = ..., size: tuple[int, int] | None = ..., convolutions: bool = ...
 ) -> DenseModel: ...
 @overload
 def split_inference(
-    model: MobileNetV2, t: Groups = ..., *, slack: float = ..., size: tuple[int, int] | None = ...
+    model: MobileNetV2, t: Groups = ..., *, slack: float = ..., size: tuple[int, int] | None = ..., convolutions: bool = ...
 ) -> SplitMobileNetV2: ...
 def split_inference(
     model: DenseModel | MobileNetV2,
@@ -35,6 +37,7 @@ def split_inference(
     *,
     slack: float = 0.5,
     size: tuple[int, int] | None = None,
+    convolutions: bool = False,
 ) -> DenseModel | SplitMobileNetV2:
     """A copy for inference that runs every inverted residual in ``t`` channel groups; the same output by rounding.
 
@@ -70,11 +73,9 @@ def split_inference(
         budget = (1 + slack) * max(block.whole for block in blocks)
         groups = [block.groups_within(budget) for block in blocks]
     if not isinstance(model, DenseModel):
-        return SplitMobileNetV2(backbone, groups=groups)
+        return SplitMobileNetV2(backbone, groups=groups, convolutions=convolutions)
     split = fold_batch_norms(copy.deepcopy(model).eval())
-    split.backbone = SplitMobileNetV2(
-        backbone, groups=groups, normalization=(split.normalize.scale, split.normalize.shift)
-    )
+    split.backbone = SplitMobileNetV2(backbone, groups=groups, normalize=split.normalize, convolutions=convolutions)
     # The backbone normalises strip by strip: no float image is alive while it runs.
     split.normalize = nn.Identity()  # type: ignore[assignment]
     return split
@@ -120,7 +121,12 @@ class SplitMobileNetV2(nn.Module):
     is_copy_for_inference = True  # see mnv2dense.models.restore.check_saveable
 
     def __init__(
-        self, backbone: MobileNetV2, *, groups: Sequence[int], normalization: tuple[Tensor, Tensor] | None = None
+        self,
+        backbone: MobileNetV2,
+        *,
+        groups: Sequence[int],
+        normalize: Normalize | None = None,
+        convolutions: bool = False,
     ) -> None:
         super().__init__()
         self.feature_info: dict[str, FeatureInfo] = dict(backbone.feature_info)
@@ -132,14 +138,19 @@ class SplitMobileNetV2(nn.Module):
         self._tapped = self._block_of_feature.get("stride16_expanded", -1)
         folded = fold_batch_norms(copy.deepcopy(backbone).eval())
         first, *others = folded.blocks
-        start = SplitStart(folded.stem, first, normalization=normalization, groups=groups[0])
-        blocks = [
-            SplitBlock(block, count, tapped=index == self._tapped)
-            for index, (block, count) in enumerate(zip(others, groups[1:], strict=True), start=1)
-        ]
-        self.blocks = nn.ModuleList([start, *blocks])
+        self.blocks = nn.ModuleList()
+        if convolutions:
+            self.blocks.append(StemInStrips(normalize, folded.stem, first, groups=groups[0]))
+        else:
+            scale_shift = None if normalize is None else (normalize.scale, normalize.shift)
+            self.blocks.append(SplitStart(folded.stem, first, normalization=scale_shift, groups=groups[0]))
+        made = BlockInGroups if convolutions else SplitBlock
+        for index, (block, count) in enumerate(zip(others, groups[1:], strict=True), start=1):
+            tapped = index == self._tapped
+            # A block that is not cut goes into a file as it is, and so does its name.
+            self.blocks.append(block if convolutions and count == 1 and not tapped else made(block, count, tapped=tapped))
         self.last_conv = folded.last_conv
-        self.groups = (start.groups, *(block.groups for block in blocks))
+        self.groups = tuple(int(getattr(block, "groups", 1)) for block in self.blocks)
         self.requires_grad_(False)
         self.eval()
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mnv2dense import DenseModel, MobileNetV2, Predictor, mobilenet_v2_classifier
 from mnv2dense.costs.complexity import complexity
-from mnv2dense.costs.split import SplitMobileNetV2, memory_bound, split_inference
+from mnv2dense.models.split import SplitMobileNetV2, memory_bound, split_inference
 from tests.helpers.tiny import SIZE, random_images, tiny_model
 
 EVERY_T = [1, 2, 3, 4, 5, 6, 7, 100, "auto"]
