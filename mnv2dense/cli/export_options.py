@@ -50,7 +50,7 @@ def export_command(config: DictConfig) -> ExportCommand:
         license=str(config.license or license_of(str(config.checkpoint)) or "unknown"),
         threads=config.threads,
         exam=_exam(config.exam),
-        split=config.split,
+        split=_split(config.split),
     )
     if config.output is not None:
         check_output(Path(str(config.output)), asked.exporter)
@@ -83,6 +83,11 @@ def _keep_float(config: DictConfig) -> tuple[list[str], int]:
             f"keep_float={kept}: give a list, as in keep_float=[backbone.stem], or auto:4 for the 4 worst."
         )
     return [], int(found[1])
+
+
+def _split(split: object) -> Any:  # noqa: ANN401 - whatever stands in the config; the export checks it
+    # Of data, "split" is the name of one, so words are texts here.
+    return int(split) if isinstance(split, str) and re.fullmatch(r"-?\d+", split) else split
 
 
 def _size(size: object) -> Any:  # noqa: ANN401 - whatever stands in the config; the export checks it

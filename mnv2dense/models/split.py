@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
 from mnv2dense.models.block_memory import block_memory, block_of_feature
+from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.models.fuse import fold_batch_norms
 from mnv2dense.models.normalize import Normalize
 from mnv2dense.models.split_blocks import SplitBlock, SplitStart
 from mnv2dense.models.split_convolutions import BlockInGroups, StemInStrips
-from mnv2dense.models.dense_model import DenseModel
-from mnv2dense.models.fuse import fold_batch_norms
 from mnv2dense.types import FeatureInfo
 from mnv2dense.utils.numbers import is_whole
 
@@ -25,11 +25,21 @@ Groups = int | Literal["auto"]
 
 @overload
 def split_inference(
-    model: DenseModel, t: Groups = ..., *, slack: float = ..., size: tuple[int, int] | None = ..., convolutions: bool = ...
+    model: DenseModel,
+    t: Groups = ...,
+    *,
+    slack: float = ...,
+    size: tuple[int, int] | None = ...,
+    convolutions: bool = ...,
 ) -> DenseModel: ...
 @overload
 def split_inference(
-    model: MobileNetV2, t: Groups = ..., *, slack: float = ..., size: tuple[int, int] | None = ..., convolutions: bool = ...
+    model: MobileNetV2,
+    t: Groups = ...,
+    *,
+    slack: float = ...,
+    size: tuple[int, int] | None = ...,
+    convolutions: bool = ...,
 ) -> SplitMobileNetV2: ...
 def split_inference(
     model: DenseModel | MobileNetV2,
@@ -148,7 +158,9 @@ class SplitMobileNetV2(nn.Module):
         for index, (block, count) in enumerate(zip(others, groups[1:], strict=True), start=1):
             tapped = index == self._tapped
             # A block that is not cut goes into a file as it is, and so does its name.
-            self.blocks.append(block if convolutions and count == 1 and not tapped else made(block, count, tapped=tapped))
+            self.blocks.append(
+                block if convolutions and count == 1 and not tapped else made(block, count, tapped=tapped)
+            )
         self.last_conv = folded.last_conv
         self.groups = tuple(int(getattr(block, "groups", 1)) for block in self.blocks)
         self.requires_grad_(False)

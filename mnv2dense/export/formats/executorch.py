@@ -78,7 +78,8 @@ def export(
             then in the file's own plan. Of fp32 alone, as these kernels compute in float.
 
     Raises:
-        ValueError: another suffix, fp16, int8 without the delegate, an unknown module in ``keep_float``, or int8 without calibration.
+        ValueError: another suffix, fp16, int8 without the delegate, an unknown module in ``keep_float``, or int8
+            without calibration.
         ImportError: ExecuTorch is not installed.
     """
     WRITER.check(graph, path, description, calibration=calibration, keep_float=keep_float)

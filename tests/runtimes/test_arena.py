@@ -1,0 +1,93 @@
+"""What runtimes plan for activations, read from files: less where blocks run in groups, and the same answers."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from mnv2dense.export import ExportOptions
+from mnv2dense.export.graph import ExportGraph
+from mnv2dense.runtimes.arena import read_arena
+from mnv2dense.runtimes.exported_model import ExportedModel
+from tests.helpers.small_models import SIZE, classifier, relative
+from tests.helpers.tiny import random_images
+
+IMAGE = 3 * SIZE[0] * SIZE[1]
+STEM = 4 * 16 * 32 * 32
+"""Bytes of the image, and in float32 of the stem's output, of 16 channels at half the size."""
+
+
+def written(exporter: str, path: Path, *, split: int | None = None, **options: object) -> Path:
+    package = {"litert": "litert_torch", "executorch": "executorch.exir"}.get(exporter, exporter)
+    if find_spec(package.partition(".")[0]) is None:
+        pytest.skip(f'pip install -e ".[{exporter}]"')
+    asked = ExportOptions(exporter=exporter, split=split, options=options)
+    graph = asked.written(asked.graph_of(classifier()))
+    asked.module.export(graph, path, description=graph.describe("fp32"), **options)
+    return path
+
+
+@torch.no_grad()
+def assert_same_answers(path: Path) -> None:
+    images = random_images(2, SIZE)
+    (theirs,) = ExportedModel(path, threads=1).run(images)
+    assert relative(ExportGraph(classifier())(images)[0], theirs) < 1e-4
+
+
+@pytest.mark.parametrize(("exporter", "suffix"), [("litert", ".tflite"), ("executorch", ".pte")])
+def test_a_file_in_groups_has_a_smaller_arena(exporter: str, suffix: str, tmp_path: Path) -> None:
+    options = {"delegate": False} if exporter == "executorch" else {}
+    plain = read_arena(written(exporter, tmp_path / f"plain{suffix}", **options))
+    path = written(exporter, tmp_path / f"split{suffix}", split=4, **options)
+    split = read_arena(path)
+    assert plain is not None
+    assert split is not None
+    assert plain.whole
+    assert split.whole
+    # Whole, block 1 has its input, its expanded tensor of 48 channels at 32x32, and that again at half the size or more.
+    assert plain.bytes > 3 * STEM
+    # Its input, half as large as the stem, is there twice when strips are put together; and the image.
+    assert STEM < split.bytes < plain.bytes / 2
+    assert_same_answers(path)
+
+
+@pytest.mark.parametrize(("exporter", "suffix"), [("onnx", ".onnx"), ("openvino", ".xml")])
+def test_runtimes_that_plan_while_they_run_tell_of_no_arena(exporter: str, suffix: str, tmp_path: Path) -> None:
+    path = written(exporter, tmp_path / f"split{suffix}", split=4)
+    assert read_arena(path) is None
+    assert_same_answers(path)
+
+
+def test_a_delegates_memory_is_not_in_the_plan(tmp_path: Path) -> None:
+    arena = read_arena(written("executorch", tmp_path / "model.pte"))
+    assert arena is not None
+    assert not arena.whole
+    # The image, and the same in float.
+    assert arena.bytes >= 5 * IMAGE
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "model.pte"])
+def test_a_damaged_file_is_refused_in_a_line(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"no such program" * 20)
+    with pytest.raises(ValueError, match=name) as caught:
+        read_arena(path)
+    assert "\n" not in str(caught.value).strip()
+
+
+def test_other_files_have_none(tmp_path: Path) -> None:
+    assert read_arena(tmp_path / "model.ckpt") is None
+
+
+def test_int8_without_a_delegate_is_refused(tmp_path: Path) -> None:
+    if find_spec("executorch") is None:
+        pytest.skip('pip install -e ".[executorch]"')
+    from mnv2dense.export.formats.executorch import export
+
+    graph = ExportGraph(classifier())
+    seen = list(random_images(1, SIZE)[None])
+    with pytest.raises(ValueError, match="options.delegate=false: ExecuTorch's portable kernels compute in float"):
+        export(graph, tmp_path / "model.pte", description=graph.describe("int8"), calibration=seen, delegate=False)
