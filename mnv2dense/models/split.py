@@ -62,6 +62,8 @@ def split_inference(
         t: groups of every block, and strips of the stem; at most one a channel or row. Or "auto".
         slack: with "auto", the share of the bound that groups may take on top of it.
         size: with "auto", (height, width) of the image, pixels; a DenseModel's own if left out.
+        convolutions: as convolutions and sums, for files whose runtime plans its memory itself and may quantise
+            (:mod:`mnv2dense.models.split_convolutions`); in torch these hold a little more.
 
     Raises:
         ValueError: ``t`` or ``slack`` out of range, no size, or a backbone that cannot be cut: of another class, cut
@@ -121,7 +123,8 @@ class SplitMobileNetV2(nn.Module):
     Args:
         backbone: the one to copy; left as it is.
         groups: of each block; the first block's are strips of rows.
-        normalization: scale and shift, [1, 3, 1, 1], of uint8 images; None where they come normalised.
+        normalize: of uint8 images; None where they come normalised.
+        convolutions: see :func:`split_inference`.
 
     Attributes:
         groups: what each block is cut into, after a cap at one a channel.

@@ -120,7 +120,7 @@ def arena(path: Path) -> tuple[int, bool]:
 
 
 def _place(interpreter: Untyped, tensor: int) -> tuple[int, int]:
-    """The addresses that a tensor begins and ends at; an array that lived on would keep the interpreter from running."""
+    """The addresses that a tensor begins and ends at; its array must not live on, or the interpreter cannot run."""
     values = interpreter.tensor(tensor)()
     begin: int = values.__array_interface__["data"][0]
     return begin, begin + values.nbytes

@@ -52,7 +52,7 @@ def test_a_cut_file_that_errs_is_refused_by_the_layer_of_the_cut_graph(
 ) -> None:
     whole = StemInStrips.forward
     monkeypatch.setattr(StemInStrips, "forward", lambda self, images: 2 * whole(self, images))
-    with pytest.raises(RefusedExportError, match="diverges is|every layer agrees"):
+    with pytest.raises(RefusedExportError, match=r"diverges is|every layer agrees"):
         export_model(model, "model.fake", images=list(random_images(3, SIZE)), split=2)
     assert not Path("model.fake").exists()
 
@@ -68,7 +68,7 @@ def test_what_split_does_not_go_with_is_refused(model: DenseModel) -> None:
     export_model(model, "model.fake", images=list(random_images(2, SIZE)), split=7)
     with pytest.raises(ValueError, match="split=2: MobileNetV1 cannot be cut into groups"):
         ExportOptions(exporter="fake", split=2).graph_of(detector_on_v1())
-    with pytest.raises(ValueError, match="keep_float=backbone.stem: the model has no such module"):
+    with pytest.raises(ValueError, match=r"keep_float=backbone\.stem: the model has no such module"):
         ExportOptions(exporter="fake", split=2, precision="int8", keep_float=["backbone.stem"]).graph_of(model)
     pytest.importorskip("onnx")
     with pytest.raises(ValueError, match="split=2 is laid out for one size"):

@@ -47,7 +47,7 @@ def test_a_file_in_groups_has_a_smaller_arena(exporter: str, suffix: str, tmp_pa
     assert split is not None
     assert plain.whole
     assert split.whole
-    # Whole, block 1 has its input, its expanded tensor of 48 channels at 32x32, and that again at half the size or more.
+    # Whole, block 1 has its input and, beside it, its expanded tensor of 48 channels.
     assert plain.bytes > 3 * STEM
     # Its input, half as large as the stem, is there twice when strips are put together; and the image.
     assert STEM < split.bytes < plain.bytes / 2
@@ -89,5 +89,5 @@ def test_int8_without_a_delegate_is_refused(tmp_path: Path) -> None:
 
     graph = ExportGraph(classifier())
     seen = list(random_images(1, SIZE)[None])
-    with pytest.raises(ValueError, match="options.delegate=false: ExecuTorch's portable kernels compute in float"):
+    with pytest.raises(ValueError, match=r"options\.delegate=false: ExecuTorch's portable kernels compute in float"):
         export(graph, tmp_path / "model.pte", description=graph.describe("int8"), calibration=seen, delegate=False)
