@@ -6,7 +6,7 @@
 Arenas are read from the files (mnv2dense.runtimes.arena). TensorFlow Lite Micro's is what its own planner says, in a
 Python that has `tflite-micro`: the head holds activations, the tail structures and the numbers of each channel. ONNX
 Runtime and OpenVINO tell of no plan; of theirs stands how much the process grew at most in its first run, which is all
-that the runtime took: activations, workspaces, and what it packs late. Milliseconds are ratios of medians, of runs that
+that the runtime took: activations, workspaces, and what it packs late. The cost is a ratio of medians of CPU time, of runs that
 take turns in one process with one thread.
 """
 
@@ -96,7 +96,7 @@ def main() -> None:
     calibration = model_inputs(images, model.size, model.resize)
     splits = [None, *(word if word == "auto" else int(word) for word in arguments.split)]
 
-    print("| runtime | blocks | kB | x bound | bound, kB | ms, ratio |")
+    print("| runtime | blocks | kB | x bound | bound, kB | CPU time, ratio |")
     print("| --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         for kind in (KINDS[name] for name in arguments.kinds):
@@ -141,10 +141,10 @@ def _ratios(paths: Sequence[Path], image: torch.Tensor, rounds: int) -> list[flo
     seconds: list[list[float]] = [[] for _ in files]
     for turn in range(rounds + 2):
         for file, own in zip(files, seconds, strict=True):
-            began = time.perf_counter()
+            began = time.process_time()
             file.run(image)
             if turn >= 2:
-                own.append(time.perf_counter() - began)
+                own.append(time.process_time() - began)
     medians = [statistics.median(own) for own in seconds]
     return [median / medians[0] for median in medians]
 

@@ -131,6 +131,7 @@ COMPOSED: dict[str, str] = {
     "source=webcam:0": "wants a camera; tests/commands/test_predict.py gives it one",
     "exporter=openvino": "a minute of conversion; tests/export/formats",
     "exporter=ncnn": "tests/export/formats/test_ncnn.py",
+    "exporter=executorch split=auto": "a minute of conversion; tests/runtimes/test_arena.py",
     "exporter=litert": "a minute of conversion; tests/export/formats",
     "checkpoint=model.xml": "the file of the command above; tests/commands/test_export.py uses exported files",
     "models=[model.xml": "the file of a command above; tests/commands/test_benchmark.py",
