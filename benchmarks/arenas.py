@@ -6,7 +6,7 @@
 Arenas are read from the files (mnv2dense.runtimes.arena). TensorFlow Lite Micro's is what its own planner says, in a
 Python that has `tflite-micro`: the head holds activations, the tail structures and the numbers of each channel. ONNX
 Runtime and OpenVINO tell of no plan; of theirs stands how much the process grew at most in its first run, which is all
-that the runtime took: activations, workspaces, and what it packs late. The cost is a ratio of medians of CPU time, of runs that
+that the runtime took: activations, workspaces, and what it packs late. CPU time is a ratio of medians, of runs that
 take turns in one process with one thread.
 """
 

@@ -11,7 +11,7 @@ A block that is not cut is the block itself, in its own name.
 from __future__ import annotations
 
 import copy
-from typing import final
+from typing import cast, final
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +57,7 @@ class StemInStrips(nn.Module):
         # Beyond the image are zeros; within it the rows of the neighbours, which are computed here once more.
         x = F.pad(x, (1, 1, above - low + 1, high + 1 - below))
         x = self.projection(self.depthwise(x))
-        return x if kept is None else x + kept
+        return cast(Tensor, x if kept is None else x + kept)
 
     def _stem(self, images: Tensor, low: int, high: int) -> Tensor:
         """Rows ``low`` up to ``high`` of the stem's output."""
@@ -67,7 +67,8 @@ class StemInStrips(nn.Module):
         x = self.normalize(images[:, :, max(begin, 0) : min(end, height)])
         # What is padded is the normalised image: zero is the mean there, and black in the raw one.
         right = 2 * ((width + 1) // 2) + 1 - left - width
-        return self.stem(F.pad(x, (left, right, max(-begin, 0), max(end - height, 0))))
+        stem: Tensor = self.stem(F.pad(x, (left, right, max(-begin, 0), max(end - height, 0))))
+        return stem
 
 
 @final
@@ -137,7 +138,8 @@ class _Part(nn.Module):
         self.projection.weight.data = projection.weight.data[:, self._slice].clone()
         assert projection.bias is not None
         # Once, and not with every group.
-        self.projection.bias.data = projection.bias.data.clone() if low == 0 else torch.zeros_like(projection.bias)
+        bias = projection.bias.detach()
+        self.projection.bias = nn.Parameter(bias.clone() if low == 0 else torch.zeros_like(bias))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> what these channels add to the block's output."""
@@ -169,7 +171,7 @@ def _unpadded(layer: nn.Module) -> nn.Module:
     """A layer of convolution and ReLU6 whose input comes padded."""
     whole = convolution_of(layer)
     made = nn.Conv2d(
-        whole.in_channels, whole.out_channels, whole.kernel_size, whole.stride, dilation=whole.dilation,
+        whole.in_channels, whole.out_channels, whole.kernel_size[0], whole.stride[0], dilation=whole.dilation[0],
         groups=whole.groups,
     )  # fmt: skip
     made.load_state_dict(whole.state_dict())
