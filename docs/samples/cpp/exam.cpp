@@ -1,2 +1,269 @@
 #include "exam.hpp"
-int examine(const std::string&) { return 2; }
+
+#include <nlohmann/json.hpp>
+#include <openvino/op/constant.hpp>
+#include <zlib.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <map>
+#include <vector>
+
+#include "boxes.hpp"
+#include "network.hpp"
+#include "picture.hpp"
+#include "prepare.hpp"
+#include "results.hpp"
+
+namespace {
+
+using nlohmann::json;
+
+// Of each picture what the outputs hold at the exam's places, by output, and under "results" what was made of them.
+using Answers = std::vector<json>;
+
+constexpr int PARTS = 8;                  // of the input along each side, whose means are compared
+constexpr double LARGEST_MEAN_ERROR = 2;  // of 255
+constexpr int GRID = 16;                  // pixels along each side at which a label map is looked at
+constexpr double LARGEST_RESULT_ERROR = 0.25;  // of results that come of right numbers: rounding moves a few
+
+std::vector<std::uint8_t> from_base64(const std::string& text) {
+  static const std::string digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::vector<std::uint8_t> bytes;
+  unsigned bits = 0;
+  int count = 0;
+  for (const char letter : text.substr(0, text.find('='))) {
+    bits = bits << 6 | unsigned(digits.find(letter));
+    if ((count += 6) >= 8) bytes.push_back(std::uint8_t(bits >> (count -= 8)));
+  }
+  return bytes;
+}
+
+// --- what this program answers ---------------------------------------------------------------------------------------
+
+// By how much the mean of a part of the input is off at most, 0..255.
+double input_error(const std::vector<std::uint8_t>& planes, const Description& description, const json& expected) {
+  const int width = description.width, height = description.height;
+  double worst = 0;
+  for (int channel = 0; channel < 3; channel++) {
+    for (int part = 0; part < PARTS * PARTS; part++) {
+      const int row = part / PARTS, column = part % PARTS;
+      const int top = row * height / PARTS, bottom = (row + 1) * height / PARTS;
+      const int left = column * width / PARTS, right = (column + 1) * width / PARTS;
+      double sum = 0;
+      for (int y = top; y < bottom; y++) {
+        for (int x = left; x < right; x++) sum += planes[(std::size_t(channel) * height + y) * width + x];
+      }
+      const double mean = sum / std::max(1, (bottom - top) * (right - left));
+      worst = std::max(worst, std::abs(mean - expected[channel][row][column].get<double>()));
+    }
+  }
+  return worst;
+}
+
+json values_at(const ov::Tensor& tensor, const json& places) {
+  json values = json::array();
+  for (const std::size_t place : places) {
+    const bool is_float = tensor.get_element_type() == ov::element::f32;
+    const double value = is_float ? tensor.data<const float>()[place] : tensor.data<const std::uint8_t>()[place];
+    values.push_back(std::isfinite(value) ? value : std::copysign(1e9, value));
+  }
+  return values;
+}
+
+json plain(const Results& results, const Picture& picture) {
+  json found = json::array();
+  for (const Found& each : results.found) {
+    found.push_back({{"label", each.label}, {"score", each.score}, {"box", each.box}});
+  }
+  if (results.labels.empty()) return found;
+  for (int row = 0; row < GRID; row++) {
+    for (int column = 0; column < GRID; column++) {
+      const int y = (2 * row + 1) * picture.height / (2 * GRID), x = (2 * column + 1) * picture.width / (2 * GRID);
+      found.push_back(results.labels[std::size_t(y) * picture.width + x]);
+    }
+  }
+  return found;
+}
+
+Answers answer(Network& network, const json& exam, double& worst_input) {
+  Answers answers;
+  for (const json& asked : exam.at("pictures")) {
+    const Picture picture = decode_png(from_base64(asked.at("png")));
+    const Prepared prepared = prepare(picture, network.description);
+    worst_input = std::max(worst_input, input_error(prepared.planes, network.description, asked.at("input")));
+    network.run(prepared.planes);
+    json found;
+    for (const auto& [output, places] : exam.at("at").items()) found[output] = values_at(network.output(output), places);
+    found["results"] = plain(results_of(network, picture, prepared.place), picture);
+    answers.push_back(found);
+  }
+  return answers;
+}
+
+// --- how far apart answers are ---------------------------------------------------------------------------------------
+
+std::vector<double> joined(const Answers& answers, const std::string& output) {
+  std::vector<double> all;
+  for (const json& each : answers) all.insert(all.end(), each.at(output).begin(), each.at(output).end());
+  return all;
+}
+
+// Root of the summed squares of differences, as a share of how the right answers lie about their mean.
+double number_distance(const std::string& output, const Answers& ours, const Answers& theirs, const Answers& right) {
+  const auto one = joined(ours, output), other = joined(theirs, output), answers = joined(right, output);
+  double mean = 0, apart = 0, spread = 0;
+  for (const double value : answers) mean += value / double(answers.size());
+  for (std::size_t place = 0; place < answers.size(); place++) {
+    apart += std::pow(one[place] - other[place], 2);
+    spread += std::pow(answers[place] - mean, 2);
+  }
+  return std::sqrt(apart / (spread > 0 ? spread : 1));
+}
+
+std::vector<Found> boxes_above(double threshold, const json& results) {
+  std::vector<Found> found;
+  for (const json& each : results) {
+    if (each.at("score") > threshold) found.push_back({each.at("label"), each.at("score"), each.at("box")});
+  }
+  std::stable_sort(found.begin(), found.end(), [](auto& one, auto& other) { return one.score > other.score; });
+  return found;
+}
+
+// Boxes are paired with the one of their class that they overlap most; each counts by its score above the threshold.
+double box_distance(const Answers& ours, const Answers& theirs, double threshold) {
+  double apart = 0, whole = 0;
+  const auto weight = [&](const Found& box) { return box.score - threshold; };
+  for (std::size_t picture = 0; picture < ours.size(); picture++) {
+    auto left = boxes_above(threshold, theirs[picture].at("results"));
+    for (const Found& box : left) whole += weight(box);
+    for (const Found& box : boxes_above(threshold, ours[picture].at("results"))) {
+      whole += weight(box);
+      const auto overlap = [&](const Found& other) { return other.label == box.label ? iou(box.box, other.box) : 0; };
+      const auto best = std::max_element(left.begin(), left.end(), [&](auto& a, auto& b) { return overlap(a) < overlap(b); });
+      if (best == left.end() || overlap(*best) < 0.5) {
+        apart += weight(box);
+        continue;
+      }
+      apart += std::abs(box.score - best->score) + (1 - overlap(*best)) * std::min(weight(box), weight(*best));
+      left.erase(best);
+    }
+    for (const Found& box : left) apart += weight(box);
+  }
+  return whole > 0 ? apart / whole : 0;
+}
+
+// The share of classes that differ: of pixels on the grid, or of the best three of the picture.
+double label_distance(const Answers& ours, const Answers& theirs) {
+  double differ = 0, all = 0;
+  for (std::size_t picture = 0; picture < ours.size(); picture++) {
+    const json& expected = theirs[picture].at("results");
+    for (std::size_t place = 0; place < expected.size(); place++, all++) {
+      const auto label = [&](const json& each) { return each.is_object() ? each.at("label") : each; };
+      differ += label(expected[place]) != label(ours[picture].at("results").at(place));
+    }
+  }
+  return differ / std::max(1.0, all);
+}
+
+// --- what is wrong ---------------------------------------------------------------------------------------------------
+
+class Examiner {
+ public:
+  Examiner(const json& exam, const Description& description) : exam_(exam), is_detection_(description.task == "detection") {
+    for (const json& picture : exam_.at("pictures")) {
+      json found = picture.at("answers");
+      const json& results = picture.at("results");
+      found["results"] = results.contains("grid") ? results.at("grid").flatten() : results;
+      right_.push_back(found);
+    }
+  }
+
+  // One line for each output, and for the results; whether all of them are right.
+  bool compare(const Answers& ours) const {
+    bool all_right = true;
+    const auto line = [&](const std::string& name, double apart, double limit) {
+      const bool is_right = apart <= limit;
+      std::printf("%-8s %.2g from Python's, %.2g is allowed%s\n", name.c_str(), apart, limit, is_right ? "" : ": WRONG");
+      all_right &= is_right;
+    };
+    json limits = exam_.at("limits");
+    if (!limits.contains("results")) limits["results"] = LARGEST_RESULT_ERROR;
+    for (const auto& [name, limit] : limits.items()) line(name, distance(name, ours, right_), limit);
+    return all_right;
+  }
+
+  // The fault with which the model would have answered so, "" where none fits.
+  std::string nearest_fault(const Answers& ours) const {
+    double best = combined(ours, right_) / 2;
+    std::string nearest;
+    for (const auto& [fault, _] : exam_.at("pictures").at(0).at("otherwise").items()) {
+      Answers faulty;
+      for (const json& picture : exam_.at("pictures")) faulty.push_back(picture.at("otherwise").at(fault));
+      if (const double apart = combined(ours, faulty); apart < best) best = apart, nearest = fault;
+    }
+    return nearest;
+  }
+
+ private:
+  double distance(const std::string& name, const Answers& ours, const Answers& theirs) const {
+    if (name != "results") return number_distance(name, ours, theirs, right_);
+    return is_detection_ ? box_distance(ours, theirs, exam_.at("score_threshold")) : label_distance(ours, theirs);
+  }
+
+  double combined(const Answers& ours, const Answers& theirs) const {
+    double sum = 0;
+    for (const auto& [name, _] : exam_.at("limits").items()) sum += std::pow(distance(name, ours, theirs), 2);
+    return std::sqrt(sum / double(exam_.at("limits").size()));
+  }
+
+  const json& exam_;
+  bool is_detection_;
+  Answers right_;
+};
+
+// Names of constants that are not as they were written.
+std::vector<std::string> changed_weights(const ov::Model& model, const json& expected) {
+  std::map<std::string, std::uint32_t> found;
+  for (const auto& operation : model.get_ordered_ops()) {
+    const auto constant = ov::as_type_ptr<ov::op::v0::Constant>(operation);
+    if (!constant) continue;
+    std::uint32_t& sum = found[constant->get_friendly_name()];  // of several of a name one sum goes on
+    sum = std::uint32_t(crc32(sum, static_cast<const Bytef*>(constant->get_data_ptr()), uInt(constant->get_byte_size())));
+  }
+  std::vector<std::string> changed;
+  for (const auto& [name, sum] : expected.items()) {
+    if (!found.count(name) || found[name] != sum) changed.push_back(name);
+  }
+  return changed;
+}
+
+}  // namespace
+
+int examine(const std::string& path) {
+  Network network(path);
+  const json description = json::parse(network.json);
+  if (!description.contains("exam")) throw std::runtime_error(path + ": carries no exam; export it again");
+  const json& exam = description.at("exam");
+  const Examiner examiner(exam, network.description);
+
+  double worst_input = 0;
+  const Answers ours = answer(network, exam, worst_input);
+  const bool is_prepared = worst_input <= LARGEST_MEAN_ERROR;
+  std::printf("%-8s %.2g of 255 from Python's, %.2g is allowed%s\n", "input", worst_input, LARGEST_MEAN_ERROR,
+              is_prepared ? "" : ": WRONG");
+  const bool is_right = examiner.compare(ours);
+  const auto changed = changed_weights(*network.model, exam.at("weights"));
+  std::printf("%-8s %zu of %zu as written%s\n", "weights", exam.at("weights").size() - changed.size(),
+              exam.at("weights").size(), changed.empty() ? "" : ": WRONG");
+
+  if (!is_right) {
+    const std::string fault = examiner.nearest_fault(ours);
+    std::printf("likely cause: %s\n", fault.empty() ? "none that the exam knows" : fault.c_str());
+  }
+  for (std::size_t n = 0; n < std::min<std::size_t>(3, changed.size()); n++) std::printf("changed: %s\n", changed[n].c_str());
+  const bool passed = is_prepared && is_right && changed.empty();
+  std::puts(passed ? "passed" : "failed");
+  return passed ? 0 : 1;
+}

@@ -10,15 +10,6 @@ namespace {
 
 Found found_at(int label, float score, const float* box) { return {label, score, {box[0], box[1], box[2], box[3]}}; }
 
-double area(const std::array<double, 4>& box) { return (box[2] - box[0]) * (box[3] - box[1]); }
-
-double iou(const std::array<double, 4>& one, const std::array<double, 4>& other) {
-  const double width = std::min(one[2], other[2]) - std::max(one[0], other[0]);
-  const double height = std::min(one[3], other[3]) - std::max(one[1], other[1]);
-  const double shared = std::max(0.0, width) * std::max(0.0, height);
-  return shared / (area(one) + area(other) - shared);
-}
-
 // Threshold and suppression, of boxes [A, 4] and scores [A, K].
 std::vector<Found> selected(const float* boxes, const float* scores, std::size_t pairs, const Description& by) {
   const std::size_t classes = by.class_names.size();

@@ -1,10 +1,10 @@
 // From the network's outputs to results in the picture's own pixels.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <vector>
 
+#include "boxes.hpp"
 #include "network.hpp"
 #include "picture.hpp"
 #include "prepare.hpp"
@@ -12,7 +12,7 @@
 struct Found {
   int label;
   float score;
-  std::array<double, 4> box;  // left, top, right, bottom, pixels; of classes the whole picture
+  Box box;  // in pixels; of a class the whole picture
 };
 
 struct Results {

@@ -1,0 +1,35 @@
+// node sample.js detector.onnx photo.jpg out.png   what is in the picture, printed and drawn
+// node sample.js detector.onnx --exam              whether this program answers as Python did when the file was written
+
+import { writeFile } from "node:fs/promises";
+
+import { drawn } from "./draw.js";
+import { examine } from "./exam.js";
+import { Network } from "./network.js";
+import { readPicture } from "./picture.js";
+
+const [file, photo, target] = process.argv.slice(2);
+if (!file || !photo || (photo !== "--exam" && !target)) {
+  console.error("node sample.js detector.onnx photo.jpg out.png\nnode sample.js detector.onnx --exam");
+  process.exit(2);
+}
+const network = await Network.open(file);
+if (photo === "--exam") {
+  process.exit((await examine(network)) ? 0 : 1);
+}
+const picture = await readPicture(photo);
+const { results } = await network.answer(picture);
+print(network.description, results, target);
+await writeFile(target, await drawn(picture, network.description, results));
+
+function print({ task, class_names: names }, { boxes, scores, labels, shares }) {
+  if (task === "segmentation") {
+    shares.forEach((share, label) => share > 0 && console.log(`${names[label]} ${(100 * share).toFixed(1)}%`));
+    return;
+  }
+  const shown = task === "detection" ? labels : labels.slice(0, 3);
+  shown.forEach((label, row) => {
+    const box = boxes ? `  ${boxes[row].map((side) => side.toFixed(1)).join(" ")}` : "";
+    console.log(`${names[label]} ${scores[row].toFixed(3)}${box}`);
+  });
+}
