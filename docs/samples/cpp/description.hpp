@@ -2,8 +2,11 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <string>
 #include <vector>
+
+using Color = std::array<std::uint8_t, 3>;  // RGB
 
 struct Description {
   std::string task;     // detection, segmentation or classification
@@ -18,5 +21,5 @@ struct Description {
 
   // segmentation
   bool align_corners = false;
-  std::vector<std::array<int, 3>> palette;  // RGB of each class; none where the data set has no colours of its own
+  std::vector<Color> palette;  // of each class; none where the data set has no colours of its own
 };

@@ -5,14 +5,16 @@
 #include <cctype>
 #include <cmath>
 #include <cstdio>
+#include <set>
 #include <string>
 
 namespace {
 
-using Color = std::array<std::uint8_t, 3>;
+constexpr int TAG_DOTS = 7;  // height of a tag
 
-// Steps of the golden ratio never come close to an earlier hue.
-Color color_of(int label) {
+// The data set's own, else steps of the golden ratio, which never come close to an earlier hue.
+Color color_of(int label, const Description& description) {
+  if (!description.palette.empty()) return description.palette[label];
   Color color;
   for (int channel = 0; channel < 3; channel++) {
     color[channel] = std::uint8_t(127.5 + 127.5 * std::cos(6.2832 * (0.618 * label + channel / 3.0)));
@@ -40,9 +42,9 @@ int dots_of(unsigned char letter) {
   return letter == ' ' ? 0 : letter == '.' ? 02 : letter == '-' ? 0700 : letter == '_' ? 07 : 061202;  // else ?
 }
 
-// A tag whose lower edge is at `bottom`, or at the picture's top where it would stick out; gives its height.
-int draw_tag(Picture& picture, const std::string& text, int left, int bottom, int dot, Color color) {
-  const int width = (4 * int(text.size()) + 1) * dot, height = 7 * dot;
+// A tag whose lower edge is at `bottom`, or lower where it would stick out above.
+void draw_tag(Picture& picture, const std::string& text, int left, int bottom, int dot, Color color) {
+  const int width = (4 * int(text.size()) + 1) * dot, height = TAG_DOTS * dot;
   left = std::max(0, std::min(left, picture.width - width));
   const int top = std::max(0, bottom - height);
   fill(picture, left, top, width, height, color);
@@ -54,17 +56,16 @@ int draw_tag(Picture& picture, const std::string& text, int left, int bottom, in
       fill(picture, left + (4 * int(place) + 1 + bit % 3) * dot, top + (1 + bit / 3) * dot, dot, dot, ink);
     }
   }
-  return height;
 }
 
-std::string tag_of(const Found& found, const Description& description) {
-  char score[16];
-  std::snprintf(score, sizeof score, " %.2f", found.score);
-  return description.class_names[found.label] + score;
+std::string with_score(const std::string& name, float score) {
+  char text[16];
+  std::snprintf(text, sizeof text, " %.2f", score);
+  return name + text;
 }
 
-void draw_box(Picture& picture, const Found& found, int line, Color color) {
-  const auto [left, top, right, bottom] = found.box;
+void draw_box(Picture& picture, const Box& box, int line, Color color) {
+  const auto [left, top, right, bottom] = box;
   const int x = int(left), y = int(top), width = int(right) - x, height = int(bottom) - y;
   fill(picture, x, y, width, line, color);
   fill(picture, x, y + height - line, width, line, color);
@@ -75,12 +76,11 @@ void draw_box(Picture& picture, const Found& found, int line, Color color) {
 // Half of each pixel is its class's colour; the background stays as it is.
 void draw_labels(Picture& picture, const std::vector<std::uint8_t>& labels, const Description& description) {
   for (std::size_t pixel = 0; pixel < labels.size(); pixel++) {
-    const int label = labels[pixel];
-    if (description.class_names[label] == "background") continue;
-    const Color own = color_of(label);
+    if (description.class_names[labels[pixel]] == "background") continue;
+    const Color color = color_of(labels[pixel], description);
     for (int channel = 0; channel < 3; channel++) {
       std::uint8_t& value = picture.rgb[3 * pixel + channel];
-      value = std::uint8_t((value + (description.palette.empty() ? own[channel] : description.palette[label][channel])) / 2);
+      value = std::uint8_t((value + color[channel]) / 2);
     }
   }
 }
@@ -89,15 +89,21 @@ void draw_labels(Picture& picture, const std::vector<std::uint8_t>& labels, cons
 
 void draw(Picture& picture, const Results& results, const Description& description) {
   const double side = std::sqrt(double(picture.width) * picture.height);
-  const int line = std::max(1, int(side / 220)), dot = std::max(1, int(side / 240));
+  const int line = std::max(1, int(side / 220)), dot = int(std::ceil(side / 220));
+  const auto& names = description.class_names;
   draw_labels(picture, results.labels, description);
-  int top = 0;  // of the next class's tag
+  int bottom = 0;  // of the list of classes in the corner
+  const std::set<int> seen(results.labels.begin(), results.labels.end());
+  for (const int label : seen) {
+    if (names[label] == "background") continue;
+    draw_tag(picture, names[label], 0, bottom += TAG_DOTS * dot, dot, color_of(label, description));
+  }
   for (auto found = results.found.rbegin(); found != results.found.rend(); ++found) {  // the best ends up on top
-    if (description.task == "detection") draw_box(picture, *found, line, color_of(found->label));
+    if (description.task == "detection") draw_box(picture, found->box, line, color_of(found->label, description));
   }
   for (const Found& found : results.found) {
-    const bool is_box = description.task == "detection";
-    const int bottom = is_box ? int(found.box[1]) : top + 7 * dot;
-    top += draw_tag(picture, tag_of(found, description), int(found.box[0]), bottom, dot, color_of(found.label));
+    const int lower = description.task == "detection" ? int(found.box[1]) : bottom += TAG_DOTS * dot;
+    const std::string text = with_score(names[found.label], found.score);
+    draw_tag(picture, text, int(found.box[0]), lower, dot, color_of(found.label, description));
   }
 }

@@ -16,8 +16,10 @@ namespace {
 
 void print(const Results& results, const Description& description) {
   for (const Found& found : results.found) {
+    std::printf("%s %.3f", description.class_names[found.label].c_str(), found.score);
     const auto [left, top, right, bottom] = found.box;
-    std::printf("%s %.3f  %.1f %.1f %.1f %.1f\n", description.class_names[found.label].c_str(), found.score, left, top, right, bottom);
+    if (description.task == "detection") std::printf("  %.1f %.1f %.1f %.1f", left, top, right, bottom);
+    std::printf("\n");
   }
   std::map<int, std::size_t> pixels;
   for (const auto label : results.labels) pixels[label]++;
