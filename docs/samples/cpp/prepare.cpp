@@ -6,6 +6,7 @@
 namespace {
 
 constexpr double CROP_FRACTION = 0.875;
+constexpr int BITS = 22;             // Pillow's, whose whole numbers decide where a mean lies half way
 constexpr std::uint8_t GREY = 127;  // around a letterboxed picture
 
 struct Window {
@@ -32,10 +33,10 @@ Window inside_of(const Picture& picture, const Description& to) {
   return {(to.width - width) / 2, (to.height - height) / 2, width, height};
 }
 
-// What a new pixel is made of: old pixels from `first` on, and the share of each.
+// What a new pixel is made of: old pixels from `first` on, and the share of each, of 1 << BITS.
 struct Mixture {
   int first;
-  std::vector<double> shares;
+  std::vector<int> shares;
 };
 
 // Bilinear with antialiasing, as Pillow's BILINEAR: a triangle over the old pixels, at least as wide as a new one.
@@ -46,12 +47,10 @@ std::vector<Mixture> mixtures_of(int count, int new_count) {
     const double centre = (i + 0.5) * scale;
     const int end = std::min(count, int(centre + reach + 0.5));
     made[i].first = std::max(0, int(centre - reach + 0.5));
+    const auto height = [&](int j) { return std::max(0.0, 1 - std::abs(j + 0.5 - centre) / reach); };
     double total = 0;
-    for (int j = made[i].first; j < end; j++) {
-      made[i].shares.push_back(std::max(0.0, 1 - std::abs(j + 0.5 - centre) / reach));
-      total += made[i].shares.back();
-    }
-    for (double& share : made[i].shares) share /= total;
+    for (int j = made[i].first; j < end; j++) total += height(j);
+    for (int j = made[i].first; j < end; j++) made[i].shares.push_back(int(height(j) / total * (1 << BITS) + 0.5));
   }
   return made;
 }
@@ -61,12 +60,12 @@ void resize_line(const std::vector<Mixture>& mixtures, const std::uint8_t* from,
                  std::ptrdiff_t new_step) {
   for (const Mixture& mixture : mixtures) {
     const std::uint8_t* next = from + mixture.first * step;
-    double sum = 0.5;  // so that cutting off is rounding
-    for (const double share : mixture.shares) {
+    int sum = 1 << (BITS - 1);  // so that cutting off is rounding
+    for (const int share : mixture.shares) {
       sum += share * *next;
       next += step;
     }
-    *to = std::uint8_t(sum);
+    *to = std::uint8_t(std::min(255, sum >> BITS));
     to += new_step;
   }
 }

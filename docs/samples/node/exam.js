@@ -28,16 +28,20 @@ export async function examine(network) {
     console.log(`${name.padEnd(8)} ${error.toPrecision(2)}${unit} from Python's, ${limit} is allowed${error <= limit ? "" : ": WRONG"}`);
   };
   line("input", meanError, LARGEST_MEAN_ERROR, " of 255");
-  const limits = { results: LARGEST_RESULT_ERROR, ...exam.limits };
-  const apart = distances(network.description.task, exam, ours, limits);
-  for (const [name, limit] of Object.entries(limits)) line(name, apart[name], limit);
-  if (!passed) console.log(`likely cause: ${nearestFault(network.description.task, exam, ours) ?? "none that the exam knows"}`);
+  const limits = { ...exam.limits, results: exam.limits.results ?? LARGEST_RESULT_ERROR };
+  const { task } = network.description;
+  for (const [name, apart] of Object.entries(distances(task, exam, ours, limits))) line(name, apart, limits[name]);
+  const areRight = passed;
 
   const names = Object.keys(exam.weights);
   const changed = names.filter((name) => network.weights.get(name) !== exam.weights[name]);
-  console.log(`weights  ${names.length - changed.length} of ${names.length} as written${changed.length ? ": WRONG" : ""}`);
-  for (const name of changed.slice(0, 3)) console.log(`changed: ${name}`);
   passed &&= changed.length === 0;
+  console.log(`weights  ${names.length - changed.length} of ${names.length} as written${changed.length ? ": WRONG" : ""}`);
+  if (!areRight) {
+    const otherwise = changed.length ? "the constants that were changed" : "none that the exam knows";
+    console.log(`likely cause: ${nearestFault(task, exam, ours) ?? otherwise}`);
+  }
+  for (const name of changed.slice(0, 3)) console.log(`changed: ${name}`);
   console.log(passed ? "passed" : "failed");
   return passed;
 }
