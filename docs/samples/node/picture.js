@@ -7,6 +7,10 @@ import sharp from "sharp";
  */
 export async function readPicture(source) {
   const image = sharp(source, { ignoreIcc: true }).autoOrient().flatten({ background: "white" }).toColourspace("srgb");
-  const { data, info } = await image.ensureAlpha().raw().toBuffer({ resolveWithObject: true });
-  return { width: info.width, height: info.height, rgba: data };
+  try {
+    const { data, info } = await image.ensureAlpha().raw().toBuffer({ resolveWithObject: true });
+    return { width: info.width, height: info.height, rgba: data };
+  } catch (error) {
+    throw new Error(`${source}: ${error.message}`);
+  }
 }

@@ -8,19 +8,18 @@ import { examine } from "./exam.js";
 import { Network } from "./network.js";
 import { readPicture } from "./picture.js";
 
-const [file, photo, target] = process.argv.slice(2);
-if (!file || !photo || (photo !== "--exam" && !target)) {
-  console.error("node sample.js detector.onnx photo.jpg out.png\nnode sample.js detector.onnx --exam");
-  process.exit(2);
+const USAGE = "node sample.js detector.onnx photo.jpg out.png\nnode sample.js detector.onnx --exam";
+
+async function main(file, photo, target) {
+  if (!file || !photo || (photo !== "--exam" && !target)) throw new Error(USAGE);
+  const network = await Network.open(file);
+  if (photo === "--exam") return (await examine(network)) ? 0 : 1;
+  const picture = await readPicture(photo);
+  const { results } = await network.answer(picture);
+  print(network.description, results);
+  await writeFile(target, await drawn(picture, network.description, results));
+  return 0;
 }
-const network = await Network.open(file);
-if (photo === "--exam") {
-  process.exit((await examine(network)) ? 0 : 1);
-}
-const picture = await readPicture(photo);
-const { results } = await network.answer(picture);
-print(network.description, results, target);
-await writeFile(target, await drawn(picture, network.description, results));
 
 function print({ task, class_names: names }, { boxes, scores, labels, shares }) {
   if (task === "segmentation") {
@@ -32,4 +31,11 @@ function print({ task, class_names: names }, { boxes, scores, labels, shares }) 
     const box = boxes ? `  ${boxes[row].map((side) => side.toFixed(1)).join(" ")}` : "";
     console.log(`${names[label]} ${scores[row].toFixed(3)}${box}`);
   });
+}
+
+try {
+  process.exit(await main(...process.argv.slice(2)));
+} catch (error) {
+  console.error(error.message);
+  process.exit(2);
 }
