@@ -133,6 +133,7 @@ COMPOSED: dict[str, str] = {
     "exporter=ncnn": "tests/export/formats/test_ncnn.py",
     "exporter=executorch split=auto": "a minute of conversion; tests/runtimes/test_arena.py",
     "exporter=litert": "a minute of conversion; tests/export/formats",
+    "output=detector.onnx": "half a minute of conversion; tests/samples uses such a file",
     "checkpoint=model.xml": "the file of the command above; tests/commands/test_export.py uses exported files",
     "models=[model.xml": "the file of a command above; tests/commands/test_benchmark.py",
     "tools/check.py": "the file of a command above; tests/commands/test_check.py",
@@ -168,6 +169,9 @@ OTHER_LINES = (
     r"pre-commit install",
     r"export '?PYTHONPATH=.*",
     r"npm pack onnxruntime-web@[\d.]+",
+    # docs/samples.md; tests/samples builds these programs and runs them.
+    r"(cmake|build/sample|npm ci|node|python docs/samples/python/sample\.py) .*",
+    r"apt-get install cmake .*",
 )
 
 UNTESTED_PYTHON = {

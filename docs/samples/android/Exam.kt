@@ -1,0 +1,78 @@
+package mnv2dense.sample
+
+import java.nio.ByteBuffer
+import kotlin.math.abs
+import kotlin.math.max
+import kotlin.math.sqrt
+import org.json.JSONArray
+import org.json.JSONObject
+
+private const val PARTS = 8 // of the input along each side, whose means are compared
+private const val LARGEST_MEAN_ERROR = 2.0 // of 255
+
+/** What came of an exam: a line for people each, and whether all is right. */
+class Verdict(val lines: List<String>, val passed: Boolean)
+
+/**
+ * Whether this program answers as the model did when the file was written, and the likely cause where it does not.
+ *
+ * @param decode the bytes of a PNG to a picture: on Android by BitmapFactory.
+ * @param run the file: uint8 [3, H, W] to its outputs.
+ */
+fun examine(description: Description, decode: (String) -> Picture, run: (ByteBuffer) -> Outputs): Verdict {
+    val exam = requireNotNull(description.exam) { "the file carries no exam; export it again" }
+    val pictures = exam.getJSONArray("pictures").objects()
+    val at = exam.getJSONObject("at")
+    val limits = exam.getJSONObject("limits")
+    val names = at.keys().asSequence().toList()
+    var meanError = 0.0
+    val ours = pictures.map { asked ->
+        val prepared = prepare(decode(asked.getString("png")), description)
+        meanError = max(meanError, inputError(prepared.planes, description, asked.getJSONArray("input")))
+        val outputs = run(prepared.planes)
+        names.associateWith { name -> at.getJSONArray(name).doubles().map { outputs.getValue(name)[it.toInt()].toDouble() } }
+    }
+    val right = pictures.map { it.getJSONObject("answers") }
+
+    /** Root of the summed squares of differences, as a share of how the right answers lie about their mean. */
+    fun distance(name: String, theirs: List<JSONObject>): Double {
+        val one = ours.flatMap { it.getValue(name) }
+        val other = theirs.flatMap { it.getJSONArray(name).doubles().toList() }
+        val answers = right.flatMap { it.getJSONArray(name).doubles().toList() }
+        val mean = answers.average()
+        val spread = answers.sumOf { (it - mean) * (it - mean) }
+        return sqrt(one.zip(other).sumOf { (a, b) -> (a - b) * (a - b) } / if (spread > 0) spread else 1.0)
+    }
+
+    fun combined(theirs: List<JSONObject>) = sqrt(names.map { distance(it, theirs) }.map { it * it }.average())
+
+    val errors = mapOf("input" to (meanError to LARGEST_MEAN_ERROR)) +
+        names.associateWith { distance(it, right) to limits.getDouble(it) }
+    val lines = errors.map { (name, error) ->
+        "%-8s %.2g from the model's, %s is allowed".format(name, error.first, error.second) +
+            if (error.first <= error.second) "" else ": WRONG"
+    }
+    if (errors.values.all { (error, limit) -> error <= limit }) return Verdict(lines + "passed", true)
+    val faults = pictures[0].getJSONObject("otherwise").keys().asSequence().toList()
+    val distances = faults.associateWith { fault -> combined(pictures.map { it.getJSONObject("otherwise").getJSONObject(fault) }) }
+    val nearest = distances.minByOrNull { it.value }?.takeIf { it.value < combined(right) / 2 }?.key
+    return Verdict(lines + "likely cause: ${nearest ?: "none that the exam knows"}" + "failed", false)
+}
+
+/** By how much the mean of a part of the input is off at most, 0..255. */
+private fun inputError(planes: ByteBuffer, description: Description, expected: JSONArray): Double {
+    var worst = 0.0
+    for (channel in 0..2) for (row in 0 until PARTS) for (column in 0 until PARTS) {
+        val rows = row * description.height / PARTS until (row + 1) * description.height / PARTS
+        val columns = column * description.width / PARTS until (column + 1) * description.width / PARTS
+        var sum = 0L
+        for (y in rows) for (x in columns) {
+            sum += planes.get((channel * description.height + y) * description.width + x).toInt() and 0xFF
+        }
+        val mean = sum.toDouble() / (rows.count() * columns.count())
+        worst = max(worst, abs(mean - expected.getJSONArray(channel).getJSONArray(row).getDouble(column)))
+    }
+    return worst
+}
+
+private fun JSONArray.objects() = List(length(), ::getJSONObject)
