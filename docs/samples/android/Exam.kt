@@ -44,7 +44,9 @@ fun examine(description: Description, decode: (String) -> Picture, run: (ByteBuf
         return sqrt(one.zip(other).sumOf { (a, b) -> (a - b) * (a - b) } / if (spread > 0) spread else 1.0)
     }
 
-    fun combined(theirs: List<JSONObject>) = sqrt(names.map { distance(it, theirs) }.map { it * it }.average())
+    /** Of all outputs, each by its limit: what comes out coarsely tells little. */
+    fun combined(theirs: List<JSONObject>) =
+        sqrt(names.map { distance(it, theirs) / max(limits.getDouble(it), 1e-6) }.sumOf { it * it })
 
     val errors = mapOf("input" to (meanError to LARGEST_MEAN_ERROR)) +
         names.associateWith { distance(it, right) to limits.getDouble(it) }

@@ -50,9 +50,10 @@ func examine(_ network: Network) throws -> [String] {
         return (apart / (spread > 0 ? spread : 1)).squareRoot()
     }
 
+    /// Of all outputs, each by its limit: what comes out coarsely tells little.
     func combined(_ theirs: [Exam.Answers]) -> Double {
-        let squares = exam.at.keys.map { distance($0, theirs) }.map { $0 * $0 }
-        return (squares.reduce(0, +) / Double(max(1, squares.count))).squareRoot()
+        let shares = exam.at.keys.map { distance($0, theirs) / max(exam.limits[$0] ?? 0, 1e-6) }
+        return shares.reduce(0) { $0 + $1 * $1 }.squareRoot()
     }
 
     var errors = [("input", meanError, largestMeanError)]

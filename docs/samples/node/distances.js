@@ -12,9 +12,10 @@ export function distances(task, exam, ours, limits = exam.limits, theirs = right
 
 /** The fault with which the model would have answered so; undefined where none fits. */
 export function nearestFault(task, exam, ours) {
+  // Of all outputs, each by its limit: what comes out coarsely tells little.
   const combined = (theirs) => {
-    const squares = Object.values(distances(task, exam, ours, exam.limits, theirs)).map((each) => each ** 2);
-    return Math.sqrt(sumOf(squares) / squares.length);
+    const apart = Object.entries(distances(task, exam, ours, exam.limits, theirs));
+    return Math.hypot(...apart.map(([name, each]) => each / Math.max(exam.limits[name], 1e-6)));
   };
   const faults = Object.keys(exam.pictures[0].otherwise).map((fault) => ({
     fault,

@@ -236,7 +236,7 @@ def examine(description: dict[str, Any], run: Callable[[np.ndarray], Outputs]) -
         return float(np.linalg.norm(np.stack(ours[name]) - others) / (np.linalg.norm(right - right.mean()) or 1.0))
 
     def combined(theirs: Callable[[dict[str, Any]], Any]) -> float:
-        return float(np.sqrt(np.mean([apart(name, theirs) ** 2 for name in exam["at"]])))
+        return math.hypot(*(apart(name, theirs) / max(exam["limits"][name], 1e-6) for name in exam["at"]))
 
     checks = {"input": (worst, 2.0)}
     checks |= {name: (apart(name, lambda asked: asked["answers"]), exam["limits"][name]) for name in exam["at"]}
