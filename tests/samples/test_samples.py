@@ -138,7 +138,7 @@ def test_a_picture_gets_the_predictors_boxes_drawn_into_it(make: Callable[[], Sa
     Image.fromarray(pixels).save(picture)
     finished = sample(sample.file, picture, tmp_path / "drawn.png")
     assert finished.returncode == 0, finished.stderr
-    found = mnv2dense.Predictor(sample.file)(picture)
+    found = mnv2dense.Predictor(sample.file, threshold=0.4)(picture)
     assert isinstance(found, Detections)
     assert len(found) > 0
     rows = [line.rsplit(maxsplit=5) for line in finished.stdout.splitlines()]

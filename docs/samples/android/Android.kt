@@ -10,12 +10,14 @@ import android.util.Log
 import kotlin.math.cos
 import kotlin.math.sqrt
 
+private const val LEAST_SCORE = 0.4f // of boxes that are shown
+
 /** In an Activity: `imageView.setImageBitmap(annotated(Network(assets.open("detector.onnx").readBytes()), bitmap))`. */
 fun annotated(network: Network, bitmap: Bitmap): Bitmap {
     val picture = pictureOf(bitmap)
     val prepared = prepare(picture, network.description)
     val found = resultsOf(network.description, network.run(prepared.planes), picture, prepared.place)
-    return bitmap.copy(Bitmap.Config.ARGB_8888, true).also { draw(it, found, network.description) }
+    return bitmap.copy(Bitmap.Config.ARGB_8888, true).also { draw(it, found.filter(::isShown), network.description) }
 }
 
 /** Once, when the app is tested on a new device: does it answer there as on the desk? */
@@ -38,16 +40,17 @@ private fun pictureOf(bitmap: Bitmap): Picture {
     return Picture(bitmap.width, bitmap.height, pixels)
 }
 
+/** Files keep far more boxes, for scores of precision and recall. */
+private fun isShown(found: Found) = found.box == null || found.score >= LEAST_SCORE
+
 private fun draw(bitmap: Bitmap, results: List<Found>, description: Description) {
     val canvas = Canvas(bitmap)
     val side = sqrt(bitmap.width.toFloat() * bitmap.height)
     val pen = Paint(Paint.ANTI_ALIAS_FLAG).apply { textSize = side / 30; strokeWidth = side / 220 }
-    var row = 0f // of the next class in the corner
-    for (found in results.asReversed()) { // the best ends up on top
+    for ((row, found) in results.withIndex().reversed()) { // the best ends up on top
         pen.color = colorOf(found.label)
         val text = "${description.classNames[found.label]} ${"%.2f".format(found.score)}"
-        val (left, top, right, bottom) = (found.box ?: doubleArrayOf(0.0, row.toDouble(), 0.0, 0.0)).map { it.toFloat() }
-        if (found.box == null) row += 1.3f * pen.textSize
+        val (left, top, right, bottom) = (found.box ?: doubleArrayOf(0.0, (row + 1) * 1.3 * pen.textSize, 0.0, 0.0)).map { it.toFloat() }
         pen.style = Paint.Style.STROKE
         if (found.box != null) canvas.drawRect(left, top, right, bottom, pen)
         pen.style = Paint.Style.FILL

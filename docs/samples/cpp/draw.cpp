@@ -99,11 +99,14 @@ void draw(Picture& picture, const Results& results, const Description& descripti
     draw_tag(picture, names[label], 0, bottom += TAG_DOTS * dot, dot, color_of(label, description));
   }
   for (auto found = results.found.rbegin(); found != results.found.rend(); ++found) {  // the best ends up on top
-    if (description.task == "detection") draw_box(picture, found->box, line, color_of(found->label, description));
-  }
-  for (const Found& found : results.found) {
-    const int lower = description.task == "detection" ? int(found.box[1]) : bottom += TAG_DOTS * dot;
-    const std::string text = with_score(names[found.label], found.score);
-    draw_tag(picture, text, int(found.box[0]), lower, dot, color_of(found.label, description));
+    const Color color = color_of(found->label, description);
+    const std::string text = with_score(names[found->label], found->score);
+    if (description.task == "detection") {
+      draw_box(picture, found->box, line, color);
+      draw_tag(picture, text, int(found->box[0]), int(found->box[1]), dot, color);
+    } else {
+      const int row = int(results.found.rend() - found);  // 1 is the best
+      draw_tag(picture, text, 0, row * TAG_DOTS * dot, dot, color);
+    }
   }
 }

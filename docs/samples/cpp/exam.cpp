@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdio>
 #include <map>
+#include <stdexcept>
 #include <vector>
 
 #include "distance.hpp"
@@ -62,9 +63,10 @@ double input_error(const std::vector<std::uint8_t>& planes, const Description& d
 json values_at(const ov::Tensor& tensor, const json& places) {
   json values = json::array();
   for (const std::size_t place : places) {
+    if (place >= tensor.get_size()) throw std::runtime_error("its exam looks beyond an output");
     const bool is_float = tensor.get_element_type() == ov::element::f32;
     const double value = is_float ? tensor.data<const float>()[place] : tensor.data<const std::uint8_t>()[place];
-    values.push_back(std::isfinite(value) ? value : std::copysign(1e9, value));
+    values.push_back(std::isnan(value) ? 1e9 : std::clamp(value, -1e9, 1e9));
   }
   return values;
 }

@@ -1,5 +1,6 @@
 // sample detector.xml photo.jpg out.png   what is in the picture, printed and drawn
 // sample detector.xml --exam              whether this program answers as Python did when the file was written
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <map>
@@ -13,6 +14,8 @@
 #include "results.hpp"
 
 namespace {
+
+constexpr float LEAST_SCORE = 0.4f;  // of boxes that are shown; files keep far more, for scores of precision and recall
 
 void print(const Results& results, const Description& description) {
   for (const Found& found : results.found) {
@@ -33,7 +36,12 @@ int run(const std::string& file, const std::string& photo, const std::string& dr
   Picture picture = read_picture(photo);
   const Prepared prepared = prepare(picture, network.description);
   network.run(prepared.planes);
-  const Results results = results_of(network, picture, prepared.place);
+  Results results = results_of(network, picture, prepared.place);
+  if (network.description.task == "detection") {
+    const auto is_weak = [](const Found& found) { return found.score < LEAST_SCORE; };
+    auto& found = results.found;
+    found.erase(std::remove_if(found.begin(), found.end(), is_weak), found.end());
+  }
   print(results, network.description);
   draw(picture, results, network.description);
   write_png(picture, drawn);

@@ -1,5 +1,7 @@
 import UIKit
 
+private let leastScore = 0.4  // of boxes that are shown; files keep far more, for scores of precision and recall
+
 struct Found {
     let label: Int
     let score: Double
@@ -65,6 +67,7 @@ func annotated(_ image: UIImage, with network: Network) throws -> UIImage? {
     guard let pixels = image.cgImage, let picture = Picture(pixels) else { return nil }
     let (planes, place) = prepare(picture, for: network.description)
     let found = try results(network.run(planes), of: picture, at: place, by: network.description)
+        .filter { $0.box == nil || $0.score >= leastScore }
     let size = CGSize(width: picture.width, height: picture.height)
     let format = UIGraphicsImageRendererFormat()
     format.scale = 1  // boxes are in pixels

@@ -8,6 +8,7 @@ import { examine } from "./exam.js";
 import { Network } from "./network.js";
 import { readPicture } from "./picture.js";
 
+const LEAST_SCORE = 0.4; // of boxes that are shown
 const USAGE = "node sample.js detector.onnx photo.jpg out.png\nnode sample.js detector.onnx --exam";
 
 async function main(file, photo, target) {
@@ -15,10 +16,18 @@ async function main(file, photo, target) {
   const network = await Network.open(file);
   if (photo === "--exam") return (await examine(network)) ? 0 : 1;
   const picture = await readPicture(photo);
-  const { results } = await network.answer(picture);
+  const results = shownOf(network.description, (await network.answer(picture)).results);
   print(network.description, results);
   await writeFile(target, await drawn(picture, network.description, results));
   return 0;
+}
+
+/** Files keep far more boxes, for scores of precision and recall. */
+function shownOf({ task }, results) {
+  if (task !== "detection") return results;
+  const rows = results.scores.flatMap((score, row) => (score < LEAST_SCORE ? [] : [row]));
+  const [boxes, scores, labels] = [results.boxes, results.scores, results.labels].map((each) => rows.map((row) => each[row]));
+  return { boxes, scores, labels };
 }
 
 function print({ task, class_names: names }, { boxes, scores, labels, shares }) {

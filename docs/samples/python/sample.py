@@ -21,6 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+LEAST_SCORE = 0.4
+"""Of boxes that are shown; files keep far more, for scores of precision and recall."""
+
 Outputs = dict[str, np.ndarray]
 """Of one picture, by name."""
 
@@ -208,8 +211,9 @@ def drawn(image: Image.Image, description: dict[str, Any], results: Any) -> Imag
             pen.rectangle(box, outline=color(label), width=max(1, round(side / 220)))
         extent = pen.textbbox((0, 0), text, font)
         left, top = (box[0], max(0, box[1] - extent[3])) if box else (0, row)
+        ink = "black" if np.dot(color(label), (0.3, 0.6, 0.1)) > 127 else "white"
         pen.rectangle((left, top, left + extent[2] + 4, top + extent[3]), fill=color(label))
-        pen.text((left + 2, top), text, "white" if sum(color(label)) < 330 else "black", font)
+        pen.text((left + 2, top), text, ink, font)
         row += extent[3]
     return image
 
@@ -269,6 +273,8 @@ def main(file: str, photo: str, target: str = "") -> int:
     planes, place = prepare(image, description)
     results = results_of(description, run(planes), image.size, place)
     names = description["class_names"]
+    if description["task"] == "detection":
+        results = [each for each in results if each["score"] >= LEAST_SCORE]
     if description["task"] == "segmentation":
         for label, count in zip(*np.unique(results, return_counts=True), strict=True):
             print(f"{names[label]} {count / results.size:.1%}")
