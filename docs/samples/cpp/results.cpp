@@ -38,8 +38,9 @@ std::vector<Found> boxes_of(Network& network, const Picture& picture, const Plac
     found = selected(boxes.data<float>(), scores.data<float>(), scores.get_size(), network.description);
   } else {
     const ov::Tensor labels = network.output("labels");
+    const bool is_wide = labels.get_element_type() == ov::element::i64;
     for (std::size_t row = 0; row < labels.get_size(); row++) {
-      const auto label = labels.data<std::int64_t>()[row];
+      const std::int64_t label = is_wide ? labels.data<std::int64_t>()[row] : labels.data<std::int32_t>()[row];
       if (label >= 0) found.push_back(found_at(int(label), scores.data<float>()[row], boxes.data<float>() + 4 * row));
     }
   }
