@@ -89,7 +89,9 @@ def prepare(image: Image.Image, description: dict[str, Any]) -> tuple[np.ndarray
         window = (left, top, left + seen[0], top + seen[1])
     corner = ((width - inner[0]) // 2, (height - inner[1]) // 2)
     canvas = Image.new("RGB", (width, height), (127, 127, 127))
-    canvas.paste(image.crop(window).resize(inner, Image.Resampling.BILINEAR), corner)
+    # Across and then down, as the model's own resize; newer versions of Pillow choose the order by themselves.
+    wide = image.crop(window).resize((inner[0], window[3] - window[1]), Image.Resampling.BILINEAR)
+    canvas.paste(wide.resize(inner, Image.Resampling.BILINEAR), corner)
     scale = np.divide(inner, np.subtract(window[2:], window[:2]))
     planes = np.ascontiguousarray(np.asarray(canvas).transpose(2, 0, 1)[None])
     return planes, Place(scale, corner - np.multiply(window[:2], scale))
