@@ -21,10 +21,10 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from mnv2dense.costs.complexity import complexity
-from mnv2dense.models.split import memory_bound, split_inference
 from mnv2dense.inference.predictor import Predictor
 from mnv2dense.models.architectures import mobilenet_v2_classifier
 from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.models.split import memory_bound, split_inference
 
 
 def main() -> None:
