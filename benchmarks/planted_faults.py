@@ -231,7 +231,8 @@ def masks(bench: Bench, seed: int) -> Iterator[tuple[str, dict[str, float]]]:
     def learnt() -> tuple[torch.Tensor, npt.NDArray[np.uint8], float]:
         frozen = bench.kept("maps", lambda: seen_masks(bench))
         rows, columns = frozen.maps["stride8"].shape[-2:]
-        grid = np.stack([cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_NEAREST) for mask in given])
+        small = [cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_NEAREST) for mask in given]
+        grid = np.stack(small).astype(np.uint8)
         start = time.process_time()
         said = out_of_fold_pixels(frozen, torch.from_numpy(grid), folds(len(grid), FOLDS), classes=len(CAMVID))
         return said, grid, time.process_time() - start

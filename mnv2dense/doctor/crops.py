@@ -92,7 +92,8 @@ def place_facts(size: tuple[int, ...], boxes: npt.NDArray[np.floating]) -> Float
 
 def _crop_sides(boxes: npt.NDArray[np.floating], context: float) -> npt.NDArray[np.floating]:
     """The side in pixels of the square around boxes [..., 4]."""
-    return np.maximum((boxes[..., 2:] - boxes[..., :2]).max(axis=-1) * context, 8.0)
+    sides: npt.NDArray[np.floating] = np.maximum((boxes[..., 2:] - boxes[..., :2]).max(axis=-1) * context, 8.0)
+    return sides
 
 
 def _crop(

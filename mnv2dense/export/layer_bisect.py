@@ -72,7 +72,7 @@ class CutGraph(nn.Module):
 
         def end(*call: Any) -> None:  # noqa: ANN401
             found.append(call[2])
-            if torch.jit.is_tracing():
+            if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]  # untyped in torch
                 raise _EndedError  # what would follow stays in a trace, and pnnx breaks down over it
 
         # The hook lives within this call, so that an exporter may copy the module.

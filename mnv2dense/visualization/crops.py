@@ -86,8 +86,9 @@ def draw_case(
     for boxes, color in kinds:
         for box, _ in boxes:
             pen.rectangle(window.place(box), outline=color, width=3)
-    taken: list[tuple[int, int, int, int]] = []
+    taken = np.zeros((0, 4), np.int64)
     for boxes, color in reversed(kinds):
         for box, text in boxes:
-            draw_tag(pen, printable(text), color, window.place(box), taken, 13)
+            tag = draw_tag(pen, printable(text), color, window.place(box), taken, 13)
+            taken = np.vstack([taken, tag])
     return np.asarray(canvas, np.uint8).copy()

@@ -74,7 +74,8 @@ def export(
         traced = Path(folder) / "model.pt"
         with quiet(), torch.no_grad():
             images = torch.zeros(1, 3, *graph.size)
-            torch.jit.trace(_OfFloats(graph).eval(), images, check_trace=False).save(str(traced))
+            made = torch.jit.trace(_OfFloats(graph).eval(), images, check_trace=False)  # type: ignore[no-untyped-call]  # untyped in torch
+            made.save(str(traced))
         _convert(traced, graph.size, half=description.precision == "fp16")
         layers = _named(traced.with_name("model.ncnn.param").read_text(encoding="utf-8"), graph)
         weights = traced.with_name("model.ncnn.bin").read_bytes()
@@ -96,10 +97,11 @@ class _OfFloats(nn.Module):
         scaled = nn.BatchNorm2d(3, eps=0.0)  # of mean 0 and variance 1
         scaled.weight.copy_(before.scale.flatten())
         scaled.bias.copy_(before.shift.flatten())
-        self.whole.model.normalize = scaled
+        self.whole.model.normalize = scaled  # type: ignore[assignment]  # which gives the same of floats
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        return self.whole(images)
+        answers: tuple[Tensor, ...] = self.whole(images)
+        return answers
 
 
 def _convert(traced: Path, size: tuple[int, int], *, half: bool) -> None:
