@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from planting import CAMVID, SHARE, gone_among, moved_among, planted_boxes, planted_masks
 
 from mnv2dense.backbones import MobileNetV2
 from mnv2dense.data.datasets import CocoDetection, MaskFolder, VocDetection
@@ -34,30 +35,14 @@ from mnv2dense.doctor.frozen import FrozenFeatures, boxes_of, frozen_features, t
 from mnv2dense.doctor.held_out import out_of_fold_boxes, out_of_fold_pixels
 from mnv2dense.doctor.linear_probe import out_of_fold_probabilities
 from mnv2dense.doctor.neighbours import without_neighbours
-from mnv2dense.doctor.wrong_boxes import missing_boxes, shifted_boxes
 from mnv2dense.doctor.wrong_classes import doubt_classes
 from mnv2dense.doctor.wrong_masks import doubted_regions, shift_of
 from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
 from mnv2dense.models import mobilenet_v2
 from mnv2dense.ops.numpy_boxes import pairwise_iou
-from mnv2dense.types import IGNORE_INDEX, IGNORE_LABEL, Sample
+from mnv2dense.types import IGNORE_LABEL, Sample
 
-SHARE = 0.05
 FOLDS, CLASS_FOLDS = 3, 10
-CAMVID = (
-    "sky",
-    "building",
-    "pole",
-    "road",
-    "pavement",
-    "tree",
-    "sign symbol",
-    "fence",
-    "car",
-    "pedestrian",
-    "bicyclist",
-)
-
 Rows = dict[str, dict[str, float]]
 """Kind of fault -> how many were planted, their share among the k surest, and seconds of one core."""
 
@@ -190,39 +175,6 @@ def places_found(bench: Bench, seed: int) -> Iterator[tuple[str, dict[str, float
     yield "doubled box", row_of(k, hit.sum(), 0.0)
 
 
-def moved_among(found: FoundBoxes, planted: TrueBoxes, marks: npt.NDArray[np.int64]) -> int:
-    """Of the surest shifted boxes, as many as were moved, those that were."""
-    surest = np.argsort(-shifted_boxes(found, planted).scores, kind="stable")[: int((marks == 1).sum())]
-    return int((marks[surest] == 1).sum())
-
-
-def gone_among(found: FoundBoxes, planted: TrueBoxes, truth: TrueBoxes, gone: npt.NDArray[np.int64]) -> int:
-    """Of the boxes that were left out, those that as many surest missing boxes find."""
-    rows = missing_boxes(found, planted).rows[: len(gone)]
-    same = pairwise_iou(found.boxes[rows], truth.corners[gone]) * (found.images[rows][:, None] == truth.images[gone])
-    return int((same >= 0.5).any(axis=0).sum())
-
-
-def planted_boxes(
-    truth: TrueBoxes, rng: np.random.Generator, *, share: float = SHARE
-) -> tuple[TrueBoxes, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Boxes with faults; the rows of ``truth`` that are left out; of each box 1 if it is moved, 2 if drawn again."""
-    objects = np.flatnonzero(~truth.crowds)
-    k = round(share * len(objects))
-    moved, gone, twice = np.split(rng.permutation(objects)[: 3 * k], 3)
-    corners = truth.corners
-    sides = corners[:, 2:] - corners[:, :2]
-    angles, far = rng.uniform(0, 2 * np.pi, k), rng.uniform(0.3, 0.5, k)
-    corners[moved] += np.tile(np.column_stack([np.cos(angles), np.sin(angles)]) * far[:, None] * sides[moved], 2)
-    again = truth.corners[twice] + rng.uniform(-0.06, 0.06, (k, 4)) * np.tile(sides[twice], 2)
-    kept = np.setdiff1d(np.arange(len(corners)), gone)
-    marks = np.concatenate([np.isin(kept, moved) * 1, np.full(k, 2)])
-    images = np.concatenate([truth.images[kept], truth.images[twice]])
-    labels = np.concatenate([truth.labels[kept], truth.labels[twice]])
-    planted = true_boxes(len(truth.image_ids), images, np.concatenate([corners[kept], again]).clip(0), labels)
-    return planted, gone, marks[np.argsort(images, kind="stable")]
-
-
 def masks(bench: Bench, seed: int) -> Iterator[tuple[str, dict[str, float]]]:
     """Faults of CamVid's masks."""
     clean = bench.kept("masks", lambda: [sample.mask for sample in Both(bench).all()])
@@ -262,46 +214,6 @@ def seen_masks(bench: Bench) -> FrozenFeatures:
     """Maps of all images at their own size."""
     backbone = bench.backbone("stride8", "last_bottleneck", output_stride=16)
     return frozen_features(backbone, Both(bench), size=(360, 480))
-
-
-Fault = tuple[int, tuple[int, int, int, int]]
-
-
-def planted_masks(
-    clean: Sequence[npt.NDArray[np.uint8]], rng: np.random.Generator, *, share: float = SHARE
-) -> tuple[list[npt.NDArray[np.uint8]], npt.NDArray[np.int64], list[Fault], list[Fault]]:
-    """Masks with faults; which are moved; where regions have another class; where regions are gone."""
-    given = [mask.copy() for mask in clean]
-    moved = rng.permutation(len(given))[: round(share * len(given))]
-    for place in moved.tolist():
-        down, right = rng.integers(16, 41, 2) * rng.choice([-1, 1], 2)
-        matrix = np.array([[1, 0, right], [0, 1, down]], np.float64)
-        size = given[place].shape[::-1]
-        given[place] = cv2.warpAffine(
-            given[place], matrix, size, flags=cv2.INTER_NEAREST, borderValue=(float(IGNORE_INDEX),)
-        )
-    regions = []
-    for place in np.setdiff1d(np.arange(len(given)), moved).tolist():
-        for label in np.unique(clean[place][clean[place] != IGNORE_INDEX]).tolist():
-            count, _, stats, _ = cv2.connectedComponentsWithStats(
-                (clean[place] == label).astype(np.uint8), connectivity=4
-            )
-            regions += [(place, label, n, *stats[n].tolist()) for n in range(1, count) if stats[n][4] >= 600]
-    order = rng.permutation(len(regions))
-    k = round(share * len(regions))
-    small = [i for i in order[k:] if regions[i][-1] < 0.05 * clean[0].size][:k]
-    faults: dict[bool, list[Fault]] = {True: [], False: []}
-    for index, whole in [(i, True) for i in order[:k]] + [(i, False) for i in small]:
-        place, label, number, left, top, width, height, _ = regions[index]
-        inside = cv2.connectedComponents((clean[place] == label).astype(np.uint8), connectivity=4)[1] == number
-        ring = (cv2.dilate(inside.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0) & ~inside
-        around = clean[place][ring & (clean[place] != IGNORE_INDEX)]
-        others = np.setdiff1d(np.arange(len(CAMVID)), [label])
-        if not whole and not len(around):
-            continue
-        given[place][inside] = rng.choice(others) if whole else np.bincount(around).argmax()
-        faults[whole].append((place, (left, top, left + width, top + height)))
-    return given, moved, faults[True], faults[False]
 
 
 def images(bench: Bench, seed: int) -> Iterator[tuple[str, dict[str, float]]]:

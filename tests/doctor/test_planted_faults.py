@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.planted_faults import CAMVID, gone_among, moved_among, planted_boxes, planted_masks
+from benchmarks.planting import CAMVID, gone_among, moved_among, planted_boxes, planted_masks
 from mnv2dense.data.datasets import CocoDetection, MaskFolder, VocDetection
 from mnv2dense.doctor.class_context import with_context
 from mnv2dense.doctor.crops import CropFeatures
