@@ -137,7 +137,7 @@ def test_where_memory_is_short_images_are_searched_in_parts(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("mnv2dense.doctor.suspects_of_masks.SHOWN_CLASS", 0.5)
-    monkeypatch.setattr("mnv2dense.workflows.out_of_fold.free_megabytes", lambda: 0.4)
+    monkeypatch.setattr("mnv2dense.workflows.out_of_fold.free_megabytes", lambda: 0.3)
     splits = {"train": Scenes("classification"), "val": Scenes("classification", wrong=3)}
     jobs: dict[str, list[int]] = {}
     suspects = wrong_labels(
@@ -151,3 +151,13 @@ def test_where_memory_is_short_images_are_searched_in_parts(
     assert "searched in 3 parts" in caplog.text
     assert suspects[0][:3] == ("wrong class", "3.png", 53)
     assert [suspect.score for suspect in suspects] == sorted((one.score for one in suspects), reverse=True)
+
+
+def test_a_group_that_would_fill_a_part_leaves_fewer_parts(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("mnv2dense.workflows.out_of_fold.free_megabytes", lambda: 0.3)
+    splits = {"train": Scenes("classification"), "val": Scenes("classification")}
+    # Eight of one film would be a third of the images, and have nobody to be judged by.
+    wrong_labels(splits, task="classification", options=QUICK, groups=np.array([0] * 8 + list(range(1, 17))))
+    assert "searched in 2 parts" in caplog.text
