@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, final
 
-from mnv2dense.budget.known import PREFERRED, rank
+from mnv2dense.budget.known import rank, why_before
 from mnv2dense.budget.networks import Network
 from mnv2dense.budget.parts import parts_of
 from mnv2dense.budget.prediction import Estimate, Prices
@@ -70,9 +70,10 @@ class Choice(NamedTuple):
     Attributes:
         chosen: the first of them.
         others: the next ones, best first, each with something that it does better or worse.
-        fitting: how many fit.
+        fitting: how many fit, but for activations: these are counted from the best down, until enough fit.
         looked_at: of how many.
         peak: megabytes of activations of ``chosen``, where they were asked for.
+        passed_over: heads that would fit, too.
     """
 
     chosen: Candidate
@@ -80,15 +81,18 @@ class Choice(NamedTuple):
     fitting: int
     looked_at: int
     peak: float | None
+    passed_over: tuple[str, ...] = ()
 
     @property
     def reason(self) -> str:
         """Why the chosen one, in a sentence."""
         said = f"Of {self.looked_at} networks {self.fitting} fit, by the upper end of their predicted times"
-        network = self.chosen.network
-        if network.head == PREFERRED:
-            said += f"; {PREFERRED} stands before ssdlite by the one comparison that is known (docs/benchmarks.md)"
-        return f"{said}; of the {network.head} ones the largest by width and size as ImageNet's published top-1 has it."
+        if self.peak is not None:
+            said += " and but for activations"
+        head = self.chosen.network.head
+        for other in self.passed_over:
+            said += f"; {head} stands before {other}, {why_before(head, other)}; heads={other} asks for that one"
+        return f"{said}. Of the {head} ones it is the largest, by width and size as ImageNet's published top-1 has it."
 
 
 class NothingFitsError(ValueError):
@@ -138,14 +142,21 @@ def choose(
         (each for each in found if not budget.lacking(each)),
         key=lambda each: (-rank(each.network), each.estimate.milliseconds),
     )
-    held: dict[Network, float] = {}
+    count_fitting, held = len(fitting), dict[Network, float]()
     if budget.memory is not None:
         fitting = _within(fitting, budget.memory, peak, held, count)
     if not fitting:
         raise NothingFitsError(_nothing(found, budget, held))
     best = fitting[0]
-    others = tuple(_different(fitting, count)[1:])
-    return Choice(best, others, len(fitting), len(found), held.get(best.network))
+    heads = {each.network.head for each in fitting} - {best.network.head}
+    return Choice(
+        best,
+        tuple(_different(fitting, count)[1:]),
+        fitting=count_fitting,
+        looked_at=len(found),
+        peak=held.get(best.network),
+        passed_over=tuple(sorted(heads)),
+    )
 
 
 def _within(

@@ -36,6 +36,10 @@ def test_the_largest_that_fits_is_chosen_by_the_upper_end_of_its_time() -> None:
 def test_activations_count_where_they_are_asked_for() -> None:
     found = choose([SMALL, MEDIUM, LARGE], Budget(milliseconds=30, memory=2.3), peak=peak)
     assert (found.chosen, found.peak) == (MEDIUM, 2.24)
+    many = [candidate(0.35, size, 5, 2) for size in range(96, 400, 32)]
+    few = choose(many, Budget(milliseconds=10, memory=3), peak=peak, count=2)
+    assert (few.chosen, len(few.others), few.fitting) == (many[6], 1, 10)  # of 288 pixels; those of 256 and 320 to 384
+    assert few.reason.startswith("Of 10 networks 10 fit, by the upper end of their predicted times and but for activ")
 
 
 def test_the_best_of_each_head_and_precision_is_shown() -> None:
@@ -51,7 +55,21 @@ def test_the_best_of_each_head_and_precision_is_shown() -> None:
 def test_of_two_heads_the_one_that_a_comparison_prefers_is_chosen() -> None:
     found = choose([MEDIUM, candidate(0.5, 224, 5, 2, head="points")], Budget(milliseconds=10), peak=peak)
     assert found.chosen.network.head == "points"
-    assert "points stands before ssdlite by the one comparison that is known" in found.reason
+    assert "; points stands before ssdlite, by the one comparison there is, three runs of 8 epochs" in found.reason
+    assert "; heads=ssdlite asks for that one. Of the points ones it is the largest, " in found.reason
+
+
+def test_what_no_other_head_stands_behind_needs_no_comparison() -> None:
+    alone = [candidate(0.5, 224, 5, 2, head="points"), candidate(1.0, 320, 50, 12)]
+    reason = choose(alone, Budget(milliseconds=10), peak=peak).reason
+    assert reason.startswith("Of 2 networks 1 fit, by the upper end of their predicted times. Of the points ones")
+    far = [candidate(0.35, 96, 5, 2, head="points"), candidate(1.4, 512, 5, 12)]
+    assert "; ssdlite stands before points, as it fits so much larger; heads=points asks" in (
+        choose(far, Budget(milliseconds=10), peak=peak).reason
+    )
+    masks = [candidate(0.5, 224, took, 2, head=head) for head, took in (("deeplab_v3", 4), ("deeplab_v3_plus", 5))]
+    reason = choose(masks, Budget(milliseconds=10), peak=peak).reason
+    assert "deeplab_v3 stands before deeplab_v3_plus, of which nothing is known beside it, as the quicker" in reason
 
 
 @pytest.mark.parametrize(
