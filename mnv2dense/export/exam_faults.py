@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,9 @@ from mnv2dense.export.graph import ExportGraph
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.quantization.int8 import int8_layers
 from mnv2dense.runtimes.exam_inputs import rightly, wrongly
+
+ROUNDED: Final = "one scale per tensor"
+"""The fault of rounding weights, which files for some devices have rightly (docs/npu.md)."""
 
 
 class Fault(NamedTuple):
@@ -84,7 +87,7 @@ class _OtherPadding(nn.Module):
 CHANGES: dict[str, Callable[[DenseModel], None]] = {
     "not normalised": _not_normalised,
     "normalised to 0..1 alone": partial(_not_normalised, scale=1 / 255),
-    "one scale per tensor": _round_weights,
+    ROUNDED: _round_weights,
     "other padding": _pad_otherwise,
 }
 """Fault -> what it makes of a model, in place; batch norms are folded."""

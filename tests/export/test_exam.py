@@ -24,7 +24,7 @@ from mnv2dense.runtimes.exam_inputs import decoded, rightly
 from mnv2dense.runtimes.exported_model import ExportedModel
 from tests.helpers import fake_exporter
 from tests.helpers.joint import joint_model
-from tests.helpers.small_models import detector, segmenter
+from tests.helpers.small_models import SIZE, classifier, detector, segmenter
 from tests.helpers.tiny import random_images
 
 pytestmark = pytest.mark.usefixtures("place")
@@ -60,6 +60,16 @@ def test_faults_are_named_by_boxes_that_the_file_selects_itself() -> None:
     for change in told:
         report = check_file(answering_as(right, change, model, decided=True))
         assert report.cause == change, report
+
+
+def test_one_scale_for_a_tensor_is_no_fault_of_a_file_that_shall_have_it() -> None:
+    images = list(random_images(2, SIZE))
+    for target, is_fault in (("per_channel", True), ("per_tensor", False)):
+        right = exported(classifier(), precision="int8", calibration=images, target=target)
+        told = ExportedModel(right).description.exam["pictures"][0]["otherwise"]
+        assert ("one scale per tensor" in told) == is_fault
+        assert "not normalised" in told
+        assert check_file(right).equal
 
 
 def test_of_several_heads_each_has_its_answers() -> None:
