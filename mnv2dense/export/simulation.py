@@ -22,6 +22,9 @@ from mnv2dense.quantization.seen import seen_ranges
 from mnv2dense.quantization.spread import Spread, spread_of
 from mnv2dense.quantization.targets import PER_CHANNEL, Target
 
+# Of a detector's twelve scores more would not fit beside each other.
+_SHOWN_SCORES = 2
+
 
 @contextmanager
 def played(
@@ -67,7 +70,7 @@ class TargetReport:
         images: how many it was measured on.
         steps: ways to compute, as it is to repaired.
         spreads: layer -> how unlike its channels are, as it is and repaired; the worst first.
-        headlines: which scores to show.
+        headlines: names of scores, the most telling first; the table shows two.
     """
 
     target: Target
@@ -92,12 +95,13 @@ class TargetReport:
     def table(self, count: int = 6) -> tuple[Table, Table]:
         """The steps, and the ``count`` layers whose channels are most unlike."""
         title = f"int8 with {self.target.words}, simulated on {self.images} images"
-        steps = _table(title, "", f"{TASKS[self.task].counted} agree", "SQNR, dB", *self.headlines)
+        names = self.headlines[:_SHOWN_SCORES]
+        steps = _table(title, "", f"{TASKS[self.task].counted} agree", "SQNR, dB", *names)
         for step in self.steps:
             share = "-" if step.loss.agreement is None else f"{step.loss.agreement:.1%}"
-            scores = [f"{step.scores[name]:.3f}" if name in step.scores else "" for name in self.headlines]
+            scores = [f"{step.scores[name]:.3f}" if name in step.scores else "" for name in names]
             steps.add_row(step.words, share, f"{step.loss.sqnr:.1f}", *scores)
-        title = "largest weight of a channel, most : least; channels of -1, 0 and 1 alone"
+        title = "largest weight of a channel, most : least; coarse: -1, 0 and 1 alone"
         layers = _table(title, "layer", "range", "coarse", "repaired", "coarse")
         for name, (before, after) in list(self.spreads.items())[:count]:
             layers.add_row(name, *before.cells, *after.cells)
@@ -126,7 +130,7 @@ def target_report(
         target: the device.
         keep_float: names of modules that stay in float.
         score: gives a model's scores on labelled data.
-        headlines: which of these to show.
+        headlines: names of these, the most telling first.
     """
     exact = [answer_of(graph, image) for image in images]
 

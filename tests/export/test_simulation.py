@@ -24,6 +24,8 @@ from mnv2dense.quantization.seen import seen_ranges
 from mnv2dense.quantization.targets import TARGETS, TargetName
 from tests.helpers.small_models import calibration, classifier
 
+SCORES = {"AP": 0.5, "AP50": 0.9} | {f"AR{count}": 0.7 for count in range(10)}
+
 _WILD = "backbone.blocks.3.depthwise.0"
 
 
@@ -87,17 +89,19 @@ def test_a_report_tells_each_step_and_becomes_json() -> None:
     graph, images, target = _spoilt(), calibration(count=2), TARGETS["per_tensor"]
     weights = copy.deepcopy(graph.state_dict())
     report = target_report(
-        graph, repaired(graph, images, target), images, images, target, score=lambda _: {"acc": 0.5}, headlines=["acc"]
+        graph, repaired(graph, images, target), images, images, target, score=lambda _: SCORES, headlines=list(SCORES)
     )
     assert all(torch.equal(value, graph.state_dict()[name]) for name, value in weights.items())
     plain = json.loads(json.dumps(report.plain(), allow_nan=False))
-    assert [step["scores"] for step in plain["steps"]] == [{"acc": 0.5}] * 5
+    assert [step["scores"] for step in plain["steps"]] == [SCORES] * 5
     assert next(iter(plain["layers"])) == _WILD
-    printed = Console(file=io.StringIO(), width=160)
+    printed = Console(file=io.StringIO(), width=80)
     for table in report.table(1):
         printed.print(table)
     text = printed.file.getvalue()  # type: ignore[attr-defined]
-    assert "the same, repaired" in text
+    row = next(line for line in text.splitlines() if line.startswith("the same, repaired"))
+    assert row.split()[-2:] == ["0.500", "0.900"], "two scores are shown, whole in 80 columns"
+    assert "…" not in text
     assert _WILD in text
 
 
