@@ -47,11 +47,13 @@ class Estimate(NamedTuple):
         milliseconds: expected of one image.
         error: share of it within which nine of ten measured networks are, predicted by all the others.
         megabytes: of the file, with what belongs beside it.
+        deciding: milliseconds of these that suppressing boxes, or deciding pixels, takes inside the file.
     """
 
     milliseconds: float
     error: float
     megabytes: float
+    deciding: float = 0.0
 
     @property
     def at_most(self) -> float:
@@ -67,7 +69,8 @@ class Prices:
     Attributes:
         precision: of the networks.
         milliseconds: of each of :data:`PRICES`.
-        suppression: milliseconds of suppressing boxes at all, and of each score that takes part.
+        suppression: milliseconds of suppressing boxes at all, and of each score that takes part; and megabytes of a
+            file that does. Empty where nobody measured it.
         megabytes: of a file beside its weights: of any, of a part, of a channel, of a box or pixel's class.
         errors: of the measured networks, each predicted by all the others, as shares of their times.
     """
@@ -114,16 +117,21 @@ class Prices:
         Raises:
             ValueError: it suppresses boxes, and nothing that does was measured.
         """
-        parts = _parts(network)
-        milliseconds = float(quantities(network) @ self.milliseconds)
+        parts, counts = _parts(network), quantities(network)
+        milliseconds = float(counts @ self.milliseconds)
+        deciding = float(counts[_PIXELS] * self.milliseconds[_PIXELS])
+        megabytes = weights_megabytes(network) + float(_beside_weights(parts) @ self.megabytes)
         if _suppresses(network):
             if not len(self.suppression):
                 raise ValueError("what suppressing boxes takes was not measured; measure it, or take decides=false.")
-            milliseconds += float(np.array([1, parts.scores]) @ self.suppression)
+            deciding = float(np.array([1, parts.scores]) @ self.suppression[:2])
+            milliseconds += deciding
+            megabytes += float(self.suppression[2])
         error = float(np.quantile(np.abs(self.errors), 0.9))
-        megabytes = weights_megabytes(network) + float(_beside_weights(parts) @ self.megabytes)
-        return Estimate(milliseconds, error, megabytes)
+        return Estimate(milliseconds, error, megabytes, deciding)
 
+
+_PIXELS = PRICES.index("classes of pixels")
 
 # Fewer cannot tell the prices apart.
 _LEAST = 6
@@ -155,12 +163,15 @@ def _prices(rows: Floats, times: Floats) -> Floats:
 
 def _suppression(measured: Sequence[Measured]) -> Floats:
     """By networks that were measured with and without; nothing where there are none."""
-    times = {row.network: row.milliseconds for row in measured}
-    pairs = [(network, replace(network, decides=False)) for network in times if _suppresses(network)]
-    both = [(_parts(own).scores, times[own] - times[without]) for own, without in pairs if without in times]
+    rows = {row.network: row for row in measured}
+    pairs = [(own, rows.get(replace(network, decides=False))) for network, own in rows.items() if _suppresses(network)]
+    both = [(own, without) for own, without in pairs if without is not None]
     if not both:
         return np.zeros(0)
-    return non_negative(np.array([[1.0, scores] for scores, _ in both]), np.array([more for _, more in both]))
+    scores = np.array([[1.0, _parts(own.network).scores] for own, _ in both])
+    times = non_negative(scores, np.array([own.milliseconds - without.milliseconds for own, without in both]))
+    megabytes = np.mean([own.megabytes - without.megabytes for own, without in both])
+    return np.append(times, max(megabytes, 0.0))
 
 
 def quantities(network: Network) -> Floats:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from typing import Any
 
 from omegaconf import DictConfig
@@ -19,7 +18,8 @@ from mnv2dense.cli.shell import console
 from mnv2dense.reporting.run_folder import RunFolder, refuse_a_run
 from mnv2dense.workflows.fitting import Fitted, fit_budget
 
-log = logging.getLogger(__name__)
+# Share of a network's time from which on deciding inside the file is worth a line.
+_MUCH = 0.2
 
 
 def run(config: DictConfig, plain: dict[str, Any]) -> None:
@@ -66,13 +66,25 @@ def run(config: DictConfig, plain: dict[str, Any]) -> None:
     print(fitted.choice.reason)
     if fitted.choice.peak is not None:
         print(f"Its activations take {fitted.choice.peak:.2f} MB at most.")
-    for line in _accuracy(chosen.network):
+    for line in (*_deciding(chosen), *_accuracy(chosen.network)):
         print(line)
     typed = commands(chosen.network, folder.path, runtime=setting.runtime, threads=setting.threads)
     print("\nTrain it (DATA and ROOT are yours), export it, and measure its time:")
     for line in filter(None, typed):
         print(f"  {line}")
     print(path)
+
+
+def _deciding(chosen: Candidate) -> list[str]:
+    """What deciding inside the file takes, where that is much of its time."""
+    estimate = chosen.estimate
+    if estimate.deciding < _MUCH * estimate.milliseconds:
+        return []
+    what = "suppressing boxes" if chosen.network.task == "detection" else "the class of every pixel"
+    return [
+        f"Of its {estimate.milliseconds:.2f} ms {estimate.deciding:.2f} are for {what} inside the file; decides=false "
+        "leaves that to the program around it, and the time to the network."
+    ]
 
 
 def _accuracy(network: Network) -> list[str]:

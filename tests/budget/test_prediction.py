@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from mnv2dense.budget.networks import Network
 from mnv2dense.budget.parts import parts_of
 from mnv2dense.budget.prediction import PRICES, Estimate, Prices, non_negative, quantities, weights_megabytes
 from mnv2dense.runtimes.metadata import PRECISIONS, Precision
-from tests.helpers.made_up_times import BESIDE_WEIGHTS, made_up, made_up_table
+from tests.helpers.made_up_times import SUPPRESSION, made_up, made_up_megabytes, made_up_table
 
 BOTH: tuple[Precision, ...] = ("fp32", "int8")
 
@@ -52,7 +54,8 @@ def test_times_made_of_prices_are_told_for_networks_that_the_table_lacks(task: s
         other = Network(heads[task], 0.6, 288, 7, precision)
         found = prices.predict(other)
         assert found.milliseconds == pytest.approx(made_up(other), rel=0.03)
-        assert found.megabytes == pytest.approx(weights_megabytes(other) + BESIDE_WEIGHTS, rel=0.01)
+        assert found.megabytes == pytest.approx(made_up_megabytes(other), rel=0.01)
+        assert (found.deciding > 0) == (task != "classification")
         assert found.error < 0.1
         assert found.at_most == found.milliseconds * (1 + found.error)
 
@@ -75,6 +78,16 @@ def test_suppressing_boxes_is_not_taken_for_free_where_it_was_not_measured() -> 
     measured = [row for row in made_up_table("detection", precisions=["fp32"]).measured if not row.network.decides]
     with pytest.raises(ValueError, match="what suppressing boxes takes was not measured"):
         Prices.of(measured, "fp32").predict(Network("ssdlite", 0.5, 160, 4))
+
+
+def test_what_suppressing_takes_is_told_apart() -> None:
+    prices = Prices.of(made_up_table("detection", precisions=["fp32"]).measured, "fp32")
+    inside = Network("ssdlite", 0.5, 160, 4)
+    with_it, without = prices.predict(inside), prices.predict(replace(inside, decides=False))
+    assert with_it.deciding == pytest.approx(SUPPRESSION, rel=0.01)
+    assert without.deciding == 0
+    assert with_it.milliseconds - without.milliseconds == pytest.approx(with_it.deciding)
+    assert with_it.megabytes - without.megabytes == pytest.approx(0.4)
 
 
 def test_sizes_follow_from_weights_and_precision() -> None:
