@@ -170,8 +170,8 @@ def _suppression(measured: Sequence[Measured]) -> Floats:
         return np.zeros(0)
     scores = np.array([[1.0, _parts(own.network).scores] for own, _ in both])
     times = non_negative(scores, np.array([own.milliseconds - without.milliseconds for own, without in both]))
-    megabytes = np.mean([own.megabytes - without.megabytes for own, without in both])
-    return np.append(times, max(megabytes, 0.0))
+    megabytes = float(np.mean([own.megabytes - without.megabytes for own, without in both]))
+    return np.array([*times.tolist(), max(megabytes, 0.0)])
 
 
 def quantities(network: Network) -> Floats:
