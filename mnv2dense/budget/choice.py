@@ -106,7 +106,7 @@ def candidates(
     *,
     classes: int,
     prices: Mapping[Precision, Prices],
-    decides: bool = True,
+    decides: bool = False,
     told: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Candidate]:
     """All networks of these heads, widths, sizes and of the precisions that prices are known of."""

@@ -44,7 +44,7 @@ def fit_budget(
     widths: Sequence[float] = WIDTHS,
     sizes: Sequence[int] = SIZES,
     classes: int | None = None,
-    decides: bool = True,
+    decides: bool = False,
     threads: int = 1,
     clock: Clock = "wall",
     table: str | Path | None = None,

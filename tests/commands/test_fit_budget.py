@@ -43,10 +43,10 @@ def test_it_chooses_and_says_what_to_type_next(table: str) -> None:
 def test_what_suppressing_inside_the_file_takes_is_said_where_it_is_much() -> None:
     made_up_table("detection", precisions=["fp32"]).save(Path("table.json"))
     words = ("milliseconds=5", "runtime=openvino", "precisions=fp32", "table=table.json", *FEW)
-    outcome = command("fit_budget", *words, "run_dir=inside")
+    outcome = command("fit_budget", *words, "decides=true", "run_dir=inside")
     assert outcome.code == 0, outcome.err
     assert " ms 2.00 are for suppressing boxes inside the file; decides=false leaves that to" in outcome.out
-    assert "for suppressing boxes" not in command("fit_budget", *words, "decides=false", "run_dir=outside").out
+    assert "for suppressing boxes" not in command("fit_budget", *words, "run_dir=outside").out
 
 
 def test_one_head_and_own_widths_may_be_asked_for(table: str) -> None:
