@@ -15,8 +15,16 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-MATRIX, JOINT = "test_matrix.py", "test_joint.py"
-FILES = sorted(path.name for path in (HERE / "formats").glob("test_*.py") if path.name not in (MATRIX, JOINT))
+EVERY = ("onnx", "openvino", "executorch", "litert", "ncnn")
+
+# Of these each exporter is run apart, so that several processes share them.
+IN_PARTS = {
+    "test_exam.py": EVERY,
+    "test_joint.py": EVERY,
+    "test_matrix.py": EVERY,
+    "test_targets.py": ("executorch", "litert"),
+}
+FILES = sorted({path.name for path in (HERE / "formats").glob("test_*.py")} - IN_PARTS.keys())
 
 # Without these, a process is not even begun.
 NEEDED = {
@@ -38,19 +46,18 @@ def test_exporters(name: str) -> None:
     run_apart(name)
 
 
-# In parts, which several processes share among them.
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("exporter", ["onnx", "openvino", "executorch", "litert", "ncnn"])
-def test_every_task_in_a_runtime(exporter: str) -> None:
-    run_apart(MATRIX, exporter)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("exporter", ["onnx", "openvino", "executorch", "litert", "ncnn"])
-def test_several_heads_in_a_runtime(exporter: str) -> None:
-    run_apart(JOINT, exporter)
+@pytest.mark.parametrize(
+    ("name", "exporter"),
+    [
+        pytest.param(name, exporter, id=f"{name}-{exporter}")
+        for name, exporters in IN_PARTS.items()
+        for exporter in exporters
+    ],
+)
+def test_exporters_in_parts(name: str, exporter: str) -> None:
+    run_apart(name, exporter)
 
 
 def run_apart(name: str, keywords: str = "") -> None:
