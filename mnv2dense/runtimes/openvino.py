@@ -104,7 +104,7 @@ def _reader(operator: Untyped) -> str:
         readers = [each.get_node() for output in operator.outputs() for each in output.get_target_inputs()]
         if not readers:
             return ""
-        operator = readers[0]
+        operator = min(readers, key=lambda reader: str(reader.get_friendly_name()))  # a set has no order
         name: str = operator.get_friendly_name()
         if not name.isdigit():
             return name

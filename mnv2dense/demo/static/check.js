@@ -11,7 +11,7 @@ import { detailsOf, sentencesOf } from "./exam.js";
 export async function check(about, where, examine, line) {
   const { exam } = about.description;
   if (!exam?.pictures) return;
-  const key = `mnv2dense exam ${where}`;
+  const key = `mnv2dense exam ${about.runtime} ${where}`;
   if (remembered(key)) return say(line, "equal", sentencesOf({ equal: true }));
   try {
     let report = null;

@@ -9,7 +9,7 @@ const SAME_BOX = 0.5; // IoU
 const MOST_BOXES = 20; // of one picture
 const GRID = 8;
 const NAMED = 3;
-const DAMAGED = 0.2; // where more constants than this share differ, they are other weights, not damaged ones
+const DAMAGED = 0.02; // where more constants than this share differ, they are other weights, not damaged ones
 
 /** @returns {Uint8Array} the PNG of one of the exam's pictures. */
 export function pngOf(picture) {
@@ -118,7 +118,7 @@ function whatOf({ differing, distances, limits, changed }) {
 }
 
 function isDamaged({ changed, stored }) {
-  return changed.length > 0 && changed.length <= Math.max(1, DAMAGED * stored);
+  return changed.length > 0 && changed.length <= Math.max(NAMED, DAMAGED * stored);
 }
 
 function causeOf({ causes: faults, ...report }, causes) {
