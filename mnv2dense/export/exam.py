@@ -16,27 +16,17 @@ from mnv2dense.export.exam_pictures import CANDIDATES, best_places, most_differe
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.export.options import ExamOptions
 from mnv2dense.export.tasks import COUNTED_SCORE
-from mnv2dense.runtimes.exam import (
-    FORMAT,
-    MOST_BOXES,
-    Values,
-    box_distance,
-    input_means,
-    plain_result,
-    spread_of,
-    values_at,
-)
+from mnv2dense.runtimes.exam import FORMAT, Answers, Places, Values, input_means, plain_result
 from mnv2dense.runtimes.exam_answers import (
     Answered,
     boxes_key,
-    boxes_of,
     coarse,
     label_outputs,
     prepared,
     rounded,
     selecting_heads,
-    values_apart,
 )
+from mnv2dense.runtimes.exam_distances import MOST_BOXES, distances, spread_of
 from mnv2dense.runtimes.exam_inputs import decoded
 from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.runtimes.metadata import Metadata, Precision
@@ -96,58 +86,53 @@ def make_exam(
     """
     seen = _Seen(graph, description)
     count = max(_FEWEST, min(CANDIDATES, _PIXELS // (graph.size[0] * graph.size[1])))
-    candidates = small_pictures(options.images, graph.size, max(count, options.pictures))
+    candidates = small_pictures(options.images, graph.size, max(count, options.pictures), fewest=options.pictures)
     chosen = _chosen(seen, candidates, options.pictures)
     right = [seen.rightly(png) for png in chosen]
+    at = _places(right)
+    threshold = _threshold(right, description)
+    labels = label_outputs(description)
+
+    def answers_of(pictures: Sequence[Answered]) -> list[Answers]:
+        return [each.answers(at, threshold) for each in pictures]
+
+    answers = answers_of(right)
+
+    def apart(others: Sequence[Answers]) -> dict[str, float]:
+        return distances(others, answers, answers, labels=labels, threshold=threshold)
+
     known = faults(graph)
     if "target" in description.extra:  # such rounding was asked for, so it is no fault
         del known[ROUNDED]
-    wrong = {name: [seen.wrongly(png, fault) for png in chosen] for name, fault in known.items()}
-    at = _places(right)
-    answers = {name: [values_at(each.arrays[name], places) for each in right] for name, places in at.items()}
-    threshold = _threshold(right, description)
-    heads, labels = selecting_heads(description), label_outputs(description)
-
-    def apart(others: Sequence[Answered]) -> dict[str, float]:
-        found = {
-            name: values_apart(
-                [values_at(each.arrays[name], at[name]) for each in others], own, own, labels=name in labels
-            )
-            for name, own in answers.items()
+    wrong = {name: answers_of([seen.wrongly(png, fault) for png in chosen]) for name, fault in known.items()}
+    precision = description.precision
+    names = [*at, *map(boxes_key, selecting_heads(description))]
+    if exported is None:
+        limits = dict.fromkeys(names, _UNRUN[precision])
+    else:
+        own = apart(answers_of([seen.by_file(png, exported) for png in chosen]))
+        limits = {
+            name: max(_LEAST_LABELS if name in labels else _LEAST, _ROOM[precision] * own[name]) for name in names
         }
-        for head in heads:
-            pairs = [
-                box_distance(boxes_of(ours.results(threshold), head), boxes_of(theirs.results(0.0), head), threshold)
-                for ours, theirs in zip(right, others, strict=True)
-            ]
-            found[boxes_key(head)] = sum(pair[0] for pair in pairs) / max(sum(pair[1] for pair in pairs), 1e-12)
-        return found
-
-    own = {} if exported is None else apart([seen.by_file(png, exported) for png in chosen])
-    usual = _UNRUN[description.precision]
-    names = [*at, *map(boxes_key, heads)]
-    least = {name: _LEAST_LABELS if name in labels else _LEAST for name in names}
-    limits = {name: max(least[name], _ROOM[description.precision] * own[name]) if own else usual for name in names}
     untold = [name for name, each in wrong.items() if all(d < _TOLD * limits[key] for key, d in apart(each).items())]
-    told = {name: each for name, each in wrong.items() if name not in untold}
-    spreads = {key: spread_of(own) / sum(map(len, own)) ** 0.5 for key, own in answers.items()}
+    spreads = {
+        name: spread_of([each.values[name] for each in answers]) / (len(chosen) * len(at[name])) ** 0.5 for name in at
+    }
+
+    def plain(given: Answers) -> dict[str, Any]:
+        values = {name: coarse(found, spreads[name]) for name, found in given.values.items()}
+        return values | {key: boxes[:MOST_BOXES] for key, boxes in given.boxes.items()}
+
     pictures = []
-    for number, (png, answer) in enumerate(zip(chosen, right, strict=True)):
-        otherwise: dict[str, dict[str, Any]] = {}
-        for name, each in told.items():
-            values = {
-                key: coarse(values_at(each[number].arrays[key], places), spreads[key]) for key, places in at.items()
-            }
-            boxes = {boxes_key(head): boxes_of(each[number].results(threshold), head)[:MOST_BOXES] for head in heads}
-            otherwise[name] = values | boxes
+    for number, (png, answered) in enumerate(zip(chosen, right, strict=True)):
         image, _ = prepared(png, graph.size, graph.model.resize)
         pictures.append(
             {
                 "png": base64.b64encode(png).decode(),
                 "input": input_means(image[0].numpy()).round(1).tolist(),
-                "answers": {key: rounded(found[number]) for key, found in answers.items()},
-                "otherwise": otherwise,
-                "results": answer.results(threshold),
+                "answers": {name: rounded(found) for name, found in answers[number].values.items()},
+                "otherwise": {name: plain(each[number]) for name, each in wrong.items() if name not in untold},
+                "results": answered.results(threshold),
             }
         )
     said = {
@@ -228,7 +213,7 @@ def _shows(result: Any) -> bool:  # noqa: ANN401
     )
 
 
-def _places(right: Sequence[Answered]) -> dict[str, Any]:
+def _places(right: Sequence[Answered]) -> dict[str, Places]:
     """Where the pictures' answers differ most."""
     names = list(right[0].arrays)
     count = min(_PLACES_OF_ONE, _PLACES // max(1, len(names)))
@@ -260,8 +245,8 @@ def _notes(options: ExamOptions, right: Sequence[Answered], untold: Sequence[str
     if options.images is not None:
         notes.append(f"The file holds {len(right)} small pictures of {options.images}, for whoever gets it.")
     results = [plain_result(each.result, threshold=COUNTED_SCORE) for each in right]
-    blind = not any(_shows(each.result) for each in right) or all(result == results[0] for result in results)
-    if blind and len(right) > 1:
+    is_same = len(right) > 1 and all(result == results[0] for result in results)
+    if is_same or not any(_shows(each.result) for each in right):
         notes.append(
             "The exam is blind: on its pictures the model decides the same each time, so decisions tell nothing and "
             "numbers alone are compared. exam.images=FOLDER takes pictures of yours, which then stand in the file."

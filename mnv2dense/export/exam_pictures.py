@@ -23,18 +23,21 @@ _COLOURS = 32
 _LEAST_STRETCH = 1.08
 
 
-def small_pictures(images: str | Path | None, size: tuple[int, int], count: int = CANDIDATES) -> list[bytes]:
+def small_pictures(
+    images: str | Path | None, size: tuple[int, int], count: int = CANDIDATES, *, fewest: int = 1
+) -> list[bytes]:
     """PNGs of palettes, at most 160 pixels a side, of other proportions than the input where there are such.
 
     Args:
         images: a folder; None draws shapes.
         size: (height, width) of the input, pixels.
-        count: how many.
+        count: how many are looked at.
+        fewest: where fewer are of other proportions, all are taken.
     """
     found = list(_drawn(count) if images is None else map(_shrunk, images_of_folder(images, count)))
     wanted = size[1] / size[0]
     told = [image for image in found if _stretch(image, wanted) >= _LEAST_STRETCH]
-    return [_png(image) for image in told or found]
+    return [_png(image) for image in (told if len(told) >= fewest else found)]
 
 
 def most_different(answers: npt.NDArray[np.float64], count: int) -> list[int]:

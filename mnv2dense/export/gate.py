@@ -326,6 +326,7 @@ def _add_exam(report: ExportReport, graph: ExportGraph, asked: ExportOptions, wr
     description = report.description if exported is None else exported.description
     made = make_exam(graph, description, asked.exam, exported=exported, weights=checksums(written))
     set_exam(written, made.said)
+    report.megabytes = megabytes_of(files_of(written))
     report.notes += made.notes
 
 

@@ -1,5 +1,6 @@
-from .checking import ExamReport, check_file
+from .checking import check_file
 from .exam_inputs import InputReport, check_input
+from .exam_report import ExamReport
 from .exported_model import ExportedModel
 from .metadata import Metadata
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 import numpy.typing as npt
@@ -31,13 +31,23 @@ LONGEST_SIDE = 160
 BOXES = "results"
 """Stands for boxes that are selected inside the file, which have no places of their own."""
 
-MOST_BOXES = 20
-"""Of one picture: a fault may show a hundred, and a few tell it."""
-
 # What a stranger's file may have at most.
 _PICTURES, _PLACES, _FAULTS, _WEIGHTS, _BOXES, _BYTES = 16, 4096, 64, 20_000, 1000, 1_000_000
 
 Values = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int64]
+
+
+class Answers(NamedTuple):
+    """To one picture.
+
+    Attributes:
+        values: output -> values at the exam's places, float64 [P].
+        boxes: of heads whose boxes are selected inside the file, "results" or "HEAD_results" -> these.
+    """
+
+    values: Mapping[str, Values]
+    boxes: Mapping[str, list[dict[str, Any]]]
 
 
 @final
@@ -49,17 +59,15 @@ class ExamPicture:
         png: the file's bytes.
         input: means of 8 x 8 equal parts of the prepared input by channel, [3, 8, 8], 0..255.
         answers: output -> the model's values at the exam's places, float64 [P].
-        otherwise: fault -> output -> what the values would be with it.
+        otherwise: fault -> what the answers would be with it.
         results: what a user sees: boxes, classes or a grid of labels; of several heads those of each.
-        boxes_otherwise: fault -> boxes by head, where the file selects them itself.
     """
 
     png: bytes
     input: Values
     answers: Mapping[str, Values]
-    otherwise: Mapping[str, Mapping[str, Values]]
+    otherwise: Mapping[str, Answers]
     results: Any
-    boxes_otherwise: Mapping[str, Mapping[str, list[dict[str, Any]]]] = field(default_factory=dict)
 
 
 @final
@@ -77,15 +85,14 @@ class Exam:
 
     pictures: tuple[ExamPicture, ...]
     score_threshold: float
-    at: Mapping[str, npt.NDArray[np.int64]]
+    at: Mapping[str, Places]
     limits: Mapping[str, float]
     weights: Mapping[str, int]
 
     @property
     def faults(self) -> list[str]:
         """Those whose answers are known."""
-        first = self.pictures[0]
-        return list(dict.fromkeys([*first.otherwise, *first.boxes_otherwise]))
+        return list(self.pictures[0].otherwise)
 
     @classmethod
     def read(cls, said: Mapping[str, Any]) -> Exam:
@@ -102,7 +109,7 @@ class Exam:
     @classmethod
     def _read(cls, said: Mapping[str, Any]) -> Exam:
         if said["format"] != FORMAT:
-            raise ValueError(f"its exam is not of format {FORMAT}, which this version reads")
+            raise ValueError(f"its exam is of format {str(said['format'])[:40]}, and this version reads {FORMAT}")
         at = {name: _places(places) for name, places in _few(said["at"], 256, "at").items()}
         pictures = said["pictures"]
         if not isinstance(pictures, list) or not 1 <= len(pictures) <= _PICTURES:
@@ -116,8 +123,11 @@ class Exam:
         threshold = said["score_threshold"]
         if not is_number(threshold) or not 0 <= threshold < 1:
             raise ValueError(f"its exam has score_threshold={str(threshold)[:40]}, and not a share")
+        read = tuple(_picture(each, at) for each in pictures)
+        if any(each.otherwise.keys() != read[0].otherwise.keys() for each in read):
+            raise ValueError("its exam has pictures that tell of different faults")
         return cls(
-            tuple(_picture(each, at) for each in pictures),
+            read,
             float(threshold),
             at,
             {name: float(limit) for name, limit in limits.items()},
@@ -131,15 +141,15 @@ def _few(found: Any, most: int, name: str) -> dict[str, Any]:  # noqa: ANN401 - 
     return found
 
 
-def _places(places: Any) -> npt.NDArray[np.int64]:  # noqa: ANN401
-    if not isinstance(places, list) or len(places) > _PLACES or not all(is_whole(place) for place in places):
-        raise ValueError(f"its exam has places that are no list of at most {_PLACES} whole numbers")
+def _places(places: Any) -> Places:  # noqa: ANN401
+    if not isinstance(places, list) or not 1 <= len(places) <= _PLACES or not all(map(is_whole, places)):
+        raise ValueError(f"its exam has places that are no list of 1 to {_PLACES} whole numbers")
     if any(not 0 <= place < 2**40 for place in places):
         raise ValueError("its exam has a place below 0 or beyond any tensor")
     return np.array(places, np.int64)
 
 
-def _picture(said: Mapping[str, Any], at: Mapping[str, npt.NDArray[np.int64]]) -> ExamPicture:
+def _picture(said: Mapping[str, Any], at: Mapping[str, Places]) -> ExamPicture:
     text = said["png"]
     if not isinstance(text, str) or len(text) > _BYTES:
         raise ValueError(f"its exam has a picture that is no text of at most {_BYTES:,} signs")
@@ -148,25 +158,24 @@ def _picture(said: Mapping[str, Any], at: Mapping[str, npt.NDArray[np.int64]]) -
     except binascii.Error as error:
         raise ValueError(f"its exam has a picture that is no base64 ({error})") from error
     means = _numbers(said["input"], 3 * GRID * GRID, "input").reshape(3, GRID, GRID)
-    otherwise, boxes = {}, {}
-    for fault, found in _few(said.get("otherwise", {}), _FAULTS, "otherwise").items():
-        otherwise[fault] = _answers(found, at)
-        boxes[fault] = {key: _boxes(value) for key, value in found.items() if key.endswith(BOXES)}
+    otherwise = _few(said.get("otherwise", {}), _FAULTS, "otherwise")
     results = said["results"]
     _check_results(results)
     return ExamPicture(
         png=png,
         input=means,
-        answers=_answers(said["answers"], at),
-        otherwise=otherwise,
+        answers=_answers(said["answers"], at).values,
+        otherwise={fault: _answers(found, at) for fault, found in otherwise.items()},
         results=results,
-        boxes_otherwise={fault: found for fault, found in boxes.items() if found},
     )
 
 
-def _answers(said: Any, at: Mapping[str, npt.NDArray[np.int64]]) -> dict[str, Values]:  # noqa: ANN401
+def _answers(said: Any, at: Mapping[str, Places]) -> Answers:  # noqa: ANN401
     found = _few(said, 512, "answers")
-    return {name: _numbers(found[name], len(places), name) for name, places in at.items()}
+    return Answers(
+        {name: _numbers(found[name], len(places), name) for name, places in at.items()},
+        {key: read_boxes(value) for key, value in found.items() if key not in at and key.endswith(BOXES)},
+    )
 
 
 def _numbers(values: Any, count: int, name: str) -> Values:  # noqa: ANN401
@@ -181,89 +190,27 @@ def _numbers(values: Any, count: int, name: str) -> Values:  # noqa: ANN401
 
 def _check_results(results: Any) -> None:  # noqa: ANN401
     """Of boxes; other results are for people, and shown as they are."""
-    if isinstance(results, dict) and "grid" not in results:
-        for each in _few(results, 64, "results").values():
-            _check_results(each)
-    elif isinstance(results, list) and results and "box" in results[0]:
-        _boxes(results)
+    heads = _few(results, 64, "results").values() if isinstance(results, dict) and "grid" not in results else [results]
+    for each in heads:
+        if isinstance(each, list) and each and "box" in each[0]:
+            read_boxes(each)
 
 
-def _boxes(found: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+def read_boxes(found: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+    """Those that a file says.
+
+    Raises:
+        ValueError: they cannot be.
+        TypeError, KeyError: likewise.
+    """
     if not isinstance(found, list) or len(found) > _BOXES:
         raise ValueError(f"its exam has boxes that are no list of at most {_BOXES}")
     for each in found:
-        if not (is_whole(each["label"]) and is_number(each["score"]) and len(each["box"]) == 4):
-            raise ValueError("its exam has a box without label, score and four sides")
+        score = each["score"]
+        if not (is_whole(each["label"]) and is_number(score) and 0 <= score <= 1 and len(each["box"]) == 4):
+            raise ValueError("its exam has a box without label, score of 0..1 and four sides")
         _numbers(each["box"], 4, "box")
     return found
-
-
-def values_at(tensor: npt.NDArray[Any], places: npt.NDArray[np.int64]) -> Values:
-    """What one image's tensor holds at flat indexes; what is no number becomes one that no answer is near to.
-
-    Raises:
-        ValueError: a place beyond the tensor.
-    """
-    flat = tensor.reshape(-1)
-    if len(places) and int(places.max()) >= len(flat):
-        raise ValueError(f"its exam looks at place {int(places.max())} of {len(flat)} values")
-    return np.nan_to_num(flat[places].astype(np.float64), nan=1e9, posinf=1e9, neginf=-1e9).clip(-1e9, 1e9)
-
-
-def spread_of(answers: list[Values]) -> float:
-    """What distances are a share of: root of the sum of squares about the mean of all; 1 where all are equal."""
-    every = np.concatenate(answers)
-    spread = float(np.sqrt(((every - every.mean()) ** 2).sum()))
-    return spread if spread > 0 else 1.0
-
-
-def distance(found: list[Values], answers: list[Values], spread: float) -> float:
-    """Of one output over all pictures: root of the sum of squared differences, as a share of ``spread``."""
-    return (
-        float(np.sqrt(sum(((ours - theirs) ** 2).sum() for ours, theirs in zip(found, answers, strict=True)))) / spread
-    )
-
-
-def label_distance(found: list[Values], answers: list[Values]) -> float:
-    """Of labels: the share of places, of all pictures together, at which another class stands."""
-    return float(np.mean(np.concatenate(found) != np.concatenate(answers)))
-
-
-def box_distance(first: list[dict[str, Any]], second: list[dict[str, Any]], threshold: float) -> tuple[float, float]:
-    """How far two answers in boxes are apart, and what that is a share of.
-
-    Each box counts by how far its score is above the threshold, so that one which rounding drops changes little.
-
-    Args:
-        first: boxes with "label", "score" and "box" (xyxy, pixels); the best 20 above the threshold count.
-        second: likewise.
-        threshold: 0..1.
-    """
-    first, second = (
-        sorted((box for box in boxes if box["score"] > threshold), key=lambda box: -box["score"])[:MOST_BOXES]
-        for boxes in (first, second)
-    )
-    total = sum(box["score"] - threshold for box in (*first, *second))
-    apart, left = 0.0, list(second)
-    for box in first:
-        overlaps = [_iou(box["box"], other["box"]) if other["label"] == box["label"] else 0.0 for other in left]
-        best = int(np.argmax(overlaps)) if overlaps else -1
-        if best < 0 or overlaps[best] < 0.5:
-            apart += box["score"] - threshold
-            continue
-        other = left.pop(best)
-        least = min(box["score"], other["score"]) - threshold
-        apart += abs(box["score"] - other["score"]) + (1 - overlaps[best]) * least
-    return apart + sum(box["score"] - threshold for box in left), total
-
-
-def _iou(first: list[float], second: list[float]) -> float:
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)]
-    return width * height / (sum(areas) - width * height)
 
 
 def input_means(image: npt.NDArray[np.uint8]) -> Values:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mnv2dense.ops.postprocess import Selection
 from mnv2dense.ops.resize import ResizeMode, fit, infos
-from mnv2dense.runtimes.exam import BOXES, Values, distance, label_distance, plain_result, spread_of
+from mnv2dense.runtimes.exam import BOXES, Answers, Places, Values, plain_result
+from mnv2dense.runtimes.exam_distances import values_at
 from mnv2dense.runtimes.exam_inputs import decoded, rightly
 from mnv2dense.runtimes.exported_model import results_of
 from mnv2dense.runtimes.metadata import OUTPUT_TENSORS, Metadata, Outputs
@@ -38,14 +39,6 @@ def label_outputs(description: Metadata) -> set[str]:
     if not description.parts:
         return {"labels"} if description.outputs == "labels" else set()
     return {f"{name}_labels" for name, form in description.parts.items() if form == "labels"}
-
-
-def values_apart(found: list[Values], answers: list[Values], right: list[Values], *, labels: bool) -> float:
-    """How far values of one output, of each picture, are from answers; as a share of the spread of the ``right`` ones.
-
-    Of labels it is the share that differs.
-    """
-    return label_distance(found, answers) if labels else distance(found, answers, spread_of(right))
 
 
 def selecting_heads(description: Metadata) -> list[str]:
@@ -94,6 +87,16 @@ class Answered:
             name: (tensors[number].mT if turned and name == "scores" else tensors[number])[0].numpy()
             for name, number in numeric_outputs(description).items()
         }
+
+        self._heads = selecting_heads(description)
+
+    def answers(self, at: Mapping[str, Places], threshold: float) -> Answers:
+        """Values at places, and boxes above a threshold where the file selects them."""
+        results = self.results(threshold) if self._heads else None
+        return Answers(
+            {name: values_at(self.arrays[name], places) for name, places in at.items()},
+            {boxes_key(head): boxes_of(results, head) for head in self._heads},
+        )
 
     def results(self, threshold: float) -> Any:  # noqa: ANN401 - what json holds
         """As json takes them."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mnv2dense.io.reading import decode_image
 from mnv2dense.ops.resize import RESIZE_MODES, ResizeMode, resize
+from mnv2dense.runtimes.exam import Exam
 from mnv2dense.runtimes.exam_causes import CAUSES
 from mnv2dense.runtimes.exported_model import ExportedModel
 
@@ -24,6 +26,11 @@ _MODE_NAMES: dict[ResizeMode, str] = {"squash": "squashed", "letterbox": "letter
 
 # Levels of 255, on average: other code for the same resize rounds otherwise, and a JPEG's decoder may differ as much.
 _ROOM = 1.5
+
+# Pixels of a stranger's picture; ours have 160 x 160 at most.
+_LARGEST = 2**20
+
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def rightly(pixels: Pixels, size: tuple[int, int], mode: ResizeMode) -> Tensor:
@@ -45,7 +52,7 @@ def wrongly(size: tuple[int, int], mode: ResizeMode) -> dict[str, Callable[[Pixe
     }
     for other in RESIZE_MODES:
         if other != mode:
-            made[_MODE_NAMES[other]] = lambda pixels, other=other: rightly(pixels, size, other)  # type: ignore[misc]
+            made[_MODE_NAMES[other]] = partial(rightly, size=size, mode=other)
     if mode == "squash":  # these two are of an image that fills the input
         made["nearest pixels"] = lambda pixels: _squashed(pixels, size, mode="nearest")
         made["corners aligned"] = lambda pixels: _squashed(pixels, size, mode="bilinear", align_corners=True)
@@ -74,6 +81,20 @@ class InputReport:
         return self.off <= _ROOM
 
 
+def exam_of(model: ExportedModel) -> Exam:
+    """What a file carries to be checked by.
+
+    Raises:
+        ValueError: nothing, or what this version does not read.
+    """
+    if model.exam is None:
+        raise ValueError(
+            f"{model.path}: it carries no exam (exported with exam.pictures=0, or by an older version); export it "
+            "again, or compare it with its model by tools/evaluate.py."
+        )
+    return model.exam
+
+
 def check_input(path: str | Path, image: npt.NDArray[np.uint8], *, picture: int = 0) -> InputReport:
     """Compare what an app hands the model with what it should, for a picture of the file's exam.
 
@@ -89,10 +110,11 @@ def check_input(path: str | Path, image: npt.NDArray[np.uint8], *, picture: int 
         ValueError: the file carries no exam, or no such picture.
     """
     model = ExportedModel(path)
-    exam = model.exam
-    if exam is None or not 0 <= picture < len(exam.pictures):
-        count = 0 if exam is None else len(exam.pictures)
-        raise ValueError(f"{path}: its exam has {count} pictures, numbered from 0; there is no picture={picture}.")
+    exam = exam_of(model)
+    if not 0 <= picture < len(exam.pictures):
+        raise ValueError(
+            f"{path}: its exam has {len(exam.pictures)} pictures, numbered from 0; there is no picture={picture}."
+        )
     wanted = (3, *model.size)
     given = image[0] if image.ndim == 4 and len(image) == 1 else image
     if given.dtype != np.uint8 or given.shape != wanted:
@@ -118,21 +140,9 @@ def decoded(png: bytes) -> Pixels:
     Raises:
         ValueError: no picture, or a damaged or large one.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
-            if max(image.size) > _LONGEST:
-                raise ValueError(
-                    f"a picture of its exam has {image.size[0]}x{image.size[1]} pixels, at most {_LONGEST}"
-                )
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"a picture of its exam is no PNG, or a damaged one ({error})") from error
-
-
-# Of a stranger's picture; ours have 160.
-_LONGEST = 2048
+    if not png.startswith(_PNG):
+        raise ValueError("a picture of its exam is no PNG")
+    return decode_image(png, name="a picture of its exam", max_pixels=_LARGEST)
 
 
 def _channels_first(pixels: Pixels) -> Tensor:

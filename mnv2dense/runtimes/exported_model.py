@@ -98,8 +98,15 @@ class ExportedModel:
 
     @property
     def exam(self) -> Exam | None:
-        """Pictures and answers by which the file can be checked, see :func:`mnv2dense.check_file`."""
-        made: Exam | None = self.description.make_exam()
+        """Pictures and answers by which the file can be checked, see :func:`mnv2dense.check_file`.
+
+        Raises:
+            ValueError: it is of a later version.
+        """
+        try:
+            made: Exam | None = self.description.make_exam()
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {error}; update mnv2dense.") from error
         return made
 
     @property

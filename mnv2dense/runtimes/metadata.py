@@ -161,7 +161,7 @@ class Metadata:
         made._check_selection()
         made.make_thresholds()
         made.make_temperatures()
-        made.make_exam()
+        made._check_exam()
         return made
 
     def make_selection(self) -> Selection:
@@ -202,6 +202,17 @@ class Metadata:
         from mnv2dense.runtimes.exam import Exam
 
         return Exam.read(self.exam) if self.exam else None
+
+    def _check_exam(self) -> None:
+        """Whether the exam is one; a later version's is passed over, as the file runs without it.
+
+        Raises:
+            ValueError: it is none.
+        """
+        from mnv2dense.runtimes.exam import FORMAT
+
+        if not (is_number(said := self.exam.get("format")) and said > FORMAT):
+            self.make_exam()
 
     def _check_parts(self) -> None:
         """Whether each head gives what a head of its task gives.

@@ -13,9 +13,10 @@ import torch
 from mnv2dense.export.layer_bisect import LAYER_TOLERANCE, CutGraph, first_divergence
 from mnv2dense.export.options import ExportOptions
 from mnv2dense.models.checkpoint import load_model
-from mnv2dense.runtimes.checking import ExamReport, check_file
-from mnv2dense.runtimes.exam import distance, spread_of, values_at
+from mnv2dense.runtimes.checking import check_file
 from mnv2dense.runtimes.exam_answers import prepared
+from mnv2dense.runtimes.exam_distances import distance, spread_of, values_at
+from mnv2dense.runtimes.exam_report import ExamReport
 from mnv2dense.runtimes.exported_model import ExportedModel
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,6 +108,33 @@ def test_what_cannot_be_checked_is_said_in_a_line(arguments: list[str], expected
     outcome = command("check", *arguments)
     assert outcome.code == 2
     assert expected in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda exam: exam["at"].update(boxes=[0]), "its exam is of other outputs than the file's (boxes)"),
+        (lambda exam: exam.update(at={}), "its exam is of other outputs than the file's (none)"),
+        (lambda exam: exam["at"].update(scores=[0, 1, 99]), "its exam looks at place 99 of 3 values"),
+        (lambda exam: exam["pictures"][0].update(png="R0lGODlh"), "a picture of its exam is no PNG"),
+        (lambda exam: exam.update(format=2), "its exam is of format 2, and this version reads 1; update mnv2dense"),
+    ],
+)
+def test_a_strangers_exam_is_refused_in_a_line(
+    right: Path, change: Callable[[dict[str, Any]], object], expected: str
+) -> None:
+    content = json.loads(right.read_text())
+    said = json.loads(content["description"])
+    change(said["exam"])
+    for picture in said["exam"]["pictures"]:
+        for answers in (picture["answers"], *picture["otherwise"].values()):
+            answers["boxes"] = [0.5]
+    said["exam"]["limits"]["boxes"] = 0.1
+    right.write_text(json.dumps(content | {"description": json.dumps(said)}))
+    outcome = command("check", right)
+    assert outcome.code == 2
+    assert f"right.fake: {expected}" in outcome.err
     assert outcome.err.count("\n") == 1
 
 

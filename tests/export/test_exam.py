@@ -60,6 +60,13 @@ def test_faults_are_named_by_boxes_that_the_file_selects_itself() -> None:
     for change in told:
         report = check_file(answering_as(right, change, model, decided=True))
         assert report.cause == change, report
+    content = json.loads(right.read_text())
+    for results in ({"grid": [[0]]}, [{"label": 1, "score": 0.5}]):
+        described = json.loads(content["description"])
+        described["exam"]["pictures"][1]["results"] = results
+        right.write_text(json.dumps(content | {"description": json.dumps(described)}))
+        with pytest.raises(ValueError, match=r"^right\.fake: its exam has "):
+            check_file(right)
 
 
 def test_one_scale_for_a_tensor_is_no_fault_of_a_file_that_shall_have_it() -> None:
@@ -110,11 +117,14 @@ def varied_segmenter() -> DenseModel:
 def test_pictures_are_small_and_drawn_unless_a_folder_is_named() -> None:
     drawn = [decoded(png) for png in small_pictures(None, (96, 96), 6)]
     assert all(max(image.shape) <= 160 and image.shape[0] != image.shape[1] for image in drawn)
+    # The first of three drawings has the input's proportions: it is taken only where two are too few.
+    assert [len(small_pictures(None, (96, 96), 3, fewest=fewest)) for fewest in (2, 3)] == [2, 3]
     Path("photos").mkdir()
     for number, image in enumerate(random_images(4, (300, 450))):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(f"photos/{number}.png")
     report = export_model(detector(), "own.fake", exam=ExamOptions(pictures=2, images="photos"))
     assert "The file holds 2 small pictures of photos, for whoever gets it." in report.notes
+    assert report.megabytes == pytest.approx((Path("own.fake").stat().st_size + 2) / 1e6)  # with the exam
     exam = ExportedModel("own.fake").exam
     assert exam is not None
     assert [decoded(picture.png).shape for picture in exam.pictures] == [(107, 160, 3)] * 2

@@ -13,17 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnv2dense.runtimes.checking import ExamReport
-from mnv2dense.runtimes.exam import (
-    Exam,
-    box_distance,
-    distance,
-    input_means,
-    label_distance,
-    spread_of,
-    values_at,
-)
+from mnv2dense.runtimes.exam import Exam, input_means
+from mnv2dense.runtimes.exam_distances import box_distance, distance, label_distance, spread_of, values_at
 from mnv2dense.runtimes.exam_inputs import decoded
+from mnv2dense.runtimes.exam_report import ExamReport
 from mnv2dense.runtimes.metadata import Metadata
 from tests.runtimes.test_metadata import described
 
@@ -62,7 +55,7 @@ def test_an_exam_comes_back_as_it_was_written() -> None:
     exam = made.make_exam()
     assert exam is not None
     assert exam.faults == ["channels swapped"]
-    assert exam.pictures[0].otherwise["channels swapped"]["scores"].tolist() == [0.5, 0.75]
+    assert exam.pictures[0].otherwise["channels swapped"].values["scores"].tolist() == [0.5, 0.75]
     assert exam.at["scores"].tolist() == [0, 7]
     assert decoded(exam.pictures[0].png).shape == (12, 20, 3)
     assert Metadata.from_json(made.to_json()) == made
@@ -72,12 +65,13 @@ def test_an_exam_comes_back_as_it_was_written() -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda exam: exam.update(format=2), "not of format 1"),
+        (lambda exam: exam.update(format=0), "of format 0, and this version reads 1"),
         (lambda exam: exam.update(pictures=[]), "no list of 1 to 16 pictures"),
         (lambda exam: exam.update(pictures=[said()["pictures"][0]] * 17), "no list of 1 to 16 pictures"),
         (lambda exam: exam.update(score_threshold="high"), "score_threshold=high, and not a share"),
         (lambda exam: exam["at"].update(scores=[-1, 7]), "a place below 0"),
-        (lambda exam: exam["at"].update(scores=list(range(5000))), "no list of at most 4096"),
+        (lambda exam: exam["at"].update(scores=list(range(5000))), "no list of 1 to 4096"),
+        (lambda exam: exam["at"].update(scores=[]), "no list of 1 to 4096"),
         (lambda exam: exam["at"].update(scores=[0.5, 7]), "whole numbers"),
         (lambda exam: exam["limits"].pop("scores"), "not a limit of 0 or more for each output"),
         (lambda exam: exam["weights"].update(stem=2**32), "weights without a crc32"),
@@ -88,7 +82,12 @@ def test_an_exam_comes_back_as_it_was_written() -> None:
         (lambda exam: exam["pictures"][0]["answers"].update(scores=[1, float("nan")]), "scores that are not 2 num"),
         (lambda exam: exam["pictures"][0]["otherwise"].update(other={}), "incomplete or off"),
         (lambda exam: exam["pictures"][0].pop("results"), "incomplete or off .*results"),
-        (lambda exam: exam["pictures"][0]["results"][0].update(box=[1, 2]), "without label, score and four sides"),
+        (
+            lambda exam: exam["pictures"][0]["results"][0].update(box=[1, 2]),
+            "without label, score of 0..1 and four sides",
+        ),
+        (lambda exam: exam["pictures"][0]["results"][0].update(score=float("inf")), "without label, score of 0..1"),
+        (lambda exam: exam["pictures"].append(said()["pictures"][0] | {"otherwise": {}}), "of different faults"),
     ],
 )
 def test_a_strangers_exam_that_cannot_be_is_refused(change: Change, expected: str) -> None:
@@ -101,8 +100,10 @@ def test_a_strangers_exam_that_cannot_be_is_refused(change: Change, expected: st
 def test_a_picture_that_is_none_or_too_large_is_refused() -> None:
     with pytest.raises(ValueError, match="is no PNG"):
         decoded(b"GIF89a")
-    with pytest.raises(ValueError, match="3000x12 pixels, at most 2048"):
-        decoded(base64.b64decode(picture(3000)))
+    with pytest.raises(ValueError, match="a picture of its exam: 90000x12 is 1 megapixels, more than the 1 allowed"):
+        decoded(base64.b64decode(picture(90_000)))
+    with pytest.raises(ValueError, match="a picture of its exam: damaged or truncated"):
+        decoded(base64.b64decode(picture())[:45])
     with pytest.raises(ValueError, match="looks at place 9 of 4 values"):
         values_at(np.zeros(4), np.array([9]))
 
@@ -178,3 +179,9 @@ def test_a_verdict_says_what_differs_the_cause_and_the_next_step() -> None:
 
 def test_an_exam_is_read_whatever_later_versions_add() -> None:
     assert Exam.read(said() | {"weather": "fine"}).score_threshold == 0.3
+
+
+def test_a_later_versions_exam_does_not_keep_its_file_from_running() -> None:
+    made = Metadata.from_json(json.dumps(described() | {"exam": {"format": 2, "questions": []}}))
+    with pytest.raises(ValueError, match="its exam is of format 2, and this version reads 1"):
+        made.make_exam()
