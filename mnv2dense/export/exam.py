@@ -50,6 +50,10 @@ _UNRUN: dict[Precision, float] = {"fp32": 1e-2, "fp16": 5e-2, "int8": 0.5}
 # of weights, which is; three times that would let faults pass.
 _ROOM: dict[Precision, float] = {"fp32": 3.0, "fp16": 3.0, "int8": 1.3}
 
+# From what a file of int8 itself answered it may be as far as this, or as this share of its distance to the model:
+# other kernels add whole numbers alike, but round what comes of them otherwise.
+_OWN_LEAST, _OWN_SHARE = 0.02, 0.3
+
 # Of any file; of labels a few places lie between two classes, where any rounding decides.
 _LEAST, _LEAST_LABELS = 1e-3, 0.03
 
@@ -107,14 +111,16 @@ def make_exam(
     wrong = {name: answers_of([seen.wrongly(png, fault) for png in chosen]) for name, fault in known.items()}
     precision = description.precision
     names = [*at, *map(boxes_key, selecting_heads(description))]
-    if exported is None:
-        limits = dict.fromkeys(names, _UNRUN[precision])
-    else:
-        own = apart(answers_of([seen.by_file(png, exported) for png in chosen]))
-        limits = {
-            name: max(_LEAST_LABELS if name in labels else _LEAST, _ROOM[precision] * own[name]) for name in names
-        }
-    untold = [name for name, each in wrong.items() if all(d < _TOLD * limits[key] for key, d in apart(each).items())]
+    least = {name: _LEAST_LABELS if name in labels else _LEAST for name in names}
+    limits, own, own_limits = dict.fromkeys(names, _UNRUN[precision]), list[Answers](), dict[str, float]()
+    if exported is not None:
+        file = answers_of([seen.by_file(png, exported) for png in chosen])
+        far = apart(file)
+        limits = {name: max(least[name], _ROOM[precision] * far[name]) for name in names}
+        if precision == "int8":
+            own, own_limits = file, {name: max(least[name], _OWN_LEAST, _OWN_SHARE * far[name]) for name in names}
+    needed = own_limits or limits
+    untold = [name for name, each in wrong.items() if all(d < _TOLD * needed[key] for key, d in apart(each).items())]
     spreads = {
         name: spread_of([each.values[name] for each in answers]) / (len(chosen) * len(at[name])) ** 0.5 for name in at
     }
@@ -122,6 +128,9 @@ def make_exam(
     def plain(given: Answers) -> dict[str, Any]:
         values = {name: coarse(found, spreads[name]) for name, found in given.values.items()}
         return values | {key: boxes[:MOST_BOXES] for key, boxes in given.boxes.items()}
+
+    def shortened(limits: Mapping[str, float]) -> dict[str, float]:
+        return {name: float(f"{limit:.3g}") for name, limit in limits.items()}
 
     pictures = []
     for number, (png, answered) in enumerate(zip(chosen, right, strict=True)):
@@ -133,6 +142,7 @@ def make_exam(
                 "answers": {name: rounded(found) for name, found in answers[number].values.items()},
                 "otherwise": {name: plain(each[number]) for name, each in wrong.items() if name not in untold},
                 "results": answered.results(threshold),
+                **({"own": plain(own[number])} if own else {}),
             }
         )
     said = {
@@ -140,8 +150,9 @@ def make_exam(
         "pictures": pictures,
         "score_threshold": threshold,
         "at": {name: places.tolist() for name, places in at.items()},
-        "limits": {name: float(f"{limit:.3g}") for name, limit in limits.items()},
+        "limits": shortened(limits),
         "weights": dict(weights),
+        **({"own_limits": shortened(own_limits)} if own else {}),
     }
     return MadeExam(said, tuple(_notes(options, right, untold)))
 

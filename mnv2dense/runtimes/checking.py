@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from mnv2dense.runtimes.exam_answers import (
     prepared,
     selecting_heads,
 )
-from mnv2dense.runtimes.exam_distances import distances
+from mnv2dense.runtimes.exam_distances import distances, less_rounding
 from mnv2dense.runtimes.exam_inputs import exam_of
 from mnv2dense.runtimes.exam_report import ExamReport
 from mnv2dense.runtimes.exported_model import ExportedModel
@@ -67,18 +68,30 @@ def check_file(path: str | Path, *, threads: int | None = None) -> ExamReport:
         found = _found(model, exam, notes)
     except ValueError as error:
         raise ValueError(f"{path}: {error}; export it again.") from error
-    apart = partial(distances, found, right=right, labels=label_outputs(said), threshold=exam.score_threshold)
-    distances_to_right = apart(right)
+    labels = label_outputs(said)
+    compared = [_Compared(found, right, exam.limits)]
+    if owns := [picture.own for picture in exam.pictures if exam.own_limits and picture.own]:
+        rows = zip(found, owns, right, strict=True)
+        compared.append(
+            _Compared(
+                [less_rounding(each, own=own, right=theirs, labels=labels) for each, own, theirs in rows],
+                [Answers(each.values, own.boxes) for each, own in zip(right, owns, strict=True)],
+                exam.own_limits,
+            )
+        )
+    limits, far = compared[-1].limits, compared[-1].distances(compared[-1].right, exam, labels)
     changed, missing, stored = _constants(path, exam, notes)
     causes, nearness = list[str](), 1.0
-    if any(not distances_to_right[each] <= exam.limits[each] for each in distances_to_right):
-        by_fault = {fault: apart([picture.otherwise[fault] for picture in exam.pictures]) for fault in exam.faults}
-        causes, nearness = _nearest(distances_to_right, by_fault, exam.limits)
+    if any(not far[each] <= limits[each] for each in far):
+        # A gross fault changes what rounding does, so answers as they are tell it; a small one is told without that.
+        named = (_nearest(each, exam, labels) for each in compared)
+        causes, nearness = next((each for each in named if each[0]), (causes, nearness))
     return ExamReport(
         file=path,
         runtime=model.runtime,
-        distances=distances_to_right,
-        limits=exam.limits,
+        distances=far,
+        limits=limits,
+        is_own=bool(owns),
         cause=causes[0] if causes else None,
         also=tuple(causes[1:]),
         nearness=nearness,
@@ -98,7 +111,7 @@ def _right(exam: Exam, said: Metadata) -> list[Answers]:
     """
     heads = {boxes_key(head): head for head in selecting_heads(said)}
     unknown = exam.at.keys() - numeric_outputs(said).keys()
-    lacking = heads.keys() - exam.limits.keys()
+    lacking = heads.keys() - (exam.own_limits or exam.limits).keys()
     if unknown or lacking or not (exam.at or heads):
         others = ", ".join(sorted(unknown | lacking)) or "none"
         raise ValueError(f"its exam is of other outputs than the file's ({others})")
@@ -127,12 +140,28 @@ def _found(model: ExportedModel, exam: Exam, notes: list[str]) -> list[Answers]:
     return answers
 
 
-def _nearest(
-    distances: Mapping[str, float], by_fault: Mapping[str, Mapping[str, float]], limits: Mapping[str, float]
-) -> tuple[list[str], float]:
+class _Compared(NamedTuple):
+    """Answers, those that are right, and how far apart they may be; all of each picture."""
+
+    found: Sequence[Answers]
+    right: Sequence[Answers]
+    limits: Mapping[str, float]
+
+    def distances(self, others: Sequence[Answers], exam: Exam, labels: AbstractSet[str]) -> dict[str, float]:
+        """Output -> how far ``found`` is from others."""
+        return distances(self.found, others, self.right, labels=labels, threshold=exam.score_threshold)
+
+
+def _nearest(compared: _Compared, exam: Exam, labels: AbstractSet[str]) -> tuple[list[str], float]:
     """Faults whose answers are nearest, where they are clearly nearer than the right ones; and how near."""
-    own = _together(distances, limits)
-    shares = {fault: _together(found, limits) / own for fault, found in by_fault.items()}
+    own = _together(compared.distances(compared.right, exam, labels), compared.limits)
+    shares = {
+        fault: _together(
+            compared.distances([picture.otherwise[fault] for picture in exam.pictures], exam, labels), compared.limits
+        )
+        / max(own, 1e-12)
+        for fault in exam.faults
+    }
     found = sorted((fault for fault, share in shares.items() if share < _NEARER), key=lambda fault: shares[fault])
     best = shares[found[0]] if found else 1.0
     return [fault for fault in found if shares[fault] <= 1.1 * best + _ALIKE], best

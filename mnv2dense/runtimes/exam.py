@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
@@ -61,6 +61,7 @@ class ExamPicture:
         answers: output -> the model's values at the exam's places, float64 [P].
         otherwise: fault -> what the answers would be with it.
         results: what a user sees: boxes, classes or a grid of labels; of several heads those of each.
+        own: what the file itself answered when it was written, where its rounding is coarse.
     """
 
     png: bytes
@@ -68,6 +69,7 @@ class ExamPicture:
     answers: Mapping[str, Values]
     otherwise: Mapping[str, Answers]
     results: Any
+    own: Answers | None = None
 
 
 @final
@@ -79,8 +81,9 @@ class Exam:
         pictures: with their answers.
         score_threshold: from which on boxes count.
         at: output -> flat indexes into one image's tensor.
-        limits: output -> largest distance that is right.
+        limits: output -> largest distance to the model's answers that is right.
         weights: name of a stored constant -> crc32 of its bytes.
+        own_limits: output -> largest distance to the file's own answers that is right; empty where it keeps none.
     """
 
     pictures: tuple[ExamPicture, ...]
@@ -88,6 +91,7 @@ class Exam:
     at: Mapping[str, Places]
     limits: Mapping[str, float]
     weights: Mapping[str, int]
+    own_limits: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def faults(self) -> list[str]:
@@ -117,9 +121,11 @@ class Exam:
         weights = _few(said.get("weights", {}), _WEIGHTS, "weights")
         if not all(is_whole(crc) and 0 <= crc < 2**32 for crc in weights.values()):
             raise ValueError("its exam has weights without a crc32 each")
-        limits = _few(said["limits"], 256, "limits")
-        if not all(is_number(limit) and limit >= 0 for limit in limits.values()) or at.keys() - limits:
-            raise ValueError("its exam has not a limit of 0 or more for each output")
+        limits, own_limits = _limits(said["limits"], at), {}
+        if "own_limits" in said:
+            own_limits = _limits(said["own_limits"], at)
+            if not all("own" in each for each in pictures):
+                raise ValueError("its exam has own_limits, and a picture without own answers")
         threshold = said["score_threshold"]
         if not is_number(threshold) or not 0 <= threshold < 1:
             raise ValueError(f"its exam has score_threshold={str(threshold)[:40]}, and not a share")
@@ -130,8 +136,9 @@ class Exam:
             read,
             float(threshold),
             at,
-            {name: float(limit) for name, limit in limits.items()},
+            limits,
             dict(weights),
+            own_limits,
         )
 
 
@@ -139,6 +146,13 @@ def _few(found: Any, most: int, name: str) -> dict[str, Any]:  # noqa: ANN401 - 
     if not isinstance(found, dict) or len(found) > most:
         raise ValueError(f"its exam has {name} that are no table of at most {most}")
     return found
+
+
+def _limits(said: Any, at: Mapping[str, Places]) -> dict[str, float]:  # noqa: ANN401
+    limits = _few(said, 256, "limits")
+    if not all(is_number(limit) and limit >= 0 for limit in limits.values()) or at.keys() - limits:
+        raise ValueError("its exam has not a limit of 0 or more for each output")
+    return {name: float(limit) for name, limit in limits.items()}
 
 
 def _places(places: Any) -> Places:  # noqa: ANN401
@@ -167,6 +181,7 @@ def _picture(said: Mapping[str, Any], at: Mapping[str, Places]) -> ExamPicture:
         answers=_answers(said["answers"], at).values,
         otherwise={fault: _answers(found, at) for fault, found in otherwise.items()},
         results=results,
+        own=_answers(said["own"], at) if "own" in said else None,
     )
 
 

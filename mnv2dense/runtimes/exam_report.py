@@ -24,6 +24,7 @@ class ExamReport:
         runtime: that ran it.
         distances: output -> how far its values are from the model's, as a share of the spread of these.
         limits: output -> the largest distance that is right for the file.
+        is_own: whether these are of what the file itself answered when it was written, as its rounding is coarse.
         cause: the fault whose answers are the nearest, a key of
             :data:`mnv2dense.runtimes.exam_causes.CAUSES`; None where none fits, or nothing differs.
         also: other faults whose answers are about as near.
@@ -41,6 +42,7 @@ class ExamReport:
     runtime: str
     distances: Mapping[str, float]
     limits: Mapping[str, float]
+    is_own: bool = False
     cause: str | None = None
     also: tuple[str, ...] = ()
     nearness: float = 1.0
@@ -71,10 +73,11 @@ class ExamReport:
         """The verdict: what differs, the likely cause, the next step."""
         if self.equal:
             worst = max(self.distances, key=lambda name: self.distances[name] / max(self.limits[name], 1e-12))
+            who = "it did when it was written" if self.is_own else "the model did"
             looked_at = self.stored - self.missing
             checked = f", and {looked_at} stored constants are as written" if looked_at else ""
             return [
-                f"equal: {self.file} answers its {self.pictures} pictures as the model did (off by at most "
+                f"equal: {self.file} answers its {self.pictures} pictures as {who} (off by at most "
                 f"{_share(self.distances[worst])} in {worst}, allowed {_share(self.limits[worst])}){checked}",
                 *self.notes,
             ]
@@ -88,7 +91,8 @@ class ExamReport:
         name = self.differing[0]
         others = f" (and {', '.join(self.differing[1:])})" if self.differing[1:] else ""
         return (
-            f"{name}{others} of {self.file}, by {_share(self.distances[name])} of the model's spread, "
+            f"{name}{others} of {self.file}, by {_share(self.distances[name])} of the model's spread"
+            f"{' from what it answered when it was written' if self.is_own else ''}, "
             f"allowed {_share(self.limits[name])}"
         )
 

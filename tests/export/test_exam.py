@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mnv2dense.export.exam_faults import CHANGES, faults
 from mnv2dense.export.exam_pictures import best_places, most_different, small_pictures
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.export.options import ExamOptions
+from mnv2dense.export.parity import Tolerance
 from mnv2dense.heads.classifier import ClassifierHead
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.runtimes.exam_inputs import decoded, rightly
@@ -112,6 +114,36 @@ def varied_segmenter() -> DenseModel:
         logits = ExportGraph(model)(image)[0]
         model.head.classifier.bias -= logits.mean((0, 2, 3))  # type: ignore[union-attr]
     return model
+
+
+def test_a_coarsely_rounded_file_is_compared_with_what_it_answered_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = classifier()
+    rounding: dict[str, Any] = {"stretched": "backbone.blocks.1", "factor": 1.2}
+    plain = fake_exporter.export
+    monkeypatch.setattr(
+        sys.modules["mnv2dense.export.formats.fake"],
+        "export",
+        lambda *given, **asked: plain(*given, **asked, **rounding),
+    )
+    calibration = list(random_images(4, model.size, seed=1))
+    loose = Tolerance(difference=None, agreement=0)
+    right = exported(model, precision="int8", calibration=calibration, tolerance=loose)
+    description = ExportedModel(right).description
+    far, own_limit = description.exam["limits"]["scores"], description.exam["own_limits"]["scores"]
+    assert own_limit < far / 2
+    report = check_file(right)
+    assert (report.equal, report.is_own, report.limits["scores"]) == (True, True, own_limit)
+    assert report.distances["scores"] < 0.002
+    # The model without its rounding is nearer to the model, and is another file all the same.
+    unrounded = plain(ExportGraph(model), Path("wrong.fake"), description=description)
+    report = check_file(unrounded)
+    assert not report.equal
+    assert own_limit < report.distances["scores"] < far
+    for fault in ("not normalised", "other padding"):
+        graph = ExportGraph(model)
+        CHANGES[fault](graph.model)
+        report = check_file(plain(graph, Path("wrong.fake"), description=description, **rounding))
+        assert report.cause == fault, report
 
 
 def test_pictures_are_small_and_drawn_unless_a_folder_is_named() -> None:

@@ -13,8 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnv2dense.runtimes.exam import Exam, input_means
-from mnv2dense.runtimes.exam_distances import box_distance, distance, label_distance, spread_of, values_at
+from mnv2dense.runtimes.exam import Answers, Exam, input_means
+from mnv2dense.runtimes.exam_distances import (
+    box_distance,
+    distance,
+    label_distance,
+    less_rounding,
+    spread_of,
+    values_at,
+)
 from mnv2dense.runtimes.exam_inputs import decoded
 from mnv2dense.runtimes.exam_report import ExamReport
 from mnv2dense.runtimes.metadata import Metadata
@@ -74,6 +81,8 @@ def test_an_exam_comes_back_as_it_was_written() -> None:
         (lambda exam: exam["at"].update(scores=[]), "no list of 1 to 4096"),
         (lambda exam: exam["at"].update(scores=[0.5, 7]), "whole numbers"),
         (lambda exam: exam["limits"].pop("scores"), "not a limit of 0 or more for each output"),
+        (lambda exam: exam.update(own_limits={"scores": 0.1}), "not a limit of 0 or more for each output"),
+        (lambda exam: exam.update(own_limits=exam["limits"]), "own_limits, and a picture without own answers"),
         (lambda exam: exam["weights"].update(stem=2**32), "weights without a crc32"),
         (lambda exam: exam["pictures"][0].update(png="no base64!"), "no base64"),
         (lambda exam: exam["pictures"][0].update(png="x" * 1_000_001), "no text of at most 1,000,000"),
@@ -114,6 +123,17 @@ def test_a_distance_is_a_share_of_the_spread_of_the_right_answers() -> None:
     assert distance([np.array([0.0, 3.0]), np.array([0.0, 2.0])], answers, 2.0) == 0.5
     assert spread_of([np.ones(3)]) == 1
     assert label_distance([np.array([0.0, 1.0]), np.array([2.0, 2.0])], answers) == 0.5  # two of four
+
+
+def test_the_files_own_rounding_is_taken_off_before_answers_are_compared() -> None:
+    right, own = (
+        Answers({"scores": np.array(scores), "labels": np.array(labels)}, {})
+        for scores, labels in (([1.0, 2.0], [3.0, 4.0]), ([1.5, 2.0], [3.0, 5.0]))
+    )
+    found = Answers({"scores": np.array([1.5, 2.25]), "labels": np.array([7.0, 5.0])}, {})
+    made = less_rounding(found, own=own, right=right, labels={"labels"})
+    assert made.values["scores"].tolist() == [1.0, 2.25]
+    assert made.values["labels"].tolist() == [7.0, 4.0]
 
 
 def test_boxes_count_by_how_far_they_are_above_the_threshold() -> None:
@@ -166,6 +186,11 @@ def test_a_verdict_says_what_differs_the_cause_and_the_next_step() -> None:
     _, cause, step = report(distances=far, cause="channels swapped").lines()
     assert cause == "likely cause: channels swapped: red and blue are swapped (BGR where RGB belongs)"
     assert step == "next: Give RGB; OpenCV reads BGR, so convert."
+    own = report(distances={"boxes": 0.5, "scores": 0.0}, is_own=True)
+    assert own.lines()[0] == (
+        "differs: boxes of a.onnx, by 50% of the model's spread from what it answered when it was written, allowed 1%"
+    )
+    assert report(is_own=True).lines()[0].startswith("equal: a.onnx answers its 3 pictures as it did when it was writ")
     assert report(distances=far, cause="of a later version").lines()[1].endswith("see docs/exams.md")
     flipped = report(changed=("stem", "head"))
     assert not flipped.equal

@@ -52,50 +52,59 @@ export function answerOf(exam, parts, planes, outputs, results) {
  * @param {object[]} answers what answerOf() gave of each picture.
  * @param {Map<string, number>} stored what checksums() says of the file.
  * @returns {object} {equal, distances, limits, differing, causes, changed, missing, stored, pictures, inputOff}: output ->
- *   distance to the model's answers as a share of their spread; outputs beyond their limits, the worst first; faults
+ *   distance to the model's answers, or to the file's own of then, as a share of their spread; outputs beyond their limits, the worst first; faults
  *   whose answers are the nearest; names of constants that are not as written; how many are gone, of how many; the
  *   largest difference of a mean of the prepared inputs, 0..255.
  */
 export function verdict(exam, answers, stored) {
-  const faults = Object.keys(exam.pictures[0].otherwise);
-  const distances = {};
-  const byFault = Object.fromEntries(faults.map((fault) => [fault, {}]));
-  for (const name of Object.keys(exam.at)) {
-    const found = answers.map(({ values }) => values[name]);
-    const right = exam.pictures.map((picture) => picture.answers[name]);
-    const apart = answers[0].labels.includes(name) ? shareApart : distanceBy(spreadOf(right));
-    distances[name] = apart(found, right);
-    for (const fault of faults) {
-      byFault[fault][name] = apart(found, exam.pictures.map((picture) => picture.otherwise[fault][name]));
-    }
-  }
-  for (const key of Object.keys(answers[0].boxes)) {
-    const { head } = answers[0].boxes[key];
-    const found = answers.map(({ boxes }) => boxes[key].found);
-    const right = exam.pictures.map(({ results }) => (head ? results[head] : results));
-    distances[key] = boxesApart(found, right, exam.score_threshold);
-    for (const fault of faults) {
-      const wrong = exam.pictures.map(({ otherwise }) => otherwise[fault]?.[key] ?? []);
-      byFault[fault][key] = boxesApart(found, wrong, exam.score_threshold);
-    }
-  }
-  const over = (name) => distances[name] / exam.limits[name];
-  const differing = Object.keys(distances).filter((name) => !(distances[name] <= exam.limits[name]));
+  const compared = [comparison(exam, answers, exam.limits, false)];
+  if (exam.own_limits) compared.push(comparison(exam, answers, exam.own_limits, true));
+  const { distances, limits } = compared.at(-1);
+  const over = (name) => distances[name] / limits[name];
+  const differing = Object.keys(distances).filter((name) => !(distances[name] <= limits[name]));
   differing.sort((one, other) => over(other) - over(one));
   const written = Object.entries(exam.weights ?? {});
   const changed = written.filter(([name, crc]) => stored.has(name) && stored.get(name) !== crc).map(([name]) => name);
   return {
     equal: differing.length === 0 && changed.length === 0,
     distances,
-    limits: exam.limits,
+    limits,
     differing,
-    causes: differing.length > 0 ? nearest(distances, byFault, exam.limits) : [],
+    // A gross fault changes what rounding does, so the answers as they are tell it; a small one is told without that.
+    causes: (differing.length > 0 && compared.map(nearest).find((causes) => causes.length > 0)) || [],
     changed,
     missing: written.filter(([name]) => !stored.has(name)).length,
     stored: written.length,
     pictures: answers.length,
     inputOff: Math.max(...answers.map(({ means }, number) => farthest(means, exam.pictures[number].input.flat(2)))),
   };
+}
+
+/** Distances to the model's answers; or, where the file's rounding is coarse, to its own when it was written. */
+function comparison(exam, answers, limits, isOwn) {
+  const distances = {};
+  const byFault = Object.fromEntries(Object.keys(exam.pictures[0].otherwise).map((fault) => [fault, {}]));
+  for (const name of Object.keys(exam.at)) {
+    const isLabels = answers[0].labels.includes(name);
+    const right = exam.pictures.map((picture) => picture.answers[name]);
+    const found = answers.map(({ values }, number) =>
+      isOwn ? lessRounding(values[name], exam.pictures[number].own[name], right[number], isLabels) : values[name],
+    );
+    const apart = isLabels ? shareApart : distanceBy(spreadOf(right));
+    distances[name] = apart(found, right);
+    for (const [fault, far] of Object.entries(byFault)) {
+      far[name] = apart(found, exam.pictures.map(({ otherwise }) => otherwise[fault][name]));
+    }
+  }
+  for (const [key, { head }] of Object.entries(answers[0].boxes)) {
+    const found = answers.map(({ boxes }) => boxes[key].found);
+    const right = exam.pictures.map(({ results, own }) => (isOwn ? own[key] : head ? results[head] : results));
+    distances[key] = boxesApart(found, right, exam.score_threshold);
+    for (const [fault, far] of Object.entries(byFault)) {
+      far[key] = boxesApart(found, exam.pictures.map(({ otherwise }) => otherwise[fault]?.[key] ?? []), exam.score_threshold);
+    }
+  }
+  return { distances, byFault, limits };
 }
 
 /** Sentences of a verdict: what differs, the likely cause, what to do. `causes` has {said, next_step} of known faults. */
@@ -157,6 +166,14 @@ const distanceBy = (spread) => (found, right) => {
   return Math.sqrt(found.flat().reduce((sum, value, place) => sum + (value - others[place]) ** 2, 0)) / spread;
 };
 
+/** Values without what the file's rounding had changed when it was written. */
+function lessRounding(values, own, right, isLabels) {
+  return values.map((value, place) => {
+    if (isLabels) return value === own[place] ? right[place] : value;
+    return value - own[place] + right[place];
+  });
+}
+
 /** Of labels, which are equal or not. */
 function shareApart(found, right) {
   const others = right.flat();
@@ -204,7 +221,7 @@ function iou(one, other) {
 }
 
 /** The faults whose answers are the nearest, the nearest first, where they are clearly nearer than the right ones. */
-function nearest(distances, byFault, limits) {
+function nearest({ distances, byFault, limits }) {
   const together = (each) => Math.hypot(...Object.entries(each).map(([name, far]) => far / Math.max(limits[name], 1e-6)));
   const own = together(distances);
   const shares = Object.entries(byFault).map(([fault, each]) => [fault, together(each) / own]);
