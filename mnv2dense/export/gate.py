@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, final
 
@@ -14,18 +13,18 @@ from torch import Tensor
 from mnv2dense.export.calibration import drawn_images, images_of_folder, model_inputs
 from mnv2dense.export.exam import make_exam
 from mnv2dense.export.graph import ExportGraph
-from mnv2dense.export.layer_bisect import LAYER_TOLERANCE, CutGraph, first_divergence
 from mnv2dense.export.options import ExamOptions, ExportOptions, check_output, exporter_of
 from mnv2dense.export.parity import ParityError, Tolerance, compare
 from mnv2dense.export.report import ExportReport
 from mnv2dense.export.tasks import COUNTED_SCORE
+from mnv2dense.export.writing import GraphWriter, divergence
 from mnv2dense.io.inputs import pixels_of
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.ops.postprocess import JointSelection
 from mnv2dense.quantization.targets import TargetName
 from mnv2dense.runtimes.arena import read_arena
 from mnv2dense.runtimes.exported_model import ExportedModel
-from mnv2dense.runtimes.formats import FORMATS, files_of, is_exported, megabytes_of
+from mnv2dense.runtimes.formats import files_of, is_exported, megabytes_of
 from mnv2dense.runtimes.metadata import Precision
 from mnv2dense.runtimes.stored_constants import checksums
 from mnv2dense.utils.timing import milliseconds, torch_threads
@@ -40,12 +39,6 @@ PARITY_IMAGES: Final = 64
 
 CALIBRATION_IMAGES: Final = 100
 """So many images of a folder are calibrated with."""
-
-# The search for the layer that diverges exports again and again, so it makes do with fewer images.
-_SEARCH_CALIBRATION, _SEARCH_IMAGES = 16, 4
-
-# Options of exporters that speak of the whole graph's outputs.
-_OF_OUTPUTS = ("nms_node", "dynamic_size")
 
 _NEXT_STEPS: dict[Precision, str] = {
     "fp32": "This is a fault of the exporter or the runtime, so try another version or another exporter.",
@@ -187,7 +180,7 @@ def export_graph(
     if not images:
         raise ValueError("there are no images to compare the file and its model on.")
     asked.module.WRITER.check_calibration(asked.precision, calibration)
-    write = _Writer(asked, calibration)
+    write = GraphWriter(asked, calibration)
     if prepared is None:
         prepared = asked.prepared(graph, calibration)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -210,7 +203,7 @@ def export_graph(
             _read_arena(report, written)
             _compare(report, graph, ExportedModel(written, threads=asked.threads), images)
             if report.failures:
-                report.diverges = _where(report, cut, images, write)
+                report.diverges = str(divergence(cut, write, images))
                 raise RefusedExportError(
                     f"{path} is refused: {'; '.join(report.failures)}; {report.diverges}. "
                     f"{_NEXT_STEPS[asked.precision]}",
@@ -261,31 +254,6 @@ def _stages(asked: ExportOptions, calibration: Sequence[Tensor] | None) -> str:
     return f"{asked.precision} for {asked.exporter}, calibrated with {len(calibration)} images"
 
 
-@final
-class _Writer:
-    """The exporter with all that was asked of it: writes a graph, or one that was cut short, to a path."""
-
-    def __init__(self, asked: ExportOptions, calibration: Sequence[Tensor] | None) -> None:
-        self._asked = asked
-        self._calibration = calibration
-        self._export = asked.module.export
-
-    def __call__(self, graph: ExportGraph | CutGraph, path: Path) -> Path:
-        asked, calibration = self._asked, self._calibration
-        options = dict(asked.options) | ({"nms_node": True} if asked.nms == "node" else {})
-        if isinstance(graph, CutGraph):
-            calibration = None if calibration is None else calibration[:_SEARCH_CALIBRATION]
-            options = {key: value for key, value in options.items() if key not in _OF_OUTPUTS}
-        description = graph.describe(asked.precision, license=asked.license)
-        if asked.target != "per_channel":  # others' exporters need not know of it
-            options["target"] = asked.target
-            description = replace(description, extra={**description.extra, "target": asked.target})
-        written: Path = self._export(
-            graph, path, description=description, calibration=calibration, keep_float=asked.keep_float, **options
-        )
-        return written
-
-
 def _read_arena(report: ExportReport, written: Path) -> None:
     """A file is no worse for a plan that cannot be read."""
     try:
@@ -328,19 +296,3 @@ def _add_exam(report: ExportReport, graph: ExportGraph, asked: ExportOptions, wr
     set_exam(written, made.said)
     report.megabytes = megabytes_of(files_of(written))
     report.notes += made.notes
-
-
-def _where(report: ExportReport, graph: ExportGraph, images: Sequence[Tensor], write: _Writer) -> str:
-    """From which layer on the file answers otherwise, in words."""
-    log.info("looking for the first layer that diverges; this exports parts of the model")
-    with tempfile.TemporaryDirectory() as folder:
-        found = first_divergence(
-            graph,
-            write,
-            images[:_SEARCH_IMAGES],
-            Path(folder),
-            suffix=FORMATS[report.exporter].suffix,
-            tolerance=LAYER_TOLERANCE[report.description.precision],
-            threads=report.threads,
-        )
-    return str(found)

@@ -145,6 +145,29 @@ def box(label: int, score: float, corners: list[int]) -> dict[str, Any]:
     return {"label": label, "score": score, "box": corners}
 
 
+def test_a_small_fault_is_told_from_the_files_own_rounding(browser: Browser, shapes_page: Path) -> None:
+    """The right answers are 1 above and below their mean; rounding moves the first by 0.5, the fault the second."""
+    means = [[[0.0] * 8] * 8] * 3
+    picture = {
+        "answers": {"scores": [0, 2]},
+        "own": {"scores": [0.5, 2]},
+        "otherwise": {"channels swapped": {"scores": [0, 2.5]}, "squashed": {"scores": [0.5, 2]}},
+        "results": [],
+        "input": means,
+    }
+    exam = {"at": {"scores": [0, 1]}, "limits": {"scores": 0.6}, "score_threshold": 0.3, "pictures": [picture]}
+    for own_limits, values, off, causes in (
+        ({}, [0.5, 2.5], 0.5, []),
+        ({"own_limits": {"scores": 0.1}}, [0.5, 2.5], 0.5 / 2**0.5, ["channels swapped"]),
+        ({"own_limits": {"scores": 0.1}}, [0.5, 2], 0, []),
+    ):
+        answer = {"values": {"scores": values}, "labels": [], "boxes": {}, "means": [0.0] * 192}
+        report = judged(browser, shapes_page, exam | own_limits, answer)
+        assert report["distances"]["scores"] == pytest.approx(off)
+        assert report["causes"] == causes
+        assert report["equal"] is (not causes)
+
+
 def verdict_of(browser: Browser, page: Path, right: list[Any], found: list[Any]) -> dict[str, Any]:
     means = [[[0.0] * 8] * 8] * 3
     picture = {
@@ -155,6 +178,11 @@ def verdict_of(browser: Browser, page: Path, right: list[Any], found: list[Any])
     }
     exam = {"at": {}, "limits": {"results": 0.01}, "score_threshold": 0.3, "pictures": [picture], "weights": {}}
     answer = {"values": {}, "labels": [], "boxes": {"results": {"head": "", "found": found}}, "means": [0.0] * 192}
+    return judged(browser, page, exam, answer)
+
+
+def judged(browser: Browser, page: Path, exam: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+    """What the page's module says of one picture's answer."""
     with served(page) as url:
         browser.open(url)
         report = browser.driver.execute_async_script(
