@@ -38,11 +38,10 @@ def _check(config: DictConfig) -> None:
 
     from mnv2dense.workflows.checking import check_exported  # with torch: what is wrong above is told at once
 
-    reports = [
-        check_exported(file, checkpoint=config.checkpoint, packages=config.packages, threads=config.threads)
-        for file in files
-    ]
-    for report in reports:
-        print("\n".join(report.lines()))
-    if not all(report.equal for report in reports):
+    are_equal = True
+    for file in files:
+        report = check_exported(file, checkpoint=config.checkpoint, packages=config.packages, threads=config.threads)
+        print("\n".join(report.lines()), flush=True)
+        are_equal &= report.equal
+    if not are_equal:
         sys.exit(_DIFFERS)

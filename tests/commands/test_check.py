@@ -14,6 +14,7 @@ import pytest
 import mnv2dense
 from mnv2dense import export_model, save_model
 from mnv2dense.export.graph import ExportGraph
+from mnv2dense.export.options import ExamOptions
 from mnv2dense.runtimes.exam_inputs import decoded, rightly, wrongly
 from mnv2dense.runtimes.exported_model import ExportedModel
 from tests.helpers import fake_exporter
@@ -86,6 +87,18 @@ def test_with_its_model_it_is_told_whether_the_file_or_the_machine_is_wrong(
     assert "other.ckpt: of other classes or another size than wrong.fake" in outcome.err
 
 
+def test_a_file_of_another_size_than_its_model_is_looked_at_in_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mnv2dense.export.exam.CANDIDATES", 6)
+    model, size = segmenter(), (48, 80)
+    export_model(model, "right.fake", size=size, images=list(random_images(2, size)), exam=ExamOptions(pictures=1))
+    graph = ExportGraph(model, size=size)
+    said = ExportedModel("right.fake").description
+    fake_exporter.export(graph, Path("wrong.fake"), description=said, stretched="backbone.stem", factor=1.5)
+    outcome = command("check", "wrong.fake", f"checkpoint={save_model(model, Path('model.ckpt'))}")
+    assert outcome.code == 1, outcome.err
+    assert "likely cause: this file alone" in outcome.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -109,6 +122,15 @@ def test_what_cannot_be_checked_is_said_in_a_line(arguments: list[str], expected
     assert outcome.code == 2
     assert expected in outcome.err
     assert outcome.err.count("\n") == 1
+
+
+def test_what_was_found_is_said_before_a_later_file_fails(right: Path) -> None:
+    content = json.loads(right.read_text())
+    Path("torn.fake").write_text(json.dumps(content | {"description": "{"}))
+    outcome = command("check", right, "torn.fake")
+    assert outcome.code == 2
+    assert outcome.out.startswith("equal: right.fake")
+    assert "no json" in outcome.err
 
 
 @pytest.mark.parametrize(
