@@ -119,7 +119,7 @@ def varied_segmenter() -> DenseModel:
 def test_a_coarsely_rounded_file_is_compared_with_what_it_answered_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     model = classifier()
     rounding: dict[str, Any] = {"stretched": "backbone.blocks.1", "factor": 1.2}
-    plain = fake_exporter.export
+    plain: Any = fake_exporter.export
     monkeypatch.setattr(
         sys.modules["mnv2dense.export.formats.fake"],
         "export",
@@ -175,8 +175,9 @@ def test_no_exam_is_made_where_none_is_asked_for() -> None:
 
 def test_an_exam_on_which_the_model_always_decides_the_same_says_so() -> None:
     model = segmenter()
+    head: Any = model.head
     with torch.no_grad():
-        model.head.classifier.bias += torch.tensor([0, 0, 1e4, 0])  # type: ignore[union-attr]
+        head.classifier.bias += torch.tensor([0, 0, 1e4, 0])
     report = export_model(model, "blind.fake", images=list(random_images(2, model.size)))
     assert any(note.startswith("The exam is blind") and "exam.images=FOLDER" in note for note in report.notes)
 
