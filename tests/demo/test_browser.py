@@ -361,7 +361,7 @@ def test_the_first_sample_is_there_without_a_click(shapes: Browser) -> None:
     assert "object" in shapes.text("#summary")
     assert shapes.run("return document.querySelector('#sample-list [aria-current] img').alt") == "Drawn shapes 1"
     assert shapes.run("return document.querySelector('#canvas').ariaLabel").startswith("Drawn shapes 1. ")
-    assert shapes.text("#fact-size") == "5.1 MB"
+    assert shapes.text("#fact-size") == "5.2 MB"
     assert shapes.text("#fact-time").endswith(" ms")
     assert shapes.text("#fact-backend").startswith("WebAssembly, ")
 

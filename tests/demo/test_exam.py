@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,13 +155,15 @@ def test_a_small_fault_is_told_from_the_files_own_rounding(browser: Browser, sha
         "input": means,
     }
     exam = {"at": {"scores": [0, 1]}, "limits": {"scores": 0.6}, "score_threshold": 0.3, "pictures": [picture]}
-    for own_limits, values, off, causes in (
-        ({}, [0.5, 2.5], 0.5, []),
-        ({"own_limits": {"scores": 0.1}}, [0.5, 2.5], 0.5 / 2**0.5, ["channels swapped"]),
-        ({"own_limits": {"scores": 0.1}}, [0.5, 2], 0, []),
-    ):
-        answer = {"values": {"scores": values}, "labels": [], "boxes": {}, "means": [0.0] * 192}
-        report = judged(browser, shapes_page, exam | own_limits, answer)
+    own = exam | {"own_limits": {"scores": 0.1}}
+    cases = (
+        (exam, [0.5, 2.5], 0.5, []),
+        (own, [0.5, 2.5], 0.5 / 2**0.5, ["channels swapped"]),
+        (own, [0.5, 2], 0, []),
+    )
+    answer = {"labels": [], "boxes": {}, "means": [0.0] * 192}
+    asked = [(said, answer | {"values": {"scores": values}}) for said, values, _, _ in cases]
+    for report, (_, _, off, causes) in zip(judged(browser, shapes_page, asked), cases, strict=True):
         assert report["distances"]["scores"] == pytest.approx(off)
         assert report["causes"] == causes
         assert report["equal"] is (not causes)
@@ -178,19 +179,21 @@ def verdict_of(browser: Browser, page: Path, right: list[Any], found: list[Any])
     }
     exam = {"at": {}, "limits": {"results": 0.01}, "score_threshold": 0.3, "pictures": [picture], "weights": {}}
     answer = {"values": {}, "labels": [], "boxes": {"results": {"head": "", "found": found}}, "means": [0.0] * 192}
-    return judged(browser, page, exam, answer)
+    (report,) = judged(browser, page, [(exam, answer)])
+    return report
 
 
-def judged(browser: Browser, page: Path, exam: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
-    """What the page's module says of one picture's answer."""
+def judged(browser: Browser, page: Path, asked: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[dict[str, Any]]:
+    """What the page's module says of exams of one picture, each with its answer."""
     with served(page) as url:
         browser.open(url)
-        report = browser.driver.execute_async_script(
+        reports: list[dict[str, Any]] = browser.driver.execute_async_script(
             """
-            const [exam, answers, done] = arguments;
-            import(new URL("exam.js", location.href)).then(({ verdict }) => done(verdict(exam, answers, new Map())));
+            const [asked, done] = arguments;
+            import(new URL("exam.js", location.href)).then(({ verdict }) =>
+              done(asked.map(([exam, answer]) => verdict(exam, [answer], new Map())))
+            );
             """,
-            json.loads(json.dumps(exam)),
-            [answer],
+            asked,
         )
-    return dict(report)
+    return reports
