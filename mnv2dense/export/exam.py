@@ -118,7 +118,10 @@ def make_exam(
         far = apart(file)
         limits = {name: max(least[name], _ROOM[precision] * far[name]) for name in names}
         if precision == "int8":
-            own, own_limits = file, {name: max(least[name], _OWN_LEAST, _OWN_SHARE * far[name]) for name in names}
+            own = file
+            own_limits = {
+                name: min(limits[name], max(least[name], _OWN_LEAST, _OWN_SHARE * far[name])) for name in names
+            }
     needed = own_limits or limits
     untold = [name for name, each in wrong.items() if all(d < _TOLD * needed[key] for key, d in apart(each).items())]
     spreads = {
