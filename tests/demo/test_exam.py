@@ -156,7 +156,7 @@ def test_a_small_fault_is_told_from_the_files_own_rounding(browser: Browser, sha
     }
     exam = {"at": {"scores": [0, 1]}, "limits": {"scores": 0.6}, "score_threshold": 0.3, "pictures": [picture]}
     own = exam | {"own_limits": {"scores": 0.1}}
-    cases = (
+    cases: tuple[tuple[dict[str, Any], list[float], float, list[str]], ...] = (
         (exam, [0.5, 2.5], 0.5, []),
         (own, [0.5, 2.5], 0.5 / 2**0.5, ["channels swapped"]),
         (own, [0.5, 2], 0, []),
