@@ -66,7 +66,7 @@ class SplitStart(nn.Module):
             return _as_map(self._strip(images, 0, rows), rows)
         # Not a list of strips to concatenate: that would hold the output twice.
         whole = self.stem_bias.new_empty(images.shape[0], rows * columns, self.projection.channels)
-        for low, high in _cut(rows, self.groups):
+        for low, high in cut(rows, self.groups):
             whole[:, low * columns : high * columns] = self._strip(images, low, high)
         return _as_map(whole, rows)
 
@@ -122,7 +122,7 @@ class SplitBlock(nn.Module):
         self.same = convolution.padding == (0, 0)
         self.depthwise_weight, self.depthwise_bias = _weights(convolution)
         self.projection = _Projection(block)
-        self.parts = [slice(low, high) for low, high in _cut(convolution.out_channels, groups)]
+        self.parts = [slice(low, high) for low, high in cut(convolution.out_channels, groups)]
         self.groups = len(self.parts)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
@@ -202,7 +202,7 @@ def _as_map(pixels: Tensor, height: int) -> Tensor:
     return pixels.view(pixels.shape[0], height, -1, pixels.shape[2]).permute(0, 3, 1, 2)
 
 
-def _cut(length: int, count: int) -> list[tuple[int, int]]:
+def cut(length: int, count: int) -> list[tuple[int, int]]:
     """Ranges that cover 0..length, as even as can be, at most one for each."""
     count = min(count, length)
     return [(length * i // count, length * (i + 1) // count) for i in range(count)]

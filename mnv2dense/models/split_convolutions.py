@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mnv2dense.backbones.blocks import InvertedResidual
 from mnv2dense.models.fuse import convolution_of
 from mnv2dense.models.normalize import Normalize
+from mnv2dense.models.split_blocks import cut
 
 
 @final
@@ -146,12 +147,6 @@ class _Part(nn.Module):
         x = self.expansion(x) if self._expands else x[:, self._slice]
         out: Tensor = self.projection(self.depthwise(x))
         return out
-
-
-def cut(length: int, count: int) -> list[tuple[int, int]]:
-    """Ranges that cover 0..length, as even as can be, at most one for each."""
-    count = min(count, length)
-    return [(length * i // count, length * (i + 1) // count) for i in range(count)]
 
 
 def _outputs(layer: nn.Module, part: slice) -> nn.Module:

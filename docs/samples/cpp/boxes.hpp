@@ -12,6 +12,6 @@ inline double area(const Box& box) { return (box[2] - box[0]) * (box[3] - box[1]
 inline double iou(const Box& one, const Box& other) {
   const double width = std::min(one[2], other[2]) - std::max(one[0], other[0]);
   const double height = std::min(one[3], other[3]) - std::max(one[1], other[1]);
-  const double shared = std::max(0.0, width) * std::max(0.0, height);
-  return shared / (area(one) + area(other) - shared);
+  if (width <= 0 || height <= 0) return 0;
+  return width * height / (area(one) + area(other) - width * height);
 }

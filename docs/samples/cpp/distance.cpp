@@ -9,6 +9,8 @@ using nlohmann::json;
 
 namespace {
 
+constexpr std::size_t MOST_BOXES = 20;
+
 std::vector<double> joined(const Answers& answers, const std::string& output) {
   std::vector<double> all;
   for (const json& each : answers) all.insert(all.end(), each.at(output).begin(), each.at(output).end());
@@ -21,6 +23,7 @@ std::vector<Found> boxes_above(double threshold, const json& results) {
     if (each.at("score") > threshold) found.push_back({each.at("label"), each.at("score"), each.at("box")});
   }
   std::stable_sort(found.begin(), found.end(), [](auto& one, auto& other) { return one.score > other.score; });
+  if (found.size() > MOST_BOXES) found.resize(MOST_BOXES);
   return found;
 }
 
@@ -59,13 +62,13 @@ double box_distance(const Answers& ours, const Answers& theirs, double threshold
   return whole > 0 ? apart / whole : 0;
 }
 
-double label_distance(const Answers& ours, const Answers& theirs) {
+double label_distance(const std::string& output, const Answers& ours, const Answers& theirs) {
   double differ = 0, all = 0;
   for (std::size_t picture = 0; picture < ours.size(); picture++) {
-    const json& expected = theirs[picture].at("results");
+    const json& expected = theirs[picture].at(output);
     for (std::size_t place = 0; place < expected.size(); place++, all++) {
       const auto label = [&](const json& each) { return each.is_object() ? each.at("label") : each; };
-      differ += label(expected[place]) != label(ours[picture].at("results").at(place));
+      differ += label(expected[place]) != label(ours[picture].at(output).at(place));
     }
   }
   return differ / std::max(1.0, all);

@@ -12,8 +12,9 @@ using Answers = std::vector<nlohmann::json>;
 // Of an output: root of the summed squares of differences, as a share of how the right answers lie about their mean.
 double number_distance(const std::string& output, const Answers& ours, const Answers& theirs, const Answers& right);
 
-// Boxes are paired with the one of their class that they overlap most; each counts by its score above the threshold.
+// Of the best 20, which are paired with the one of their class that they overlap most; each counts by its score above the
+// threshold.
 double box_distance(const Answers& ours, const Answers& theirs, double threshold);
 
-// The share of classes that differ: of pixels on the grid, or of the best three of the picture.
-double label_distance(const Answers& ours, const Answers& theirs);
+// The share of classes that differ: of a label map's places, of pixels on the grid, or of the best three of the picture.
+double label_distance(const std::string& output, const Answers& ours, const Answers& theirs);

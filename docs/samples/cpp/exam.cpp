@@ -24,6 +24,7 @@ using nlohmann::json;
 constexpr int PARTS = 8;                  // of the input along each side, whose means are compared
 constexpr double LARGEST_MEAN_ERROR = 2;  // of 255
 constexpr int GRID = 16;                  // pixels along each side at which a label map is looked at
+constexpr double NEARER = 0.6;            // a fault is named whose answers are at least so much nearer than the right ones
 constexpr double LARGEST_RESULT_ERROR = 0.25;  // of results that come of right numbers: rounding moves a few
 
 std::vector<std::uint8_t> from_base64(const std::string& text) {
@@ -130,7 +131,7 @@ class Examiner {
 
   // The fault with which the model would have answered so, "" where none fits.
   std::string nearest_fault(const Answers& ours) const {
-    double best = combined(ours, right_) / 2;
+    double best = combined(ours, right_) * NEARER;
     std::string nearest;
     for (const auto& [fault, _] : exam_.at("pictures").at(0).at("otherwise").items()) {
       Answers faulty;
@@ -142,8 +143,9 @@ class Examiner {
 
  private:
   double distance(const std::string& name, const Answers& ours, const Answers& theirs) const {
-    if (name != "results") return number_distance(name, ours, theirs, right_);
-    return is_detection_ ? box_distance(ours, theirs, exam_.at("score_threshold")) : label_distance(ours, theirs);
+    if (name != "results" && name != "labels") return number_distance(name, ours, theirs, right_);
+    const bool of_boxes = name == "results" && is_detection_;
+    return of_boxes ? box_distance(ours, theirs, exam_.at("score_threshold")) : label_distance(name, ours, theirs);
   }
 
   // Of all outputs, each by its limit: what comes out coarsely tells little.

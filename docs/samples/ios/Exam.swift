@@ -24,11 +24,13 @@ struct Exam: Decodable {
 
 private let parts = 8
 private let largestMeanError = 2.0  // of 255
+private let nearer = 0.6  // a fault is named whose answers are at least so much nearer than the right ones
 
 /// A line for people each; the last is "passed" or "failed". Files that select boxes themselves have no numbers to
-/// compare: of those only the input is looked at.
+/// compare, and are refused.
 func examine(_ network: Network) throws -> [String] {
     guard let exam = network.description.exam else { throw SampleError.noExam }
+    if exam.at.isEmpty { throw SampleError.noNumbers }
     var meanError = 0.0
     var ours: [[String: [Double]]] = []
     for asked in exam.pictures {
@@ -65,7 +67,7 @@ func examine(_ network: Network) throws -> [String] {
     let distances = exam.pictures[0].otherwise.keys.map { fault in
         (fault, combined(exam.pictures.map { $0.otherwise[fault]! }))
     }
-    let nearest = distances.min { $0.1 < $1.1 }.flatMap { $0.1 < combined(right) / 2 ? $0.0 : nil }
+    let nearest = distances.min { $0.1 < $1.1 }.flatMap { $0.1 < nearer * combined(right) ? $0.0 : nil }
     lines.append("likely cause: \(nearest ?? "none that the exam knows")")
     return lines + ["failed"]
 }

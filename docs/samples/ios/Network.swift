@@ -25,6 +25,7 @@ struct Description: Decodable {
 enum SampleError: Error {
     case foreignFile  // not written by tools/export.py
     case noExam  // export the file again
+    case noNumbers  // export the file without nms
     case noBuffer  // Core Video has no memory for an input
     case otherTask(String)  // this sample takes detectors and classifiers
 }

@@ -1,10 +1,10 @@
 // An exported .onnx file in onnxruntime. How pictures go in and results come out is the demo page's own code.
 
 import { readFile } from "node:fs/promises";
-import { crc32 } from "node:zlib";
 
 import * as ort from "onnxruntime-web";
 
+import { checksums, partsOf } from "../../../mnv2dense/demo/static/constants.js";
 import { fit, resize } from "../../../mnv2dense/demo/static/geometry.js";
 import { select } from "../../../mnv2dense/demo/static/selection.js";
 
@@ -13,8 +13,10 @@ export class Network {
   static async open(path) {
     const file = await readFile(path);
     const network = new Network();
-    ({ description: network.description, weights: network.weights } = contentsOf(file));
+    network.description = descriptionOf(file);
     if (!network.description) throw new Error(`${path}: was not written by tools/export.py`);
+    if (network.description.task === "joint") throw new Error(`${path}: of several heads; this sample takes one`);
+    network.weights = checksums(file);
     network.session = await ort.InferenceSession.create(file);
     return network;
   }
@@ -29,55 +31,19 @@ export class Network {
   }
 }
 
-// The runtime tells neither metadata nor weights, so they are read from the file itself; numbers are those of onnx.proto.
-const MODEL = { graph: 7, metadata: 14 };
-const ENTRY = { key: 1, value: 2 };
-const GRAPH = { initializer: 5 };
-const TENSOR = { name: 8, raw: 9 };
+// The runtime tells no metadata, so it is read from the file itself; numbers are those of onnx.proto.
+const METADATA = 14; // of ModelProto
+const [KEY, VALUE] = [1, 2]; // of StringStringEntryProto
 
-/** The description as an object, and of each constant the crc32 of its bytes. */
-function contentsOf(file) {
-  let description;
-  const weights = new Map();
-  for (const [field, value] of fieldsOf(file)) {
-    if (field === MODEL.metadata) {
-      const entry = Object.fromEntries(fieldsOf(value));
-      if (text(entry[ENTRY.key]) === "mnv2dense") description = JSON.parse(text(entry[ENTRY.value]));
-    } else if (field === MODEL.graph) {
-      for (const [part, bytes] of fieldsOf(value)) {
-        if (part !== GRAPH.initializer) continue;
-        const tensor = Object.fromEntries(fieldsOf(bytes));
-        if (tensor[TENSOR.raw]) weights.set(text(tensor[TENSOR.name]), crc32(tensor[TENSOR.raw]));
-      }
+/** What the file says of itself; undefined where it is none of tools/export.py. */
+function descriptionOf(file) {
+  try {
+    for (const entry of partsOf(file, METADATA)) {
+      const [key, value] = [KEY, VALUE].map((number) => Buffer.from(partsOf(entry, number)[0] ?? []).toString("utf8"));
+      if (key === "mnv2dense") return JSON.parse(value);
     }
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error; // no protobuf at all
   }
-  return { description, weights };
-}
-
-/** [number, value] of each field of a protobuf message; a value is a number or a part of `bytes`. */
-function* fieldsOf(bytes) {
-  let at = 0;
-  const varint = () => {
-    let value = 0;
-    for (let factor = 1; ; factor *= 128) {
-      const byte = bytes[at++];
-      value += (byte & 127) * factor;
-      if (byte < 128) return value;
-    }
-  };
-  while (at < bytes.length) {
-    const key = varint();
-    const [number, kind] = [key >>> 3, key & 7];
-    if (kind === 0) {
-      yield [number, varint()];
-    } else {
-      const length = { 1: 8, 2: undefined, 5: 4 }[kind] ?? varint();
-      yield [number, bytes.subarray(at, at + length)];
-      at += length;
-    }
-  }
-}
-
-function text(bytes) {
-  return Buffer.from(bytes).toString("utf8");
+  return undefined;
 }

@@ -42,7 +42,7 @@ const TABLE = Int32Array.from({ length: 256 }, (_, byte) => {
 });
 
 /** The parts of a message that have this number and are bytes themselves: texts, messages, raw data. */
-function partsOf(message, wanted) {
+export function partsOf(message, wanted) {
   const found = [];
   let at = 0;
   const varint = () => {

@@ -174,13 +174,18 @@ function lessRounding(values, own, right, isLabels) {
   });
 }
 
-/** Of labels, which are equal or not. */
-function shareApart(found, right) {
+/** Of labels, which are equal or not: the share that is not. Lists, one of each picture. */
+export function shareApart(found, right) {
   const others = right.flat();
   return found.flat().filter((value, place) => value !== others[place]).length / Math.max(1, others.length);
 }
 
-function boxesApart(found, right, threshold) {
+/**
+ * @param {object[][]} found of each picture {label, score, box}.
+ * @param {object[][]} right likewise.
+ * @returns {number} what is apart, as a share of both together: 0 where all agree, 1 where nothing does.
+ */
+export function boxesApart(found, right, threshold) {
   let apart = 0;
   let total = 0;
   found.forEach((boxes, picture) => {

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from mnv2dense.export.formats.common import Writer, quiet, set_exam_beside, write_together
 from mnv2dense.export.graph import ExportGraph
+from mnv2dense.models.normalize import Normalize
 from mnv2dense.runtimes.metadata import INPUT, Metadata
 
 WRITER = Writer(
@@ -93,15 +94,21 @@ class _OfFloats(nn.Module):
     def __init__(self, graph: ExportGraph) -> None:
         super().__init__()
         self.whole = copy.deepcopy(graph)
-        before = self.whole.model.normalize
-        scaled = nn.BatchNorm2d(3, eps=0.0)  # of mean 0 and variance 1
-        scaled.weight.copy_(before.scale.flatten())
-        scaled.bias.copy_(before.shift.flatten())
-        self.whole.model.normalize = scaled  # type: ignore[assignment]  # which gives the same of floats
+        # The model's own, or that of the strips which a split backbone normalises.
+        for place in [place for place, module in self.whole.named_modules() if isinstance(module, Normalize)]:
+            self.whole.set_submodule(place, _as_batch_norm(self.whole.get_submodule(place)))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         answers: tuple[Tensor, ...] = self.whole(images)
         return answers
+
+
+def _as_batch_norm(before: nn.Module) -> nn.BatchNorm2d:
+    """The normalisation, of mean 0 and variance 1."""
+    made = nn.BatchNorm2d(3, eps=0.0)
+    made.weight.copy_(before.get_buffer("scale").flatten())
+    made.bias.copy_(before.get_buffer("shift").flatten())
+    return made
 
 
 def _convert(traced: Path, size: tuple[int, int], *, half: bool) -> None:
