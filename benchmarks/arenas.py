@@ -115,14 +115,14 @@ def main() -> None:
             for split, path, ratio in zip(splits, paths, ratios, strict=True):
                 arena = read_arena(path)
                 taken = _growth(path) if arena is None else arena.bytes
-                read = f"{taken / 1e3:,.0f}" if arena is not None else f"grew by {taken / 1e3:,.0f}"
+                read = f"{taken / 1e3:,.1f}" if arena is not None else f"grew by {taken / 1e3:,.0f}"
                 share = "" if arena is None else f"{taken / bound:.2f}"
                 blocks = "whole" if split is None else f"split={split}"
-                print(f"| {kind.title} | {blocks} | {read} | {share} | {bound / 1e3:,.0f} | {ratio:.2f} |", flush=True)
+                print(f"| {kind.title} | {blocks} | {read} | {share} | {bound / 1e3:,.1f} | {ratio:.2f} |", flush=True)
                 if kind.exporter == "litert" and arguments.tflm is not None:
                     head, tail = _micro(arguments.tflm, path)
-                    print(f"| TFLM int8 | {blocks} | {head / 1e3:,.0f} + {tail / 1e3:,.0f} | {head / bound:.2f} | "
-                          f"{bound / 1e3:,.0f} | |", flush=True)  # fmt: skip
+                    print(f"| TFLM int8 | {blocks} | {head / 1e3:,.1f} + {tail / 1e3:,.1f} | {head / bound:.2f} | "
+                          f"{bound / 1e3:,.1f} | |", flush=True)  # fmt: skip
 
 
 def _settled(width: float, size: int) -> DenseModel:

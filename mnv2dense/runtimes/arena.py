@@ -1,8 +1,8 @@
 """How much memory an exported file's activations take, as its runtime planned it: read, not computed.
 
 Runtimes of small devices lay all activations out in one block, the arena, before the first run. How large it is stands
-in the file (ExecuTorch) or shows once the file is loaded (LiteRT); ONNX Runtime and OpenVINO plan while they run, and
-tell nobody.
+in the file (ExecuTorch) or shows once the file is loaded (LiteRT); ONNX Runtime, OpenVINO and ncnn plan while they
+run, and tell nobody.
 """
 
 from __future__ import annotations

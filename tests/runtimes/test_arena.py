@@ -15,6 +15,7 @@ from mnv2dense.heads.classifier import ClassifierHead
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.runtimes.arena import read_arena
 from mnv2dense.runtimes.exported_model import ExportedModel
+from mnv2dense.runtimes.metadata import Precision
 from tests.helpers.small_models import SIZE, relative, seen
 from tests.helpers.tiny import random_images
 
@@ -31,21 +32,24 @@ def classifier() -> DenseModel:
     return seen(DenseModel(backbone, head, size=SIZE))
 
 
-def written(exporter: str, path: Path, *, split: int | None = None, **options: object) -> Path:
+def written(
+    exporter: str, path: Path, *, precision: Precision = "fp32", split: int | None = None, **options: object
+) -> Path:
     package = {"litert": "litert_torch", "executorch": "executorch.exir"}.get(exporter, exporter)
     if find_spec(package.partition(".")[0]) is None:
         pytest.skip(f'pip install -e ".[{exporter}]"')
-    asked = ExportOptions(exporter=exporter, split=split, options=options)
+    asked = ExportOptions(exporter=exporter, precision=precision, split=split, options=options)
     graph = asked.written(asked.graph_of(classifier()))
-    asked.module.export(graph, path, description=graph.describe("fp32"), **options)
+    calibration = list(random_images(4, SIZE)[:, None]) if precision == "int8" else None
+    asked.module.export(graph, path, description=graph.describe(precision), calibration=calibration, **options)
     return path
 
 
 @torch.no_grad()
-def assert_same_answers(path: Path) -> None:
+def assert_same_answers(path: Path, *, within: float = 1e-4) -> None:
     images = random_images(2, SIZE)
     (theirs,) = ExportedModel(path, threads=1).run(images)
-    assert relative(ExportGraph(classifier())(images)[0], theirs) < 1e-4
+    assert relative(ExportGraph(classifier())(images)[0], theirs) < within
 
 
 @pytest.mark.parametrize(("exporter", "suffix"), [("litert", ".tflite"), ("executorch", ".pte")])
@@ -63,6 +67,15 @@ def test_a_file_in_groups_has_a_smaller_arena(exporter: str, suffix: str, tmp_pa
     # Its input, half as large as the stem, is there twice when strips are put together; and the image.
     assert STEM < split.bytes < plain.bytes / 2
     assert_same_answers(path)
+
+
+def test_an_int8_file_in_groups_holds_no_whole_block(tmp_path: Path) -> None:
+    path = written("litert", tmp_path / "split.tflite", precision="int8", split=3)
+    arena = read_arena(path)
+    assert arena is not None
+    # Whole, block 1 has the image, its own input of 8 channels and the expanded tensor of 48 there, a byte each.
+    assert arena.bytes < IMAGE + (8 + 48) * 32 * 32
+    assert_same_answers(path, within=0.02)
 
 
 @pytest.mark.parametrize(("exporter", "suffix"), [("onnx", ".onnx"), ("openvino", ".xml")])

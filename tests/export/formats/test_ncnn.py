@@ -91,6 +91,12 @@ def test_halves_take_half_the_room(classifier_file: Path, tmp_path: Path) -> Non
     assert after < 0.6 * before
 
 
+@torch.no_grad()
+def test_a_graph_in_groups_is_normalised_strip_by_strip(tmp_path: Path) -> None:
+    graph, images = ExportGraph(classifier()), random_images(1, SIZE)
+    assert relative(graph(images)[0], written(graph.in_groups(3), tmp_path / FILES[1]).run(images)[0]) < 1e-4
+
+
 @pytest.mark.parametrize(("layer", "outputs"), [("normalize", "logits"), ("head.projection", "logits")])
 @torch.no_grad()
 def test_a_graph_cut_short_is_written_too(layer: str, outputs: Outputs, tmp_path: Path) -> None:
