@@ -72,10 +72,13 @@ json values_at(const ov::Tensor& tensor, const json& places) {
   return values;
 }
 
+// As the exam has them: scores to four places, sides of boxes to one.
 json plain(const Results& results, const Picture& picture) {
   json found = json::array();
   for (const Found& each : results.found) {
-    found.push_back({{"label", each.label}, {"score", each.score}, {"box", each.box}});
+    Box box = each.box;
+    for (double& side : box) side = std::round(10 * side) / 10;
+    found.push_back({{"label", each.label}, {"score", std::round(1e4 * each.score) / 1e4}, {"box", box}});
   }
   if (results.labels.empty()) return found;
   for (int row = 0; row < GRID; row++) {
@@ -102,6 +105,12 @@ Answers answer(Network& network, const json& exam, double& worst_input) {
   return answers;
 }
 
+json in_a_row(const json& rows) {
+  json all = json::array();
+  for (const json& row : rows) all.insert(all.end(), row.begin(), row.end());
+  return all;
+}
+
 // --- what is wrong ---------------------------------------------------------------------------------------------------
 
 class Examiner {
@@ -110,7 +119,7 @@ class Examiner {
     for (const json& picture : exam_.at("pictures")) {
       json found = picture.at("answers");
       const json& results = picture.at("results");
-      found["results"] = results.contains("grid") ? results.at("grid").flatten() : results;
+      found["results"] = results.contains("grid") ? in_a_row(results.at("grid")) : results;
       right_.push_back(found);
     }
   }

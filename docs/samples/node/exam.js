@@ -1,7 +1,7 @@
 // Whether this program answers as Python did when the file was written, and what is wrong where it does not. What is
 // compared, and how, is the demo page's own code.
 
-import { answerOf, boxesApart, pngOf, shareApart, verdict } from "../../../mnv2dense/demo/static/exam.js";
+import { answerOf, boxesApart, plainBox, pngOf, shareApart, verdict } from "../../../mnv2dense/demo/static/exam.js";
 import { readPicture } from "./picture.js";
 
 const INPUT_ROOM = 2; // of 255, in the mean of a part of the input
@@ -48,7 +48,8 @@ export async function examine(network) {
 
 /** Results as the exam has them: boxes or classes; of a label map the classes on a grid. */
 function plain(task, { width, height }, { boxes, scores, labels }) {
-  if (task !== "segmentation") return labels.map((label, row) => ({ label, score: scores[row], box: boxes?.[row] }));
+  if (task === "detection") return labels.map((label, row) => plainBox(label, scores[row], boxes[row]));
+  if (task === "classification") return labels.slice(0, 3).map((label) => ({ label }));
   const middle = (part, side) => Math.floor(((part + 0.5) * side) / GRID);
   const parts = Array.from({ length: GRID }, (_, part) => part);
   return { grid: parts.map((row) => parts.map((column) => labels[middle(row, height) * width + middle(column, width)])) };
@@ -57,6 +58,6 @@ function plain(task, { width, height }, { boxes, scores, labels }) {
 function resultsApart(task, exam, found) {
   const right = exam.pictures.map(({ results }) => results);
   if (task === "detection") return boxesApart(found, right, exam.score_threshold);
-  const labels = (results) => results.grid?.flat() ?? results.slice(0, 3).map(({ label }) => label);
+  const labels = (results) => results.grid?.flat() ?? results.map(({ label }) => label);
   return shareApart(found.map(labels), right.map(labels));
 }

@@ -41,10 +41,16 @@ export function answerOf(exam, parts, planes, outputs, results) {
     const found = results[number];
     boxes[part.name ? `${part.name}_results` : "results"] = {
       head: part.name,
-      found: found.boxes.map((box, row) => ({ label: found.labels[row], score: found.scores[row], box })),
+      found: found.boxes.map((box, row) => plainBox(found.labels[row], found.scores[row], box)),
     };
   });
   return { values, labels, boxes, means: inputMeans(planes, parts[0].size) };
+}
+
+/** As the exam has boxes: the score to four places, sides to one. */
+export function plainBox(label, score, box) {
+  const to = (places, value) => Math.round(value * 10 ** places) / 10 ** places;
+  return { label, score: to(4, score), box: box.map((side) => to(1, side)) };
 }
 
 /**
