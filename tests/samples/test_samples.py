@@ -93,6 +93,21 @@ def detector(suffix: str) -> Path:
     return folder / f"detector{suffix}"
 
 
+EXPORT_OTHERS = """
+import mnv2dense
+from tests.helpers.small_models import segmenter
+for suffix in (".xml", ".onnx"):
+    mnv2dense.export_model(segmenter(), "maps" + suffix)
+    mnv2dense.export_model(mnv2dense.load_model("shapes"), "selected" + suffix, nms=True)
+"""
+
+
+def other(name: str, suffix: str) -> Path:
+    """Logits of pixels, "maps", or boxes that the file selects, "selected"."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{EXPORT_OTHERS}"
+    return made_once("sample-others", lambda folder: done(sys.executable, "-c", code, cwd=folder)) / f"{name}{suffix}"
+
+
 def done(*command: str | Path, cwd: Path | None = None) -> None:
     finished = subprocess.run([*map(str, command)], cwd=cwd, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stdout + finished.stderr
@@ -107,6 +122,22 @@ def test_the_exam_is_passed(make: Callable[[], Sample]) -> None:
     of = {name: float(error) for name, error in re.findall(r"^(\w+) +([\d.e-]+) ", finished.stdout, re.MULTILINE)}
     assert of["input"] <= 0.1  # the exam's means are rounded to that
     assert max(of["boxes"], of["scores"]) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["maps", "selected"])
+@pytest.mark.parametrize("make", [cpp, node])
+def test_results_are_right_of_maps_and_of_boxes_selected_inside(make: Callable[[], Sample], name: str) -> None:
+    sample = make()
+    finished = sample(other(name, sample.file.suffix), "--exam")
+    assert finished.stdout.splitlines()[-1] == "passed", finished.stdout + finished.stderr
+    assert "results  0" in finished.stdout
+
+
+def test_an_exam_without_numbers_is_not_passed_unseen() -> None:
+    finished = python()(other("selected", ".onnx"), "--exam")
+    assert finished.returncode == 2
+    assert "this exam is of numbers" in finished.stderr
+    assert python()(other("maps", ".onnx"), "--exam").returncode == 0
 
 
 @pytest.mark.parametrize(

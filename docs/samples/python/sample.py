@@ -49,7 +49,9 @@ def open_file(path: Path) -> tuple[dict[str, Any], Callable[[np.ndarray], Output
         session = onnxruntime.InferenceSession(str(path))
         said = session.get_modelmeta().custom_metadata_map.get("mnv2dense")
         names = [output.name for output in session.get_outputs()]
-        return described(path, said), lambda images: dict(zip(names, session.run(names, {"images": images}), strict=True))
+        return described(path, said), lambda images: dict(
+            zip(names, session.run(names, {"images": images}), strict=True)
+        )
     if path.suffix == ".xml":
         import openvino
 
@@ -242,7 +244,9 @@ def examine(description: dict[str, Any], run: Callable[[np.ndarray], Outputs]) -
     if not exam:
         raise ValueError("the file carries no exam; export it again")
     if not exam["at"]:
-        raise ValueError("the file selects boxes itself, and this exam is of numbers: take tools/check.py, or export without nms")
+        raise ValueError(
+            "the file selects boxes itself, and this exam is of numbers: take tools/check.py, or export without nms"
+        )
     worst = 0.0
     ours: dict[str, list[np.ndarray]] = {name: [] for name in exam["at"]}
     for asked in exam["pictures"]:
