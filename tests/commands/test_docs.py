@@ -130,7 +130,7 @@ COMPOSED: dict[str, str] = {
     "track=true": "wants trackers; tests/commands/test_tracks.py",
     "source=webcam:0": "wants a camera; tests/commands/test_predict.py gives it one",
     "exporter=openvino": "a minute of conversion; tests/export/formats",
-    "exporter=executorch split=auto": "a minute of conversion; tests/runtimes/test_arena.py",
+    "exporter=executorch split=auto": "a minute of conversion; tests/export/formats/test_arena.py",
     "exporter=litert": "a minute of conversion; tests/export/formats",
     "output=detector.onnx": "half a minute of conversion; tests/samples uses such a file",
     "checkpoint=model.xml": "the file of the command above; tests/commands/test_export.py uses exported files",

@@ -28,6 +28,7 @@ FILES = sorted({path.name for path in (HERE / "formats").glob("test_*.py")} - IN
 
 # Without these, a process is not even begun.
 NEEDED = {
+    "test_arena.py": ["litert_torch", "ai_edge_litert", "executorch", "torchao", "onnx", "openvino"],
     "test_coreml.py": ["coremltools"],
     "test_documented.py": ["openvino"],
     "test_executorch.py": ["executorch", "torchao"],
