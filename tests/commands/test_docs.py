@@ -180,6 +180,7 @@ UNTESTED_PYTHON = {
     "docs/joint.md": "tests/commands/test_joint.py runs the second, and uses a run as the first does",
     "docs/export.md": "needs the file of an export; tests/export/formats/test_documented.py",
     "docs/exams.md": "needs the file of an export; tests/commands/test_check.py",
+    "docs/npu.md": "needs a model of one's own; tests/export/formats/test_targets.py",
 }
 
 
