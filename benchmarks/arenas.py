@@ -103,8 +103,11 @@ def main() -> None:
             paths = []
             for number, split in enumerate(splits):
                 asked = ExportOptions(
-                    exporter=kind.exporter, precision=kind.precision, split=split, options=kind.options  # type: ignore[arg-type]
-                )  # fmt: skip
+                    exporter=kind.exporter,
+                    precision=kind.precision,  # type: ignore[arg-type]  # a word of the table above; the options check it
+                    split=split,
+                    options=kind.options,
+                )
                 graph = asked.written(asked.graph_of(model))
                 path = Path(folder) / f"{number}{asked.suffix}"
                 description = graph.describe(asked.precision)

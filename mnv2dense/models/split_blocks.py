@@ -82,14 +82,12 @@ class SplitStart(nn.Module):
 
     def _stem(self, images: Tensor, low: int, high: int) -> Tensor:
         """Rows ``low`` up to ``high`` of the stem's output."""
-        height, width = images.shape[-2], images.shape[-1]
-        top, left = (height % 2, width % 2) if self.same else (1, 1)
-        begin, end = 2 * low - top, 2 * high - top + 1
-        x = images[:, :, max(begin, 0) : min(end, height)]
+        rows, padding = stem_window(low, high, images.shape[-2], images.shape[-1], same=self.same)
+        x = images[:, :, rows]
         if self.scale is not None and self.shift is not None:
             x = x.to(self.scale.dtype) * self.scale + self.shift
         # What is padded is the normalised image: zero is the mean there, and black in the raw one.
-        x = F.pad(x, (left, 2 * _half(width) + 1 - left - width, max(-begin, 0), max(end - height, 0)))
+        x = F.pad(x, padding)
         x = x.contiguous(memory_format=torch.channels_last)
         return _relu6(F.conv2d(x, self.stem_weight, self.stem_bias, stride=2))
 
@@ -206,6 +204,25 @@ def cut(length: int, count: int) -> list[tuple[int, int]]:
     """Ranges that cover 0..length, as even as can be, at most one for each."""
     count = min(count, length)
     return [(length * i // count, length * (i + 1) // count) for i in range(count)]
+
+
+def stem_window(low: int, high: int, height: int, width: int, *, same: bool) -> tuple[slice, tuple[int, int, int, int]]:
+    """What the stem reads for rows ``low`` up to ``high`` of its output.
+
+    Args:
+        low: the first row.
+        high: the one after the last.
+        height: of the image, pixels.
+        width: of the image, pixels.
+        same: whether it pads as TensorFlow's SAME does, and not by one on each side.
+
+    Returns:
+        Rows of the image; and zeros to put left, right, above and below them.
+    """
+    top, left = (height % 2, width % 2) if same else (1, 1)
+    begin, end = 2 * low - top, 2 * high - top + 1
+    padding = (left, 2 * _half(width) + 1 - left - width, max(-begin, 0), max(end - height, 0))
+    return slice(max(begin, 0), min(end, height)), padding
 
 
 def _half(side: int) -> int:

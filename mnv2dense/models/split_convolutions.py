@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mnv2dense.backbones.blocks import InvertedResidual
 from mnv2dense.models.fuse import convolution_of
 from mnv2dense.models.normalize import Normalize
-from mnv2dense.models.split_blocks import cut
+from mnv2dense.models.split_blocks import cut, stem_window
 
 
 @final
@@ -62,13 +62,10 @@ class StemInStrips(nn.Module):
 
     def _stem(self, images: Tensor, low: int, high: int) -> Tensor:
         """Rows ``low`` up to ``high`` of the stem's output."""
-        height, width = images.shape[2], images.shape[3]
-        top, left = (height % 2, width % 2) if self._same else (1, 1)
-        begin, end = 2 * low - top, 2 * high - top + 1
-        x = self.normalize(images[:, :, max(begin, 0) : min(end, height)])
+        rows, padding = stem_window(low, high, images.shape[2], images.shape[3], same=self._same)
+        x = self.normalize(images[:, :, rows])
         # What is padded is the normalised image: zero is the mean there, and black in the raw one.
-        right = 2 * ((width + 1) // 2) + 1 - left - width
-        stem: Tensor = self.stem(F.pad(x, (left, right, max(-begin, 0), max(end - height, 0))))
+        stem: Tensor = self.stem(F.pad(x, padding))
         return stem
 
 
