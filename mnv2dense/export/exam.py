@@ -207,7 +207,7 @@ def _single(result: Any) -> list[Any]:  # noqa: ANN401 - of any task
     return [result[name] for name in result] if isinstance(result, JointResult) else [result]
 
 
-def _sketch(result: Any) -> Values:  # noqa: ANN401
+def _sketch(result: Any) -> Values:  # noqa: ANN401 - of any task
     """Of boxes that are selected inside a file: how much of each class there is."""
     made = np.zeros(len(result.class_names))
     if isinstance(result, Detections):
@@ -215,7 +215,7 @@ def _sketch(result: Any) -> Values:  # noqa: ANN401
     return made
 
 
-def _shows(result: Any) -> bool:  # noqa: ANN401
+def _shows(result: Any) -> bool:  # noqa: ANN401 - of any task
     """Whether there is a box, or more than one class."""
     return all(
         len(one.above(COUNTED_SCORE)) > 0

@@ -70,7 +70,7 @@ class CutGraph(nn.Module):
         """uint8 [B, 3, H, W] -> the layer's output, float32."""
         found: list[Tensor] = []
 
-        def end(*call: Any) -> None:  # noqa: ANN401
+        def end(*call: Any) -> None:  # noqa: ANN401 - as torch calls hooks
             found.append(call[2])
             if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]  # untyped in torch
                 raise _EndedError  # what would follow stays in a trace, and pnnx breaks down over it

@@ -148,14 +148,14 @@ def _few(found: Any, most: int, name: str) -> dict[str, Any]:  # noqa: ANN401 - 
     return found
 
 
-def _limits(said: Any, at: Mapping[str, Places]) -> dict[str, float]:  # noqa: ANN401
+def _limits(said: Any, at: Mapping[str, Places]) -> dict[str, float]:  # noqa: ANN401 - whatever a file says
     limits = _few(said, 256, "limits")
     if not all(is_number(limit) and limit >= 0 for limit in limits.values()) or at.keys() - limits:
         raise ValueError("its exam has not a limit of 0 or more for each output")
     return {name: float(limit) for name, limit in limits.items()}
 
 
-def _places(places: Any) -> Places:  # noqa: ANN401
+def _places(places: Any) -> Places:  # noqa: ANN401 - whatever a file says
     if not isinstance(places, list) or not 1 <= len(places) <= _PLACES or not all(map(is_whole, places)):
         raise ValueError(f"its exam has places that are no list of 1 to {_PLACES} whole numbers")
     if any(not 0 <= place < 2**40 for place in places):
@@ -185,7 +185,7 @@ def _picture(said: Mapping[str, Any], at: Mapping[str, Places]) -> ExamPicture:
     )
 
 
-def _answers(said: Any, at: Mapping[str, Places]) -> Answers:  # noqa: ANN401
+def _answers(said: Any, at: Mapping[str, Places]) -> Answers:  # noqa: ANN401 - whatever a file says
     found = _few(said, 512, "answers")
     return Answers(
         {name: _numbers(found[name], len(places), name) for name, places in at.items()},
@@ -193,7 +193,7 @@ def _answers(said: Any, at: Mapping[str, Places]) -> Answers:  # noqa: ANN401
     )
 
 
-def _numbers(values: Any, count: int, name: str) -> Values:  # noqa: ANN401
+def _numbers(values: Any, count: int, name: str) -> Values:  # noqa: ANN401 - whatever a file says
     try:
         made = np.array(values, np.float64).reshape(-1)
     except ValueError:
@@ -203,7 +203,7 @@ def _numbers(values: Any, count: int, name: str) -> Values:  # noqa: ANN401
     return made
 
 
-def _check_results(results: Any) -> None:  # noqa: ANN401
+def _check_results(results: Any) -> None:  # noqa: ANN401 - whatever a file says
     """Of boxes; other results are for people, and shown as they are."""
     heads = _few(results, 64, "results").values() if isinstance(results, dict) and "grid" not in results else [results]
     for each in heads:
@@ -211,7 +211,7 @@ def _check_results(results: Any) -> None:  # noqa: ANN401
             read_boxes(each)
 
 
-def read_boxes(found: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+def read_boxes(found: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - whatever a file says
     """Those that a file says.
 
     Raises:
@@ -247,7 +247,7 @@ def input_means(image: npt.NDArray[np.uint8]) -> Values:
     )
 
 
-def plain_result(result: Detections | Classification | Segmentation | JointResult, *, threshold: float) -> Any:  # noqa: ANN401
+def plain_result(result: Detections | Classification | Segmentation | JointResult, *, threshold: float) -> Any:  # noqa: ANN401 - plain JSON of any task
     """What a user sees of a result, as json takes it."""
     from mnv2dense.types import JointResult
     from mnv2dense.types.results import Classification, Detections

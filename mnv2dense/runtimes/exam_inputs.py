@@ -161,4 +161,4 @@ def _as_channels_last(image: Tensor) -> Tensor:
 def _squashed(pixels: Pixels, size: tuple[int, int], **how: object) -> Tensor:
     """Resized by another rule than ours."""
     image = _channels_first(pixels)[None].float()
-    return F.interpolate(image, size, **how).round().to(torch.uint8)  # type: ignore[arg-type]
+    return F.interpolate(image, size, **how).round().to(torch.uint8)  # type: ignore[arg-type]  # options by name

@@ -192,7 +192,7 @@ def counted_by(told: Told, job: str, total: int) -> Callable[[int], None]:
 
 def _backbone(options: OutOfFold, *features: str, output_stride: int = 32) -> MobileNetV2:
     built = mobilenet_v2(features=features, weights=options.weights, output_stride=output_stride).eval()
-    return built.to(device_of(options.device), memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return built.to(device_of(options.device), memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch's own stubs lack it
 
 
 def _features_at(

@@ -12,7 +12,7 @@ from mnv2dense.budget.prediction import Estimate
 def candidate(
     width: float, size: int, milliseconds: float, megabytes: float, *, head: str = "ssdlite", precision: str = "fp32"
 ) -> Candidate:
-    network = Network(head, width, size, 20, precision)  # type: ignore[arg-type]
+    network = Network(head, width, size, 20, precision)  # type: ignore[arg-type]  # words of the parameters
     return Candidate(network, Estimate(milliseconds, 0.1, megabytes), 100)
 
 

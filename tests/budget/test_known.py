@@ -30,7 +30,7 @@ def test_the_papers_sizes_stand_for_each_other() -> None:
 
 def test_int8_stands_behind_fp32_and_before_the_next_smaller_width() -> None:
     wide, quantised, narrow = (
-        rank(Network("ssdlite", width, 320, 80, precision))  # type: ignore[arg-type]
+        rank(Network("ssdlite", width, 320, 80, precision))  # type: ignore[arg-type]  # words of the parameters
         for width, precision in ((1.0, "fp32"), (1.0, "int8"), (0.75, "fp32"))
     )
     assert wide > quantised > narrow
@@ -56,7 +56,7 @@ def test_the_nearest_that_is_known_is_of_the_same_head() -> None:
     assert near is not None
     assert near.startswith("deeplab_v3 0.5 at 513: mIoU 71.8")
     assert nearest_known(Network("deeplab_v3_plus", 0.35, 320, 5)) is None
-    assert nearest_known(Network("classifier", 0.6, 150, 5)).startswith("classifier 0.5 at 160: top-1 61.0")  # type: ignore[union-attr]
+    assert nearest_known(Network("classifier", 0.6, 150, 5)).startswith("classifier 0.5 at 160: top-1 61.0")  # type: ignore[union-attr]  # one is known
 
 
 def test_every_figure_has_a_source_and_a_head_that_is_there() -> None:

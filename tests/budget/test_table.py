@@ -91,6 +91,6 @@ def test_a_task_needs_few_networks_of_each_precision(task: str) -> None:
     assert not any(network.decides for network in design(task, ["fp32"], runtime="torch"))
 
 
-def test_the_cache_is_the_users_own(monkeypatch: Any, tmp_path: Path) -> None:  # noqa: ANN401
+def test_the_cache_is_the_users_own(monkeypatch: Any, tmp_path: Path) -> None:  # noqa: ANN401 - a MonkeyPatch
     monkeypatch.setenv("MNV2DENSE_CACHE", str(tmp_path))
     assert SETTING.file.is_relative_to(tmp_path / "budget")

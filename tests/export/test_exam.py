@@ -112,7 +112,7 @@ def varied_segmenter() -> DenseModel:
     with torch.no_grad():
         image = rightly(decoded(small_pictures(None, model.size, 1)[0]), model.size, model.resize)
         logits = ExportGraph(model)(image)[0]
-        model.head.classifier.bias -= logits.mean((0, 2, 3))  # type: ignore[union-attr]
+        model.head.classifier.bias -= logits.mean((0, 2, 3))  # type: ignore[union-attr]  # a convolution
     return model
 
 

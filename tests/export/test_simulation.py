@@ -55,7 +55,7 @@ def test_the_layer_with_a_wild_channel_is_named_first_with_its_reason() -> None:
     assert worst.spread.coarse > 0.8
     printed = Console(file=io.StringIO(), width=160)
     printed.print(report.table(1))
-    assert "one scale for each weight tensor" in printed.file.getvalue()  # type: ignore[attr-defined]
+    assert "one scale for each weight tensor" in printed.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
     assert sensitivity(graph, calibration(count=2)).layers[0].spread is None, "each channel has a scale of its own"
 
 
@@ -98,7 +98,7 @@ def test_a_report_tells_each_step_and_becomes_json() -> None:
     printed = Console(file=io.StringIO(), width=80)
     for table in report.table(1):
         printed.print(table)
-    text = printed.file.getvalue()  # type: ignore[attr-defined]
+    text = printed.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
     row = next(line for line in text.splitlines() if line.startswith("the same, repaired"))
     assert row.split()[-2:] == ["0.500", "0.900"], "two scores are shown, whole in 80 columns"
     assert "…" not in text
@@ -143,6 +143,6 @@ def test_a_file_holds_the_numbers_that_were_played(name: TargetName, tmp_path: P
 
 def test_a_target_that_cannot_be_is_one_clear_line() -> None:
     with pytest.raises(ValueError, match="did you mean target=per_tensor"):
-        ExportOptions(exporter="onnx", precision="int8", target="per_tensr")  # type: ignore[arg-type]
+        ExportOptions(exporter="onnx", precision="int8", target="per_tensr")  # type: ignore[arg-type]  # a slip on purpose
     with pytest.raises(ValueError, match="add precision=int8"):
         ExportOptions(exporter="onnx", target="per_tensor")

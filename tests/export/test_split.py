@@ -34,7 +34,7 @@ def model() -> DenseModel:
 
 @pytest.mark.parametrize("split", ["auto", 3])
 def test_the_file_is_cut_and_compared_with_the_whole_model(model: DenseModel, split: int | str) -> None:
-    report = mnv2dense.export_model(model, "model.fake", images=list(random_images(3, SIZE)), split=split)  # type: ignore[arg-type]
+    report = mnv2dense.export_model(model, "model.fake", images=list(random_images(3, SIZE)), split=split)  # type: ignore[arg-type]  # auto or a number
     assert report.failures == []
     groups = ExportedModel("model.fake").description.extra["groups_of_blocks"]
     assert groups == report.plain()["extra"]["groups_of_blocks"]
@@ -60,7 +60,7 @@ def test_a_cut_file_that_errs_is_refused_by_the_layer_of_the_cut_graph(
 @pytest.mark.parametrize("split", [0, 1, -2, 2.5, True, "most"])
 def test_a_wrong_number_of_groups_is_refused(split: object) -> None:
     with pytest.raises(ValueError, match=f"split={split}: auto, or in how many groups"):
-        ExportOptions(exporter="fake", split=split)  # type: ignore[arg-type]
+        ExportOptions(exporter="fake", split=split)  # type: ignore[arg-type]  # a slip on purpose
 
 
 def test_what_split_does_not_go_with_is_refused(model: DenseModel) -> None:
@@ -100,5 +100,5 @@ def test_a_stem_in_strips_has_its_bias_corrected_once(model: DenseModel) -> None
     theirs = whole.model.get_submodule("backbone.stem.0").bias
     before = graph.model.get_submodule("backbone.stem.0").bias
     # Strips see what is padded, and rows that two of them share twice.
-    assert (ours - theirs).abs().max() < 0.3 * (theirs - before).abs().max()  # type: ignore[operator, union-attr]
-    assert torch.isfinite(ours).all()  # type: ignore[arg-type]
+    assert (ours - theirs).abs().max() < 0.3 * (theirs - before).abs().max()  # type: ignore[operator, union-attr]  # tensors
+    assert torch.isfinite(ours).all()  # type: ignore[arg-type]  # a tensor

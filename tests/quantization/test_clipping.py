@@ -15,7 +15,7 @@ class _Pixels(nn.Sequential):
     """uint8 images through its layers, as 0..1."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        made: torch.Tensor = super().forward(images.float() / 255)  # type: ignore[no-untyped-call]
+        made: torch.Tensor = super().forward(images.float() / 255)  # type: ignore[no-untyped-call]  # untyped in torch
         return made
 
 
@@ -23,8 +23,8 @@ def _model(wild: float, activation: nn.Module) -> _Pixels:
     """A channel of one wild weight beside one of small weights, of all three inputs."""
     model = _Pixels(nn.Conv2d(3, 2, 1), activation)
     with torch.no_grad():
-        model[0].weight.copy_(tensor([[wild, 0.0, 0.0], [0.3, -0.2, 0.1]]).view(2, 3, 1, 1))  # type: ignore[operator]
-        model[0].bias.zero_()  # type: ignore[operator]
+        model[0].weight.copy_(tensor([[wild, 0.0, 0.0], [0.3, -0.2, 0.1]]).view(2, 3, 1, 1))  # type: ignore[operator]  # a convolution
+        model[0].bias.zero_()  # type: ignore[operator]  # a convolution
     return model
 
 
@@ -34,7 +34,7 @@ def test_what_a_relu6_cuts_off_anyway_is_cut_off_in_the_weights() -> None:
     model = _model(600.0, nn.ReLU6())  # 61 and more of every pixel: 6 in any case
     cut = clip(model, images, TARGETS["per_tensor"])
     assert 1 / 128 <= cut["0"] <= 1 / 8
-    assert float(model[0].weight.detach().max()) == pytest.approx(600 * cut["0"])  # type: ignore[operator]
+    assert float(model[0].weight.detach().max()) == pytest.approx(600 * cut["0"])  # type: ignore[operator]  # a convolution
     torch.testing.assert_close(model(images[0])[:, 0], torch.full((1, 8, 8), 6.0))
     assert not clip(_model(600.0, nn.Identity()), images, TARGETS["per_tensor"]), "without ReLU6 it is an answer"
 

@@ -22,13 +22,13 @@ def chain(first: list[float], activation: nn.Module, second: list[float]) -> nn.
     """1x1 convolutions from one channel to two and back to one."""
     model = nn.Sequential(nn.Conv2d(1, 2, 1), activation, nn.Conv2d(2, 1, 1))
     with torch.no_grad():
-        model[0].weight.copy_(tensor(first).view(2, 1, 1, 1))  # type: ignore[operator]
-        model[2].weight.copy_(tensor(second).view(1, 2, 1, 1))  # type: ignore[operator]
+        model[0].weight.copy_(tensor(first).view(2, 1, 1, 1))  # type: ignore[operator]  # convolutions
+        model[2].weight.copy_(tensor(second).view(1, 2, 1, 1))  # type: ignore[operator]  # convolutions
     return model
 
 
 def weights(model: nn.Sequential) -> Any:  # noqa: ANN401 - pytest.approx has no type of its own
-    return model[0].weight.flatten().tolist(), model[2].weight.flatten().tolist()  # type: ignore[operator]
+    return model[0].weight.flatten().tolist(), model[2].weight.flatten().tolist()  # type: ignore[operator]  # convolutions
 
 
 def test_both_sides_of_a_channel_get_the_same_range() -> None:

@@ -25,6 +25,6 @@ def test_what_is_kept_is_read_again(heads: tuple[str, ...], given: dict[str, flo
         ((), 2, r"of the model's heads with scores \(it has none\)"),
     ],
 )
-def test_what_cannot_be_a_temperature_is_refused(heads: tuple[str, ...], given: Any, message: str) -> None:  # noqa: ANN401
+def test_what_cannot_be_a_temperature_is_refused(heads: tuple[str, ...], given: Any, message: str) -> None:  # noqa: ANN401 - whatever a file has
     with pytest.raises(ValueError, match=message):
         read_temperatures(given, heads)

@@ -115,7 +115,7 @@ def prepare(image: Image.Image, description: dict[str, Any]) -> tuple[np.ndarray
 # --- results out ------------------------------------------------------------------------------------------------------
 
 
-def results_of(description: dict[str, Any], outputs: Outputs, size: tuple[int, int], place: Place) -> Any:  # noqa: ANN401
+def results_of(description: dict[str, Any], outputs: Outputs, size: tuple[int, int], place: Place) -> Any:  # noqa: ANN401 - by the task
     """In pixels of the picture, whose ``size`` is (width, height).
 
     Returns:
@@ -202,7 +202,7 @@ def likeliest(logits: np.ndarray, description: dict[str, Any], size: tuple[int, 
     return labels
 
 
-def drawn(image: Image.Image, description: dict[str, Any], results: Any) -> Image.Image:  # noqa: ANN401
+def drawn(image: Image.Image, description: dict[str, Any], results: Any) -> Image.Image:  # noqa: ANN401 - by the task
     """The picture with its results."""
     names, palette = description["class_names"], description["selection"].get("palette")
     side = math.sqrt(image.width * image.height)

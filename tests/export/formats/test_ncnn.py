@@ -40,7 +40,7 @@ FILES = ["model.ncnn.bin", "model.ncnn.param", "model.ncnn.param.json"]
 
 
 def written(graph: ExportGraph | CutGraph, path: Path, precision: Precision = "fp32") -> ExportedModel:
-    assert export(graph, path, description=graph.describe(precision, license="CC0-1.0")) == path  # type: ignore[arg-type]
+    assert export(graph, path, description=graph.describe(precision, license="CC0-1.0")) == path  # type: ignore[arg-type]  # a word of the parameters
     assert sorted(each.name for each in path.parent.iterdir()) == FILES
     return ExportedModel(path, threads=1)
 
@@ -72,7 +72,7 @@ def test_the_file_says_what_goes_in_and_nothing_of_the_machine(classifier_file: 
 @pytest.mark.parametrize("make", [segmenter, detector, point_detector, detector_on_v1])
 @torch.no_grad()
 def test_logits_and_boxes_are_the_models(make: type[DenseModel], tmp_path: Path) -> None:
-    model = make()  # type: ignore[call-arg]
+    model = make()  # type: ignore[call-arg]  # each has its own options
     graph = ExportGraph(model)
     images = random_images(2, graph.size)
     exported = written(graph, tmp_path / FILES[1])
