@@ -27,7 +27,14 @@ def test_samples_and_reports_show_boxes_from_the_one_score_on() -> None:
 
 
 def test_predict_shows_boxes_from_it_on_and_all_classes(tmp_path: Path) -> None:
-    options = {"test_time": None, "tile": None, "threshold": None, "device": "cpu", "threads": None}
+    options = {
+        "test_time": None,
+        "tile": None,
+        "threshold": None,
+        "device": "cpu",
+        "threads": None,
+        "calibrated": False,
+    }
     for model, threshold in (
         (tiny_model(3, size=(64, 64)), SHOWN_SCORE),
         (mobilenet_v2_classifier(3, width_mult=0.35, size=(64, 64)), None),

@@ -117,8 +117,9 @@ def _check(config: DictConfig) -> None:
         )
     if not isinstance(config.calibrated, bool):
         raise ValueError(f"calibrated={config.calibrated}: true or false is needed.")
-    if tracking_of(config) is not None and config.calibrated:
+    if config.calibrated and OmegaConf.select(config, "track.enabled"):  # said whether or not trackers is installed
         raise ValueError("calibrated=true: tracks begin and go on by scores as they are; leave it or track=true out.")
+    tracking_of(config)
     explaining_of(config)
     if config.engine != "plain" and config.output is None:
         raise ValueError(f"engine={config.engine} fills a table: name it, as in output=labels.parquet.")

@@ -90,6 +90,7 @@ def test_every_command_is_installed(scripts: Path) -> None:
         "mnv2dense-compare",
         "mnv2dense-doctor",
         "mnv2dense-fit-budget",
+        "mnv2dense-check",
     }
 
 
