@@ -113,7 +113,7 @@ class Metadata:
         for name in ("parts", "thresholds", "temperatures", "exam"):  # without any, as files have always said it
             if not said[name]:
                 del said[name]
-        return json.dumps({"format": _FORMAT, **said}, ensure_ascii=False)
+        return json.dumps({"format": _FORMAT, **said}, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Metadata:

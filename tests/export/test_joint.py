@@ -35,10 +35,10 @@ def test_what_a_file_says_of_its_heads_is_read_back_and_checked() -> None:
     assert back == said
     assert back.make_selection().config == said.selection
     for old, new, complaint in (
-        ('"masks": "logits"', '"masks": "boxes"', "parts"),
-        ('"masks": "logits"', '"roads": "logits"', "parts of other heads"),
-        ('"nms_threshold": 0.6', '"nms_threshold": 6', "nms_threshold=6, which cannot be"),
-        ('"task": "segmentation"', '"task": "drawing"', "incomplete or off"),
+        ('"masks":"logits"', '"masks":"boxes"', "parts"),
+        ('"masks":"logits"', '"roads":"logits"', "parts of other heads"),
+        ('"nms_threshold":0.6', '"nms_threshold":6', "nms_threshold=6, which cannot be"),
+        ('"task":"segmentation"', '"task":"drawing"', "incomplete or off"),
     ):
         assert old in said.to_json()
         with pytest.raises(ValueError, match=complaint):

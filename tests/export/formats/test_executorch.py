@@ -183,7 +183,7 @@ def test_threads_are_set_while_no_file_is_loaded_and_never_under_one(classifier:
 
 def test_a_file_without_its_json_says_which_is_missing(classifier: Path, tmp_path: Path) -> None:
     alone = shutil.copy(classifier, tmp_path / "alone.pte")
-    with pytest.raises(ValueError, match=r"alone\.pte\.json is not beside it.*take both files along"):
+    with pytest.raises(ValueError, match=r"alone\.pte\.json is not beside it.*take all its files along"):
         ExportedModel(alone)
 
 

@@ -191,9 +191,9 @@ def test_nothing_is_left_of_an_export_that_fails(monkeypatch: pytest.MonkeyPatch
 def test_damaged_files_are_refused(classifier_file: Path, damage: str, complaint: str, tmp_path: Path) -> None:
     content, notes = classifier_file.read_bytes(), classifier_file.with_name("model.tflite.json").read_text()
     if damage == "another size":
-        notes = notes.replace('"size": [64, 64]', '"size": [96, 64]')
+        notes = notes.replace('"size":[64,64]', '"size":[96,64]')
     elif damage == "another task":
-        notes = notes.replace('"outputs": "scores"', '"outputs": "logits"').replace("classification", "segmentation")
+        notes = notes.replace('"outputs":"scores"', '"outputs":"logits"').replace("classification", "segmentation")
         notes = notes.replace('"selection": {}', '"selection": {"palette": null, "align_corners": true}')
     elif damage == "cut short":
         content = content[: len(content) // 2]

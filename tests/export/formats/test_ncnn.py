@@ -166,7 +166,7 @@ def test_an_operator_that_ncnn_lacks_is_named_and_nothing_is_left(
 def test_damaged_files_are_refused(classifier_file: Path, damage: str, complaint: str, tmp_path: Path) -> None:
     weights, layers, notes = (classifier_file.with_name(name).read_bytes() for name in FILES)
     if damage == "another size":
-        notes = notes.replace(b'"size": [64, 64]', b'"size": [96, 64]')
+        notes = notes.replace(b'"size":[64,64]', b'"size":[96,64]')
     elif damage == "other outputs":
         layers = layers.replace(b" scores ", b" found ")
     elif damage == "short weights":
