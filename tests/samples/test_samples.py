@@ -19,7 +19,7 @@ from mnv2dense.types import Detections
 from tests.helpers.documented import ROOT
 from tests.helpers.made_once import made_once
 from tests.helpers.toolchains import npm, require_cpp, require_node
-from tests.samples.planted import FAULTS, flip_a_bit, plant
+from tests.samples.planted import FAULTS, flip_a_bit, plant, skip_normalisation
 
 pytestmark = [
     pytest.mark.slow,
@@ -108,6 +108,22 @@ def other(name: str, suffix: str) -> Path:
     return made_once("sample-others", lambda folder: done(sys.executable, "-c", code, cwd=folder)) / f"{name}{suffix}"
 
 
+EXPORT_ROUNDED = """
+import mnv2dense
+from mnv2dense.data.shapes import draw_shapes
+photos = draw_shapes("shapes", train=24, val=1) / "train"
+for suffix in (".xml", ".onnx"):
+    mnv2dense.export_model(mnv2dense.load_model("shapes"), "rounded" + suffix, precision="int8", calibration=photos)
+"""
+
+
+def rounded(suffix: str) -> Path:
+    """Of shapes at int8, whose exam keeps what the file itself answered."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{EXPORT_ROUNDED}"
+    folder = made_once("sample-rounded", lambda folder: done(sys.executable, "-c", code, cwd=folder))
+    return folder / f"rounded{suffix}"
+
+
 def done(*command: str | Path, cwd: Path | None = None) -> None:
     finished = subprocess.run([*map(str, command)], cwd=cwd, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stdout + finished.stderr
@@ -131,6 +147,30 @@ def test_results_are_right_of_maps_and_of_boxes_selected_inside(make: Callable[[
     finished = sample(other(name, sample.file.suffix), "--exam")
     assert finished.stdout.splitlines()[-1] == "passed", finished.stdout + finished.stderr
     assert "results  0" in finished.stdout
+
+
+@ALL
+def test_an_int8_file_is_compared_with_its_own_answers_of_then(make: Callable[[], Sample], tmp_path: Path) -> None:
+    sample = make()
+    file = rounded(sample.file.suffix)
+    finished = sample(file, "--exam")
+    assert finished.stdout.splitlines()[-1] == "passed", finished.stdout + finished.stderr
+    exam = mnv2dense.ExportedModel(file).exam
+    for name, limit in exam.own_limits.items():
+        (line,) = (line for line in finished.stdout.splitlines() if line.startswith(name))
+        distance, allowed = map(float, re.findall(r"[\d.]+(?:e-?\d+)?", line)[:2])
+        assert distance < limit / 2 <= exam.limits[name] / 2
+        assert allowed == pytest.approx(limit, rel=0.1)
+    assert "results" not in finished.stdout  # of which no own answer is kept
+
+    for path in file.parent.glob("rounded.*"):
+        shutil.copy(path, tmp_path)
+    plant(tmp_path / file.name, skip_normalisation)
+    finished = sample(tmp_path / file.name, "--exam")
+    assert finished.returncode == 1
+    cause = mnv2dense.check_file(tmp_path / file.name).cause  # which int8's limits of what goes in decide, too
+    assert cause is not None
+    assert f"likely cause: {cause}" in finished.stdout.splitlines()
 
 
 def test_an_exam_without_numbers_is_not_passed_unseen() -> None:

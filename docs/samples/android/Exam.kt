@@ -24,43 +24,68 @@ fun examine(description: Description, decode: (String) -> Picture, run: (ByteBuf
     val exam = requireNotNull(description.exam) { "the file carries no exam; export it again" }
     val pictures = exam.getJSONArray("pictures").objects()
     val at = exam.getJSONObject("at")
-    val limits = exam.getJSONObject("limits")
     val names = at.keys().asSequence().toList()
     require(names.isNotEmpty()) { "the file selects boxes itself, and this exam is of numbers: export without nms" }
     var meanError = 0.0
-    val ours = pictures.map { asked ->
+    val found = pictures.map { asked ->
         val prepared = prepare(decode(asked.getString("png")), description)
         meanError = max(meanError, inputError(prepared.planes, description, asked.getJSONArray("input")))
         val outputs = run(prepared.planes)
         names.associateWith { name -> at.getJSONArray(name).doubles().map { outputs.getValue(name)[it.toInt()].toDouble() } }
     }
-    val right = pictures.map { it.getJSONObject("answers") }
 
-    /** Root of the summed squares of differences, as a share of how the right answers lie about their mean. */
-    fun distance(name: String, theirs: List<JSONObject>): Double {
-        val one = ours.flatMap { it.getValue(name) }
-        val other = theirs.flatMap { it.getJSONArray(name).doubles().toList() }
-        val answers = right.flatMap { it.getJSONArray(name).doubles().toList() }
-        val mean = answers.average()
-        val spread = answers.sumOf { (it - mean) * (it - mean) }
-        return sqrt(one.zip(other).sumOf { (a, b) -> (a - b) * (a - b) } / if (spread > 0) spread else 1.0)
+    fun kept(answers: (JSONObject) -> JSONObject): Answers =
+        pictures.map { asked -> names.associateWith { answers(asked).getJSONArray(it).doubles().toList() } }
+
+    val right = kept { it.getJSONObject("answers") }
+    val compared = mutableListOf(Compared(found, right, exam.getJSONObject("limits")))
+    exam.optJSONObject("own_limits")?.let { limits ->
+        compared += Compared(lessRounding(found, kept { it.getJSONObject("own") }, right), right, limits)
     }
-
-    /** Of all outputs, each by its limit: what comes out coarsely tells little. */
-    fun combined(theirs: List<JSONObject>) =
-        sqrt(names.map { distance(it, theirs) / max(limits.getDouble(it), 1e-6) }.sumOf { it * it })
-
-    val errors = mapOf("input" to (meanError to LARGEST_MEAN_ERROR)) +
+    val errors = mapOf("input" to (meanError to LARGEST_MEAN_ERROR)) + compared.last().run {
         names.associateWith { distance(it, right) to limits.getDouble(it) }
+    }
     val lines = errors.map { (name, error) ->
         "%-8s %.2g from the model's, %s is allowed".format(name, error.first, error.second) +
             if (error.first <= error.second) "" else ": WRONG"
     }
     if (errors.values.all { (error, limit) -> error <= limit }) return Verdict(lines + "passed", true)
-    val faults = pictures[0].getJSONObject("otherwise").keys().asSequence().toList()
-    val distances = faults.associateWith { fault -> combined(pictures.map { it.getJSONObject("otherwise").getJSONObject(fault) }) }
-    val nearest = distances.minByOrNull { it.value }?.takeIf { it.value < NEARER * combined(right) }?.key
-    return Verdict(lines + "likely cause: ${nearest ?: "none that the exam knows"}" + "failed", false)
+    val faults = pictures[0].getJSONObject("otherwise").keys().asSequence().associateWith { fault ->
+        kept { it.getJSONObject("otherwise").getJSONObject(fault) }
+    }
+    // A gross fault changes what rounding does, so answers as they are tell it; a small one is told without that.
+    val cause = compared.firstNotNullOfOrNull { it.nearest(faults) } ?: "none that the exam knows"
+    return Verdict(lines + "likely cause: $cause" + "failed", false)
+}
+
+/** Of each picture, by output. */
+private typealias Answers = List<Map<String, List<Double>>>
+
+/** Answers without what rounding had changed when the file was written: it moves them to the same place everywhere. */
+private fun lessRounding(ours: Answers, own: Answers, right: Answers): Answers =
+    ours.indices.map { picture ->
+        ours[picture].mapValues { (name, values) ->
+            values.indices.map { values[it] - own[picture].getValue(name)[it] + right[picture].getValue(name)[it] }
+        }
+    }
+
+/** Answers, those that are right, and how far apart they may be. */
+private class Compared(private val ours: Answers, private val right: Answers, val limits: JSONObject) {
+    /** Root of the summed squares of differences, as a share of how the right answers lie about their mean. */
+    fun distance(name: String, theirs: Answers): Double {
+        val (one, other, answers) = listOf(ours, theirs, right).map { all -> all.flatMap { it.getValue(name) } }
+        val mean = answers.average()
+        val spread = answers.sumOf { (it - mean) * (it - mean) }
+        return sqrt(one.zip(other).sumOf { (a, b) -> (a - b) * (a - b) } / if (spread > 0) spread else 1.0)
+    }
+
+    /** The fault whose answers are clearly nearer than the right ones. */
+    fun nearest(faults: Map<String, Answers>): String? =
+        faults.mapValues { combined(it.value) }.minByOrNull { it.value }?.takeIf { it.value < NEARER * combined(right) }?.key
+
+    /** Of all outputs, each by its limit: what comes out coarsely tells little. */
+    private fun combined(theirs: Answers) =
+        sqrt(ours[0].keys.map { distance(it, theirs) / max(limits.getDouble(it), 1e-6) }.sumOf { it * it })
 }
 
 /** By how much the mean of a part of the input is off at most, 0..255. */
