@@ -86,18 +86,24 @@ def quantized(
             nodes_to_quantize=[node.name for node in nodes],
             extra_options={"TensorQuantOverrides": overrides, "ActivationSymmetric": target.power_of_two},
         )
-        return _without_zero_points(onnx.load(path))
+        return _tidied(onnx.load(path))
 
 
-def _without_zero_points(model: ModelProto) -> ModelProto:
-    """Those of biases are zero, which ONNX takes where none is said: four bytes less for each channel; in place."""
-    from onnx import TensorProto
+def _tidied(model: ModelProto) -> ModelProto:
+    """Constants as bytes, which small readers know; biases without zero points; in place.
+
+    Those are zero, which ONNX takes where none is said: four bytes less for each channel.
+    """
+    from onnx import TensorProto, numpy_helper
 
     whole = {each.name: each for each in model.graph.initializer if each.data_type == TensorProto.INT32}
     for node in model.graph.node:
         if node.op_type == "DequantizeLinear" and len(node.input) == 3 and node.input[0] in whole:
             model.graph.initializer.remove(whole[node.input[2]])
             del node.input[2]
+    for each in model.graph.initializer:
+        if not each.HasField("raw_data"):
+            each.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(each), each.name))
     return model
 
 
