@@ -5,10 +5,12 @@ r"""From a JPEG to its result beside the bare network and beside what others use
     python benchmarks/file_to_result.py --images photos --deeplab deeplab.xml --official official.tflite
     python benchmarks/file_to_result.py --images photos --ssdlite ssdlite.xml
     python benchmarks/file_to_result.py --images photos --weights deeplabv3_mobilenet_v2_1.0_513 --equal 500
+    python benchmarks/file_to_result.py --tiles 100000
 
 All that is timed takes turns on one picture after another, so that a busy machine slows every one of them alike.
 Reported are medians, and of each ratio the median over rounds of what stood side by side. ``--stages`` times decoding,
-resizing, the network and the decision one by one; ``--equal`` compares label maps with those of every pixel decided.
+resizing, the network and the decision one by one; ``--equal`` and ``--tiles`` compare label maps, of pictures and of
+random logits, with those of every pixel decided.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import torch
 
 from mnv2dense import DenseModel, ExportedModel, Predictor, load_model
 from mnv2dense.io.reading import list_images, read_image
-from mnv2dense.ops.label_map import Samples, every_pixel
+from mnv2dense.ops.label_map import Samples, every_pixel, label_map
 from mnv2dense.ops.postprocess import PixelSelection
 from mnv2dense.ops.resize import infos, resize
 from mnv2dense.visualization.draw import draw_detections
@@ -37,12 +39,13 @@ Turns = Mapping[str, Callable[[Path], object]]
 def main() -> None:
     """Measure what files are given for, and print tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, nargs="+", required=True, help="folders of pictures")
+    parser.add_argument("--images", type=Path, nargs="+", default=[], help="folders of pictures")
     parser.add_argument("--deeplab", type=Path, nargs="*", default=[], help="DeepLab files; the first beside the peer")
     parser.add_argument("--official", type=Path, help="the official int8 TFLite DeepLab")
     parser.add_argument("--ssdlite", type=Path, nargs="*", default=[], help="detectors' files")
     parser.add_argument("--weights", help="the checkpoint whose logits --equal decides")
     parser.add_argument("--equal", type=int, default=0, help="so many pictures")
+    parser.add_argument("--tiles", type=int, default=0, help="so many, of 2 to 21 classes and 8 to 63 pixels a side")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=40)
     arguments = parser.parse_args()
@@ -58,6 +61,8 @@ def main() -> None:
         turns = _ours(arguments.ssdlite, arguments.threads) | _torchvision()
         report("JPEG to boxes", turns, pictures, arguments.rounds)
         stages(arguments.ssdlite[0], pictures, arguments.rounds, arguments.threads)
+    if arguments.tiles:
+        compare_tiles(arguments.tiles)
     if arguments.equal:
         compare_maps(load_model(arguments.weights), _spread(pictures, arguments.equal))
 
@@ -194,6 +199,21 @@ def compare_maps(model: DenseModel, pictures: list[Path]) -> None:
             unlike = int((found.labels != every_pixel(logits, down, across)).sum())
         different, pixels = different + (unlike > 0), pixels + unlike
     print(f"{different} of {len(pictures)} label maps differ from those of every pixel decided, {pixels} pixels in all")
+
+
+def compare_tiles(count: int) -> None:
+    """The same of random logits, with corners aligned or not and with a frame as letterboxing leaves one."""
+    random = np.random.default_rng(0)
+    different = pixels = 0
+    for _ in range(count):
+        classes, *grid, height, width = random.integers((2, 2, 2, 8, 8), (22, 10, 10, 64, 64)).tolist()
+        logits = torch.from_numpy(3 * random.standard_normal((classes, *grid), np.float32))
+        aligned, frame = bool(random.integers(2)), float(random.integers(9))
+        down = Samples.of(height, (65 - 2 * frame) / height, frame, 65, grid[0], aligned)
+        across = Samples.of(width, 65 / width, 0.0, 65, grid[1], aligned)
+        unlike = int((label_map(logits, down, across) != every_pixel(logits, down, across)).sum())
+        different, pixels = different + (unlike > 0), pixels + unlike
+    print(f"{different} of {count} random tiles differ from those of every pixel decided, {pixels} pixels in all")
 
 
 def _spread(pictures: list[Path], count: int) -> list[Path]:
