@@ -51,6 +51,9 @@ def save_figure(figure: Any, path: str | Path) -> Path:  # noqa: ANN401
     """Write it as PNG, whole or not at all; its folder is made."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Laid out here: matplotlib would draw all of it once for that alone.
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")
     with atomic_write(path) as file:
         figure.savefig(file, format="png")
     return path
