@@ -55,6 +55,19 @@ def place(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable)
 
 
+@pytest.fixture
+def unreported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs leave checkpoints and scores, and neither pictures nor pages, which take half of a small run's time."""
+    monkeypatch.setattr(
+        "mnv2dense.workflows.scoring.report", lambda folder, *, scores, **options: folder.write_metrics(scores)
+    )
+    monkeypatch.setattr("mnv2dense.workflows.scoring.facts_of", lambda folder, **options: None)
+    monkeypatch.setattr("mnv2dense.workflows.scoring._drawn", lambda *given, **options: [])
+    monkeypatch.setattr("mnv2dense.workflows.scoring.explain", lambda folder, **options: [])
+    monkeypatch.setattr("mnv2dense.workflows.scoring.write_report", lambda folder, facts, **options: None)
+    monkeypatch.setattr("mnv2dense.training.history.History.plot", lambda history, path, **options: None)
+
+
 # Their answers prove that weights load right and exports answer alike; tests skip where one is missing, unless
 # MNV2DENSE_REQUIRE_PEERS is set.
 PEERS = (

@@ -43,6 +43,7 @@ def test_a_detector_is_trained_on_it_reported_and_scored(trained: tuple[Path, Ou
     assert outcome.code == 0, outcome.err
 
 
+@pytest.mark.usefixtures("unreported")
 def test_its_backbone_begins_a_classifier_and_no_mobilenet_v2(trained: tuple[Path, Outcome], tmp_path: Path) -> None:
     run, _ = trained
     weights = f"backbone.weights={run}"

@@ -64,6 +64,7 @@ def test_a_run_leaves_all_that_its_folder_promises(trained: tuple[Path, Outcome]
     assert model.resize == "crop"
 
 
+@pytest.mark.usefixtures("unreported")
 def test_evaluating_gives_the_scores_it_ended_with(trained: tuple[Path, Outcome]) -> None:
     outcome = command("evaluate", f"checkpoint={trained[0]}", "device=cpu", "run_dir=scores", "task=classification")
     assert outcome.code == 0, outcome.err
@@ -90,6 +91,7 @@ def test_predicting_lists_the_likeliest_classes(trained: tuple[Path, Outcome], f
         assert (Path("out") / image["file_name"]).with_suffix(".jpg").is_file()
 
 
+@pytest.mark.usefixtures("unreported")
 def test_a_detector_begins_with_the_backbone_of_a_classifier(trained: tuple[Path, Outcome]) -> None:
     run, _ = trained
     small = [option for option in TINY if "width_mult" not in option]
@@ -104,6 +106,7 @@ def test_a_detector_begins_with_the_backbone_of_a_classifier(trained: tuple[Path
     assert yaml.safe_load(Path("detector/config.yaml").read_text())["backbone"]["weights"] == str(run)
 
 
+@pytest.mark.usefixtures("unreported")
 def test_shapes_are_classified_by_their_crops() -> None:
     outcome = command("train", "task=classification", *TINY, "run_dir=run")
     assert outcome.code == 0, outcome.err
@@ -133,6 +136,7 @@ def test_a_mistake_gets_one_message_with_the_fix(arguments: list[str], expected:
     shutil.rmtree("empty")
 
 
+@pytest.mark.usefixtures("unreported")
 def test_imagenet_weights_learn_a_folder_of_crops_in_a_few_epochs(shared: Path) -> None:
     wanted = {"cat": 20, "car": 20, "person": 20, "bird": 20}
     for split, share in (("train", 1.0), ("val", 0.5)):

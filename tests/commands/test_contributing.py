@@ -79,6 +79,7 @@ def test_the_backbone_trains_and_its_run_is_scored_and_predicts(folder: Path) ->
     assert sum(mnv2dense.Predictor(model, device="cpu")(picture).scores.tolist()) == pytest.approx(1)
 
 
+@pytest.mark.usefixtures("unreported")
 def test_a_run_of_own_parts_is_refused_where_nobody_names_their_package(folder: Path) -> None:
     run(documented("backbone=strided_convs"), *SHORT)
     outcome = run_command("evaluate", "checkpoint=my_run", "device=cpu")
@@ -97,6 +98,7 @@ def test_the_head_trains_and_is_scored_as_ours_are(folder: Path) -> None:
     assert mnv2dense.Predictor(model, device="cpu")(picture).labels.shape == (48, 80)
 
 
+@pytest.mark.usefixtures("unreported")
 def test_the_loss_trains_under_its_own_name(folder: Path) -> None:
     run(documented("loss=tversky"), *SHORT, "backbone.width_mult=0.35", "backbone.weights=null")
     (log,) = Path("my_loss_run").rglob("metrics.csv")
@@ -141,6 +143,7 @@ def test_the_metric_trains_alone_and_beside_ours_and_chooses_the_checkpoint(fold
     assert {"AP", "AP50", "count_error", "count_right"} <= set(scores)
 
 
+@pytest.mark.usefixtures("unreported")
 def test_the_augmentation_trains_and_turns_the_image_by_its_seed(folder: Path) -> None:
     run(documented("augment=upside_down"), *SHORT, "backbone.width_mult=0.35")
     from my_parts.augment import UpsideDown  # type: ignore[import-not-found]

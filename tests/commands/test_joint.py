@@ -27,10 +27,20 @@ SMALL = ("trainer.accelerator=cpu", "trainer.max_epochs=1", "data.batch_size=4",
          "backbone.width_mult=0.35", "model.size=[64,64]", "recipe=null")  # fmt: skip
 
 
-def test_it_goes_the_way_that_one_head_goes(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """The folder of a run of one epoch, to be looked at."""
+    folder = tmp_path_factory.mktemp("joint") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNV2DENSE_CACHE", str(cache))
+        outcome = command("train", *JOINT, f"run_dir={folder}")
+    assert outcome.code == 0, outcome.err
+    return folder
+
+
+def test_it_goes_the_way_that_one_head_goes(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    trained = command("train", *JOINT, "run_dir=run")
-    assert trained.code == 0, trained.err
+    shutil.copytree(trained, "run")
     scores = json.loads(Path("run/metrics.json").read_text())
     assert scores["mean"] == pytest.approx((scores["boxes/AP"] + scores["masks/mIoU"]) / 2)
     assert {"boxes/AP50", "masks/pixel_accuracy"} <= scores.keys()
@@ -84,13 +94,12 @@ def test_it_goes_the_way_that_one_head_goes(caplog: pytest.LogCaptureFixture) ->
     assert found.plot().size == (width, height)
 
 
-def test_a_frozen_head_on_a_frozen_backbone_answers_as_before() -> None:
-    first = command("train", *JOINT, "run_dir=run")
-    assert first.code == 0, first.err
-    words = ("callbacks=freeze_backbone", "callbacks.freeze.heads=[boxes]", "init_from=run")
+@pytest.mark.usefixtures("unreported")
+def test_a_frozen_head_on_a_frozen_backbone_answers_as_before(trained: Path) -> None:
+    words = ("callbacks=freeze_backbone", "callbacks.freeze.heads=[boxes]", f"init_from={trained}")
     second = command("train", *JOINT, *words, "trainer.max_epochs=2", "run_dir=second")
     assert second.code == 0, second.err
-    before, after = (load_model(each) for each in ("run", "second"))
+    before, after = (load_model(each) for each in (trained, "second"))
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     assert torch.equal(before.decoded(images)["boxes"].scores, after.decoded(images)["boxes"].scores)
     assert torch.equal(before.decoded(images)["boxes"].boxes, after.decoded(images)["boxes"].boxes)
@@ -100,6 +109,7 @@ def test_a_frozen_head_on_a_frozen_backbone_answers_as_before() -> None:
     assert "there is no 'cars'; the heads are boxes, masks." in wrong.err
 
 
+@pytest.mark.usefixtures("unreported")
 def test_heads_and_scores_are_chosen_by_their_names() -> None:
     words = ("head@head.parts.boxes=points", "loss@loss.parts.boxes=task_aligned", "head.parts.boxes.channels=16")
     trained = command("train", *JOINT, *words, "loss.weights=uncertainty", "monitor=masks/mIoU", "run_dir=run")
@@ -111,7 +121,7 @@ def test_heads_and_scores_are_chosen_by_their_names() -> None:
     assert "monitor=AP: there is no such score" in told.err
 
 
-def test_two_data_sets_of_ones_own_are_learnt_from_together() -> None:
+def test_two_data_sets_of_ones_own_are_learnt_from_together(request: pytest.FixtureRequest) -> None:
     drawn = draw_shapes(Path("drawn"), train=8, val=4, size=64)
     boxes = f"data.parts.boxes=[coco,root={drawn},train_split=train,val_split=val]"
     masks = f"data.parts.masks=[coco_masks,root={drawn},train_split=train,val_split=val,limit=3]"
@@ -127,6 +137,7 @@ def test_two_data_sets_of_ones_own_are_learnt_from_together() -> None:
     assert momenta == {0.1}
     assert "can have an anchor of their own at IoU 0.5" in Path("run/report.html").read_text(encoding="utf-8")
     assert "8 train images with boxes, 3 train images with masks" in log
+    request.getfixturevalue("unreported")
     for named in ((), ("data=joint", boxes, masks)):
         scored = command("evaluate", "checkpoint=run", *named, "num_workers=0", "run_dir=scored")
         assert scored.code == 0, scored.err
@@ -206,11 +217,11 @@ def test_parts_that_cannot_be_are_told(words: list[str], complaint: str) -> None
     assert complaint in told.err
 
 
-def test_what_a_joint_model_cannot_do_is_told() -> None:
-    assert command("train", *JOINT, "run_dir=run").code == 0
-    tiled = command("predict", "checkpoint=run", "source=run/samples.jpg", "tile=64", "run_dir=found")
+def test_what_a_joint_model_cannot_do_is_told(trained: Path) -> None:
+    Image.new("RGB", (150, 100)).save("photo.png")
+    tiled = command("predict", f"checkpoint={trained}", "source=photo.png", "tile=64", "run_dir=found")
     assert tiled.code == 0, tiled.err
-    taught = command("train", *JOINT, "teacher.model=run", "run_dir=second")
+    taught = command("train", *JOINT, f"teacher.model={trained}", "run_dir=second")
     assert taught.code == 2
     assert "models of several heads neither teach nor are taught yet" in taught.err
     mixed = command("train", *JOINT, "augment.mosaic_probability=1.0", "run_dir=second")
@@ -225,10 +236,9 @@ def test_info_counts_the_backbone_once() -> None:
 
 
 @pytest.mark.needs("onnxscript", "nncf")
-def test_layers_of_a_joint_model_are_not_tried_one_by_one() -> None:
-    assert command("train", *JOINT, "run_dir=run").code == 0
+def test_layers_of_a_joint_model_are_not_tried_one_by_one(trained: Path) -> None:
     looked = command(
-        "export", "checkpoint=run", "exporter=onnx", "precision=int8", "sensitivity=true", "run_dir=exported"
+        "export", f"checkpoint={trained}", "exporter=onnx", "precision=int8", "sensitivity=true", "run_dir=exported"
     )
     assert looked.code == 2
     assert "look at models of one head" in looked.err

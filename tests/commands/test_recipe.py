@@ -12,7 +12,7 @@ import yaml
 from mnv2dense.data.shapes.detection import draw_shapes
 from tests.helpers.tiny import TINY, command
 
-pytestmark = pytest.mark.usefixtures("place")
+pytestmark = pytest.mark.usefixtures("place", "unreported")
 
 
 @pytest.fixture(autouse=True)

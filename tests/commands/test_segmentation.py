@@ -42,6 +42,7 @@ def test_a_run_leaves_all_that_its_folder_promises(trained: tuple[Path, Outcome]
     assert load_model(run).class_names[0] == "background"
 
 
+@pytest.mark.usefixtures("unreported")
 def test_evaluating_gives_the_scores_it_ended_with(trained: tuple[Path, Outcome]) -> None:
     outcome = command("evaluate", f"checkpoint={trained[0]}", "task=segmentation", "device=cpu", "run_dir=scores")
     assert outcome.code == 0, outcome.err

@@ -11,7 +11,7 @@ import torch
 from tests.helpers.made_once import small_run
 from tests.helpers.tiny import TINY, command
 
-pytestmark = pytest.mark.usefixtures("place")
+pytestmark = pytest.mark.usefixtures("place", "unreported")
 
 
 @pytest.fixture(scope="module")

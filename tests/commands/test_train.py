@@ -235,6 +235,7 @@ def test_evaluating_a_run_gives_the_scores_it_ended_with(
     assert not Path("evaluated/checkpoints").exists()
 
 
+@pytest.mark.usefixtures("unreported")
 def test_the_same_data_named_anew_gives_the_same_scores(trained: tuple[Path, Outcome], cache: Path) -> None:
     run, _ = trained
     (drawn,) = cache.iterdir()
@@ -286,6 +287,7 @@ def test_one_image_can_be_predicted(trained: tuple[Path, Outcome]) -> None:
     assert image_size("out/one.jpg") == (40, 40)
 
 
+@pytest.mark.usefixtures("unreported")
 def test_a_run_goes_on_where_it_stopped(trained: tuple[Path, Outcome]) -> None:
     run, _ = trained
     outcome = command("train", *TINY, "trainer.max_epochs=3", f"resume={run}", "run_dir=more")
@@ -305,6 +307,7 @@ def test_a_run_goes_on_where_it_stopped(trained: tuple[Path, Outcome]) -> None:
     assert not all(torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.usefixtures("unreported")
 def test_a_run_with_nothing_left_to_train_says_so_and_is_scored_in_the_new_folder(
     trained: tuple[Path, Outcome],
 ) -> None:
@@ -336,6 +339,7 @@ def test_a_run_of_another_model_cannot_go_on(trained: tuple[Path, Outcome]) -> N
     assert f"begin a new one with init_from={trained[0]}" in said
 
 
+@pytest.mark.usefixtures("unreported")
 def test_a_run_may_begin_with_the_weights_of_another(trained: tuple[Path, Outcome]) -> None:
     run, _ = trained
     # A learning rate of nothing and no averaging of statistics: what it ends with is what it began with.
@@ -349,6 +353,7 @@ def test_a_run_may_begin_with_the_weights_of_another(trained: tuple[Path, Outcom
     assert f"classes {', '.join(names)} kept" in Path("new/run.log").read_text()
 
 
+@pytest.mark.usefixtures("unreported")
 def test_the_same_seed_gives_the_same_weights_to_the_bit(trained: tuple[Path, Outcome]) -> None:
     run, _ = trained
     outcome = command("train", *TINY, "trainer.max_epochs=2", "run_dir=again")

@@ -189,7 +189,7 @@ def test_without_torchao_there_is_one_line_that_says_so(monkeypatch: pytest.Monk
         QuantizationAware()
 
 
-@pytest.mark.usefixtures("place")
+@pytest.mark.usefixtures("place", "unreported")
 def test_a_run_is_fine_tuned_resumed_and_exported_as_any_other(caplog: pytest.LogCaptureFixture) -> None:
     tiny = [*TINY, "task=classification", "data.train_images=8", "data.val_images=4"]
     assert command("train", *tiny, "run_dir=float").code == 0
