@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,14 +18,14 @@ import pytest
 HERE = Path(__file__).parent
 EVERY = ("onnx", "openvino", "executorch", "litert", "ncnn")
 
-# Of these each exporter is run apart, so that several processes share them.
+# Of these each exporter is run apart, so that several processes share them. Those that stand together share one: to
+# import a converter takes up to ten seconds.
 IN_PARTS = {
-    "test_exam.py": EVERY,
-    "test_joint.py": EVERY,
-    "test_matrix.py": EVERY,
-    "test_targets.py": ("executorch", "litert"),
+    ("test_exam.py", "test_joint.py"): EVERY,
+    ("test_matrix.py",): EVERY,
+    ("test_targets.py",): ("executorch", "litert"),
 }
-FILES = sorted({path.name for path in (HERE / "formats").glob("test_*.py")} - IN_PARTS.keys())
+FILES = sorted({path.name for path in (HERE / "formats").glob("test_*.py")}.difference(*IN_PARTS))
 
 # Without these, a process is not even begun.
 NEEDED = {
@@ -44,26 +45,26 @@ NEEDED = {
     "name", [pytest.param(name, id=name, marks=pytest.mark.needs(*NEEDED[name])) for name in FILES]
 )
 def test_exporters(name: str) -> None:
-    run_apart(name)
+    run_apart([name])
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
-    ("name", "exporter"),
+    ("names", "exporter"),
     [
-        pytest.param(name, exporter, id=f"{name}-{exporter}")
-        for name, exporters in IN_PARTS.items()
+        pytest.param(names, exporter, id=f"{'-'.join(names)}-{exporter}")
+        for names, exporters in IN_PARTS.items()
         for exporter in exporters
     ],
 )
-def test_exporters_in_parts(name: str, exporter: str) -> None:
-    run_apart(name, exporter)
+def test_exporters_in_parts(names: tuple[str, ...], exporter: str) -> None:
+    run_apart(names, exporter)
 
 
-def run_apart(name: str, keywords: str = "") -> None:
+def run_apart(names: Sequence[str], keywords: str = "") -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-m", "", "-k", keywords, str(HERE / "formats" / name)],
+        [sys.executable, "-m", "pytest", "-m", "", "-k", keywords, *(str(HERE / "formats" / name) for name in names)],
         cwd=HERE.parents[1],
         env={key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")},
         capture_output=True,
@@ -71,7 +72,7 @@ def run_apart(name: str, keywords: str = "") -> None:
         check=False,
     )
     print(done.stdout[-6000:], done.stderr[-2000:])
-    assert done.returncode == 0, f"{name}: exit code {done.returncode}"
+    assert done.returncode == 0, f"{' '.join(names)}: exit code {done.returncode}"
     ending = done.stdout.strip().splitlines()[-1]
     if "skipped" in ending and "passed" not in ending:
         reasons = [line for line in done.stdout.splitlines() if line.startswith("SKIPPED")]
