@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -12,18 +11,15 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
+from mnv2dense.export.label_maps import LabelMaps, label_map
 from mnv2dense.export.tasks import TASKS
 from mnv2dense.heads.joint import JointHead
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.models.fuse import fold_batch_norms
 from mnv2dense.models.split import Groups, SplitMobileNetV2, split_inference
 from mnv2dense.ops.boxes import fixed_shape_nms
-from mnv2dense.ops.cells import cells_at
 from mnv2dense.ops.postprocess import BoxSelection, JointSelection, PixelSelection, Selection
 from mnv2dense.runtimes.metadata import Metadata, Outputs, Precision, tensors_of
-
-# Of label maps. The scores of one take 2.8 MB at 513x513 and 21 classes, which a core's cache still holds.
-_STRIPS = 8
 
 
 @final
@@ -46,7 +42,7 @@ class ExportGraph(nn.Module):
         outputs: which tensors come out.
         parts: of several heads, name -> which tensors of each come out; empty of one.
         size: of the input.
-        classes_last: for exporters to set: whether label maps are made with the classes of a pixel side by side.
+        label_map: for exporters to set: what makes label maps, one of :mod:`mnv2dense.export.label_maps`.
 
     Raises:
         ValueError: a size for a detector that is not its own, decisions asked of a classifier, or a selection asked of
@@ -64,7 +60,7 @@ class ExportGraph(nn.Module):
         super().__init__()
         self.model = fold_batch_norms(copy.deepcopy(model).cpu().float().eval())
         self.size = size or model.size
-        self.classes_last = False
+        self.label_map: LabelMaps = label_map
         self.parts: dict[str, Outputs] = {}
         heads = {"": self.model.head}
         if isinstance(self.model.head, JointHead):
@@ -120,8 +116,7 @@ class ExportGraph(nn.Module):
         if isinstance(selection, PixelSelection):
             if outputs == "logits":
                 return (decoded.logits,)
-            make = label_map_classes_last if self.classes_last else label_map
-            return (make(decoded.logits, size, align_corners=selection.align_corners),)
+            return (self.label_map(decoded.logits, size, align_corners=selection.align_corners),)
         return (decoded,)
 
     def in_groups(self, groups: Groups) -> ExportGraph:
@@ -178,63 +173,6 @@ def _select_otherwise(heads: Iterable[nn.Module], selection: Mapping[str, float]
         raise ValueError(f"selection={dict(selection)} is of boxes, and this model is for {task}.")
     for head in found:
         head.selection = replace(cast(BoxSelection, head.selection), **selection)  # type: ignore[arg-type, assignment]
-
-
-def label_map(logits: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:
-    """Bilinear upsampling and argmax, a strip of rows at a time: an eighth of all scores in memory, not all.
-
-    Runtimes multiply by constant matrices several times faster than they interpolate one class after another.
-
-    Args:
-        logits: float32 [B, K, h, w].
-        size: (H, W), pixels.
-        align_corners: see :class:`mnv2dense.ops.postprocess.PixelSelection`.
-
-    Returns:
-        uint8 [B, H, W]; of equal scores the lowest class.
-    """
-    # Under torch's tracer sizes are tensors.
-    down = _strips(int(logits.shape[2]), int(size[0]), align_corners=align_corners)
-    across = _strips(int(logits.shape[3]), int(size[1]), align_corners=align_corners)
-    wide = torch.cat([logits[..., cells] @ shares.T for cells, shares in across], dim=3)
-    return torch.cat([(shares @ wide[:, :, cells]).argmax(dim=1) for cells, shares in down], dim=1).to(torch.uint8)
-
-
-def label_map_classes_last(logits: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:
-    """The same as :func:`label_map`, of one image: for runtimes that compare a pixel's classes side by side sooner.
-
-    LiteRT needs 9 ms instead of 26 for a map of 513x513 and 21 classes, OpenVINO 24 instead of 5.
-
-    Args:
-        logits: float32 [1, K, h, w].
-        size: (H, W), pixels.
-        align_corners: see :class:`mnv2dense.ops.postprocess.PixelSelection`.
-    """
-    classes, height, width = (int(side) for side in logits.shape[1:])
-    cells_last = logits[0].permute(1, 2, 0)
-    across = _strips(width, int(size[1]), align_corners=align_corners)
-    strips = []
-    for cells, shares in _strips(height, int(size[0]), align_corners=align_corners):
-        rows = (shares @ cells_last[cells].reshape(-1, width * classes)).reshape(-1, width, classes)
-        strips.append(torch.cat([(part @ rows[:, columns]).argmax(dim=2) for columns, part in across], dim=1))
-    return torch.cat(strips)[None].to(torch.uint8)
-
-
-def _strips(cells: int, pixels: int, *, align_corners: bool) -> list[tuple[slice, Tensor]]:
-    """The pixels along one side in a few strips of length P: the C cells that each lies on, and [P, C] of their shares.
-
-    A cell's share in a pixel is their nearness, from 1 where the centres meet to 0 at the distance of the next cell.
-    """
-    # Numbers, not a tensor: torch.export would take what is in one for unknown.
-    at = (cells_at(pixel + 0.5, length=pixels, cells=cells, align_corners=align_corners) for pixel in range(pixels))
-    places = [min(max(place, 0.0), float(cells - 1)) for place in at]
-    strips, length = [], math.ceil(pixels / _STRIPS)
-    for start in range(0, pixels, length):
-        strip = places[start : start + length]
-        first, end = int(strip[0]), min(int(strip[-1]) + 2, cells)
-        distances = torch.tensor(strip, dtype=torch.float32)[:, None] - torch.arange(first, end)
-        strips.append((slice(first, end), (1 - distances.abs()).clamp(min=0)))
-    return strips
 
 
 def _version(package: str) -> str:

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.quantization.int8 import check_names
@@ -22,6 +24,7 @@ from mnv2dense.quantization.targets import TARGETS, TargetName
 from mnv2dense.runtimes.formats import FORMATS, companions_of, ends_in
 from mnv2dense.runtimes.metadata import Metadata, Outputs, Precision
 from mnv2dense.utils.files import atomic_write
+from mnv2dense.utils.untyped import Untyped
 
 
 @final
@@ -177,6 +180,18 @@ def quiet(*, stdout: bool = False, stderr: bool = False) -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+class EnlargedValues(TorchFunctionMode):
+    """Inside, where one value fills a map, it is enlarged and not expanded: the same, in an operator for images.
+
+    Of the other LiteRT's converter swaps the axes, and the file does not load; ExecuTorch's delegate does not take it.
+    """
+
+    def __torch_function__(self, func: Untyped, types: Untyped, args: Untyped = (), kwargs: Untyped = None) -> Untyped:
+        if func is Tensor.expand and args[0].shape[2:] == (1, 1) and len(args) == 5:
+            return F.interpolate(args[0], args[3:], mode="bilinear")
+        return func(*args, **(kwargs or {}))
 
 
 def write_together(path: Path, content: bytes, *beside: bytes) -> None:

@@ -12,6 +12,7 @@ float16 convolutions as float32, so the file would be no smaller.
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -21,8 +22,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.export.formats.common import Writer, quiet, set_exam_beside, write_together
+from mnv2dense.export.formats.common import EnlargedValues, Writer, quiet, set_exam_beside, write_together
 from mnv2dense.export.graph import ExportGraph
+from mnv2dense.export.label_maps import label_map_pooled
 from mnv2dense.quantization.bias_correction import bias_corrected
 from mnv2dense.quantization.targets import TARGETS, TargetName
 from mnv2dense.runtimes.metadata import Metadata
@@ -94,7 +96,12 @@ def export(
         if description.precision == "int8":
             assert calibration is not None
             graph = bias_corrected(graph, calibration, keep_float, target=TARGETS[target])
-        program = torch.export.export(graph, (images,), strict=False)
+        if delegate:
+            graph = copy.copy(graph)
+            graph.label_map = label_map_pooled
+        with EnlargedValues():
+            program = torch.export.export(graph, (images,), strict=False)
+        program = _with_constants_computed(program)
         if description.precision == "int8":
             assert calibration is not None
             quantized = _quantize(program, calibration, keep_float, per_channel=TARGETS[target].per_channel)
@@ -106,6 +113,14 @@ def export(
 
 
 set_exam = set_exam_beside
+
+
+def _with_constants_computed(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """The same with what follows from constants alone computed here, and not at every run."""
+    from executorch.exir.passes.constant_prop_pass import constant_prop_pass
+
+    # Of comparisons would come a megabyte: which of a thousand candidates is the same as which other.
+    return constant_prop_pass(program, custom_skip_targets={torch.ops.aten.eq.Tensor})
 
 
 def _lower(program: torch.export.ExportedProgram) -> tuple[bytes, list[str]]:

@@ -21,13 +21,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-from mnv2dense.export.formats.common import Writer, quiet, set_exam_beside, write_together
+from mnv2dense.export.formats.common import EnlargedValues, Writer, quiet, set_exam_beside, write_together
 from mnv2dense.export.formats.litert_int8 import marked, quantized
 from mnv2dense.export.graph import ExportGraph
+from mnv2dense.export.label_maps import label_map_classes_last
 from mnv2dense.quantization.bias_correction import bias_corrected
 from mnv2dense.quantization.targets import TARGETS, TargetName
 from mnv2dense.runtimes.metadata import INPUT, Metadata
@@ -96,20 +95,11 @@ class _NamedGraph(nn.Module):
     def __init__(self, graph: ExportGraph) -> None:
         super().__init__()
         self.whole = graph
-        graph.classes_last = True  # its maximum over an axis that is not the last reads memory in leaps
+        graph.label_map = label_map_classes_last  # its maximum over an axis that is not the last reads memory in leaps
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        with _OtherOperators():
+        with EnlargedValues():
             return dict(zip(self.whole.output_names, self.whole(images), strict=True))
-
-
-class _OtherOperators(TorchFunctionMode):
-    """Where one value fills a map, the converter swaps the axes and the file does not load. Enlarging is the same."""
-
-    def __torch_function__(self, func: Untyped, types: Untyped, args: Untyped = (), kwargs: Untyped = None) -> Untyped:
-        if func is Tensor.expand and args[0].shape[2:] == (1, 1) and len(args) == 5:
-            return F.interpolate(args[0], args[3:], mode="bilinear")
-        return func(*args, **(kwargs or {}))
 
 
 def _converted(graph: ExportGraph) -> bytes:

@@ -1,4 +1,4 @@
-"""What every exporter takes: here the label map, which is written for runtimes and not for torch."""
+"""Label maps, which are written for runtimes and not for torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnv2dense.export.graph import label_map, label_map_classes_last
+from mnv2dense.export.label_maps import label_map, label_map_classes_last, label_map_pooled
 
 
 @pytest.mark.parametrize("align_corners", [True, False])
@@ -26,18 +26,41 @@ def test_a_label_map_is_interpolation_and_argmax(
     assert labels.dtype == torch.uint8
     assert labels.shape == (2, *size)
     assert (labels == expected).float().mean() > 0.999
+    pooled = label_map_pooled(logits, size, align_corners=align_corners)
+    assert pooled.dtype == torch.uint8
+    assert (pooled == expected).float().mean() > 0.999
     by_pixel = torch.cat([label_map_classes_last(each[None], size, align_corners=align_corners) for each in logits])
     assert by_pixel.dtype == torch.uint8
     assert (by_pixel == expected).float().mean() > 0.999
 
 
-@pytest.mark.parametrize("make", [label_map, label_map_classes_last])
+@pytest.mark.parametrize("make", [label_map, label_map_classes_last, label_map_pooled])
 def test_of_equal_scores_the_lowest_class_is_taken(make: Callable[..., Tensor]) -> None:
     logits = torch.tensor([0.0, 1.0, 1.0]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
     assert make(logits, (16, 16), align_corners=True).unique().tolist() == [1]
 
 
-@pytest.mark.parametrize("make", [label_map, label_map_classes_last])
+@pytest.mark.parametrize("classes", [1, 2, 21, 255])
+@pytest.mark.parametrize("steps", [4, 2**20])
+def test_pools_find_the_same_classes_to_the_last_pixel(classes: int, steps: int) -> None:
+    """Of four steps most pixels have several highest scores, as they have at int8."""
+    generator = torch.Generator().manual_seed(0)
+    # 5 cells onto 33 pixels: shares are eighths, so that no order of sums rounds.
+    logits = torch.randint(-steps, steps, (2, classes, 5, 5), generator=generator) / 64
+    labels = label_map_pooled(logits, (33, 33), align_corners=True)
+    assert torch.equal(labels, label_map(logits, (33, 33), align_corners=True))
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e7])
+def test_pools_tell_scores_apart_whatever_their_size(scale: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    # Every score has a neighbour that lies one rounding step above it.
+    logits = scale * torch.randn(1, 8, 9, 9, generator=generator).repeat_interleave(2, dim=1)
+    logits[:, 1::2] = torch.nextafter(logits[:, 1::2], torch.tensor(torch.inf))
+    assert torch.equal(label_map_pooled(logits, (9, 9), align_corners=True).long(), logits.argmax(dim=1))
+
+
+@pytest.mark.parametrize("make", [label_map, label_map_classes_last, label_map_pooled])
 def test_a_label_map_needs_no_map_of_all_classes(make: Callable[..., Tensor]) -> None:
     class Labels(nn.Module):
         def forward(self, logits: Tensor) -> Tensor:
@@ -49,7 +72,7 @@ def test_a_label_map_needs_no_map_of_all_classes(make: Callable[..., Tensor]) ->
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
-@pytest.mark.parametrize("make", [label_map, label_map_classes_last])
+@pytest.mark.parametrize("make", [label_map, label_map_classes_last, label_map_pooled])
 def test_a_label_map_can_be_exported(make: Callable[..., Tensor], align_corners: bool) -> None:
     class Labels(nn.Module):
         def forward(self, logits: Tensor) -> Tensor:
