@@ -17,7 +17,7 @@ from mnv2dense.heads.joint import JointHead
 from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.models.fuse import fold_batch_norms
 from mnv2dense.models.split import Groups, SplitMobileNetV2, split_inference
-from mnv2dense.ops.boxes import fixed_shape_nms
+from mnv2dense.ops.fixed_shape_nms import fixed_shape_nms
 from mnv2dense.ops.postprocess import BoxSelection, JointSelection, PixelSelection, Selection
 from mnv2dense.runtimes.metadata import Metadata, Outputs, Precision, tensors_of
 
