@@ -88,7 +88,7 @@ def label_map_pooled(logits: Tensor, size: tuple[int, int], *, align_corners: bo
     if classes == 1:  # there are no pools of one
         return label_map(logits, size, align_corners=align_corners)
     ((_, across),) = _strips(width, int(size[1]), align_corners=align_corners, count=1)
-    order = torch.arange(classes, 0, -1, dtype=torch.float32)[:, None]
+    order = torch.arange(classes, 0, -1, dtype=torch.float32)[None, None, :, None]
     wide = F.conv2d(logits.permute(0, 3, 1, 2), (across * _FAR_APART)[:, :, None, None]).permute(0, 3, 2, 1)
     strips = []
     for cells, shares in _strips(height, int(size[0]), align_corners=align_corners):
@@ -102,8 +102,8 @@ def label_map_pooled(logits: Tensor, size: tuple[int, int], *, align_corners: bo
 def _strips(cells: int, pixels: int, *, align_corners: bool, count: int = _STRIPS) -> list[tuple[slice, Tensor]]:
     """The pixels along one side in strips of length P: the C cells that each lies on, and [P, C] of their shares.
 
-    There are at most ``count`` strips. A cell's share in a pixel is their nearness, from 1 where the centres meet to 0 at
-    the distance of the next cell.
+    There are at most ``count`` strips. A cell's share in a pixel is their nearness, from 1 where the centres meet to 0
+    at the distance of the next cell.
     """
     # Numbers, not a tensor: torch.export would take what is in one for unknown.
     at = (cells_at(pixel + 0.5, length=pixels, cells=cells, align_corners=align_corners) for pixel in range(pixels))

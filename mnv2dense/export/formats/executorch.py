@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -22,7 +23,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from mnv2dense.export.formats.common import EnlargedValues, Writer, quiet, set_exam_beside, write_together
+from mnv2dense.export.formats.common import Writer, quiet, set_exam_beside, write_together
+from mnv2dense.export.formats.executorch_graph import XnnpackOperators, with_constants_computed, with_padding_inside
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.export.label_maps import label_map_pooled
 from mnv2dense.quantization.bias_correction import bias_corrected
@@ -38,8 +40,8 @@ WRITER = Writer(
     refused={"fp16": "ExecuTorch's XNNPACK keeps such weights as float32, which gains nothing; take fp32 or int8."},
 )
 
-# Handing tensors over to a delegate costs more than a product gains; suppression would make two hundred such delegates.
-_NOT_ALONE = "aten::mul.Tensor"
+# Handing tensors over to a delegate costs more than these gain; suppression would make two hundred such delegates.
+_NOT_ALONE = {"aten::mul.Tensor", "aten::sub.Tensor", "aten::clamp", "aten::hardtanh"}
 
 # What gives values that it was given: XNNPACK reads and writes them at one scale.
 _MOVING = (
@@ -99,9 +101,9 @@ def export(
         if delegate:
             graph = copy.copy(graph)
             graph.label_map = label_map_pooled
-        with EnlargedValues():
+        with XnnpackOperators() if delegate else nullcontext():
             program = torch.export.export(graph, (images,), strict=False)
-        program = _with_constants_computed(program)
+        program = with_padding_inside(with_constants_computed(program))
         if description.precision == "int8":
             assert calibration is not None
             quantized = _quantize(program, calibration, keep_float, per_channel=TARGETS[target].per_channel)
@@ -115,25 +117,27 @@ def export(
 set_exam = set_exam_beside
 
 
-def _with_constants_computed(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """The same with what follows from constants alone computed here, and not at every run."""
-    from executorch.exir.passes.constant_prop_pass import constant_prop_pass
-
-    # Of comparisons would come a megabyte: which of a thousand candidates is the same as which other.
-    return constant_prop_pass(program, custom_skip_targets={torch.ops.aten.eq.Tensor})
-
-
 def _lower(program: torch.export.ExportedProgram) -> tuple[bytes, list[str]]:
     """The file's bytes, and the operators that no delegate took."""
+    from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
+    from executorch.backends.xnnpack.partition.config.generic_node_configs import ConstantPadConfig
+    from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
     class Partitioner(XnnpackPartitioner):  # type: ignore[misc]
         def generate_partitions(self, ep: torch.export.ExportedProgram) -> list[Untyped]:
             found = super().generate_partitions(ep)
-            return [part for part in found if set(_operators(part.nodes)) != {_NOT_ALONE}]
+            return [part for part in found if not _NOT_ALONE.issuperset(_operators(part.nodes))]
 
-    edge = to_edge_transform_and_lower(program, partitioner=[Partitioner()])
+    class Pads(ConstantPadConfig):  # type: ignore[misc]
+        """XNNPACK pads integers too; else they would become floats before and integers behind."""
+
+        def supported_precision_types(self) -> list[Untyped]:
+            return [ConfigPrecisionType.FP32, ConfigPrecisionType.STATIC_QUANT]
+
+    configs = [Pads if config is ConstantPadConfig else config for config in ALL_PARTITIONER_CONFIGS]
+    edge = to_edge_transform_and_lower(program, partitioner=[Partitioner(configs=configs)])
     names = Counter(_operators(edge.exported_program().graph.nodes))
     return bytes(edge.to_executorch().buffer), [f"{name} x{count}" for name, count in names.most_common()]
 

@@ -11,8 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from mnv2dense.backbones.blocks import ConvNormAct
 from mnv2dense.export.formats.executorch import export
+from mnv2dense.export.formats.executorch_graph import with_padding_inside
 from mnv2dense.export.graph import ExportGraph
+from mnv2dense.export.label_maps import label_map
 from mnv2dense.heads.classifier import ClassifierHead
 from mnv2dense.heads.deeplab_v3 import DeepLabV3Head
 from mnv2dense.models.backbone import mobilenet_v2
@@ -26,6 +29,9 @@ from tests.helpers.tiny import random_images
 pytest.importorskip("executorch", reason='pip install -e ".[executorch]"')
 
 NAMES = ["cat", "dog", "owl"]
+# Bytes become floats before the delegate, and floats bytes behind it.
+IMAGES = ["dim_order_ops::_to_dim_order_copy x1"]
+IMAGES_AND_LABELS = ["dim_order_ops::_to_dim_order_copy x2"]
 CALIBRATION = list(random_images(4, (64, 64)).split(1))
 
 
@@ -77,11 +83,38 @@ def test_int8_label_maps_agree_with_the_model_and_what_is_kept_in_float_stays(fo
     assert len(expected.unique()) > 1, "a map of one class would agree with anything"
     answer = _answers(all_int8, images)
     assert answer.dtype == torch.uint8
+    assert ExportedModel(all_int8).description.extra["operators_outside_delegate"] == IMAGES_AND_LABELS
     assert answer.shape == (2, 64, 64)
     assert (answer == expected).double().mean() > 0.9
     # Three of four bytes of the head's weights come back with it.
     weights = sum(parameter.numel() for parameter in graph.model.head.parameters())
     assert head_kept.stat().st_size - all_int8.stat().st_size > 2.5 * weights
+
+
+@torch.no_grad()
+def test_label_maps_are_what_the_files_logits_say_to_the_last_pixel(folder: Path) -> None:
+    images, files = CALIBRATION[:2], []
+    for decided in (False, True):
+        files.append(ExportedModel(_write(_graph(DeepLabV3Head, decided=decided), folder / f"{decided}.pte", "int8")))
+    logits, labels = files
+    for image in images:
+        expected = label_map(logits.run(image)[0], (64, 64), align_corners=False)
+        assert len(expected.unique()) > 1
+        assert torch.equal(labels.run(image)[0], expected)
+
+
+@torch.no_grad()
+def test_convolutions_pad_by_themselves_where_both_ends_get_as_much() -> None:
+    halving = ConvNormAct(4, 4, kernel=3, stride=2, groups=4, padding="tf").eval()
+
+    def pads(size: tuple[int, int]) -> int:
+        image = torch.rand(1, 4, *size)
+        changed = with_padding_inside(torch.export.export(halving, (image,)))
+        torch.testing.assert_close(changed.module()(image), halving(image))
+        return len(changed.graph.find_nodes(op="call_function", target=torch.ops.aten.pad.default))
+
+    assert pads((7, 9)) == 0
+    assert pads((8, 9)) == 1, "an even side is padded at its end alone"
 
 
 @torch.no_grad()
@@ -136,6 +169,7 @@ def test_levels_that_share_convolutions_have_ranges_of_their_own_at_int8(folder:
     graph, path = ExportGraph(model, size=(72, 104)), folder / "points.pte"
     images = small_models.calibration((72, 104))
     export(graph, path, description=graph.describe("int8"), calibration=images)
+    assert ExportedModel(path).description.extra["operators_outside_delegate"] == IMAGES
     for ours, theirs in zip(graph(images[0]), ExportedModel(path).run(images[0]), strict=True):
         assert small_models.relative(ours, theirs) < 0.15
 
