@@ -4,13 +4,15 @@ r"""From a JPEG to its result beside the bare network and beside what others use
         calibration=photos output=deeplab.xml
     python benchmarks/file_to_result.py --images photos --deeplab deeplab.xml --official official.tflite
     python benchmarks/file_to_result.py --images photos --ssdlite ssdlite.xml
+    python benchmarks/file_to_result.py --images photos --official official.tflite --networks deeplab.pte ssdlite.tflite
     python benchmarks/file_to_result.py --images photos --weights deeplabv3_mobilenet_v2_1.0_513 --equal 500
     python benchmarks/file_to_result.py --tiles 100000
 
 All that is timed takes turns on one picture after another, so that a busy machine slows every one of them alike.
 Reported are medians, and of each ratio the median over rounds of what stood side by side. ``--stages`` times decoding,
 resizing, the network and the decision one by one; ``--equal`` and ``--tiles`` compare label maps, of pictures and of
-random logits, with those of every pixel decided.
+random logits, with those of every pixel decided. ``--networks`` times files without anything around them, in CPU time
+where ``--threads`` is 1, so that other work on the machine counts less, and by the clock otherwise.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ def main() -> None:
     parser.add_argument("--deeplab", type=Path, nargs="*", default=[], help="DeepLab files; the first beside the peer")
     parser.add_argument("--official", type=Path, help="the official int8 TFLite DeepLab")
     parser.add_argument("--ssdlite", type=Path, nargs="*", default=[], help="detectors' files")
+    parser.add_argument("--networks", type=Path, nargs="*", default=[], help="files that take turns as bare networks")
     parser.add_argument("--weights", help="the checkpoint whose logits --equal decides")
     parser.add_argument("--equal", type=int, default=0, help="so many pictures")
     parser.add_argument("--tiles", type=int, default=0, help="so many, of 2 to 21 classes and 8 to 63 pixels a side")
@@ -63,30 +66,39 @@ def main() -> None:
         stages(arguments.ssdlite[0], pictures, arguments.rounds, arguments.threads)
     if arguments.tiles:
         compare_tiles(arguments.tiles)
+    if arguments.networks:
+        turns = _official_network(arguments.official, arguments.threads) if arguments.official else {}
+        turns |= {file.name: _network(file, arguments.threads) for file in arguments.networks}
+        clock = time.thread_time if arguments.threads == 1 else time.perf_counter
+        report("bare networks", turns, pictures, arguments.rounds, clock)
     if arguments.equal:
         compare_maps(load_model(arguments.weights), _spread(pictures, arguments.equal))
 
 
-def report(title: str, turns: Turns, pictures: list[Path], rounds: int) -> None:
+def report(
+    title: str, turns: Turns, pictures: list[Path], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> None:
     """A table of medians and of ratios to the first, which all others are beside."""
     print(f"{title}, {rounds} pictures in turns")
-    seconds = take_turns(turns, _spread(pictures, rounds))
+    seconds = take_turns(turns, _spread(pictures, rounds), clock)
     first = next(iter(turns))
     for name, taken in seconds.items():
         ratio = statistics.median(one / other for one, other in zip(taken, seconds[first], strict=True))
         print(f"  {name:44} {1000 * statistics.median(taken):8.2f} ms {ratio:8.2f} x {first}")
 
 
-def take_turns(turns: Turns, pictures: list[Path]) -> dict[str, list[float]]:
+def take_turns(
+    turns: Turns, pictures: list[Path], clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
     """Seconds of each on each picture, after one that warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in turns}
     for run in turns.values():
         run(pictures[0])
     for picture in pictures:
         for name, run in turns.items():
-            start = time.perf_counter()
+            start = clock()
             run(picture)
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return seconds
 
 
@@ -105,6 +117,37 @@ def _network(file: Path, threads: int) -> Callable[[Path], object]:
     model = ExportedModel(file, threads=threads)
     pixels = np.random.default_rng(0).integers(0, 256, (1, 3, *model.size), np.uint8)
     return lambda _: model._run(pixels)
+
+
+def _official_network(file: Path, threads: int) -> dict[str, Callable[[Path], object]]:
+    """The official file, and the same up to its logits, which is what is upsampled and decided behind them."""
+    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model(str(file))
+    (graph,) = model.subgraphs
+    kinds = [flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex) for operator in graph.operators]
+    last = max(index for index, kind in enumerate(kinds) if kind == "CONV_2D")
+    graph.outputs, graph.operators = graph.operators[last].outputs, graph.operators[: last + 1]
+    files = {
+        "the official file up to its logits": bytes(flatbuffer_utils.convert_object_to_bytearray(model)),
+        "the official file": file.read_bytes(),
+    }
+
+    def runner(content: bytes) -> Callable[[Path], object]:
+        interpreter = Interpreter(model_content=content, num_threads=threads)
+        interpreter.allocate_tensors()
+        given = interpreter.get_input_details()[0]
+        pixels = np.random.default_rng(0).integers(0, 256, given["shape"], np.uint8)
+
+        def run(_: Path) -> object:
+            interpreter.set_tensor(given["index"], pixels)
+            interpreter.invoke()
+            return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+        return run
+
+    return {name: runner(content) for name, content in files.items()}
 
 
 def _official(file: Path, threads: int) -> dict[str, Callable[[Path], object]]:
