@@ -39,7 +39,8 @@ def with_constants_computed(program: torch.export.ExportedProgram) -> torch.expo
     """The same with what follows from constants alone computed here, and not at every run."""
     from executorch.exir.passes.constant_prop_pass import constant_prop_pass
 
-    return constant_prop_pass(program)
+    computed: torch.export.ExportedProgram = constant_prop_pass(program)
+    return computed
 
 
 def with_padding_inside(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
@@ -47,15 +48,19 @@ def with_padding_inside(program: torch.export.ExportedProgram) -> torch.export.E
 
     TensorFlow's padding is such of odd sides.
     """
-    usual = (None, None, [1, 1], [0, 0], [1, 1], 1)  # what follows the image: weight, bias, stride, padding, ...
+    # What follows the image: weight, bias, stride, padding, dilation, groups.
+    usual: list[Untyped] = [None, None, [1, 1], [0, 0], [1, 1], 1]
     for node in program.graph.find_nodes(op="call_function", target=torch.ops.aten.conv2d.default):
-        pad, *given = node.args
+        arguments: Untyped = node.args
+        pad = arguments[0]
         if pad.target is not torch.ops.aten.pad.default or len(pad.args) > 2:
             continue
         left, right, top, bottom = pad.args[1]
         if (left, top) == (right, bottom):
-            weight, bias, stride, padding, *others = (*given, *usual[len(given) :])
-            node.args = (pad.args[0], weight, bias, stride, [padding[0] + top, padding[1] + left], *others)
+            whole = [*arguments[1:], *usual[len(arguments) - 1 :]]
+            rows, columns = whole[3]
+            whole[3] = [rows + top, columns + left]
+            node.args = (pad.args[0], *whole)
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()
     return program
