@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mnv2dense.doctor.box_views import BoxViews, ViewFeatures
 from mnv2dense.doctor.frozen import true_boxes
-from mnv2dense.doctor.wrong_boxes import missing_boxes, shifted_boxes
+from mnv2dense.doctor.wrong_boxes import missing_boxes
 from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
 from mnv2dense.ops.numpy_boxes import pairwise_iou
-from mnv2dense.types import IGNORE_INDEX
+from mnv2dense.types import IGNORE_INDEX, Sample
 
 SHARE = 0.05
 CAMVID = (
@@ -50,10 +51,19 @@ def planted_boxes(
     return planted, gone, marks[np.argsort(images, kind="stable")]
 
 
-def moved_among(found: FoundBoxes, planted: TrueBoxes, marks: npt.NDArray[np.int64]) -> int:
-    """Of the surest shifted boxes, as many as were moved, those that were."""
-    surest = np.argsort(-shifted_boxes(found, planted).scores, kind="stable")[: int((marks == 1).sum())]
-    return int((marks[surest] == 1).sum())
+def among_surest(scores: npt.NDArray[np.float64], planted: npt.NDArray[np.bool_]) -> int:
+    """Of the highest scores, as many as faults are planted, those of such."""
+    surest = np.argsort(-scores, kind="stable")[: int(planted.sum())]
+    return int(planted[surest].sum())
+
+
+def views_of(samples: Iterable[Sample], planted: TrueBoxes, look: ViewFeatures) -> BoxViews:
+    """Of all objects, where their boxes lie now."""
+    views = []
+    for place, sample in enumerate(samples):
+        own = slice(planted.starts[place], planted.starts[place + 1])
+        views.append(look(sample.image, planted.corners[own][~planted.crowds[own]]))
+    return BoxViews.joined(views)
 
 
 def gone_among(found: FoundBoxes, planted: TrueBoxes, truth: TrueBoxes, gone: npt.NDArray[np.int64]) -> int:

@@ -99,19 +99,26 @@ def _crop_sides(boxes: npt.NDArray[np.floating], context: float) -> npt.NDArray[
 def _crop(
     image: npt.NDArray[np.uint8], box: npt.NDArray[np.floating], size_px: int, context: float
 ) -> npt.NDArray[np.uint8]:
-    """The square around a box, as a square of ``size_px``; grey where it leaves the image."""
-    side = float(_crop_sides(box, context))
-    left, top = (box[:2] + box[2:]) / 2 - side / 2
-    scale = size_px / side
-    if scale < 1:  # warping does not average pixels, so that fewer have to be there first
-        rows = slice(max(0, int(top)), max(0, int(np.ceil(top + side))) + 1)
-        columns = slice(max(0, int(left)), max(0, int(np.ceil(left + side))) + 1)
-        image, left, top = image[rows, columns], left - columns.start, top - rows.start
-        smaller = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-        across, down = smaller[0] / image.shape[1], smaller[1] / image.shape[0]
-        image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA).astype(np.uint8)
-        matrix = np.array([[scale / across, 0, -left * scale], [0, scale / down, -top * scale]])
-    else:
-        matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
+    """The square around a box, as a square of ``size_px``."""
+    half, middle = float(_crop_sides(box, context)) / 2, (box[:2] + box[2:]) / 2
+    return cut_out(image, np.concatenate([middle - half, middle + half]), size_px)
+
+
+def cut_out(image: npt.NDArray[np.uint8], window: npt.NDArray[np.floating], size_px: int) -> npt.NDArray[np.uint8]:
+    """A window [4] of an image, xyxy in its pixels, as a square of ``size_px``; grey where it leaves the image.
+
+    Some of the window has to lie in the image.
+    """
+    left, top, right, bottom = window.tolist()
+    across, down = size_px / (right - left), size_px / (bottom - top)
+    # Warping does not average pixels, so that fewer have to be there first.
+    rows = slice(max(0, int(top)), max(0, int(np.ceil(bottom))) + 1)
+    columns = slice(max(0, int(left)), max(0, int(np.ceil(right))) + 1)
+    part = image[rows, columns]
+    smaller = (max(1, round(part.shape[1] * min(1, across))), max(1, round(part.shape[0] * min(1, down))))
+    further = across * part.shape[1] / smaller[0], down * part.shape[0] / smaller[1]
+    if smaller != part.shape[1::-1]:
+        part = cv2.resize(part, smaller, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    matrix = np.array([[further[0], 0, (columns.start - left) * across], [0, further[1], (rows.start - top) * down]])
     grey = (PAD_VALUE, PAD_VALUE, PAD_VALUE)
-    return np.asarray(cv2.warpAffine(image, matrix, (size_px, size_px), borderValue=grey), np.uint8)
+    return np.asarray(cv2.warpAffine(part, matrix, (size_px, size_px), borderValue=grey), np.uint8)

@@ -9,6 +9,9 @@ _MAPS = {"detection": 2 * (32 / 64 + 96 / 256 + 320 / 1024), "segmentation": 2 *
 # Float32 features of a crop, 96 + 1,280 + 5: 2.8 copies were measured while they are put together and learnt from.
 _CROP = 3 * 1381 * 4
 
+# Float16 maps of stride 16 at 112 x 112 pixels, of four views; twice while they are put together.
+_VIEWS = 2 * 4 * 96 * 7 * 7 * 2
+
 # Shares of what is free: the data set, the classifier and everybody else need some.
 _SHARE = 0.5
 
@@ -26,7 +29,7 @@ def bytes_needed(task: str, images: int, objects: int, size: tuple[int, int], cl
     pixels = images * size[0] * size[1]
     if task == "segmentation":
         return int(pixels * (_MAPS[task] + 2 * classes / 64))
-    crops = (objects if task == "detection" else images) * _CROP
+    crops = objects * (_CROP + _VIEWS) if task == "detection" else images * _CROP
     return int(pixels * _MAPS.get(task, 0.0) + crops)
 
 

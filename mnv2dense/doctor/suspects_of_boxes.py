@@ -16,6 +16,9 @@ from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
 # Below these most suspects are none.
 SHOWN_CLASS, SHOWN_SHIFT, SHOWN_MISSING = 0.9, 0.6, 0.4
 
+# The same of boxes that a head doubts: where a twentieth lay wrong, most of those above did.
+SHOWN_MOVED = 0.4
+
 # Of a kind, no more than this share of the objects: where a few images of many classes teach little, all is doubted.
 _AT_MOST, _AT_LEAST = 0.05, 20
 
@@ -52,10 +55,12 @@ def wrong_class_suspects(named: Named, truth: TrueBoxes, rows: np.ndarray, doubt
     return surest(found, len(rows))
 
 
-def shifted_box_suspects(named: Named, truth: TrueBoxes, shifted: ShiftedBoxes) -> list[Suspect]:
-    """Objects whose boxes lie elsewhere than what was found."""
+def shifted_box_suspects(
+    named: Named, truth: TrueBoxes, shifted: ShiftedBoxes, *, at_least: float = SHOWN_SHIFT
+) -> list[Suspect]:
+    """Objects whose boxes lie elsewhere than what was found; of scores from ``at_least`` on."""
     found = []
-    for row in np.flatnonzero(shifted.scores >= SHOWN_SHIFT).tolist():
+    for row in np.flatnonzero(shifted.scores >= at_least).tolist():
         there = ", ".join(f"{value:.0f}" for value in shifted.proposed[row])
         message = f"the {_label(named, truth, row)} seems to lie at {there}"
         found.append(_suspect("shifted box", named, truth, row, shifted.scores[row], message))

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from mnv2dense.backbones import MobileNetV2
+from mnv2dense.doctor.box_shifts import EPOCHS, out_of_fold_shifts
+from mnv2dense.doctor.box_views import BoxViews, ViewFeatures
 from mnv2dense.doctor.class_context import with_context
 from mnv2dense.doctor.crops import CropFeatures
 from mnv2dense.doctor.frozen import boxes_of, frozen_features, true_boxes
@@ -18,7 +20,13 @@ from mnv2dense.doctor.held_out import out_of_fold_boxes, out_of_fold_pixels
 from mnv2dense.doctor.judged_by_model import batches, found_by, pixels_by
 from mnv2dense.doctor.linear_probe import out_of_fold_probabilities
 from mnv2dense.doctor.neighbours import without_neighbours
-from mnv2dense.doctor.suspects_of_boxes import missing_box_suspects, shifted_box_suspects, wrong_class_suspects
+from mnv2dense.doctor.suspects_of_boxes import (
+    SHOWN_MOVED,
+    SHOWN_SHIFT,
+    missing_box_suspects,
+    shifted_box_suspects,
+    wrong_class_suspects,
+)
 from mnv2dense.doctor.suspects_of_masks import image_class_suspects, mask_suspects
 from mnv2dense.doctor.together import Seen, Together
 from mnv2dense.doctor.wrong_boxes import missing_boxes, shifted_boxes
@@ -51,12 +59,17 @@ class Folds(NamedTuple):
 def _wrong_boxes(data: Together, options: OutOfFold, model: Model | None, fold_of: Folds, told: Told) -> list[Suspect]:
     crops = CropFeatures(_backbone(options, "stride16", "last_conv"), size_px=options.crop_px)
     seen, features = Seen(data.class_names), [np.zeros((0, crops.length), np.float32)]
+    moved = ViewFeatures(_backbone(options, "stride16"), seed=options.seed) if model is None else None
+    views: list[BoxViews] = []
 
     def look(place: int, sample: Sample) -> None:
         seen.add(sample)
         assert sample.boxes is not None
         assert sample.labels is not None
-        features.append(crops(sample.image, sample.boxes[sample.labels != IGNORE_LABEL]))
+        objects = sample.boxes[sample.labels != IGNORE_LABEL]
+        features.append(crops(sample.image, objects))
+        if moved is not None:
+            views.append(moved(sample.image, objects))
 
     counted = counted_by(told, "looking at images", len(data))
     found: FoundBoxes
@@ -74,9 +87,21 @@ def _wrong_boxes(data: Together, options: OutOfFold, model: Model | None, fold_o
             advance=counted_by(told, "learning what objects are", _steps(len(data), options)),
         )
         del frozen
+        together = BoxViews.joined(views)
+        views.clear()
+        shifted = out_of_fold_shifts(
+            together,
+            truth,
+            fold_of.heads,
+            seed=options.seed,
+            device=device_of(options.device),
+            advance=counted_by(told, "learning how boxes lie", _moved_views(together, options)),
+        )
+        del together
     else:
         found = found_by(model, data, look, counted)
         truth = boxes_of(seen.samples)
+        shifted = shifted_boxes(found, truth)
     missing = missing_boxes(found, truth)
     named = missing.rows[:_NAMED_AT_MOST]
     features.append(_features_at(data, crops, found, named))
@@ -102,7 +127,7 @@ def _wrong_boxes(data: Together, options: OutOfFold, model: Model | None, fold_o
         suspects += wrong_class_suspects(images, truth, objects, doubts)
     return [
         *suspects,
-        *shifted_box_suspects(images, truth, shifted_boxes(found, truth)),
+        *shifted_box_suspects(images, truth, shifted, at_least=SHOWN_SHIFT if model else SHOWN_MOVED),
         *missing_box_suspects(images, found, missing, proposed, objects=len(objects)),
     ]
 
@@ -214,6 +239,11 @@ def _on_grid(sample: Sample, grid: tuple[int, int], mode: ResizeMode) -> Tensor:
 
 def _classes_of(samples: Sequence[Sample]) -> npt.NDArray[np.int64]:
     return np.array([-1 if sample.labels is None else int(sample.labels[0]) for sample in samples], np.int64)
+
+
+def _moved_views(views: BoxViews, options: OutOfFold) -> int:
+    """That heads learn from, all together."""
+    return (options.parts - 1) * EPOCHS * views.offsets[:, 1:, 0].numel()
 
 
 def _steps(images: int, options: OutOfFold) -> int:
