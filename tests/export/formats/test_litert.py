@@ -194,7 +194,7 @@ def test_damaged_files_are_refused(classifier_file: Path, damage: str, complaint
         notes = notes.replace('"size":[64,64]', '"size":[96,64]')
     elif damage == "another task":
         notes = notes.replace('"outputs":"scores"', '"outputs":"logits"').replace("classification", "segmentation")
-        notes = notes.replace('"selection": {}', '"selection": {"palette": null, "align_corners": true}')
+        notes = notes.replace('"selection":{}', '"selection": {"palette": null, "align_corners": true}')
     elif damage == "cut short":
         content = content[: len(content) // 2]
     elif damage == "empty":

@@ -177,7 +177,7 @@ def test_wrong_files_are_refused(classifier_file: Path, tmp_path: Path) -> None:
     alone.write_bytes(classifier_file.read_bytes()[:2000])
     with pytest.raises(ValueError, match="not an OpenVINO file, or a damaged one"):
         ExportedModel(alone)
-    resized = classifier_file.read_text().replace("size&quot;: [64, 64]", "size&quot;: [32, 64]")
+    resized = classifier_file.read_text().replace("size&quot;:[64,64]", "size&quot;:[32,64]")
     assert resized != classifier_file.read_text()
     alone.write_text(resized)
     with pytest.raises(ValueError, match=r"takes images of \[3, 64, 64\], but its description says \[3, 32, 64\]"):
