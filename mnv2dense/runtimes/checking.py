@@ -67,7 +67,9 @@ def check_file(path: str | Path, *, threads: int | None = None) -> ExamReport:
         right = _right(exam, said)
         found = _found(model, exam, notes)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}; export it again.") from error
+        broken = _constants(path, exam, notes)[0]
+        also = f", and {broken[0]} is not as written" if broken else ""
+        raise ValueError(f"{path}: {error}{also}; export it again.") from error
     labels = label_outputs(said)
     compared = [_Compared(found, right, exam.limits)]
     if owns := [picture.own for picture in exam.pictures if exam.own_limits and picture.own]:

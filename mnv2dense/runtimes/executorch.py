@@ -31,14 +31,18 @@ class ExecutorchRuntime:
         """uint8 [1, 3, H, W], contiguous -> the outputs in the order of the description.
 
         Raises:
-            ValueError: another shape than the file was made for.
+            ValueError: another shape than the file was made for, or a damaged file.
         """
         expected = (1, 3, *self.description.size)
         if images.shape != expected:
             raise ValueError(f"images of shape {list(images.shape)}, but the file takes uint8 {list(expected)}.")
         # The runtime takes memory as it lies, whatever the strides say. What comes back is its own: copied out.
         pictures = torch.from_numpy(np.ascontiguousarray(images, dtype=np.uint8))
-        return [output.numpy() for output in self._method.execute([pictures])]
+        try:
+            outputs = self._method.execute([pictures])
+        except RuntimeError as error:
+            raise ValueError(f"ExecuTorch cannot run the file, which may be damaged ({error})") from error
+        return [output.numpy() for output in outputs]
 
 
 # Files that are loaded now: the pool of threads cannot be changed under them.
