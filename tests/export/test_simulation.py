@@ -120,8 +120,8 @@ def test_a_file_holds_the_numbers_that_were_played(name: TargetName, tmp_path: P
     inverse = {node.output[0]: node.input for node in file.graph.node if node.op_type == "DequantizeLinear"}
 
     def held(tensor: str) -> Tensor:
-        integers, scale, zero = (torch.from_numpy(constants[part].copy()) for part in inverse[tensor])
-        return (integers.double() - zero.double()) * scale.double()
+        integers, scale, *zero = (torch.from_numpy(constants[part].copy()).double() for part in inverse[tensor])
+        return (integers - (zero[0] if zero else 0)) * scale  # biases say no zero point: it is zero
 
     ranges, _ = seen_ranges(graph.model, images, target)
     checked = 0
