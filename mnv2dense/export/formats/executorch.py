@@ -130,7 +130,7 @@ def _lower(program: torch.export.ExportedProgram) -> tuple[bytes, list[str]]:
             found = super().generate_partitions(ep)
             return [part for part in found if not _NOT_ALONE.issuperset(_operators(part.nodes))]
 
-    class Pads(ConstantPadConfig):  # type: ignore[misc]
+    class Pads(ConstantPadConfig):  # type: ignore[misc]  # ExecuTorch's classes have no types
         """XNNPACK pads integers too; else they would become floats before and integers behind."""
 
         def supported_precision_types(self) -> list[Untyped]:
