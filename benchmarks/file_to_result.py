@@ -52,6 +52,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=40)
     arguments = parser.parse_args()
+    if not arguments.images and (arguments.deeplab or arguments.ssdlite or arguments.networks or arguments.equal):
+        parser.error("--images is needed: folders of pictures")
     torch.set_num_threads(arguments.threads)
     pictures = [path for folder in arguments.images for path in list_images(folder)]
     if arguments.deeplab:

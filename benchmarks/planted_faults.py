@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from planting import CAMVID, SHARE, among_surest, gone_among, planted_boxes, planted_masks, views_of
+from planting import CAMVID, SHARE, among_surest, gone_among, masks_among, planted_boxes, planted_masks, views_of
 
 from mnv2dense.backbones import MobileNetV2
 from mnv2dense.data.datasets import CocoDetection, MaskFolder, VocDetection
@@ -38,10 +38,8 @@ from mnv2dense.doctor.held_out import out_of_fold_boxes, out_of_fold_pixels
 from mnv2dense.doctor.linear_probe import out_of_fold_probabilities
 from mnv2dense.doctor.neighbours import without_neighbours
 from mnv2dense.doctor.wrong_classes import doubt_classes
-from mnv2dense.doctor.wrong_masks import doubted_regions, shift_of
 from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
 from mnv2dense.models import mobilenet_v2
-from mnv2dense.ops.numpy_boxes import pairwise_iou
 from mnv2dense.types import IGNORE_LABEL, Sample
 
 FOLDS, CLASS_FOLDS = 3, 10
@@ -199,24 +197,8 @@ def masks(bench: Bench, seed: int) -> Iterator[tuple[str, dict[str, float]]]:
         return said, grid, time.process_time() - start
 
     kept, grid, seconds = bench.kept(f"said_{seed}", learnt)
-    said, (rows, columns) = kept.float().numpy(), grid.shape[1:]
-    shifts = np.array([shift_of(mask, one).score for mask, one in zip(grid, said, strict=True)])
-    surest = np.argsort(-shifts, kind="stable")[: len(moved)]
-    yield "shifted mask", row_of(len(moved), np.isin(surest, moved).sum(), seconds)
-    regions = [
-        (place, region)
-        for place, (mask, one) in enumerate(zip(grid, said, strict=True))
-        if place not in moved
-        for region in doubted_regions(mask, one)
-    ]
-    regions.sort(key=lambda each: -each[1].score)
-    cell = np.array(given[0].shape[::-1] * 2) / (columns, rows, columns, rows)
-    for kind, faults, whole in (("wrong region", wrong, True), ("missing region", gone, False)):
-        chosen = [each for each in regions if each[1].whole == whole][: len(faults)]
-        places, boxes_of_regions = np.array([place for place, _ in chosen]), np.array([r.box for _, r in chosen]) * cell
-        same = pairwise_iou(boxes_of_regions, np.array([box for _, box in faults], np.float64))
-        same *= places[:, None] == np.array([place for place, _ in faults])
-        yield kind, row_of(len(faults), (same >= 0.3).any(axis=0).sum(), seconds)
+    for kind, (planted, found) in masks_among(grid, kept.float().numpy(), moved, wrong, gone, given[0].shape).items():
+        yield kind, row_of(planted, found, seconds)
 
 
 def seen_masks(bench: Bench) -> FrozenFeatures:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from mnv2dense.doctor.box_views import BoxViews, ViewFeatures
 from mnv2dense.doctor.frozen import true_boxes
 from mnv2dense.doctor.wrong_boxes import missing_boxes
+from mnv2dense.doctor.wrong_masks import doubted_regions, shift_of
 from mnv2dense.metrics.box_columns import FoundBoxes, TrueBoxes
 from mnv2dense.ops.numpy_boxes import pairwise_iou
 from mnv2dense.types import IGNORE_INDEX, Sample
@@ -111,3 +112,40 @@ def planted_masks(
         given[place][inside] = rng.choice(others) if whole else np.bincount(around).argmax()
         faults[whole].append((place, (left, top, left + width, top + height)))
     return given, moved, faults[True], faults[False]
+
+
+def masks_among(
+    masks: npt.NDArray[np.uint8],
+    said: npt.NDArray[np.float32],
+    moved: npt.NDArray[np.int64],
+    wrong: Sequence[Fault],
+    gone: Sequence[Fault],
+    size: tuple[int, ...],
+) -> dict[str, tuple[int, int]]:
+    """Kind of fault -> how many are planted, and how many of these as many surest suspects find.
+
+    Args:
+        masks: uint8 [P, h, w], as they are given, in cells.
+        said: probabilities [P, K, h, w] of models that have not learnt from them.
+        moved: images whose masks are moved.
+        wrong: regions of another class.
+        gone: regions given to what surrounds them.
+        size: (height, width) of the masks that faults are planted in, pixels.
+    """
+    shifts = np.array([shift_of(mask, one).score for mask, one in zip(masks, said, strict=True)])
+    regions = [
+        (place, region)
+        for place, (mask, one) in enumerate(zip(masks, said, strict=True))
+        if place not in moved
+        for region in doubted_regions(mask, one)
+    ]
+    regions.sort(key=lambda each: -each[1].score)
+    cell = np.array(size[::-1] * 2) / (masks.shape[:0:-1] * 2)
+    found = {"shifted mask": (len(moved), among_surest(shifts, np.isin(np.arange(len(masks)), moved)))}
+    for kind, faults, whole in (("wrong region", wrong, True), ("missing region", gone, False)):
+        chosen = [each for each in regions if each[1].whole == whole][: len(faults)]
+        places, boxes = np.array([place for place, _ in chosen]), np.array([r.box for _, r in chosen]) * cell
+        same = pairwise_iou(boxes, np.array([box for _, box in faults], np.float64))
+        same *= places[:, None] == np.array([place for place, _ in faults])
+        found[kind] = len(faults), int((same >= 0.3).any(axis=0).sum())
+    return found

@@ -145,7 +145,8 @@ def _train(
             _cost(head(maps, facts), offsets).backward()  # type: ignore[no-untyped-call]  # torch has no types here
             optimizer.step()
             rates.step()
-            advance(len(drawn))
+            # What is left over is of no whole batch, and not learnt from in this pass.
+            advance(len(drawn) if step + 1 < batches else len(order) - step * batch_size)
 
 
 def _cost(said: _Said, offsets: Tensor) -> Tensor:

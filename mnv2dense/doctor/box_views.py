@@ -32,7 +32,7 @@ class BoxViews(NamedTuple):
             view's: 0 of the first.
         facts: float32 [M, V, 4], of a view's box: logarithms of its sides, its middle in shares of the image; all
             around 0.
-        boxes: float32 [M, 4], the annotated ones, xyxy, cut off where the image ends.
+        boxes: float32 [M, 4], the annotated ones, xyxy, cut off where the image ends, with sides of 4 pixels at least.
     """
 
     maps: Tensor

@@ -105,16 +105,15 @@ def _crop(
 
 
 def cut_out(image: npt.NDArray[np.uint8], window: npt.NDArray[np.floating], size_px: int) -> npt.NDArray[np.uint8]:
-    """A window [4] of an image, xyxy in its pixels, as a square of ``size_px``; grey where it leaves the image.
-
-    Some of the window has to lie in the image.
-    """
+    """A window [4] of an image, xyxy in its pixels, as a square of ``size_px``; grey where it leaves the image."""
     left, top, right, bottom = window.tolist()
     across, down = size_px / (right - left), size_px / (bottom - top)
     # Warping does not average pixels, so that fewer have to be there first.
     rows = slice(max(0, int(top)), max(0, int(np.ceil(bottom))) + 1)
     columns = slice(max(0, int(left)), max(0, int(np.ceil(right))) + 1)
     part = image[rows, columns]
+    if not part.size:
+        return np.full((size_px, size_px, 3), PAD_VALUE, np.uint8)
     smaller = (max(1, round(part.shape[1] * min(1, across))), max(1, round(part.shape[0] * min(1, down))))
     further = across * part.shape[1] / smaller[0], down * part.shape[0] / smaller[1]
     if smaller != part.shape[1::-1]:

@@ -16,7 +16,9 @@ _VIEWS = 2 * 4 * 96 * 7 * 7 * 2
 _SHARE = 0.5
 
 
-def bytes_needed(task: str, images: int, objects: int, size: tuple[int, int], classes: int) -> int:
+def bytes_needed(
+    task: str, images: int, objects: int, size: tuple[int, int], classes: int, *, by_model: bool = False
+) -> int:
     """What features and answers of a search take, to a fifth or so.
 
     Args:
@@ -25,12 +27,13 @@ def bytes_needed(task: str, images: int, objects: int, size: tuple[int, int], cl
         objects: annotated boxes in all.
         size: (height, width) of the input, pixels.
         classes: K, of whose probabilities masks keep a map of stride 8 in float16.
+        by_model: a model judges in place of heads, which takes no maps and no views.
     """
-    pixels = images * size[0] * size[1]
+    maps = 0.0 if by_model else images * size[0] * size[1] * _MAPS.get(task, 0.0)
     if task == "segmentation":
-        return int(pixels * (_MAPS[task] + 2 * classes / 64))
-    crops = objects * (_CROP + _VIEWS) if task == "detection" else images * _CROP
-    return int(pixels * _MAPS.get(task, 0.0) + crops)
+        return int(maps + images * size[0] * size[1] * 2 * classes / 64)
+    views = objects * _VIEWS if task == "detection" and not by_model else 0
+    return int(maps + views + (objects if task == "detection" else images) * _CROP)
 
 
 def parts_for(needed: int, free_megabytes: float | None) -> int:

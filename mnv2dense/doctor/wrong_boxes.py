@@ -36,7 +36,7 @@ class ShiftedBoxes(NamedTuple):
 
     Attributes:
         scores: float64 [M], 0..1, how sure it is that the box lies wrong.
-        proposed: float64 [M, 4], xyxy, where it would be; the box itself where nothing was found.
+        proposed: float64 [M, 4], xyxy, where it would be; the box itself where nothing speaks for that.
     """
 
     scores: Floats

@@ -87,9 +87,11 @@ def label_map_pooled(logits: Tensor, size: tuple[int, int], *, align_corners: bo
     classes, height, width = (int(side) for side in logits.shape[1:])
     if classes == 1:  # there are no pools of one
         return label_map(logits, size, align_corners=align_corners)
-    ((_, across),) = _strips(width, int(size[1]), align_corners=align_corners, count=1)
+    ((columns, across),) = _strips(width, int(size[1]), align_corners=align_corners, count=1)
     order = torch.arange(classes, 0, -1, dtype=torch.float32)[None, None, :, None]
-    wide = F.conv2d(logits.permute(0, 3, 1, 2), (across * _FAR_APART)[:, :, None, None]).permute(0, 3, 2, 1)
+    wide = F.conv2d(logits[..., columns].permute(0, 3, 1, 2), (across * _FAR_APART)[:, :, None, None]).permute(
+        0, 3, 2, 1
+    )
     strips = []
     for cells, shares in _strips(height, int(size[0]), align_corners=align_corners):
         scores = F.conv2d(wide[:, cells], shares[:, :, None, None])  # [B, rows, K, W]

@@ -8,6 +8,9 @@ from torch import Tensor
 # What brings a difference of areas, square pixels, to at least 1.
 _FAR_APART = 2.0**100
 
+# Pixels: products of areas and that stay finite.
+_FARTHEST = 1e6
+
 
 def fixed_shape_nms(
     boxes: Tensor, scores: Tensor, *, score_threshold: float, nms_threshold: float, candidates: int, limit: int
@@ -34,7 +37,10 @@ def fixed_shape_nms(
     anchors = torch.div(pairs, classes, rounding_mode="floor")
     labels = pairs - anchors * classes
     chosen = boxes.gather(1, anchors[..., None].expand(-1, -1, 4))
-    survives = _survivors(chosen, labels, nms_threshold)
+    # What is no number overlaps nothing: in float arithmetic one such pair would spoil all that come after.
+    whole = chosen.sum(dim=2, keepdim=True)
+    comparable = torch.where(whole == whole, chosen, 0.0).clamp(-_FARTHEST, _FARTHEST)
+    survives = _survivors(comparable, labels, nms_threshold)
     # Candidates are sorted, so the best that is left is the first: the one with the largest of these.
     order = torch.arange(count, 0, -1, dtype=torch.float32, device=boxes.device)
     alive = (values >= score_threshold).float()

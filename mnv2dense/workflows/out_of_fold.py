@@ -38,7 +38,7 @@ class OutOfFold(NamedTuple):
         size: (height, width) of the input, pixels; None takes 320 x 320 for boxes, 224 x 224 for classes of whole
             images, and for masks the first image's size up to 512 pixels.
         crop_px: side of the crops that classes are learnt from.
-        schedule: of the heads' training.
+        schedule: of the heads' training, but for that of shifted boxes, which has its own.
         seed: of folds, weights and order.
         device: of torch; "auto" is a GPU where there is one.
     """
@@ -101,7 +101,7 @@ def wrong_labels(
             f"{least} at least and hundreds to be of use."
         )
     own = np.arange(len(together)) if groups is None else np.asarray(groups)[together.places]
-    part_of = _part_of(together, task, options, own, least)
+    part_of = _part_of(together, task, options, own, least, by_model=judge is not None)
     found = []
     for part in np.unique(part_of).tolist():
         kept = part_of == part
@@ -114,11 +114,11 @@ def wrong_labels(
 
 
 def _part_of(
-    data: Together, task: str, options: OutOfFold, groups: npt.NDArray[np.int64], least: int
+    data: Together, task: str, options: OutOfFold, groups: npt.NDArray[np.int64], least: int, *, by_model: bool
 ) -> npt.NDArray[np.int64]:
     """Which part of the search each image is in: all in one, unless memory is short."""
     size = options.size or (mask_size(data) if task == "segmentation" else (320, 320))
-    needed = bytes_needed(task, len(data), int(data.objects.sum()), size, len(data.class_names))
+    needed = bytes_needed(task, len(data), int(data.objects.sum()), size, len(data.class_names), by_model=by_model)
     free = free_megabytes()
     parts = min(parts_for(needed, free), len(np.unique(groups)) // least)
     part_of = np.zeros(len(data), np.int64)

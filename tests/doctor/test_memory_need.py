@@ -19,6 +19,10 @@ def test_it_grows_with_images_pixels_and_objects(task: str, size: tuple[int, int
     assert bytes_needed(task, 1000, 7000, size, 11) == 1000 * each
 
 
+def test_where_a_model_judges_there_are_neither_maps_nor_views() -> None:
+    assert bytes_needed("detection", 1000, 7000, (320, 320), 11, by_model=True) == 7000 * 16_572
+
+
 def test_half_of_what_is_free_is_enough_for_each_part() -> None:
     assert parts_for(29 << 30, 24 << 10) == 3
     assert parts_for(12 << 30, 24 << 10) == 1

@@ -14,7 +14,8 @@ from mnv2dense.export.label_maps import label_map, label_map_classes_last, label
 
 @pytest.mark.parametrize("align_corners", [True, False])
 @pytest.mark.parametrize(
-    ("cells", "size"), [((5, 7), (65, 97)), ((4, 5), (33, 50)), ((9, 9), (6, 9)), ((1, 1), (7, 1)), ((3, 2), (5, 96))]
+    ("cells", "size"),
+    [((5, 7), (65, 97)), ((4, 5), (33, 50)), ((9, 9), (6, 9)), ((1, 1), (7, 1)), ((9, 9), (3, 3)), ((3, 2), (5, 96))],
 )
 def test_a_label_map_is_interpolation_and_argmax(
     cells: tuple[int, int], size: tuple[int, int], align_corners: bool

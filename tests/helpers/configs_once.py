@@ -35,7 +35,7 @@ def load(file: Any) -> DictConfig | ListConfig:  # noqa: ANN401 - a path or an o
     if not path.is_file():
         return _parse(file)
     state = path.stat()
-    key = (os.path.realpath(path), state.st_mtime_ns, state.st_size)
+    key = (os.path.realpath(path), state.st_ino, state.st_ctime_ns, state.st_mtime_ns, state.st_size)
     if key not in _parsed:
         _parsed[key] = _parse(file)
     return copy.deepcopy(_parsed[key])  # Hydra takes out what it has read
@@ -69,7 +69,7 @@ def _sources(repo: Any) -> tuple[object, ...]:  # noqa: ANN401 - Hydra's
         for folder, _, names in os.walk(source.path) if source.scheme() == "file" else ():
             for name in names:
                 state = Path(folder, name).stat()
-                found.append((folder, name, state.st_mtime_ns, state.st_size))
+                found.append((folder, name, state.st_ino, state.st_ctime_ns, state.st_mtime_ns, state.st_size))
     return tuple(found)
 
 

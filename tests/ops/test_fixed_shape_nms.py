@@ -52,3 +52,23 @@ def test_images_of_a_batch_are_looked_at_one_by_one() -> None:
         suppress(boxes, scores), suppress(boxes[:1], scores[:1]), suppress(boxes[1:], scores[1:]), strict=True
     ):
         assert torch.equal(together, torch.cat((first, second)))
+
+
+def test_a_box_that_is_no_number_suppresses_nothing_and_spoils_nothing() -> None:
+    boxes, scores = _scene(3, count=30, classes=1)
+    scores = scores * 0.9
+    broken, best = torch.cat((boxes, boxes[:1])), torch.cat((scores, torch.full((1, 1), 0.99)))
+    broken[-1, 2] = torch.nan
+    (kept, _, _), (expected, _, _) = (
+        fixed_shape_nms(*pair, score_threshold=0.4, nms_threshold=0.5, candidates=31, limit=10)
+        for pair in ((broken[None], best[None]), (boxes[None], scores[None]))
+    )
+    assert torch.equal(kept[0, 1:], expected[0, :-1])
+
+
+def test_a_box_without_end_is_a_box() -> None:
+    boxes = torch.tensor([[[0.0, 0, torch.inf, 10], [0, 0, 10, 10], [50, 50, 60, 60]]])
+    scores = torch.tensor([[[0.9], [0.8], [0.7]]])
+    kept, _, labels = fixed_shape_nms(boxes, scores, score_threshold=0.5, nms_threshold=0.5, candidates=3, limit=3)
+    assert labels.tolist() == [[0, 0, 0]]  # it overlaps none by a half
+    assert torch.equal(kept, boxes)

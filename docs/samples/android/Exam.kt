@@ -26,6 +26,7 @@ fun examine(description: Description, decode: (String) -> Picture, run: (ByteBuf
     val at = exam.getJSONObject("at")
     val names = at.keys().asSequence().toList()
     require(names.isNotEmpty()) { "the file selects boxes itself, and this exam is of numbers: export without nms" }
+    require("labels" !in names) { "labels are no numbers, and these are compared here: export without labels" }
     var meanError = 0.0
     val found = pictures.map { asked ->
         val prepared = prepare(decode(asked.getString("png")), description)

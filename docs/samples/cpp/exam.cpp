@@ -146,7 +146,7 @@ class Examiner {
       all_right &= is_right;
     };
     json limits = compared.limits;
-    // What int8 made of results when the file was written is not kept, so that they tell nothing there.
+    // What int8 made of results is kept of boxes that the file selects itself alone; of others they tell nothing.
     if (!limits.contains("results") && !exam_.contains("own_limits")) limits["results"] = LARGEST_RESULT_ERROR;
     for (const auto& [name, limit] : limits.items()) line(name, distance(name, compared.ours, compared.right), limit);
     return all_right;

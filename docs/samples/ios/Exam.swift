@@ -33,11 +33,11 @@ private let parts = 8
 private let largestMeanError = 2.0  // of 255
 private let nearer = 0.6  // a fault is named whose answers are at least so much nearer than the right ones
 
-/// A line for people each; the last is "passed" or "failed". Files that select boxes themselves have no numbers to
-/// compare, and are refused.
+/// A line for people each; the last is "passed" or "failed". Files that select boxes or decide labels themselves have
+/// no numbers to compare, and are refused.
 func examine(_ network: Network) throws -> [String] {
     guard let exam = network.description.exam else { throw SampleError.noExam }
-    if exam.at.isEmpty { throw SampleError.noNumbers }
+    if exam.at.isEmpty || exam.at["labels"] != nil { throw SampleError.noNumbers }
     var meanError = 0.0
     var ours: Found = []
     for asked in exam.pictures {

@@ -23,7 +23,7 @@ export async function examine(network) {
   }
   const report = verdict(exam, answers, network.weights);
   const distances = { results: resultsApart(description.task, exam, found), ...report.distances };
-  // What int8 made of results when the file was written is not kept, so that they tell nothing there.
+  // What int8 made of results is kept of boxes that the file selects itself alone; of others they tell nothing.
   const limits = exam.own_limits ? report.limits : { results: RESULTS_ROOM, ...report.limits };
 
   let passed = true;
