@@ -7,6 +7,8 @@ from typing import Any, Literal, final
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mnv2dense.backbones.depthwise import DepthwiseConv2d
+
 Padding = Literal["torch", "tf"]
 """How stride-2 convolutions pad: torch one pixel on every side, TensorFlow's SAME only as much as it needs."""
 
@@ -52,7 +54,7 @@ class ConvNormAct(nn.Sequential):
         if padding == "tf" and stride > 1:
             conv = _SameConv2d(in_channels, out_channels, kernel, stride, groups=groups, bias=False)
         else:  # at stride 1 both styles pad the same
-            conv = nn.Conv2d(
+            conv = DepthwiseConv2d(
                 in_channels,
                 out_channels,
                 kernel,
@@ -80,7 +82,7 @@ class BatchNorm(nn.BatchNorm2d):
         return super().forward(x)
 
 
-class _SameConv2d(nn.Conv2d):
+class _SameConv2d(DepthwiseConv2d):
     """A stride-2 convolution padded as TensorFlow's SAME: an even side gets one pixel, at its end alone."""
 
     def forward(self, x: Tensor) -> Tensor:

@@ -89,9 +89,9 @@ def label_map_pooled(logits: Tensor, size: tuple[int, int], *, align_corners: bo
         return label_map(logits, size, align_corners=align_corners)
     ((columns, across),) = _strips(width, int(size[1]), align_corners=align_corners, count=1)
     order = torch.arange(classes, 0, -1, dtype=torch.float32)[None, None, :, None]
-    wide = F.conv2d(logits[..., columns].permute(0, 3, 1, 2), (across * _FAR_APART)[:, :, None, None]).permute(
-        0, 3, 2, 1
-    )
+    # A part that is the whole would stay in the graph, as a copy outside the delegate.
+    read = logits if columns == slice(0, width) else logits[..., columns]
+    wide = F.conv2d(read.permute(0, 3, 1, 2), (across * _FAR_APART)[:, :, None, None]).permute(0, 3, 2, 1)
     strips = []
     for cells, shares in _strips(height, int(size[0]), align_corners=align_corners):
         scores = F.conv2d(wide[:, cells], shares[:, :, None, None])  # [B, rows, K, W]

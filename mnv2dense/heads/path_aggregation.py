@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mnv2dense.backbones.blocks import BatchNorm
+from mnv2dense.backbones.depthwise import DepthwiseConv2d
 from mnv2dense.types import FeatureInfo
 
 
@@ -95,7 +96,7 @@ def _conv(
     before: int, after: int, norm: Mapping[str, Any], *, kernel: int = 1, stride: int = 1, depthwise: bool = False
 ) -> nn.Sequential:
     groups = before if depthwise else 1
-    conv = nn.Conv2d(before, after, kernel, stride, kernel // 2, groups=groups, bias=False)
+    conv = DepthwiseConv2d(before, after, kernel, stride, kernel // 2, groups=groups, bias=False)
     return nn.Sequential(conv, BatchNorm(after, **norm), nn.ReLU6(inplace=True))
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mnv2dense.backbones.blocks import BatchNorm
+from mnv2dense.backbones.depthwise import DepthwiseConv2d
 from mnv2dense.heads.level_conv import LevelConv, LevelPredictor
 from mnv2dense.heads.path_aggregation import PathAggregation
 from mnv2dense.ops.boxes import clip
@@ -222,7 +223,7 @@ def _levels_of(features: Mapping[str, FeatureInfo], strides: Sequence[int]) -> l
 def _shortcut(channels: int, classes: int, stride: int, norm: Mapping[str, Any]) -> nn.Sequential:
     """Depthwise 3x3 and a linear layer, SSDLite's predictor."""
     return nn.Sequential(
-        nn.Conv2d(channels, channels, 3, stride, padding=1, groups=channels, bias=False),
+        DepthwiseConv2d(channels, channels, 3, stride, padding=1, groups=channels, bias=False),
         BatchNorm(channels, eps=norm["norm_eps"], momentum=norm["norm_momentum"]),
         nn.ReLU6(inplace=True),
         nn.Conv2d(channels, classes, 1),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mnv2dense.backbones.blocks import BatchNorm
+from mnv2dense.backbones.depthwise import DepthwiseConv2d
 from mnv2dense.ops.anchors import anchors_per_cell, default_boxes, map_sizes
 from mnv2dense.ops.boxes import clip, decode
 from mnv2dense.ops.postprocess import BoxSelection
@@ -174,7 +175,7 @@ def _conv(
     before: int, after: int, norm: Mapping[str, Any], *, stride: int = 1, depthwise: bool = False
 ) -> nn.Sequential:
     kernel = 3 if depthwise else 1
-    conv = nn.Conv2d(before, after, kernel, stride, kernel // 2, groups=before if depthwise else 1, bias=False)
+    conv = DepthwiseConv2d(before, after, kernel, stride, kernel // 2, groups=before if depthwise else 1, bias=False)
     return nn.Sequential(conv, BatchNorm(after, **norm), nn.ReLU6(inplace=True))
 
 

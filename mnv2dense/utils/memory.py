@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+# Of glibc's malloc.h: parameters of mallopt, and the values that they have before anybody sets them.
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+_USUAL_TRIM_THRESHOLD, _USUAL_MMAP_MAX = 128 * 1024, 65_536
+_NEVER_TRIMMED = 2**31 - 1
 
 _STATUS = Path("/proc/self/status")
 _MACHINE = Path("/proc/meminfo")
@@ -53,3 +62,30 @@ def _most_of_getrusage() -> float | None:
         return None
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / 2**20 if sys.platform == "darwin" else most / 1024  # bytes on macOS, KiB elsewhere
+
+
+@contextmanager
+def freed_memory_kept() -> Iterator[bool]:
+    """Inside, memory that is freed stays with this process, to be taken again.
+
+    Each activation of a training step is of megabytes, which glibc asks of the kernel and gives back, step after step;
+    the kernel hands out every page anew, zeroed. On a CPU that is a tenth to a fifth of the step. A process that keeps
+    its pages takes up to a sixth more of memory.
+
+    Yields:
+        Whether it is so: not where the C library is another than glibc, nor where the environment says how glibc shall
+        go about it (MALLOC_*, GLIBC_TUNABLES).
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    said = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
+    if libc is None or said or not hasattr(libc, "mallopt") or not hasattr(libc, "malloc_trim"):
+        yield False
+        return
+    libc.mallopt(_MMAP_MAX, 0)
+    libc.mallopt(_TRIM_THRESHOLD, _NEVER_TRIMMED)
+    try:
+        yield True
+    finally:
+        libc.mallopt(_MMAP_MAX, _USUAL_MMAP_MAX)
+        libc.mallopt(_TRIM_THRESHOLD, _USUAL_TRIM_THRESHOLD)
+        libc.malloc_trim(ctypes.c_size_t(0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -60,6 +60,7 @@ from mnv2dense.training.progress import ProgressLines
 from mnv2dense.training.rebuild import check_rebuilds
 from mnv2dense.training.schedules import Cosine
 from mnv2dense.training.task import Task
+from mnv2dense.utils.memory import freed_memory_kept
 from mnv2dense.visualization.palettes import check_palette
 from mnv2dense.workflows.run_loggers import log_config, log_outcome
 from mnv2dense.workflows.scoring import score_and_report, stopped_in_words
@@ -251,7 +252,11 @@ def train(
             announce()
     with watch:
         try:
-            with _refusals_of_lightning(MisconfigurationException):
+            on_cpu = lightning.strategy.root_device.type == "cpu"
+            with (
+                freed_memory_kept() if on_cpu else nullcontext(),
+                _refusals_of_lightning(MisconfigurationException),
+            ):
                 lightning.fit(task, datamodule=data, ckpt_path=None if ckpt_path is None else str(ckpt_path))
         except SystemExit:  # told to stop
             _plot_curves(chosen, folder, lightning, seen)

@@ -170,6 +170,7 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "reduce_argmax": lambda x, axis, keep_dims: x.argmax(int(axis), bool(keep_dims)).int(),
     "reduce_max": lambda x, axes, keep_dims: x.amax(_numbers(axes), bool(keep_dims)),
     "reduce_mean": lambda x, axes, keep_dims: x.mean(_numbers(axes), bool(keep_dims)),
+    "reduce_sum": lambda x, axes, keep_dims: x.sum(_numbers(axes), bool(keep_dims)),
     "relu": torch.relu,
     "reshape": lambda x, shape: x.reshape(_numbers(shape)),
     "select": lambda cond, a, b: torch.where(cond, a, b),
