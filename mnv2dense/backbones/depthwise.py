@@ -1,0 +1,116 @@
+"""Depthwise convolutions that learn in time on CPUs, where torch's own gradients of strides and dilations take longest.
+
+oneDNN has quick kernels for depthwise gradients in bfloat16 at stride 1 without dilation alone; of the others it runs a
+reference, one product after another: two fifths of a whole training step of SSDLite. Both gradients can be had from
+convolutions that it is quick at.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.jit import is_scripting  # type: ignore[attr-defined]  # torch does not say that it gives it
+
+# The dilations of a backbone at strides 8 and 16; a larger one would fall apart into too many small pieces.
+_DILATIONS = {1, 2, 4}
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """``torch.nn.Conv2d``, whose gradients come sooner where it is depthwise, strided or dilated, on CPU in bfloat16.
+
+    Everywhere else, in what is compiled, scripted or exported too, it is that very convolution. Gradients differ from
+    torch's by the rounding of bfloat16 alone.
+    """
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if not is_scripting() and self._learns_slowly(input):
+            return self._with_quick_gradients(input, weight, bias)
+        return F.conv2d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+    @torch.jit.unused
+    def _with_quick_gradients(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        layout = (self.stride, self.padding, self.dilation)
+        filtered: Tensor = _Depthwise.apply(x.to(torch.bfloat16), weight.to(torch.bfloat16), *layout)
+        return filtered if bias is None else filtered + bias.to(torch.bfloat16)[:, None, None]
+
+    @torch.jit.unused
+    def _learns_slowly(self, x: Tensor) -> bool:
+        """Whether torch's own gradients would be those of the reference."""
+        strided, dilated = max(self.stride) > 1, max(self.dilation) > 1
+        return (
+            strided != dilated
+            and self.groups == self.in_channels == self.out_channels
+            and self.padding_mode == "zeros"
+            and not isinstance(self.padding, str)
+            and set(self.dilation) <= _DILATIONS
+            and x.device.type == "cpu"
+            and torch.is_grad_enabled()
+            and not torch.compiler.is_compiling()
+            and _computed_in(x) == torch.bfloat16
+        )
+
+
+def _computed_in(x: Tensor) -> torch.dtype:
+    autocast = torch.is_autocast_enabled("cpu") and x.dtype != torch.float64  # which autocast leaves alone
+    return torch.get_autocast_dtype("cpu") if autocast else x.dtype
+
+
+_Sides = tuple[int, int]
+
+
+class _Depthwise(torch.autograd.Function):
+    """[N, C, H, W] and [C, 1, k, l] of one type -> [N, C, H', W']."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: _Sides, padding: _Sides, dilation: _Sides) -> Tensor:  # noqa: ANN401 - as torch has it
+        ctx.save_for_backward(x, weight)
+        ctx.layout = (stride, padding, dilation)
+        return F.conv2d(x, weight, None, stride, padding, dilation, x.shape[1])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:  # noqa: ANN401
+        x, weight = ctx.saved_tensors
+        of_x = _of_input(gradient, x, weight, *ctx.layout) if ctx.needs_input_grad[0] else None
+        of_weight = _of_weight(gradient, x, weight, *ctx.layout) if ctx.needs_input_grad[1] else None
+        return of_x, of_weight, None, None, None
+
+
+def _of_input(gradient: Tensor, x: Tensor, weight: Tensor, stride: _Sides, padding: _Sides, dilation: _Sides) -> Tensor:
+    """The gradient set out as far apart as the strides were, filtered by the turned kernel."""
+    down, right = (apart * (side - 1) for apart, side in zip(dilation, weight.shape[-2:], strict=True))
+    if max(stride) > 1:
+        height, width = x.shape[-2] + 2 * padding[0] - down, x.shape[-1] + 2 * padding[1] - right
+        shape = (*gradient.shape[:2], height, width)
+        apart = torch.empty(shape, dtype=gradient.dtype, memory_format=torch.channels_last).zero_()
+        apart[..., :: stride[0], :: stride[1]] = gradient
+        gradient = apart
+    return F.conv2d(gradient, weight.flip(2, 3), None, 1, (down - padding[0], right - padding[1]), dilation, x.shape[1])
+
+
+def _of_weight(
+    gradient: Tensor, x: Tensor, weight: Tensor, stride: _Sides, padding: _Sides, dilation: _Sides
+) -> Tensor:
+    """Torch's own, of what a dilated kernel sees: every so many pixels are an image by themselves."""
+    if max(dilation) > 1:
+        x, gradient = _taken_apart(x, gradient, padding, dilation)
+        padding = (0, 0)
+    wanted = [False, True, False]
+    found: Tensor = torch.ops.aten.convolution_backward(
+        gradient, x, weight, None, stride, padding, (1, 1), False, (0, 0), x.shape[1], wanted
+    )[1]
+    return found
+
+
+def _taken_apart(x: Tensor, gradient: Tensor, padding: _Sides, dilation: _Sides) -> tuple[Tensor, Tensor]:
+    """The input, with its padding, and the gradient as batches of dilation[0] * dilation[1] times as many images."""
+    down, right = dilation
+    # With zeros at the ends, until the parts are of one size.
+    bottom, end = -(x.shape[-2] + 2 * padding[0]) % down, -(x.shape[-1] + 2 * padding[1]) % right
+    x = F.pad(x, (padding[1], padding[1] + end, padding[0], padding[0] + bottom))
+    gradient = F.pad(gradient, (0, end, 0, bottom))
+    parts = [(slice(row, None, down), slice(column, None, right)) for row in range(down) for column in range(right)]
+    return torch.cat([x[..., *part] for part in parts]), torch.cat([gradient[..., *part] for part in parts])
