@@ -5,8 +5,7 @@ reference, one product after another: two fifths of a whole training step of SSD
 convolutions that it is quick at.
 """
 
-from __future__ import annotations
-
+# Annotations stay what they are, no words: TorchScript reads those of what it leaves alone, too.
 from typing import Any
 
 import torch
@@ -41,14 +40,14 @@ class DepthwiseConv2d(nn.Conv2d):
         """Whether torch's own gradients would be those of the reference."""
         strided, dilated = max(self.stride) > 1, max(self.dilation) > 1
         return (
-            strided != dilated
+            torch.is_grad_enabled()
+            and not torch.compiler.is_compiling()
+            and x.device.type == "cpu"
+            and strided != dilated
             and self.groups == self.in_channels == self.out_channels
             and self.padding_mode == "zeros"
             and not isinstance(self.padding, str)
             and set(self.dilation) <= _DILATIONS
-            and x.device.type == "cpu"
-            and torch.is_grad_enabled()
-            and not torch.compiler.is_compiling()
             and _computed_in(x) == torch.bfloat16
         )
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mnv2dense.backbones import depthwise
 from mnv2dense.backbones.depthwise import DepthwiseConv2d
-from mnv2dense.models.architectures import deeplabv3_mobilenet_v2, points320_mobilenet_v2, ssdlite320_mobilenet_v2
+
 
 SHAPES = [(kernel, stride, 1, padding) for kernel in (3, 5) for stride in (2, 3) for padding in range(kernel // 2 + 1)]
 SHAPES += [(3, 1, dilation, dilation) for dilation in (2, 4)] + [(5, 1, 2, 3), (3, 1, 2, 0)]
