@@ -76,10 +76,10 @@ def _for_heads(choices: Sequence[Choice], config: DictConfig) -> list[Choice]:
     """Of several heads what is chosen for the head is chosen for each."""
     made = []
     for choice in choices:
-        group, _, option = choice.option.partition(".")
+        group, dot, option = choice.option.partition(".")
         names = config.head.get("parts") or () if group == "head" else ()
         places = [f"head.parts.{name}" for name in names] or [group]
-        made += [replace(choice, option=f"{place}.{option}") for place in places]
+        made += [replace(choice, option=f"{place}{dot}{option}") for place in places]
     return made
 
 
