@@ -1,8 +1,8 @@
 """Depthwise convolutions that learn in time on CPUs, where torch's own gradients of strides and dilations take longest.
 
-oneDNN has quick kernels for depthwise gradients in bfloat16 at stride 1 without dilation alone; of the others it runs a
-reference, one product after another: two fifths of a whole training step of SSDLite. Both gradients can be had from
-convolutions that it is quick at.
+oneDNN has quick kernels for depthwise gradients in bfloat16 for 3x3 at stride 1 without dilation; of all others it
+runs a reference, one product after another: two fifths of a whole training step of SSDLite. These gradients can be had
+from convolutions that it is quick at.
 """
 
 # Annotations stay what they are, no words: TorchScript reads those of what it leaves alone, too.
@@ -16,9 +16,12 @@ from torch.jit import is_scripting  # type: ignore[attr-defined]  # torch does n
 # The dilations of a backbone at strides 8 and 16; a larger one would fall apart into too many small pieces.
 _DILATIONS = {1, 2, 4}
 
+# The side up to which weights are learnt quickly in bfloat16; those of a larger kernel are, in float32.
+_QUICK_KERNEL = 3
+
 
 class DepthwiseConv2d(nn.Conv2d):
-    """``torch.nn.Conv2d``, whose gradients come sooner where it is depthwise, strided or dilated, on CPU in bfloat16.
+    """``torch.nn.Conv2d``, whose gradients come sooner where it is depthwise, on CPU in bfloat16.
 
     Everywhere else, in what is compiled, scripted or exported too, it is that very convolution. Gradients differ from
     torch's by the rounding of bfloat16 alone.
@@ -43,7 +46,7 @@ class DepthwiseConv2d(nn.Conv2d):
             torch.is_grad_enabled()
             and not torch.compiler.is_compiling()
             and x.device.type == "cpu"
-            and strided != dilated
+            and (strided != dilated or (not strided and max(self.kernel_size) > _QUICK_KERNEL))
             and self.groups == self.in_channels == self.out_channels
             and self.padding_mode == "zeros"
             and not isinstance(self.padding, str)
@@ -94,14 +97,18 @@ def _of_weight(
     gradient: Tensor, x: Tensor, weight: Tensor, stride: _Sides, padding: _Sides, dilation: _Sides
 ) -> Tensor:
     """Torch's own, of what a dilated kernel sees: every so many pixels are an image by themselves."""
+    dtype = weight.dtype
     if max(dilation) > 1:
         x, gradient = _taken_apart(x, gradient, padding, dilation)
         padding = (0, 0)
+    if max(weight.shape[-2:]) > _QUICK_KERNEL:
+        wider = torch.promote_types(weight.dtype, torch.float32)
+        gradient, x, weight = gradient.to(wider), x.to(wider), weight.to(wider)
     wanted = [False, True, False]
     found: Tensor = torch.ops.aten.convolution_backward(
         gradient, x, weight, None, stride, padding, (1, 1), False, (0, 0), x.shape[1], wanted
     )[1]
-    return found
+    return found.to(dtype)
 
 
 def _taken_apart(x: Tensor, gradient: Tensor, padding: _Sides, dilation: _Sides) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from typing import cast, final
 from torch import Tensor, nn
 
 from mnv2dense.backbones.blocks import BatchNorm
+from mnv2dense.backbones.depthwise import DepthwiseConv2d
 
 
 @final
@@ -40,7 +41,7 @@ class LevelConv(nn.Module):
     ) -> None:
         super().__init__()
         groups = in_channels if depthwise else 1
-        self.conv: nn.Conv2d | None = nn.Conv2d(
+        self.conv: nn.Conv2d | None = DepthwiseConv2d(
             in_channels, out_channels, kernel, padding=kernel // 2, groups=groups, bias=False
         )
         self.norms = cast(

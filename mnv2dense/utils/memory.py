@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Of glibc's malloc.h: parameters of mallopt, and the values that they have before anybody sets them.
+# Of glibc's malloc.h: parameters of mallopt, and what they are (the first comes to that by itself with large blocks).
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-_USUAL_TRIM_THRESHOLD, _USUAL_MMAP_MAX = 128 * 1024, 65_536
+_USUAL_TRIM_THRESHOLD, _USUAL_MMAP_MAX = 64 << 20, 65_536
 _NEVER_TRIMMED = 2**31 - 1
 
 _STATUS = Path("/proc/self/status")

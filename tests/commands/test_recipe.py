@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
+from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
 from mnv2dense.data.shapes.detection import draw_shapes
 from tests.helpers.tiny import TINY, command
 
@@ -52,6 +54,14 @@ def test_it_says_what_it_chose_trains_by_it_and_keeps_what_was_typed(
     assert not any(
         f"  {key}=" in said for key in ("trainer.max_epochs", "backbone_lr_factor", "model.size", "optimizer.lr")
     )
+
+
+def test_a_backbone_that_knows_something_learns_more_slowly(drawn: Path, caplog: pytest.LogCaptureFixture) -> None:
+    weights = drawn.parent / "weights.ckpt"
+    torch.save({"state_dict": MobileNetV2(width_mult=0.35).state_dict()}, weights)
+    said, config = trained(caplog, drawn, f"backbone.weights={weights}", "trainer.max_epochs=1")
+    assert "backbone_lr_factor=0.3" in said
+    assert config["backbone_lr_factor"] == 0.3
 
 
 def test_a_run_that_goes_on_keeps_what_was_chosen_when_it_began(drawn: Path, caplog: pytest.LogCaptureFixture) -> None:

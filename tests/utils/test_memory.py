@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -62,3 +65,50 @@ def test_a_container_that_may_take_less_than_the_machine_has_left_says_what_is_f
     assert memory.free_megabytes() == 4
     (tmp_path / "_ALLOWED").write_text(f"{3 << 20}\n")
     assert memory.free_megabytes() == 2
+
+
+_KEPT = """
+import ctypes, resource, sys
+from mnv2dense.utils.memory import freed_memory_kept, resident_megabytes
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        held = bytearray(b"1") * (48 << 20)
+        del held
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+anew = faults()
+with freed_memory_kept() as kept:
+    faults()
+    again, holds = faults(), resident_megabytes()
+print(kept, anew, again, faults(), holds - resident_megabytes())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what is kept is glibc's")
+@pytest.mark.parametrize("said", ["", "MALLOC_ARENA_MAX"])
+def test_freed_memory_is_taken_again_inside_and_given_back_after_unless_the_environment_speaks(said: str) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MALLOC_", "GLIBC_TUN"))}
+    done = subprocess.run(
+        [sys.executable, "-c", _KEPT],
+        env={**environment, **({said: "1"} if said else {})},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    kept, anew, again, after, given_back = done.stdout.split()
+    pages = 4 * (48 << 20) // os.sysconf("SC_PAGE_SIZE")
+    assert kept == str(not said)
+    assert int(anew) > pages / 2
+    assert int(after) > pages / 2
+    if said:
+        assert int(again) > pages / 2
+    else:
+        assert int(again) < pages / 8
+        assert float(given_back) > 40
+
+
+def test_elsewhere_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with memory.freed_memory_kept() as kept:
+        assert not kept
