@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ LAYOUTS = [
 
 
 @pytest.fixture
-def used(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.Size]]:
+def used(monkeypatch: pytest.MonkeyPatch) -> list[torch.Size]:
     """The shapes of the inputs whose gradients were quick ones."""
     shapes: list[torch.Size] = []
     own: Callable[..., Tensor] = depthwise._of_weight
@@ -62,18 +62,18 @@ def test_gradients_are_torchs_own(
 
 
 @pytest.mark.parametrize(
-    "layout",
+    "conv",
     [
-        {"kernel_size": 3, "stride": 2, "padding": 1},
-        {"kernel_size": 3, "dilation": 2, "padding": 2},
-        {"kernel_size": 5, "padding": 2},
+        DepthwiseConv2d(8, 8, 3, stride=2, padding=1, groups=8),
+        DepthwiseConv2d(8, 8, 3, dilation=2, padding=2, groups=8),
+        DepthwiseConv2d(8, 8, 5, padding=2, groups=8),
     ],
+    ids=["strided", "dilated", "large"],
 )
 def test_in_bfloat16_they_are_nearer_to_the_truth_than_its_rounding(
-    layout: dict[str, int], used: list[torch.Size]
+    conv: DepthwiseConv2d, used: list[torch.Size]
 ) -> None:
     torch.manual_seed(0)
-    conv = DepthwiseConv2d(8, 8, groups=8, **layout)
     x = torch.randn(2, 8, 20, 20).contiguous(memory_format=torch.channels_last).requires_grad_()
     wanted = conv(x)
     gradient = torch.randn_like(wanted)
@@ -105,7 +105,7 @@ def test_every_slow_one_of_our_models_has_them(make: Callable[..., nn.Module], u
     with torch.autocast("cpu", torch.bfloat16):
         raw = model(torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8))
     scores = [leaf.float().sum() for leaf in tree_leaves(raw) if isinstance(leaf, Tensor) and leaf.requires_grad]
-    torch.stack(scores).sum().backward()
+    torch.autograd.backward(torch.stack(scores).sum())
     assert len(slow) >= 3
     assert len(used) == len(slow)
 
@@ -135,4 +135,5 @@ def test_a_bias_learns_too() -> None:
     output = conv(torch.randn(1, 4, 9, 9).bfloat16())
     output.sum().backward()
     assert conv.bias is not None
+    assert conv.bias.grad is not None
     assert torch.equal(conv.bias.grad, torch.full((4,), 16.0, dtype=torch.bfloat16))  # of 4x4 pixels
