@@ -54,7 +54,9 @@ class ConvNormAct(nn.Sequential):
         if padding == "tf" and stride > 1:
             conv = _SameConv2d(in_channels, out_channels, kernel, stride, groups=groups, bias=False)
         else:  # at stride 1 both styles pad the same
-            conv = DepthwiseConv2d(
+            # The others learn in time as they are, and are leaves to torch.fx.
+            kind = DepthwiseConv2d if groups > 1 and max(stride, dilation) > 1 else nn.Conv2d
+            conv = kind(
                 in_channels,
                 out_channels,
                 kernel,

@@ -23,8 +23,8 @@ _QUICK_KERNEL = 3
 class DepthwiseConv2d(nn.Conv2d):
     """``torch.nn.Conv2d``, whose gradients come sooner where it is depthwise, on CPU in bfloat16.
 
-    Everywhere else, in what is compiled, scripted or exported too, it is that very convolution. Gradients differ from
-    torch's by the rounding of bfloat16 alone.
+    Everywhere else, in what is compiled, traced, scripted or exported too, it is that very convolution. Gradients
+    differ from torch's by the rounding of bfloat16 alone.
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -44,6 +44,7 @@ class DepthwiseConv2d(nn.Conv2d):
         strided, dilated = max(self.stride) > 1, max(self.dilation) > 1
         return (
             torch.is_grad_enabled()
+            and isinstance(x, Tensor)  # torch.fx hands in what stands for one
             and not torch.compiler.is_compiling()
             and x.device.type == "cpu"
             and (strided != dilated or (not strided and max(self.kernel_size) > _QUICK_KERNEL))

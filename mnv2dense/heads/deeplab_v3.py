@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mnv2dense.backbones.blocks import BatchNorm
-from mnv2dense.backbones.depthwise import DepthwiseConv2d
 from mnv2dense.ops.postprocess import PixelSelection
 from mnv2dense.types import FeatureInfo, PixelLogits
 
@@ -142,9 +141,7 @@ class _ConvNormReLU(nn.Sequential):
     ) -> None:
         padding = dilation * (kernel - 1) // 2
         super().__init__(
-            DepthwiseConv2d(
-                in_channels, out_channels, kernel, padding=padding, dilation=dilation, groups=groups, bias=False
-            ),
+            nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=dilation, groups=groups, bias=False),
             BatchNorm(out_channels, eps=eps, momentum=momentum),
             nn.ReLU(inplace=True),
         )

@@ -41,7 +41,8 @@ class LevelConv(nn.Module):
     ) -> None:
         super().__init__()
         groups = in_channels if depthwise else 1
-        self.conv: nn.Conv2d | None = DepthwiseConv2d(
+        kind = DepthwiseConv2d if depthwise else nn.Conv2d
+        self.conv: nn.Conv2d | None = kind(
             in_channels, out_channels, kernel, padding=kernel // 2, groups=groups, bias=False
         )
         self.norms = cast(

@@ -96,7 +96,8 @@ def _conv(
     before: int, after: int, norm: Mapping[str, Any], *, kernel: int = 1, stride: int = 1, depthwise: bool = False
 ) -> nn.Sequential:
     groups = before if depthwise else 1
-    conv = DepthwiseConv2d(before, after, kernel, stride, kernel // 2, groups=groups, bias=False)
+    kind = DepthwiseConv2d if depthwise else nn.Conv2d
+    conv = kind(before, after, kernel, stride, kernel // 2, groups=groups, bias=False)
     return nn.Sequential(conv, BatchNorm(after, **norm), nn.ReLU6(inplace=True))
 
 

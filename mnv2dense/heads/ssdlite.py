@@ -175,7 +175,8 @@ def _conv(
     before: int, after: int, norm: Mapping[str, Any], *, stride: int = 1, depthwise: bool = False
 ) -> nn.Sequential:
     kernel = 3 if depthwise else 1
-    conv = DepthwiseConv2d(before, after, kernel, stride, kernel // 2, groups=before if depthwise else 1, bias=False)
+    kind = DepthwiseConv2d if stride > 1 else nn.Conv2d
+    conv = kind(before, after, kernel, stride, kernel // 2, groups=before if depthwise else 1, bias=False)
     return nn.Sequential(conv, BatchNorm(after, **norm), nn.ReLU6(inplace=True))
 
 
