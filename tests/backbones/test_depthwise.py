@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -50,7 +52,7 @@ def test_gradients_are_torchs_own(
     x = torch.randn(2, 6, *size, dtype=torch.float64).contiguous(memory_format=torch.channels_last).requires_grad_()
     weight = torch.randn(6, 1, *kernel, dtype=torch.float64, requires_grad=True)
     wanted = F.conv2d(x, weight, None, stride, padding, dilation, 6)
-    found = depthwise._Depthwise.apply(x, weight, (stride, stride), (padding, padding), (dilation, dilation))
+    found = depthwise._Depthwise.apply(x, weight, None, (stride, stride), (padding, padding), (dilation, dilation))
     assert torch.equal(found, wanted)
     gradient = torch.randn_like(wanted)
     for ours, torchs in zip(
@@ -132,8 +134,68 @@ def test_elsewhere_it_is_the_very_convolution(used: list[torch.Size]) -> None:
 def test_a_bias_learns_too() -> None:
     torch.manual_seed(0)
     conv = DepthwiseConv2d(4, 4, 3, 2, groups=4).bfloat16()
-    output = conv(torch.randn(1, 4, 9, 9).bfloat16())
+    images = torch.randn(1, 4, 9, 9).bfloat16()
+    output = conv(images)
+    assert torch.equal(output, F.conv2d(images, conv.weight, conv.bias, 2, groups=4))
     output.sum().backward()
     assert conv.bias is not None
     assert conv.bias.grad is not None
     assert torch.equal(conv.bias.grad, torch.full((4,), 16.0, dtype=torch.bfloat16))  # of 4x4 pixels
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({"stride": 2, "padding": 1, "padding_mode": "reflect"}, (2, 4, 9, 9)),
+        ({"dilation": 2, "padding": "same", "padding_mode": "circular"}, (2, 4, 9, 9)),
+        ({"dilation": 2, "padding": "same"}, (2, 4, 9, 9)),
+        ({"stride": 2, "padding": 3}, (2, 4, 9, 9)),  # further than the kernel reaches
+        ({"stride": 2, "padding": 1}, (4, 9, 9)),  # an image without a batch
+    ],
+    ids=["reflected", "circular", "same", "far", "one image"],
+)
+def test_what_has_no_quick_gradients_has_torchs(
+    options: dict[str, Any], shape: tuple[int, ...], used: list[torch.Size]
+) -> None:
+    torch.manual_seed(0)
+    ours, torchs = DepthwiseConv2d(4, 4, 3, groups=4, **options), nn.Conv2d(4, 4, 3, groups=4, **options)
+    torchs.load_state_dict(ours.state_dict())
+    x = torch.randn(shape).bfloat16().requires_grad_()
+    found, wanted = ours.bfloat16()(x), torchs.bfloat16()(x)
+    assert torch.equal(found, wanted)
+    gradient = torch.randn_like(wanted)
+    assert torch.equal(torch.autograd.grad(found, x, gradient)[0], torch.autograd.grad(wanted, x, gradient)[0])
+    assert not used
+
+
+def test_types_that_do_not_fit_are_refused_while_it_learns_as_they_are_later() -> None:
+    conv, images = DepthwiseConv2d(4, 4, 3, 2, groups=4), torch.randn(1, 4, 9, 9)
+    with pytest.raises(RuntimeError, match="should be the same"):
+        conv(images.bfloat16())
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(RuntimeError, match="should be the same"):
+        conv(images.byte())
+
+
+@pytest.mark.parametrize(("stride", "dilation", "kernel"), [(2, 1, 3), (1, 2, 3), (1, 1, 5)])
+def test_gradients_have_gradients(stride: int, dilation: int, kernel: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1, 2, 7, 6, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(2, 1, kernel, kernel, dtype=torch.float64, requires_grad=True)
+    layout = ((stride, stride), (1, 1), (dilation, dilation))
+    assert torch.autograd.gradgradcheck(
+        lambda x, weight: depthwise._Depthwise.apply(x, weight, None, *layout), (x, weight)
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated:FutureWarning")
+def test_a_graph_that_is_traced_or_made_by_torch_func_has_torchs_own(used: list[torch.Size]) -> None:
+    conv = DepthwiseConv2d(4, 4, 3, 2, groups=4).bfloat16()
+    images = torch.randn(2, 4, 9, 9).bfloat16()
+    torch.jit.save(torch.jit.trace(conv, images), io.BytesIO())  # type: ignore[no-untyped-call]
+    of_each = torch.func.vmap(torch.func.grad(lambda image: conv(image[None]).float().square().sum()))(images)
+    assert not used
+    together = images.clone().requires_grad_()
+    conv(together).float().square().sum().backward()
+    assert together.grad is not None
+    torch.testing.assert_close(of_each, together.grad)
+    assert len(used) == 1
