@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import re
 import sys
@@ -10,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Of glibc's malloc.h: parameters of mallopt, and what they are (the first comes to that by itself with large blocks).
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-_USUAL_TRIM_THRESHOLD, _USUAL_MMAP_MAX = 64 << 20, 65_536
+# Of glibc's malloc.h: parameters of mallopt, and what they are. glibc raises both thresholds as large blocks are freed,
+# to these at most, but not once any of the three has been set: so they are set to what they would have come to.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+_USUAL_TRIM_THRESHOLD, _USUAL_MMAP_THRESHOLD, _USUAL_MMAP_MAX = 64 << 20, 32 << 20, 65_536
 _NEVER_TRIMMED = 2**31 - 1
 
 _STATUS = Path("/proc/self/status")
@@ -64,28 +66,53 @@ def _most_of_getrusage() -> float | None:
     return most / 2**20 if sys.platform == "darwin" else most / 1024  # bytes on macOS, KiB elsewhere
 
 
+# The C library while it keeps what is freed.
+_keeping: ctypes.CDLL | None = None
+
+
 @contextmanager
 def freed_memory_kept() -> Iterator[bool]:
     """Inside, memory that is freed stays with this process, to be taken again.
 
     Each activation of a training step is of megabytes, which glibc asks of the kernel and gives back, step after step;
     the kernel hands out every page anew, zeroed. On a CPU that is a tenth to a fifth of the step. A process that keeps
-    its pages takes up to a sixth more of memory.
+    its pages takes up to a sixth more of memory. Processes that are forked inside, as a loader's workers are, keep
+    nothing, neither of their own nor of what they come with.
 
     Yields:
         Whether it is so: not where the C library is another than glibc, nor where the environment says how glibc shall
         go about it (MALLOC_*, GLIBC_TUNABLES).
     """
+    global _keeping
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     said = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
     if libc is None or said or not hasattr(libc, "mallopt") or not hasattr(libc, "malloc_trim"):
         yield False
         return
+    if _keeping is not None:  # who began it ends it
+        yield True
+        return
+    _look_after_children()
     libc.mallopt(_MMAP_MAX, 0)
     libc.mallopt(_TRIM_THRESHOLD, _NEVER_TRIMMED)
+    _keeping = libc
     try:
         yield True
     finally:
+        _give_back()
+
+
+@functools.cache
+def _look_after_children() -> None:
+    """They share the pages of what is free, too, and would hold on to them when their parent writes there anew."""
+    os.register_at_fork(after_in_child=_give_back)
+
+
+def _give_back() -> None:
+    global _keeping
+    libc, _keeping = _keeping, None
+    if libc is not None:
         libc.mallopt(_MMAP_MAX, _USUAL_MMAP_MAX)
+        libc.mallopt(_MMAP_THRESHOLD, _USUAL_MMAP_THRESHOLD)
         libc.mallopt(_TRIM_THRESHOLD, _USUAL_TRIM_THRESHOLD)
         libc.malloc_trim(ctypes.c_size_t(0))

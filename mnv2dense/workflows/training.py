@@ -16,6 +16,7 @@ import torch
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.accelerators import CPUAccelerator
 
 from mnv2dense.costs.complexity import complexity
 from mnv2dense.evaluation.score import metric_of
@@ -252,7 +253,7 @@ def train(
             announce()
     with watch:
         try:
-            on_cpu = lightning.strategy.root_device.type == "cpu"
+            on_cpu = isinstance(lightning.accelerator, CPUAccelerator)
             with (
                 freed_memory_kept() if on_cpu else nullcontext(),
                 _refusals_of_lightning(MisconfigurationException),

@@ -67,13 +67,15 @@ def test_a_container_that_may_take_less_than_the_machine_has_left_says_what_is_f
     assert memory.free_megabytes() == 2
 
 
+_SILENT = {key: value for key, value in os.environ.items() if not key.startswith(("MALLOC_", "GLIBC_TUN"))}
+
 _KEPT = """
-import ctypes, resource, sys
+import os, resource, sys
 from mnv2dense.utils.memory import freed_memory_kept, resident_megabytes
-def faults():
+def faults(megabytes=48):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(4):
-        held = bytearray(b"1") * (48 << 20)
+        held = bytearray(b"1") * (megabytes << 20)
         del held
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 faults()
@@ -88,10 +90,9 @@ print(kept, anew, again, faults(), holds - resident_megabytes())
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what is kept is glibc's")
 @pytest.mark.parametrize("said", ["", "MALLOC_ARENA_MAX"])
 def test_freed_memory_is_taken_again_inside_and_given_back_after_unless_the_environment_speaks(said: str) -> None:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MALLOC_", "GLIBC_TUN"))}
     done = subprocess.run(
         [sys.executable, "-c", _KEPT],
-        env={**environment, **({said: "1"} if said else {})},
+        env={**_SILENT, **({said: "1"} if said else {})},
         capture_output=True,
         text=True,
         check=True,
@@ -106,6 +107,37 @@ def test_freed_memory_is_taken_again_inside_and_given_back_after_unless_the_envi
     else:
         assert int(again) < pages / 8
         assert float(given_back) > 40
+
+
+# 10 MB is more than glibc's first threshold, and less than where large blocks bring it.
+_AFTER = f"""{_KEPT.partition("faults()")[0]}
+with freed_memory_kept():
+    faults()
+    holds = resident_megabytes()
+    if not os.fork():
+        print(holds - resident_megabytes(), faults(), flush=True)
+        os._exit(0)
+    os.wait()
+    with freed_memory_kept() as kept:
+        faults()
+    print(kept, faults())
+faults(10)
+print(faults(10))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what is kept is glibc's")
+def test_children_keep_nothing_who_began_it_ends_it_and_blocks_are_no_slower_after_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _AFTER], env=_SILENT, capture_output=True, text=True, check=True, timeout=60
+    )
+    given_back, of_child, kept, again, after = done.stdout.split()
+    pages = 4 * (48 << 20) // os.sysconf("SC_PAGE_SIZE")
+    assert float(given_back) > 40
+    assert int(of_child) > pages / 2
+    assert kept == "True"
+    assert int(again) < pages / 8
+    assert int(after) < pages / 8
 
 
 def test_elsewhere_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
