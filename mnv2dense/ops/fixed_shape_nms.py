@@ -8,7 +8,7 @@ from torch import Tensor
 # What brings a difference of areas, square pixels, to at least 1.
 _FAR_APART = 2.0**100
 
-# Pixels: products of areas and that stay finite.
+# Pixels, beyond any image: areas of what ends there are finite, so that a difference of two is a number.
 _FARTHEST = 1e6
 
 

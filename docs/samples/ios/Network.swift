@@ -25,7 +25,7 @@ struct Description: Decodable {
 enum SampleError: Error {
     case foreignFile  // not written by tools/export.py
     case noExam  // export the file again
-    case noNumbers  // export the file without nms
+    case noNumbers  // export the file without nms and labels
     case noBuffer  // Core Video has no memory for an input
     case otherTask(String)  // this sample takes detectors and classifiers
 }
