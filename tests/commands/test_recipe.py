@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 
 from mnv2dense.backbones.mobilenet_v2 import MobileNetV2
 from mnv2dense.data.shapes.detection import draw_shapes
+from mnv2dense.models.convert import save_safetensors
 from tests.helpers.tiny import TINY, command
 
 pytestmark = pytest.mark.usefixtures("place", "unreported")
@@ -57,8 +57,7 @@ def test_it_says_what_it_chose_trains_by_it_and_keeps_what_was_typed(
 
 
 def test_a_backbone_that_knows_something_learns_more_slowly(drawn: Path, caplog: pytest.LogCaptureFixture) -> None:
-    weights = drawn.parent / "weights.ckpt"
-    torch.save({"state_dict": MobileNetV2(width_mult=0.35).state_dict()}, weights)
+    weights = save_safetensors(MobileNetV2(width_mult=0.35), drawn.parent / "weights.safetensors")
     said, config = trained(caplog, drawn, f"backbone.weights={weights}", "trainer.max_epochs=1")
     assert "backbone_lr_factor=0.3" in said
     assert config["backbone_lr_factor"] == 0.3
