@@ -75,9 +75,9 @@ def freed_memory_kept() -> Iterator[bool]:
     """Inside, memory that is freed stays with this process, to be taken again.
 
     Each activation of a training step is of megabytes, which glibc asks of the kernel and gives back, step after step;
-    the kernel hands out every page anew, zeroed: on a CPU about a tenth of a step, more in float32. A process that keeps
-    its pages takes up to a sixth more of memory. Processes that are forked inside, as a loader's workers are, keep
-    nothing, neither of their own nor of what they come with.
+    the kernel hands out every page anew, zeroed. On a CPU that is about a tenth of a step, more in float32. A process
+    that keeps its pages takes up to a sixth more of memory. Processes that are forked inside, as a loader's workers
+    are, keep nothing, neither of their own nor of what they come with.
 
     Yields:
         Whether it is so: not where the C library is another than glibc, nor where the environment says how glibc shall

@@ -48,6 +48,7 @@ _MOVING = (
     torch.ops.aten.pad.default,
     torch.ops.aten.constant_pad_nd.default,
     torch.ops.aten.max_pool2d.default,
+    torch.ops.aten.unsqueeze.default,
 )
 
 # What torch.export makes of ReLU6.
