@@ -2,8 +2,8 @@
 
 Any batch size. At fp16 weights are float16, and the runtime computes in bfloat16 or float16 where the CPU can. At int8
 nncf quantises the network: weights with a scale for each output channel, activations with a range for each tensor (for
-each channel before depthwise convolutions), both from calibration images. What decodes the network's answers is
-float32 always.
+each channel before depthwise convolutions), both from calibration images; biases take back the shift of each channel's
+mean that rounding its weights makes. What decodes the network's answers is float32 always.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from torch import Tensor
 
 from mnv2dense.export.formats.common import Writer, quiet, with_exam, write_together
 from mnv2dense.export.graph import ExportGraph
+from mnv2dense.quantization.bias_correction import bias_corrected
+from mnv2dense.quantization.targets import TARGETS
 from mnv2dense.runtimes.metadata import KEY, Metadata
 from mnv2dense.utils.files import atomic_write
 from mnv2dense.utils.untyped import Untyped
@@ -66,10 +68,12 @@ def export(
     WRITER.load(description.precision)
     ov = importlib.import_module("openvino")
     with quiet(stdout=True):
+        images = calibration if description.precision == "int8" else None
+        if images is not None:
+            graph = bias_corrected(graph, images, keep_float, target=TARGETS["per_channel"])
         model = _converted(ov, graph)
-        if description.precision == "int8":
-            assert calibration is not None
-            model = _quantized(model, calibration, keep_float)
+        if images is not None:
+            model = _quantized(model, images, keep_float)
         _finish(model, graph.output_names, description)
         layers, weights = _serialized(ov, model, half=description.precision == "fp16")
     write_together(path, layers, weights)
@@ -120,6 +124,8 @@ def _quantized(model: Untyped, images: Sequence[Tensor], keep_float: Sequence[st
         # Unlike ReLU6's, the ranges of linear bottlenecks and their sums have no end in common with their negatives.
         preset=nncf.QuantizationPreset.MIXED,
         ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
+        # The biases have been corrected, and nncf's own way leaves the first depthwise convolution as it is.
+        advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=True),
     )
     _drop_clamps(quantized)
     return quantized
