@@ -70,7 +70,8 @@ def test_a_container_that_may_take_less_than_the_machine_has_left_says_what_is_f
 _SILENT = {key: value for key, value in os.environ.items() if not key.startswith(("MALLOC_", "GLIBC_TUN"))}
 
 _KEPT = """
-import os, resource, sys
+import ctypes, os, resource, sys
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: of huge pages one fault would bring 2 MB
 from mnv2dense.utils.memory import freed_memory_kept, resident_megabytes
 def faults(megabytes=48):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
