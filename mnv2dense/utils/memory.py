@@ -79,6 +79,9 @@ def freed_memory_kept() -> Iterator[bool]:
     that keeps its pages takes up to a sixth more of memory. Processes that are forked inside, as a loader's workers
     are, keep nothing, neither of their own nor of what they come with.
 
+    Afterwards all that is free goes back at once. What is taken later and fits where the run's blocks were lies there
+    again, and goes back when the process ends.
+
     Yields:
         Whether it is so: not where the C library is another than glibc, nor where the environment says how glibc shall
         go about it (MALLOC_*, GLIBC_TUNABLES).
