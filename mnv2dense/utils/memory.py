@@ -76,7 +76,7 @@ def freed_memory_kept() -> Iterator[bool]:
 
     Each activation of a training step is of megabytes, which glibc asks of the kernel and gives back, step after step;
     the kernel hands out every page anew, zeroed. On a CPU that is about a tenth of a step, more in float32. A process
-    that keeps its pages takes up to a sixth more of memory. Processes that are forked inside, as a loader's workers
+    that keeps its pages takes up to a fifth more of memory. Processes that are forked inside, as a loader's workers
     are, keep nothing, neither of their own nor of what they come with.
 
     Afterwards all that is free goes back at once. What is taken later and fits where the run's blocks were lies there

@@ -124,7 +124,7 @@ def _quantized(model: Untyped, images: Sequence[Tensor], keep_float: Sequence[st
         # Unlike ReLU6's, the ranges of linear bottlenecks and their sums have no end in common with their negatives.
         preset=nncf.QuantizationPreset.MIXED,
         ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
-        # The biases have been corrected, and nncf's own way leaves the first depthwise convolution as it is.
+        # Biases have been corrected by now; nncf would do the same, but for those of depthwise convolutions.
         advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=True),
     )
     _drop_clamps(quantized)
