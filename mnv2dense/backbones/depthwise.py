@@ -16,7 +16,7 @@ from torch.jit import is_scripting, is_tracing  # type: ignore[attr-defined]  # 
 # The dilations of a backbone at strides 8 and 16; a larger one would fall apart into too many small pieces.
 _DILATIONS = {1, 2, 4}
 
-# The side up to which weights are learnt quickly in bfloat16; those of a larger kernel are, in float32.
+# The side up to which weights are learnt quickly in bfloat16; those of a larger kernel are learnt in float32.
 _QUICK_KERNEL = 3
 
 
@@ -50,7 +50,7 @@ class DepthwiseConv2d(nn.Conv2d):
             torch.is_grad_enabled()
             and isinstance(x, Tensor)  # torch.fx hands in what stands for one
             and not torch.compiler.is_compiling()
-            and not is_tracing()  # type: ignore[no-untyped-call]
+            and not is_tracing()  # type: ignore[no-untyped-call]  # untyped in torch
             and not torch._C._are_functorch_transforms_active()
             and x.device.type == "cpu"
             and x.dim() == 4
@@ -99,7 +99,7 @@ class _Depthwise(torch.autograd.Function):
 
     # Of operations that have gradients themselves, so that it may be differentiated once more.
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - as torch has it
         x, weight = ctx.saved_tensors
         of_x = _of_input(gradient, x, weight, *ctx.layout) if ctx.needs_input_grad[0] else None
         of_weight = _of_weight(gradient, x, weight, *ctx.layout) if ctx.needs_input_grad[1] else None

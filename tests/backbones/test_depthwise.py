@@ -191,7 +191,7 @@ def test_gradients_have_gradients(stride: int, dilation: int, kernel: int) -> No
 def test_a_graph_that_is_traced_or_made_by_torch_func_has_torchs_own(used: list[torch.Size]) -> None:
     conv = DepthwiseConv2d(4, 4, 3, 2, groups=4).bfloat16()
     images = torch.randn(2, 4, 9, 9).bfloat16()
-    torch.jit.save(torch.jit.trace(conv, images), io.BytesIO())  # type: ignore[no-untyped-call]
+    torch.jit.save(torch.jit.trace(conv, images), io.BytesIO())  # type: ignore[no-untyped-call]  # untyped in torch
     of_each = torch.func.vmap(torch.func.grad(lambda image: conv(image[None]).float().square().sum()))(images)
     assert not used
     together = images.clone().requires_grad_()

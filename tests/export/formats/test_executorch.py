@@ -170,7 +170,7 @@ def test_levels_that_share_convolutions_have_ranges_of_their_own_at_int8(folder:
     """
     model = small_models.point_detector()
     with torch.no_grad():
-        for lateral in list(model.head.neck.lateral)[1:]:  # type: ignore[union-attr, arg-type]
+        for lateral in list(model.head.neck.lateral)[1:]:  # type: ignore[union-attr, arg-type]  # a neck of modules
             lateral[1].weight *= 0.1
             lateral[1].bias *= 0.1
     graph, path = ExportGraph(model, size=(72, 104)), folder / "points.pte"
