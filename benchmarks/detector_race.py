@@ -23,11 +23,17 @@ HERE = Path(__file__).resolve().parent
 RATES = ("optimizer.lr=0.003", "backbone_lr_factor=0.1")
 POINTS = ("head=points", "loss=task_aligned", *RATES)
 FEATURES = "head.features=[stride8,stride16,stride16_expanded,last_bottleneck,last_conv]"
+TORCHVISION = (
+    "head._target_=race_heads.TorchvisionSSDLite",
+    "head.features=[stride16_expanded,last_conv]",
+    "loss._target_=race_heads.TorchvisionLoss",
+)
 PYRAMID = ("head._target_=race_heads.PyramidSSDLite", "head.features=[stride8,stride16,last_bottleneck]")
 
 # Name -> words of the command line; what they do not name is the same for all.
 CANDIDATES: dict[str, tuple[str, ...]] = {
     "ssdlite": (),
+    "torchvision": TORCHVISION,
     "ssdlite-pyramid": PYRAMID,
     "points-bce": (*POINTS, "loss.classification=cross_entropy"),
     "points-qfl": (*POINTS, "loss.classification=quality_focal"),

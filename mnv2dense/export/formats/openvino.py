@@ -124,7 +124,9 @@ def _quantized(model: Untyped, images: Sequence[Tensor], keep_float: Sequence[st
         # Unlike ReLU6's, the ranges of linear bottlenecks and their sums have no end in common with their negatives.
         preset=nncf.QuantizationPreset.MIXED,
         ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
-        # Biases have been corrected by now; nncf would do the same, but for those of depthwise convolutions.
+        # Biases have been corrected by now; nncf would leave out depthwise convolutions and some others. To the first
+        # layer it gives half of int8's range, against saturation on CPUs without VNNI, and its bias is corrected as if
+        # it had all: with all of the range no more answers agree, of the classifier, of DeepLab or of a detector.
         advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=True),
     )
     _drop_clamps(quantized)

@@ -13,6 +13,8 @@ import torch
 
 from mnv2dense.export.formats.openvino import export
 from mnv2dense.export.graph import ExportGraph
+from mnv2dense.quantization.bias_correction import bias_corrected
+from mnv2dense.quantization.targets import TARGETS
 from mnv2dense.runtimes.exported_model import ExportedModel
 from mnv2dense.runtimes.metadata import Precision
 from tests.helpers.small_models import (
@@ -132,6 +134,12 @@ def test_at_int8_answers_are_near_and_modules_can_stay_in_float(tmp_path: Path) 
     shifted = {name: not np.allclose(corrected[name], plain[name], atol=1e-5) for name in corrected.keys() & plain}
     assert {shifted[name] for name in shifted if ".depthwise." in name} == {True}
     assert sum(shifted.values()) > 0.8 * len(shifted)
+    # Once: the file's biases are those of the graph that was corrected.
+    once = bias_corrected(graph, calibration(count=8), target=TARGETS["per_channel"])
+    written(once, tmp_path / "once.xml")
+    expected = biases(tmp_path / "once.xml")
+    for name in corrected.keys() & expected.keys():
+        np.testing.assert_allclose(corrected[name], expected[name], atol=1e-5)
 
 
 def biases(path: Path) -> dict[str, Any]:
