@@ -19,6 +19,11 @@ class WaitingConnections:
         self._lock = threading.Lock()
         self._of: dict[str, dict[socket.socket, None]] = {}  # in the order in which they began to wait
 
+    def __len__(self) -> int:
+        """Connections of all clients that wait."""
+        with self._lock:
+            return sum(map(len, self._of.values()))
+
     def add(self, address: str, connection: socket.socket) -> None:
         """Its request's head is still to come, or to end."""
         with self._lock:

@@ -56,6 +56,7 @@ def _run(place: Path, *commands: Sequence[str]) -> list[tuple[str, set[str]]]:
     return [(told["said"], set(told["loaded"])) for told in json.loads(done.stdout.splitlines()[-1])]
 
 
+@pytest.mark.slow
 def test_help_a_slip_and_a_missing_file_are_answered_without_torch(tmp_path: Path) -> None:
     slips = [
         *((name, "--help") for name in COMMANDS),

@@ -10,7 +10,7 @@ import yaml
 from mnv2dense import MobileNetV1, load_model
 from tests.helpers.tiny import TINY, Outcome, command
 
-pytestmark = pytest.mark.usefixtures("place")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("place")]
 
 V1 = "backbone=mobilenet_v1"
 

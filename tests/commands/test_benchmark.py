@@ -18,6 +18,7 @@ from tests.helpers.tiny import command
 pytestmark = pytest.mark.usefixtures("place")
 
 
+@pytest.mark.slow
 def test_models_and_peers_end_in_one_table() -> None:
     peer = "torchvision:ssdlite320_mobilenet_v3_large"
     outcome = command(

@@ -91,6 +91,7 @@ def test_predicting_lists_the_likeliest_classes(trained: tuple[Path, Outcome], f
         assert (Path("out") / image["file_name"]).with_suffix(".jpg").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unreported")
 def test_a_detector_begins_with_the_backbone_of_a_classifier(trained: tuple[Path, Outcome]) -> None:
     run, _ = trained
@@ -136,6 +137,7 @@ def test_a_mistake_gets_one_message_with_the_fix(arguments: list[str], expected:
     shutil.rmtree("empty")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unreported")
 def test_imagenet_weights_learn_a_folder_of_crops_in_a_few_epochs(shared: Path) -> None:
     wanted = {"cat": 20, "car": 20, "person": 20, "bird": 20}

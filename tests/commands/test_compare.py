@@ -31,6 +31,7 @@ def other_seed(run: Path, seed: int) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_an_evaluation_and_a_model_by_name_end_in_one_table_and_page(monkeypatch: pytest.MonkeyPatch) -> None:
     run = small_run("detection")
     monkeypatch.setenv("MNV2DENSE_CACHE", str(run.cache))
@@ -59,6 +60,7 @@ def test_a_run_an_evaluation_and_a_model_by_name_end_in_one_table_and_page(monke
     assert len(Path("out/compare.csv").read_text().splitlines()) == 1 + 3 * len(told["rows"] + told["classes"])
 
 
+@pytest.mark.slow
 def test_three_seeds_of_one_configuration_are_equal(monkeypatch: pytest.MonkeyPatch) -> None:
     run = small_run("segmentation")
     monkeypatch.setenv("MNV2DENSE_CACHE", str(run.cache))

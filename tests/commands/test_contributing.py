@@ -122,6 +122,7 @@ def test_the_loss_counts_what_the_paper_counts(folder: Path) -> None:
     assert TverskyLoss()(logits, batch)["tversky"].item() == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_metric_trains_alone_and_beside_ours_and_chooses_the_checkpoint(folder: Path) -> None:
     options = [*SHORT, "backbone.width_mult=0.35", "trainer.max_epochs=2", "trainer.check_val_every_n_epoch=1"]
     words = [word for word in documented("metric=map_and_counting").arguments if not word.startswith("monitor=")]
@@ -173,6 +174,7 @@ def test_the_data_set_says_what_is_missing(folder: Path) -> None:
     assert "images are not there" in outcome.err
 
 
+@pytest.mark.slow
 def test_the_exporter_writes_a_file_that_passes_the_gate_and_predicts(folder: Path) -> None:
     known = dict(formats.FORMATS)
     (code,) = (fence.text for fence in fences() if fence.page == PAGE and "export_model" in fence.text)

@@ -376,6 +376,7 @@ def test_the_script_works(
 # --- the site ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     if any(importlib.util.find_spec(name) is None for name in ("mkdocs", "material", "mkdocstrings_handlers")):
         pytest.skip('the site\'s programs are not installed: pip install -e ".[docs]"')

@@ -105,6 +105,7 @@ def test_a_file_is_no_folder_to_write_into(place: None) -> None:
     )
 
 
+@pytest.mark.slow
 def test_wrong_labels_are_looked_for_in_the_images_that_can_be_read(place: None) -> None:
     words = ("task=classification", "data=image_folder", f"data.root={folders(Path('data'))}", "labels.weights=null")
     outcome = command("doctor", *words, "labels=true")
@@ -114,6 +115,7 @@ def test_wrong_labels_are_looked_for_in_the_images_that_can_be_read(place: None)
     assert {"leak", "broken image"} <= kinds
 
 
+@pytest.mark.slow
 def test_what_is_broken_is_listed_and_does_not_stop_the_search_for_wrong_labels(place: None) -> None:
     assert (
         command("convert", "data=shapes", "data.train_images=6", "data.val_images=2", "to=coco", "output=data").code

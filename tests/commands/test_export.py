@@ -205,6 +205,7 @@ def test_int8_is_calibrated_on_images_spread_over_a_folder(models: dict[str, Pat
     assert report("run")["parity"]["images"] == 2
 
 
+@pytest.mark.slow
 def test_a_device_is_played_before_its_file_is_written(models: dict[str, Path], photos: Path) -> None:
     options = ("precision=int8", "calibration=photos", "target=per_tensor", "run_dir=run")
     outcome = export(models["classification"], *options)
@@ -247,6 +248,7 @@ def test_without_any_images_shapes_are_drawn_and_that_is_said(models: dict[str, 
     assert report("run")["images_from"] == "drawn shapes"
 
 
+@pytest.mark.slow
 def test_named_data_scores_model_and_file_and_evaluate_agrees(models: dict[str, Path]) -> None:
     outcome = export(models["classification"], *SHAPES, "run_dir=run", "threads=1")
     assert outcome.code == 0, outcome.err
@@ -314,6 +316,7 @@ def test_an_int8_detector_is_not_judged_by_images_in_which_the_model_finds_nothi
     assert "so agreement cannot be told" in Path("run/run.log").read_text()
 
 
+@pytest.mark.slow
 def test_the_layers_that_int8_hurts_most_are_listed_and_stay_in_float(models: dict[str, Path], photos: Path) -> None:
     options = ("precision=int8", "calibration=photos", "images=photos", "run_dir=run")
     outcome = export(models["classification"], *options, "keep_float=auto:2")

@@ -94,6 +94,7 @@ def test_it_goes_the_way_that_one_head_goes(trained: Path, caplog: pytest.LogCap
     assert found.plot().size == (width, height)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unreported")
 def test_a_frozen_head_on_a_frozen_backbone_answers_as_before(trained: Path) -> None:
     words = ("callbacks=freeze_backbone", "callbacks.freeze.heads=[boxes]", f"init_from={trained}")
@@ -121,6 +122,7 @@ def test_heads_and_scores_are_chosen_by_their_names() -> None:
     assert "monitor=AP: there is no such score" in told.err
 
 
+@pytest.mark.slow
 def test_two_data_sets_of_ones_own_are_learnt_from_together(request: pytest.FixtureRequest) -> None:
     drawn = draw_shapes(Path("drawn"), train=8, val=4, size=64)
     boxes = f"data.parts.boxes=[coco,root={drawn},train_split=train,val_split=val]"

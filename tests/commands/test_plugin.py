@@ -102,6 +102,7 @@ def options(lab: Path, *parts: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_path")
 def test_parts_from_outside_train_at_the_first_try_and_every_command_takes_them(lab: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"

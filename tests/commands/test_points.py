@@ -14,6 +14,7 @@ pytestmark = pytest.mark.usefixtures("place")
 HEAD = ("head=points", "loss=task_aligned", "loss.static_epochs=1", "head.channels=16")
 
 
+@pytest.mark.slow
 def test_it_goes_the_way_that_ssdlite_goes() -> None:
     options = ["task=detection", *TINY, *HEAD, "run_dir=run"]
     trained = command("train", *options, "trainer.max_epochs=1")

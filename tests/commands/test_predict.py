@@ -302,6 +302,7 @@ def _peak_mb(detector: Path, count: int) -> float:
     return int(errors.rsplit("peak ", 1)[1]) / (1024**2 if sys.platform == "darwin" else 1024)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_ten_times_the_frames_take_no_more_memory(detector: Path) -> None:
     # 90 frames more are 71 MB.
@@ -316,6 +317,7 @@ def _wait_for(path: str, process: subprocess.Popen[str]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_leaves_a_playable_video_and_whole_files(detector: Path, sent: signal.Signals, code: int) -> None:
     process = _process(f"checkpoint={detector}", source=film("clip.mp4", 2000), out="out")
@@ -332,6 +334,7 @@ def test_a_signal_leaves_a_playable_video_and_whole_files(detector: Path, sent: 
     assert Path("out/predictions.csv").read_text().startswith("file_name,")
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_the_list_on_standard_input_is_still_open(detector: Path) -> None:
     Image.new("RGB", (80, 60), (30, 90, 200)).save("photo.png")
     process = _process(f"checkpoint={detector}", "batch_size=1", source="-", out="out")

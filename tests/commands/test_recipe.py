@@ -63,6 +63,7 @@ def test_a_backbone_that_knows_something_learns_more_slowly(drawn: Path, caplog:
     assert config["backbone_lr_factor"] == 0.3
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_keeps_what_was_chosen_when_it_began(drawn: Path, caplog: pytest.LogCaptureFixture) -> None:
     _, began = trained(caplog, drawn, "trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1")
     said, config = trained(caplog, drawn, "trainer.max_epochs=60", "resume=run", "trainer.max_steps=4")
@@ -94,6 +95,7 @@ def test_a_preset_says_how_to_train(caplog: pytest.LogCaptureFixture) -> None:
     assert "recipe" not in caplog.text
 
 
+@pytest.mark.slow
 def test_rare_classes_and_sizes_of_batches_are_options(drawn: Path, caplog: pytest.LogCaptureFixture) -> None:
     words = (
         "data.repeat_threshold=0.9",

@@ -10,7 +10,7 @@ import yaml
 
 from tests.helpers.tiny import TINY, Outcome, command
 
-pytestmark = pytest.mark.usefixtures("place")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("place")]
 
 CLASSIFIER = (*TINY, "task=classification", "logger=none")
 

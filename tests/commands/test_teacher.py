@@ -20,6 +20,7 @@ def cache() -> Path:
     return small_run("detection").cache
 
 
+@pytest.mark.slow
 def test_a_run_under_a_teacher_says_so_and_shows_how_far_it_is_from_it(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     teacher = small_run("detection").folder
@@ -35,6 +36,7 @@ def test_a_run_under_a_teacher_says_so_and_shows_how_far_it_is_from_it(caplog: p
     assert again.code == 0, again.err
 
 
+@pytest.mark.slow
 def test_a_run_with_kept_answers_is_the_run_without_them_to_the_bit(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     teacher = small_run("detection").folder

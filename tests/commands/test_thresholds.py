@@ -20,6 +20,7 @@ pytestmark = pytest.mark.usefixtures("place")
 SHAPES = ("data=shapes", "data.val_images=24", "data.train_images=1", "num_workers=0", "device=cpu")
 
 
+@pytest.mark.slow
 def test_they_are_kept_by_evaluate_used_by_predict_and_told_in_the_report(tmp_path: Path) -> None:
     save_model(load_model("shapes"), "shapes.ckpt")
     save_image(draw_image(np.random.default_rng(0), size=200)[0], tmp_path / "photo.png")

@@ -307,6 +307,7 @@ def test_a_run_goes_on_where_it_stopped(trained: tuple[Path, Outcome]) -> None:
     assert not all(torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unreported")
 def test_a_run_with_nothing_left_to_train_says_so_and_is_scored_in_the_new_folder(
     trained: tuple[Path, Outcome],
@@ -339,6 +340,7 @@ def test_a_run_of_another_model_cannot_go_on(trained: tuple[Path, Outcome]) -> N
     assert f"begin a new one with init_from={trained[0]}" in said
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unreported")
 def test_a_run_may_begin_with_the_weights_of_another(trained: tuple[Path, Outcome]) -> None:
     run, _ = trained

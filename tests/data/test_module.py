@@ -377,6 +377,7 @@ def test_absent_data_and_wrong_numbers_are_named() -> None:
         data(resize="stretch")
 
 
+@pytest.mark.slow
 def test_a_process_ends_although_an_error_keeps_its_loader_alive(tmp_path: Path) -> None:
     """The traceback holds the loader, so its workers are only terminated when Python ends; they must give in."""
     ended = run_script(
@@ -400,6 +401,7 @@ class NoAlarms(Squares):
         return super().__getitem__(index)
 
 
+@pytest.mark.slow
 def test_a_worker_outlives_the_signals_of_its_job_for_as_long_as_a_batch_takes(tmp_path: Path) -> None:
     """``timeout`` and schedulers send SIGTERM to every process of a job; the main one then finishes its batch."""
     ended = run_script(

@@ -310,13 +310,16 @@ def test_of_many_idle_connections_of_a_client_the_oldest_is_hung_up_on(site: Pat
         stack.callback(server.shutdown)
         request = b"GET /runtime.mjs HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % server.server_port
         kept = []
-        for _ in range(MOST_WAITING + 1):
+        for number in range(1, MOST_WAITING + 2):
             connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.server_port), timeout=20))
             connection.sendall(request)
             content = b""
             while not content.endswith(b"export {}"):
                 content += connection.recv(1 << 16)
             kept.append(connection)
+            # Its thread says so only after the answer; the next one's could come first.
+            while len(server.waiting) < min(number, MOST_WAITING):
+                time.sleep(0.001)
         assert kept[0].recv(1) == b""  # long before its sixty seconds
         kept[-1].sendall(request)
         assert kept[-1].recv(1 << 16).startswith(b"HTTP/1.1 200")

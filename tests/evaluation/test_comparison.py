@@ -51,6 +51,7 @@ def holds(judged: Judged, truth: float) -> bool:
     return judged.main[0].low <= truth <= judged.main[0].high
 
 
+@pytest.mark.slow
 def test_an_interval_of_95_percent_holds_the_true_difference_as_often() -> None:
     sets, truth = 150, true_score(0.7, 3) - true_score(0.3, 3)
     assert truth == pytest.approx(0.103, abs=0.005)
@@ -79,6 +80,7 @@ def test_with_seeds_an_interval_holds_the_difference_of_configurations() -> None
     assert np.mean(alone) < 0.9, np.mean(alone)
 
 
+@pytest.mark.slow
 def test_of_twenty_classes_without_a_difference_hardly_ever_one_is_marked() -> None:
     sets, marked, alone = 60, 0, 0
     for seed in range(sets):

@@ -50,6 +50,7 @@ def answering_as(path: Path, change: str, model: DenseModel, **options: Any) -> 
     return fake_exporter.export(graph, Path("wrong.fake"), description=ExportedModel(path).description)
 
 
+@pytest.mark.slow
 def test_faults_are_named_by_boxes_that_the_file_selects_itself() -> None:
     model = detector()
     right = exported(model, nms=True)
@@ -81,6 +82,7 @@ def test_one_scale_for_a_tensor_is_no_fault_of_a_file_that_shall_have_it() -> No
         assert check_file(right).equal
 
 
+@pytest.mark.slow
 def test_of_several_heads_each_has_its_answers() -> None:
     model = joint_model(scene=True)
     right = exported(model)
@@ -146,6 +148,7 @@ def test_a_coarsely_rounded_file_is_compared_with_what_it_answered_itself(monkey
         assert report.cause == fault, report
 
 
+@pytest.mark.slow
 def test_pictures_are_small_and_drawn_unless_a_folder_is_named() -> None:
     drawn = [decoded(png) for png in small_pictures(None, (96, 96), 6)]
     assert all(max(image.shape) <= 160 and image.shape[0] != image.shape[1] for image in drawn)

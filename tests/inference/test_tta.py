@@ -314,6 +314,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("place")
 def test_evaluating_takes_the_options(trained: Path) -> None:
     asked = ("test_time.view=windows", "test_time.scales=[0.2,0.3]", "test_time.flip=true", "output_stride=8")

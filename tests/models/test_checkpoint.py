@@ -437,6 +437,7 @@ def other_doors(model: DenseModel, folder: Path) -> Iterator[tuple[Path, int]]:
     yield save_model(model, folder / "model.pt"), whole
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_weights_from_every_door_that_models_are_loaded_by(model: DenseModel, tmp_path: Path) -> None:
     for door, count in other_doors(model, tmp_path):
         begun = tiny_model(seed=1, class_names=["cat", "dog", "owl"])

@@ -145,6 +145,7 @@ def test_a_predictor_runs_it_in_the_memory_promised(detector: DenseModel) -> Non
     assert complexity(kept, SIZE).peak_activation_bytes == complexity(split, SIZE).peak_activation_bytes
 
 
+@pytest.mark.slow
 def test_it_exports_for_any_batch_and_traces(detector: DenseModel) -> None:
     split = split_inference(detector, 3)
     images, more = random_images(2), random_images(3)

@@ -24,6 +24,9 @@ from mnv2dense.reporting.report import write_report
 from mnv2dense.reporting.usage import Usage
 from tests.helpers.tiny import TINY, command
 
+# Of the tasks, those whose runs only the second stage of CI makes.
+OTHERS = ("classification", "segmentation")
+
 EVIL = '<script>alert("x")</script>|`a`'
 
 
@@ -252,7 +255,7 @@ def run_lines(card: Path, *names: str) -> None:
         assert outcome.code == 0, outcome.err
 
 
-@pytest.mark.parametrize("task", ["detection", "classification", "segmentation"])
+@pytest.mark.parametrize("task", ["detection", *(pytest.param(each, marks=pytest.mark.slow) for each in OTHERS)])
 def test_a_run_tells_how_it_went_and_its_commands_work_as_they_stand(task: str, tmp_path: Path) -> None:
     outcome = command("train", f"task={task}", *TINY, "run_dir='my run, 1'")
     assert outcome.code == 0, outcome.err

@@ -391,6 +391,7 @@ def foreign_weights(folder: Path) -> Path:
 # torch's own ways out of Python
 
 
+@pytest.mark.slow
 def test_exported_compiled_scripted_and_traced_backbones_answer_alike() -> None:
     left = run("torch.export, torch.compile, TorchScript")
     more = torch.rand(3, 3, 64, 96)
