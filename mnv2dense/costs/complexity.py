@@ -81,14 +81,14 @@ def complexity(model: nn.Module, size: tuple[int, int], *, dtype: torch.dtype = 
             costs = _observe(model, size, dtype, device="meta")
     if costs is None:
         costs = _observe(model, size, dtype)
-    # Folding gave the convolutions biases and took the batch norms away: parameters are the model's own. Those of a
+    # Folding gave the convolutions biases and took batch norms away: parameters are the model's own. Those of a
     # layer that runs twice are counted where it runs first.
     known = {name for name, _ in model.named_modules(remove_duplicate=False)}
     sources = [_source(known, layer.name) for layer in costs.layers]
     own = {name: _parameters(model.get_submodule(name)) for name in sources}
     return costs._replace(
         parameters=_parameters(model),
-        norm_parameters=sum(_parameters(m) for m in model.modules() if isinstance(m, nn.BatchNorm2d)),
+        norm_parameters=_norm_parameters(model) - costs.norm_parameters,
         layers=tuple(
             layer._replace(parameters=own.pop(name, 0)) for layer, name in zip(costs.layers, sources, strict=True)
         ),
@@ -107,6 +107,7 @@ _QUICK_PIXELS = 640 * 640
 
 
 def _observe(model: nn.Module, size: tuple[int, int], dtype: torch.dtype, *, device: str | None = None) -> Complexity:
+    """What runs; its parameters of batch norms are those that folding leaves."""
     model = fold_batch_norms(copy.deepcopy(model).eval()).to(device, dtype).to(memory_format=torch.channels_last)
     known = [*model.parameters(), *model.buffers()]
     image = torch.zeros(
@@ -124,7 +125,11 @@ def _observe(model: nn.Module, size: tuple[int, int], dtype: torch.dtype, *, dev
                 model.decode(model(image), size)
             else:
                 model(image)
-    return Complexity(0, counter.flops // 2, memory.peak, 0, tuple(layers))
+    return Complexity(0, counter.flops // 2, memory.peak, _norm_parameters(model), tuple(layers))
+
+
+def _norm_parameters(model: nn.Module) -> int:
+    return sum(_parameters(module) for module in model.modules() if isinstance(module, nn.BatchNorm2d))
 
 
 def _product(out: Tensor, left: Tensor, right: Tensor, **_: object) -> int:

@@ -55,7 +55,7 @@ def _row(layers: Sequence[Layer]) -> list[str]:
 def _totals(costs: Complexity) -> str:
     bare = costs.parameters - costs.norm_parameters
     return (
-        f"{costs.parameters:,} parameters, {bare:,} without batch norm's; {costs.multiply_adds / 1e9:.3f}B "
+        f"{costs.parameters:,} parameters, {bare:,} without folded batch norms'; {costs.multiply_adds / 1e9:.3f}B "
         f"multiply-adds, {costs.gflops:.2f} GFLOPs where multiplying and adding count as two. One image runs with "
         "batch norms folded; alive are activations: neither the weights nor the image itself are counted."
     )

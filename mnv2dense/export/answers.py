@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import compress
 from typing import Any
 
 from torch import Tensor
 
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.export.tasks import COUNTED_SCORE
+from mnv2dense.models.raw_tensors import raw_tensors
 from mnv2dense.types import PixelLogits, ScoredBoxes
 
 
@@ -50,13 +50,16 @@ def answer_of(graph: ExportGraph, image: Tensor) -> Answer:
     """What a graph says of an image, uint8 [1, 3, H, W]."""
     raw = graph.model(image)
     decoded = graph.model.decode(raw, (image.shape[-2], image.shape[-1]))
-    # Of a tuple, what is said of the image: anchors and points are the same for all.
-    is_said = [isinstance(part, Tensor) and part.ndim > 2 for part in raw] if isinstance(raw, tuple) else []
-    tensors = tuple(compress(raw, is_said)) if any(is_said) else (raw,)
+    tensors = _said(raw) or _said(decoded)
     if isinstance(decoded, ScoredBoxes):
         best, classes = decoded.scores.max(dim=-1)
         return Answer(tensors, classes.masked_fill(best < COUNTED_SCORE, -1))
     return Answer(tensors, (decoded.logits if isinstance(decoded, PixelLogits) else decoded).argmax(dim=1))
+
+
+def _said(predictions: object) -> tuple[Tensor, ...]:
+    """What is said of the image, the only one of its batch; anchors and points are the same for all, and have none."""
+    return tuple(each for each in raw_tensors(predictions) if each.is_floating_point() and each.shape[:1] == (1,))
 
 
 def loss_between(exact: Sequence[Answer], rounded: Sequence[Answer]) -> Loss:

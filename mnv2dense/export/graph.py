@@ -45,8 +45,8 @@ class ExportGraph(nn.Module):
         label_map: for exporters to set: what makes label maps, one of :mod:`mnv2dense.export.label_maps`.
 
     Raises:
-        ValueError: a size for a detector that is not its own, decisions asked of a classifier, or a selection asked of
-            what selects no boxes.
+        ValueError: another size than its own for a detector whose head has no ``lay``, decisions asked of a classifier,
+            or a selection asked of what selects no boxes.
     """
 
     def __init__(
@@ -85,9 +85,15 @@ class ExportGraph(nn.Module):
         if callable(lay):
             lay(self.size)  # here, so that what it lays are constants of the graph
         elif head.task == "detection":
+            if hasattr(head, "anchors"):
+                raise ValueError(
+                    f"size={list(self.size)}: this detector's anchors are laid for {list(model.size)}; "
+                    "train one of that size."
+                )
             raise ValueError(
-                f"size={list(self.size)}: this detector's anchors are laid for {list(model.size)}; "
-                "train one of that size."
+                f"size={list(self.size)}: {type(head).__name__} has no lay(size), by which a head for boxes is made "
+                f"ready for other inputs than {list(model.size)}. Give it one, empty where nothing depends on the "
+                "size, or train a model of that size."
             )
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

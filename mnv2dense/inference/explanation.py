@@ -199,7 +199,7 @@ def _logits(raw: Any, decoded: Tensor | ScoredBoxes) -> Tensor:  # noqa: ANN401
     """[1, ..., K]: of boxes and images the logits, and where a head of others' has none the log-odds of its scores."""
     scores = decoded if isinstance(decoded, Tensor) else decoded.scores
     logits = raw if isinstance(raw, Tensor) else getattr(raw, "logits", None)
-    if logits is not None and logits.shape[:-1] == scores.shape[:-1] and logits.shape[-1] >= scores.shape[-1]:
+    if isinstance(logits, Tensor) and logits.shape[:-1] == scores.shape[:-1] and logits.shape[-1] >= scores.shape[-1]:
         return logits[..., -scores.shape[-1] :]  # what is no class stands before the classes
     return scores.log() - (1 - scores).clamp_min(1e-7).log()
 

@@ -22,7 +22,8 @@ def fold_batch_norms(model: _Module) -> _Module:
     In eval mode a batch norm is a product and a sum per channel, so the convolution's own weight and bias can take
     them over: results change by rounding alone. Pairs are looked for inside ``nn.Sequential``, where what follows
     what is certain. A module with a method ``unshare()`` is asked for such pairs first: of convolutions that several
-    batch norms share, as :class:`mnv2dense.heads.level_conv.LevelConv` is. Folding again changes nothing.
+    batch norms share, as :class:`mnv2dense.heads.level_conv.LevelConv` is; of other pairs the batch norm stays.
+    Folding again changes nothing.
     """
     for module in list(model.modules()):
         if isinstance(module, _Shares):

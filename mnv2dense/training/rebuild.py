@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from mnv2dense.models.checkpoint import model_entry
 from mnv2dense.models.dense_model import DenseModel
+from mnv2dense.models.raw_tensors import raw_tensors
 from mnv2dense.models.restore import restore_model
 from mnv2dense.training import random_state
 from mnv2dense.utils.torch_files import TorchFileError, load_plain
@@ -40,7 +39,7 @@ def check_rebuilds(model: DenseModel, *, packages: Sequence[str]) -> None:
         generator = torch.Generator().manual_seed(0)
         images = torch.randint(0, 256, (1, 3, *model.size), dtype=torch.uint8, generator=generator)
         with torch.no_grad():
-            answers = [list(_tensors_of(one(images))) for one in (ours, theirs)]
+            answers = [[each.float() for each in raw_tensors(one(images))] for one in (ours, theirs)]
     except (TorchFileError, ValueError) as error:
         raise ValueError(
             "The model cannot be made again from its own config, so nothing could load this run's checkpoints: "
@@ -63,16 +62,3 @@ _CONFIG_RULE = (
     "config has _target_ and every option of the constructor but those that the model completes: features of a "
     "backbone, size and class_names of a head, whose features do stand in it (docs/architecture.md, Contracts)."
 )
-
-
-def _tensors_of(answer: Any) -> Iterator[Tensor]:  # noqa: ANN401 - each head has its own raw type
-    if isinstance(answer, Tensor):
-        yield answer.float()
-    elif isinstance(answer, Mapping):
-        for value in answer.values():
-            yield from _tensors_of(value)
-    elif isinstance(answer, (list, tuple)):
-        for value in answer:
-            yield from _tensors_of(value)
-    elif hasattr(answer, "__dict__"):
-        yield from _tensors_of(vars(answer))

@@ -242,10 +242,16 @@ def _check_pair(head: object, loss: object, *, of: str = "") -> None:
         if of:  # as groups of configs are put in a place
             place = of.removesuffix(".")
             ways = [re.sub(r"\b(head|loss)=", rf"\1@\1.{place}=", way).replace("head.scores", option) for way in ways]
+        known = [way for way in ways if way]
+        # What stands for a kind of scores is of this project; a head or a loss of one's own may want another partner.
+        own = [] if _is_ours(head) and _is_ours(loss) and known else ["a loss that fits the head"]
         raise ValueError(
-            f"{has}, but {type(loss).__name__} is for {wanted} scores. "
-            f"Choose {', or '.join(filter(None, ways)) or 'a loss that fits the head'}."
+            f"{has}, but {type(loss).__name__} is for {wanted} scores. Choose {', or '.join([*known, *own])}."
         )
+
+
+def _is_ours(part: object) -> bool:
+    return type(part).__module__.partition(".")[0] == "mnv2dense"
 
 
 # Kinds of scores between which an option of one head chooses, the heads and the losses of every kind.

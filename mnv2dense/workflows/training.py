@@ -361,6 +361,11 @@ def _loss_of_head(head: Head) -> Loss:
     }
     if head.task not in losses:
         raise ValueError(f"a model for {head.task!r} has no usual loss: give loss=.")
+    if head.task == "detection" and getattr(head, "scores", None) not in ("softmax", "sigmoid", "quality"):
+        raise ValueError(
+            f'{type(head).__name__} does not say by scores="softmax", "sigmoid" or "quality" that a loss of this '
+            "project is for it: give loss=."
+        )
     if isinstance(head, ClassifierHead):
         return CrossEntropyLoss(class_offset=head.class_offset)
     if isinstance(head, DeepLabV3Head):

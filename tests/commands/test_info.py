@@ -34,7 +34,7 @@ def test_the_command_of_the_readme_prints_the_papers_numbers() -> None:
     parameters, millions = total.split()[2:4]
     assert parameters == "2,636,424"
     assert round(float(millions)) in (153, 154)  # 153 in the paper
-    assert "2,609,784 without batch norm's" in " ".join(outcome.out.split())
+    assert "2,609,784 without folded batch norms'" in " ".join(outcome.out.split())
     assert all(len(line.rstrip()) <= 80 for line in lines)
 
 
