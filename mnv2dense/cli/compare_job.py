@@ -177,6 +177,7 @@ def _shown(difference: Difference | None) -> Text:
 
 
 _COSTS: Mapping[str, Any] = {
+    "input, pixels": lambda cost: "x".join(map(str, cost.size)),
     "parameters": lambda cost: None if cost.parameters is None else f"{cost.parameters:,}",
     "million multiply-adds": lambda cost: None if cost.multiply_adds is None else f"{cost.multiply_adds / 1e6:,.0f}",
     "MB": lambda cost: f"{cost.megabytes:.1f}",

@@ -109,12 +109,14 @@ class Cost:
         megabytes: of the weights as float32, or of the exported files.
         milliseconds: of an image on one core or more, side by side with the others; None where nothing was timed, and
             of a side that looks at images otherwise than its file (``test_time``, ``output_stride``).
+        size: (height, width) of the model's input, pixels: of the same weights a smaller one costs less and sees less.
     """
 
     parameters: int | None
     multiply_adds: int | None
     megabytes: float
     milliseconds: float | None
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True)

@@ -250,9 +250,9 @@ def _costs(
         model, taken = each.model, None if each.run.viewing else milliseconds.get(each.run.model)
         if isinstance(model, nn.Module):
             costs = complexity(model, model.size)
-            yield Cost(costs.parameters, costs.multiply_adds, 4 * costs.parameters / 1e6, taken)
+            yield Cost(costs.parameters, costs.multiply_adds, 4 * costs.parameters / 1e6, taken, model.size)
         else:
-            yield Cost(None, None, megabytes_of(model.files), taken)
+            yield Cost(None, None, megabytes_of(model.files), taken, model.size)
 
 
 def _plot_curves(folder: Path, named: Sequence[NamedRun], sides: Sequence[Side], main: str) -> Path | None:

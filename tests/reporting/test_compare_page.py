@@ -36,7 +36,8 @@ def comparison(classes: int = 2) -> Comparison:
         task="detection", data="VOC 2007 val", images=1000, draws=500, score="AP", sides=sides,
         verdicts=("B is better than A by 0.040 AP [0.020, 0.060].",), notes=("A note.",), rows=rows, classes=of_classes,
         options=(("augment.flip", ("0.5", None)),),
-        costs=(Cost(3_000_000, 500_000_000, 12.0, 10.0), Cost(None, None, 3.1, None)), timed="in turns",
+        costs=(Cost(3_000_000, 500_000_000, 12.0, 10.0, (320, 320)), Cost(None, None, 3.1, None, (256, 416))),
+        timed="in turns",
     )  # fmt: skip
 
 
@@ -65,6 +66,7 @@ def test_the_page_is_whole_and_nobody_s_name_is_markup(tmp_path: Path) -> None:
     assert parser.open_ == []
     assert "runs/&lt;a&gt;" in text
     assert "1&lt;.jpg" in text
+    assert '<td class="number">320 x 320</td><td class="number">256 x 416</td>' in text
     assert not re.search(r'(src|href)="(?!data:)', text)
     assert "<h1>B is better than A by 0.040 AP [0.020, 0.060].</h1>" in text
 
