@@ -38,6 +38,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_it_goes_the_way_that_one_head_goes(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     shutil.copytree(trained, "run")

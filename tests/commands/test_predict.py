@@ -69,6 +69,7 @@ def rows() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_video_of_300_frames_comes_out_with_300_frames_and_its_rate(
     detector: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -260,6 +260,7 @@ def test_lightning_trains_without_validation_data() -> None:
     assert len(task.seen) == 2
 
 
+@pytest.mark.slow
 def test_a_killed_worker_ends_the_run(tmp_path: Path) -> None:
     """In a process without pytest: torch's handler of SIGCHLD raises wherever the main thread then is."""
     ended = run_script(

@@ -59,6 +59,7 @@ def found_of_planted(features: np.ndarray, truth: TrueBoxes, *, classes: int, pl
     return fmean(shares)
 
 
+@pytest.mark.slow
 def test_wrong_classes_of_blood_cells_are_found(shared: Path) -> None:
     weights = shared / "weights/mobilenet_v2_1.0_224"
     data = VocDetection(root=shared / "data/bccd", split="train", limit=30)

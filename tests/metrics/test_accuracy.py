@@ -126,6 +126,7 @@ def _score_a_shard(rank: int, folder: str) -> None:
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_count_every_image_once(tmp_path: Path) -> None:
     torch.multiprocessing.start_processes(_score_a_shard, args=(str(tmp_path),), nprocs=2, start_method="spawn")
     alone = bound()

@@ -432,6 +432,7 @@ def _score_a_shard(rank: int, folder: str) -> None:
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_give_bit_for_bit_what_one_gives_and_fail_together(tmp_path: Path) -> None:
     torch.multiprocessing.start_processes(_score_a_shard, args=(str(tmp_path),), nprocs=2, start_method="spawn")
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))

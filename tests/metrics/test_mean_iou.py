@@ -269,6 +269,7 @@ def _score_a_shard(rank: int, folder: str) -> None:
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_give_bit_for_bit_what_one_gives(tmp_path: Path) -> None:
     torch.multiprocessing.start_processes(_score_a_shard, args=(str(tmp_path),), nprocs=2, start_method="spawn")
     truth, guesses = random_truth(seed=4, images=10)
