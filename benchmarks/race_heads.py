@@ -95,7 +95,10 @@ class PyramidSSDLite(nn.Module):
 
 
 class TorchvisionSSDLite(nn.Module):
-    """torchvision's own blocks, predictors and default boxes, as its ``ssdlite320_mobilenet_v3_large`` has them."""
+    """torchvision's own blocks, predictors and default boxes, as its ``ssdlite320_mobilenet_v3_large`` has them.
+
+    Boxes are selected as those of the other candidates are: it is heads and losses that race.
+    """
 
     task = "detection"
     scores = "softmax"
@@ -106,7 +109,7 @@ class TorchvisionSSDLite(nn.Module):
         super().__init__()
         self.config: dict[str, Any] = {"_target_": "race_heads.TorchvisionSSDLite", "features": list(features)}
         self.class_names = tuple(class_names)
-        self.selection = BoxSelection(self.class_names, 0.01, 0.55, 300, 300)
+        self.selection = BoxSelection(self.class_names, 0.01, 0.6, 1000, 100)
         norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.03)
         channels = [each.channels for each in features.values()] + [512, 256, 256, 128]
         first = len(features) - 1
@@ -126,7 +129,7 @@ class TorchvisionSSDLite(nn.Module):
             maps.append(block(maps[-1]))
         said = self.predictors(maps)
         images = ImageList(maps[0].new_empty(1, 3, *size), [size])
-        (anchors,) = self.generator(images, maps)
+        (anchors,) = self.generator(images, [x.float() for x in maps])  # of their type; bf16 would round centres
         return BoxPredictions(said["bbox_regression"], said["cls_logits"], anchors)
 
     def decode(self, raw: BoxPredictions, size: tuple[int, int]) -> ScoredBoxes:
@@ -136,7 +139,10 @@ class TorchvisionSSDLite(nn.Module):
 
 
 class TorchvisionLoss(nn.Module):
-    """torchvision's matcher and ``SSD.compute_loss``."""
+    """torchvision's matcher and ``SSD.compute_loss``.
+
+    As in its reference, regions to ignore are background, and an image without objects teaches nothing.
+    """
 
     scores = "softmax"
 

@@ -146,9 +146,9 @@ class Head(Protocol):
     A head may also have ``title``, which names it in a model's name (else its class does); of a detector ``anchors``,
     [A, 4], xyxy in pixels of its input, by which a report tells what recall they allow; ``lay(size)``, which makes
     it ready for inputs of another (height, width), so that it can be exported for them; ``scores``, the kind that its
-    logits are of, which its loss has to name as well; and ``rate_factor``, the learning rate that suits it as a factor
-    of SSDLite's, by which ``recipe=auto`` goes. A module in it whose convolutions several batch norms share has
-    ``unshare()``, for :func:`mnv2dense.models.fuse.fold_batch_norms`.
+    logits are of: a loss that names one has to name the same; and ``rate_factor``, the learning rate that suits it
+    as a factor of SSDLite's, by which ``recipe=auto`` goes. A module in it whose convolutions several batch norms share
+    has ``unshare()``, for :func:`mnv2dense.models.fuse.fold_batch_norms`.
     """
 
     task: str

@@ -19,8 +19,8 @@ class WaitingConnections:
         self._lock = threading.Lock()
         self._of: dict[str, dict[socket.socket, None]] = {}  # in the order in which they began to wait
 
-    def __len__(self) -> int:
-        """Connections of all clients that wait."""
+    def count(self) -> int:
+        """How many wait, of all clients."""
         with self._lock:
             return sum(map(len, self._of.values()))
 

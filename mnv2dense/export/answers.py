@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import compress
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mnv2dense.export.graph import ExportGraph
@@ -58,17 +60,22 @@ def answer_of(graph: ExportGraph, image: Tensor) -> Answer:
 
 
 def _said(predictions: object) -> tuple[Tensor, ...]:
-    """What is said of the image, the only one of its batch; anchors and points are the same for all, and have none."""
+    """What is said of the image, the only one of its batch; of anchors and points there are more."""
     return tuple(each for each in raw_tensors(predictions) if each.is_floating_point() and each.shape[:1] == (1,))
 
 
 def loss_between(exact: Sequence[Answer], rounded: Sequence[Answer]) -> Loss:
     """How far answers to the same images are apart."""
-    noise = [0.0] * len(exact[0].raw)
+    # What is the same for all images is said of none, such as anchors [1, A, 4]: it would count as free of noise.
+    first, *others = (each.raw for each in exact)
+    varies = [any(not torch.equal(one, raw[index]) for raw in others) for index, one in enumerate(first)]
+    counts = varies if any(varies) else [True] * len(first)
+    noise = [0.0] * sum(counts)
     signal = list(noise)
     agreed = counted = 0
     for ours, theirs in zip(exact, rounded, strict=True):
-        for index, (one, other) in enumerate(zip(ours.raw, theirs.raw, strict=True)):
+        pairs = compress(zip(ours.raw, theirs.raw, strict=True), counts)
+        for index, (one, other) in enumerate(pairs):
             noise[index] += float((one - other).double().square().sum())
             signal[index] += float(one.double().square().sum())
         present = (ours.classes >= 0) | (theirs.classes >= 0)

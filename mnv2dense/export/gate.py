@@ -97,7 +97,7 @@ def export_model(
         calibration: for int8's ranges, likewise (100 of a folder): images like those that the model will see.
         nms: of detectors: whether boxes are suppressed inside the file; "node" does it by ONNX's own operator.
         labels: of segmentation: whether the class of every pixel comes out, and not logits on a coarser grid.
-        size: (height, width) of the file's input, pixels; None is the model's own, which SSDLite has alone.
+        size: (height, width) of the file's input, pixels; None is the model's own; SSDLite has no other.
         selection: of detectors: ``score_threshold``, ``nms_threshold`` or ``limit``, where not the model's own.
         keep_float: names of modules that stay in float at int8, such as "backbone.stem".
         target: of int8: the kind of device whose rounding the file has: "per_channel", "per_tensor" or "power_of_two".

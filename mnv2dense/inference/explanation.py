@@ -201,7 +201,7 @@ def _logits(raw: Any, decoded: Tensor | ScoredBoxes) -> Tensor:  # noqa: ANN401
     logits = raw if isinstance(raw, Tensor) else getattr(raw, "logits", None)
     if isinstance(logits, Tensor) and logits.shape[:-1] == scores.shape[:-1] and logits.shape[-1] >= scores.shape[-1]:
         return logits[..., -scores.shape[-1] :]  # what is no class stands before the classes
-    return scores.log() - (1 - scores).clamp_min(1e-7).log()
+    return scores.clamp_min(1e-7).log() - (1 - scores).clamp_min(1e-7).log()
 
 
 def _target_of(

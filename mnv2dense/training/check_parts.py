@@ -30,10 +30,10 @@ def check_parts(model: DenseModel) -> None:
     Raises:
         ValueError: features of other channels or strides than ``feature_info`` says, or boxes or scores that are none.
     """
-    backbone = _is_foreign(model.backbone)
+    backbone = is_foreign(model.backbone)
     # Those of a joint head by their names, an only head by none.
     parts = model.head.parts if isinstance(model.head, JointHead) else {"": cast(Head, model.head)}
-    heads = {name: head for name, head in parts.items() if _is_foreign(head)}
+    heads = {name: head for name, head in parts.items() if is_foreign(head)}
     if not backbone and not heads:
         return
     generators = random_state.capture()
@@ -53,7 +53,8 @@ def check_parts(model: DenseModel) -> None:
         random_state.restore(generators)
 
 
-def _is_foreign(part: object) -> bool:
+def is_foreign(part: object) -> bool:
+    """Whether its class is of another package than this one."""
     return type(part).__module__.partition(".")[0] != "mnv2dense"
 
 

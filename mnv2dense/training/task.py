@@ -21,6 +21,7 @@ from mnv2dense.models.dense_model import DenseModel
 from mnv2dense.pretrained.checkpoint_file import ENTRY
 from mnv2dense.protocols import FollowsEpochs, Loss, Metric
 from mnv2dense.training.batch_statistics import check_statistics, slow_statistics
+from mnv2dense.training.check_parts import is_foreign
 from mnv2dense.training.resuming import RUN, check_trained, run_entry, say_processes, span_anew, steps_in_all
 from mnv2dense.types import Batch
 
@@ -234,24 +235,27 @@ def _check_pair(head: object, loss: object, *, of: str = "") -> None:
                 f"Set loss.{of}{option}={own}."
             )
     given, wanted = getattr(head, "scores", None), getattr(loss, "scores", None)
+    if given is None and wanted is not None and is_foreign(head) and getattr(head, "task", None) == "detection":
+        raise ValueError(
+            f"{type(loss).__name__} is for {wanted} scores, and {type(head).__name__} has no `scores` that says of "
+            f'what kind its own are. Give its class scores = "{wanted}" where they are, or choose a loss that fits it.'
+        )
     if given is not None and wanted is not None and given != wanted:
-        is_option = {given, wanted} <= _OPTIONS
+        is_option = {given, wanted} <= _OPTIONS and not is_foreign(head)
         option = f"head.{of}scores"
-        has = f"{option}={given}" if given in _OPTIONS else f"{type(head).__name__} gives {given} scores"
+        has = f"{type(head).__name__} gives {given} scores"
+        if given in _OPTIONS and not is_foreign(head):
+            has = f"{option}={given}"
         ways = [f"{option}={wanted}" if is_option else _HEADS.get(wanted, ""), _LOSSES.get(given, "")]
         if of:  # as groups of configs are put in a place
             place = of.removesuffix(".")
             ways = [re.sub(r"\b(head|loss)=", rf"\1@\1.{place}=", way).replace("head.scores", option) for way in ways]
         known = [way for way in ways if way]
         # What stands for a kind of scores is of this project; a head or a loss of one's own may want another partner.
-        own = [] if _is_ours(head) and _is_ours(loss) and known else ["a loss that fits the head"]
+        own = ["a loss that fits the head"] if is_foreign(head) or is_foreign(loss) or not known else []
         raise ValueError(
             f"{has}, but {type(loss).__name__} is for {wanted} scores. Choose {', or '.join([*known, *own])}."
         )
-
-
-def _is_ours(part: object) -> bool:
-    return type(part).__module__.partition(".")[0] == "mnv2dense"
 
 
 # Kinds of scores between which an option of one head chooses, the heads and the losses of every kind.

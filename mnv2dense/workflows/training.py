@@ -139,9 +139,11 @@ def train(
         run_dir: where the run is kept; None makes ``runs/<task>/<time>``. A :class:`RunFolder` has its environment in
             it already, and its config where ``config`` is None.
         max_epochs: length of the run, over which the schedule spans.
-        loss: None takes the task's own: :class:`~mnv2dense.losses.MultiBoxLoss`,
-            :class:`~mnv2dense.losses.PixelCrossEntropy` or :class:`~mnv2dense.losses.CrossEntropyLoss`. A
-            function that takes nothing and makes the loss is called once all else is checked.
+        loss: None takes the task's own, :class:`~mnv2dense.losses.PixelCrossEntropy` or
+            :class:`~mnv2dense.losses.CrossEntropyLoss`, and of boxes what the head's ``scores`` ask for:
+            :class:`~mnv2dense.losses.MultiBoxLoss` ("softmax"), :class:`~mnv2dense.losses.SigmoidFocalLoss`
+            ("sigmoid") or :class:`~mnv2dense.losses.TaskAlignedLoss` ("quality"). A function that takes nothing and
+            makes the loss is called once all else is checked.
         metric: None takes the task's own.
         optimizer: parameter groups -> optimizer; None takes AdamW of learning rate 0.001 and weight decay 0.05.
         schedule: see :mod:`mnv2dense.training.schedules`; None takes the cosine with a warm-up of 5%.
@@ -172,7 +174,8 @@ def train(
             ``accumulate_grad_batches``, ``fast_dev_run`` and so on.
 
     Raises:
-        ValueError: an option that cannot work, a folder that holds a run, or what the data finds wrong.
+        ValueError: an option that cannot work, no loss for a head that names no kind of scores, a folder that holds a
+            run, or what the data finds wrong.
         NonFiniteLossError: the loss became NaN or infinite.
     """
     options = {"max_epochs": max_epochs, "check_val_every_n_epoch": 1, "gradient_clip_val": 10.0, **trainer}
@@ -182,6 +185,7 @@ def train(
     check_precision(options.get("precision"))
     check_palette(palette)
     metric = metric or metric_of(model)
+    loss = _loss_of(model) if loss is None else loss  # what has none is told before anything is drawn
     seen = watched(metric, monitor=monitor, mode=monitor_mode, curves=curves)
     check_auto_resume(resume, run_dir)
     folder = run_dir if isinstance(run_dir, RunFolder) else RunFolder.create(run_dir, task=model.task)
@@ -206,7 +210,7 @@ def train(
         check_batches(options, data)
         task = Task(
             model=model,
-            loss=_loss_of(model) if loss is None else _made(loss),
+            loss=_made(loss),
             metric=metric,
             optimizer=optimizer or partial(torch.optim.AdamW, lr=0.001, weight_decay=0.05),
             schedule=schedule or Cosine,
@@ -363,8 +367,8 @@ def _loss_of_head(head: Head) -> Loss:
         raise ValueError(f"a model for {head.task!r} has no usual loss: give loss=.")
     if head.task == "detection" and getattr(head, "scores", None) not in ("softmax", "sigmoid", "quality"):
         raise ValueError(
-            f'{type(head).__name__} does not say by scores="softmax", "sigmoid" or "quality" that a loss of this '
-            "project is for it: give loss=."
+            f'{type(head).__name__} has no scores = "softmax", "sigmoid" or "quality", by which a loss would be '
+            "chosen: give loss=."
         )
     if isinstance(head, ClassifierHead):
         return CrossEntropyLoss(class_offset=head.class_offset)

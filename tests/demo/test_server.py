@@ -318,8 +318,12 @@ def test_of_many_idle_connections_of_a_client_the_oldest_is_hung_up_on(site: Pat
                 content += connection.recv(1 << 16)
             kept.append(connection)
             # Its thread says so only after the answer; the next one's could come first.
-            while len(server.waiting) < min(number, MOST_WAITING):
+            for _ in range(20_000):
+                if server.waiting.count() >= min(number, MOST_WAITING):
+                    break
                 time.sleep(0.001)
+            else:
+                pytest.fail("the connection never waits")
         assert kept[0].recv(1) == b""  # long before its sixty seconds
         kept[-1].sendall(request)
         assert kept[-1].recv(1 << 16).startswith(b"HTTP/1.1 200")

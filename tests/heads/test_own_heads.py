@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -14,9 +16,11 @@ from torch import Tensor, nn
 from mnv2dense import DenseModel, Predictor, explain
 from mnv2dense.backbones import MobileNetV2
 from mnv2dense.costs.complexity import complexity
+from mnv2dense.export.answers import Answer, loss_between
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.export.sensitivity import sensitivity
 from mnv2dense.losses import MultiBoxLoss, TaskAlignedLoss
+from mnv2dense.models.raw_tensors import raw_tensors
 from mnv2dense.ops.boxes import clip
 from mnv2dense.ops.points import boxes_at, lay_points
 from mnv2dense.ops.postprocess import BoxSelection
@@ -27,6 +31,10 @@ from tests.helpers.small_models import calibration, seen
 
 SIZE = (64, 64)
 NAMES = ("ant", "bee")
+
+
+class Kind(Enum):
+    A = 1
 
 
 class Maps(NamedTuple):
@@ -43,7 +51,9 @@ class MapsHead(nn.Module):
 
     task = "detection"
 
-    def __init__(self, features: Mapping[str, FeatureInfo], *, size: tuple[int, int], form: type = Maps) -> None:
+    def __init__(
+        self, features: Mapping[str, FeatureInfo], *, size: tuple[int, int], form: Callable[..., Any] = Maps
+    ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {"features": list(features)}
         self.class_names, self.form = NAMES, form
@@ -76,14 +86,14 @@ def as_object(logits: Any, distances: Any, beside: Any, points: Tensor) -> Simpl
     return SimpleNamespace(logits=logits, distances=distances, beside=beside, points=points)
 
 
-def model(form: Any = Maps) -> DenseModel:  # noqa: ANN401 - of its raw predictions
+def model(form: Callable[..., Any] = Maps) -> DenseModel:
     torch.manual_seed(0)
     backbone = MobileNetV2(width_mult=0.35, features=("stride8", "stride16"))
     return seen(DenseModel(backbone, MapsHead(backbone.feature_info, size=SIZE, form=form), size=SIZE))
 
 
 @pytest.mark.parametrize("form", [Maps, as_object])
-def test_every_layer_that_int8_rounds_is_seen_to_lose_something(form: object) -> None:
+def test_every_layer_that_int8_rounds_is_seen_to_lose_something(form: Callable[..., Any]) -> None:
     report = sensitivity(ExportGraph(model(form)), calibration(SIZE, count=2))
     lost = {layer.name: layer.sqnr for layer in report.layers}
     # The last is of a map with no more than two dimensions.
@@ -92,11 +102,45 @@ def test_every_layer_that_int8_rounds_is_seen_to_lose_something(form: object) ->
 
 
 @pytest.mark.parametrize("form", [Maps, as_object])
-def test_what_it_finds_is_explained(form: object) -> None:
+def test_what_it_finds_is_explained(form: Callable[..., Any]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
     found = explain(Predictor(model(form), device="cpu", threshold=0.05), image)
     assert found.heat.shape == SIZE
     assert found.heat.max() > 0
+
+
+def test_scores_of_nought_do_not_spoil_an_explanation(monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = MapsHead.decode
+
+    def peaks(head: MapsHead, raw: Maps, size: tuple[int, int]) -> ScoredBoxes:
+        boxes, scores = decode(head, raw, size)
+        return ScoredBoxes(boxes, scores * (scores == scores.amax(dim=-1, keepdim=True)))
+
+    monkeypatch.setattr(MapsHead, "decode", peaks)
+    image = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    found = explain(Predictor(model(), device="cpu", threshold=0.05), image)
+    assert np.isfinite(found.heat).all()
+    assert found.heat.max() > 0
+
+
+def test_what_is_the_same_for_all_images_does_not_count_as_free_of_noise() -> None:
+    anchors = torch.ones(1, 5, 4)
+
+    def answers(*said: float) -> list[Answer]:
+        return [Answer((torch.full((1, 5), value), anchors), torch.zeros(1)) for value in said]
+
+    assert loss_between(answers(1, 2), answers(1.1, 2.2)).sqnr == pytest.approx(20)
+
+
+def test_tensors_are_found_within_each_other_and_nothing_else_is_entered() -> None:
+    @dataclass(slots=True)
+    class Pair:
+        first: Tensor
+        rest: dict[str, Any]
+
+    one, two, three = torch.zeros(3, 1).unbind()
+    raw = Pair(one, {"b": [two, (three,)], "module": nn.Conv2d(1, 1, 1), "kind": Kind.A})
+    assert [id(each) for each in raw_tensors(raw)] == [id(one), id(two), id(three)]
 
 
 def test_batch_norms_that_cannot_be_folded_are_not_said_to_be() -> None:
@@ -109,24 +153,28 @@ def test_for_another_size_it_is_told_what_it_lacks_and_speaks_of_no_anchors() ->
     own = model()
     with pytest.raises(ValueError, match=r"size=\[96, 96\]: MapsHead has no lay\(size\).*Give it one"):
         ExportGraph(own, size=(96, 96))
-    own.head.lay = lambda size: None  # type: ignore[assignment]  # as its class would have it
+    own.head.lay = lambda size: None  # type: ignore[assignment]  # an attribute of its class, in a head that has one
     (boxes, _) = ExportGraph(own, size=(96, 96))(torch.zeros(1, 3, 96, 96, dtype=torch.uint8))
     assert boxes.shape == (1, 12 * 12 + 6 * 6, 4)
 
 
-def test_without_a_loss_it_is_asked_for_one_before_anything_is_drawn() -> None:
+def test_without_a_word_for_its_scores_no_loss_is_chosen_and_none_that_names_one_is_taken() -> None:
     own = model()
-    with pytest.raises(ValueError, match=r"MapsHead does not say by scores=.*give loss="):
+    with pytest.raises(ValueError, match=r"MapsHead has no scores = .*give loss="):
         _loss_of(own)
-    own.head.scores = "sigmoid"  # type: ignore[assignment]  # as its class would have it
+    with pytest.raises(ValueError, match=r"MultiBoxLoss is for softmax scores, and MapsHead has no `scores`"):
+        _check_pair(own.head, MultiBoxLoss())
+    own.head.scores = "sigmoid"  # type: ignore[assignment]  # an attribute of its class, in a head that has one
     assert type(_loss_of(own)).__name__ == "SigmoidFocalLoss"
 
 
 def test_a_loss_of_ones_own_is_always_among_the_ways() -> None:
     own = model().head
-    own.scores = "centred"  # type: ignore[assignment]  # as its class would have it
+    own.scores = "centred"  # type: ignore[assignment]  # an attribute of its class, in a head that has one
     with pytest.raises(ValueError, match=r"gives centred scores.*Choose head=points, or a loss that fits the head"):
         _check_pair(own, TaskAlignedLoss())
-    own.scores = "sigmoid"  # type: ignore[assignment]  # as its class would have it
-    with pytest.raises(ValueError, match=r"loss=focal, or a loss that fits the head"):
+    own.scores = "sigmoid"  # type: ignore[assignment]  # an attribute of its class, in a head that has one
+    with pytest.raises(
+        ValueError, match=r"MapsHead gives sigmoid scores.*Choose head=ssdlite, or loss=focal, or a loss"
+    ):
         _check_pair(own, MultiBoxLoss())
