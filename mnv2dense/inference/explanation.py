@@ -196,12 +196,19 @@ def _detached(decoded: Any) -> Any:  # noqa: ANN401 - of any head
 
 
 def _logits(raw: Any, decoded: Tensor | ScoredBoxes) -> Tensor:  # noqa: ANN401
-    """[1, ..., K]: of boxes and images the logits, and where a head of others' has none the log-odds of its scores."""
+    """[1, ..., K]: of boxes and images the logits, or the log-odds of scores that follow from no logits alone."""
     scores = decoded if isinstance(decoded, Tensor) else decoded.scores
     logits = raw if isinstance(raw, Tensor) else getattr(raw, "logits", None)
     if isinstance(logits, Tensor) and logits.shape[:-1] == scores.shape[:-1] and logits.shape[-1] >= scores.shape[-1]:
-        return logits[..., -scores.shape[-1] :]  # what is no class stands before the classes
+        own = logits[..., -scores.shape[-1] :]  # what is no class stands before the classes
+        # A head of others' may multiply its scores by something else that it says, which is to be explained as well.
+        if any(torch.allclose(each, scores, atol=1e-3) for each in (own, own.sigmoid(), _share_of(logits, scores))):
+            return own
     return scores.clamp_min(1e-7).log() - (1 - scores).clamp_min(1e-7).log()
+
+
+def _share_of(logits: Tensor, scores: Tensor) -> Tensor:
+    return logits.softmax(dim=-1)[..., -scores.shape[-1] :]
 
 
 def _target_of(

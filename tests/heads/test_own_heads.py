@@ -19,6 +19,7 @@ from mnv2dense.costs.complexity import complexity
 from mnv2dense.export.answers import Answer, loss_between
 from mnv2dense.export.graph import ExportGraph
 from mnv2dense.export.sensitivity import sensitivity
+from mnv2dense.inference.explanation import _logits
 from mnv2dense.losses import MultiBoxLoss, TaskAlignedLoss
 from mnv2dense.models.raw_tensors import raw_tensors
 from mnv2dense.ops.boxes import clip
@@ -121,6 +122,14 @@ def test_scores_of_nought_do_not_spoil_an_explanation(monkeypatch: pytest.Monkey
     found = explain(Predictor(model(), device="cpu", threshold=0.05), image)
     assert np.isfinite(found.heat).all()
     assert found.heat.max() > 0
+
+
+def test_what_a_score_is_multiplied_by_is_explained_too() -> None:
+    scores = torch.tensor([[[0.25, 0.5]]])
+    beside = SimpleNamespace(logits=torch.logit(scores))
+    torch.testing.assert_close(_logits(beside, ScoredBoxes(torch.zeros(1, 1, 4), scores)), beside.logits)
+    halved = _logits(beside, ScoredBoxes(torch.zeros(1, 1, 4), scores / 2))
+    torch.testing.assert_close(halved, torch.logit(scores / 2))
 
 
 def test_what_is_the_same_for_all_images_does_not_count_as_free_of_noise() -> None:
