@@ -24,9 +24,9 @@ RATES = ("optimizer.lr=0.003", "backbone_lr_factor=0.1")
 POINTS = ("head=points", "loss=task_aligned", *RATES)
 FEATURES = "head.features=[stride8,stride16,stride16_expanded,last_bottleneck,last_conv]"
 TORCHVISION = (
-    "head._target_=race_heads.TorchvisionSSDLite",
+    "head._target_=race_torchvision.TorchvisionSSDLite",
     "head.features=[stride16_expanded,last_conv]",
-    "loss._target_=race_heads.TorchvisionLoss",
+    "loss._target_=race_torchvision.TorchvisionLoss",
 )
 PYRAMID = ("head._target_=race_heads.PyramidSSDLite", "head.features=[stride8,stride16,last_bottleneck]")
 
